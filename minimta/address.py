@@ -1,0 +1,63 @@
+"""Addresses as octets: brackets, local part, domain, literals (RFC 5321 section 4.1.2).
+
+The local part is opaque: no "%", "!" or source route is ever interpreted (threats T13). The last
+unquoted "@" splits. An address that is checked is the address that is routed.
+"""
+
+from __future__ import annotations
+
+#: RFC 5321 section 4.5.3.1.1 to 4.5.3.1.3
+MAX_LOCAL, MAX_DOMAIN, MAX_PATH = 64, 255, 256
+
+
+def bare(path: bytes) -> bytes:
+    """Take the angle brackets off: b"<dave@lab2.campus>" -> b"dave@lab2.campus", b"<>" -> b""."""
+    return path[1:-1] if path[:1] == b"<" and path[-1:] == b">" else path
+
+
+def split(address: bytes) -> tuple[bytes, bytes]:
+    """(local part, domain) of a bare address; the domain is b"" if there is none.
+
+    The last "@" outside a quoted string splits: b'"a@b"@c' -> (b'"a@b"', b"c").
+    """
+    at = address.rfind(b"@")
+    if at < 0 or (address[:1] == b'"' and b'"' in address[at:]):
+        return address, b""
+    return address[:at], address[at + 1 :]
+
+
+def unquote(local: bytes) -> bytes:
+    """The meaning of a local part: b'"da\\ ve"' -> b"da ve" (RFC 5321 section 4.1.2)."""
+    if len(local) < 2 or local[:1] != b'"' or local[-1:] != b'"':
+        return local
+    inner = local[1:-1]
+    if b"\\" not in inner:
+        return inner
+    out, position = bytearray(), 0
+    while position < len(inner):
+        if inner[position] == 0x5C and position + 1 < len(inner):
+            position += 1
+        out.append(inner[position])
+        position += 1
+    return bytes(out)
+
+
+def domain_key(domain: bytes) -> bytes:
+    """A domain as it is compared: small letters, no trailing dot (RFC 5321 section 2.4)."""
+    return domain.lower().removesuffix(b".")
+
+
+def literal(domain: bytes) -> str:
+    """The address in an address literal, "" if *domain* is none: b"[10.0.3.135]" -> "10.0.3.135".
+
+    "IPv6:" is taken off (RFC 5321 section 4.1.3); whether it is a valid address is not checked.
+    """
+    if domain[:1] != b"[" or domain[-1:] != b"]":
+        return ""
+    inside = domain[1:-1].decode("ascii", "replace")
+    return inside[5:] if inside[:5].lower() == "ipv6:" else inside
+
+
+def is_printable(octets: bytes) -> bool:
+    """No control character, no 8-bit octet: what may stand in an envelope (RFC 5321 section 4.1.2)."""
+    return octets.isascii() and octets.decode("ascii").isprintable()

@@ -1,0 +1,55 @@
+"""Dates as mail writes them, from seconds since the epoch (floor 0: no clock of its own)."""
+
+from __future__ import annotations
+
+import time
+
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def rfc5322(seconds: float) -> str:
+    """RFC 5322 section 3.3 in local time: "Sun, 22 Nov 2026 09:36:57 +0000".
+
+    DIFFERS: Sendmail writes the obsolete zone name "GMT" in UTC; a generator may not (section 4.3).
+    """
+    t = time.localtime(seconds)
+    minutes = t.tm_gmtoff // 60
+    zone = f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02}{abs(minutes) % 60:02}"
+    return (
+        f"{_DAYS[t.tm_wday]}, {t.tm_mday} {_MONTHS[t.tm_mon - 1]} {t.tm_year}"
+        f" {t.tm_hour:02}:{t.tm_min:02}:{t.tm_sec:02} {zone}"
+    )
+
+
+def asctime(seconds: float) -> str:
+    """The date of a From_ line, local time: "Sun Nov 22 09:37:07 2026" (RFC 4155)."""
+    t = time.localtime(seconds)
+    return (
+        f"{_DAYS[t.tm_wday]} {_MONTHS[t.tm_mon - 1]} {t.tm_mday:2}"
+        f" {t.tm_hour:02}:{t.tm_min:02}:{t.tm_sec:02} {t.tm_year}"
+    )
+
+
+def queue_time(seconds: float) -> str:
+    """The Q-Time of mailq, 16 columns of local time: "Sun Nov 22 09:37"."""
+    return asctime(seconds)[:16]
+
+
+def queue_time_verbose(seconds: float) -> str:
+    """The Q-Time of ``mailq -v``: "Nov 22 09:37"."""
+    return asctime(seconds)[4:16]
+
+
+def compact(seconds: float) -> str:
+    """The beginning of a Message-Id, UTC as the queue id: "202611220937"."""
+    t = time.gmtime(seconds)
+    return f"{t.tm_year}{t.tm_mon:02}{t.tm_mday:02}{t.tm_hour:02}{t.tm_min:02}"
+
+
+def duration(seconds: float) -> str:
+    """A delay as Sendmail's log writes it: "00:00:31", "1+02:03:04"."""
+    total = max(0, int(seconds))
+    days, rest = divmod(total, 86400)
+    clock = f"{rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
+    return f"{days}+{clock}" if days else clock

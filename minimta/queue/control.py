@@ -1,0 +1,314 @@
+"""The control file (``qf``) as text: encode and decode, never open.
+
+Line format: one code letter, then the value; a lone "." ends the file (Sendmail Operations Guide,
+appendix B; recorded in Sendmail 8.17). We write version 8 and keep, in order, any line whose
+letter Sendmail knows and we do not use, so that its data survives our rewriting.
+
+    V8                          format version, first line
+    T1574107389                 creation time, seconds since the epoch
+    K1574107420                 last attempt, same unit; 0 = never
+    N1                          number of attempts
+    P30017                      priority, low runs first
+    I8/1/1234                   device and inode of the df (dropped: it does not survive a restore)
+    B8BITMIME                   body type
+    MDeferred: ...              why it is still here, as mailq prints it
+    F8bs                        flags: 8 8-bit data, b delete Bcc, n no body in bounces, d RET was
+                                given, r a bounce, w delay warning sent, s split
+    qreason                     quarantine reason
+    $_lab1.campus [10.0.3.134]  macros: $_ client, $r protocol, $s HELO name, ${daemon_flags},
+                                ${if_addr}
+    S<emma@lab1.campus>         reverse-path as given
+    ZQQ314                      ENVID, xtext
+    A<>                         AUTH
+    ! 600                       DELIVERBY (kept)
+    M C Q r R                   recipients: status, controlling user, ORCPT, final recipient, then
+                                Rflags:address; C holds until the next C, Q, r and M for one R
+    H?flags?Name: value         header field; continuation lines begin with a tab or blank
+    .                           end
+"""
+
+from __future__ import annotations
+
+from minimta.envelope import Recipient
+
+VERSION = 8
+#: letters that Sendmail writes and we only carry along
+_CARRIED = b"!GXYdD"
+
+
+class CorruptControlFile(Exception):
+    """The text is not a whole control file. The caller renames qf to Qf."""
+
+
+class Control:
+    """A control file in memory; whoever holds the lock edits it, ``spool`` writes it back.
+
+    All times are seconds since the epoch. ``headers`` are (flags, field) pairs: b"P" and
+    b"Return-Path: <g>"; a field has no final line end, its continuation lines are inside.
+    """
+
+    __slots__ = (
+        "attempts",
+        "auth",
+        "body_type",
+        "carried",
+        "created",
+        "envid",
+        "flags",
+        "headers",
+        "last_attempt",
+        "macros",
+        "message",
+        "priority",
+        "quarantine",
+        "recipients",
+        "reverse_path",
+    )
+
+    def __init__(self, created: int, reverse_path: bytes, recipients: list[Recipient]) -> None:
+        self.created = created
+        #: as given: b"<emma@lab1.campus>", b"emma", b"<>"
+        self.reverse_path = reverse_path
+        self.recipients = recipients
+        self.last_attempt = 0
+        self.attempts = 0
+        self.priority = 0
+        self.message = ""
+        self.body_type = b""
+        self.flags = ""
+        self.quarantine = ""
+        #: name -> value: b"_", b"r", b"s", b"{daemon_flags}", b"{if_addr}"
+        self.macros: dict[bytes, bytes] = {}
+        self.envid = b""
+        self.auth = b""
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.carried: list[bytes] = []
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Control):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def due(self, min_queue_age: int) -> int:
+        """When it may be tried (again); 0 = at once (option MinQueueAge)."""
+        return self.last_attempt + min_queue_age if self.attempts else 0
+
+
+def encode(control: Control) -> bytes:
+    """The inverse of decode(). Raise ValueError for a value that would forge a line."""
+    lines = [
+        b"V%d" % VERSION,
+        b"T%d" % control.created,
+        b"K%d" % control.last_attempt,
+        b"N%d" % control.attempts,
+        b"P%d" % control.priority,
+    ]
+    if control.body_type:
+        lines.append(b"B" + control.body_type)
+    if control.message:
+        lines.append(b"M" + control.message.encode("ascii", "backslashreplace"))
+    lines.append(b"F" + control.flags.encode("ascii"))
+    if control.quarantine:
+        lines.append(b"q" + control.quarantine.encode("ascii", "backslashreplace"))
+    lines += [b"$" + name + value for name, value in control.macros.items()]
+    lines.append(b"S" + control.reverse_path)
+    if control.envid:
+        lines.append(b"Z" + control.envid)
+    if control.auth:
+        lines.append(b"A" + control.auth)
+    lines += control.carried
+    lines += _recipient_lines(control.recipients)
+    if b"\n" in b"".join(lines) or b"\0" in b"".join(lines):
+        raise ValueError("a newline in a field would forge a line")
+    for flags, field in control.headers:
+        if not _is_field(field):
+            raise ValueError("a newline in a header field would forge a line")
+        lines.append(b"H?%b?%b" % (flags, field))
+    lines.append(b".\n")
+    return b"\n".join(lines)
+
+
+def _is_field(field: bytes) -> bool:
+    """Every line but the first begins with white space; no NUL."""
+    folds = field.count(b"\n")
+    return field.count(b"\n\t") + field.count(b"\n ") == folds and b"\0" not in field
+
+
+def _recipient_lines(recipients: list[Recipient]) -> list[bytes]:
+    lines: list[bytes] = []
+    controlling_user = b""
+    for r in recipients:
+        if r.message:
+            lines.append(b"M" + r.message.encode("ascii", "backslashreplace"))
+        if r.controlling_user != controlling_user:
+            lines.append(b"C" + r.controlling_user)
+            controlling_user = r.controlling_user
+        if r.original:
+            lines.append(b"Q" + r.original)
+        if r.final:
+            lines.append(b"r" + r.final)
+        lines.append(b"R%b:%b" % (r.flags.encode("ascii"), r.address))
+    return lines
+
+
+def decode(text: bytes) -> Control:
+    """Read a control file. Raise CorruptControlFile if it is cut short or garbled."""
+    if not text.endswith(b"\n.\n"):
+        after_dot = b"\n.\n" in text
+        raise CorruptControlFile(
+            "extra or bogus data in queue file" if after_dot else "incomplete queue file read"
+        )
+    control = Control(0, b"", [])
+    reader = _Reader(control)
+    # A field's continuation lines begin with white space; all other lines begin with a letter.
+    for number, line in enumerate(text[:-3].split(b"\n"), 1):
+        try:
+            reader.read(line)
+        except ValueError as error:
+            raise CorruptControlFile(f"line {number}: {error}") from error
+    if not reader.versioned or not control.reverse_path:
+        raise CorruptControlFile("no version or no sender")
+    return control
+
+
+def _number(value: bytes) -> int:
+    if not value.removeprefix(b"-").isdigit() or len(value) > 20:
+        raise ValueError(f"not a number: {_shown(value)}")
+    return int(value)
+
+
+def _shown(value: bytes) -> str:
+    return value[:60].decode("ascii", "backslashreplace")
+
+
+class _Reader:
+    """What decode() has to remember from line to line."""
+
+    def __init__(self, control: Control) -> None:
+        self.control = control
+        self.versioned = False
+        self._next = Recipient(b"")  # what M, C, Q and r lines said of the next recipient
+        self._controlling_user = b""
+        self._sender_seen = False
+
+    def read(self, line: bytes) -> None:
+        letter, value = line[:1], line[1:]
+        if letter in (b"\t", b" "):
+            flags, field = self.control.headers.pop() if self.control.headers else (b"", b"")
+            if not field:
+                raise ValueError("continuation line without a header field")
+            self.control.headers.append((flags, field + b"\n" + line))
+            return
+        if letter in _LETTERS:
+            _LETTERS[letter](self, value)
+        elif letter and letter in _CARRIED:
+            self.control.carried.append(line)
+        else:
+            raise ValueError(f'bad line "{_shown(line)}"')
+
+    def _version(self, value: bytes) -> None:
+        if _number(value) > VERSION:
+            raise ValueError(f"Version number in queue file ({_number(value)}) greater than max ({VERSION})")
+        self.versioned = True
+
+    def _created(self, value: bytes) -> None:
+        self.control.created = _number(value)
+
+    def _last_attempt(self, value: bytes) -> None:
+        self.control.last_attempt = _number(value)
+
+    def _attempts(self, value: bytes) -> None:
+        self.control.attempts = _number(value)
+
+    def _priority(self, value: bytes) -> None:
+        self.control.priority = _number(value)
+
+    def _inode(self, value: bytes) -> None:
+        pass
+
+    def _body_type(self, value: bytes) -> None:
+        self.control.body_type = value
+
+    def _message(self, value: bytes) -> None:
+        text = value.decode("ascii", "backslashreplace")
+        if self._sender_seen:
+            self._next.message = text
+        else:
+            self.control.message = text
+
+    def _flags(self, value: bytes) -> None:
+        self.control.flags = value.decode("ascii")
+
+    def _quarantine(self, value: bytes) -> None:
+        self.control.quarantine = value.decode("ascii", "backslashreplace")
+
+    def _macro(self, value: bytes) -> None:
+        end = value.find(b"}") + 1 if value[:1] == b"{" else 1
+        if not value or not end:
+            raise ValueError("macro without a name")
+        self.control.macros[value[:end]] = value[end:]
+
+    def _sender(self, value: bytes) -> None:
+        if not value:
+            raise ValueError("empty sender")
+        self.control.reverse_path = value
+        self._sender_seen = True
+
+    def _envid(self, value: bytes) -> None:
+        self.control.envid = value
+
+    def _auth(self, value: bytes) -> None:
+        self.control.auth = value
+
+    def _controlling(self, value: bytes) -> None:
+        self._controlling_user = value
+
+    def _original(self, value: bytes) -> None:
+        self._next.original = value
+
+    def _final(self, value: bytes) -> None:
+        self._next.final = value
+
+    def _recipient(self, value: bytes) -> None:
+        flags, colon, address = value.partition(b":")
+        if not colon or not address:
+            raise ValueError(f'bad recipient "{_shown(value)}"')
+        self._next.flags, self._next.address = flags.decode("ascii"), address
+        self._next.controlling_user = self._controlling_user
+        self.control.recipients.append(self._next)
+        self._next = Recipient(b"")
+
+    def _header(self, value: bytes) -> None:
+        flags, field = b"", value
+        if value[:1] == b"?":
+            flags, mark, field = value[1:].partition(b"?")
+            if not mark:
+                raise ValueError("header flags without an end")
+        if b":" not in field:
+            raise ValueError("header field without a colon")
+        self.control.headers.append((flags, field))
+
+
+_LETTERS = {
+    b"V": _Reader._version,
+    b"T": _Reader._created,
+    b"K": _Reader._last_attempt,
+    b"N": _Reader._attempts,
+    b"P": _Reader._priority,
+    b"I": _Reader._inode,
+    b"B": _Reader._body_type,
+    b"M": _Reader._message,
+    b"F": _Reader._flags,
+    b"q": _Reader._quarantine,
+    b"$": _Reader._macro,
+    b"S": _Reader._sender,
+    b"Z": _Reader._envid,
+    b"A": _Reader._auth,
+    b"C": _Reader._controlling,
+    b"Q": _Reader._original,
+    b"r": _Reader._final,
+    b"R": _Reader._recipient,
+    b"H": _Reader._header,
+}

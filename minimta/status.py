@@ -1,0 +1,74 @@
+"""What became of one recipient: the only answer a mailer may give."""
+
+from __future__ import annotations
+
+import enum
+import os
+from dataclasses import dataclass
+
+
+class Fate(enum.Enum):
+    """RFC 3464 section 2.3.3 actions, in the field's short words."""
+
+    SENT = "delivered"
+    DEFERRED = "delayed"  # stay in the queue, try again
+    FAILED = "failed"  # bounce, never try again
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The fate of one recipient, with what mailq, the log and the DSN will say.
+
+    Empty strings mean "not known", never None, so that every consumer can
+    print every field.
+    """
+
+    fate: Fate
+    #: RFC 3463, "4.4.1"
+    status: str
+    #: what follows "stat=", less the word "Deferred: ": "Sent", "User unknown",
+    #: "Connection refused by lab2.campus."
+    text: str
+    #: who was talked to, for the log: "lab2.campus. [10.0.3.135]"
+    relay: str = ""
+    #: for the DSN: "lab2.campus"
+    remote_mta: str = ""
+    #: the peer's own last reply line, verbatim: "550 5.1.1 <x@y>... User unknown"
+    diagnostic: str = ""
+    #: lines for "Transcript of session follows" in the bounce
+    transcript: tuple[str, ...] = ()
+    #: sysexits code that ``sendmail -odi`` ends with if this is the worst outcome
+    exit_code: int = os.EX_OK
+    #: the next host offered DSN and got NOTIFY: success reports are its business now
+    dsn_passed_on: bool = False
+
+
+# sysexits(3) -> (fate, RFC 3463 status, text). Exit codes not listed are final.
+_SYSEXITS = {
+    os.EX_OK: (Fate.SENT, "2.0.0", "Sent"),
+    os.EX_USAGE: (Fate.FAILED, "5.5.4", "Command line usage error"),
+    os.EX_DATAERR: (Fate.FAILED, "5.6.0", "Data format error"),
+    os.EX_NOINPUT: (Fate.FAILED, "5.3.0", "Cannot open input"),
+    os.EX_NOUSER: (Fate.FAILED, "5.1.1", "User unknown"),
+    os.EX_NOHOST: (Fate.FAILED, "5.1.2", "Host unknown"),
+    os.EX_UNAVAILABLE: (Fate.FAILED, "5.0.0", "Service unavailable"),
+    os.EX_SOFTWARE: (Fate.FAILED, "5.3.0", "Internal error"),
+    os.EX_OSERR: (Fate.DEFERRED, "4.3.0", "Operating system error"),
+    os.EX_OSFILE: (Fate.FAILED, "5.3.0", "System file missing"),
+    os.EX_CANTCREAT: (Fate.FAILED, "5.0.0", "Can't create output"),
+    os.EX_IOERR: (Fate.DEFERRED, "4.3.0", "I/O error"),
+    os.EX_TEMPFAIL: (Fate.DEFERRED, "4.0.0", "Deferred"),
+    os.EX_PROTOCOL: (Fate.FAILED, "5.5.0", "Remote protocol error"),
+    os.EX_NOPERM: (Fate.FAILED, "5.0.0", "Insufficient permission"),
+    os.EX_CONFIG: (Fate.FAILED, "5.3.5", "Local configuration error"),
+}
+
+
+def from_exit_code(code: int) -> Outcome:
+    """Translate a delivery program's exit code; negative is minus the signal that killed it."""
+    if code < 0:
+        text = f"mailer died with signal {-code}"
+        return Outcome(Fate.DEFERRED, "4.3.0", text, exit_code=os.EX_TEMPFAIL)
+    unknown = (Fate.FAILED, "5.3.0", f"unknown mailer error {code}")
+    fate, status, text = _SYSEXITS.get(code, unknown)
+    return Outcome(fate, status, text, exit_code=code)
