@@ -1,0 +1,75 @@
+import pytest
+
+from minimta import address
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        (b"<dave@lab2.campus>", b"dave@lab2.campus"),
+        (b"<>", b""),
+        (b"dave", b"dave"),
+        (b"<dave", b"<dave"),
+        (b"dave>", b"dave>"),
+    ],
+)
+def test_only_a_matching_pair_of_brackets_is_taken_off(path: bytes, expected: bytes) -> None:
+    assert address.bare(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("whole", "local", "domain"),
+    [
+        (b"dave@lab2.campus", b"dave", b"lab2.campus"),
+        (b"dave", b"dave", b""),
+        (b"", b"", b""),
+        (b"a@b@c", b"a@b", b"c"),
+        (b'"a@b"@c', b'"a@b"', b"c"),
+        (b'"a@b"', b'"a@b"', b""),
+        (b"dave@", b"dave", b""),
+        (b"dave%lab3.campus@lab2.campus", b"dave%lab3.campus", b"lab2.campus"),
+    ],
+)
+def test_the_last_unquoted_at_splits(whole: bytes, local: bytes, domain: bytes) -> None:
+    assert address.split(whole) == (local, domain)
+
+
+@pytest.mark.parametrize(
+    ("local", "meaning"),
+    [
+        (b"dave", b"dave"),
+        (b'"dave"', b"dave"),
+        (b'"da\\ ve"', b"da ve"),
+        (b'"a\\"b"', b'a"b'),
+        (b'"a\\\\b"', b"a\\b"),
+        (b'""', b""),
+        (b'"', b'"'),
+        (b'"a\\"', b"a\\"),
+    ],
+)
+def test_quoting_does_not_change_the_meaning(local: bytes, meaning: bytes) -> None:
+    assert address.unquote(local) == meaning
+
+
+def test_domains_compare_without_case_and_final_dot() -> None:
+    assert address.domain_key(b"Lab2.CAMPUS.") == address.domain_key(b"lab2.campus")
+
+
+@pytest.mark.parametrize(
+    ("domain", "literal"),
+    [
+        (b"[10.0.3.135]", "10.0.3.135"),
+        (b"[IPv6:2001:db8::1]", "2001:db8::1"),
+        (b"[ipv6:::1]", "::1"),
+        (b"lab2.campus", ""),
+        (b"[10.0.3.135", ""),
+    ],
+)
+def test_literals_are_recognised_by_their_brackets(domain: bytes, literal: str) -> None:
+    assert address.literal(domain) == literal
+
+
+@pytest.mark.parametrize("octets", [b"a\nb", b"a\0", b"\x1b[2J", b"\xff", b"\x7f"])
+def test_controls_and_8_bit_octets_are_not_printable(octets: bytes) -> None:
+    assert address.is_printable(b"dave@lab2.campus")
+    assert not address.is_printable(octets)

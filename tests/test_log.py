@@ -1,0 +1,37 @@
+import pytest
+
+from minimta import log
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["a\nb", "a\r\nb", "\x1b[2J", "\x07", "\u2028", "\u202e", b"\xff\xfe", b"a\0b"],
+)
+def test_nothing_but_printable_ascii_comes_out(value: str | bytes) -> None:
+    assert log.clean(value).isascii()
+    assert log.clean(value).isprintable()
+
+
+def test_format_characters_stay_as_they_are() -> None:
+    assert log.clean("%s%n{0.__class__}") == "%s%n{0.__class__}"
+
+
+@pytest.mark.parametrize("length", [255, 256, 257, 5000])
+def test_a_long_value_is_cut_and_says_so(length: int) -> None:
+    cleaned = log.clean("x" * length)
+    assert len(cleaned) == min(length, 256)
+    assert cleaned.endswith("...") == (length > 256)
+
+
+def test_a_line_begins_with_the_queue_id(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("sm-mta", "stderr", 9)
+    try:
+        log.line("6AM9CfOn000096", "to=<dave@lab2.campus>, stat=Sent")
+        log.line("", "starting daemon")
+        log.line("6AM9CfOn000096", "done", level=10)
+    finally:
+        log.configure("sendmail", "none", 9)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("sm-mta[")
+    assert first.endswith("]: 6AM9CfOn000096: to=<dave@lab2.campus>, stat=Sent")
+    assert second.endswith("]: starting daemon")

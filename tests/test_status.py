@@ -1,0 +1,23 @@
+import os
+
+import pytest
+
+from minimta.status import Fate, from_exit_code
+
+
+@pytest.mark.parametrize(
+    ("code", "fate"),
+    [
+        (os.EX_OK, Fate.SENT),
+        (os.EX_TEMPFAIL, Fate.DEFERRED),
+        (os.EX_OSERR, Fate.DEFERRED),
+        (os.EX_IOERR, Fate.DEFERRED),
+        (os.EX_NOUSER, Fate.FAILED),
+        (1, Fate.FAILED),
+        (-9, Fate.DEFERRED),
+    ],
+)
+def test_an_exit_code_decides_the_fate(code: int, fate: Fate) -> None:
+    outcome = from_exit_code(code)
+    assert outcome.fate is fate
+    assert outcome.status[0] == {Fate.SENT: "2", Fate.DEFERRED: "4", Fate.FAILED: "5"}[fate]
