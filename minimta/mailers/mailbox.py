@@ -1,0 +1,350 @@
+"""Mailbox files: opened with suspicion, locked against everybody, cut back when a write fails.
+
+Users can plant things in a mail spool; root appends there. So a mailbox is opened without following
+links, must be a plain file with one name that belongs to the user, and must still be the one in the
+directory after it was locked. Anything else is Refused, and the mail waits (threats 6.3).
+
+Locks, in this order (Debian Policy 11.6): fcntl on the whole file, flock, then the dot lock
+``USER.lock``, made by link(2). The kernel's locks end with us; the dot lock holds host, pid and boot
+id, so that whoever finds it knows whether its owner lives. fcntl locks exclude processes, not
+threads, and closing any descriptor of the file drops them: one thread of a process may deliver.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import functools
+import grp
+import os
+import signal
+import stat
+import time
+
+from minimta import log
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from minimta.users import User
+
+#: pauses between attempts at a lock, in seconds; counted, not timed, so that no clock can stop us
+PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, *(1.0,) * 28)
+#: a dot lock of somebody unknown is stale when it is older (seconds) and nobody touches it
+STALE_AGE = 300
+#: attempts that an unknown dot lock is watched before it is taken for stale
+WATCHED = 4
+#: set-id, executable, writable by all
+_FORBIDDEN_MODE = 0o6113
+_DEADLY = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM)
+
+
+class Refused(Exception):
+    """This is no mailbox to write to; the text says why."""
+
+
+class Busy(Exception):
+    """Somebody else holds a lock all the time."""
+
+
+class Mailbox:
+    """A user's mailbox, open and locked between ``with`` and its end."""
+
+    def __init__(
+        self, directory: str, user: User, *, pause: Callable[[float], None] = time.sleep
+    ) -> None:
+        self.path = os.path.join(directory, user.name)
+        self._directory = directory
+        self._user = user
+        self._pause = pause
+        self._spool = self._file = -1
+        self._dot_lock: _DotLock | None = None
+        self._old_mask: set[int | signal.Signals] | None = None
+
+    def __enter__(self) -> Mailbox:
+        """Open and lock; raise Refused, Busy or OSError. Signals wait until the end of ``with``."""
+        try:
+            self._spool = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._dot_lock = _DotLock(self._spool, self._user.name)
+            for seconds in (*PAUSES, None):
+                if self._attempt():
+                    return self
+                if seconds is not None:
+                    self._pause(seconds)
+            raise Busy(f"mailbox {self.path} is locked")
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self._let_go()
+        if self._spool >= 0:
+            os.close(self._spool)
+            self._spool = -1
+
+    def _attempt(self) -> bool:
+        """Open, lock, then look whether it is still the one; take all locks or none."""
+        try:
+            self._file = self._opened()
+        except FileExistsError:
+            return False  # somebody made it a moment ago
+        # A signal now would leave the dot lock behind.
+        self._old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, _DEADLY)
+        try:
+            dot_lock = self._dot_lock
+            if self._kernel_locks() and dot_lock and dot_lock.take() and self._is_current():
+                return True
+        except BaseException:
+            self._let_go()
+            raise
+        self._let_go()
+        return False
+
+    def _let_go(self) -> None:
+        if self._dot_lock:
+            self._dot_lock.release()
+        if self._file >= 0:
+            os.close(self._file)  # and with it both kernel locks
+            self._file = -1
+        if self._old_mask is not None:
+            mask, self._old_mask = self._old_mask, None
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    def _opened(self) -> int:
+        # Nonblocking: a fifo must not make us wait.
+        flags = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+        try:
+            file = os.open(self._user.name, flags, dir_fd=self._spool)
+        except FileNotFoundError:
+            file = self._created(flags)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+                raise Refused(f"{self.path} is no regular file") from error
+            raise
+        try:
+            self._check(os.fstat(file))
+        except BaseException:
+            os.close(file)
+            raise
+        return file
+
+    def _created(self, flags: int) -> int:
+        """Make an empty mailbox: user:mail 0660 where the directory is mail's, else 0600."""
+        file = os.open(self._user.name, flags | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=self._spool)
+        try:
+            if os.geteuid() == 0:
+                self._give_away(file)
+            os.fsync(self._spool)
+        except BaseException:
+            os.unlink(self._user.name, dir_fd=self._spool)
+            os.close(file)
+            raise
+        return file
+
+    def _give_away(self, file: int) -> None:
+        shared = os.fstat(self._spool).st_gid == _mail_group() and self._user.uid != 0
+        os.fchown(file, self._user.uid, _mail_group() if shared else self._user.gid)
+        os.fchmod(file, 0o660 if shared else 0o600)
+
+    def _check(self, found: os.stat_result) -> None:
+        owner = self._user.uid if os.geteuid() == 0 else os.geteuid()
+        if not stat.S_ISREG(found.st_mode):
+            raise Refused(f"{self.path} is no regular file")
+        if found.st_nlink != 1:
+            raise Refused(f"{self.path} has {found.st_nlink} names")
+        if found.st_uid != owner:
+            raise Refused(f"{self.path} belongs to uid {found.st_uid}")
+        if found.st_mode & _FORBIDDEN_MODE:
+            raise Refused(f"{self.path} has mode {stat.S_IMODE(found.st_mode):o}")
+
+    def _kernel_locks(self) -> bool:
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                return False
+            raise
+        return True
+
+    def _is_current(self) -> bool:
+        """Is what we locked still what the name means? Mail readers rename and remove."""
+        locked = os.fstat(self._file)
+        try:
+            named = os.stat(self._user.name, dir_fd=self._spool, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        self._check(locked)
+        return os.path.samestat(locked, named)
+
+    def size(self) -> int:
+        return os.fstat(self._file).st_size
+
+    def tail(self, size: int) -> bytes:
+        """The last two octets, fewer if there are not so many."""
+        start = max(0, size - 2)
+        return os.pread(self._file, size - start, start)
+
+    def write(self, parts: Sequence[bytes]) -> None:
+        """Append all of *parts*, whole; raise OSError."""
+        rest = [memoryview(part) for part in parts]
+        while rest:
+            written = os.writev(self._file, rest)
+            while rest and written >= len(rest[0]):
+                written -= len(rest.pop(0))
+            if rest:
+                rest[0] = rest[0][written:]
+
+    def sync(self) -> None:
+        os.fsync(self._file)
+
+    def cut(self, size: int) -> None:
+        """Take back what was appended beyond *size*; durable on return, or an OSError."""
+        try:
+            os.ftruncate(self._file, size)
+            os.fsync(self._file)
+        except OSError as error:
+            log.line("", f"mailbox {self.path}: cannot cut it back to {size}: {error}", error=True)
+            raise
+
+
+def _mail_group() -> int:
+    """The number of group mail, -1 if there is none."""
+    try:
+        return grp.getgrnam("mail").gr_gid
+    except KeyError:
+        return -1
+
+
+class _DotLock:
+    """The lock file beside a mailbox, and the judgement of one that is already there."""
+
+    def __init__(self, spool: int, name: str) -> None:
+        self._spool = spool
+        self._name = f"{name}.lock"
+        self._taken = False
+        self._seen: tuple[int, int] = (0, 0)
+        self._times = 0
+
+    def take(self) -> bool:
+        """Try once. True also where the directory is closed to us: then nobody else's is there."""
+        temporary = f".{self._name}.{os.getpid()}"
+        try:
+            file = self._make(temporary)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                return True
+            raise
+        try:
+            self._taken = self._link(temporary) or (
+                self._is_stale(os.fstat(file).st_mtime) and self._link(temporary)
+            )
+        finally:
+            os.close(file)
+            os.unlink(temporary, dir_fd=self._spool)
+        return self._taken
+
+    def release(self) -> None:
+        if self._taken:
+            self._taken = False
+            try:
+                os.unlink(self._name, dir_fd=self._spool)
+            except FileNotFoundError:
+                log.line("", f"somebody removed the lock file {log.clean(self._name)}")
+
+    def _make(self, temporary: str) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        try:
+            file = os.open(temporary, flags, 0o644, dir_fd=self._spool)
+        except FileExistsError:  # of a dead process that had our number
+            os.unlink(temporary, dir_fd=self._spool)
+            file = os.open(temporary, flags, 0o644, dir_fd=self._spool)
+        with contextlib.suppress(OSError):  # a full disk: the lock holds without its text, by age
+            os.write(file, f"{_host()}:{os.getpid()}:{_boot()}\n".encode())
+        return file
+
+    def _link(self, temporary: str) -> bool:
+        try:
+            os.link(temporary, self._name, src_dir_fd=self._spool, dst_dir_fd=self._spool)
+        except FileExistsError:
+            return False
+        return True
+
+    def _is_stale(self, now: float) -> bool:
+        """Judge the lock file that is there, remove it if its owner is gone.
+
+        *now* is the mtime of a fresh file: the clock of the file system, not ours.
+        """
+        try:
+            found = os.stat(self._name, dir_fd=self._spool, follow_symlinks=False)
+        except FileNotFoundError:
+            return True
+        seen = (found.st_ino, found.st_mtime_ns)
+        self._times = self._times + 1 if seen == self._seen else 0
+        self._seen = seen
+        old = now - found.st_mtime > STALE_AGE and self._times >= WATCHED
+        if not (old or _owner_is_gone(self._text())):
+            return False
+        return self._remove(seen)
+
+    def _text(self) -> str:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            file = os.open(self._name, flags, dir_fd=self._spool)
+        except OSError:
+            return ""
+        try:
+            return os.read(file, 256).decode("ascii", "replace")
+        except OSError:
+            return ""
+        finally:
+            os.close(file)
+
+    def _remove(self, judged: tuple[int, int]) -> bool:
+        """Take a stale lock away, but put it back if another one took its place meanwhile."""
+        aside = f".{self._name}.stale.{os.getpid()}"
+        try:
+            os.rename(self._name, aside, src_dir_fd=self._spool, dst_dir_fd=self._spool)
+        except OSError:
+            return False
+        found = os.stat(aside, dir_fd=self._spool, follow_symlinks=False)
+        stale = (found.st_ino, found.st_mtime_ns) == judged
+        if not stale:
+            self._link(aside)
+        os.unlink(aside, dir_fd=self._spool)
+        if stale:
+            log.line("", f"removed the stale lock file {log.clean(self._name)}")
+        return stale
+
+
+def _host() -> str:
+    return os.uname().nodename
+
+
+@functools.cache
+def _boot() -> str:
+    """An id of this boot of the machine, "" where the system has none."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def _owner_is_gone(text: str) -> bool:
+    """Is it a lock of ours, "host:pid:boot", whose process is dead or was before the last boot?"""
+    host, _, rest = text.strip().partition(":")
+    pid, _, boot = rest.partition(":")
+    if host != _host() or not (pid.isascii() and pid.isdigit() and boot):
+        return False
+    if boot != _boot():
+        return True
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False

@@ -1,0 +1,142 @@
+"""Where an address goes: local, to the next hop, or to an error (pure; Sendmail's rule set 0).
+
+In this order: a domain of ours is local; the mailer table; the smart host; the domain itself. A
+table row is ``key mailer:host``, its key a domain, ".domain" for all below it, or "." for the rest:
+
+    lab3.campus      esmtp:[10.0.3.136]:2525    no MX lookup for what stands in brackets
+    .campus          relay:gateway.campus       smtp: and relay: mean the same here
+    old.campus       local:dave
+    bad.campus       error:5.7.1:550 We do not talk to them
+"""
+
+from __future__ import annotations
+
+from minimta import address
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_REMOTE = ("esmtp", "smtp", "relay")
+# Sendmail's words for $#error (and for "error:word text" in the tables) -> RFC 3463 status
+_ERROR_WORDS = {
+    "usage": "5.5.4",
+    "nouser": "5.1.1",
+    "nohost": "5.1.2",
+    "unavailable": "5.0.0",
+    "software": "5.3.0",
+    "tempfail": "4.0.0",
+    "protocol": "5.5.0",
+    "config": "5.3.5",
+}
+
+
+class Route:
+    """Sendmail's triple: mailer, host, user."""
+
+    __slots__ = ("host", "mailer", "user")
+
+    def __init__(self, mailer: str, host: str, user: bytes) -> None:
+        #: "local", "esmtp", "error"; from an expansion also "prog", "*file*", "include"
+        self.mailer = mailer
+        #: esmtp: next hop, "lab2.campus", "[10.0.3.136]", "[127.0.0.1]:2525"; error: the status,
+        #: "5.7.1"; local: the detail of user+detail, if known
+        self.host = host
+        #: local: the local part; esmtp: the whole address; error: the text, "550 Go away"
+        self.user = user
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Route):
+            return NotImplemented
+        return (self.mailer, self.host, self.user) == (other.mailer, other.host, other.user)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Route({self.mailer!r}, {self.host!r}, {self.user!r})"
+
+
+class Router:
+    """The local names, the smart host and the mailer table, as one decision."""
+
+    def __init__(
+        self,
+        local_names: frozenset[bytes],
+        smart_host: str = "",
+        mailer_table: Mapping[bytes, bytes] | Callable[[bytes], bytes | None] | None = None,
+    ) -> None:
+        """*local_names* are in small letters, literals in their brackets."""
+        self._local_names = local_names
+        self._smart_host = smart_host.strip()
+        table: Mapping[bytes, bytes] | Callable[[bytes], bytes | None] = mailer_table or {}
+        self._row = table if callable(table) else table.get
+
+    def is_local(self, domain: bytes) -> bool:
+        """Is *domain* a name of this host? No domain at all is."""
+        key = address.domain_key(domain)
+        return not key or key in self._local_names
+
+    def route(self, bare: bytes) -> Route:
+        """Decide for a bare address, b"dave@lab2.campus"; it is never taken apart further (T13)."""
+        local_part, domain = address.split(bare)
+        if self.is_local(domain):
+            return Route("local", "", local_part)
+        value = self._table_value(address.domain_key(domain))
+        if value is not None:
+            return _table_route(value.decode("utf-8", "backslashreplace").strip(), bare)
+        if self._smart_host:
+            return Route("esmtp", _host_of(self._smart_host), bare)
+        return Route("esmtp", _next_hop(domain), bare)
+
+    def _table_value(self, key: bytes) -> bytes | None:
+        value = self._row(key)
+        while value is None and key:
+            _, _, key = key.partition(b".")
+            value = self._row(b"." + key)
+        return value
+
+
+def _next_hop(domain: bytes) -> str:
+    literal = address.literal(domain)
+    if literal:
+        return f"[{literal}]"
+    return address.domain_key(domain).decode("ascii", "backslashreplace")
+
+
+def _host_of(text: str) -> str:
+    """Take a mailer name off a smart host: "relay:lab3.campus" -> "lab3.campus"."""
+    mailer, colon, host = text.partition(":")
+    is_port = host.isascii() and host.isdigit()
+    return host.strip() if colon and mailer.lower() in _REMOTE and not is_port else text
+
+
+def _table_route(value: str, bare: bytes) -> Route:
+    mailer, colon, rest = value.partition(":")
+    mailer, rest = mailer.strip().lower(), rest.strip()
+    if mailer in _REMOTE and rest:
+        return Route("esmtp", rest, bare)
+    if mailer == "local" and colon:
+        return Route("local", "", rest.encode() or address.split(bare)[0])
+    if mailer == "error" and rest:
+        status, text = error_of(rest)
+        return Route("error", status, text.encode())
+    # A slip of the administrator must not bounce anybody's mail: try again later.
+    return Route("error", "4.3.5", f"451 Local configuration error: mailer table: {value}".encode())
+
+
+def error_of(text: str) -> tuple[str, str]:
+    """(status, text) of what follows "error:": "5.7.1:550 No" or "nouser No such user"."""
+    first, colon, rest = text.partition(":")
+    if colon and is_status(first):
+        return first, rest.strip()
+    word, _, rest = text.partition(" ")
+    if word.lower() in _ERROR_WORDS:
+        return _ERROR_WORDS[word.lower()], rest.strip()
+    return "5.0.0", text
+
+
+def is_status(text: str) -> bool:
+    """Is it an RFC 3463 status of a failure, "5.7.1"?"""
+    parts = text.split(".")
+    digits = all(part.isascii() and part.isdigit() and len(part) <= 3 for part in parts)
+    return len(parts) == 3 and digits and parts[0] in ("4", "5")

@@ -1,0 +1,161 @@
+"""Right-hand sides of aliases, ``.forward`` and ``:include:`` files: text in, targets out.
+
+    dave                    user: an address; aliased and forwarded further
+    \\dave                   the same, final: straight to the mailbox
+    Dave <dave@lab2.campus> user; RFC 5322 comments and display names are dropped
+    |prog, "|prog -x, y"    program
+    /var/tmp/archive        file
+    :include:/etc/list      include
+    error:5.7.1:550 No      error: refuse with this text
+
+Items are separated by commas outside quotes, brackets and comments, and by line ends. A line that
+begins with "#" is a comment; a "#" further on is not (recorded in Sendmail 8.17).
+"""
+
+from __future__ import annotations
+
+_OPEN, _CLOSE = b"(<", b")>"
+
+
+class Target:
+    """One destination as the text names it."""
+
+    __slots__ = ("final", "kind", "line", "value")
+
+    def __init__(self, kind: str, value: bytes, *, final: bool = False, line: int = 1) -> None:
+        #: "user", "program", "file", "include", "error"
+        self.kind = kind
+        #: address; command without its "|"; path; path without ":include:"; text after "error:"
+        self.value = value
+        #: written with a backslash: neither alias nor .forward applies
+        self.final = final
+        #: line of the text it stands in, from 1
+        self.line = line
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Target):
+            return NotImplemented
+        return bytes(self) == bytes(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Target({self.kind!r}, {self.value!r}, final={self.final})"
+
+    def __bytes__(self) -> bytes:
+        """The text that parse() reads back as this target; what an R line holds."""
+        if self.kind == "program":
+            escaped = self.value.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+            return b'"|%b"' % escaped
+        if self.kind == "file" and any(mark in self.value for mark in (b" ", b",", b"\t")):
+            return b'"%b"' % self.value
+        prefix = {"include": b":include:", "error": b"error:"}.get(self.kind, b"")
+        return (b"\\" if self.final else b"") + prefix + self.value
+
+
+def parse(text: bytes) -> list[Target]:
+    """Read a right-hand side or a whole file; whatever is no other kind is a user, perhaps unknown."""
+    found: list[Target] = []
+    for number, line in enumerate(text.split(b"\n"), 1):
+        if line[:1] == b"#":
+            continue
+        for item in split_items(line):
+            target = _target(item, number)
+            if target is not None:
+                found.append(target)
+    return found
+
+
+def split_items(line: bytes) -> list[bytes]:
+    """Cut at commas outside of quotes, comments and angle brackets; blanks around go, empty ones too.
+
+    What is unbalanced runs to the end of the line.
+    """
+    if b"," not in line:
+        return [line.strip()] if line.strip() else []
+    items: list[bytes] = []
+    start = depth = position = 0
+    quoted = False
+    while position < len(line):
+        octet = line[position]
+        if octet == 0x5C:  # a backslash takes the meaning from the next octet
+            position += 1
+        elif octet == 0x22:
+            quoted = not quoted
+        elif not quoted and octet in _OPEN:
+            depth += 1
+        elif not quoted and octet in _CLOSE:
+            depth = max(0, depth - 1)
+        elif octet == 0x2C and not quoted and not depth:
+            items.append(line[start:position])
+            start = position + 1
+        position += 1
+    items.append(line[start:])
+    return [item.strip() for item in items if item.strip()]
+
+
+def _target(item: bytes, line: int) -> Target | None:
+    whole = _unquoted(item)
+    if whole[:1] == b"|":
+        return Target("program", whole[1:].strip(), line=line)
+    if whole[:1] == b"/":
+        return Target("file", whole, line=line)
+    if whole[:9].lower() == b":include:":
+        return Target("include", whole[9:].strip(), line=line)
+    if whole[:6].lower() == b"error:":
+        return Target("error", whole[6:].strip(), line=line)
+    address = strip_address(item)
+    if not address:
+        return None
+    final = address[:1] == b"\\"
+    return Target("user", address[1:] if final else address, final=final, line=line)
+
+
+def _unquoted(item: bytes) -> bytes:
+    """*item* without the quotes around all of it and its backslashes; else *item* itself."""
+    if len(item) < 2 or item[:1] != b'"' or item[-1:] != b'"':
+        return item
+    inner, out, position = item[1:-1], bytearray(), 0
+    while position < len(inner):
+        if inner[position] == 0x22:  # the first quote ends before the end: '"a" "b"'
+            return item
+        if inner[position] == 0x5C and position + 1 < len(inner):
+            position += 1
+        out.append(inner[position])
+        position += 1
+    return bytes(out)
+
+
+def strip_address(item: bytes) -> bytes:
+    """The address alone: comments in parentheses go, of angle brackets the inside stays."""
+    text = _without_comments(item) if b"(" in item else item
+    opening, closing = text.find(b"<"), text.rfind(b">")
+    if 0 <= opening < closing and not _inside_quotes(text, opening):
+        text = text[opening + 1 : closing]
+    return text.strip()
+
+
+def _inside_quotes(text: bytes, position: int) -> bool:
+    return text[:position].replace(b'\\"', b"").count(b'"') % 2 == 1
+
+
+def _without_comments(item: bytes) -> bytes:
+    """RFC 5322 section 3.2.2, nested ones too; a parenthesis inside quotes stays."""
+    out, depth, quoted, position = bytearray(), 0, False, 0
+    while position < len(item):
+        octet = item[position]
+        if octet == 0x5C and position + 1 < len(item):
+            if not depth:
+                out += item[position : position + 2]
+            position += 2
+            continue
+        if octet == 0x22 and not depth:
+            quoted = not quoted
+        if octet == 0x28 and not quoted:
+            depth += 1
+        elif octet == 0x29 and not quoted and depth:
+            depth -= 1
+        elif not depth:
+            out.append(octet)
+        position += 1
+    return bytes(out)
