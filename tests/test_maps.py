@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+
+import pytest
+
+from minimta import maps
+from minimta.maps import Cdb, CorruptMap, key_hash, read_table, write_cdb
+
+ITEMS = [(b"postmaster", b"root"), (b"nobody", b"/dev/null"), (b"", b"empty key"), (b"x", b"")]
+
+
+def test_the_hash_is_that_of_the_format() -> None:
+    # From the definition: h = ((h << 5) + h) ^ c, modulo 2**32.
+    value = 5381
+    for octet in b"postmaster" * 9:
+        value = ((value << 5) + value) & 0xFFFFFFFF ^ octet
+    assert key_hash(b"postmaster" * 9) == value
+    assert key_hash(b"") == 5381
+
+
+def test_what_was_written_is_found_and_nothing_else(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.cdb")
+    write_cdb(path, ITEMS)
+    database = Cdb(path)
+    assert [(key, database.get(key)) for key, _ in ITEMS] == ITEMS
+    assert database.get(b"nosuch") is None
+
+
+def test_many_keys_in_one_table_are_all_found(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.cdb")
+    items = [(b"user%d" % n, b"%d" % n) for n in range(5000)]
+    write_cdb(path, items)
+    database = Cdb(path)
+    assert all(database.get(key) == data for key, data in items)
+    assert database.get(b"user5000") is None
+
+
+def test_a_lookup_reads_a_bounded_number_of_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(tmp_path / "a.cdb")
+    write_cdb(path, ((b"user%d" % n, b"x" * 50) for n in range(20000)))
+    database, reads = Cdb(path), 0
+    real = os.pread
+
+    def pread(file: int, length: int, position: int) -> bytes:
+        nonlocal reads
+        reads += 1
+        return real(file, length, position)
+
+    monkeypatch.setattr(os, "pread", pread)
+    for number in range(1000):
+        database.get(b"user%d" % number)
+    assert reads < 6 * 1000
+
+
+def test_an_independent_reader_finds_the_records(tmp_path: Path) -> None:
+    path = tmp_path / "a.cdb"
+    write_cdb(str(path), ITEMS)
+    raw, position, found = path.read_bytes(), 2048, []
+    end = struct.unpack_from("<I", raw)[0]  # the first table lies behind the last record
+    while position < end:
+        key_length, length = struct.unpack_from("<II", raw, position)
+        start = position + 8 + key_length
+        found.append((raw[position + 8 : start], raw[start : start + length]))
+        position = start + length
+    assert found == ITEMS
+    slots = sum(struct.unpack_from("<I", raw, 8 * n + 4)[0] for n in range(256))
+    assert len(raw) == end + 8 * slots == end + 16 * len(ITEMS)
+
+
+def test_no_cut_file_crashes_the_reader(tmp_path: Path) -> None:
+    path = tmp_path / "a.cdb"
+    write_cdb(str(path), ITEMS)
+    raw = path.read_bytes()
+    for length in [*range(0, 2048, 97), *range(2048, len(raw))]:
+        path.write_bytes(raw[:length])
+        for key in (b"postmaster", b"nobody", b"nosuch"):
+            try:
+                data = Cdb(str(path)).get(key)
+            except CorruptMap as error:
+                assert isinstance(error, OSError) and error.filename == str(path)
+            else:
+                assert data in (None, b"root", b"/dev/null")
+
+
+def test_no_damaged_octet_crashes_or_hangs_the_reader(tmp_path: Path) -> None:
+    path = tmp_path / "a.cdb"
+    write_cdb(str(path), ITEMS)
+    raw = path.read_bytes()
+    for place in range(len(raw)):
+        path.write_bytes(raw[:place] + bytes([raw[place] ^ 0xFF]) + raw[place + 1 :])
+        database = Cdb(str(path))
+        for key, _ in ITEMS:
+            try:
+                database.get(key)
+            except CorruptMap:
+                continue
+
+
+def test_an_empty_database_holds_nothing(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.cdb")
+    write_cdb(path, [])
+    assert Cdb(path).get(b"") is None
+
+
+def test_a_failure_leaves_the_old_database_and_no_rubbish(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.cdb")
+    write_cdb(path, [(b"a", b"old")])
+
+    def items() -> object:
+        yield b"a", b"new"
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        write_cdb(path, items())  # type: ignore[arg-type]
+    assert Cdb(path).get(b"a") == b"old"
+    assert os.listdir(tmp_path) == ["a.cdb"]
+
+
+def test_the_new_database_is_durable_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    for name in ("fsync", "rename"):
+        real = getattr(os, name)
+        monkeypatch.setattr(
+            os, name, lambda *a, real=real, name=name: (calls.append(name), real(*a))
+        )
+    write_cdb(str(tmp_path / "a.cdb"), ITEMS)
+    assert calls == ["fsync", "rename", "fsync"]
+
+
+def test_a_planted_link_is_not_written_through(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    (tmp_path / f"a.cdb.tmp-{os.getpid()}").symlink_to(victim)
+    write_cdb(str(tmp_path / "a.cdb"), ITEMS)
+    assert victim.read_bytes() == b"precious"
+    assert not (tmp_path / "a.cdb").is_symlink()
+
+
+def test_the_mode_does_not_depend_on_the_umask(tmp_path: Path) -> None:
+    old = os.umask(0o077)
+    try:
+        write_cdb(str(tmp_path / "a.cdb"), ITEMS)
+    finally:
+        os.umask(old)
+    assert (tmp_path / "a.cdb").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_text_table_has_keys_in_small_letters_and_comments(tmp_path: Path) -> None:
+    path = tmp_path / "mailertable"
+    path.write_bytes(
+        b"# comment\n\nLab3.Campus\tesmtp:[10.0.3.136]  \n.x  error:5.7.1:550 No way\nlab3.campus y\nz\n"
+    )
+    assert read_table(str(path)) == {
+        b"lab3.campus": b"esmtp:[10.0.3.136]",
+        b".x": b"error:5.7.1:550 No way",
+        b"z": b"",
+    }
+
+
+def test_a_missing_text_table_is_empty(tmp_path: Path) -> None:
+    assert read_table(str(tmp_path / "none")) == {}
+
+
+def test_more_than_four_gib_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maps, "_LIMIT", 3000)
+    with pytest.raises(ValueError, match="4 GiB"):
+        write_cdb(str(tmp_path / "a.cdb"), ((b"%d" % n, b"x" * 100) for n in range(50)))

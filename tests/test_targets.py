@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import pytest
+
+from minimta.targets import Target, parse, split_items, strip_address
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "value"),
+    [
+        (b"dave", "user", b"dave"),
+        (b"henry@lab3.campus", "user", b"henry@lab3.campus"),
+        (b"<henry@lab3.campus>", "user", b"henry@lab3.campus"),
+        (b"Henry E <henry@lab3.campus>", "user", b"henry@lab3.campus"),
+        (b'"E, Henry" <henry@lab3.campus>', "user", b"henry@lab3.campus"),
+        (b"henry@lab3.campus (Henry (the) E)", "user", b"henry@lab3.campus"),
+        (b'"a b"@lab3.campus', "user", b'"a b"@lab3.campus'),
+        (b"|subscribe.sh", "program", b"subscribe.sh"),
+        (b'"|out.sh -x, y"', "program", b"out.sh -x, y"),
+        (b'"|out.sh \\"a b\\""', "program", b'out.sh "a b"'),
+        (b'|"out.sh -x"', "program", b'"out.sh -x"'),
+        (b"/var/tmp/archive", "file", b"/var/tmp/archive"),
+        (b'"/var/tmp/a b"', "file", b"/var/tmp/a b"),
+        (b":include:/etc/list", "include", b"/etc/list"),
+        (b'":include: /etc/list"', "include", b"/etc/list"),
+        (b"error:5.7.1:550 No", "error", b"5.7.1:550 No"),
+        (b"~/inbox", "user", b"~/inbox"),
+        # as recorded: neither starts a comment or separates
+        (b"dave # not a comment", "user", b"dave # not a comment"),
+        (b"dave\tcarol", "user", b"dave\tcarol"),
+        (b"dave\r", "user", b"dave"),
+    ],
+)
+def test_one_item_is_one_target(text: bytes, kind: str, value: bytes) -> None:
+    (target,) = parse(text)
+    assert (target.kind, target.value, target.final) == (kind, value, False)
+
+
+def test_a_backslash_makes_a_user_final() -> None:
+    (target,) = parse(b"\\dave")
+    assert (target.kind, target.value, target.final) == ("user", b"dave", True)
+
+
+@pytest.mark.parametrize(
+    ("text", "items"),
+    [
+        (b"dave, carol ,henry", [b"dave", b"carol", b"henry"]),
+        (b",, dave,", [b"dave"]),
+        (b'"|a, b", dave', [b'"|a, b"', b"dave"]),
+        (b"a (b, c), d", [b"a (b, c)", b"d"]),
+        (b"<@a,@b:c@d>, e", [b"<@a,@b:c@d>", b"e"]),
+        (b"a\\,b, c", [b"a\\,b", b"c"]),
+        (b"", []),
+        (b"  \t", []),
+        (b'dave@, <carol, "a b', [b"dave@", b'<carol, "a b']),
+    ],
+)
+def test_commas_separate_outside_quotes_comments_and_brackets(
+    text: bytes, items: list[bytes]
+) -> None:
+    assert split_items(text) == items
+
+
+def test_a_forward_file_has_lines_and_comments() -> None:
+    found = parse(b'# to both\ncarol\n\nhenry@lab3.campus, "|vacation dave"\n#end')
+    assert [bytes(target) for target in found] == [
+        b"carol",
+        b"henry@lab3.campus",
+        b'"|vacation dave"',
+    ]
+    assert [target.line for target in found] == [2, 4, 4]
+
+
+@pytest.mark.parametrize(
+    "text", [b"# nothing\n", b"", b"\n\n", b" , ,", b"(only a comment)", b"<>"]
+)
+def test_nothing_gives_no_target(text: bytes) -> None:
+    assert parse(text) == []
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        Target("user", b"dave"),
+        Target("user", b"dave", final=True),
+        Target("user", b'"a b"@c'),
+        Target("program", b'/bin/x "a\\b", c'),
+        Target("file", b"/var/a, b"),
+        Target("file", b"/dev/null"),
+        Target("include", b"/etc/list"),
+        Target("error", b"5.7.1:550 No"),
+    ],
+    ids=bytes,
+)
+def test_what_a_recipient_line_holds_reads_back_as_the_same_target(target: Target) -> None:
+    assert parse(bytes(target)) == [target]
+
+
+@pytest.mark.parametrize("cut", range(40))
+def test_no_cut_of_a_line_is_too_odd_to_read(cut: int) -> None:
+    line = b'a (b "c) <d, "e\\" f"> , "|g \\\\ h", <i@j>k\\'
+    for target in parse(line[cut:]) + parse(line[:cut]):
+        assert target.value
+
+
+def test_a_hundred_thousand_open_comments_cost_no_time() -> None:
+    assert strip_address(b"(" * 100_000 + b"dave") == b""
