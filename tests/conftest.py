@@ -1,0 +1,53 @@
+"""The two markers: what a newcomer's machine lacks is skipped with its reason, in CI it fails."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Generator
+from typing import Protocol
+
+import pytest
+
+CI = os.environ.get("CI", "").lower() in ("true", "1")
+
+
+def missing(item: pytest.Item) -> str:
+    """Why *item* cannot run here; "" if it can."""
+    if item.get_closest_marker("root") and os.geteuid() != 0:
+        return "needs root"
+    for marker in item.iter_markers("debian"):
+        if not shutil.which("dpkg-query"):
+            return "needs Debian"
+        lacking = [str(package) for package in marker.args if not is_installed(str(package))]
+        if lacking:
+            return f"needs Debian's {' '.join(lacking)} (apt install)"
+    return ""
+
+
+def is_installed(package: str) -> bool:
+    command = ["dpkg-query", "-W", "-f", "${db:Status-Status}", package]
+    return subprocess.run(command, capture_output=True, check=False).stdout == b"installed"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if reason := missing(item):
+        pytest.skip(reason)
+
+
+class Wrapped(Protocol):
+    """What pluggy hands to a hook wrapper."""
+
+    def get_result(self) -> pytest.TestReport: ...
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport() -> Generator[None, Wrapped, None]:
+    """Turn skips into failures in CI: there everything has to be at hand."""
+    outcome = yield
+    report = outcome.get_result()
+    if CI and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[-1] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"skipped in CI: {reason}"
