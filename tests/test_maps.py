@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -124,12 +125,15 @@ def test_a_failure_leaves_the_old_database_and_no_rubbish(tmp_path: Path) -> Non
 def test_the_new_database_is_durable_before_it_has_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls = []
+    calls: list[str] = []
     for name in ("fsync", "rename"):
         real = getattr(os, name)
-        monkeypatch.setattr(
-            os, name, lambda *a, real=real, name=name: (calls.append(name), real(*a))
-        )
+
+        def call(*arguments: object, name: str = name, real: Callable[..., None] = real) -> None:
+            calls.append(name)
+            real(*arguments)
+
+        monkeypatch.setattr(os, name, call)
     write_cdb(str(tmp_path / "a.cdb"), ITEMS)
     assert calls == ["fsync", "rename", "fsync"]
 

@@ -210,9 +210,10 @@ def test_what_may_pass_is_an_os_error(dave: User, monkeypatch: pytest.MonkeyPatc
         def fail(*_: object, code: int = code) -> bytes:
             raise OSError(code, os.strerror(code))
 
-        monkeypatch.setattr(users.os, "read", fail)
-        with pytest.raises(OSError) as caught:
-            read_as(dave, ".forward", 100)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "read", fail)
+            with pytest.raises(OSError) as caught:
+                read_as(dave, ".forward", 100)
         assert caught.value.errno == code
 
 

@@ -152,7 +152,7 @@ class Mailbox:
         owner = self._user.uid if os.geteuid() == 0 else os.geteuid()
         if not stat.S_ISREG(found.st_mode):
             raise Refused(f"{self.path} is no regular file")
-        if found.st_nlink != 1:
+        if found.st_nlink > 1:  # 0: removed a moment ago, _is_current() sees it
             raise Refused(f"{self.path} has {found.st_nlink} names")
         if found.st_uid != owner:
             raise Refused(f"{self.path} belongs to uid {found.st_uid}")
@@ -176,8 +176,10 @@ class Mailbox:
             named = os.stat(self._user.name, dir_fd=self._spool, follow_symlinks=False)
         except FileNotFoundError:
             return False
+        if not os.path.samestat(locked, named):
+            return False
         self._check(locked)
-        return os.path.samestat(locked, named)
+        return True
 
     def size(self) -> int:
         return os.fstat(self._file).st_size

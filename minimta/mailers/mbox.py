@@ -43,7 +43,7 @@ class MboxMailer:
         clock: Callable[[], float] = time.time,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._directory = options.mailbox_directory
+        self.directory = options.mailbox_directory
         self._users = users
         self._clock = clock
         self._pause = pause
@@ -79,7 +79,7 @@ class MboxMailer:
 
     def _append_all(self, user: User, jobs: list[Job]) -> dict[Job, Outcome]:
         outcomes: dict[Job, Outcome] = {}
-        with Mailbox(self._directory, user, pause=self._pause) as mailbox:
+        with Mailbox(self.directory, user, pause=self._pause) as mailbox:
             start = end = mailbox.size()
             for job in jobs:
                 try:
@@ -106,7 +106,7 @@ class MboxMailer:
 
     def _trouble(self, name: bytes, error: OSError) -> Outcome:
         status = "4.2.2" if error.errno in _FULL else "4.3.0"
-        path = os.path.join(self._directory, os.fsdecode(name))
+        path = os.path.join(self.directory, os.fsdecode(name))
         return _deferred(status, f"mailbox {log.clean(path)}: {error.strerror or error}")
 
 

@@ -1,0 +1,446 @@
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from minimta import expand as expand_module
+from minimta import log
+from minimta.aliases import Aliases
+from minimta.envelope import Recipient
+from minimta.expand import Destination, Expander
+from minimta.options import Options
+from minimta.route import Router
+from minimta.status import Fate
+from minimta.users import Users
+
+LOCAL = frozenset((b"lab2.campus", b"localhost"))
+NAMES = ("dave", "carol", "henry", "list")
+
+
+class House:
+    """A host with some users, whose aliases and .forward files a test writes."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        root.chmod(0o755)
+        lines = [
+            f"{name}:x:{os.getuid()}:{os.getgid()}:::\n".replace(":::", f"::{root}/{name}:")
+            for name in NAMES
+        ]
+        (root / "passwd").write_text("".join(lines))
+        self.options = Options()
+        self.options.host_name = "lab2.campus"
+        self.router = Router(LOCAL)
+
+    def alias(self, text: bytes) -> None:
+        path = self.root / "aliases"
+        path.write_bytes(text)
+        path.chmod(0o644)
+
+    def forward(self, name: str, text: bytes, suffix: str = "") -> Path:
+        home = self.root / name
+        home.mkdir(exist_ok=True)
+        home.chmod(0o755)
+        path = home / f".forward{suffix}"
+        path.write_bytes(text)
+        path.chmod(0o644)
+        return path
+
+    def expand(
+        self, *recipients: bytes | Recipient, sender: bytes = b"<emma@lab1.campus>"
+    ) -> list[Destination]:
+        given = [r if isinstance(r, Recipient) else Recipient(r) for r in recipients]
+        users = Users(str(self.root / "passwd"))
+        aliases = Aliases(str(self.root / "aliases"))
+        expander = Expander(self.options, aliases, users, self.router)
+        return expander.expand(given, sender, qid="id1")
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path)
+
+
+def targets_of(found: list[Destination]) -> list[str]:
+    """ "local dave", "esmtp lab3.campus henry@lab3.campus", "5.1.1 nosuch"."""
+    shown = []
+    for it in found:
+        if it.outcome is not None:
+            shown.append(f"{it.outcome.status} {it.recipient.address.decode()}")
+        else:
+            assert it.route is not None
+            where = f"{it.route.mailer} {it.route.host}".strip()
+            shown.append(f"{where} {it.route.user.decode()}")
+    return shown
+
+
+# Aliases, .forward of dave, of carol, recipients, what becomes of them: the recorded cases.
+CASES: dict[str, tuple[bytes, bytes, bytes, list[bytes], list[str]]] = {
+    "user": (b"", b"", b"", [b"<dave@lab2.campus>"], ["local dave"]),
+    "case": (b"List: dave", b"", b"", [b"LIST"], ["local dave"]),
+    "case-user": (b"", b"", b"", [b"DAVE@LAB2.campus"], ["local dave"]),
+    "unknown": (b"", b"", b"", [b"nosuch"], ["5.1.1 nosuch"]),
+    "remote": (b"", b"", b"", [b"x@lab3.campus"], ["esmtp lab3.campus x@lab3.campus"]),
+    "two": (b"list: dave, carol", b"", b"", [b"list"], ["local dave", "local carol"]),
+    "external": (
+        b"list: henry@lab3.campus",
+        b"",
+        b"",
+        [b"list"],
+        ["esmtp lab3.campus henry@lab3.campus"],
+    ),
+    "loop": (b"list: team\nteam: list", b"", b"", [b"list"], ["local list"]),
+    "loop3": (b"list: a1\na1: a2\na2: list", b"", b"", [b"list"], ["local list"]),
+    "self": (b"dave: dave, carol", b"", b"", [b"dave"], ["local dave", "local carol"]),
+    "self-only": (b"dave: dave", b"", b"", [b"dave"], ["local dave"]),
+    "backslash": (b"dave: \\dave, carol", b"", b"", [b"dave"], ["local dave", "local carol"]),
+    "dup": (
+        b"list: dave, carol, dave, Dave@lab2.campus, team\nteam: dave",
+        b"",
+        b"",
+        [b"list"],
+        ["local dave", "local carol"],
+    ),
+    "dup-arg": (
+        b"list: dave",
+        b"",
+        b"",
+        [b"dave", b"list", b"dave@lab2.campus", b"DAVE"],
+        ["local dave"],
+    ),
+    "dup-remote": (
+        b"",
+        b"",
+        b"",
+        [b"x@lab3.campus", b"x@LAB3.campus", b"X@lab3.campus"],
+        ["esmtp lab3.campus x@lab3.campus", "esmtp lab3.campus X@lab3.campus"],
+    ),
+    "unknown-mixed": (b"list: dave, nosuch", b"", b"", [b"list"], ["local dave", "5.1.1 nosuch"]),
+    "error": (
+        b"list: error:nouser No such list",
+        b"",
+        b"",
+        [b"list"],
+        ["5.1.1 error:nouser No such list"],
+    ),
+    "error-status": (
+        b"list: error:5.7.1:550 No",
+        b"",
+        b"",
+        [b"list"],
+        ["5.7.1 error:5.7.1:550 No"],
+    ),
+    "at-rhs": (b"aa: henry@lab2.campus, henry@localhost", b"", b"", [b"aa"], ["local henry"]),
+    "nocomma": (b"list: dave\n\tcarol", b"", b"", [b"list"], ["5.1.1 dave\tcarol"]),
+    "loop-nouser": (b"aa: bb\nbb: aa", b"", b"", [b"aa"], ["5.4.6 aa"]),
+    "loop-self-nouser": (b"aa: aa", b"", b"", [b"aa"], ["5.1.1 aa"]),
+    "loop-partial": (b"aa: bb, henry\nbb: aa", b"", b"", [b"aa"], ["local henry"]),
+    "first.last": (b"first.last: henry", b"", b"", [b"first.last@lab2.campus"], ["local henry"]),
+    "plus": (b"", b"", b"", [b"dave+info"], ["local info dave"]),
+    "plus-alias": (b"list: carol\nlist+info: dave", b"", b"", [b"list+info"], ["local dave"]),
+    "plus-wild": (b"list: carol\nlist+*: dave", b"", b"", [b"list+xyz"], ["local dave"]),
+    "plus-name": (b"team: carol", b"", b"", [b"team+xyz"], ["local carol"]),
+    "plus-forward": (b"", b"carol", b"", [b"dave+info"], ["local carol"]),
+    "plus-unknown": (b"", b"", b"", [b"nosuch+info"], ["5.1.1 nosuch+info"]),
+    "fwd": (b"", b"carol\n", b"", [b"dave"], ["local carol"]),
+    "fwd-keep": (b"", b"\\dave\ncarol\n", b"", [b"dave"], ["local dave", "local carol"]),
+    "fwd-keep2": (b"", b"dave\ncarol\n", b"", [b"dave"], ["local dave", "local carol"]),
+    "fwd-selfat": (b"", b"dave@lab2.campus\n", b"", [b"dave"], ["local dave"]),
+    "fwd-comment": (b"", b"# nothing\n", b"", [b"dave"], ["local dave"]),
+    "fwd-loop": (b"", b"carol\n", b"dave\n", [b"dave"], ["local dave", "local carol"]),
+    "fwd-alias": (b"list: dave", b"carol\n", b"", [b"list"], ["local carol"]),
+    "fwd-unknown": (b"", b"nosuch\n", b"", [b"dave"], ["5.1.1 nosuch"]),
+    "fwd-tilde": (b"", b"~/inbox\n", b"", [b"dave"], ["5.1.1 ~/inbox"]),
+    "fwd-devnull": (b"", b"/dev/null\n", b"", [b"dave"], ["2.0.0 /dev/null"]),
+    "fwd-lines": (
+        b"",
+        b"# to both\ncarol\nhenry@lab3.campus\n",
+        b"",
+        [b"dave"],
+        ["local carol", "esmtp lab3.campus henry@lab3.campus"],
+    ),
+    "postmaster": (b"postmaster: carol", b"", b"", [b"PostMaster@lab2.campus"], ["local carol"]),
+    "postmaster-none": (b"root: carol", b"", b"", [b"postmaster"], ["local carol"]),
+    "empty-alias": (b"dave: (nobody)", b"", b"", [b"dave"], ["local dave"]),
+    "quoted": (b"", b"", b"", [b'<"dave"@lab2.campus>'], ["local dave"]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_recipients_become_what_sendmail_makes_of_them(house: House, case: str) -> None:
+    aliases, dave, carol, recipients, expected = CASES[case]
+    house.alias(aliases)
+    if dave:
+        house.forward("dave", dave)
+    if carol:
+        house.forward("carol", carol)
+    assert sorted(targets_of(house.expand(*recipients))) == sorted(expected)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_second_attempt_at_what_is_left_repeats_nothing(house: House, case: str) -> None:
+    aliases, dave, carol, recipients, _ = CASES[case]
+    house.alias(aliases)
+    if dave:
+        house.forward("dave", dave)
+    if carol:
+        house.forward("carol", carol)
+    first = [it for it in house.expand(*recipients) if it.outcome is None]
+    again = house.expand(*[it.recipient for it in first])
+    assert sorted(targets_of(again)) == sorted(targets_of(first))
+
+
+def test_a_recipient_that_does_not_expand_stays_as_it_is(house: House) -> None:
+    recipient = Recipient(b"<dave@lab2.campus>", "PFD", final=b"RFC822; dave@lab2.campus")
+    (found,) = house.expand(recipient)
+    assert found.recipient is recipient
+    assert (recipient.address, recipient.flags) == (b"<dave@lab2.campus>", "PFD")
+
+
+def test_a_recipient_from_an_alias_inherits_what_the_dsn_needs(house: House) -> None:
+    house.alias(b"list: b@grey.campus")
+    given = Recipient(
+        b"<list@lab2.campus>",
+        "PNSF",
+        original=b"rfc822;list@lab2.campus",
+        final=b"RFC822; list@lab2.campus",
+    )
+    (found,) = house.expand(given)
+    assert found.recipient == Recipient(
+        b"b@grey.campus",
+        "NSFA",
+        original=b"rfc822;list@lab2.campus",
+        final=b"RFC822; list@lab2.campus",
+        controlling_user=b"list:1:0:<list@lab2.campus>",
+    )
+
+
+def test_a_recipient_without_final_gets_the_name_it_was_sent_to(house: House) -> None:
+    house.alias(b"list: b@grey.campus")
+    (found,) = house.expand(b"list")
+    assert found.recipient.final == b"RFC822; list@lab2.campus"
+
+
+def test_a_forward_is_answered_for_by_its_user(house: House) -> None:
+    house.alias(b"list: dave")
+    house.forward("dave", b"a@refused.campus\ncarol\n")
+    direct = house.expand(Recipient(b"<dave@lab2.campus>", "PFD"))
+    controlling = b"dave:%d:%d:<dave@lab2.campus>" % (os.getuid(), os.getgid())
+    assert [it.recipient.controlling_user for it in direct] == [controlling] * 2
+    # As recorded: what a .forward sends to another host keeps its P.
+    assert [it.recipient.flags for it in direct] == ["PFD", "FDA"]
+    through = house.expand(Recipient(b"<list@lab2.campus>", "PFD"))
+    assert {it.recipient.controlling_user.split(b":")[3] for it in through} == {b"dave"}
+    assert [it.recipient.flags for it in through] == ["FDA", "FDA"]
+
+
+def test_a_mailbox_of_a_self_reference_is_written_with_a_backslash(house: House) -> None:
+    house.alias(b"dave: dave, carol")
+    found = house.expand(Recipient(b"<dave@lab2.campus>", "PFD"))
+    assert sorted((it.recipient.address, it.recipient.flags) for it in found) == [
+        (b"\\dave", "FDA"),
+        (b"carol", "FDA"),
+    ]
+
+
+def test_what_came_from_an_expansion_is_never_expanded_again(house: House) -> None:
+    house.alias(b"dave: carol")
+    house.forward("henry", b"carol")
+    found = house.expand(Recipient(b"dave", "FDA"), Recipient(b"henry", "FDA"))
+    assert targets_of(found) == ["local dave", "local henry"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"|/bin/sh",
+        b'"|/bin/sh"',
+        b"/etc/passwd",
+        b":include:/etc/passwd",
+        b"\\dave",
+        b"error:5.7.1:no",
+        b"~dave",
+        b"../dave",
+        b"/dev/null",
+        b'"/dev/null"@lab2.campus',
+        b'":include:/etc/passwd"@lab2.campus',
+        b'"|x"@lab2.campus',
+    ],
+)
+def test_what_a_client_names_is_a_mailbox_whatever_it_looks_like(house: House, name: bytes) -> None:
+    (found,) = house.expand(Recipient(name, "PFD"))
+    assert found.outcome is not None
+    assert (found.outcome.fate, found.outcome.status) == (Fate.FAILED, "5.1.1")
+
+
+@pytest.mark.parametrize("right", [b"|out.sh x", b'"|out.sh -x, y"', b"/var/tmp/f", b":include:/l"])
+def test_programs_files_and_lists_wait_and_say_why(house: House, right: bytes) -> None:
+    house.alias(b"list: carol, " + right)
+    found = house.expand(Recipient(b"<list@lab2.campus>", "PFD"))
+    assert targets_of(found[:1]) == ["local carol"]
+    special = found[1]
+    assert special.outcome is not None
+    assert (special.outcome.fate, special.outcome.status) == (Fate.DEFERRED, "4.3.3")
+    assert right.strip(b'"|').decode() in special.outcome.text
+    assert special.recipient.controlling_user == b"list:1:0:<list@lab2.campus>"
+    (again,) = house.expand(special.recipient)
+    assert again.outcome == special.outcome
+    assert again.recipient is special.recipient
+
+
+def test_the_depth_of_expansion_is_limited(house: House) -> None:
+    house.alias(b"".join(b"a%d: a%d\n" % (n, n + 1) for n in range(10)) + b"a10: dave\n")
+    (found,) = house.expand(b"a0")
+    assert found.outcome is not None
+    assert (found.outcome.fate, found.outcome.status) == (Fate.FAILED, "5.4.6")
+    assert found.outcome.text == "aliasing/forwarding loop broken (11 aliases deep; 10 max)"
+    assert found.outcome.exit_code == os.EX_USAGE
+    assert targets_of(house.expand(b"a1")) == ["local dave"]
+
+
+def test_a_list_that_doubles_at_every_step_ends(house: House) -> None:
+    lines = [b"a%d: a%d, b%d\nb%d: a%d, b%d\n" % ((n, n + 1, n + 1) * 2) for n in range(9)]
+    house.alias(b"".join(lines) + b"a9: dave\nb9: dave\n")
+    assert targets_of(house.expand(b"a0")) == ["local dave"]
+
+
+@pytest.mark.parametrize(
+    ("me_too", "right", "expected"),
+    [
+        (True, b"dave, carol", ["local dave", "local carol"]),
+        (False, b"dave, carol", ["local carol"]),
+        (False, b"dave", ["local dave"]),
+    ],
+)
+def test_the_sender_gets_a_copy_unless_me_too_is_off(
+    house: House, me_too: bool, right: bytes, expected: list[str]
+) -> None:
+    house.options.me_too = me_too
+    house.alias(b"team: " + right)
+    assert targets_of(house.expand(b"team", sender=b"<dave@lab2.campus>")) == expected
+
+
+def test_the_sender_who_names_himself_gets_his_mail(house: House) -> None:
+    house.options.me_too = False
+    assert targets_of(house.expand(b"dave", b"carol", sender=b"dave")) == [
+        "local dave",
+        "local carol",
+    ]
+
+
+def test_whoever_is_named_twice_hears_what_either_wanted(house: House) -> None:
+    never, success = Recipient(b"dave", "PN"), Recipient(b"DAVE", "PNS")
+    (found,) = house.expand(never, success)
+    assert found.recipient is never
+    assert found.recipient.flags == "PNS"
+
+
+# -- .forward -----------------------------------------------------------------------------------
+
+
+def test_the_forward_of_a_detail_comes_before_the_plain_one(house: House) -> None:
+    house.forward("dave", b"henry")
+    house.forward("dave", b"carol", "+info")
+    assert targets_of(house.expand(b"dave+info")) == ["local carol"]
+    assert targets_of(house.expand(b"dave+other", b"dave")) == ["local henry"]
+
+
+@pytest.mark.parametrize("detail", [b"../../x", b"a/b", b"\0", b"", b"\xff" * 300])
+def test_no_detail_leads_out_of_the_home(house: House, detail: bytes) -> None:
+    house.forward("dave", b"carol")
+    found = house.expand(b"dave+" + detail)
+    assert [it.outcome for it in found if it.outcome and it.outcome.fate is Fate.FAILED] == []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda path: path.chmod(0o646), "World writable file"),
+        (lambda path: path.parent.chmod(0o757), "World writable directory"),
+        (lambda path: (path.unlink(), path.mkdir()), "Regular files only"),
+    ],
+)
+def test_a_forward_that_others_could_write_is_logged_and_the_mailbox_used(
+    house: House,
+    spoil: Callable[[Path], object],
+    reason: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = house.forward("dave", b"carol")
+    spoil(path)
+    log.configure("sm-mta", "stderr", 9)
+    try:
+        assert targets_of(house.expand(b"dave")) == ["local dave"]
+    finally:
+        log.configure("sendmail", "none", 9)
+    assert f"id1: forward {path}: {reason}\n" in capsys.readouterr().err
+
+
+def test_no_home_is_no_forward(house: House) -> None:
+    assert not (house.root / "henry").exists()
+    assert targets_of(house.expand(b"henry")) == ["local henry"]
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EIO, errno.ESTALE, errno.ETIMEDOUT])
+def test_a_forward_that_cannot_be_read_defers_its_user_alone(
+    house: House, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    path = house.forward("dave", b"carol")
+    house.alias(b"team: dave, henry")
+
+    def fail(*_: object) -> bytes:
+        raise OSError(code, os.strerror(code), str(path))
+
+    monkeypatch.setattr(expand_module, "read_as", fail)
+    henry, dave = house.expand(Recipient(b"<team@lab2.campus>", "PFD"))
+    if henry.outcome:
+        henry, dave = dave, henry
+    assert targets_of([henry]) == ["local henry"]
+    assert dave.outcome is not None
+    assert (dave.outcome.fate, dave.outcome.status) == (Fate.DEFERRED, "4.3.0")
+    assert dave.outcome.text == f"{path}: {os.strerror(code)}"
+    monkeypatch.undo()
+    # What waits is dave with his .forward still to be read, and henry is not sent to again.
+    assert "A" not in dave.recipient.flags
+    assert targets_of(house.expand(dave.recipient)) == ["local carol"]
+
+
+def test_a_name_service_or_database_that_fails_defers(house: House) -> None:
+    (house.root / "aliases.cdb").write_bytes(b"x" * 3000)
+    (found,) = house.expand(b"dave")
+    assert found.outcome is not None
+    assert (found.outcome.fate, found.outcome.status) == (Fate.DEFERRED, "4.3.0")
+    os.unlink(house.root / "aliases.cdb")
+    os.unlink(house.root / "passwd")
+    (found,) = house.expand(Recipient(b"dave", "FDA"))
+    assert found.outcome is not None
+    assert found.outcome.fate is Fate.DEFERRED
+    assert found.recipient.flags == "FDA"
+
+
+def test_an_unknown_user_is_told_as_sendmail_tells_it(house: House) -> None:
+    house.forward("dave", b"\nnosuch\n")
+    (found,) = house.expand(b"dave")
+    assert found.outcome is not None
+    assert (found.outcome.text, found.outcome.exit_code) == ("User unknown", os.EX_NOUSER)
+    where = f"{house.root}/dave/.forward: line 2: nosuch"
+    assert found.outcome.transcript == (f"550 5.1.1 {where}... User unknown",)
+
+
+def test_an_error_of_the_mailer_table_is_an_outcome(house: House) -> None:
+    table = {b"bad.example": b"error:5.7.1:550 Go away", b"odd.example": b"uucp:x"}
+    house.router = Router(LOCAL, "", table)
+    refused, postponed = house.expand(b"x@bad.example", b"x@odd.example")
+    assert refused.outcome is not None and postponed.outcome is not None
+    assert (refused.outcome.fate, refused.outcome.text) == (Fate.FAILED, "550 Go away")
+    assert postponed.outcome.fate is Fate.DEFERRED
+
+
+def test_no_input_recipient_vanishes(house: House) -> None:
+    house.alias(b"list: dave, list\nempty: (nothing)\nteam: team2\nteam2: team\n")
+    for name in (b"list", b"empty", b"team", b"dave", b"x@y", b"nosuch", b"", b"<>", b"@", b"a@"):
+        assert house.expand(name), name
