@@ -18,11 +18,10 @@ from __future__ import annotations
 
 import os
 
-from minimta import address, hosts, log, targets
+from minimta import address, forward, hosts, log, targets
 from minimta.envelope import Recipient
 from minimta.route import Route, is_status
 from minimta.status import Fate, Outcome
-from minimta.users import Untrusted, read_as
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
     from minimta.targets import Target
     from minimta.users import User, Users
 
-#: octets of a .forward that are read
-FORWARD_LIMIT = 65536
 #: who answers for what an alias of the system starts, as Sendmail writes it (DefaultUser)
 _DEFAULT_IDS = (1, 0)
 _UNSUPPORTED = {
@@ -191,12 +188,12 @@ class _Expansion:
     def _expand_local(self, node: _Node) -> None:
         limit = self._house.options.max_alias_recursion
         value = self._alias(node.local_part)
-        if value is not None and self._push(node, targets.parse(value), limit, forward=None):
+        if value is not None and self._push(node, targets.parse(value), limit, owner=None):
             return
         user = self._user(node.local_part)
         if user is not None:
-            text = self._forward(user, _detail(node.local_part, user))
-            if self._push(node, targets.parse(text), limit, forward=user):
+            text = forward.read(user, forward.detail(node.local_part, user), qid=self._qid)
+            if self._push(node, targets.parse(text), limit, owner=user):
                 return
         self._deliver_locally(node)
 
@@ -216,25 +213,7 @@ class _Expansion:
         name, plus, _ = local_part.partition(b"+")
         return self._house.users.find(name) if user is None and plus else user
 
-    def _forward(self, user: User, detail: bytes) -> bytes:
-        """~/.forward+detail or ~/.forward, b"" if there is none to be followed."""
-        names = [".forward"]
-        if detail and b"/" not in detail and b"\0" not in detail:
-            names.insert(0, ".forward+" + os.fsdecode(detail))
-        for name in names:
-            path = os.path.join(user.home, name)
-            if not _may_exist(path):
-                continue
-            try:
-                return read_as(user, name, FORWARD_LIMIT)
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            except Untrusted as error:
-                # As Sendmail: the mail goes to the mailbox, the log says why.
-                log.line(self._qid, f"forward {log.clean(path)}: {error}")
-        return b""
-
-    def _push(self, node: _Node, found: list[Target], limit: int, *, forward: User | None) -> bool:
+    def _push(self, node: _Node, found: list[Target], limit: int, *, owner: User | None) -> bool:
         """Put what *node* expands to on the worklist; False if that is nothing."""
         if not found:
             return False
@@ -242,16 +221,16 @@ class _Expansion:
             depth = f"{node.depth + 1} aliases deep; {limit} max"
             self._add(node, None, _loop_broken(f"aliasing/forwarding loop broken ({depth})"))
             return True
-        controlling = _controlling_user(node, forward)
+        controlling = _controlling_user(node, owner)
         for target in found:
             remote = target.kind == "user" and not self._house.router.is_local(
                 address.split(target.value)[1]
             )
             # As Sendmail: what a .forward sends to another host keeps its place (flag P).
-            flags = node.recipient.flags if forward and remote else _flags(node.recipient.flags)
+            flags = node.recipient.flags if owner and remote else _flags(node.recipient.flags)
             recipient = self._child(node, target, flags, controlling)
             child = _Node(recipient, target, node)
-            child.origin = f"{forward.home}/.forward: line {target.line}: " if forward else ""
+            child.origin = f"{owner.home}/.forward: line {target.line}: " if owner else ""
             self._work.append(child)
         return True
 
@@ -277,7 +256,7 @@ class _Expansion:
             shown = node.origin + log.clean(address.bare(node.recipient.address))
             self._add(node, Route("local", "", node.local_part), _unknown_user(shown))
             return
-        detail = _detail(node.local_part, user)
+        detail = forward.detail(node.local_part, user)
         node.key = os.fsencode(user.name) + (b"+" + detail if detail else b"")
         self._add(node, Route("local", os.fsdecode(detail), os.fsencode(user.name)))
 
@@ -338,22 +317,6 @@ def _target_of(recipient: Recipient) -> Target:
     return targets.Target("user", bare)
 
 
-def _may_exist(path: str) -> bool:
-    """A cheap look as ourselves; only a clear "no such file" saves the child."""
-    try:
-        os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except (OSError, ValueError):
-        return True
-    return True
-
-
-def _detail(local_part: bytes, user: User) -> bytes:
-    whole = os.fsencode(user.name).lower() == local_part.lower()
-    return b"" if whole else local_part.partition(b"+")[2]
-
-
 def _flags(flags: str) -> str:
     return flags.replace("P", "").replace("A", "") + "A"
 
@@ -363,10 +326,10 @@ def _merge_flags(kept: Recipient, dropped: Recipient) -> None:
     kept.flags += "".join(f for f in dropped.flags if f in "NSFD" and f not in kept.flags)
 
 
-def _controlling_user(node: _Node, forward: User | None) -> bytes:
+def _controlling_user(node: _Node, owner: User | None) -> bytes:
     """b"emma:1001:1001:<emma@lab1.campus>"; a ":" in the name would shift the fields."""
-    name = os.fsencode(forward.name) if forward else node.local_part
-    uid, gid = (forward.uid, forward.gid) if forward else _DEFAULT_IDS
+    name = os.fsencode(owner.name) if owner else node.local_part
+    uid, gid = (owner.uid, owner.gid) if owner else _DEFAULT_IDS
     shown = name.replace(b":", b"?").replace(b"\n", b"?")
     return b"%b:%d:%d:%b" % (shown, uid, gid, node.recipient.address)
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from minimta import expand as expand_module
-from minimta import log
+from minimta import forward, log
 from minimta.aliases import Aliases
 from minimta.envelope import Recipient
 from minimta.expand import Destination, Expander
@@ -395,7 +394,7 @@ def test_a_forward_that_cannot_be_read_defers_its_user_alone(
     def fail(*_: object) -> bytes:
         raise OSError(code, os.strerror(code), str(path))
 
-    monkeypatch.setattr(expand_module, "read_as", fail)
+    monkeypatch.setattr(forward, "read_as", fail)
     henry, dave = house.expand(Recipient(b"<team@lab2.campus>", "PFD"))
     if henry.outcome:
         henry, dave = dave, henry

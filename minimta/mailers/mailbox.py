@@ -5,17 +5,15 @@ links, must be a plain file with one name that belongs to the user, and must sti
 directory after it was locked. Anything else is Refused, and the mail waits (threats 6.3).
 
 Locks, in this order (Debian Policy 11.6): fcntl on the whole file, flock, then the dot lock
-``USER.lock``, made by link(2). The kernel's locks end with us; the dot lock holds host, pid and boot
-id, so that whoever finds it knows whether its owner lives. fcntl locks exclude processes, not
-threads, and closing any descriptor of the file drops them: one thread of a process may deliver.
+``USER.lock``. The kernel's locks end with us, and signals wait until the dot lock is gone. fcntl locks
+exclude processes, not threads, and closing any descriptor of the file drops them: only one thread of
+a process may deliver.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
-import functools
 import grp
 import os
 import signal
@@ -23,6 +21,7 @@ import stat
 import time
 
 from minimta import log
+from minimta.mailers.dotlock import DotLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,10 +31,6 @@ if TYPE_CHECKING:
 
 #: pauses between attempts at a lock, in seconds; counted, not timed, so that no clock can stop us
 PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, *(1.0,) * 28)
-#: a dot lock of somebody unknown is stale when it is older (seconds) and nobody touches it
-STALE_AGE = 300
-#: attempts that an unknown dot lock is watched before it is taken for stale
-WATCHED = 4
 #: set-id, executable, writable by all
 _FORBIDDEN_MODE = 0o6113
 _DEADLY = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM)
@@ -60,14 +55,14 @@ class Mailbox:
         self._user = user
         self._pause = pause
         self._spool = self._file = -1
-        self._dot_lock: _DotLock | None = None
+        self._dot_lock: DotLock | None = None
         self._old_mask: set[int | signal.Signals] | None = None
 
     def __enter__(self) -> Mailbox:
         """Open and lock; raise Refused, Busy or OSError. Signals wait until the end of ``with``."""
         try:
             self._spool = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            self._dot_lock = _DotLock(self._spool, self._user.name)
+            self._dot_lock = DotLock(self._spool, self._user.name)
             for seconds in (*PAUSES, None):
                 if self._attempt():
                     return self
@@ -218,135 +213,3 @@ def _mail_group() -> int:
         return grp.getgrnam("mail").gr_gid
     except KeyError:
         return -1
-
-
-class _DotLock:
-    """The lock file beside a mailbox, and the judgement of one that is already there."""
-
-    def __init__(self, spool: int, name: str) -> None:
-        self._spool = spool
-        self._name = f"{name}.lock"
-        self._taken = False
-        self._seen: tuple[int, int] = (0, 0)
-        self._times = 0
-
-    def take(self) -> bool:
-        """Try once. True also where the directory is closed to us: then nobody else's is there."""
-        temporary = f".{self._name}.{os.getpid()}"
-        try:
-            file = self._make(temporary)
-        except OSError as error:
-            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-                return True
-            raise
-        try:
-            self._taken = self._link(temporary) or (
-                self._is_stale(os.fstat(file).st_mtime) and self._link(temporary)
-            )
-        finally:
-            os.close(file)
-            os.unlink(temporary, dir_fd=self._spool)
-        return self._taken
-
-    def release(self) -> None:
-        if self._taken:
-            self._taken = False
-            try:
-                os.unlink(self._name, dir_fd=self._spool)
-            except FileNotFoundError:
-                log.line("", f"somebody removed the lock file {log.clean(self._name)}")
-
-    def _make(self, temporary: str) -> int:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        try:
-            file = os.open(temporary, flags, 0o644, dir_fd=self._spool)
-        except FileExistsError:  # of a dead process that had our number
-            os.unlink(temporary, dir_fd=self._spool)
-            file = os.open(temporary, flags, 0o644, dir_fd=self._spool)
-        with contextlib.suppress(OSError):  # a full disk: the lock holds without its text, by age
-            os.write(file, f"{_host()}:{os.getpid()}:{_boot()}\n".encode())
-        return file
-
-    def _link(self, temporary: str) -> bool:
-        try:
-            os.link(temporary, self._name, src_dir_fd=self._spool, dst_dir_fd=self._spool)
-        except FileExistsError:
-            return False
-        return True
-
-    def _is_stale(self, now: float) -> bool:
-        """Judge the lock file that is there, remove it if its owner is gone.
-
-        *now* is the mtime of a fresh file: the clock of the file system, not ours.
-        """
-        try:
-            found = os.stat(self._name, dir_fd=self._spool, follow_symlinks=False)
-        except FileNotFoundError:
-            return True
-        seen = (found.st_ino, found.st_mtime_ns)
-        self._times = self._times + 1 if seen == self._seen else 0
-        self._seen = seen
-        old = now - found.st_mtime > STALE_AGE and self._times >= WATCHED
-        if not (old or _owner_is_gone(self._text())):
-            return False
-        return self._remove(seen)
-
-    def _text(self) -> str:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        try:
-            file = os.open(self._name, flags, dir_fd=self._spool)
-        except OSError:
-            return ""
-        try:
-            return os.read(file, 256).decode("ascii", "replace")
-        except OSError:
-            return ""
-        finally:
-            os.close(file)
-
-    def _remove(self, judged: tuple[int, int]) -> bool:
-        """Take a stale lock away, but put it back if another one took its place meanwhile."""
-        aside = f".{self._name}.stale.{os.getpid()}"
-        try:
-            os.rename(self._name, aside, src_dir_fd=self._spool, dst_dir_fd=self._spool)
-        except OSError:
-            return False
-        found = os.stat(aside, dir_fd=self._spool, follow_symlinks=False)
-        stale = (found.st_ino, found.st_mtime_ns) == judged
-        if not stale:
-            self._link(aside)
-        os.unlink(aside, dir_fd=self._spool)
-        if stale:
-            log.line("", f"removed the stale lock file {log.clean(self._name)}")
-        return stale
-
-
-def _host() -> str:
-    return os.uname().nodename
-
-
-@functools.cache
-def _boot() -> str:
-    """An id of this boot of the machine, "" where the system has none."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
-
-
-def _owner_is_gone(text: str) -> bool:
-    """Is it a lock of ours, "host:pid:boot", whose process is dead or was before the last boot?"""
-    host, _, rest = text.strip().partition(":")
-    pid, _, boot = rest.partition(":")
-    if host != _host() or not (pid.isascii() and pid.isdigit() and boot):
-        return False
-    if boot != _boot():
-        return True
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, OverflowError):
-        return False
-    return False

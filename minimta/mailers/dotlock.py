@@ -1,0 +1,152 @@
+"""The dot lock of a mailbox: a file ``USER.lock`` beside it, made by link(2) (Debian Policy 11.6).
+
+It says "host:pid:boot id" of its owner. One of ours whose process is dead, or was before the last
+boot, is stale at once; one of somebody else when it is older than STALE_AGE and nobody touches it
+while we watch. Whatever is doubtful is respected.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import os
+
+from minimta import log
+
+#: seconds after which a lock of somebody unknown is stale, if nobody touches it
+STALE_AGE = 300
+#: attempts that it is watched before that
+WATCHED = 4
+
+
+class DotLock:
+    """The lock file beside one mailbox, and the judgement of one that is already there."""
+
+    def __init__(self, spool: int, name: str) -> None:
+        self._spool = spool
+        self._name = f"{name}.lock"
+        self._taken = False
+        self._seen: tuple[int, int] = (0, 0)
+        self._times = 0
+
+    def take(self) -> bool:
+        """Try once. True also where the directory is closed to us: then nobody else's is there."""
+        temporary = f".{self._name}.{os.getpid()}"
+        try:
+            file = self._make(temporary)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                return True
+            raise
+        try:
+            self._taken = self._link(temporary) or (
+                self._is_stale(os.fstat(file).st_mtime) and self._link(temporary)
+            )
+        finally:
+            os.close(file)
+            os.unlink(temporary, dir_fd=self._spool)
+        return self._taken
+
+    def release(self) -> None:
+        if self._taken:
+            self._taken = False
+            try:
+                os.unlink(self._name, dir_fd=self._spool)
+            except FileNotFoundError:
+                log.line("", f"somebody removed the lock file {log.clean(self._name)}")
+
+    def _make(self, temporary: str) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        try:
+            file = os.open(temporary, flags, 0o644, dir_fd=self._spool)
+        except FileExistsError:  # of a dead process that had our number
+            os.unlink(temporary, dir_fd=self._spool)
+            file = os.open(temporary, flags, 0o644, dir_fd=self._spool)
+        with contextlib.suppress(OSError):  # a full disk: the lock holds without its text, by age
+            os.write(file, f"{_host()}:{os.getpid()}:{_boot()}\n".encode())
+        return file
+
+    def _link(self, temporary: str) -> bool:
+        try:
+            os.link(temporary, self._name, src_dir_fd=self._spool, dst_dir_fd=self._spool)
+        except FileExistsError:
+            return False
+        return True
+
+    def _is_stale(self, now: float) -> bool:
+        """Judge the lock file that is there, remove it if its owner is gone.
+
+        *now* is the mtime of a fresh file: the clock of the file system, not ours.
+        """
+        try:
+            found = os.stat(self._name, dir_fd=self._spool, follow_symlinks=False)
+        except FileNotFoundError:
+            return True
+        seen = (found.st_ino, found.st_mtime_ns)
+        self._times = self._times + 1 if seen == self._seen else 0
+        self._seen = seen
+        old = now - found.st_mtime > STALE_AGE and self._times >= WATCHED
+        if not (old or _owner_is_gone(self._text())):
+            return False
+        return self._remove(seen)
+
+    def _text(self) -> str:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            file = os.open(self._name, flags, dir_fd=self._spool)
+        except OSError:
+            return ""
+        try:
+            return os.read(file, 256).decode("ascii", "replace")
+        except OSError:
+            return ""
+        finally:
+            os.close(file)
+
+    def _remove(self, judged: tuple[int, int]) -> bool:
+        """Take a stale lock away, but put it back if another one took its place meanwhile."""
+        aside = f".{self._name}.stale.{os.getpid()}"
+        try:
+            os.rename(self._name, aside, src_dir_fd=self._spool, dst_dir_fd=self._spool)
+        except OSError:
+            return False
+        found = os.stat(aside, dir_fd=self._spool, follow_symlinks=False)
+        stale = (found.st_ino, found.st_mtime_ns) == judged
+        if not stale:
+            self._link(aside)
+        os.unlink(aside, dir_fd=self._spool)
+        if stale:
+            log.line("", f"removed the stale lock file {log.clean(self._name)}")
+        return stale
+
+
+def _host() -> str:
+    return os.uname().nodename
+
+
+@functools.cache
+def _boot() -> str:
+    """An id of this boot of the machine, "" where the system has none."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def _owner_is_gone(text: str) -> bool:
+    """Is it a lock of ours, "host:pid:boot", whose process is dead or was before the last boot?"""
+    host, _, rest = text.strip().partition(":")
+    pid, _, boot = rest.partition(":")
+    if host != _host() or not (pid.isascii() and pid.isdigit() and boot):
+        return False
+    if boot != _boot():
+        return True
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
