@@ -1,0 +1,66 @@
+"""The installation's system user, and how users and groups of a tree are looked up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from minimta.admin.programs import call
+from minimta.admin.steps import below
+from minimta.users import User, Users
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The system user, and group of the same name, that listener and remote worker become."""
+
+    root: Path
+    name: str
+    home: str
+
+    def __str__(self) -> str:
+        return f"user and group {self.name}"
+
+    def is_done(self) -> bool:
+        return find_user(self.root, self.name) is not None
+
+    def is_ours(self) -> bool:
+        """Still the one that do() made, and no queued mail needs it."""
+        user = find_user(self.root, self.name)
+        home = below(self.root, self.home)
+        return bool(user and user.home == self.home) and not home.exists()
+
+    def do(self) -> None:
+        tree = prefix(self.root)
+        options = ["--system", "--gid", self.name, "--no-create-home", "--home-dir", self.home]
+        options += ["--shell", "/usr/sbin/nologin", "--comment", "minimta mail system"]
+        call(["groupadd", *tree, "--system", "--force", self.name])
+        call(["useradd", *tree, *options, self.name])
+
+    def undo(self) -> None:
+        call(["userdel", *prefix(self.root), self.name])
+        # login.defs decides whether userdel(8) takes the group along.
+        groups = below(self.root, "/etc/group").read_text(encoding="utf-8").split("\n")
+        if any(line.startswith(f"{self.name}:") for line in groups):
+            call(["groupdel", *prefix(self.root), self.name])
+
+
+def prefix(root: Path) -> list[str]:
+    """The words that make useradd(8) and its kin work on another tree."""
+    return [] if root == Path("/") else ["--prefix", str(root)]
+
+
+def find_user(root: Path, name: str) -> User | None:
+    if root == Path("/"):
+        return Users("").find(name.encode())
+    file = below(root, "/etc/passwd")
+    return Users(str(file)).find(name.encode()) if file.exists() else None
+
+
+def group_number(root: Path, name: str) -> int:
+    """The number of the group of *name*: root's, or the primary one of a user so named.
+
+    -1, which no file has, as long as there is no such user.
+    """
+    user = find_user(root, name) if name != "root" else None
+    return 0 if name == "root" else user.gid if user else -1

@@ -1,0 +1,137 @@
+"""The installation's links, directories and files."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from minimta.admin import HOME
+from minimta.admin.accounts import group_number
+from minimta.admin.steps import below
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A command's name, as a link into the checkout."""
+
+    root: Path
+    path: str
+    target: str
+
+    def __str__(self) -> str:
+        return f"link {self.path} -> {self.target}"
+
+    @property
+    def _place(self) -> Path:
+        return below(self.root, self.path)
+
+    def is_done(self) -> bool:
+        return self._place.is_symlink() and os.readlink(self._place) == self.target
+
+    def is_ours(self) -> bool:
+        """Into this checkout, or into another one of ours."""
+        return self._place.is_symlink() and is_checkout(os.readlink(self._place))
+
+    def do(self) -> None:
+        """Rename a new link over the old one: at no time is there no sendmail."""
+        aside = self._place.with_name(f".{self._place.name}.minimta")
+        self._place.parent.mkdir(parents=True, exist_ok=True)
+        aside.unlink(missing_ok=True)
+        aside.symlink_to(self.target)
+        aside.rename(self._place)
+
+    def undo(self) -> None:
+        self._place.unlink()
+
+
+def is_checkout(target: str) -> bool:
+    """Is *target* the bin/NAME of a checkout of ours?"""
+    home = Path(target).parent.parent
+    return str(home) == HOME or (home / "minimta" / "__init__.py").is_file()
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """A directory with its owner and mode. Undone only when empty: what is in it is mail.
+
+    With ``keep`` one that exists is the administrator's and stays as it is.
+    """
+
+    root: Path
+    path: str
+    mode: int
+    group: str = "root"
+    keep: bool = False
+
+    def __str__(self) -> str:
+        return f"directory {self.path}, mode {self.mode:o}, root:{self.group}"
+
+    @property
+    def _place(self) -> Path:
+        return below(self.root, self.path)
+
+    def is_done(self) -> bool:
+        try:
+            found = os.lstat(self._place)
+        except FileNotFoundError:
+            return False
+        if self.keep:
+            return True
+        owner = (0, group_number(self.root, self.group))
+        is_right = stat.S_ISDIR(found.st_mode) and stat.S_IMODE(found.st_mode) == self.mode
+        return is_right and (found.st_uid, found.st_gid) == owner
+
+    def is_ours(self) -> bool:
+        return self._place.is_dir() and not self._contents()
+
+    def _contents(self) -> list[Path]:
+        """Not counting the lock files of the queue: their names begin with a dot."""
+        return [path for path in self._place.iterdir() if not path.name.startswith(".")]
+
+    def do(self) -> None:
+        self._place.mkdir(parents=True, exist_ok=True)
+        os.chown(self._place, 0, group_number(self.root, self.group), follow_symlinks=False)
+        self._place.chmod(self.mode)
+
+    def undo(self) -> None:
+        for lock in self._place.iterdir():
+            lock.unlink()
+        self._place.rmdir()
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A file of ours. With ``keep`` one that exists is the administrator's and stays."""
+
+    root: Path
+    path: str
+    content: str
+    keep: bool = False
+
+    def __str__(self) -> str:
+        return f"write {self.path}"
+
+    @property
+    def _place(self) -> Path:
+        return below(self.root, self.path)
+
+    def is_done(self) -> bool:
+        return self._place.exists() if self.keep else self._is_unchanged()
+
+    def is_ours(self) -> bool:
+        return self._is_unchanged() if self.keep else self._place.is_file()
+
+    def _is_unchanged(self) -> bool:
+        return self._place.is_file() and self._place.read_bytes() == self.content.encode()
+
+    def do(self) -> None:
+        self._place.parent.mkdir(parents=True, exist_ok=True)
+        aside = self._place.with_name(f".{self._place.name}.minimta")
+        aside.write_text(self.content, encoding="utf-8")
+        aside.chmod(0o644)
+        aside.rename(self._place)
+
+    def undo(self) -> None:
+        self._place.unlink()

@@ -1,0 +1,203 @@
+"""``minimta install``: this checkout becomes the machine's mail system (Debian).
+
+Links lead into the checkout, so an update is a ``git pull`` and another ``install`` for the byte
+code. A second run changes nothing. Files of another mail system are never touched: one MTA takes
+another's place by removing its package, and that is the administrator's decision.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from argparse import ArgumentError, ArgumentParser
+from collections.abc import Callable
+from pathlib import Path
+
+from minimta.admin import HOME, SENDMAIL, Trouble
+from minimta.admin.accounts import Account
+from minimta.admin.environment import RUN_TIME
+from minimta.admin.files import Directory, Link, Text
+from minimta.admin.programs import AliasDatabase, ByteCode, Service
+from minimta.admin.programs import run as run_program
+from minimta.admin.steps import Step, below
+
+#: what the first line of bin/sendmail names
+PYTHON = "/usr/bin/python3"
+QUEUE = "/var/spool/mqueue"
+CLIENT_QUEUE = "/var/spool/clientmqueue"
+
+ALIASES = """\
+# Compiled by newaliases(1): run it after every change.
+postmaster: root
+MAILER-DAEMON: postmaster
+abuse: postmaster
+nobody: /dev/null
+"""
+
+#: The lock says whether a resident runner lives; beside it there is nothing to do.
+CRON = f"""\
+# minimta: a queue run every five minutes, unless a resident runner (sendmail -q15m) does it.
+*/5 * * * * root [ -x /usr/sbin/sendmail ] && flock -n {QUEUE}/.runner true && /usr/sbin/sendmail -q
+"""
+
+TMPFILES = f"""\
+d {QUEUE} 0730 root minimta -
+d {CLIENT_QUEUE} 1733 root root -
+"""
+
+#: The runner delivers: it becomes users, writes in homes and in /var/mail, runs set-id programs.
+#: So there is no NoNewPrivileges, ProtectHome or PrivateTmp here. The listener gives up root.
+UNIT = """\
+[Unit]
+Description=minimta mail transfer agent: listener and queue runner
+Documentation=file://{home}/README.md
+After=network-online.target nss-lookup.target
+Wants=network-online.target
+
+[Service]
+Type=exec
+ExecStart=/usr/sbin/sendmail -bD -q15m
+Restart=on-failure
+RestartSec=5s
+KillMode=mixed
+TimeoutStopSec=30s
+UMask=0077
+ProtectControlGroups=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectSystem=full
+RestrictRealtime=yes
+LockPersonality=yes
+CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_KILL
+CapabilityBoundingSet=CAP_NET_BIND_SERVICE CAP_SETGID CAP_SETUID
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+#: path on the machine -> name in bin/
+COMMANDS = {
+    "/usr/lib/sendmail": "sendmail",
+    "/usr/bin/mailq": "mailq",
+    "/usr/bin/newaliases": "newaliases",
+    "/usr/sbin/sendmail": "sendmail",
+}
+
+
+def steps(root: Path) -> list[Step]:
+    """All rows, in the order in which they are done; undone the other way round.
+
+    The commands come late: they appear when everything that they need is in place.
+    """
+    rows: list[Step] = [
+        ByteCode(Path(HOME, "minimta")),
+        Account(root, "minimta", QUEUE),
+        Directory(root, QUEUE, 0o730, "minimta"),
+        Directory(root, CLIENT_QUEUE, 0o1733),
+        Directory(root, "/etc/mail", 0o755, keep=True),
+        Text(root, "/etc/aliases", ALIASES, keep=True),
+        AliasDatabase(root, "/etc/aliases", SENDMAIL),
+        Text(root, "/etc/tmpfiles.d/minimta.conf", TMPFILES),
+        Text(root, "/etc/cron.d/minimta", CRON),
+        Text(root, "/etc/systemd/system/minimta.service", UNIT.format(home=HOME)),
+        *(Link(root, path, f"{HOME}/bin/{name}") for path, name in COMMANDS.items()),
+    ]
+    return rows if root != Path("/") else [*rows, Service("minimta.service")]
+
+
+def run(arguments: list[str]) -> int:
+    """Install, or say what an installation would do."""
+    root, is_dry = parse("install", arguments)
+    rows = steps(root)
+    need_modules()
+    need_no_other_mta(root, [row for row in rows if isinstance(row, Link)])
+    warn_of_writers()
+    missing = [row for row in rows if not row.is_done()]
+    perform([(str(row), row.do) for row in missing], is_dry=is_dry)
+    return os.EX_OK
+
+
+def parse(verb: str, arguments: list[str]) -> tuple[Path, bool]:
+    """The tree to work on and whether only to tell. A usage error ends the process with 64."""
+    parser = ArgumentParser(prog=f"minimta {verb}", exit_on_error=False)
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    parser.add_argument("--root", default="/", metavar="DIR", help="work on the tree below DIR")
+    try:
+        given, unknown = parser.parse_known_args(arguments)
+    except ArgumentError as error:
+        raise Trouble(str(error), os.EX_USAGE) from error
+    if unknown:
+        raise Trouble(f"cannot make sense of {' '.join(unknown)}; see --help", os.EX_USAGE)
+    return Path(given.root).resolve(), given.dry_run
+
+
+def perform(deeds: list[tuple[str, Callable[[], None]]], *, is_dry: bool) -> None:
+    """Do one after the other and tell each; stop at the first that fails."""
+    if not is_dry and os.geteuid() != 0:
+        raise Trouble("only root can do that (--dry-run shows what it would be)", os.EX_NOPERM)
+    os.umask(0o022)
+    for name, deed in deeds:
+        print(f"would do: {name}" if is_dry else name, flush=True)
+        try:
+            if not is_dry:
+                deed()
+        except OSError as error:
+            raise Trouble(f"{name}: {error}", os.EX_CANTCREAT) from error
+    if not deeds:
+        print("nothing to do")
+
+
+def need_modules() -> None:
+    """Whatever Python runs us now: the one that will run sendmail must have the libraries."""
+    code = f"import {', '.join(RUN_TIME)}"
+    done = subprocess.run([PYTHON, "-I", "-c", code], capture_output=True, check=False)
+    if done.returncode:
+        raise Trouble(f"{PYTHON} lacks a library: apt install {' '.join(RUN_TIME.values())}")
+
+
+def need_no_other_mta(root: Path, links: list[Link]) -> None:
+    """Raise Trouble if a name that we need is taken by anything but a checkout of ours."""
+    for link in links:
+        if os.path.lexists(below(root, link.path)) and not (link.is_done() or link.is_ours()):
+            package = package_of(root, link.path)
+            remedy = f"apt remove {package}" if package else "move it away"
+            owner = f"of the package {package}" if package else "of nobody that dpkg knows"
+            text = f"{link.path} is there already, {owner}: {remedy}, and try again"
+            raise Trouble(text, os.EX_CANTCREAT)
+
+
+def package_of(root: Path, path: str) -> str:
+    """Debian's package that holds *path*, or what it leads to; "" if none does."""
+    for name in (path, os.path.realpath(path)):
+        try:
+            done = run_program(["dpkg", f"--root={root}", "--search", name])
+        except Trouble:
+            return ""
+        if done.returncode == 0:
+            return done.stdout.partition(":")[0]
+    return ""
+
+
+def warn_of_writers() -> None:
+    """Who can write in the checkout, or replace it, can run what he likes as root."""
+    tree = [Path(HOME), *Path(HOME).parents, Path(HOME, "bin"), *Path(HOME, "bin").iterdir()]
+    tree += [Path(HOME, "minimta"), *Path(HOME, "minimta").rglob("*")]
+    weak = [path for path in tree if is_writable_by_others(path)]
+    if weak:
+        print(
+            f"warning: others than root can write {weak[0]} and so become root here:"
+            f" chown -R root:root {HOME} && chmod -R go-w {HOME}",
+            file=sys.stderr,
+        )
+
+
+def is_writable_by_others(path: Path) -> bool:
+    found = path.lstat()
+    if stat.S_ISLNK(found.st_mode):
+        return found.st_uid != 0
+    is_open = bool(found.st_mode & 0o022) and not found.st_mode & stat.S_ISVTX
+    return found.st_uid != 0 or is_open

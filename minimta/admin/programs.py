@@ -1,0 +1,139 @@
+"""What the installation does by running programs: byte code, alias database, service."""
+
+from __future__ import annotations
+
+import compileall
+import importlib.util
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from minimta.admin import Trouble
+from minimta.admin.steps import below
+
+_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a program of the system, with little of our environment. Trouble if there is none."""
+    program = shutil.which(command[0], path=_PATH)
+    if program is None:
+        raise Trouble(f"there is no {command[0]} on this machine", os.EX_OSFILE)
+    environment = {"PATH": _PATH, "LC_ALL": "C.UTF-8"}
+    words = [program, *command[1:]]
+    return subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
+
+
+def call(command: list[str]) -> None:
+    """Like run(); Trouble with the program's own words if it fails."""
+    done = run(command)
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip() or f"exit code {done.returncode}"
+        raise Trouble(f"{' '.join(command)}: {said}", os.EX_OSERR)
+
+
+@dataclass(frozen=True, slots=True)
+class ByteCode:
+    """The package compiled: a caller without root could not keep the byte code of its own run."""
+
+    package: Path
+
+    def __str__(self) -> str:
+        return f"byte code of {self.package}"
+
+    def is_done(self) -> bool:
+        return all(is_compiled(source) for source in self.package.rglob("*.py"))
+
+    def is_ours(self) -> bool:
+        return any(self.package.rglob("__pycache__"))
+
+    def do(self) -> None:
+        if not compileall.compile_dir(self.package, quiet=1, force=True):
+            raise Trouble(f"cannot compile {self.package}", os.EX_CANTCREAT)
+
+    def undo(self) -> None:
+        for directory in list(self.package.rglob("__pycache__")):
+            shutil.rmtree(directory)
+
+
+def is_compiled(source: Path) -> bool:
+    """Does the .pyc carry this interpreter's number and the time and size of *source*?"""
+    try:
+        header = Path(importlib.util.cache_from_source(str(source))).read_bytes()[:16]
+    except FileNotFoundError:
+        return False
+    found = source.stat()
+    stamp = (int(found.st_mtime) & 0xFFFFFFFF, found.st_size & 0xFFFFFFFF)
+    expected = b"".join(number.to_bytes(4, "little") for number in (0, *stamp))
+    return header == importlib.util.MAGIC_NUMBER + expected
+
+
+@dataclass(frozen=True, slots=True)
+class AliasDatabase:
+    """What newaliases makes of the alias file."""
+
+    root: Path
+    path: str
+    sendmail: str
+
+    def __str__(self) -> str:
+        return f"compile {self.path}"
+
+    @property
+    def _text(self) -> Path:
+        return below(self.root, self.path)
+
+    @property
+    def _database(self) -> Path:
+        return below(self.root, f"{self.path}.cdb")
+
+    def is_done(self) -> bool:
+        if not (self._text.exists() and self._database.exists()):
+            return False
+        return self._database.stat().st_mtime >= self._text.stat().st_mtime
+
+    def is_ours(self) -> bool:
+        return self._database.exists()
+
+    def do(self) -> None:
+        call([self.sendmail, f"-OAliasFile={self._text}", "-bi"])
+
+    def undo(self) -> None:
+        self._database.unlink()
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A unit of systemd, enabled and running. Nothing to do where systemd does not run."""
+
+    unit: str
+
+    def __str__(self) -> str:
+        return f"service {self.unit}, enabled and running"
+
+    def is_done(self) -> bool:
+        if not has_systemd():
+            return True
+        is_stale = "yes" in run(["systemctl", "show", "-P", "NeedDaemonReload", self.unit]).stdout
+        return not is_stale and self._answers("is-enabled") and self._answers("is-active")
+
+    def is_ours(self) -> bool:
+        return has_systemd() and (self._answers("is-enabled") or self._answers("is-active"))
+
+    def _answers(self, verb: str) -> bool:
+        return run(["systemctl", "--quiet", verb, self.unit]).returncode == 0
+
+    def do(self) -> None:
+        call(["systemctl", "daemon-reload"])
+        call(["systemctl", "enable", self.unit])
+        call(["systemctl", "restart", self.unit])
+
+    def undo(self) -> None:
+        call(["systemctl", "disable", "--now", self.unit])
+
+
+def has_systemd() -> bool:
+    """sd_booted(3)."""
+    return os.path.isdir("/run/systemd/system")

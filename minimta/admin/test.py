@@ -1,0 +1,17 @@
+"""``minimta test``: the whole suite, on this Python or in var/venv."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from minimta.admin import HOME
+from minimta.admin.environment import enter
+
+
+def run(arguments: list[str]) -> int:
+    """Become pytest, in the checkout; *arguments* are for it."""
+    enter("test")
+    os.chdir(HOME)
+    command = [sys.executable, "-I", "-m", "pytest", "-q", *arguments]
+    os.execv(sys.executable, command)
