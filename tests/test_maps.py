@@ -102,6 +102,24 @@ def test_no_damaged_octet_crashes_or_hangs_the_reader(tmp_path: Path) -> None:
                 continue
 
 
+def crafted(path: Path, table: int, slots: int, rest: bytes) -> Cdb:
+    """A database in which every hash table is the same one."""
+    path.write_bytes(struct.pack("<II", table, slots) * 256 + rest)
+    return Cdb(str(path))
+
+
+def test_a_table_without_an_empty_slot_ends_the_search(tmp_path: Path) -> None:
+    full = struct.pack("<II", key_hash(b"x") ^ 1, 2048) * 3
+    assert crafted(tmp_path / "a.cdb", 2048, 3, full).get(b"x") is None
+
+
+@pytest.mark.parametrize(("table", "slots"), [(8, 3), (2048, 4), (0xFFFFFFFF, 1)])
+def test_a_table_outside_of_its_place_is_corrupt(tmp_path: Path, table: int, slots: int) -> None:
+    full = struct.pack("<II", key_hash(b"x") ^ 1, 2048) * 3
+    with pytest.raises(CorruptMap, match="outside"):
+        crafted(tmp_path / "a.cdb", table, slots, full).get(b"x")
+
+
 def test_an_empty_database_holds_nothing(tmp_path: Path) -> None:
     path = str(tmp_path / "a.cdb")
     write_cdb(path, [])

@@ -298,6 +298,7 @@ def in_child(action: Callable[[], bytes]) -> bytes:
 @pytest.mark.root
 def test_become_gives_up_root_and_all_groups_for_good() -> None:
     def action() -> bytes:
+        os.setgroups([4242])
         users.become("nobody")
         with open("/proc/self/status", "rb") as file:
             status = file.read()
