@@ -11,8 +11,13 @@ MAX_LOCAL, MAX_DOMAIN, MAX_PATH = 64, 255, 256
 
 
 def bare(path: bytes) -> bytes:
-    """Take the angle brackets off: b"<dave@lab2.campus>" -> b"dave@lab2.campus", b"<>" -> b""."""
-    return path[1:-1] if path[:1] == b"<" and path[-1:] == b">" else path
+    """Take the angle brackets off: b"<dave@lab2.campus>" -> b"dave@lab2.campus", b"<>" -> b"".
+
+    Also from b"Henry E <henry@lab3.campus>", as a command line's recipient stands in the queue.
+    """
+    if path[-1:] != b">":
+        return path
+    return path[1:-1] if path[:1] == b"<" else path[path.rfind(b"<") + 1 : -1]
 
 
 def split(address: bytes) -> tuple[bytes, bytes]:

@@ -31,6 +31,19 @@ def asctime(seconds: float) -> str:
     )
 
 
+def from_asctime(text: str) -> float | None:
+    """The inverse of asctime(); None if *text* is no such date (who wrote the From_ line may err)."""
+    words = text.replace(":", " ").split()
+    numbers = [int(word) for word in words[2:] if word.isascii() and word.isdigit()]
+    if len(words) != 7 or len(numbers) != 5 or words[1] not in _MONTHS:
+        return None
+    day, hour, minute, second, year = numbers
+    try:
+        return time.mktime((year, _MONTHS.index(words[1]) + 1, day, hour, minute, second, 0, 0, -1))
+    except (OverflowError, ValueError):
+        return None
+
+
 def queue_time(seconds: float) -> str:
     """The Q-Time of mailq, 16 columns of local time: "Sun Nov 22 09:37"."""
     return asctime(seconds)[:16]

@@ -6,6 +6,10 @@ line into an ``Options``; the README's table is checked against TABLE by a test.
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -53,7 +57,7 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(text.lower().replace(",", " ").split())
 
 
-def choice(*allowed: str):  # type: ignore[no-untyped-def]
+def choice(*allowed: str) -> Callable[[str], str]:
     """A reader for one of *allowed* words, of which the first letter suffices."""
 
     def read(text: str) -> str:
@@ -86,17 +90,27 @@ class Option:
 
     __slots__ = ("attribute", "default", "letter", "meaning", "name", "read")
 
-    def __init__(self, name, attribute, default, read, meaning, letter=""):  # type: ignore[no-untyped-def]
-        self.name: str = name
-        self.attribute: str = attribute
+    def __init__(
+        self,
+        name: str,
+        attribute: str,
+        default: str,
+        read: Callable[[str], object] | None,
+        meaning: str,
+        letter: str = "",
+    ) -> None:
+        self.name = name
+        self.attribute = attribute
         #: as it would stand in the file
-        self.default: str = default
+        self.default = default
+        #: text to value; None accumulates (DaemonPortOptions)
         self.read = read
-        self.meaning: str = meaning
+        self.meaning = meaning
         #: one-letter form for -oX, "" if none
-        self.letter: str = letter
+        self.letter = letter
 
 
+# fmt: off
 TABLE: tuple[Option, ...] = tuple(
     Option(*row)
     for row in (
@@ -160,6 +174,7 @@ TABLE: tuple[Option, ...] = tuple(
         ("Timeout.quit", "timeout_quit", "2m", seconds, "client: reply to QUIT"),
     )
 )
+# fmt: on
 
 _BY_NAME = {option.name.lower(): option for option in TABLE}
 _BY_LETTER = {option.letter: option for option in TABLE if option.letter}

@@ -1,0 +1,236 @@
+"""Address lists of RFC 5322 section 3.4, with the obsolete forms of section 4.4.
+
+Groups, comments, quoted strings, folding. One pass over the octets and no recursion, so that
+50,000 open parentheses cost what 50,000 letters cost. Used for ``-t``, for arguments (each is a
+list: cron passes ``a,b`` as one) and to complete unqualified addresses in the header; never to
+decide a route, which only looks at ``Mailbox.address``.
+"""
+
+from __future__ import annotations
+
+from minimta import address
+
+_QUOTE, _OPEN, _CLOSE, _LESS, _BRACKET, _BACKSLASH, _COLON = b'"()<[\\:'
+_END = (0x2C, 0x3B)  # comma and semicolon
+_BLANKS = b" \t\n\r"
+_LONGEST = 998
+
+#: fields whose addresses are completed when a message is submitted
+FIELDS = frozenset(
+    b"from sender reply-to to cc bcc apparently-to errors-to resent-from resent-sender"
+    b" resent-reply-to resent-to resent-cc resent-bcc".split()
+)
+
+
+class Mailbox:
+    """One address of a list."""
+
+    __slots__ = ("address", "end", "given", "problem")
+
+    def __init__(self, bare: bytes, given: bytes, end: int, problem: str) -> None:
+        #: bare, without comments and blanks: b"henry@lab3.campus"
+        self.address = bare
+        #: as it may stand in an R line: b"Henry E <henry@lab3.campus>"
+        self.given = given
+        #: where the address ends in the text; there a missing domain belongs. -1: nowhere
+        self.end = end
+        #: what is wrong with it, in Sendmail's words; "" if nothing
+        self.problem = problem
+
+    def __repr__(self) -> str:
+        return f"Mailbox({self.address!r}, {self.given!r}, {self.problem!r})"
+
+
+class _Item:
+    """What lies between two commas: spans of the text."""
+
+    __slots__ = ("angle", "begin", "comments", "end", "problem")
+
+    def __init__(self, begin: int) -> None:
+        self.begin = begin
+        self.end = begin
+        self.angle: tuple[int, int] | None = None
+        self.comments: list[tuple[int, int]] = []
+        self.problem = ""
+
+
+def parse(text: bytes) -> list[Mailbox]:
+    """The mailboxes of a list; group names and empty items are left out."""
+    found = []
+    for item in _items(text):
+        mailbox = _mailbox(text, item)
+        if mailbox.address or mailbox.problem:
+            found.append(mailbox)
+    return found
+
+
+def qualify(text: bytes, domain: bytes) -> bytes:
+    """*text*, with "@domain" put behind every address that has no domain. Nothing else changes."""
+    out, position = [], 0
+    for mailbox in parse(text):
+        if mailbox.end < 0 or mailbox.problem or address.split(mailbox.address)[1]:
+            continue
+        out += [text[position : mailbox.end], b"@", domain]
+        position = mailbox.end
+    return b"".join([*out, text[position:]])
+
+
+def qualify_field(field: bytes, domain: bytes) -> bytes:
+    """A header field with its addresses completed; folded anew only if a line is too long.
+
+    RFC 5322 section 2.1.1: no line may have more than 998 octets.
+    """
+    name, colon, text = field.partition(b":")
+    if name.rstrip(b" \t").lower() not in FIELDS:
+        return field
+    whole = name + colon + qualify(text, domain)
+    if len(whole) <= _LONGEST or max(map(len, whole.split(b"\n"))) <= _LONGEST:
+        return whole
+    return _fold(whole)
+
+
+def _fold(field: bytes) -> bytes:
+    """*field* with a line end after each comma that separates addresses."""
+    out, position = [], 0
+    for item in _items(field)[:-1]:
+        out.append(field[position : item.end + 1].lstrip(_BLANKS))
+        position = item.end + 1
+    return b"\n\t".join([*out, field[position:].lstrip(_BLANKS)])
+
+
+def _items(text: bytes) -> list[_Item]:
+    items, item, position = [], _Item(0), 0
+    last_bracket = text.rfind(b"]")
+    while position < len(text):
+        octet = text[position]
+        if octet == _QUOTE:
+            position = _quoted_end(text, position, item)
+            continue
+        if octet == _OPEN:
+            position = _comment_end(text, position, item)
+            continue
+        if octet == _LESS:
+            position = _angle_end(text, position, item)
+            continue
+        if octet == _BRACKET and position < last_bracket:
+            position = text.find(b"]", position)
+        elif octet in _END:
+            item.end = position
+            items.append(item)
+            item = _Item(position + 1)
+        elif octet == _COLON and item.angle is None and text[item.begin : position].strip(_BLANKS):
+            item = _Item(position + 1)  # the name of a group
+        position += 1
+    item.end = len(text)
+    return [*items, item]
+
+
+def _quoted_end(text: bytes, position: int, item: _Item) -> int:
+    """Where the quoted string that begins at *position* is over."""
+    position += 1
+    while position < len(text):
+        if text[position] == _QUOTE:
+            return position + 1
+        position += 2 if text[position] == _BACKSLASH else 1
+    item.problem = "Unbalanced '\"'"
+    return len(text)
+
+
+def _comment_end(text: bytes, position: int, item: _Item) -> int:
+    begin, depth = position, 0
+    while position < len(text):
+        octet = text[position]
+        depth += (octet == _OPEN) - (octet == _CLOSE)
+        position += 2 if octet == _BACKSLASH else 1
+        if not depth:
+            break
+    if depth:
+        item.problem = "Unbalanced '('"
+    position = min(position, len(text))
+    item.comments.append((begin, position))
+    return position
+
+
+def _angle_end(text: bytes, position: int, item: _Item) -> int:
+    begin = position = position + 1
+    while position < len(text):
+        octet = text[position]
+        if octet == _QUOTE:
+            position = _quoted_end(text, position, item)
+        elif octet == _OPEN:
+            position = _comment_end(text, position, item)
+        elif octet == 0x3E:
+            item.angle = (begin, position)
+            return position + 1
+        else:
+            position += 1
+    item.angle = (begin, len(text))
+    item.problem = item.problem or "Unbalanced '<'"
+    return len(text)
+
+
+def _mailbox(text: bytes, item: _Item) -> Mailbox:
+    begin, end = item.angle or (item.begin, item.end)
+    comments = [span for span in item.comments if begin <= span[0] < end]
+    raw = _without(text, begin, end, comments)
+    bare = _close_up(raw)
+    if item.angle and bare[:1] == b"@" and b":" in bare:
+        bare = bare[
+            bare.find(b":") + 1 :
+        ]  # a source route (RFC 5321 appendix C): only its end counts
+    problem = item.problem or _problem(bare, bool(item.angle))
+    last = _last_octet(text, begin, end, comments) if raw.strip(_BLANKS) == bare else -1
+    return Mailbox(bare, _given(text, item, bare), last, problem)
+
+
+def _without(text: bytes, begin: int, end: int, comments: list[tuple[int, int]]) -> bytes:
+    out = []
+    for first, last in comments:
+        out.append(text[begin:first])
+        begin = last
+    return b" ".join([*out, text[begin:end]])
+
+
+def _last_octet(text: bytes, begin: int, end: int, comments: list[tuple[int, int]]) -> int:
+    """Where text[begin:end] ends when blanks and comments at its end are taken off."""
+    for first, last in reversed([(begin, begin), *comments]):
+        piece = text[last:end].rstrip(_BLANKS)
+        if piece:
+            return last + len(piece)
+        end = first
+    return begin
+
+
+def _close_up(raw: bytes) -> bytes:
+    """An address without blanks: around "." and "@" they mean nothing, others become "." (BlankSub)."""
+    if b'"' in raw:
+        return raw.strip(_BLANKS)
+    words = b" ".join(raw.split())
+    for mark in (b"@", b".", b":", b","):
+        words = mark.join(part.strip() for part in words.split(mark))
+    return words.replace(b" ", b".")
+
+
+def _problem(bare: bytes, bracketed: bool) -> str:
+    local, domain = address.split(bare)
+    if not bare:
+        return "User address required" if bracketed else ""
+    if not bare.isascii():
+        return "Non-ASCII address needs SMTPUTF8, which is not offered"
+    if not address.is_printable(bare) or len(bare) > _LONGEST or b"<" in bare or b">" in bare:
+        return "Illegal address"
+    if not local:
+        return "User address required"
+    if b"@" in bare and not domain and bare[:1] != b'"':
+        return "Hostname required"
+    return ""
+
+
+def _given(text: bytes, item: _Item, bare: bytes) -> bytes:
+    """The address as it was written, if ``address.bare`` finds it there again."""
+    if not item.angle:
+        return bare
+    words = b" ".join(text[item.begin : item.angle[0] - 1].split())
+    if item.comments or not address.is_printable(words):
+        words = b""
+    return b"%b <%b>" % (words, bare) if words else b"<%b>" % bare

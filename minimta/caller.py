@@ -1,0 +1,90 @@
+"""Who runs this command, and what he may do.
+
+Nothing here is set-user-id: whoever calls has his own rights and no others. What is asked here is
+what the mail system believes of him.
+"""
+
+from __future__ import annotations
+
+import os
+
+from minimta import collect, fullname, log
+from minimta.queue.spool import Spool
+from minimta.users import Users
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minimta.options import Options
+    from minimta.users import User
+
+NO_RIGHTS = "Program mode requires special privileges, e.g., root or TrustedUser."
+
+
+class Caller:
+    """The user behind the real user id."""
+
+    __slots__ = ("name", "uid", "user")
+
+    def __init__(self, options: Options) -> None:
+        self.uid = os.getuid()
+        # With a PasswdFile of its own the caller may be known to the system only.
+        self.user: User | None = Users(options.passwd_file).by_uid(self.uid)
+        if self.user is None and options.passwd_file:
+            self.user = Users().by_uid(self.uid)
+        self.name = self.user.name if self.user else str(self.uid)
+
+    def full_name(self) -> bytes:
+        """From the passwd entry, b"" if it has none."""
+        return fullname.from_gecos(self.user.gecos, self.name) if self.user else b""
+
+    def home(self) -> str:
+        """His home directory, "" if he has none."""
+        return self.user.home if self.user else ""
+
+    def is_trusted(self, options: Options) -> bool:
+        """May he give any sender with -f and rebuild aliases? (root, the queue's owner, class t)"""
+        return may_administer(options) or self.name in _trusted_users(options.trusted_users)
+
+
+def may_administer(options: Options) -> bool:
+    """Root and the owner of the MTA queue may; a queue that is not there is nobody's."""
+    try:
+        return collect.owns_queue(options)
+    except OSError:
+        return False
+
+
+def _trusted_users(path: str) -> set[str]:
+    """The names in the TrustedUsers file, one a line, "#" comments."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            lines = file.read(1 << 16).split("\n")
+    except FileNotFoundError:
+        return set()
+    except OSError as error:
+        log.line("", f"cannot read {log.clean(path)}: {error.strerror}")
+        return set()
+    return {line.partition("#")[0].strip() for line in lines} - {""}
+
+
+def choose_spool(options: Options, queue: str) -> tuple[Spool, bool]:
+    """The queue to write, and whether it is the MTA's.
+
+    *queue* is what -A asked for: "m", "c", or "" for what the caller's rights allow.
+    """
+    if queue == "m":
+        return Spool(options.queue_directory), True
+    if queue == "c" or not may_administer(options):
+        return Spool(options.client_queue_directory), False
+    return Spool(options.queue_directory), True
+
+
+def why_not_queue(directory: str) -> str:
+    """What keeps this process out of a queue directory, in Sendmail's words; "" if nothing does."""
+    try:
+        os.stat(os.path.join(directory, "."))
+    except OSError as error:
+        return f"can not chdir({directory.rstrip('/')}/): {error.strerror}"
+    if os.access(directory, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
+        return ""
+    return f"can not chdir({directory.rstrip('/')}/): Permission denied"

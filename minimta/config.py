@@ -1,0 +1,91 @@
+"""The configuration file: ``Name = value`` lines, ``#`` comments, names from ``options``.
+
+No file at all is a good configuration. A file that somebody else could have written is refused:
+who writes it decides where mail goes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from minimta.options import OptionError, Options, by_name
+
+DEFAULT_FILE = "/etc/mail/minimta.cf"
+_LONGEST = 1 << 20
+
+
+class ConfigError(Exception):
+    """The file cannot be used; ``str()`` names file, line and reason."""
+
+    def __init__(self, path: str, line: int, text: str, exit_code: int = os.EX_CONFIG) -> None:
+        super().__init__(f"{path}: line {line}: {text}" if line else f"{path}: {text}")
+        self.exit_code = exit_code
+
+
+def load(path: str | None, overrides: list[tuple[str, str]]) -> Options:
+    """Read *path* (None: the default file, which may be missing), then set *overrides*.
+
+    Raise ConfigError for the file, OptionError for a bad override.
+    """
+    options = Options()
+    _read_into(options, path or DEFAULT_FILE, required=path is not None)
+    override(options, overrides)
+    return options
+
+
+def override(options: Options, settings: list[tuple[str, str]]) -> None:
+    """Set what the command line says (-O, -o). Raise OptionError."""
+    for name, value in settings:
+        options.set(by_name(name), value)
+
+
+def _read_into(options: Options, path: str, *, required: bool) -> None:
+    try:
+        text = _text(path)
+    except FileNotFoundError as error:
+        if required:
+            raise ConfigError(
+                path, 0, "cannot open: No such file or directory", os.EX_OSFILE
+            ) from error
+        return
+    except OSError as error:
+        reason = "is a symbolic link" if error.errno == errno.ELOOP else error.strerror
+        raise ConfigError(path, 0, f"cannot open: {reason}", os.EX_OSFILE) from error
+    for number, line in enumerate(text.split("\n"), 1):
+        _apply(options, path, number, line.strip())
+
+
+def _apply(options: Options, path: str, number: int, line: str) -> None:
+    if not line or line.startswith("#"):
+        return
+    name, equals, value = line.partition("=")
+    if not equals:
+        raise ConfigError(path, number, f'unknown configuration line "{line[:60]}"')
+    try:
+        options.set(by_name(name), value.strip())
+    except OptionError as error:
+        raise ConfigError(path, number, str(error)) from error
+
+
+def _text(path: str) -> str:
+    # O_NONBLOCK: a FIFO of that name must not hold us up.
+    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode):
+            raise ConfigError(path, 0, "is not a regular file")
+        if status.st_uid not in (0, os.geteuid()):
+            raise ConfigError(path, 0, f"belongs to user {status.st_uid}, not to root or to you")
+        if status.st_mode & 0o022:
+            raise ConfigError(path, 0, "Group or world writable file")
+        octets = os.read(file, _LONGEST + 1)
+    finally:
+        os.close(file)
+    if len(octets) > _LONGEST:
+        raise ConfigError(path, 0, "is too long")
+    try:
+        return octets.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(path, octets.count(b"\n", 0, error.start) + 1, "is not UTF-8") from error

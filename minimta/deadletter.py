@@ -1,0 +1,54 @@
+"""What could not be sent is kept for its author: ``dead.letter`` in his home directory.
+
+Written by the caller with his own rights, appended, mode 0600. It must be a plain file of his with
+one name: in a home directory others may write, a link would send the letter elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from minimta import address, dates, headers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minimta.collect import Incoming
+
+
+def save(incoming: Incoming, home: str, drop: str, now: float) -> str:
+    """Append the message to dead.letter in *home*, else to the file *drop* (option DeadLetterDrop).
+
+    Returns the path. Raise OSError if neither can be written.
+    """
+    places = [os.path.join(home, "dead.letter")] if home else []
+    reason = OSError("no home directory to save it in")
+    for path in [*places, drop] if drop else places:
+        try:
+            _append(incoming, path, now)
+            return path
+        except OSError as error:
+            reason = error
+    raise reason
+
+
+def _append(incoming: Incoming, path: str, now: float) -> None:
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    file = os.open(path, flags, 0o600)
+    try:
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            raise OSError(f"{path} is not a plain file")
+        if status.st_uid != os.geteuid():
+            raise OSError(f"{path} belongs to somebody else")
+        sender = headers.printable(address.bare(incoming.envelope.reverse_path))
+        from_line = b"From %b %b\n" % (
+            sender or b"MAILER-DAEMON",
+            dates.asctime(now).encode("ascii"),
+        )
+        os.write(file, from_line + incoming.text(sender) + b"\n")
+        incoming.copy_body(file)
+        os.write(file, b"\n")
+        os.fsync(file)
+    finally:
+        os.close(file)

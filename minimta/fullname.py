@@ -1,0 +1,44 @@
+"""Full names of people: out of the passwd entry, and into a header field."""
+
+from __future__ import annotations
+
+_ATEXT = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-/=?^_`{|}~"
+_PLAIN = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+#: RFC 2047 section 2: at most 75 characters, of which "=?utf-8?q?" and "?=" take 12
+_ENCODED_WORD = 63
+
+
+def from_gecos(gecos: str, login: str) -> bytes:
+    """The name in a passwd entry: what stands before the first comma, "&" is the login name."""
+    for end in ",;%":
+        gecos = gecos.partition(end)[0]
+    return gecos.replace("&", login[:1].upper() + login[1:]).strip().encode("utf-8", "replace")
+
+
+def phrase(full_name: bytes) -> bytes:
+    """*full_name* as a phrase of RFC 5322: words, a quoted string, or encoded words (RFC 2047)."""
+    words = b" ".join(full_name.replace(b"\0", b" ").split())
+    if not words.isascii():
+        return _encoded(words)
+    words = bytes(octet for octet in words if 32 <= octet < 127)
+    if not words.translate(None, _ATEXT + b" "):
+        return words
+    return b'"%b"' % words.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+
+
+def _encoded(words: bytes) -> bytes:
+    """Encoded words, "Q" encoding; no character is cut in two (RFC 2047 section 5)."""
+    out, current = [], b""
+    for character in words.decode("utf-8", "replace"):
+        code = b"".join(_q(octet) for octet in character.encode("utf-8"))
+        if len(current) + len(code) > _ENCODED_WORD:
+            out.append(current)
+            current = b""
+        current += code
+    return b" ".join(b"=?utf-8?q?%b?=" % word for word in [*out, current])
+
+
+def _q(octet: int) -> bytes:
+    if octet == 0x20:
+        return b"_"
+    return bytes((octet,)) if octet in _PLAIN else b"=%02X" % octet

@@ -1,0 +1,52 @@
+"""What this host makes of an address: ours or not, complete or not, known or not."""
+
+from __future__ import annotations
+
+from minimta import address, hosts, log, maps, policy
+from minimta.aliases import Aliases
+from minimta.route import Router
+from minimta.users import Users
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minimta.options import Options
+
+
+class Locality:
+    """What is known of this host, as far as addresses need it."""
+
+    __slots__ = ("aliases", "host", "options", "router", "users")
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.host = hosts.own_name(options)
+        self.users = Users(options.passwd_file)
+        self.aliases = Aliases(options.alias_file)
+        table = maps.read_table(options.mailer_table)
+        self.router = Router(hosts.local_names(options), options.smart_host, table)
+
+    def qualified(self, bare: bytes) -> bytes:
+        """*bare* with our name behind it if it has no domain."""
+        domain = address.split(bare)[1]
+        return bare if domain else b"%b@%b" % (bare, self.host.encode("ascii", "replace"))
+
+    def is_local(self, bare: bytes) -> bool:
+        """Is the domain, or its absence, ours?"""
+        domain = address.split(bare)[1]
+        return not domain or self.router.is_local(domain)
+
+    def key(self, bare: bytes) -> bytes:
+        """Equal for addresses that are the same recipient."""
+        local, domain = address.split(bare)
+        if self.is_local(bare):
+            return address.unquote(local).lower()
+        return local + b"@" + address.domain_key(domain)
+
+    def is_unknown(self, bare: bytes) -> bool:
+        """Is it a local recipient who does not exist? If that cannot be known now: no."""
+        try:
+            verdict = policy.recipient_verdict(bare, self.router, self.aliases, self.users)
+        except OSError as error:
+            log.line("", f"cannot look up {log.clean(bare)}: {error.strerror}")
+            return False
+        return verdict.local and not verdict.known

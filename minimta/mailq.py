@@ -1,0 +1,144 @@
+"""``mailq``, ``sendmail -bp``: the queue as Sendmail lists it, to the column.
+
+Monitoring programs cut this by position and pattern; what users wrote is made printable first.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from minimta import caller, dates, log
+from minimta.queue import listing
+from minimta.terminal import complain, say
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from minimta.options import Options
+    from minimta.queue.listing import Listed
+    from minimta.runqueue import Selection
+
+_PLAIN = "-----Q-ID----- --Size-- -----Q-Time----- ------------Sender/Recipient-----------"
+_VERBOSE = "-----Q-ID----- --Size-- -Priority- ---Q-Time--- --------Sender/Recipient--------"
+
+
+def show(
+    options: Options,
+    *,
+    verbose: bool = False,
+    client: bool = False,
+    selections: Sequence[Selection] = (),
+) -> int:
+    """Print the MTA queue, and the client queue if something waits there; with *client* only that.
+
+    Returns the exit code: 78 if the caller may not look.
+    """
+    main = options.client_queue_directory if client else options.queue_directory
+    reason = caller.why_not_queue(main)
+    if reason:
+        say(reason)
+        complain(caller.NO_RIGHTS)
+        return os.EX_CONFIG
+    printer = _Printer(options, verbose)
+    found = _select(main, selections)
+    lines = printer.listing(main, found)
+    total = len(found)
+    if not client:
+        waiting = _waiting(options.client_queue_directory, selections)
+        lines += printer.listing(options.client_queue_directory, waiting) if waiting else []
+        total += len(waiting)
+    say("\n".join([*lines, f"\t\tTotal requests: {total}"]))
+    return os.EX_OK
+
+
+def _waiting(directory: str, selections: Sequence[Selection]) -> list[Listed]:
+    try:
+        return _select(directory, selections)
+    except OSError:
+        return []  # no client queue, or not ours to read: then it is not ours to count
+
+
+def _select(directory: str, selections: Sequence[Selection]) -> list[Listed]:
+    """What is to be listed, in the order of a queue run: lowest priority number first."""
+    kinds = {selection.file_kind for selection in selections} or {"qf"}
+    found = [entry for kind in kinds for entry in listing.scan(directory, kind)]
+    for selection in selections:
+        found = [entry for entry in found if _matches(selection, entry)]
+    return sorted(
+        found, key=lambda entry: (entry.is_empty, entry.priority, entry.created, entry.qid)
+    )
+
+
+def _matches(selection: Selection, entry: Listed) -> bool:
+    return selection.matches(
+        entry.qid,
+        reverse_path=entry.sender,
+        recipients=[recipient for recipient, _, _ in entry.recipients],
+        quarantine=entry.quarantine.decode("ascii", "backslashreplace"),
+    )
+
+
+class _Printer:
+    """The lines of a listing."""
+
+    def __init__(self, options: Options, verbose: bool) -> None:
+        self._verbose = verbose
+        self._overloaded = os.getloadavg()[0] >= options.queue_la
+        self._youngest = time.time() - options.min_queue_age if options.min_queue_age else 0.0
+
+    def listing(self, directory: str, found: Iterable[Listed]) -> list[str]:
+        entries = list(found)
+        if not entries:
+            return [f"{directory} is empty"]
+        requests = "1 request" if len(entries) == 1 else f"{len(entries)} requests"
+        lines = [f"\t\t{directory} ({requests})", _VERBOSE if self._verbose else _PLAIN]
+        for entry in entries:
+            lines += self._entry(entry)
+        return lines
+
+    def _entry(self, entry: Listed) -> list[str]:
+        if entry.is_empty:
+            return [f"{entry.qid}{self._mark(entry)} (no control file)"]
+        lines = [self._verbose_line(entry) if self._verbose else self._line(entry)]
+        if entry.quarantine:
+            lines.append(f"     QUARANTINE: {log.clean(entry.quarantine, 60)}")
+        if entry.message:
+            lines.append(f"                 ({self._status(entry.message)})")
+        for recipient, status, controlling_user in entry.recipients:
+            if not self._verbose:
+                lines.append("\t\t\t\t\t " + _cut(recipient, 38))
+                continue
+            if controlling_user:
+                lines.append(f"\t\t\t\t\t\t(---{_cut(controlling_user, 64)}---)")
+            lines.append("\t\t\t\t\t\t" + _cut(recipient, 71))
+            if status:
+                lines.append(f"\t\t ({_cut(status, 100)})")
+        return lines
+
+    def _line(self, entry: Listed) -> str:
+        when = dates.queue_time(entry.created)
+        return f"{entry.qid}{self._mark(entry)}{entry.size:8} {when} {_cut(entry.sender, 39)}"
+
+    def _verbose_line(self, entry: Listed) -> str:
+        warned = "+" if b"w" in entry.flags else " "
+        when = dates.queue_time_verbose(entry.created)
+        numbers = f"{entry.size:8} {entry.priority:10}{warned}"
+        return f"{entry.qid}{self._mark(entry)}{numbers}{when} {_cut(entry.sender, 78)}"
+
+    def _status(self, message: bytes) -> str:
+        return _cut(message, 78 if self._verbose else 60)
+
+    def _mark(self, entry: Listed) -> str:
+        """* being delivered, X load too high, - tried too short ago."""
+        if entry.locked:
+            return "*"
+        if self._overloaded:
+            return "X"
+        return "-" if entry.attempts and entry.last_attempt > self._youngest > 0 else " "
+
+
+def _cut(value: bytes, width: int) -> str:
+    """*value* printable and without the dots that log.clean puts where it cuts."""
+    return log.clean(value[:width], width)

@@ -1,0 +1,151 @@
+"""A queue directory as mailq shows it: read without locks, and fast.
+
+Of each control file only the lines before the first header field are looked at, and nothing is
+decoded that is not printed; 20,000 messages take half a second. Whoever wants to act on a message
+takes ``spool`` instead.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_ENOUGH = 8192  # octets of a qf that nearly always hold all recipients
+
+
+class Listed:
+    """One message as it is printed."""
+
+    __slots__ = (
+        "attempts",
+        "created",
+        "flags",
+        "is_empty",
+        "last_attempt",
+        "locked",
+        "message",
+        "priority",
+        "qid",
+        "quarantine",
+        "recipients",
+        "sender",
+        "size",
+    )
+
+    def __init__(self, qid: str) -> None:
+        self.qid = qid
+        self.locked = False
+        #: the control file has no content (yet)
+        self.is_empty = False
+        #: octets of the df, -1 if there is none
+        self.size = -1
+        self.created = self.last_attempt = self.attempts = self.priority = 0
+        self.flags = self.message = self.sender = self.quarantine = b""
+        #: (address, its own status, controlling user if it changes here)
+        self.recipients: list[tuple[bytes, bytes, bytes]] = []
+
+
+def scan(directory: str, kind: str = "qf") -> Iterator[Listed]:
+    """The messages in *directory*, in no order. Raise OSError if it cannot be read.
+
+    *kind* "qf" are those that run, "hf" the quarantined, "Qf" the lost ones.
+    """
+    locked = _locked_inodes()
+    folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for name in os.listdir(folder):
+            if name.startswith(kind) and name.isalnum() and len(name) >= 16:
+                listed = _read(folder, name, locked)
+                if listed:
+                    yield listed
+    finally:
+        os.close(folder)
+
+
+def _read(folder: int, name: str, locked: set[int] | None) -> Listed | None:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        file = os.open(name, flags, dir_fd=folder)
+    except OSError:
+        return None  # delivered meanwhile, or no file
+    try:
+        text = os.read(file, _ENOUGH)
+        if len(text) == _ENOUGH and b"\nH" not in text:
+            text += _rest(file)
+        is_locked = _is_locked(file, locked)
+    except OSError:
+        return None
+    finally:
+        os.close(file)
+    listed = Listed(name[2:])
+    listed.locked = is_locked
+    listed.is_empty = not text
+    try:
+        listed.size = os.stat("df" + name[2:], dir_fd=folder, follow_symlinks=False).st_size
+    except OSError:
+        pass
+    _parse(listed, text)
+    return listed
+
+
+def _rest(file: int) -> bytes:
+    pieces = []
+    while piece := os.read(file, 65536):
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def _parse(listed: Listed, text: bytes) -> None:
+    status = controlling_user = b""
+    for line in text.partition(b"\nH")[0].split(b"\n"):
+        letter, value = line[:1], line[1:]
+        if letter == b"R":
+            address = value.partition(b":")[2]
+            listed.recipients.append((address, status, controlling_user))
+            status = controlling_user = b""
+        elif letter == b"S":
+            listed.sender = value
+        elif letter == b"M":
+            if listed.sender:
+                status = value
+            else:
+                listed.message = value
+        elif letter == b"C":
+            controlling_user = value
+        elif letter == b"F":
+            listed.flags = value
+        elif letter == b"q":
+            listed.quarantine = value
+        elif letter in _NUMBERS and value.removeprefix(b"-").isdigit():
+            setattr(listed, _NUMBERS[letter], int(value[:20]))
+
+
+_NUMBERS = {b"T": "created", b"K": "last_attempt", b"N": "attempts", b"P": "priority"}
+
+
+def _locked_inodes() -> set[int] | None:
+    """Inodes that somebody holds with flock, None if the kernel does not tell.
+
+    Asking by trying to lock would make a queue run that comes at that instant skip the message.
+    """
+    try:
+        with open("/proc/locks", "rb") as file:
+            lines = file.read().split(b"\n")
+    except OSError:
+        return None
+    fields = [line.split() for line in lines if b" FLOCK " in line]
+    return {int(words[-3].rpartition(b":")[2]) for words in fields if len(words) >= 8}
+
+
+def _is_locked(file: int, locked: set[int] | None) -> bool:
+    if locked is not None:
+        return bool(locked) and os.fstat(file).st_ino in locked
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    return False

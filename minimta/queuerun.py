@@ -1,0 +1,124 @@
+"""``sendmail -q...``: one queue run, a chosen part of one, or a runner that stays.
+
+-q            one run in the background; with -v, or as -qf, in the foreground
+-qISRQ! TEXT  only messages whose id, sender, recipient or quarantine reason contains TEXT
+-q15m -qp15m  a runner that stays, a full run each 15 minutes
+"""
+
+from __future__ import annotations
+
+import os
+
+from minimta import log
+from minimta import options as options_table
+from minimta.flags import UsageError
+from minimta.terminal import detach, say
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from minimta.flags import Command
+    from minimta.options import Options
+
+_SELECTORS = "!IRSQL"
+#: the only queue group there is
+_GROUP = "mqueue"
+
+
+def interval_of(run: str) -> int | None:
+    """Seconds between the runs that a -q value asks for, None for a single run. Raise UsageError."""
+    text = run.removeprefix("p")
+    if not text or text in ("f", "0") or run[:1] in (*_SELECTORS, "G"):
+        return None
+    try:
+        return options_table.interval(text)
+    except ValueError as error:
+        unit = next((c for c in text if not c.isdigit()), text[-1])
+        raise UsageError(f"Invalid time unit `{unit}'") from error
+
+
+def start(command: Command, options: Options, argv: list[str]) -> int:
+    """Do what the -q values ask for. Returns the exit code."""
+    runs = command.queue_runs
+    for run in runs:
+        if run.startswith("G") and run[1:] != _GROUP:
+            say(f"Queue group {log.clean(run[1:])} unknown")
+            return os.EX_OK
+    intervals = [interval for interval in map(interval_of, runs) if interval]
+    if intervals:
+        return _stay(options, intervals[-1], argv)
+    if command.verbose or "f" in runs:
+        return _run(command, options, verbose=command.verbose)
+    if os.fork():
+        return os.EX_OK
+    code = os.EX_SOFTWARE
+    try:
+        detach()
+        code = _run(command, options, verbose=False)
+    finally:
+        os._exit(code)
+
+
+def _run(command: Command, options: Options, *, verbose: bool) -> int:
+    from minimta import runqueue
+
+    chosen = [run for run in command.queue_runs if run[:1] and run[0] in _SELECTORS]
+    selections = [runqueue.parse_selection(run) for run in chosen]
+    return runqueue.run(options, selections, say=say, verbose=verbose)
+
+
+def _stay(options: Options, interval: int, argv: list[str]) -> int:
+    """Become a resident runner in the background; the caller gets 0 at once."""
+    if os.fork():
+        return os.EX_OK
+    code = os.EX_SOFTWARE
+    try:
+        detach()
+        code = _reside(options, interval, argv)
+    finally:
+        os._exit(code)
+
+
+def _reside(options: Options, interval: int, argv: list[str]) -> int:
+    import signal
+
+    from minimta import runqueue
+
+    ended = False
+
+    def end(number: int, frame: FrameType | None) -> None:
+        nonlocal ended
+        ended = True
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    _write_pid(options.pid_file, argv)
+    try:
+        return runqueue.resident(options, interval, lambda: ended) or os.EX_OK
+    finally:
+        _remove_pid(options.pid_file)
+
+
+def _write_pid(path: str, argv: list[str]) -> None:
+    """Two lines, as Sendmail: pid and command line. A new file, so that no link is followed."""
+    temporary = f"{path}.{os.getpid()}"
+    try:
+        file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
+        try:
+            os.write(file, f"{os.getpid()}\n{' '.join(argv)}\n".encode("utf-8", "replace"))
+        finally:
+            os.close(file)
+        os.rename(temporary, path)
+    except OSError as error:
+        log.line("", f"unable to write pid to {path}: {error.strerror}", error=True)
+
+
+def _remove_pid(path: str) -> None:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            is_ours = file.readline().strip() == str(os.getpid())
+        if is_ours:
+            os.unlink(path)
+    except OSError:
+        pass  # somebody else took care of it

@@ -1,0 +1,322 @@
+"""``sendmail ADDRESS < message``: from standard input and command line to a queued message.
+
+What is wrong is told at once (exit code, a line of text, dead.letter, or a bounce, as ErrorMode
+says); the recipients that are good still get their mail.
+"""
+
+from __future__ import annotations
+
+import os
+
+from minimta import (
+    address,
+    addresslist,
+    attempt,
+    caller,
+    collect,
+    dates,
+    deadletter,
+    fullname,
+    headers,
+    log,
+    stdin,
+)
+from minimta.envelope import Envelope, Recipient
+from minimta.locality import Locality
+from minimta.queue import qid as queue_id
+from minimta.terminal import complain, say
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minimta.addresslist import Mailbox
+    from minimta.caller import Caller
+    from minimta.flags import Command
+    from minimta.options import Options
+
+_RECIPIENT_FIELDS = (b"to", b"cc", b"bcc", b"apparently-to")
+#: what only an alias may be (threats: local destinations from outside)
+_SPECIAL = (
+    (b"|", "Cannot mail directly to programs"),
+    (b"/", "Cannot mail directly to files"),
+    (b":include:", "Cannot mail directly to :include:s"),
+)
+
+
+class Trouble(Exception):
+    """The submission ends here: exit code, and what to tell."""
+
+    def __init__(self, text: str, exit_code: int, *, save: bool = False) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
+        #: keep the message in dead.letter
+        self.save = save
+
+
+class Submission:
+    """One message from standard input."""
+
+    def __init__(self, command: Command, options: Options, who: Caller, now: float) -> None:
+        self.command = command
+        self.options = options
+        self.caller = who
+        self.now = now
+        self.exit_code = os.EX_OK
+        self.locality = Locality(options)
+        self.spool, self.to_mta = caller.choose_spool(options, command.queue)
+        self.envelope = self._envelope()
+        self.incoming = collect.Incoming(
+            self.spool,
+            options,
+            self.envelope,
+            qid=queue_id.new(now),
+            now=now,
+            host=self.locality.host,
+            submit=command.queue != "m",
+            qualify=command.queue != "m" and not command.gateway,
+            hops=command.hops,
+        )
+        self._seen: set[bytes] = set()
+
+    def run(self) -> int:
+        """Collect, queue, perhaps deliver. Returns the exit code."""
+        try:
+            self._take_arguments()
+            self._read()
+            if self.command.take_header_recipients:
+                self._take_header_recipients()
+            self._require_recipients()
+            self._find_unknown()
+            self._warn()
+            if self.envelope.recipients:
+                self.incoming.commit()
+                return self._deliver()
+        except Trouble as trouble:
+            self._tell(str(trouble), trouble.exit_code)
+            if trouble.save:
+                self._save()
+        except collect.Refused as refusal:
+            self._tell(refusal.text, _exit_code(refusal))
+            self._save()
+        except OSError as error:
+            complain(f"sendmail: cannot queue the message: {error.strerror or error}")
+            self.exit_code = os.EX_TEMPFAIL
+            self._save()
+        self.incoming.abort()
+        return self.exit_code
+
+    def _deliver(self) -> int:
+        code, verbose = os.EX_OK, self.command.verbose
+        if self.to_mta and attempt.is_wanted(self.options):
+            code = attempt.first(self.options, self.incoming.qid, verbose=verbose)
+        else:
+            attempt.postpone(self.incoming, self._mailer, verbose=verbose)
+        return os.EX_OK if self.options.error_mode == "exit" else self.exit_code or code
+
+    def _mailer(self, bare: bytes) -> str:
+        return self.locality.router.route(bare).mailer if self.to_mta else "relay"
+
+    # --- envelope ---------------------------------------------------------------------------------
+
+    def _envelope(self) -> Envelope:
+        command = self.command
+        sender = self._sender()
+        envelope = Envelope(self._as_queued(sender) if sender else b"<>")
+        envelope.client = os.fsencode(self.caller.name) + b"@localhost"
+        envelope.daemon_flags = b"c u"
+        envelope.protocol, envelope.helo = command.protocol, command.helo
+        envelope.ret, envelope.envid, envelope.body_type = (
+            command.ret,
+            command.envid,
+            command.body_type,
+        )
+        envelope.auth = self.locality.qualified(sender) if sender else b""
+        envelope.full_name = self._full_name(sender)
+        return envelope
+
+    def _sender(self) -> bytes:
+        given = self.command.sender
+        if given is None:
+            return os.fsencode(self.caller.name)
+        if given.strip() in (b"", b"<>"):
+            return b""
+        found = addresslist.parse(given)
+        if len(found) != 1 or found[0].problem:
+            problem = found[0].problem if found else "User address required"
+            shown = log.clean(given)
+            raise Trouble(f"{shown}... {problem or 'One sender only'}", os.EX_DATAERR)
+        return found[0].address
+
+    def _full_name(self, sender: bytes) -> bytes:
+        """-F, NAME, or passwd; somebody elsewhere has no name here, as Sendmail has it."""
+        if not sender or not self.locality.is_local(sender):
+            return b""
+        if self.command.full_name:
+            return self.command.full_name
+        if self.command.sender is None:
+            return os.fsencode(os.environ.get("NAME", "")) or self.caller.full_name()
+        user = self.locality.users.find(address.split(sender)[0])
+        return fullname.from_gecos(user.gecos, user.name) if user else b""
+
+    def _as_queued(self, bare: bytes) -> bytes:
+        """How an address stands in the queue: as given (-Am, client queue), or complete.
+
+        The client queue's addresses are completed when they are taken over into the MTA queue.
+        """
+        if self.to_mta and self.command.queue != "m":
+            return b"<%b>" % self.locality.qualified(bare)
+        return bare
+
+    def _is_own(self, sender: bytes) -> bool:
+        local = address.split(sender)[0]
+        return self.locality.is_local(sender) and local == os.fsencode(self.caller.name)
+
+    def _warn(self) -> None:
+        """X-Authentication-Warning for a sender that the caller is not (PrivacyOptions)."""
+        sender = address.bare(self.envelope.reverse_path)
+        if self.command.sender is None or self._is_own(sender):
+            return
+        if "authwarnings" not in self.options.privacy_options:
+            return
+        if self.caller.is_trusted(self.options):
+            return
+        shown = log.clean(sender or b"<>")
+        text = f"{self.locality.host}: {log.clean(self.caller.name)} set sender to {shown} using -f"
+        self.envelope.warnings.append(text.encode("ascii"))
+        log.line(self.incoming.qid, f"Authentication-Warning: {text}")
+
+    # --- recipients -------------------------------------------------------------------------------
+
+    def _take_arguments(self) -> None:
+        named: list[Mailbox] = []
+        for argument in self.command.arguments:
+            named += self._add(addresslist.parse(argument), argument)
+        only = (
+            named[0].given if len(named) == 1 and not self.command.take_header_recipients else b""
+        )
+        # DIFFERS: with -t Sendmail names the one in the arguments, though the others see it.
+        self.incoming.trace_recipient = only
+
+    def _take_header_recipients(self) -> None:
+        fields = self.incoming.fields()
+        resent = any(headers.name(field).startswith(b"resent-") for field in fields)
+        wanted = {(b"resent-" if resent else b"") + name for name in _RECIPIENT_FIELDS}
+        for field in fields:
+            if headers.name(field) in wanted:
+                text = headers.value(field)
+                self._add(addresslist.parse(text), text)
+
+    def _add(self, found: list[Mailbox], text: bytes) -> list[Mailbox]:
+        """Take what is an address, tell what is none. Returns those taken."""
+        taken = []
+        for mailbox in found:
+            special = next((why for mark, why in _SPECIAL if mailbox.address.startswith(mark)), "")
+            if text.lower().startswith(b":include:"):
+                special = _SPECIAL[2][1]
+            if special:
+                self._unknown(text if len(found) == 1 else mailbox.address, special)
+                continue
+            if mailbox.problem:
+                self._tell(f"{log.clean(text.strip())}... {mailbox.problem}", os.EX_USAGE)
+                if not mailbox.problem.startswith("Unbalanced '<"):
+                    continue
+            key = self.locality.key(mailbox.address)
+            if key not in self._seen:
+                self._seen.add(key)
+                self.envelope.recipients.append(self._recipient(mailbox))
+                taken.append(mailbox)
+        return taken
+
+    def _recipient(self, mailbox: Mailbox) -> Recipient:
+        given = mailbox.given
+        if self.to_mta and self.command.queue != "m":
+            given = self._as_queued(mailbox.address)
+        flags = "P" + (self.command.notify or "FD")
+        if self.to_mta and not self.command.expand_aliases and self.locality.is_local(given):
+            # -n: the user himself, whatever the aliases say; as an alias "\\dave" would have it
+            given, flags = b"\\" + address.split(mailbox.address)[0], flags + "A"
+        return Recipient(given, flags)
+
+    def _require_recipients(self) -> None:
+        if self.envelope.recipients or self.exit_code:
+            return
+        if self.command.take_header_recipients:
+            # DIFFERS: Sendmail exits with 0, and nobody learns that nothing was sent.
+            raise Trouble("No recipient addresses found in header", os.EX_USAGE)
+        raise Trouble("Recipient names must be specified", os.EX_USAGE)
+
+    def _find_unknown(self) -> None:
+        """Local users who do not exist: told now (67), bounced if ErrorMode or -f ask for mail."""
+        bounce = self.options.error_mode in ("mail", "write", "exit") or self._has_other_sender()
+        kept = []
+        for recipient in self.envelope.recipients:
+            bare = address.bare(recipient.address)
+            if not self.locality.is_unknown(bare.removeprefix(b"\\")):
+                kept.append(recipient)
+                continue
+            self._unknown(recipient.address, "User unknown")
+            if bounce:
+                kept.append(recipient)
+        lost = len(kept) < len(self.envelope.recipients)
+        self.envelope.recipients[:] = kept
+        if lost or (self.exit_code and not bounce):
+            self._save()
+
+    def _has_other_sender(self) -> bool:
+        sender = address.bare(self.envelope.reverse_path)
+        return bool(sender) and not self._is_own(sender)
+
+    def _unknown(self, recipient: bytes, why: str) -> None:
+        shown = log.clean(recipient)
+        log.line(self.incoming.qid, f"{shown}... {why}")
+        facts = f"to={shown}, delay=00:00:00, mailer=local, pri=0, dsn=5.1.1"
+        log.line(self.incoming.qid, f"{facts}, reply=550 5.1.1 {why}, stat={why}")
+        # Sendmail's client mode only says on the terminal where the letter was saved.
+        on_stderr = self.command.queue != "m"
+        self._tell(f"{shown}... {why}", os.EX_NOUSER, on_stderr=on_stderr)
+
+    # --- text -------------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        if self.spool.free_blocks() < self.options.min_free_blocks:
+            raise Trouble("Insufficient disk space; try again later", os.EX_TEMPFAIL)
+        canonical = stdin.Canonical(ignore_dots=self.options.ignore_dots)
+        beginning = True
+        for piece in stdin.pieces(canonical):
+            text = self._without_from_line(piece) if beginning else piece
+            beginning = False
+            self.incoming.write(text)
+        if canonical.has_nul:
+            # DIFFERS: Sendmail mails the text back and exits with 0.
+            raise Trouble("NUL byte not allowed", os.EX_DATAERR, save=True)
+
+    def _without_from_line(self, text: bytes) -> bytes:
+        """Drop a Unix From_ line at the very beginning; its date serves if there is no Date field."""
+        if not text.startswith(b"From "):
+            return text
+        line, _, rest = text.partition(b"\n")
+        date = dates.from_asctime(line[-24:].decode("ascii", "replace"))
+        if date is not None:
+            self.incoming.date = date
+        self.incoming.size += len(line) + 1
+        return rest
+
+    def _tell(self, text: str, exit_code: int, *, on_stderr: bool = False) -> None:
+        self.exit_code = self.exit_code or exit_code
+        if self.options.error_mode == "print":
+            (complain if on_stderr else say)(text)
+
+    def _save(self) -> None:
+        """dead.letter, unless the caller wants no words or a bounce instead."""
+        if self.options.error_mode != "print":
+            return
+        try:
+            home, drop = self.caller.home(), self.options.dead_letter_drop
+            path = deadletter.save(self.incoming, home, drop, self.now)
+        except OSError as error:
+            complain(f"sendmail: cannot save the message: {error.strerror or error}")
+            return
+        say(f"{path}... Saved message in {path}")
+
+
+def _exit_code(refusal: collect.Refused) -> int:
+    return os.EX_TEMPFAIL if refusal.code < 500 else os.EX_UNAVAILABLE

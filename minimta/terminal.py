@@ -1,0 +1,48 @@
+"""What a command says to whoever called it.
+
+Written at once and unbuffered: a caller may have closed its end, or never opened it, and that
+must neither stop the work nor change the exit code.
+"""
+
+from __future__ import annotations
+
+import os
+
+
+def say(text: str) -> None:
+    """A line on standard output."""
+    _write(1, text)
+
+
+def complain(text: str) -> None:
+    """A line on standard error."""
+    _write(2, text)
+
+
+def _write(descriptor: int, text: str) -> None:
+    try:
+        os.write(descriptor, (text + "\n").encode("utf-8", "backslashreplace"))
+    except OSError:
+        pass  # nobody listens
+
+
+def occupy_standard_descriptors() -> None:
+    """Put /dev/null in the place of a closed descriptor 0, 1 or 2.
+
+    Else the next file opened, perhaps a df, would get that number and whatever is printed.
+    """
+    null = os.open(os.devnull, os.O_RDWR)
+    while null <= 2:
+        null = os.open(os.devnull, os.O_RDWR)
+    os.close(null)
+
+
+def detach() -> None:
+    """Leave the caller's session, directory and standard streams (in a child after fork)."""
+    os.setsid()
+    os.chdir("/")
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
+    if null > 2:
+        os.close(null)
