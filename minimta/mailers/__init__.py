@@ -47,6 +47,8 @@ class Job:
     body_type: bytes = b""
     ret: bytes = b""
     envid: bytes = b""
+    #: never tried before (Timeout.iconnect)
+    first_attempt: bool = False
 
 
 class Mailer(Protocol):

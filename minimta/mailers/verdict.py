@@ -1,0 +1,195 @@
+"""What a peer's reply, a socket error or a failed lookup means for a recipient, in Sendmail's words.
+
+Pure. Statuses are the peer's own where it gave one (RFC 3464 section 2.3.4), else the nearest of
+RFC 3463; exit codes are those that ``sendmail -odi`` ends with.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import replace
+
+from minimta.dns import LookupFailed
+from minimta.smtp.reply import Reply
+from minimta.smtp.replyreader import verbatim
+from minimta.status import Fate, Outcome
+
+# SMTP code -> RFC 3463 status when the peer gave none
+_STATUS = {
+    450: "4.2.0",
+    451: "4.3.0",
+    452: "4.3.1",
+    500: "5.5.2",
+    501: "5.5.2",
+    502: "5.5.1",
+    503: "5.5.1",
+    504: "5.5.4",
+    550: "5.2.0",
+    551: "5.1.6",
+    552: "5.2.2",
+    553: "5.1.3",
+}
+#: a refused RCPT with one of these is "User unknown", with another 5yz "Service unavailable"
+_NO_USER = (550, 551, 553)
+
+
+def _without_dot(name: str) -> str:
+    return name.removesuffix(".")
+
+
+def sent(reply: Reply, name: str, relay: str, *, dsn_passed_on: bool) -> Outcome:
+    """The peer answered the final dot with 2yz."""
+    return Outcome(
+        Fate.SENT,
+        reply.enhanced or "2.0.0",
+        f"Sent ({reply.lines[-1]})" if reply.lines[-1] else "Sent",
+        relay=relay,
+        remote_mta=_without_dot(name),
+        dsn_passed_on=dsn_passed_on,
+    )
+
+
+def refused(reply: Reply, command: str, said: str, name: str, relay: str) -> Outcome:
+    """The peer answered *command* ("greeting", "MAIL", "RCPT" ...) with 4yz, 5yz or nonsense.
+
+    *said* is the line that we sent last, "" if none yet.
+    """
+    line = verbatim(reply)[-1]
+    transcript = [f"... while talking to {name}:"]
+    if said:
+        transcript.append(f">>> {said}")
+    transcript += [f"<<< {shown}" for shown in verbatim(reply)[-20:]]
+    outcome = Outcome(
+        Fate.DEFERRED,
+        _status(reply, command),
+        line,
+        relay=relay,
+        remote_mta=_without_dot(name),
+        diagnostic=line,
+        transcript=tuple(transcript),
+        exit_code=os.EX_TEMPFAIL,
+    )
+    return _permanent(outcome, reply, command) if reply.code >= 500 else outcome
+
+
+def _permanent(outcome: Outcome, reply: Reply, command: str) -> Outcome:
+    no_user = command == "RCPT" and reply.code in _NO_USER
+    return replace(
+        outcome,
+        fate=Fate.FAILED,
+        text="User unknown" if no_user else "Service unavailable",
+        exit_code=os.EX_NOUSER if no_user else os.EX_UNAVAILABLE,
+    )
+
+
+def _status(reply: Reply, command: str) -> str:
+    if command in ("greeting", "EHLO", "HELO"):
+        return "5.5.0" if reply.code >= 500 else "4.5.0"  # no enhanced status there (RFC 2034)
+    if reply.code < 400:
+        return "4.5.0"  # 2yz where only 3yz makes sense, or the reverse
+    if reply.code == 550 and command == "RCPT" and not reply.enhanced:
+        return "5.1.1"
+    return reply.enhanced or _STATUS.get(reply.code, f"{reply.code // 100}.0.0")
+
+
+def broken(error: Exception, name: str, relay: str) -> Outcome:
+    """The conversation ended, or never was one: timeout, reset, end of file, no SMTP."""
+    if isinstance(error, TimeoutError):
+        text = f"Connection timed out with {name}"
+    elif isinstance(error, ConnectionError):
+        text = f"reply: read error from {name}"
+    else:
+        text = f"Remote protocol error: {error}"
+    return _deferred("4.4.2", text, name, relay)
+
+
+def unconnected(error: OSError, name: str, relay: str) -> Outcome:
+    """connect() failed."""
+    if isinstance(error, TimeoutError) or error.errno == errno.ETIMEDOUT:
+        return _deferred("4.4.1", f"Connection timed out with {name}", name, relay)
+    if isinstance(error, ConnectionRefusedError):
+        return _deferred("4.4.1", f"Connection refused by {name}", name, relay)
+    if isinstance(error, ConnectionResetError):
+        return _deferred("4.4.1", f"Connection reset by {name}", name, relay)
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return _deferred("4.4.1", f"{name}: {reason}", name, name)
+
+
+def no_answer(name: str, failure: LookupFailed) -> Outcome:
+    """DNS does not know *name*, or does not answer."""
+    shown = name if name.startswith("[") or not failure.temporary else f"{_without_dot(name)}."
+    text = f"Name server: {shown}: {failure.reason}"
+    if failure.temporary:
+        return _deferred("4.4.3", text, name, shown)
+    return Outcome(
+        Fate.FAILED,
+        "5.1.2",
+        f"Host unknown ({text})",
+        relay=name,
+        remote_mta=_without_dot(name),
+        exit_code=os.EX_NOHOST,
+    )
+
+
+def null_mx(domain: str) -> Outcome:
+    """The domain says that it takes no mail (RFC 7505 section 4.1)."""
+    return Outcome(
+        Fate.FAILED,
+        "5.1.10",
+        "Domain does not accept mail (null MX)",
+        relay=domain,
+        remote_mta=domain,
+        exit_code=os.EX_UNAVAILABLE,
+    )
+
+
+def loops_back(name: str, own_name: str) -> Outcome:
+    """The best we can reach for *name* is ourselves.
+
+    DIFFERS: Sendmail gives 5.3.5 here; 5.4.6 is what RFC 3463 has for it.
+    """
+    return Outcome(
+        Fate.FAILED,
+        "5.4.6",
+        "Local configuration error",
+        relay=name,
+        remote_mta=_without_dot(name),
+        transcript=(f"554 5.0.0 MX list for {name} points back to {own_name}",),
+        exit_code=os.EX_SOFTWARE,
+    )
+
+
+def talks_to_itself(name: str, relay: str) -> Outcome:
+    """The host greets with our own name, although nobody configured it as the next hop."""
+    return Outcome(
+        Fate.FAILED,
+        "5.4.6",
+        "Local configuration error",
+        relay=relay,
+        remote_mta=_without_dot(name),
+        transcript=(f"553 5.3.5 {name} config error: mail loops back to me (MX problem?)",),
+        exit_code=os.EX_CONFIG,
+    )
+
+
+def leads_nowhere(name: str) -> Outcome:
+    """The host has only addresses that no mail can be sent to."""
+    text = f"Host unknown (Name server: {name}: no usable address)"
+    mta = _without_dot(name)
+    return Outcome(Fate.FAILED, "5.4.4", text, name, mta, exit_code=os.EX_NOHOST)
+
+
+def unsendable(status: str, text: str, name: str, relay: str, code: int) -> Outcome:
+    """The message as it is cannot go to this peer: too large, 8-bit, bad characters."""
+    return Outcome(Fate.FAILED, status, text, relay, _without_dot(name), exit_code=code)
+
+
+def bad_next_hop(text: str) -> Outcome:
+    """SmartHost or mailertable holds something that is no host."""
+    return _deferred("4.3.5", f"Local configuration error: {text}", "", "")
+
+
+def _deferred(status: str, text: str, name: str, relay: str) -> Outcome:
+    mta = _without_dot(name)
+    return Outcome(Fate.DEFERRED, status, text, relay, mta, exit_code=os.EX_TEMPFAIL)

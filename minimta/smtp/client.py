@@ -1,0 +1,276 @@
+"""The sending session: what to say next, and what the answers mean for it (RFC 5321, RFC 2920).
+
+No socket here. The driver sends what ``take`` gives, feeds what it reads to ``receive``, and goes
+on until nothing is ``awaiting``; it looks up how long to wait under that word.
+
+    awaiting    then
+    greeting    220 makes us say EHLO; a 5yz to that, HELO
+    MAIL RCPT DATA    one group with PIPELINING, else one by one
+    (content)   354 came: ``wants_content``; the driver streams it and calls content_sent()
+    .           the only reply that makes the message the peer's
+    RSET QUIT   between and after
+
+A message that ended before its content leaves a half transaction behind; RSET goes out in front
+of the next MAIL. A 421 to anything but the final dot ends the session (PeerClosed).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Container, Sequence
+
+from minimta.smtp.reply import Reply
+from minimta.smtp.replyreader import ReplyError, ReplyReader, verbatim
+
+#: longest address that we say; RFC 5321 section 4.5.3.1.3 has 256
+MAX_PATH = 1000
+#: words that may not be followed by another command in a group (RFC 2920 section 3.1)
+_SYNCHRONISING = ("EHLO", "HELO", "DATA", "QUIT")
+
+
+class PeerClosed(Exception):
+    """The peer will take nothing more: a greeting or HELO that is no welcome, or a 421."""
+
+    def __init__(self, reply: Reply, command: str) -> None:
+        super().__init__(verbatim(reply)[-1])
+        self.reply = reply
+        #: what it answered: "greeting", "EHLO", "MAIL" ...
+        self.command = command
+
+
+class Transaction:
+    """One message to some recipients: the lines to say, and the replies as they come."""
+
+    __slots__ = ("data", "final", "mail", "mail_line", "rcpt", "rcpt_lines")
+
+    def __init__(self, mail_line: bytes, rcpt_lines: Sequence[bytes]) -> None:
+        self.mail_line = mail_line
+        self.rcpt_lines = rcpt_lines
+        self.mail: Reply | None = None
+        #: in the order of rcpt_lines; shorter when the peer refused MAIL
+        self.rcpt: list[Reply] = []
+        self.data: Reply | None = None
+        #: the answer to the final dot of a message with content
+        self.final: Reply | None = None
+
+    @property
+    def has_recipient(self) -> bool:
+        """Did the peer take anyone?"""
+        return any(reply.code < 300 for reply in self.rcpt)
+
+
+class Client:
+    """One connection, from the greeting to QUIT."""
+
+    def __init__(self, own_name: str, *, say: Callable[[str], None] | None = None) -> None:
+        self._own_name = own_name.encode("ascii")
+        self._say = say
+        self._reader = ReplyReader()
+        self._unsent: deque[tuple[str, bytes]] = deque()
+        self._expected: deque[str] = deque(["greeting"])
+        self._transaction: Transaction | None = None
+        self._needs_reset = False
+        #: name the peer gave in its EHLO reply
+        self.peer_name = ""
+        #: EHLO keyword in capitals -> its parameters
+        self.extensions: dict[str, str] = {}
+        self.wants_content = False
+        #: the peer said 421 where that was an answer too; nothing more can be sent
+        self.closing = False
+        #: last line sent, for the transcript
+        self.last_sent = ""
+        #: replies so far
+        self.answered = 0
+
+    @property
+    def awaiting(self) -> str:
+        """What the next reply answers, "" if none is due."""
+        return self._expected[0] if self._expected else ""
+
+    def begin(self, transaction: Transaction) -> None:
+        """Queue a message. Raise ValueError if a line could forge another."""
+        for line in (transaction.mail_line, *transaction.rcpt_lines):
+            if not (line.isascii() and line.decode("ascii").isprintable()):
+                raise ValueError("a control character would forge a command")
+        self._transaction = transaction
+        if self._needs_reset:
+            self._unsent.append(("RSET", b"RSET"))
+            self._needs_reset = False
+        self._unsent.append(("MAIL", transaction.mail_line))
+        self._unsent += [("RCPT", line) for line in transaction.rcpt_lines]
+        self._unsent.append(("DATA", b"DATA"))
+
+    def content_sent(self) -> None:
+        """The driver has sent the whole content and the final dot."""
+        self.wants_content = False
+        self._expected.append(".")
+        self._tell(".")
+
+    def quit(self) -> None:
+        """Queue QUIT."""
+        self._unsent.append(("QUIT", b"QUIT"))
+
+    def take(self) -> bytes:
+        """What to send now, perhaps nothing."""
+        if not self._unsent or (self._expected and "PIPELINING" not in self.extensions):
+            return b""
+        lines = []
+        while self._unsent:
+            verb, line = self._unsent.popleft()
+            lines.append(line)
+            self._expected.append(verb)
+            self._tell(line.decode("ascii"))
+            if verb in _SYNCHRONISING or "PIPELINING" not in self.extensions:
+                break
+        return b"\r\n".join(lines) + b"\r\n"
+
+    def receive(self, octets: bytes) -> None:
+        """Take what was read. Raise PeerClosed or ReplyError; then close the connection."""
+        for reply in self._reader.feed(octets):
+            if self._say:
+                for line in verbatim(reply):
+                    self._say(line)
+            if not self._expected:
+                raise _unasked(reply)
+            self._answer(self._expected.popleft(), reply)
+        # Something behind the last answer would be taken for the answer to what we say next:
+        # the content would count as accepted before it is sent.
+        if not self._expected and self._reader.has_leftover:
+            raise ReplyError("reply to nothing")
+
+    def _tell(self, line: str) -> None:
+        self.last_sent = line
+        if self._say:
+            self._say(f">>> {line}")
+
+    def _answer(self, verb: str, reply: Reply) -> None:
+        self.answered += 1
+        if reply.code == 421:
+            if verb not in (".", "lone dot", "QUIT"):
+                raise PeerClosed(reply, verb)
+            self.closing = True
+        if verb in _ANSWERS:
+            _ANSWERS[verb](self, reply)
+        elif verb == "RSET" and reply.code >= 300:
+            raise ReplyError("RSET refused")
+
+    def _greeted(self, reply: Reply) -> None:
+        if reply.code >= 300:
+            raise PeerClosed(reply, "greeting")
+        self._unsent.append(("EHLO", b"EHLO " + self._own_name))
+
+    def _hello(self, reply: Reply) -> None:
+        if reply.code >= 500:
+            self._unsent.append(("HELO", b"HELO " + self._own_name))
+        elif reply.code >= 300:
+            raise PeerClosed(reply, "EHLO")
+        else:
+            self.peer_name = reply.lines[0].partition(" ")[0]
+            for line in reply.lines[1:]:
+                keyword, _, parameters = line.replace("=", " ", 1).partition(" ")
+                self.extensions[keyword.upper()] = parameters.strip()
+
+    def _helo(self, reply: Reply) -> None:
+        if reply.code >= 300:
+            raise PeerClosed(reply, "HELO")
+        self.peer_name = reply.lines[0].partition(" ")[0]
+
+    def _mail(self, reply: Reply) -> None:
+        self._open().mail = reply
+        if reply.code >= 300:
+            self._unsent.clear()  # without PIPELINING the rest was not yet said
+
+    def _rcpt(self, reply: Reply) -> None:
+        transaction = self._open()
+        transaction.rcpt.append(reply)
+        last = len(transaction.rcpt) == len(transaction.rcpt_lines)
+        if last and self._unsent and not transaction.has_recipient:
+            self._unsent.clear()
+            self._needs_reset = True
+
+    def _data(self, reply: Reply) -> None:
+        transaction = self._open()
+        transaction.data = reply
+        if 300 <= reply.code < 400:
+            self._content_wanted(transaction)
+        else:
+            self._needs_reset = transaction.mail is not None and transaction.mail.code < 300
+
+    def _content_wanted(self, transaction: Transaction) -> None:
+        if transaction.has_recipient:
+            self.wants_content = True
+        else:
+            # RFC 2920 section 3.1: a 354 after all recipients were refused; send an empty message.
+            self._unsent.append(("lone dot", b"."))
+
+    def _final(self, reply: Reply) -> None:
+        self._open().final = reply
+
+    def _open(self) -> Transaction:
+        if self._transaction is None:
+            raise ReplyError("reply to nothing")
+        return self._transaction
+
+
+def _unasked(reply: Reply) -> Exception:
+    """A 421 may come at any time (RFC 5321 section 3.8), nothing else may."""
+    return PeerClosed(reply, "") if reply.code == 421 else ReplyError("reply to nothing")
+
+
+_ANSWERS: dict[str, Callable[[Client, Reply], None]] = {
+    "greeting": Client._greeted,
+    "EHLO": Client._hello,
+    "HELO": Client._helo,
+    "MAIL": Client._mail,
+    "RCPT": Client._rcpt,
+    "DATA": Client._data,
+    ".": Client._final,
+}
+
+
+def mail_line(
+    reverse_path: bytes,
+    extensions: Container[str],
+    *,
+    size: int = 0,
+    body_type: bytes = b"",
+    envid: bytes = b"",
+    ret: bytes = b"",
+) -> bytes:
+    """The MAIL command with the parameters the peer offered; raise ValueError as path() does."""
+    line = b"MAIL From:<%b>" % (path(reverse_path) if reverse_path else b"")
+    if "SIZE" in extensions:
+        line += b" SIZE=%d" % size
+    if body_type and "8BITMIME" in extensions:
+        line += b" BODY=" + body_type
+    if "DSN" in extensions:
+        line += _parameter(b"ENVID", envid) + _parameter(b"RET", ret)
+    return line
+
+
+def rcpt_line(
+    forward_path: bytes, extensions: Container[str], *, notify: str = "", original: bytes = b""
+) -> bytes:
+    """The RCPT command; raise ValueError as path() does."""
+    line = b"RCPT To:<%b>" % path(forward_path)
+    if "DSN" in extensions:
+        line += _parameter(b"NOTIFY", notify.encode("ascii")) + _parameter(b"ORCPT", original)
+    return line
+
+
+def path(address: bytes) -> bytes:
+    """*address*, if it can stand between "<" and ">". Raise ValueError (threats T6).
+
+    DIFFERS: "<" and ">" are refused inside a quoted local part too; some hosts end the path there.
+    """
+    if not address.isascii() or not address.decode("ascii").isprintable():
+        raise ValueError("control or 8-bit character in the address")
+    unquoted = address.rpartition(b"@")[2] if address[:1] == b'"' else address
+    if b"<" in address or b">" in address or b" " in unquoted or len(address) > MAX_PATH:
+        raise ValueError("no mailbox address")
+    return address
+
+
+def _parameter(keyword: bytes, value: bytes) -> bytes:
+    """A blank inside would begin another parameter; such a value is left out."""
+    return b" %b=%b" % (keyword, value) if value and b" " not in value else b""

@@ -1,0 +1,117 @@
+"""A name server on 127.0.0.1 that answers from a dict, over UDP and TCP.
+
+    with FakeDns({"lab2.campus": {"MX": ["10 mx.campus."]}, "mx.campus": {"A": ["10.0.3.135"]},
+                  "www.campus": {"CNAME": ["lab2.campus."]}, "bad.campus": "SERVFAIL"}) as server:
+        Resolver(nameserver=server.address)
+
+A name that is not there does not exist (NXDOMAIN); a type that is not there has no data; a type may
+be "SERVFAIL" or "SILENT" alone. Answers that do not fit into 512 octets are cut over UDP.
+"""
+
+from __future__ import annotations
+
+import socket
+import socketserver
+import struct
+import threading
+from collections.abc import Mapping
+from types import TracebackType
+
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdatatype
+import dns.rrset
+
+Zone = Mapping[str, "str | Mapping[str, str | list[str]]"]
+
+
+class FakeDns:
+    """Runs while the with block does; ``asked`` holds (name, type) of every question."""
+
+    def __init__(self, zone: Zone) -> None:
+        self._zone = zone
+        self.asked: list[tuple[str, str]] = []
+        self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._udp.bind(("127.0.0.1", 0))
+        self.address: tuple[str, int] = self._udp.getsockname()
+        answer = self.answer
+
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                size = struct.unpack("!H", self.request.recv(2))[0]
+                reply = answer(self.request.recv(size))
+                if reply is not None:
+                    wire = reply.to_wire()
+                    self.request.sendall(struct.pack("!H", len(wire)) + wire)
+
+        self._tcp = socketserver.ThreadingTCPServer(self.address, Handler)
+        self._threads = [
+            threading.Thread(target=self._serve_udp, daemon=True),
+            threading.Thread(target=self._tcp.serve_forever, args=(0.01,), daemon=True),
+        ]
+
+    def __enter__(self) -> FakeDns:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._udp.sendto(b"stop", self.address)
+        self._threads[0].join()
+        self._udp.close()
+        self._tcp.shutdown()
+        self._tcp.server_close()
+
+    def _serve_udp(self) -> None:
+        while True:
+            wire, client = self._udp.recvfrom(65535)
+            if wire == b"stop":
+                return
+            reply = self.answer(wire)
+            if reply is None:
+                continue
+            try:
+                octets = reply.to_wire(max_size=512)
+            except dns.exception.TooBig:
+                reply.answer = []
+                reply.flags |= dns.flags.TC
+                octets = reply.to_wire()
+            self._udp.sendto(octets, client)
+
+    def answer(self, wire: bytes) -> dns.message.Message | None:
+        """The reply to one question, None for silence."""
+        query = dns.message.from_wire(wire)
+        question = query.question[0]
+        name, kind = question.name.to_text(True).lower(), dns.rdatatype.to_text(question.rdtype)
+        self.asked.append((name, kind))
+        reply = dns.message.make_response(query, recursion_available=True)
+        rcode = self._fill(reply, name, kind)
+        if rcode is None:
+            return None
+        reply.set_rcode(rcode)
+        return reply
+
+    def _fill(self, reply: dns.message.Message, name: str, kind: str) -> dns.rcode.Rcode | None:
+        for _ in range(20):
+            records = self._zone.get(name, "NXDOMAIN")
+            if isinstance(records, str):
+                return None if records == "SILENT" else dns.rcode.from_text(records)
+            found = records.get("CNAME", records.get(kind, []))
+            if isinstance(found, str):
+                return None if found == "SILENT" else dns.rcode.from_text(found)
+            if found:
+                kind_found = "CNAME" if "CNAME" in records else kind
+                absolute = dns.name.from_text(name)
+                reply.answer.append(dns.rrset.from_text_list(absolute, 60, "IN", kind_found, found))
+            if "CNAME" not in records:
+                break
+            name = found[0].removesuffix(".")
+        return dns.rcode.NOERROR

@@ -1,0 +1,144 @@
+"""An SMTP server on 127.0.0.1 that says what the test wants, and remembers what it was told.
+
+    with FakeSmtp(answers={"RCPT": ["250 ok", "550 5.1.1 No such mailbox here"]}) as server:
+        deliver to f"[127.0.0.1]:{server.port}"
+    server.commands[0]      the lines of the first connection
+    server.messages         contents as they came over the wire, dots and all
+
+``answers`` maps a verb ("greeting", "." for the end of data) to replies for its first, second ...
+use, counted over all connections; the last one is repeated. DROP closes the connection instead.
+HANG answers nothing until the client goes.
+"""
+
+from __future__ import annotations
+
+import socket
+import socketserver
+import threading
+from collections.abc import Mapping, Sequence
+from io import BufferedIOBase
+from types import TracebackType
+
+DROP = "drop"
+HANG = "hang"
+
+ALL = ("PIPELINING", "8BITMIME", "SIZE 1000000", "DSN", "ENHANCEDSTATUSCODES")
+
+_DEFAULTS = {
+    "greeting": "220 sink.campus ESMTP fake",
+    "HELO": "250 sink.campus",
+    "MAIL": "250 2.1.0 Sender ok",
+    "RCPT": "250 2.1.5 Recipient ok",
+    "DATA": "354 Go ahead",
+    ".": "250 2.0.0 Ok: queued as FAKE1",
+    "RSET": "250 2.0.0 Reset",
+    "QUIT": "221 2.0.0 Bye",
+}
+
+
+class _Dropped(Exception):
+    pass
+
+
+class FakeSmtp:
+    """Runs while the with block does."""
+
+    def __init__(
+        self,
+        *,
+        keywords: Sequence[str] = ALL,
+        answers: Mapping[str, Sequence[str | bytes]] | None = None,
+        address: str = "127.0.0.1",
+    ) -> None:
+        self._answers = {verb: list(replies) for verb, replies in (answers or {}).items()}
+        ehlo = ["sink.campus", *keywords]
+        lines = [f"250{'-' if i + 1 < len(ehlo) else ' '}{text}" for i, text in enumerate(ehlo)]
+        self._defaults = {**_DEFAULTS, "EHLO": "\r\n".join(lines)}
+        self._lock = threading.Lock()
+        self.commands: list[list[str]] = []
+        self.messages: list[bytes] = []
+        serve = self._serve
+
+        class Server(socketserver.ThreadingTCPServer):
+            daemon_threads = True
+            request_queue_size = 50
+            address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
+
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                serve(self.request, self.rfile)
+
+        self._server = Server((address, 0), Handler)
+        self.port: int = self._server.server_address[1]
+        self.host = f"[{'IPv6:' if ':' in address else ''}{address}]:{self.port}"
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.01,), daemon=True
+        )
+
+    def __enter__(self) -> FakeSmtp:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _serve(self, connection: socket.socket, lines: BufferedIOBase) -> None:
+        told: list[str] = []
+        self.commands.append(told)
+        try:
+            self._answer(connection, lines, "greeting")
+            while line := lines.readline():
+                told.append(line.decode("latin-1").removesuffix("\r\n"))
+                verb = line.split(b" ")[0].strip().upper().decode("latin-1")
+                code = self._answer(connection, lines, verb)
+                if verb == "DATA" and code == b"3":
+                    self._content(connection, lines)
+                if verb == "QUIT":
+                    return
+        except (_Dropped, OSError):
+            pass
+
+    def _content(self, connection: socket.socket, lines: BufferedIOBase) -> None:
+        text = []
+        while (line := lines.readline()) != b".\r\n":
+            if not line:
+                raise _Dropped
+            text.append(line)
+        self.messages.append(b"".join(text))
+        self._answer(connection, lines, ".")
+
+    def _answer(self, connection: socket.socket, lines: BufferedIOBase, verb: str) -> bytes:
+        with self._lock:
+            replies = self._answers.get(verb)
+            reply = self._defaults.get(verb, "500 5.5.1 Command unrecognized")
+            answer: str | bytes = reply if not replies else replies[0]
+            if replies and len(replies) > 1:
+                del replies[0]
+        if answer == DROP:
+            raise _Dropped
+        if answer == HANG:
+            lines.read()
+            raise _Dropped
+        octets = answer if isinstance(answer, bytes) else answer.encode("ascii") + b"\r\n"
+        connection.sendall(octets)
+        return octets[:1]
+
+
+class Refusing:
+    """A port of 127.0.0.1 that refuses connections, as long as the with block lasts."""
+
+    def __enter__(self) -> int:
+        # Bound but not listening: nobody else can get the port meanwhile.
+        self._socket = socket.socket()
+        self._socket.bind(("127.0.0.1", 0))
+        port: int = self._socket.getsockname()[1]
+        return port
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
