@@ -2,7 +2,8 @@
 
 Line format: one code letter, then the value; a lone "." ends the file (Sendmail Operations Guide,
 appendix B; recorded in Sendmail 8.17). We write version 8 and keep, in order, any line whose
-letter Sendmail knows and we do not use, so that its data survives our rewriting.
+letter Sendmail knows and we do not use, so that its data survives our rewriting. Any other letter
+is an error, as it is for Sendmail, which loses such a file.
 
     V8                          format version, first line
     T1574107389                 creation time, seconds since the epoch
@@ -16,7 +17,10 @@ letter Sendmail knows and we do not use, so that its data survives our rewriting
                                 given, r a bounce, w delay warning sent, s split
     qreason                     quarantine reason
     $_lab1.campus [10.0.3.134]  macros: $_ client, $r protocol, $s HELO name, ${daemon_flags},
-                                ${if_addr}
+                                ${if_addr}; any name is taken and kept
+    ${df_size}1234              ours: octets of the df. A macro, because Sendmail reads a macro it
+                                never heard of without complaint (and drops it when it rewrites the
+                                file, which says what is true: nobody vouches for the size any more)
     S<emma@lab1.campus>         reverse-path as given
     ZQQ314                      ENVID, xtext
     A<>                         AUTH
@@ -32,12 +36,22 @@ from __future__ import annotations
 from minimta.envelope import Recipient
 
 VERSION = 8
-#: letters that Sendmail writes and we only carry along
-_CARRIED = b"!GXYdD"
+#: letters that Sendmail has written in some version and we only carry along
+_CARRIED = b"!GXdD"
+_SIZE = b"{df_size}"
+#: what only an alias or a .forward may lead to (threats T14): programs, files, lists of addresses
+_COMMANDS = (b"|", b"/", b":include:")
 
 
 class CorruptControlFile(Exception):
-    """The text is not a whole control file. The caller renames qf to Qf."""
+    """The text is not a whole control file. The caller renames qf to Qf.
+
+    ``str()`` says what and where, ``reason`` is Sendmail's short word for it.
+    """
+
+    def __init__(self, text: str, reason: str = "unrecognized line") -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 class Control:
@@ -63,6 +77,7 @@ class Control:
         "quarantine",
         "recipients",
         "reverse_path",
+        "size",
     )
 
     def __init__(self, created: int, reverse_path: bytes, recipients: list[Recipient]) -> None:
@@ -79,6 +94,8 @@ class Control:
         self.quarantine = ""
         #: name -> value: b"_", b"r", b"s", b"{daemon_flags}", b"{if_addr}"
         self.macros: dict[bytes, bytes] = {}
+        #: octets of the df, -1 if the writer (Sendmail) did not say; ``spool`` sets it
+        self.size = -1
         self.envid = b""
         self.auth = b""
         self.headers: list[tuple[bytes, bytes]] = []
@@ -97,7 +114,29 @@ class Control:
 
 
 def encode(control: Control) -> bytes:
-    """The inverse of decode(). Raise ValueError for a value that would forge a line."""
+    """The inverse of decode(). Raise ValueError for what decode() would refuse, or take for a line."""
+    if not control.reverse_path:
+        raise ValueError("no sender")
+    lines = _head_lines(control)
+    lines += [b"$" + name + value for name, value in control.macros.items()]
+    if control.size >= 0:
+        lines.append(b"$%b%d" % (_SIZE, control.size))
+    lines.append(b"S" + control.reverse_path)
+    if control.envid:
+        lines.append(b"Z" + control.envid)
+    if control.auth:
+        lines.append(b"A" + control.auth)
+    lines += control.carried
+    lines += _recipient_lines(control.recipients)
+    together = b"".join(lines)
+    if b"\n" in together or b"\r" in together or b"\0" in together:
+        raise ValueError("a newline in a field would forge a line")
+    lines += [_header_line(flags, field) for flags, field in control.headers]
+    lines.append(b".\n")
+    return b"\n".join(lines)
+
+
+def _head_lines(control: Control) -> list[bytes]:
     lines = [
         b"V%d" % VERSION,
         b"T%d" % control.created,
@@ -112,34 +151,25 @@ def encode(control: Control) -> bytes:
     lines.append(b"F" + control.flags.encode("ascii"))
     if control.quarantine:
         lines.append(b"q" + control.quarantine.encode("ascii", "backslashreplace"))
-    lines += [b"$" + name + value for name, value in control.macros.items()]
-    lines.append(b"S" + control.reverse_path)
-    if control.envid:
-        lines.append(b"Z" + control.envid)
-    if control.auth:
-        lines.append(b"A" + control.auth)
-    lines += control.carried
-    lines += _recipient_lines(control.recipients)
-    if b"\n" in b"".join(lines) or b"\0" in b"".join(lines):
-        raise ValueError("a newline in a field would forge a line")
-    for flags, field in control.headers:
-        if not _is_field(field):
-            raise ValueError("a newline in a header field would forge a line")
-        lines.append(b"H?%b?%b" % (flags, field))
-    lines.append(b".\n")
-    return b"\n".join(lines)
+    return lines
 
 
-def _is_field(field: bytes) -> bool:
-    """Every line but the first begins with white space; no NUL."""
+def _header_line(flags: bytes, field: bytes) -> bytes:
+    """Every line of a field but the first begins with white space; no NUL."""
     folds = field.count(b"\n")
-    return field.count(b"\n\t") + field.count(b"\n ") == folds and b"\0" not in field
+    if field.count(b"\n\t") + field.count(b"\n ") != folds or b"\0" in field:
+        raise ValueError("a newline in a header field would forge a line")
+    if b":" not in field or b"?" in flags or b"\n" in flags:
+        raise ValueError(f"no header field: {_shown(field)}")
+    return b"H?%b?%b" % (flags, field)
 
 
 def _recipient_lines(recipients: list[Recipient]) -> list[bytes]:
     lines: list[bytes] = []
     controlling_user = b""
     for r in recipients:
+        if not r.address or ":" in r.flags:
+            raise ValueError("recipient without an address")
         if r.message:
             lines.append(b"M" + r.message.encode("ascii", "backslashreplace"))
         if r.controlling_user != controlling_user:
@@ -153,24 +183,50 @@ def _recipient_lines(recipients: list[Recipient]) -> list[bytes]:
     return lines
 
 
+def is_plain(recipient: Recipient) -> bool:
+    """Is it an address and nothing more: no program, file or list, and nobody's authority?
+
+    All that a file may name whose writer talks to the network (design: trust is read off the inode).
+    """
+    target = recipient.address.lstrip(b'<" \t').lower()
+    return not recipient.controlling_user and not target.startswith(_COMMANDS)
+
+
 def decode(text: bytes) -> Control:
     """Read a control file. Raise CorruptControlFile if it is cut short or garbled."""
     if not text.endswith(b"\n.\n"):
-        after_dot = b"\n.\n" in text
-        raise CorruptControlFile(
-            "extra or bogus data in queue file" if after_dot else "incomplete queue file read"
-        )
-    control = Control(0, b"", [])
-    reader = _Reader(control)
+        _, dot, rest = text.partition(b"\n.\n")
+        if dot:
+            raise _extra(rest)
+        raise CorruptControlFile("incomplete queue file read", "incomplete queue file")
+    reader = _Reader()
     # A field's continuation lines begin with white space; all other lines begin with a letter.
     for number, line in enumerate(text[:-3].split(b"\n"), 1):
         try:
             reader.read(line)
         except ValueError as error:
             raise CorruptControlFile(f"line {number}: {error}") from error
+    control = reader.finish()
     if not reader.versioned or not control.reverse_path:
-        raise CorruptControlFile("no version or no sender")
+        raise CorruptControlFile("no version or no sender", "incomplete queue file")
     return control
+
+
+def glance(text: bytes) -> Control:
+    """Read what can be read of a control file that is perhaps damaged, to show it; never to act."""
+    reader = _Reader()
+    for line in text.split(b"\n"):
+        try:
+            reader.read(line)
+        except (ValueError, CorruptControlFile):
+            continue
+    return reader.finish()
+
+
+def _extra(line: bytes) -> CorruptControlFile:
+    shown = _shown(line.partition(b"\n")[0])
+    text = f"SECURITY ALERT: extra or bogus data in queue file: {shown}"
+    return CorruptControlFile(text, "bogus queue line")
 
 
 def _number(value: bytes) -> int:
@@ -179,48 +235,71 @@ def _number(value: bytes) -> int:
     return int(value)
 
 
+def _count(value: bytes) -> int:
+    if value[:1] == b"-":
+        raise ValueError(f"less than nothing: {_shown(value)}")
+    return _number(value)
+
+
 def _shown(value: bytes) -> str:
-    return value[:60].decode("ascii", "backslashreplace")
+    """For a log line: printable ASCII, no more than a few words of it."""
+    return "".join(chr(octet) if 32 <= octet < 127 else "?" for octet in value[:60])
 
 
 class _Reader:
     """What decode() has to remember from line to line."""
 
-    def __init__(self, control: Control) -> None:
-        self.control = control
+    def __init__(self) -> None:
+        self.control = Control(0, b"", [])
         self.versioned = False
         self._next = Recipient(b"")  # what M, C, Q and r lines said of the next recipient
         self._controlling_user = b""
         self._sender_seen = False
+        self._field_flags = b""
+        self._field: list[bytes] = []  # lines of the header field that may still go on
 
     def read(self, line: bytes) -> None:
         letter, value = line[:1], line[1:]
         if letter in (b"\t", b" "):
-            flags, field = self.control.headers.pop() if self.control.headers else (b"", b"")
-            if not field:
+            if not self._field:
                 raise ValueError("continuation line without a header field")
-            self.control.headers.append((flags, field + b"\n" + line))
+            self._field.append(line)
             return
+        self._end_field()
         if letter in _LETTERS:
             _LETTERS[letter](self, value)
         elif letter and letter in _CARRIED:
             self.control.carried.append(line)
+        elif line == b".":
+            raise _extra(b"")
         else:
             raise ValueError(f'bad line "{_shown(line)}"')
 
+    def finish(self) -> Control:
+        self._end_field()
+        return self.control
+
+    def _end_field(self) -> None:
+        if self._field:
+            self.control.headers.append((self._field_flags, b"\n".join(self._field)))
+            self._field = []
+
     def _version(self, value: bytes) -> None:
-        if _number(value) > VERSION:
-            raise ValueError(f"Version number in queue file ({_number(value)}) greater than max ({VERSION})")
+        if _count(value) > VERSION:
+            raise CorruptControlFile(
+                f"Version number in queue file ({_number(value)}) greater than max ({VERSION})",
+                "unsupported queue file version",
+            )
         self.versioned = True
 
     def _created(self, value: bytes) -> None:
-        self.control.created = _number(value)
+        self.control.created = _count(value)
 
     def _last_attempt(self, value: bytes) -> None:
-        self.control.last_attempt = _number(value)
+        self.control.last_attempt = _count(value)
 
     def _attempts(self, value: bytes) -> None:
-        self.control.attempts = _number(value)
+        self.control.attempts = _count(value)
 
     def _priority(self, value: bytes) -> None:
         self.control.priority = _number(value)
@@ -248,6 +327,9 @@ class _Reader:
         end = value.find(b"}") + 1 if value[:1] == b"{" else 1
         if not value or not end:
             raise ValueError("macro without a name")
+        if value[:end] == _SIZE:
+            self.control.size = _count(value[end:])
+            return
         self.control.macros[value[:end]] = value[end:]
 
     def _sender(self, value: bytes) -> None:
@@ -288,7 +370,7 @@ class _Reader:
                 raise ValueError("header flags without an end")
         if b":" not in field:
             raise ValueError("header field without a colon")
-        self.control.headers.append((flags, field))
+        self._field_flags, self._field = flags, [field]
 
 
 _LETTERS = {

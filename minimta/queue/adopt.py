@@ -1,0 +1,243 @@
+"""clientmqueue -> mqueue: root reads what any user may have written (threats section 6.2).
+
+A user who may not write mqueue leaves his message in a directory where everybody may create files
+and nobody may read others' (1733). Who owns it says the kernel; what else is believed: ``claims``.
+
+Files are opened once and all is asked of the descriptors. The content is copied; the user's inode
+never enters mqueue, for he may hold it open. The copy is durable before his qf is unlinked, and that
+is durable before his df is; a crash in between delivers once more, never less.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+
+from minimta import log
+from minimta.queue import commit, held, qid
+from minimta.queue.claims import Unacceptable, believed
+from minimta.queue.control import Control, CorruptControlFile, decode
+from minimta.queue.spool import Spool
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minimta.options import Options
+    from minimta.users import Users
+
+MAX_CONTROL = 1 << 20
+#: seconds after which a file that cannot be adopted is put aside
+BAD_AGE = 5 * 86400
+#: messages after which the removals in clientmqueue are made durable
+_BATCH = 32
+_BLOCK = 1 << 18
+# These will not be better for the next message.
+_ENDS_RUN = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EROFS)
+
+#: what was already said in this process: (directory, name, inode) or (directory,)
+_said: set[tuple[str, ...]] = set()
+
+
+def adopt(
+    client_directory: str, spool: Spool, options: Options, users: Users, *, now: float
+) -> list[str]:
+    """Take over all that is there; returns the new queue ids. Raise OSError if the disk is in trouble.
+
+    What is refused stays, is logged once, and after five days is put aside as Qf and noted in
+    ``spool.lost``. Orphans are swept.
+    """
+    try:
+        client = _open(client_directory)
+    except FileNotFoundError:
+        return []
+    if client is None:
+        return []
+    try:
+        adopted = _Adoption(client, spool, options, users, now).run()
+        client.sweep(now)
+    finally:
+        client.close()
+    return adopted
+
+
+def _open(directory: str) -> Spool | None:
+    """The directory, if only its owner decides what happens to the names in it."""
+    client = Spool(directory)
+    found = os.fstat(client.descriptor)
+    mode = stat.S_IMODE(found.st_mode)
+    is_closed = not mode & 0o022
+    link = stat.S_ISLNK(os.lstat(directory).st_mode)
+    if found.st_uid in (0, os.geteuid()) and not link and (mode in (0o1733, 0o3733) or is_closed):
+        return client
+    client.close()
+    if (directory,) not in _said:
+        _said.add((directory,))
+        text = f"uid={found.st_uid}, mode={mode:o}, not root's and 1733"
+        log.line("", f"SYSERR: {log.clean(directory)}: {text}: nothing is adopted", error=True)
+    return None
+
+
+class _Adoption:
+    """One pass over the directory."""
+
+    def __init__(
+        self, client: Spool, spool: Spool, options: Options, users: Users, now: float
+    ) -> None:
+        self.client = client
+        self.spool = spool
+        self.options = options
+        self.users = users
+        self.now = now
+        self._leaving: list[tuple[str, os.stat_result]] = []
+
+    def run(self) -> list[str]:
+        adopted = []
+        try:
+            for name in sorted(self.client.names()):
+                new = self._adopt(name)
+                if new:
+                    adopted.append(new)
+                if len(self._leaving) >= _BATCH:
+                    self._remove_data()
+        finally:
+            self._remove_data()
+        return adopted
+
+    def _adopt(self, name: str) -> str:
+        """One message; "" if it stays."""
+        opened: list[int] = []
+        try:
+            return self._take(name, opened)
+        except FileNotFoundError:
+            return ""
+        except (Unacceptable, CorruptControlFile, ValueError) as error:
+            self._refuse(name, str(error))
+            return ""
+        except OSError as error:
+            if error.errno in _ENDS_RUN:
+                raise
+            self._say(name, f"{error.strerror}")
+            return ""
+        finally:
+            for file in opened:
+                os.close(file)
+
+    def _take(self, name: str, opened: list[int]) -> str:
+        control_file, found = self._open_file("qf" + name, MAX_CONTROL, opened)
+        try:
+            fcntl.flock(control_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return ""
+        if not held.is_still(self.client.descriptor, "qf" + name, found):
+            return ""
+        owner = self.users.by_uid(found.st_uid)
+        if owner is None:
+            raise Unacceptable(f"uid {found.st_uid} is nobody's")
+        data_file, data = self._open_file("df" + name, self.options.max_message_size, opened)
+        if data.st_uid != found.st_uid:
+            raise Unacceptable("qf and df have different owners")
+        text = held.read_all(control_file, MAX_CONTROL)
+        if b"\r" in text or b"\0" in text or len(text) > MAX_CONTROL:
+            raise Unacceptable("bare carriage return or NUL in the control file, or too long")
+        written = decode(text)
+        if written.size not in (-1, data.st_size):
+            raise Unacceptable(f"data file has {data.st_size} octets, {written.size} recorded")
+        control = believed(written, owner, self.options, self.now)
+        new = self._copy(data_file, data.st_size, control)
+        self._remove(name, found, data)
+        log.line(new, f"adopted {name} from {log.clean(owner.name)}", level=10)
+        return new
+
+    def _open_file(self, name: str, limit: int, opened: list[int]) -> tuple[int, os.stat_result]:
+        """Open and judge; 0 is no limit."""
+        try:
+            file = os.open(name, held.READING, dir_fd=self.client.descriptor)
+        except FileNotFoundError:
+            if name.startswith("df"):
+                raise Unacceptable("no data file") from None
+            raise
+        except OSError as error:
+            found = self.client.stat(name)
+            if found and stat.S_ISREG(found.st_mode):
+                raise
+            raise Unacceptable(f"{name}: {error.strerror}") from None
+        opened.append(file)
+        found = os.fstat(file)
+        why_not = held.improper(found)
+        if why_not:
+            raise Unacceptable(why_not)
+        if limit and found.st_size > limit:
+            raise Unacceptable(f"{name[:2]} of {found.st_size} octets, {limit} max")
+        return file, found
+
+    def _copy(self, source: int, size: int, control: Control) -> str:
+        """Make it a message of ours; durable on return."""
+        while True:
+            new = qid.new(self.now)
+            try:
+                data = self.spool.create(new)
+                break
+            except FileExistsError:
+                continue
+        try:
+            copied = _copy_body(source, data, size)
+            control.priority += copied
+        except BaseException:
+            self.spool.discard(new, data)
+            raise
+        self.spool.accept(new, data, control)
+        return new
+
+    def _remove(self, name: str, found: os.stat_result, data: os.stat_result) -> None:
+        """The user's qf now, his df when that is durable; both only if they are what we copied."""
+        if held.is_still(self.client.descriptor, "qf" + name, found):
+            self.client.unlink("qf" + name)
+            self._leaving.append(("df" + name, data))
+
+    def _remove_data(self) -> None:
+        if not self._leaving:
+            return
+        self.client.flush()
+        for name, data in self._leaving:
+            if held.is_still(self.client.descriptor, name, data):
+                self.client.unlink(name)
+        self._leaving.clear()
+
+    def _refuse(self, name: str, text: str) -> None:
+        found = self.client.stat("qf" + name)
+        if found is None:
+            return
+        self._say(name, text)
+        # The inode's own time: mtime is what its owner says it is.
+        if self.now - found.st_ctime > BAD_AGE:
+            self.client.lose(name, text, "cannot be adopted")
+            self.spool.lost += self.client.lost
+            self.client.lost.clear()
+
+    def _say(self, name: str, text: str) -> None:
+        """Once for each file and process: a resident runner comes by every few seconds."""
+        key = (self.client.directory, name, text)
+        if key not in _said:
+            _said.add(key)
+            log.line(name, f"not adopted: {log.clean(text)}", error=True)
+
+
+def _copy_body(source: int, target: int, size: int) -> int:
+    """Copy *size* octets of canonical text. Raise Unacceptable if it is no such text, or changed."""
+    position, last = 0, b"\n"
+    while position <= size:
+        piece = os.pread(source, _BLOCK, position)
+        if not piece:
+            break
+        if b"\r" in piece or b"\0" in piece:
+            raise Unacceptable("bare carriage return or NUL in the data file")
+        commit.write_all(target, piece)
+        position += len(piece)
+        last = piece[-1:]
+    if position != size:
+        raise Unacceptable("data file changed while it was read")
+    if last != b"\n":
+        commit.write_all(target, b"\n")
+        position += 1
+    return position

@@ -1,0 +1,121 @@
+"""What is believed of a control file that some user has written, and what is not (pure but for host
+name and trusted users).
+
+    taken   recipients (plain addresses), sender (with a warning when it is not the owner's own), DSN
+            parameters, header fields; each checked
+    made    $_ and the authority to do anything: the owner's
+    dropped controlling users, macros, flags and lines that only an MTA may set
+"""
+
+from __future__ import annotations
+
+import os
+
+from minimta import hosts, log
+from minimta.address import bare, is_printable, split
+from minimta.envelope import Recipient
+from minimta.queue import held
+from minimta.queue.control import Control, is_plain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minimta.options import Options
+    from minimta.users import User
+
+_LONGEST = 2048
+_WARNING = b"X-Authentication-Warning: "
+
+
+class Unacceptable(Exception):
+    """This message cannot be taken as it is."""
+
+
+def believed(written: Control, owner: User, options: Options, now: float) -> Control:
+    """A new control file for what *owner* asks in his. Raise Unacceptable."""
+    login = os.fsencode(owner.name)
+    recipients = _recipients(written.recipients, options.max_recipients)
+    _check_path(written.reverse_path, "sender")
+    control = Control(min(written.created, int(now)), written.reverse_path, recipients)
+    control.flags = "".join(letter for letter in written.flags if letter in "8bdns")
+    control.body_type = written.body_type if written.body_type in (b"7BIT", b"8BITMIME") else b""
+    control.envid = _text(written.envid)
+    if sum(len(field) for _, field in written.headers) > options.max_headers_length:
+        raise Unacceptable(f"Headers too large ({options.max_headers_length} max)")
+    control.headers = _headers(written, login, owner.uid, options)
+    if control.headers == written.headers:
+        control.auth = _text(written.auth)  # he is whom he says
+    control.macros = {b"_": login + b"@localhost", b"{daemon_flags}": b"c u"}
+    for name, allowed in (
+        (b"r", (b"SMTP", b"ESMTP")),
+        (b"s", (_text(written.macros.get(b"s", b"")),)),
+    ):
+        value = written.macros.get(name, b"")
+        if value and value in allowed:
+            control.macros[name] = value
+    # The size is added when it is known. Class is the header's business; it may only make it wait.
+    lowest = len(recipients) * options.recipient_factor
+    control.priority = max(lowest, min(written.priority, lowest + 1000 * options.class_factor))
+    return control
+
+
+def _recipients(written: list[Recipient], limit: int) -> list[Recipient]:
+    if not written:
+        raise Unacceptable("no recipients")
+    if limit and len(written) > limit:
+        raise Unacceptable(f"{len(written)} recipients, {limit} max")
+    taken = []
+    for recipient in written:
+        address = recipient.address
+        _check_path(address, "recipient")
+        if not is_plain(Recipient(address)):
+            raise Unacceptable(f"Cannot mail directly to programs or files: {log.clean(address)}")
+        flags = "".join(letter for letter in recipient.flags if letter in "PNSFD")
+        original, final = _text(recipient.original), _text(recipient.final)
+        taken.append(Recipient(address, flags, original=original, final=final))
+    return taken
+
+
+def _check_path(path: bytes, what: str) -> None:
+    if len(path) > _LONGEST or not is_printable(path):
+        raise Unacceptable(f"{what} is no address: {log.clean(path)}")
+
+
+def _text(value: bytes) -> bytes:
+    """*value* if it is short printable text, else nothing."""
+    return value if len(value) <= _LONGEST and is_printable(value) else b""
+
+
+def _headers(
+    written: Control, login: bytes, uid: int, options: Options
+) -> list[tuple[bytes, bytes]]:
+    """His fields, with the warning that must be there when the sender is not he himself.
+
+    He may have left it out: the text of his file proves nothing.
+    """
+    sender = bare(written.reverse_path)
+    local, domain = split(sender)
+    if local == login and domain.lower() in (b"", hosts.own_name(options).lower().encode()):
+        return written.headers
+    if uid == 0 or login in _trusted_users(options.trusted_users):
+        return written.headers
+    shown = log.clean(sender or b"<>").encode()
+    host = hosts.own_name(options).encode()
+    warning = _WARNING + b"%b: %b set sender to %b using -f" % (host, login, shown)
+    if (b"", warning) in written.headers or "authwarnings" not in options.privacy_options:
+        return written.headers
+    # Where collect puts it: behind the fields that we add, before those of the message.
+    place = max((n for n, (flags, _) in enumerate(written.headers, 1) if flags), default=0)
+    return [*written.headers[:place], (b"", warning), *written.headers[place:]]
+
+
+def _trusted_users(path: str) -> set[bytes]:
+    """Names of the TrustedUsers file (class t), one a line; "#" comments."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return set()
+    try:
+        lines = held.read_all(file, 1 << 16).split(b"\n")
+    finally:
+        os.close(file)
+    return {line.partition(b"#")[0].strip() for line in lines} - {b""}

@@ -1,0 +1,190 @@
+"""The one place that decides how messages become durable, alone or several together.
+
+``Spool.accept`` hands over an open df, fully written, and the text of the qf. When commit() returns,
+both are on disk under their names; only then may anyone say 250. When it raises OSError nobody knows
+what is on disk, and the caller removes qf, then df.
+
+    alone       fsync df; write tf, fsync tf; rename tf -> qf; fsync directory
+    together    each session writes df and tf; one of them, for all: syncfs; rename every tf -> qf;
+                fsync directory
+
+After a failing fsync the descriptor is never asked again: Linux reports the error once and calls the
+pages clean.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from _thread import allocate_lock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Protocol
+
+    class Queue(Protocol):
+        """What a committer needs of a Spool."""
+
+        #: the queue directory
+        descriptor: int
+        #: may the directory be fsynced?
+        may_list: bool
+
+        def sync_names(self, renamed: int) -> None:
+            """Make names durable; *renamed* is an open file that has just got its name."""
+
+    class Committer(Protocol):
+        """A way to make messages durable."""
+
+        def commit(self, spool: Queue, qid: str, data: int, text: bytes) -> None: ...
+
+
+#: from here on syncfs(2) reports what could not be written (man page, "BUGS")
+_SYNCFS_REPORTS = (5, 8)
+
+
+def write_all(file: int, text: bytes) -> None:
+    """Write all of *text*: write(2) may take less than it was given."""
+    rest = memoryview(text)
+    while rest:
+        rest = rest[os.write(file, rest) :]
+
+
+def create(directory: int, name: str) -> int:
+    """Create *name*, for us alone. Raise FileExistsError if there is one already."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.open(name, flags, 0o600, dir_fd=directory)
+
+
+def rename(directory: int, qid: str) -> None:
+    """The commit: the whole tf becomes the qf, at once."""
+    os.rename("tf" + qid, "qf" + qid, src_dir_fd=directory, dst_dir_fd=directory)
+
+
+class PlainCommitter:
+    """Each message by itself: three fsyncs."""
+
+    def commit(self, spool: Queue, qid: str, data: int, text: bytes) -> None:
+        """Durable on return. Raise OSError: the caller removes what is there."""
+        os.fsync(data)
+        control = create(spool.descriptor, "tf" + qid)
+        try:
+            write_all(control, text)
+            _finish(spool, qid, control)
+        finally:
+            os.close(control)
+
+
+def _finish(spool: Queue, qid: str, control: int) -> None:
+    os.fsync(control)
+    rename(spool.descriptor, qid)
+    spool.sync_names(control)
+
+
+class _Waiting:
+    """A session that waits until its message is durable."""
+
+    __slots__ = ("control", "data", "error", "gate", "leads", "qid")
+
+    def __init__(self, qid: str, data: int, control: int) -> None:
+        self.qid = qid
+        self.data = data
+        self.control = control
+        self.error = 0
+        self.leads = False
+        #: closed until the message is durable, or this session has to lead
+        self.gate = allocate_lock()
+        self.gate.acquire()
+
+
+class GroupCommitter:
+    """Messages that arrive together become durable together; for the threads of one process.
+
+    There is no thread of its own to wake: the first session leads. It commits all that wait, opens
+    their gates, and hands the lead to one of those that came meanwhile. A session that is alone
+    pays no more than with PlainCommitter. Not for use in a child forked while others commit.
+    """
+
+    def __init__(self, sync: Callable[[int], None] | None = None) -> None:
+        self._sync = sync or syncfs
+        self._mutex = allocate_lock()
+        self._waiting: list[_Waiting] = []
+        self._led = False
+
+    def commit(self, spool: Queue, qid: str, data: int, text: bytes) -> None:
+        """Durable on return. Raise OSError: the caller removes what is there."""
+        control = create(spool.descriptor, "tf" + qid)
+        try:
+            write_all(control, text)
+            error = self._wait(spool, _Waiting(qid, data, control))
+        finally:
+            os.close(control)
+        if error:
+            raise OSError(error, os.strerror(error))
+
+    def _wait(self, spool: Queue, waiting: _Waiting) -> int:
+        with self._mutex:
+            self._waiting.append(waiting)
+            waiting.leads = not self._led
+            self._led = True
+        if not waiting.leads:
+            waiting.gate.acquire()
+        if waiting.leads:
+            self._lead(spool)
+        return waiting.error
+
+    def _lead(self, spool: Queue) -> None:
+        with self._mutex:
+            batch, self._waiting = self._waiting, []
+        error = errno.EIO  # if anything unforeseen happens, nobody may say 250
+        try:
+            error = self._make_durable(spool, batch)
+        finally:
+            with self._mutex:
+                following = self._waiting[0] if self._waiting else None
+                self._led = following is not None
+            for waiting in batch:
+                waiting.error = error
+                if not waiting.leads:
+                    waiting.gate.release()
+            if following:
+                following.leads = True
+                following.gate.release()
+
+    def _make_durable(self, spool: Queue, batch: list[_Waiting]) -> int:
+        """One failure is everybody's: what is on disk is not known. Returns an errno, 0 if well."""
+        try:
+            if len(batch) == 1 or not spool.may_list:
+                for waiting in batch:
+                    os.fsync(waiting.data)
+                    _finish(spool, waiting.qid, waiting.control)
+                return 0
+            # Of the directory, open since the start: it is told of all errors since then.
+            self._sync(spool.descriptor)
+            for waiting in batch:
+                rename(spool.descriptor, waiting.qid)
+            spool.sync_names(batch[-1].control)
+        except OSError as error:
+            return error.errno or errno.EIO
+        return 0
+
+
+def committer(group: bool) -> Committer:
+    """What option GroupCommit asks for; the plain one where syncfs(2) cannot be relied upon."""
+    return GroupCommitter() if group and _reports_errors(os.uname().release) else PlainCommitter()
+
+
+def _reports_errors(release: str) -> bool:
+    numbers = [int(part) for part in release.split(".")[:2] if part.isdigit()]
+    return tuple(numbers) >= _SYNCFS_REPORTS
+
+
+def syncfs(directory: int) -> None:
+    """Make everything durable that the file system of *directory* holds; OSError if it cannot."""
+    import ctypes  # 10 ms, and only a listener comes here
+
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.syncfs(directory):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))

@@ -1,0 +1,264 @@
+"""A message that we hold: its qf is locked, and was looked at after locking.
+
+The lock is flock(2) on the inode of the qf, as Sendmail's. "Lock, then look": a qf that was replaced
+or removed between opening and locking is not the message any more. Rewriting makes a new inode, so
+the new file is locked before it takes the name.
+
+Trust is read off the inode. A qf of root (of us, without root) was written by a queue runner and may
+name controlling users, programs and files. A qf of the listener's user holds plain addresses, for
+its writer talks to the network. Anybody else's, or one that others may write, is not ours at all.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+
+from minimta.queue import commit
+from minimta.queue.control import Control, CorruptControlFile, decode, encode, is_plain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minimta.queue.spool import Spool
+
+#: a qf of a thousand recipients and the longest header is a fifth of this
+MAX_CONTROL = 16 << 20
+# Nonblocking, no terminal, no link: a planted fifo, tty or symbolic link does no harm.
+READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_LOCKING = READING | os.O_RDWR
+
+
+class Unusable(Exception):
+    """The files of a message cannot be acted on: qf becomes Qf. ``str()`` is the long reason."""
+
+    def __init__(self, text: str, reason: str) -> None:
+        super().__init__(text)
+        #: what follows "Losing ./qfID: "
+        self.reason = reason
+
+
+class Held:
+    """One locked message. ``control`` is edited by the holder and written back by rewrite()."""
+
+    __slots__ = ("_lock", "_spool", "control", "data", "owner", "qid", "size")
+
+    def __init__(self, spool: Spool, qid: str, lock: int, control: Control, data: int) -> None:
+        self._spool = spool
+        self._lock = lock
+        self.qid = qid
+        self.control = control
+        #: the df, opened read-only
+        self.data = data
+        #: octets of the df
+        self.size = os.fstat(data).st_size
+        #: uid of the qf
+        self.owner = os.fstat(lock).st_uid
+
+    def __enter__(self) -> Held:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self.release()
+
+    def rewrite(self, due: float) -> None:
+        """Write ``control`` back, to be tried again at *due* (epoch seconds, kept as mtime).
+
+        Durable on return. On OSError the old or the new qf stands, whole, and is still locked.
+        """
+        self.control.size = self.size
+        text = encode(self.control)
+        descriptor, name = self._spool.descriptor, "tf" + self.qid
+        new = self._create(name)
+        try:
+            fcntl.flock(new, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            commit.write_all(new, text)
+            os.utime(new, (due, due))
+            os.fsync(new)
+            commit.rename(descriptor, self.qid)
+        except BaseException:
+            os.close(new)
+            self._spool.unlink(name)
+            raise
+        os.close(self._lock)
+        self._lock = new
+        self._spool.sync_names(new)
+
+    def _create(self, name: str) -> int:
+        try:
+            return commit.create(self._spool.descriptor, name)
+        except FileExistsError:
+            # Left by a writer that died: whoever lives and writes a tf of this id has our lock.
+            self._spool.unlink(name)
+            return commit.create(self._spool.descriptor, name)
+
+    def remove(self) -> None:
+        """The message is done: qf first, then df, so that no crash leaves a qf without its df.
+
+        Durable after ``Spool.flush``: until then a power cut may bring the message back.
+        """
+        self._spool.unlink("qf" + self.qid)
+        self._spool.unlink("df" + self.qid)
+        self.release()
+
+    def release(self) -> None:
+        """Let go of the message; may be called twice."""
+        if self._lock < 0:
+            return
+        lock, data, self._lock, self.data = self._lock, self.data, -1, -1
+        try:
+            # Explicitly: a child that we forked may still have this descriptor.
+            fcntl.flock(lock, fcntl.LOCK_UN)
+        finally:
+            os.close(lock)
+            os.close(data)
+
+
+def take(spool: Spool, qid: str, trusted: bool) -> Held | None:
+    """Lock and look; see ``Spool.lock``."""
+    lock = _lock(spool, qid)
+    if lock < 0:
+        return None
+    try:
+        held = _look(spool, qid, lock, trusted)
+    except Unusable as error:
+        spool.lose(qid, str(error), error.reason)  # while it is still locked
+        held = None
+    except BaseException:
+        os.close(lock)
+        raise
+    if held is None:
+        os.close(lock)
+    return held
+
+
+def _lock(spool: Spool, qid: str) -> int:
+    """A locked descriptor of the qf; -1 if it is another's, or gone."""
+    name = "qf" + qid
+    try:
+        lock = os.open(name, _LOCKING, dir_fd=spool.descriptor)
+    except FileNotFoundError:
+        return -1
+    except OSError as error:
+        found = spool.stat(name)
+        if found is None:
+            return -1
+        if stat.S_ISREG(found.st_mode):
+            raise
+        spool.lose(qid, f"{name}: {error.strerror}", "not a regular file")
+        return -1
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if is_still(spool.descriptor, name, os.fstat(lock)):
+            return lock
+    except BlockingIOError:
+        pass
+    except BaseException:
+        os.close(lock)
+        raise
+    os.close(lock)
+    return -1
+
+
+def is_still(directory: int, name: str, opened: os.stat_result) -> bool:
+    """Does *name* still lead to the file that was opened?"""
+    try:
+        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return (found.st_dev, found.st_ino) == (opened.st_dev, opened.st_ino)
+
+
+def _look(spool: Spool, qid: str, lock: int, trusted: bool) -> Held | None:
+    """Check and read a locked message. None: Sendmail has made the file and not yet written it."""
+    found = os.fstat(lock)
+    may_command = _may_command(spool, found) and trusted
+    if not found.st_size:
+        return None  # an old one is the business of sweep()
+    control = _read(qid, lock)
+    if not may_command and not all(map(is_plain, control.recipients)):
+        raise Unusable(
+            f"bogus queue file, uid={found.st_uid} names a program, a file or a controlling user",
+            "bogus file uid/gid in mqueue",
+        )
+    data = _open_data(spool, qid, control.size, _owners(spool) if may_command else {found.st_uid})
+    try:
+        return Held(spool, qid, lock, control, data)
+    except BaseException:
+        os.close(data)
+        raise
+
+
+def _owners(spool: Spool) -> set[int]:
+    known = {0, os.geteuid()}
+    return known if spool.listener_uid is None else known | {spool.listener_uid}
+
+
+def _may_command(spool: Spool, found: os.stat_result) -> bool:
+    """Do we obey more than addresses in this file? Raise Unusable if it is not ours at all."""
+    why_not = improper(found)
+    if why_not:
+        raise Unusable(why_not, "bogus file uid/gid in mqueue")
+    if found.st_uid in (0, os.geteuid()):
+        return True
+    # DIFFERS: Sendmail run by root takes a qf of any user.
+    if found.st_uid != spool.listener_uid:
+        raise Unusable(_bogus(found), "bogus file uid/gid in mqueue")
+    return False
+
+
+def improper(found: os.stat_result) -> str:
+    """Why a file in a queue directory is no queue file, whoever owns it; "" if it may be one."""
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_mode & 0o022:
+        return _bogus(found)
+    return ""
+
+
+def _bogus(found: os.stat_result) -> str:
+    links = f", links={found.st_nlink}" if found.st_nlink != 1 else ""
+    return (
+        f"bogus queue file, uid={found.st_uid}, gid={found.st_gid}, mode={found.st_mode:o}{links}"
+    )
+
+
+def _read(qid: str, file: int) -> Control:
+    text = read_all(file, MAX_CONTROL)
+    try:
+        return decode(text)
+    except CorruptControlFile as error:
+        where = f"readqf: ./qf{qid}: " if str(error).startswith(("line ", "incomplete ")) else ""
+        raise Unusable(f"{where}{error}", error.reason) from error
+
+
+def read_all(file: int, limit: int) -> bytes:
+    """The content of *file*, at most *limit* octets and one."""
+    pieces, position = [], 0
+    while position <= limit:
+        piece = os.pread(file, min(limit + 1 - position, 1 << 20), position)
+        if not piece:
+            break
+        pieces.append(piece)
+        position += len(piece)
+    return b"".join(pieces)
+
+
+def _open_data(spool: Spool, qid: str, size: int, owners: set[int]) -> int:
+    """The df. Raise Unusable if it is missing, another's, or not as long as was recorded."""
+    name = "df" + qid
+    try:
+        data = os.open(name, READING, dir_fd=spool.descriptor)
+    except FileNotFoundError as error:
+        # DIFFERS: Sendmail delivers "<<< No Message Collected >>>".
+        raise Unusable(f"readqf: cannot open ./{name}: {error.strerror}", "no data file") from error
+    try:
+        found = os.fstat(data)
+        if improper(found) or found.st_uid not in owners:
+            raise Unusable(_bogus(found).replace("queue file", "data file"), "bogus data file")
+        if size not in (-1, found.st_size):
+            # A longer one is refused too: it is not what was accepted.
+            text = f"readqf: ./{name}: {found.st_size} octets, {size} recorded"
+            raise Unusable(text, "data file torn")
+    except BaseException:
+        os.close(data)
+        raise
+    return data

@@ -1,0 +1,293 @@
+"""The queue directory. No module outside this package opens, renames or removes a file in it.
+
+All is relative to one descriptor of the directory. Ids that are no ids are nobody's messages. What
+cannot be acted on becomes Qf, is logged, and noted in ``lost``; it is never deleted.
+
+A listener builds its Spool before it gives up root: afterwards it may create and rename in the
+directory (mode 1730), but not open it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+
+from minimta import log
+from minimta.queue import commit as _commit
+from minimta.queue import held
+from minimta.queue.control import Control, encode, glance
+from minimta.queue.held import Held
+from minimta.queue.qid import valid
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minimta.queue.commit import Committer
+
+#: seconds after which what a dead process left is swept away
+ORPHAN_AGE = 3600
+_KINDS = ("df", "qf", "tf", "xf", "hf", "Qf")
+
+
+class Entry:
+    """One queued message, as a run sorts it."""
+
+    __slots__ = ("mtime", "qid")
+
+    def __init__(self, qid: str, mtime: float) -> None:
+        self.qid = qid
+        #: when it came, or, once deferred, when it is due (epoch seconds); the qf's mtime. One far
+        #: in the future means that the clock was set back, not that the message has to wait.
+        self.mtime = mtime
+
+
+class Peek:
+    """A message as mailq shows it; read without waiting, possibly damaged, never to act on."""
+
+    __slots__ = ("control", "locked", "owner", "size")
+
+    def __init__(self, control: Control, size: int, locked: bool, owner: int) -> None:
+        self.control = control
+        #: octets of the df, -1 if there is none
+        self.size = size
+        self.locked = locked
+        #: uid of the qf
+        self.owner = owner
+
+
+class Spool:
+    """A queue directory, open. Threads may share it."""
+
+    def __init__(
+        self, directory: str, *, commit: Committer | None = None, listener_uid: int | None = None
+    ) -> None:
+        """*listener_uid* is RunAsUser's, whose files hold plain addresses. Raise OSError."""
+        self.directory = directory
+        self.listener_uid = listener_uid
+        #: (qid, reason) of what lock() and sweep() put aside; postmaster is told, then it is emptied
+        self.lost: list[tuple[str, str]] = []
+        #: the same in the words that Sendmail prints (-v)
+        self.complaints: list[str] = []
+        self._committer = commit or _commit.PlainCommitter()
+        #: may we read, and so fsync, the directory?
+        self.may_list = True
+        flags = os.O_DIRECTORY | os.O_CLOEXEC
+        try:
+            self.descriptor = os.open(directory, os.O_RDONLY | flags)
+        except PermissionError:
+            self.descriptor = os.open(directory, os.O_PATH | flags)
+            self.may_list = False
+
+    def close(self) -> None:
+        """Close the directory; messages that are held stay so."""
+        os.close(self.descriptor)
+
+    def free_blocks(self) -> int:
+        """Blocks of the file system that are free for us (option MinFreeBlocks)."""
+        return os.fstatvfs(self.descriptor).f_bavail
+
+    # --- in ---------------------------------------------------------------------------------------
+
+    def create(self, qid: str) -> int:
+        """Begin a message: an empty df, open for reading and writing, safe from sweep().
+
+        Raise FileExistsError if any file of this id is there: take another id.
+        """
+        data = _commit.create(self.descriptor, "df" + qid)
+        try:
+            fcntl.flock(data, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for kind in _KINDS[1:]:
+                if self.stat(kind + qid):
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), kind + qid)
+        except BaseException:
+            self.discard(qid, data)
+            raise
+        return data
+
+    def accept(self, qid: str, data: int, control: Control) -> None:
+        """End a message whose df is written: durable on return. Closes *data*.
+
+        On OSError (ENOSPC, EIO ...) the message is gone again, as far as the disk obeys, and was not
+        accepted; ValueError if a field would forge a line.
+        """
+        try:
+            control.size = os.fstat(data).st_size
+            self._committer.commit(self, qid, data, encode(control))
+        except BaseException:
+            self._withdraw(qid)
+            raise
+        finally:
+            _close(data)
+
+    def discard(self, qid: str, data: int) -> None:
+        """End a message that is not wanted, before accept()."""
+        try:
+            self.unlink("df" + qid)
+        finally:
+            _close(data)
+
+    def _withdraw(self, qid: str) -> None:
+        """Remove tf, then qf for good, then df.
+
+        Where the disk refuses we stop: a whole message, delivered twice, is better than a torn one.
+        """
+        try:
+            self.unlink("tf" + qid)
+            if self.unlink("qf" + qid) and self.may_list:
+                self.flush()
+            self.unlink("df" + qid)
+        except OSError as error:
+            log.line(qid, f"SYSERR: cannot remove queue files: {error.strerror}", error=True)
+
+    # --- what is there ----------------------------------------------------------------------------
+
+    def names(self) -> list[str]:
+        """Queue ids of all that is queued, in no order. Raise OSError."""
+        return [name[2:] for name in self._list() if name.startswith("qf") and valid(name[2:])]
+
+    def entries(self) -> list[Entry]:
+        """The same with their times; a stat for each. What vanishes meanwhile is left out."""
+        found = []
+        for qid in self.names():
+            there = self.stat("qf" + qid)
+            if there:
+                found.append(Entry(qid, there.st_mtime))
+        return found
+
+    def lock(self, qid: str, *, trusted: bool = True) -> Held | None:
+        """Take a message; None if another has it, or it is gone, or it had to be put aside (Qf).
+
+        Not *trusted*: programs, files and controlling users are refused whoever owns the file.
+        OSError: this one cannot be read now (EIO), or nothing can (EMFILE).
+        """
+        return held.take(self, qid, trusted) if valid(qid) else None
+
+    def peek(self, qid: str) -> Peek | None:
+        """Look at a message without holding it; None if it is gone. Raise OSError."""
+        try:
+            file = os.open("qf" + qid, held.READING, dir_fd=self.descriptor)
+        except FileNotFoundError:
+            return None
+        try:
+            control = glance(held.read_all(file, held.MAX_CONTROL))
+            data = self.stat("df" + qid)
+            size = data.st_size if data else -1
+            return Peek(control, size, not _try_lock(file), os.fstat(file).st_uid)
+        finally:
+            os.close(file)
+
+    # --- housekeeping -----------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Make removals and renames so far durable: once after a batch. Raise OSError."""
+        os.fsync(self.descriptor)
+
+    def sync_names(self, renamed: int) -> None:
+        """Make the new name of the open file *renamed* durable. Raise OSError.
+
+        In clientmqueue (1733) a user cannot open the directory to fsync it. There the file is
+        fsynced once more: rename changes its inode, and the journals of ext4, xfs and btrfs put the
+        names on disk with it.
+        """
+        os.fsync(self.descriptor if self.may_list else renamed)
+
+    def unlink(self, name: str) -> bool:
+        """Remove a file; False if there was none."""
+        try:
+            os.unlink(name, dir_fd=self.descriptor)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def lose(self, qid: str, text: str, reason: str) -> None:
+        """Put a message aside: qf becomes Qf, which nobody acts on. The caller holds its lock."""
+        prefix = "" if text.startswith("bogus") else "SYSERR(root): "
+        log.line(qid, prefix + log.clean(text), error=True)
+        self.complaints.append(text)
+        if self.stat("Qf" + qid):
+            return  # not over another that was lost
+        directory = self.descriptor
+        os.rename("qf" + qid, "Qf" + qid, src_dir_fd=directory, dst_dir_fd=directory)
+        log.line(qid, f"Losing ./qf{qid}: {reason}", error=True)
+        self.lost.append((qid, reason))
+
+    def sweep(self, now: float) -> None:
+        """Remove what dead processes left an hour ago: df and xf without message, and every tf.
+
+        A complete tf without qf was never acknowledged and goes too. An empty qf (Sendmail writes
+        its qf in place) is put aside.
+        """
+        names = set(self._list())
+        for name in names:
+            kind, qid = name[:2], name[2:]
+            if not valid(qid) or kind not in _KINDS:
+                continue
+            if kind == "qf":
+                self._sweep_empty(qid, now)
+            elif kind == "tf" or (kind in ("df", "xf") and not _has_owner(names, qid)):
+                self._sweep_one(name, now)
+
+    def _sweep_one(self, name: str, now: float) -> None:
+        try:
+            file = os.open(name, held.READING, dir_fd=self.descriptor)
+        except OSError:
+            return
+        try:
+            # The inode's own time: mtime is what utime(2) says. A writer holds a lock on it.
+            is_old = now - os.fstat(file).st_ctime > ORPHAN_AGE
+            if is_old and _try_lock(file, fcntl.LOCK_EX) and not self._is_message(name):
+                self.unlink(name)
+                log.line(name[2:], f"removed {name}, left by a process that died")
+        finally:
+            os.close(file)
+
+    def _sweep_empty(self, qid: str, now: float) -> None:
+        found = self.stat("qf" + qid)
+        if not found or found.st_size or now - found.st_ctime <= ORPHAN_AGE:
+            return
+        file = os.open("qf" + qid, held.READING, dir_fd=self.descriptor)
+        try:
+            if _try_lock(file, fcntl.LOCK_EX) and held.is_still(self.descriptor, "qf" + qid, found):
+                self.lose(qid, f"readqf: ./qf{qid}: incomplete queue file read", "empty queue file")
+        finally:
+            os.close(file)
+
+    def _is_message(self, name: str) -> bool:
+        """Now that nobody writes it: has it become part of a message meanwhile?"""
+        kinds = () if name.startswith("tf") else ("qf", "hf", "Qf")
+        return any(self.stat(kind + name[2:]) for kind in kinds)
+
+    def _list(self) -> list[str]:
+        # A descriptor of its own: threads that share one would share the position in it.
+        directory = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=self.descriptor)
+        try:
+            return os.listdir(directory)
+        finally:
+            os.close(directory)
+
+    def stat(self, name: str) -> os.stat_result | None:
+        """What *name* is in this directory, links not followed; None if it is not there."""
+        try:
+            return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+
+def _has_owner(names: set[str], qid: str) -> bool:
+    return "qf" + qid in names or "hf" + qid in names or "Qf" + qid in names
+
+
+def _try_lock(file: int, how: int = fcntl.LOCK_SH) -> bool:
+    try:
+        fcntl.flock(file, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _close(file: int) -> None:
+    """What was written is either fsynced by now or not wanted: close(2) has no news."""
+    try:
+        os.close(file)
+    except OSError as error:
+        log.line("", f"close: {error.strerror}", error=True)
