@@ -17,6 +17,7 @@ import errno
 import io
 import os
 import stat
+import time
 
 from minimta import address, log, maps
 from minimta.users import Untrusted, why_untrusted
@@ -25,9 +26,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from minimta.locks import Lock
     from minimta.users import Users
 
 _SUFFIX = ".cdb"
+#: how often, and after how many seconds, another process's rebuild is waited for
+_LOCK_ATTEMPTS, _LOCK_PAUSE = 300, 0.1
 
 
 class Report:
@@ -130,27 +134,52 @@ class Aliases:
         return self._text
 
 
-def rebuild(path: str, users: Users, is_local: Callable[[bytes], bool] | None = None) -> Report:
-    """Compile *path* into its database, atomically, under the rebuild lock; log and report it.
+def rebuild(
+    path: str,
+    users: Users,
+    is_local: Callable[[bytes], bool] | None = None,
+    *,
+    pause: Callable[[float], None] = time.sleep,
+) -> Report:
+    """Compile *path* into its database, atomically, one process at a time; log and report it.
 
     *is_local* says which domains may stand on a left side (``Router.is_local``); none without it.
     Bad lines are reported and left out, as Sendmail does. Raise OSError if the database cannot be
-    written; then the old one stands.
+    written, or if another process is at it for too long; then the old one stands.
     """
+    report = Report(path)
+    try:
+        os.stat(path)
+        with _rebuild_lock(path + _SUFFIX + ".lock", pause):
+            _rebuild(report, users, is_local)
+    except FileNotFoundError as error:
+        report.refusal = os.strerror(error.errno or errno.ENOENT)
+    return report
+
+
+def _rebuild(report: Report, users: Users, is_local: Callable[[bytes], bool] | None) -> None:
+    try:
+        text = _read_text(report.path)
+    except Untrusted as error:
+        report.refusal = str(error)
+        return
+    except PermissionError as error:
+        report.refusal = os.strerror(error.errno or errno.EACCES)
+        return
+    maps.write_cdb(report.path + _SUFFIX, _compile(text, report, is_local).items())
+    _log(report, users)
+
+
+def _rebuild_lock(path: str, pause: Callable[[float], None]) -> Lock:
+    """Wait for another rebuild: it may have read the text before our change."""
     from minimta import locks  # filelock: not for those who only look up
 
-    report = Report(path)
-    with locks.rebuilding(path + _SUFFIX):
-        try:
-            text = _read_text(path)
-        except Untrusted as error:
-            report.refusal = str(error)
-        except OSError as error:
-            report.refusal = error.strerror or str(error)
-        else:
-            maps.write_cdb(path + _SUFFIX, _compile(text, report, is_local).items())
-            _log(report, users)
-    return report
+    for _ in range(_LOCK_ATTEMPTS):
+        lock = locks.rebuild(path)
+        if lock is not None:
+            return lock
+        pause(_LOCK_PAUSE)
+    raise OSError(errno.EAGAIN, "another process rebuilds the aliases", path)
 
 
 def _log(report: Report, users: Users) -> None:

@@ -257,3 +257,23 @@ def test_a_rebuild_is_logged_as_sendmail_does(
 def test_a_continued_line_is_known_by_its_last_number() -> None:
     text = b"a: b,\n c\n#x\nd: e\n\nf: g"
     assert list(logical_lines(text)) == [(2, b"a: b, c"), (4, b"d: e"), (6, b"f: g")]
+
+
+def test_a_rebuild_waits_for_another_one_and_gives_up_in_the_end(path: str) -> None:
+    from minimta import locks
+
+    other = locks.rebuild(path + ".cdb.lock")
+    assert other is not None
+    waited: list[float] = []
+
+    def pause(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 3:
+            other.release()
+
+    assert rebuild(path, Users(), pause=pause).count == 3
+    assert len(waited) == 3
+    again = locks.rebuild(path + ".cdb.lock")
+    assert again is not None
+    with again, pytest.raises(OSError, match="another process"):
+        rebuild(path, Users(), pause=lambda _: None)
