@@ -301,7 +301,7 @@ class Incoming:
         flags = {
             "r": self._response,
             "8": self._eight_bit,
-            "b": named,
+            "b": named and not self._response,
             "d": bool(self.envelope.ret),
             "n": self.envelope.ret == b"HDRS" or precedence < 0,
             "s": True,

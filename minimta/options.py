@@ -75,9 +75,11 @@ def daemon_port(text: str) -> tuple[str, str, str]:
     fields = {"n": "MTA", "a": "", "p": "25", "f": "inet"}
     for item in text.replace(",", " ").split():
         key, equals, value = item.partition("=")
-        if not equals or key[:1].lower() not in fields:
+        name = key.lower()
+        full = next((n for n in ("name", "address", "port", "family") if n.startswith(name)), "")
+        if not equals or not name or not full:
             raise ValueError(f"{item!r} is none of Name=, Addr=, Port=, Family=")
-        fields[key[:1].lower()] = value
+        fields[name[0]] = value
     address = fields["a"] or ("::" if fields["f"].lower() == "inet6" else "0.0.0.0")
     port = {"smtp": "25", "submission": "587"}.get(fields["p"].lower(), fields["p"])
     if number(port) > 65535:
