@@ -43,7 +43,7 @@ CRON = f"""\
 """
 
 TMPFILES = f"""\
-d {QUEUE} 0730 root minimta -
+d {QUEUE} 1730 root minimta -
 d {CLIENT_QUEUE} 1733 root root -
 """
 
@@ -96,7 +96,7 @@ def steps(root: Path) -> list[Step]:
     rows: list[Step] = [
         ByteCode(Path(HOME, "minimta")),
         Account(root, "minimta", QUEUE),
-        Directory(root, QUEUE, 0o730, "minimta"),
+        Directory(root, QUEUE, 0o1730, "minimta"),
         Directory(root, CLIENT_QUEUE, 0o1733),
         Directory(root, "/etc/mail", 0o755, keep=True),
         Text(root, "/etc/aliases", ALIASES, keep=True),

@@ -1,0 +1,196 @@
+"""``minimta demo``: the way of a letter, played for real in var/demo, each step checked.
+
+lab2.campus is the host; lab1.campus, which is down at first, is a second one. Both are this
+program with a directory of its own. Nothing is left running.
+"""
+
+from __future__ import annotations
+
+import os
+from argparse import ArgumentError, ArgumentParser
+from pathlib import Path
+
+from minimta.admin import HOME, Trouble, dialogue
+from minimta.admin.environment import enter
+from minimta.admin.privateroot import ADDRESS, PrivateRoot, free_port, need_port, shown, wait_for
+
+BY_HAND: dialogue.Script = (
+    ("HELO lab1.campus", 250),
+    ("MAIL FROM:<emma@lab1.campus>", 250),
+    ("RCPT TO:<nobody-here@lab2.campus>", 550),
+    ("RCPT TO:<dave@lab2.campus>", 250),
+    ("DATA", 354),
+    ("From: emma@lab1.campus", 0),
+    ("To: dave@lab2.campus", 0),
+    ("Subject: over SMTP", 0),
+    ("", 0),
+    ("Hi Dave, this was typed into nc.", 0),
+    (".", 250),
+    ("QUIT", 221),
+)
+
+#: seconds in which a letter must have arrived; it takes some tenths of one
+PATIENCE = 15
+
+
+class Demo:
+    """The steps, in order; each prints what it runs and what comes, and raises Trouble."""
+
+    def __init__(self, here: PrivateRoot, there: PrivateRoot) -> None:
+        self.here = here
+        self.there = there
+        self._number = 0
+
+    def play(self) -> None:
+        """All steps."""
+        for step in (
+            self.aliases,
+            self.listener,
+            self.over_smtp,
+            self.by_command,
+            self.host_is_down,
+            self.host_is_up,
+            self.by_alias,
+            self.by_forward,
+        ):
+            step()
+
+    def aliases(self) -> None:
+        self._title(f"{self.here.host} has emma, dave, carol, and an alias: postmaster is carol")
+        self._run(self.here, "newaliases")
+        self._check("the alias database is there", self.here.file("aliases.cdb").exists())
+
+    def listener(self) -> None:
+        self._title("The listener, with the queue runner beside it")
+        self._say(f"$ {shown(self.here.listener())} &")
+        self.here.start()
+        self._check(f"port {self.here.port} of {ADDRESS} answers", True)
+
+    def over_smtp(self) -> None:
+        self._title("emma writes to dave, line by line over SMTP; plain LF will do")
+        self._say(f"$ nc {ADDRESS} {self.here.port}")
+        dialogue.play(ADDRESS, self.here.port, BY_HAND, self._say)
+        self._arrives(self.here, "dave", "over SMTP")
+
+    def by_command(self) -> None:
+        self._title("The same by command; a line with a single dot ends the letter")
+        self._write("dave@lab2.campus", "by command", dot=True)
+        self._arrives(self.here, "dave", "by command")
+
+    def host_is_down(self) -> None:
+        self._title(f"A letter to {self.there.host}, where nobody listens")
+        self._write("carol@lab1.campus", "while you were out")
+        wait_for(lambda: "Deferred" in self.here.run("mailq").stdout, PATIENCE)
+        listing = self._run(self.here, "mailq")
+        refused = "Deferred: Connection refused" in listing and "<carol@lab1.campus>" in listing
+        self._check("it waits in the queue: Deferred", refused)
+
+    def host_is_up(self) -> None:
+        self._title(f"{self.there.host} comes up, and a queue run brings the letter there")
+        self._say(f"$ {shown(self.there.listener())} &")
+        self.there.start()
+        self._run(self.here, "sendmail", "-q")
+        self._arrives(self.there, "carol", "while you were out")
+        wait_for(lambda: "empty" in self.here.run("mailq").stdout, PATIENCE)
+        self._check("the queue is empty", "is empty" in self._run(self.here, "mailq"))
+
+    def by_alias(self) -> None:
+        self._title("postmaster is an alias, in any case of letters")
+        self._write("PostMaster", "to the postmaster")
+        self._arrives(self.here, "carol", "to the postmaster")
+
+    def by_forward(self) -> None:
+        forward = self.here.home("dave") / ".forward"
+        self._title("dave's ~/.forward: keep a copy, and tell carol")
+        self._say(f"$ echo '\\dave, carol' > {forward.relative_to(HOME)}")
+        forward.write_text("\\dave, carol\n", encoding="utf-8")
+        self._write("dave", "to be forwarded")
+        self._arrives(self.here, "dave", "to be forwarded")
+        self._arrives(self.here, "carol", "to be forwarded")
+
+    def _write(self, recipient: str, subject: str, *, dot: bool = False) -> None:
+        """Send a letter with bin/sendmail. What follows a dot must not be in it."""
+        text = f"Subject: {subject}\n\nWritten for the command line.\n"
+        self._run(self.here, "sendmail", recipient, text=f"{text}.\nnot sent\n" if dot else text)
+
+    def _run(self, root: PrivateRoot, program: str, *words: str, text: str = "") -> str:
+        """Run a command of bin/, show it and its output. Raise Trouble if it fails."""
+        self._say(f"$ {shown(root.command(program, *words))}")
+        for line in text.split("\n")[:-1]:
+            self._say(f"> {line}")
+        done = root.run(program, *words, text=text)
+        for line in done.stdout.split("\n")[:-1]:
+            self._say(line)
+        if done.returncode:
+            raise Trouble(f"{program} ended with exit code {done.returncode}", os.EX_SOFTWARE)
+        return done.stdout
+
+    def _arrives(self, root: PrivateRoot, person: str, subject: str) -> None:
+        """Wait for the letter: once, whole."""
+        field = f"\nSubject: {subject}\n"
+        wait_for(lambda: field in root.mailbox(person), PATIENCE)
+        box = root.mailbox(person)
+        is_whole = box.count(field) == 1 and "not sent" not in box and box.endswith("\n\n")
+        self._check(f"it is in the mailbox of {person} at {root.host}", is_whole)
+
+    def _check(self, fact: str, is_so: bool) -> None:
+        if not is_so:
+            log = self.here.file("log").relative_to(HOME)
+            raise Trouble(f"not so: {fact}; the log is {log}", os.EX_SOFTWARE)
+        self._say(f"ok: {fact}")
+
+    def _title(self, text: str) -> None:
+        self._number += 1
+        print(f"\n{self._number}. {text}", flush=True)
+
+    def _say(self, line: str) -> None:
+        print(f"   {line}", flush=True)
+
+
+def run(arguments: list[str]) -> int:
+    """Play it; 0 only if every check held and nothing is left running."""
+    port = parse(arguments)
+    enter()
+    need_port(port)
+    here = PrivateRoot(Path(HOME, "var", "demo"), "lab2.campus", port)
+    there = PrivateRoot(Path(HOME, "var", "demo-lab1"), "lab1.campus", free_port())
+    here.make("postmaster: carol\n", {there.host: f"esmtp:[{ADDRESS}]:{there.port}"})
+    there.make("postmaster: carol\n", {})
+    print(f"minimta demo: {here.host} lives in {here.directory}, {there.host} beside it")
+    try:
+        Demo(here, there).play()
+    finally:
+        is_quiet = [root.stop() for root in (here, there)]
+    if not all(is_quiet):
+        raise Trouble("processes were left and had to be killed", os.EX_SOFTWARE)
+    show_end(here)
+    return os.EX_OK
+
+
+def parse(arguments: list[str]) -> int:
+    """The port to use: --port, or one that is free."""
+    parser = ArgumentParser(prog="minimta demo", exit_on_error=False)
+    parser.add_argument("--port", type=int, default=0, help="default: a free one")
+    try:
+        given, unknown = parser.parse_known_args(arguments)
+    except ArgumentError as error:
+        raise Trouble(str(error), os.EX_USAGE) from error
+    if unknown or not 0 <= given.port < 65536:
+        raise Trouble(f"cannot make sense of {' '.join(arguments)}; see --help", os.EX_USAGE)
+    return given.port or free_port()
+
+
+def show_end(here: PrivateRoot) -> None:
+    """The mailbox, and how to go on."""
+    directory = here.directory.relative_to(HOME)
+    print(f"\nThe mailbox of dave, {directory}/mail/dave:\n")
+    print("\n".join(f"   {line}" for line in here.mailbox("dave").rstrip("\n").split("\n")))
+    print(f"""
+All checks held, and nothing is left running. To go on by hand, in {HOME}:
+
+   {shown(here.listener())} &
+   nc {ADDRESS} {here.port}     (HELO, MAIL FROM:<...>, RCPT TO:<...>, DATA, the letter, ".", QUIT)
+   {shown(here.command("sendmail"))} dave@lab2.campus
+   {shown(here.command("mailq"))}
+   cat {directory}/mail/dave
+   kill $(head -1 {directory}/sendmail.pid)""")

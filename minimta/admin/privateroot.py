@@ -1,0 +1,211 @@
+"""A whole mail system below one directory: its configuration, users, queue, mailboxes, processes.
+
+    minimta.cf  aliases  passwd  mailertable  names  log  sendmail.pid
+    spool/mqueue/  spool/clientmqueue/  mail/USER  home/USER/
+
+All belongs to whoever runs it, and all users have his number: no step needs root.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from minimta.admin import HOME, Trouble
+from minimta.users import Users
+
+ADDRESS = "127.0.0.1"
+PEOPLE = {"emma": "Emma Berg", "dave": "Dave Hill", "carol": "Carol Lake"}
+
+_CF = """\
+# {host}: a private root, made by `bin/minimta demo`
+HostName = {host}
+QueueDirectory = {directory}/spool/mqueue
+ClientQueueDirectory = {directory}/spool/clientmqueue
+MailboxDirectory = {directory}/mail
+AliasFile = {directory}/aliases
+PasswdFile = {directory}/passwd
+MailerTable = {directory}/mailertable
+LocalHostNames = {directory}/names
+TrustedUsers = {directory}/trusted-users
+PidFile = {directory}/sendmail.pid
+DaemonPortOptions = Name=MTA, Addr={address}, Port={port}
+RunAsUser = {user}
+LogTo = none
+"""
+
+
+class PrivateRoot:
+    """One host. Commands run in it are those of bin/, with -C and its configuration."""
+
+    def __init__(self, directory: Path, host: str, port: int) -> None:
+        self.directory = directory
+        self.host = host
+        self.port = port
+        self.cf = directory / "minimta.cf"
+        self._listener: subprocess.Popen[bytes] | None = None
+
+    def make(self, aliases: str, mailer_table: Mapping[str, str]) -> None:
+        """Write everything anew. Raise Trouble if it cannot be written, or somebody lives there."""
+        os.umask(0o022)
+        self._must_be_idle()
+        try:
+            self._clear()
+            for name, mode in (("mqueue", 0o700), ("clientmqueue", 0o1733)):
+                (self.directory / "spool" / name).mkdir(parents=True)
+                (self.directory / "spool" / name).chmod(mode)
+            (self.directory / "mail").mkdir()
+            for person in PEOPLE:
+                self.home(person).mkdir(parents=True)
+            self._write_files(aliases, mailer_table)
+        except OSError as error:
+            raise Trouble(
+                f"cannot write {error.filename} ({error.strerror}):"
+                " clone the project into a directory of your own",
+                os.EX_CANTCREAT,
+            ) from error
+
+    def _clear(self) -> None:
+        if self.directory.exists():
+            shutil.rmtree(self.directory)
+        self.directory.mkdir(parents=True)
+
+    def _must_be_idle(self) -> None:
+        if running := processes_of(self.cf):
+            numbers = " ".join(str(pid) for pid in running)
+            raise Trouble(f"an earlier demo still runs in {self.directory}: kill {numbers}")
+
+    def _write_files(self, aliases: str, mailer_table: Mapping[str, str]) -> None:
+        me = Users().by_uid(os.geteuid())
+        user = me.name if me else ""
+        values = {"directory": self.directory, "host": self.host, "port": self.port}
+        self.cf.write_text(_CF.format(**values, address=ADDRESS, user=user), encoding="utf-8")
+        rows = [f"{domain}\t{hop}\n" for domain, hop in mailer_table.items()]
+        self.file("mailertable").write_text("".join(rows), encoding="utf-8")
+        self.file("aliases").write_text(aliases, encoding="utf-8")
+        ids = f"{os.geteuid()}:{os.getegid()}"
+        entries = [f"{p}:x:{ids}:{name}:{self.home(p)}:/bin/sh\n" for p, name in PEOPLE.items()]
+        self.file("passwd").write_text("".join(entries), encoding="utf-8")
+        self.file("names").touch()
+
+    def file(self, name: str) -> Path:
+        return self.directory / name
+
+    def home(self, person: str) -> Path:
+        return self.directory / "home" / person
+
+    def mailbox(self, person: str) -> str:
+        """What is in the mailbox, "" if there is none."""
+        path = self.directory / "mail" / person
+        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+
+    def command(self, program: str, *words: str) -> list[str]:
+        """The command line of bin/*program* in this root, to run or, by shown(), to show."""
+        return [sys.executable, "-I", f"{HOME}/bin/{program}", "-C", str(self.cf), *words]
+
+    def run(self, program: str, *words: str, text: str = "") -> subprocess.CompletedProcess[str]:
+        """Run it to its end with *text* as its standard input; both outputs come together."""
+        return subprocess.run(
+            self.command(program, *words),
+            input=text,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+            timeout=60,
+        )
+
+    def listener(self) -> list[str]:
+        return self.command("sendmail", "-O", "LogTo=stderr", "-bD", "-q15m")
+
+    def start(self) -> None:
+        """Start listener and runner; return when the port answers. Raise Trouble if it does not."""
+        self._listener = None
+        need_port(self.port)
+        with self.file("log").open("ab") as log:
+            self._listener = subprocess.Popen(
+                self.listener(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        if not wait_for(lambda: self._is_dead() or answers(self.port), 10) or self._is_dead():
+            raise Trouble(f"the listener does not start: {self._last_words()}")
+
+    def _is_dead(self) -> bool:
+        return self._listener is not None and self._listener.poll() is not None
+
+    def _last_words(self) -> str:
+        lines = self.file("log").read_text(encoding="utf-8", errors="replace").strip().split("\n")
+        return lines[-1] or f"see {self.file('log')}"
+
+    def stop(self) -> bool:
+        """End all that runs here. Is it gone within its 10 seconds, without being killed?"""
+        if self._listener is not None:
+            self._listener.terminate()
+            wait_for(self._is_dead, 11)
+        is_gone = wait_for(lambda: not processes_of(self.cf), 3)
+        for pid in processes_of(self.cf):
+            os.kill(pid, signal.SIGKILL)
+        return is_gone
+
+
+def shown(command: list[str]) -> str:
+    """A command line of ours as one types it in the checkout."""
+    words = [word.replace(f"{HOME}/", "") for word in command]
+    is_system = os.path.realpath(sys.prefix) == "/usr"
+    return " ".join(words[2:] if is_system else words)
+
+
+def processes_of(cf: Path) -> list[int]:
+    """Processes, alive, that have *cf* as a word of their command line."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = entry.read_bytes().split(b"\0")
+        except OSError:
+            continue  # it ended meanwhile
+        if os.fsencode(cf) in words:
+            found.append(int(entry.parent.name))
+    return found
+
+
+def wait_for(condition: Callable[[], object], seconds: float) -> bool:
+    """Ask every 20 ms; False if it does not come true in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((ADDRESS, 0))
+        return int(probe.getsockname()[1])
+
+
+def need_port(port: int) -> None:
+    """Raise Trouble if somebody else listens there."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((ADDRESS, port))
+        except OSError as error:
+            raise Trouble(
+                f"port {port} of {ADDRESS} cannot be had ({error.strerror}):"
+                " name another one with --port"
+            ) from error
+
+
+def answers(port: int) -> bool:
+    try:
+        socket.create_connection((ADDRESS, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
