@@ -164,10 +164,10 @@ def groups_of(user: User) -> list[int]:
 def become(name: str) -> None:
     """Make this process the user *name* for good, without supplementary groups (threats T42).
 
-    Before any thread starts. Without root there is nothing to give up. Raise OSError if there is no
-    such user, or if root could be had back.
+    Before any thread starts. Without root there is nothing to give up; "" keeps root, which only a
+    private root wants. Raise OSError if there is no such user, or if root could be had back.
     """
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 or not name:
         return
     try:
         entry = pwd.getpwnam(name)
