@@ -1,0 +1,251 @@
+"""Pull the plug after every system call of the queue's life, and take out every fsync in turn."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from minimta.envelope import Recipient
+from minimta.queue.commit import GroupCommitter, PlainCommitter
+from minimta.queue.control import Control
+from minimta.queue.spool import Spool
+from tests.powercut import Disk, State, playground
+
+QIDS = ("6AM9CfOn000096", "6AM9CfOo000096", "6AM9CfOp000096", "6AM9CfOq000096")
+BODY = {qid: f"body of {qid}\n".encode() * 20 for qid in QIDS}
+BOTH = (b"<dave@lab2.campus>", b"<carol@lab2.campus>")
+
+
+def control(*recipients: bytes) -> Control:
+    return Control(1, b"<emma@lab1.campus>", [Recipient(r) for r in recipients or BOTH])
+
+
+def submit(spool: Spool, qid: str) -> None:
+    data = spool.create(qid)
+    os.write(data, BODY[qid])
+    spool.accept(qid, data, control())
+
+
+@contextlib.contextmanager
+def opened(directory: Path, **options: GroupCommitter) -> Iterator[Spool]:
+    spool = Spool(str(directory), **options)
+    try:
+        yield spool
+    finally:
+        spool.close()
+
+
+def found(directory: Path) -> dict[str, tuple[bytes, ...]]:
+    """What can be delivered: qid -> recipients. A torn body is an error at once."""
+    there = {}
+    with opened(directory) as spool:
+        for qid in spool.names():
+            held = spool.lock(qid)
+            if held is None:
+                continue
+            with held:
+                assert os.pread(held.data, 10000, 0) == BODY[qid], f"torn: {qid}"
+                there[qid] = tuple(r.address for r in held.control.recipients)
+    return there
+
+
+Check = Callable[[dict[str, tuple[bytes, ...]], list[str]], None]
+
+
+def judge(disk: Disk, states: Iterator[State], tmp_path: Path, marks: list[str], ok: Check) -> None:
+    for state in states:
+        with playground(tmp_path) as fresh:
+            state.write(fresh)
+            try:
+                ok(found(fresh), marks)
+            except AssertionError as error:
+                raise AssertionError(f"{state.label}: {error}") from error
+
+
+def check(disk: Disk, tmp_path: Path, ok: Check, without: tuple[int, ...] = ()) -> None:
+    for cut in disk.cuts():
+        states = disk.survivors(after=cut, without=without)
+        judge(disk, states, tmp_path, disk.marks(cut), ok)
+
+
+def check_each_fsync_counts(disk: Disk, tmp_path: Path, ok: Check, expected: int) -> None:
+    """A check that is content without one of the fsyncs checks nothing, or the fsync is for nothing."""
+    assert len(disk.syncs()) == expected
+    for k in disk.syncs():
+        with pytest.raises(AssertionError):
+            check(disk, tmp_path, ok, (k,))
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> Path:
+    (tmp_path / "mqueue").mkdir(mode=0o700)
+    (tmp_path / "after").mkdir()
+    return tmp_path / "mqueue"
+
+
+def accepted_are_there(there: dict[str, tuple[bytes, ...]], marks: list[str]) -> None:
+    lost = [qid for qid in marks if there.get(qid) != BOTH]
+    assert not lost, f"lost {lost}"
+
+
+def test_an_accepted_message_survives_a_power_cut_at_any_call(queue: Path, tmp_path: Path) -> None:
+    with Disk(queue) as disk, opened(queue) as spool:
+        for qid in QIDS[:2]:
+            submit(spool, qid)
+            disk.mark(qid)
+    check(disk, tmp_path / "after", accepted_are_there)
+    check_each_fsync_counts(disk, tmp_path / "after", accepted_are_there, expected=2 * 3)
+
+
+class Crowd(GroupCommitter):
+    """The first session is alone; it does not finish before three others wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+        self._pause = threading.Event()
+
+    def _make_durable(self, spool: object, batch: list[object]) -> int:  # type: ignore[override]
+        for _ in range(2000):
+            if self.sizes or len(self._waiting) == 3:
+                break
+            self._pause.wait(0.005)
+        self.sizes.append(len(batch))
+        return super()._make_durable(spool, batch)  # type: ignore[arg-type]
+
+
+def test_messages_accepted_together_survive_together(queue: Path, tmp_path: Path) -> None:
+    with Disk(queue) as disk:
+        committer = Crowd()
+
+        def session(spool: Spool, qid: str) -> None:
+            submit(spool, qid)
+            disk.mark(qid)
+
+        with opened(queue, commit=committer) as spool:
+            threads = [threading.Thread(target=session, args=(spool, qid)) for qid in QIDS]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(30)
+    assert committer.sizes == [1, 3]
+    assert sorted(disk.marks(len(disk.calls))) == list(QIDS)
+    check(disk, tmp_path / "after", accepted_are_there)
+    # df, tf and directory of the first; syncfs and directory of the three
+    check_each_fsync_counts(disk, tmp_path / "after", accepted_are_there, expected=3 + 2)
+
+
+def test_a_rewritten_message_is_the_old_one_or_the_new(queue: Path, tmp_path: Path) -> None:
+    qid, one = QIDS[0], BOTH[:1]
+
+    def old_or_new(there: dict[str, tuple[bytes, ...]], marks: list[str]) -> None:
+        assert there.get(qid) in ([one] if marks else [BOTH, one]), f"found {there}"
+
+    with opened(queue) as spool:
+        submit(spool, qid)
+        with Disk(queue) as disk:
+            held = spool.lock(qid)
+            assert held
+            held.control.recipients.pop()
+            held.rewrite(5.0)
+            disk.mark("recorded")
+            held.release()
+    check(disk, tmp_path / "after", old_or_new)
+    check_each_fsync_counts(disk, tmp_path / "after", old_or_new, expected=2)
+
+
+def test_the_due_time_of_a_rewritten_message_is_as_durable_as_its_text(
+    queue: Path, tmp_path: Path
+) -> None:
+    with opened(queue) as spool:
+        submit(spool, QIDS[0])
+        with Disk(queue) as disk:
+            held = spool.lock(QIDS[0])
+            assert held
+            held.rewrite(5.0)
+            held.release()
+    for state in disk.survivors(after=len(disk.calls)):
+        with playground(tmp_path / "after") as fresh:
+            state.write(fresh)
+            assert (fresh / f"qf{QIDS[0]}").stat().st_mtime == 5.0
+
+
+def test_a_removed_message_is_whole_or_gone_and_stays_gone_after_flush(
+    queue: Path, tmp_path: Path
+) -> None:
+    def whole_or_gone(there: dict[str, tuple[bytes, ...]], marks: list[str]) -> None:
+        assert there.get(QIDS[1]) == BOTH, "the other one is lost"
+        assert not marks or QIDS[0] not in there, "delivered again"
+
+    with opened(queue) as spool:
+        submit(spool, QIDS[0])
+        submit(spool, QIDS[1])
+        with Disk(queue) as disk:
+            held = spool.lock(QIDS[0])
+            assert held
+            held.remove()
+            spool.flush()
+            disk.mark("flushed")
+    check(disk, tmp_path / "after", whole_or_gone)
+    check_each_fsync_counts(disk, tmp_path / "after", whole_or_gone, expected=1)
+
+
+def test_remove_takes_the_qf_first(queue: Path) -> None:
+    with opened(queue) as spool:
+        submit(spool, QIDS[0])
+        with Disk(queue) as disk:
+            held = spool.lock(QIDS[0])
+            assert held
+            held.remove()
+    assert [str(call) for call in disk.calls] == [f"unlink(qf{QIDS[0]})", f"unlink(df{QIDS[0]})"]
+
+
+def test_a_failed_accept_is_undone_qf_first_and_for_good(
+    queue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rename is done, the directory cannot be fsynced: the client hears 451, nothing may stay."""
+    synced: list[int] = []
+
+    def sync_names(spool: Spool, renamed: int) -> None:
+        synced.append(renamed)
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Spool, "sync_names", sync_names)
+    with Disk(queue) as disk, opened(queue) as spool, pytest.raises(OSError, match="Input/output"):
+        submit(spool, QIDS[0])
+    assert synced
+    qid = QIDS[0]
+    names = [str(call) for call in disk.calls]
+    assert names[-3:] == [f"unlink(qf{qid})", "fsync()", f"unlink(df{qid})"]
+    assert list(queue.iterdir()) == []
+
+
+def test_a_user_who_cannot_fsync_the_directory_relies_on_the_journal(
+    queue: Path, tmp_path: Path
+) -> None:
+    with Disk(queue) as disk, opened(queue) as spool:
+        spool.may_list = False  # as in clientmqueue, mode 1733
+        submit(spool, QIDS[0])
+        disk.mark(QIDS[0])
+
+    def check_journal(without: set[int]) -> None:
+        for cut in disk.cuts():
+            states = disk.survivors(after=cut, without=without, journal=True)
+            judge(disk, states, tmp_path / "after", disk.marks(cut), accepted_are_there)
+
+    check_journal(set())
+    for k in disk.syncs():
+        if k != disk.syncs()[1]:  # the journal takes the text of tf along with the last fsync
+            with pytest.raises(AssertionError):
+                check_journal({k})
+
+
+def test_the_plain_committer_needs_three_fsyncs(queue: Path) -> None:
+    with Disk(queue) as disk, opened(queue, commit=PlainCommitter()) as spool:  # type: ignore[arg-type]
+        submit(spool, QIDS[0])
+    assert len(disk.syncs()) == 3
