@@ -1,0 +1,109 @@
+"""Names of hosts: ours, those we take mail for, and the client's, by the system's own means.
+
+No DNS library: submission asks for our name, and that must cost nothing. ``client_name`` alone asks
+the system's resolver.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minimta.options import Options
+
+_HOSTS = "/etc/hosts"
+_IPV4_ROUTES = "/proc/net/fib_trie"
+_IPV6_ADDRESSES = "/proc/net/if_inet6"
+
+
+def own_name(options: Options) -> str:
+    """This host's full name ($j): HostName, the kernel's if it has a dot, else that of /etc/hosts."""
+    if options.host_name:
+        return options.host_name
+    node = os.uname().nodename
+    if "." in node:
+        return node
+    for names in _hosts_lines():
+        if node in names[1:] and "." in names[1]:
+            return names[1]
+    return node or "localhost"
+
+
+def _hosts_lines() -> list[list[str]]:
+    """Lines of /etc/hosts as words: address, canonical name, aliases."""
+    try:
+        with open(_HOSTS, encoding="ascii", errors="replace") as file:
+            lines = file.read().split("\n")
+    except OSError:
+        return []
+    found = (line.partition("#")[0].split() for line in lines)
+    return [words for words in found if len(words) > 1]
+
+
+def own_addresses() -> set[str]:
+    """Addresses of our interfaces and of loopback, IPv6 in its shortest form."""
+    return {"127.0.0.1", "::1"} | _own_ipv4() | _own_ipv6()
+
+
+def _own_ipv4() -> set[str]:
+    """From the kernel's routing table: an address line followed by "/32 host LOCAL"."""
+    found, candidate = set(), ""
+    for line in _lines(_IPV4_ROUTES):
+        words = line.split()
+        if words[:1] == ["|--"]:
+            candidate = words[1]
+        elif "host" in words and "LOCAL" in words and candidate:
+            found.add(candidate)
+    return found
+
+
+def _own_ipv6() -> set[str]:
+    digits = [line.split()[0] for line in _lines(_IPV6_ADDRESSES) if line.strip()]
+    if not digits:
+        return set()
+    from _socket import AF_INET6, inet_ntop
+
+    return {inet_ntop(AF_INET6, bytes.fromhex(text)) for text in digits}
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            return file.read().split("\n")
+    except OSError:
+        return []
+
+
+def local_names(options: Options) -> frozenset[bytes]:
+    """Domains that are this host (Sendmail's class w), in small letters, literals in brackets.
+
+    Our name, its first label, localhost, our addresses as literals, and the LocalHostNames file.
+    """
+    own = own_name(options).lower()
+    names = {own, own.partition(".")[0], "localhost"}
+    for ip in own_addresses():
+        names.add(f"[ipv6:{ip}]" if ":" in ip else f"[{ip}]")
+    for line in _lines(options.local_host_names):
+        names |= set(line.partition("#")[0].lower().split())
+    return frozenset(name.removesuffix(".").encode("ascii", "replace") for name in names)
+
+
+def client_name(ip: str) -> tuple[str, bool, bool]:
+    """(name, it has one, the name leads back to *ip*) of a client, by the system's resolver.
+
+    The name is "" without a reverse entry. Slow name servers are waited for: call it in a thread.
+    """
+    if ip in ("127.0.0.1", "::1"):
+        return "localhost", True, True
+    import socket
+
+    try:
+        name = socket.gethostbyaddr(ip)[0]
+    except (OSError, UnicodeError):
+        return "", False, False
+    try:
+        answers = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return name, True, False
+    return name, True, any(answer[4][0] == ip for answer in answers)

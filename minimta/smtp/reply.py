@@ -1,0 +1,30 @@
+"""SMTP replies: the value, its wire form, and nothing else (RFC 5321 section 4.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One complete reply, possibly of several lines.
+
+    ``enhanced`` is the RFC 3463 status ("5.7.1"), or "" where RFC 2034 forbids
+    one (the 220 greeting, EHLO's 250, and 354).
+    """
+
+    code: int
+    enhanced: str
+    lines: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not all(line.isprintable() for line in self.lines):
+            raise ValueError(f"a control character would forge a reply line: {self.lines}")
+
+    def __bytes__(self) -> bytes:
+        """Return the wire form: every line ends in CRLF, all but the last use "-"."""
+        prefix = f"{self.enhanced} " if self.enhanced else ""
+        separators = ["-"] * (len(self.lines) - 1) + [" "]
+        pairs = zip(separators, self.lines, strict=True)
+        wire = "".join(f"{self.code}{mark}{prefix}{text}\r\n" for mark, text in pairs)
+        return wire.encode("ascii", "backslashreplace")
