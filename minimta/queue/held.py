@@ -92,6 +92,10 @@ class Held:
             self._spool.unlink(name)
             return commit.create(self._spool.descriptor, name)
 
+    def postpone(self, due: float) -> None:
+        """Let it rest until *due* although nothing can be written: only the time of the qf."""
+        os.utime(self._lock, (due, due))
+
     def remove(self) -> None:
         """The message is done: qf first, then df, so that no crash leaves a qf without its df.
 

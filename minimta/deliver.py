@@ -1,0 +1,304 @@
+"""One attempt at some queued messages, from lock to unlock.
+
+Lock, then look; expand; group by mailer and host over the whole batch, so that messages for one
+mailbox share its opening and messages for one host its connection; record after every act; report
+failures through the front door; remove or keep. What is unclear is temporary. Whatever happens to
+one message, the others go on.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from minimta import headers, hosts, log, maps
+from minimta.aliases import Aliases
+from minimta.envelope import Recipient
+from minimta.expand import Destination, Expander
+from minimta.jobs import Task, tasks
+from minimta.mailers import Job, Mailer
+from minimta.mailers.mbox import MboxMailer
+from minimta.mailers.remote import RemoteMailer
+from minimta.options import Options
+from minimta.outcomelog import OutcomeLog
+from minimta.queue.held import Held
+from minimta.queue.spool import Spool
+from minimta.record import Record, Unrecorded, addresses, stat
+from minimta.reporter import Reporter
+from minimta.route import Router
+from minimta.status import Fate, Outcome
+from minimta.users import Users
+
+#: a bounce and its double bounce are tried in the attempt that made them
+_GENERATIONS = 3
+
+
+@dataclass(slots=True)
+class Report:
+    """What an attempt did to one message."""
+
+    qid: str
+    #: another process has it, or it is gone, or it was put aside
+    locked: bool = False
+    outcomes: list[tuple[Recipient, Outcome]] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """sysexits: of the first recipient that failed; a delay is no failure."""
+        failed = [o.exit_code for _, o in self.outcomes if o.fate is Fate.FAILED]
+        return failed[0] if failed else os.EX_OK
+
+
+class Deliverer:
+    """Attempts; knows users, aliases, routes and mailers of this host."""
+
+    def __init__(
+        self,
+        options: Options,
+        *,
+        say: Callable[[str], None] | None = None,
+        clock: Callable[[], float] = time.time,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """*say* gets what -v shows; *stop* is asked between acts. Raise OSError (no queue)."""
+        self._say = say
+        self._clock = clock
+        self._stop = stop
+        self._host = hosts.own_name(options)
+        self._options = options
+        users = Users(options.passwd_file)
+        router = Router(
+            hosts.local_names(options), options.smart_host, maps.read_table(options.mailer_table)
+        )
+        self._expander = Expander(options, Aliases(options.alias_file), users, router)
+        self._log = OutcomeLog(users, router)
+        self.spool = open_spool(options)
+        self._reporter = Reporter(options, self.spool, self._host)
+        self.local: Mailer = MboxMailer(options, users)
+        self.esmtp: Mailer = RemoteMailer(options, say=say)
+        self._unreachable: dict[str, Outcome] = {}
+
+    def attempt(
+        self,
+        qids: Sequence[str],
+        *,
+        between: Callable[[], None] = lambda: None,
+        remote: bool = True,
+    ) -> list[Report]:
+        """Try these messages once, and then the bounces that came of it.
+
+        *between* is called when all that is local is done; without *remote* that is the end, and
+        who has other recipients waits for another attempt.
+        """
+        reports = self._attempt(qids, between, remote)
+        for _ in range(_GENERATIONS - 1):
+            made, self._reporter.made = self._reporter.made, []
+            if not made or self._stop():
+                break
+            self._attempt(made, lambda: None, remote)
+        self._reporter.report_losses(self._clock())
+        return reports
+
+    # --- one batch --------------------------------------------------------------------------------
+
+    def _attempt(
+        self, qids: Sequence[str], between: Callable[[], None], remote: bool
+    ) -> list[Report]:
+        reports = {qid: Report(qid, locked=True) for qid in qids}
+        records: list[Record] = []
+        try:
+            for qid in reports:
+                record = self._open(qid)
+                if record is not None:
+                    records.append(record)
+            self._deliver(records, between, remote)
+        finally:
+            for record in records:
+                record.leave()
+                outcomes = [
+                    (record.destinations[n].recipient, o) for n, o in record.outcomes.items()
+                ]
+                reports[record.qid] = Report(record.qid, outcomes=outcomes)
+        with self._trouble_with(""):
+            self.spool.flush()
+        return list(reports.values())
+
+    def _open(self, qid: str) -> Record | None:
+        """Lock and expand; None if there is nothing to be done for it now."""
+        held = None
+        with self._trouble_with(qid):
+            held = self.spool.lock(qid)
+            if held is None:
+                return None
+            if not held.control.quarantine:
+                return Record(held, self._expand(held), self._clock())
+        if held is not None:
+            held.release()
+        return None
+
+    def _expand(self, held: Held) -> list[Destination]:
+        control = held.control
+        hops = len(headers.find(control.headers, b"received"))
+        if hops > self._options.max_hop_count:
+            looping = _too_many_hops(hops, self._options.max_hop_count)
+            return [Destination(r, None, looping) for r in control.recipients]
+        try:
+            found = self._expander.expand(control.recipients, control.reverse_path, qid=held.qid)
+            reason = "expanded to nobody"
+        except Exception:
+            log_traceback(held.qid, "expand")
+            found, reason = [], "cannot be expanded"
+        return found or [Destination(r, None, _deferred(reason)) for r in control.recipients]
+
+    def _deliver(self, records: list[Record], between: Callable[[], None], remote: bool) -> None:
+        local: list[list[Task]] = []
+        elsewhere: list[Task] = []
+        for record in records:
+            with self._trouble_with(record.qid):
+                made = self._prepare(record)
+                local.append([task for task in made if task.mailer == "local"])
+                elsewhere += [task for task in made if task.mailer == "esmtp"]
+        # One mailbox of each message at a time: the second is not touched before the first is
+        # recorded. The mailboxes of different messages are filled together.
+        while (local := [waiting for waiting in local if waiting]) and not self._stop():
+            turn = [waiting.pop(0) for waiting in local]
+            self._run(self.local, [task for task in turn if not task.record.stopped])
+        between()
+        if remote and not self._stop():
+            self._run(self.esmtp, list(self._reachable(elsewhere)))
+
+    def _prepare(self, record: Record) -> list[Task]:
+        """Settle what needs no mailer, and make tasks of the rest."""
+        now = self._clock()
+        try:
+            made = tasks(record, self._host)
+        except Exception:
+            log_traceback(record.qid, "header")
+            made = []
+        for number, destination in enumerate(record.destinations):
+            if destination.outcome is not None:
+                self._settle(record, [number], destination.outcome, now)
+        record.open_jobs = len(made)
+        served = {n for task in made for positions in task.users.values() for n in positions}
+        for number in record.unsettled():
+            if number not in served:
+                self._settle(record, [number], _deferred("no mailer for this route"), now)
+        if not made:
+            self._finish(record)
+        return made
+
+    # --- mailers ----------------------------------------------------------------------------------
+
+    def _run(self, mailer: Mailer, waiting: list[Task]) -> None:
+        """Let *mailer* do its tasks, and record each as it is done."""
+        if not waiting:
+            return
+        begun = self._clock()
+        undone = {task.job: task for task in waiting}
+        if self._say and mailer.name == "local":
+            for task in waiting:
+                self._say(f"{self._whom(task)}... Connecting to local...")
+        try:
+            for job, outcomes in mailer.deliver([task.job for task in waiting]):
+                self._done(undone.pop(job), outcomes, begun)
+        except Exception:
+            log_traceback("", f"mailer {mailer.name}")
+            if len(undone) > 1:
+                # One of them is poison; alone, each harms nobody but itself.
+                for task in undone.values():
+                    self._run(mailer, [task])
+                return
+        for job, task in undone.items():
+            missing = _deferred(f"mailer {mailer.name} failed")
+            self._done(task, {user.name: missing for user in job.users}, begun)
+
+    def _done(self, task: Task, outcomes: Mapping[bytes, Outcome], begun: float) -> None:
+        """A job is over: tell, record, and if it was the message's last one, finish."""
+        record = task.record
+        with self._trouble_with(record.qid):
+            together: dict[Outcome, list[int]] = {}
+            for name, positions in task.users.items():
+                outcome = outcomes.get(name) or _deferred(f"mailer {task.mailer} said nothing")
+                together.setdefault(outcome, []).extend(positions)
+                self._remember(task.job, outcome)
+            for outcome, positions in together.items():
+                self._settle(record, positions, outcome, begun)
+            record.open_jobs -= 1
+            if record.stopped:
+                return
+            if record.open_jobs:
+                record.checkpoint()
+            else:
+                self._finish(record)
+
+    def _settle(
+        self, record: Record, positions: Sequence[int], outcome: Outcome, begun: float
+    ) -> None:
+        record.settle(positions, outcome)
+        now = self._clock()
+        self._log.write(record, positions, outcome, now=now, took=now - begun)
+        if self._say:
+            whom = addresses([record.destinations[n].recipient for n in positions])
+            self._say(f"{whom}... {stat(outcome)}")
+
+    def _finish(self, record: Record) -> None:
+        """Every recipient has an answer: report, then drop or keep."""
+        self._reporter.finish(record, self._clock())
+
+    def _remember(self, job: Job, outcome: Outcome) -> None:
+        if outcome.fate is Fate.DEFERRED and outcome.status == "4.4.1":
+            self._unreachable[job.host] = outcome
+
+    def _reachable(self, waiting: list[Task]) -> Iterator[Task]:
+        """The tasks whose host answered, or was not asked yet, in this run."""
+        for task in waiting:
+            outcome = self._unreachable.get(task.job.host)
+            if outcome is None:
+                yield task
+            else:
+                names = [user.name for user in task.job.users]
+                self._done(task, dict.fromkeys(names, outcome), self._clock())
+
+    def _whom(self, task: Task) -> str:
+        positions = [n for at in task.users.values() for n in at]
+        return addresses([task.record.destinations[n].recipient for n in positions])
+
+    @contextmanager
+    def _trouble_with(self, qid: str) -> Iterator[None]:
+        """Whatever goes wrong with one message is logged and ends there; it stays queued."""
+        try:
+            yield
+        except Unrecorded:
+            pass  # logged, and the message is stopped
+        except OSError as error:
+            log.line(qid, f"SYSERR(root): {log.clean(str(error))}", level=1, error=True)
+        except Exception:
+            log_traceback(qid, "attempt")
+
+
+def open_spool(options: Options) -> Spool:
+    """The MTA queue, as a runner sees it. Raise OSError."""
+    user = Users("").find(options.run_as_user.encode()) if options.run_as_user else None
+    return Spool(options.queue_directory, listener_uid=user.uid if user else None)
+
+
+def log_traceback(qid: str, what: str) -> None:
+    """The exception at hand, in one line."""
+    text = " | ".join(line.strip() for line in traceback.format_exc().split("\n") if line.strip())
+    log.line(qid, f"SYSERR(root): {what}: {log.clean(text, 2000)}", level=1, error=True)
+
+
+def _deferred(text: str) -> Outcome:
+    return Outcome(Fate.DEFERRED, "4.3.0", text, exit_code=os.EX_TEMPFAIL)
+
+
+def _too_many_hops(hops: int, limit: int) -> Outcome:
+    """RFC 5321 section 6.3."""
+    line = f"554 5.4.6 Too many hops {hops} ({limit} max)"
+    return Outcome(
+        Fate.FAILED, "5.4.6", "Too many hops", transcript=(line,), exit_code=os.EX_UNAVAILABLE
+    )

@@ -1,0 +1,143 @@
+"""Who must be told what after an attempt: failures, a delay, receipts, a double bounce.
+
+    failed      F in the recipient's flags (NOTIFY=FAILURE, or no NOTIFY)      one DSN
+    delivered   S (NOTIFY=SUCCESS), and the next hop does not report itself    in the same DSN
+    delayed     D, once for a message (flag w), not for bulk and list mail     a warning
+    failed, and the reverse-path is null: to DoubleBounceAddress; if that fails too, nobody
+
+RFC 3461 sections 4.1 and 5.2, RFC 5321 section 4.5.5. This room decides and words; ``deliver``
+puts the result into the queue by the front door.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from minimta import address, bounce, headers, log
+from minimta.bounce import Entry, Kind, Original, Report
+from minimta.envelope import Envelope, Recipient
+from minimta.options import Options
+from minimta.queue.control import Control
+from minimta.status import Fate
+
+MAILER_DAEMON = b"MAILER-DAEMON"
+_NO_WARNING = (b"list", b"bulk", b"junk")
+
+
+def sender(control: Control) -> bytes:
+    """The bare reverse-path, b"" for a bounce."""
+    bare = address.bare(control.reverse_path)
+    return b"" if "r" in control.flags or bare.upper() == MAILER_DAEMON else bare
+
+
+def is_double_bounce(control: Control) -> bool:
+    """Is it our own report to the postmaster? Its failure makes no further message."""
+    fields = headers.find(control.headers, b"auto-submitted")
+    marked = any(Kind.POSTMASTER.value.encode() in field for field in fields)
+    return "r" in control.flags and marked
+
+
+class Situation:
+    """What is the same for all messages of an attempt."""
+
+    def __init__(self, options: Options, host: str, now: float) -> None:
+        self.options = options
+        self.host = host
+        self.now = now
+
+    def reports(self, control: Control, qid: str, entries: Sequence[Entry]) -> list[Report]:
+        """The reports that these fates call for: none, one, or one and a warning."""
+        failed = [e for e in entries if e.action == "failed" and "F" in e.recipient.flags]
+        if not sender(control):
+            return self._double_bounce(control, qid, failed)
+        succeeded = [e for e in entries if _wants_receipt(e)]
+        delayed = [e for e in entries if e.action == "delayed" and "D" in e.recipient.flags]
+        found = []
+        if failed or succeeded:
+            kind = Kind.FAILURE if failed else Kind.RECEIPT
+            found.append(self._report(kind, control.reverse_path, control, qid, failed + succeeded))
+        if delayed and self.is_late(control):
+            found.append(self._report(Kind.DELAY, control.reverse_path, control, qid, delayed))
+        return found
+
+    def _double_bounce(self, control: Control, qid: str, failed: list[Entry]) -> list[Report]:
+        postmaster = self.options.double_bounce_address.encode("ascii", "replace")
+        if not failed or not postmaster or is_double_bounce(control):
+            return []
+        return [self._report(Kind.POSTMASTER, postmaster, control, qid, failed)]
+
+    def is_late(self, control: Control) -> bool:
+        """Is the one warning due? (Timeout.queuewarn)"""
+        limit = self.options.timeout_queuewarn
+        classes = headers.find(control.headers, b"precedence")
+        bulk = any(headers.value(field).lower() in _NO_WARNING for field in classes)
+        waited = self.now - control.created
+        return bool(limit) and waited > limit and "w" not in control.flags and not bulk
+
+    def is_expired(self, control: Control) -> bool:
+        """Is a failed attempt now the last one? (Timeout.queuereturn)
+
+        A message that nobody tried for longer than that (and a day) gets another chance: the
+        machine was off, or its clock jumped; neither says anything about the next hop.
+        """
+        limit = self.options.timeout_queuereturn
+        rested = self.now - max(control.last_attempt, control.created)
+        return self.now - control.created > limit and rested <= max(limit, 86400)
+
+    def _report(
+        self, kind: Kind, to: bytes, control: Control, qid: str, entries: list[Entry]
+    ) -> Report:
+        by_smtp = control.macros.get(b"r")
+        return Report(
+            kind,
+            to,
+            Original(
+                qid,
+                control.created,
+                control.macros.get(b"_", b""),
+                control.macros.get(b"s", b"") if by_smtp else b"",
+                control.envid,
+            ),
+            tuple(entries),
+            self.host,
+            self.now,
+            self.options.timeout_queuewarn,
+            self.options.timeout_queuereturn,
+        )
+
+    def returns_body(self, control: Control, report: Report, size: int) -> bool:
+        """Does the message go back whole? (RFC 3461 section 4.3: only with a failure)
+
+        DIFFERS: Sendmail sends it whole with a warning, too.
+        """
+        failure = report.kind in (Kind.FAILURE, Kind.POSTMASTER)
+        private = "nobodyreturn" in self.options.privacy_options
+        return failure and "n" not in control.flags and size <= bounce.RETURN_LIMIT and not private
+
+
+def _wants_receipt(entry: Entry) -> bool:
+    sent = entry.outcome.fate is Fate.SENT and not entry.outcome.dsn_passed_on
+    return sent and "S" in entry.recipient.flags
+
+
+def envelope(to: bytes) -> Envelope:
+    """Of a report: null reverse-path, no reports about it (RFC 3461 section 6.1)."""
+    made = Envelope(MAILER_DAEMON, [Recipient(to, "PF")])
+    made.full_name = b"Mail Delivery Subsystem"
+    made.client = made.helo = b"localhost"
+    return made
+
+
+def log_text(control: Control, report: Report) -> str:
+    """What the log says behind the id of the report."""
+    if report.kind is Kind.DELAY:
+        return f"sender notify: {bounce.subject(report)}"
+    if report.kind is Kind.RECEIPT:
+        return f"DSN: {bounce.subject(report)}"
+    about = [entry for entry in report.entries if entry.action == "failed"][-1]
+    text = log.clean(about.outcome.text)
+    if about.expired:
+        text = f"Cannot send message for {bounce.spell(report.queuereturn)}"
+    if report.kind is Kind.POSTMASTER:
+        return f"{'return to sender' if 'r' in control.flags else 'postmaster notify'}: {text}"
+    return f"DSN: {text}"

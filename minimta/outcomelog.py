@@ -1,0 +1,76 @@
+"""The ``to=`` lines of the log, in the order of Sendmail's fields.
+
+to=<dave@lab2.campus>, ctladdr=<emma@lab1.campus> (1001/1001), delay=00:00:31, xdelay=00:00:00,
+mailer=esmtp, pri=30049, relay=lab2.campus. [10.0.3.135], dsn=2.0.0, stat=Sent (ID Message ...)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from minimta import address, dates, log, notify
+from minimta.record import Record, addresses, stat
+from minimta.route import Router
+from minimta.status import Outcome
+from minimta.users import Users
+
+
+class OutcomeLog:
+    """Writes what became of recipients; remembers which senders are users of this host."""
+
+    def __init__(self, users: Users, router: Router) -> None:
+        self._users = users
+        self._router = router
+        self._senders: dict[bytes, str] = {}
+
+    def write(
+        self, record: Record, positions: Sequence[int], outcome: Outcome, *, now: float, took: float
+    ) -> None:
+        """One line for the recipients at *positions*, who share *outcome*; *took* seconds."""
+        recipients = [record.destinations[n].recipient for n in positions]
+        control = record.control
+        facts = [f"to={log.clean(addresses(recipients), 1000)}"]
+        controlling = _controlling(recipients[0].controlling_user) or self._sender(record)
+        if controlling:
+            facts.append(f"ctladdr={controlling}")
+        if control.body_type:
+            facts.append(f"bodytype={log.clean(control.body_type)}")
+        facts.append(f"delay={dates.duration(now - control.created)}")
+        facts.append(f"xdelay={dates.duration(took)}")
+        mailer = record.mailer(positions[0])
+        if mailer:
+            facts.append(f"mailer={mailer}")
+        facts.append(f"pri={control.priority}")
+        if outcome.relay:
+            facts.append(f"relay={log.clean(outcome.relay)}")
+        facts.append(f"dsn={log.clean(outcome.status)}")
+        if outcome.diagnostic:
+            facts.append(f"reply={log.clean(outcome.diagnostic)}")
+        facts.append(f"stat={stat(outcome)}")
+        log.line(record.qid, ", ".join(facts))
+
+    def _sender(self, record: Record) -> str:
+        """The sender as controlling user, if he is one of ours."""
+        path = record.control.reverse_path
+        if path not in self._senders:
+            self._senders[path] = self._look_up(path, notify.sender(record.control))
+        return self._senders[path]
+
+    def _look_up(self, path: bytes, sender: bytes) -> str:
+        local_part, domain = address.split(sender)
+        if not sender or not self._router.is_local(domain):
+            return ""
+        try:
+            user = self._users.find(address.unquote(local_part))
+        except OSError:
+            return ""
+        return f"{log.clean(path)} ({user.uid}/{user.gid})" if user else ""
+
+
+def _controlling(line: bytes) -> str:
+    """b"emma:1001:1001:<emma@lab1.campus>" -> "<emma@lab1.campus> (1001/1001)"."""
+    parts = line.split(b":", 3)
+    if len(parts) != 4:
+        return ""
+    _, uid, gid, path = (log.clean(part) for part in parts)
+    return f"{path} ({uid}/{gid})"

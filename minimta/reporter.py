@@ -1,0 +1,134 @@
+"""The end of an attempt: what must be reported goes into the queue first, then recipients are dropped.
+
+A report enters by the front door, ``collect``, like any other message. If that fails (a full disk)
+those it is about stay in the queue of their message, and their failure is found again.
+"""
+
+from __future__ import annotations
+
+import os
+
+from minimta import bounce, collect, headers, log, notify
+from minimta.bounce import Entry, Kind
+from minimta.envelope import Recipient
+from minimta.options import Options
+from minimta.queue import qid as queue_id
+from minimta.queue.spool import Spool
+from minimta.record import Record
+
+_UNREPORTED = "Deferred: cannot queue the report of failed delivery"
+
+
+class Reporter:
+    """Makes bounces, warnings, receipts and notes to the postmaster."""
+
+    def __init__(self, options: Options, spool: Spool, host: str) -> None:
+        self._options = options
+        self._spool = spool
+        self._host = host
+        #: ids of the reports queued since somebody emptied this
+        self.made: list[str] = []
+
+    def finish(self, record: Record, now: float) -> None:
+        """Report what is to be reported, then drop or keep recipients. Raise record.Unrecorded."""
+        situation = notify.Situation(self._options, self._host, now)
+        entries = record.entries(expired=situation.is_expired(record.control))
+        reports = situation.reports(record.control, record.qid, entries)
+        if reports:
+            record.checkpoint()
+        dropped = [entry.recipient for entry in entries if entry.action == "failed"]
+        message = ""
+        for report in reports:
+            if self._queued(situation, record, report):
+                if report.kind is Kind.DELAY:
+                    message = bounce.subject(report)
+                    record.control.flags = "w" + record.control.flags
+            elif report.kind is not Kind.DELAY:
+                reported = {id(entry.recipient) for entry in report.entries}
+                dropped = [recipient for recipient in dropped if id(recipient) not in reported]
+                message = _UNREPORTED
+        if not self._is_lost(record, entries, dropped):
+            record.close(dropped, now=now, options=self._options, message=message)
+
+    def _is_lost(self, record: Record, entries: list[Entry], dropped: list[Recipient]) -> bool:
+        """A double bounce that reached nobody is kept as Qf: who would be told of it?"""
+        if (
+            not dropped
+            or len(dropped) != len(entries)
+            or not notify.is_double_bounce(record.control)
+        ):
+            return False
+        noted = len(self._spool.lost)
+        self._spool.lose(
+            record.qid, "savemail: cannot save rejected email anywhere", "savemail panic"
+        )
+        del self._spool.lost[noted:]  # a note to the postmaster is what has just failed
+        record.held.release()
+        return True
+
+    def _queued(self, situation: notify.Situation, record: Record, report: bounce.Report) -> bool:
+        """Make a report a message of its own; durable if True."""
+        control, held = record.control, record.held
+        header = headers.render(
+            control.headers,
+            mailer="local",
+            reverse_path=notify.sender(control),
+            flags=control.flags,
+        )
+        choices: list[tuple[bytes, bytes | None]] = [(header, None), (b"", None)]
+        try:
+            if situation.returns_body(control, report, held.size):
+                choices.insert(0, (header, os.pread(held.data, held.size, 0)))
+            for head, body in choices:
+                qid = self._commit(report, head, body)
+                if qid:
+                    log.line(record.qid, f"{qid}: {notify.log_text(control, report)}")
+                    return True
+        except OSError as error:
+            reason = log.clean(str(error))
+            log.line(record.qid, f"SYSERR(root): cannot queue a report: {reason}", error=True)
+            return False
+        log.line(record.qid, "SYSERR(root): the report is refused by our own limits", error=True)
+        return False
+
+    def _commit(self, report: bounce.Report, header: bytes, body: bytes | None) -> str:
+        """The id of the report, "" if it is larger than what the queue takes. Raise OSError."""
+        qid = queue_id.new(report.now)
+        text = bounce.compose(report, qid, header, body)
+        try:
+            return self._enqueue(report.to, text, qid, report.now)
+        except collect.Refused:
+            return ""
+
+    def _enqueue(self, to: bytes, text: bytes, qid: str, now: float) -> str:
+        incoming = collect.Incoming(
+            self._spool,
+            self._options,
+            notify.envelope(to),
+            qid=qid,
+            now=now,
+            host=self._host,
+            response=True,
+        )
+        try:
+            incoming.write(text)
+            qid = incoming.commit()
+        except BaseException:
+            incoming.abort()
+            raise
+        self.made.append(qid)
+        return qid
+
+    def report_losses(self, now: float) -> None:
+        """Tell the postmaster, once, what the spool had to put aside."""
+        postmaster = self._options.double_bounce_address.encode("ascii", "replace")
+        lost, self._spool.lost[:] = list(self._spool.lost), []
+        if not lost or not postmaster:
+            return
+        text = bounce.losses(lost, self._spool.directory, self._host)
+        try:
+            self._enqueue(postmaster, text, queue_id.new(now), now)
+        except (OSError, collect.Refused) as error:
+            log.line(
+                "", f"SYSERR(root): cannot tell postmaster: {log.clean(str(error))}", error=True
+            )
