@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-#: The checkout, or whatever directory holds the package and bin/.
+#: the checkout
 HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 SENDMAIL = os.path.join(HOME, "bin", "sendmail")
 

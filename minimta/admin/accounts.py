@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minimta.admin.programs import call
-from minimta.admin.steps import below
+from minimta.admin.steps import below, contents
 from minimta.users import User, Users
 
 
@@ -27,8 +27,8 @@ class Account:
     def is_ours(self) -> bool:
         """Still the one that do() made, and no queued mail needs it."""
         user = find_user(self.root, self.name)
-        home = below(self.root, self.home)
-        return bool(user and user.home == self.home) and not home.exists()
+        is_made_by_us = user is not None and user.home == self.home
+        return is_made_by_us and not contents(below(self.root, self.home))
 
     def do(self) -> None:
         tree = prefix(self.root)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from minimta.admin import HOME
 from minimta.admin.accounts import group_number
-from minimta.admin.steps import below
+from minimta.admin.steps import below, contents
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +84,7 @@ class Directory:
         return is_right and (found.st_uid, found.st_gid) == owner
 
     def is_ours(self) -> bool:
-        return self._place.is_dir() and not self._contents()
-
-    def _contents(self) -> list[Path]:
-        """Not counting the lock files of the queue: their names begin with a dot."""
-        return [path for path in self._place.iterdir() if not path.name.startswith(".")]
+        return self._place.is_dir() and not contents(self._place)
 
     def do(self) -> None:
         self._place.mkdir(parents=True, exist_ok=True)

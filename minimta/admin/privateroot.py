@@ -19,7 +19,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from minimta.admin import HOME, Trouble
-from minimta.users import Users
 
 ADDRESS = "127.0.0.1"
 PEOPLE = {"emma": "Emma Berg", "dave": "Dave Hill", "carol": "Carol Lake"}
@@ -37,7 +36,7 @@ LocalHostNames = {directory}/names
 TrustedUsers = {directory}/trusted-users
 PidFile = {directory}/sendmail.pid
 DaemonPortOptions = Name=MTA, Addr={address}, Port={port}
-RunAsUser = {user}
+RunAsUser =
 LogTo = none
 """
 
@@ -83,10 +82,8 @@ class PrivateRoot:
             raise Trouble(f"an earlier demo still runs in {self.directory}: kill {numbers}")
 
     def _write_files(self, aliases: str, mailer_table: Mapping[str, str]) -> None:
-        me = Users().by_uid(os.geteuid())
-        user = me.name if me else ""
         values = {"directory": self.directory, "host": self.host, "port": self.port}
-        self.cf.write_text(_CF.format(**values, address=ADDRESS, user=user), encoding="utf-8")
+        self.cf.write_text(_CF.format(**values, address=ADDRESS), encoding="utf-8")
         rows = [f"{domain}\t{hop}\n" for domain, hop in mailer_table.items()]
         self.file("mailertable").write_text("".join(rows), encoding="utf-8")
         self.file("aliases").write_text(aliases, encoding="utf-8")

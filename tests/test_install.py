@@ -1,0 +1,308 @@
+"""minimta install: rows that know whether they are done, and a tree that comes back as it was."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from minimta.admin import HOME, Trouble, install, programs, uninstall
+from minimta.admin.files import Directory, Link, Text
+
+COMMANDS = ("/usr/sbin/sendmail", "/usr/lib/sendmail", "/usr/bin/mailq", "/usr/bin/newaliases")
+
+
+@pytest.fixture
+def python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the Python that has the libraries stand for Debian's."""
+    monkeypatch.setattr(install, "PYTHON", sys.executable)
+
+
+@pytest.fixture
+def user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("minimta.admin.install.os.geteuid", lambda: 1000)
+
+
+def checkout(place: Path) -> Path:
+    """Something that is_checkout() takes for one of ours; returns its bin/sendmail."""
+    for name in ("bin/sendmail", "minimta/__init__.py"):
+        (place / name).parent.mkdir(parents=True)
+        (place / name).touch()
+    return place / "bin" / "sendmail"
+
+
+def test_a_link_is_made_and_taken_back(tmp_path: Path) -> None:
+    link = Link(tmp_path, "/usr/sbin/sendmail", f"{HOME}/bin/sendmail")
+    assert not link.is_done()
+    link.do()
+    assert link.is_done()
+    assert link.is_ours()
+    assert os.readlink(tmp_path / "usr/sbin/sendmail") == f"{HOME}/bin/sendmail"
+    link.undo()
+    assert not list((tmp_path / "usr/sbin").iterdir())
+
+
+def test_a_link_into_another_checkout_is_led_to_this_one(tmp_path: Path) -> None:
+    old = checkout(tmp_path / "old")
+    (tmp_path / "sendmail").symlink_to(old)
+    link = Link(tmp_path, "/sendmail", f"{HOME}/bin/sendmail")
+    assert (link.is_ours(), link.is_done()) == (True, False)
+    link.do()
+    assert link.is_done()
+
+
+@pytest.mark.parametrize(
+    "make", [Path.touch, lambda path: path.symlink_to("/etc/alternatives/sendmail")]
+)
+def test_it_stops_before_the_files_of_another_mail_system(
+    tmp_path: Path, python: None, make: Callable[[Path], None]
+) -> None:
+    (tmp_path / "usr/sbin").mkdir(parents=True)
+    make(tmp_path / "usr/sbin/sendmail")
+    with pytest.raises(Trouble, match=r"^/usr/sbin/sendmail is there already") as trouble:
+        install.run(["--root", str(tmp_path)])
+    assert trouble.value.exit_code == os.EX_CANTCREAT
+    assert [path.name for path in tmp_path.rglob("*")] == ["usr", "sbin", "sendmail"]
+
+
+def test_the_package_that_is_in_the_way_is_named(
+    tmp_path: Path, python: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "usr/bin").mkdir(parents=True)
+    (tmp_path / "usr/bin/mailq").touch()
+    found = subprocess.CompletedProcess([], 0, "postfix: /usr/bin/mailq\n", "")
+    monkeypatch.setattr(install, "run_program", lambda command: found)
+    with pytest.raises(Trouble, match=r"of the package postfix: apt remove postfix"):
+        install.run(["--root", str(tmp_path)])
+
+
+def test_missing_libraries_are_told_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(install, "PYTHON", "/bin/false")
+    with pytest.raises(Trouble, match="apt install python3-dnspython python3-filelock") as trouble:
+        install.run(["--root", str(tmp_path)])
+    assert trouble.value.exit_code == os.EX_UNAVAILABLE
+
+
+def test_only_root_installs(tmp_path: Path, python: None, user: None) -> None:
+    with pytest.raises(Trouble, match="only root") as trouble:
+        install.run(["--root", str(tmp_path)])
+    assert trouble.value.exit_code == os.EX_NOPERM
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dry_run_tells_every_row_and_touches_nothing(
+    tmp_path: Path, python: None, user: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert install.run(["--dry-run", "--root", str(tmp_path)]) == 0
+    told = capsys.readouterr().out.split("\n")[:-1]
+    assert all(line.startswith("would do: ") for line in told)
+    expected = ["user and group minimta", "directory /var/spool/mqueue, mode 1730, root:minimta"]
+    expected += ["directory /var/spool/clientmqueue, mode 1733, root:root", "write /etc/aliases"]
+    expected += [f"link {path} -> {HOME}/bin/{path.rpartition('/')[2]}" for path in COMMANDS]
+    assert {f"would do: {row}" for row in expected} <= set(told)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_row_that_fails_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise OSError(28, "No space left on device", "/etc/cron.d/minimta")
+
+    monkeypatch.setattr("minimta.admin.install.os.geteuid", lambda: 0)
+    with pytest.raises(Trouble, match=r"^the cron entry: .*No space left") as trouble:
+        install.perform([("the cron entry", fail), ("another", pytest.fail)], is_dry=False)
+    assert trouble.value.exit_code == os.EX_CANTCREAT
+
+
+@pytest.mark.parametrize("words", [["--nonsense"], ["--root"], ["more"]])
+def test_words_that_mean_nothing_are_a_usage_error(words: list[str]) -> None:
+    with pytest.raises(Trouble) as trouble:
+        install.parse("install", words)
+    assert trouble.value.exit_code == os.EX_USAGE
+
+
+def test_the_administrators_aliases_stay(tmp_path: Path) -> None:
+    row = Text(tmp_path, "/etc/aliases", install.ALIASES, keep=True)
+    row.do()
+    assert row.is_ours()
+    (tmp_path / "etc/aliases").write_text("root: emma\n")
+    assert (row.is_done(), row.is_ours()) == (True, False)
+
+
+def test_a_file_of_ours_that_was_changed_is_written_again(tmp_path: Path) -> None:
+    row = Text(tmp_path, "/etc/cron.d/minimta", install.CRON)
+    row.do()
+    (tmp_path / "etc/cron.d/minimta").write_text("")
+    assert not row.is_done()
+    row.do()
+    assert row.is_done()
+    assert (tmp_path / "etc/cron.d/minimta").stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize(("name", "stays"), [("dfxAIK3D9S000453", True), (".runner", False)])
+def test_a_queue_with_mail_in_it_stays(tmp_path: Path, name: str, stays: bool) -> None:
+    queue = tmp_path / "var/spool/mqueue"
+    queue.mkdir(parents=True)
+    (queue / name).touch()
+    row = Directory(tmp_path, "/var/spool/mqueue", 0o1730)
+    assert row.is_ours() is not stays
+    if not stays:
+        row.undo()
+        assert not queue.exists()
+
+
+def test_cron_leaves_a_resident_runner_alone() -> None:
+    line = install.CRON.split("\n")[1]
+    assert "flock -n /var/spool/mqueue/.runner true && /usr/sbin/sendmail -q" in line
+    assert line.startswith("*/5 * * * * root ")
+
+
+def test_the_service_may_deliver() -> None:
+    unit = install.UNIT.split("\n")
+    assert "ExecStart=/usr/sbin/sendmail -bD -q15m" in unit
+    harmful = ("NoNewPrivileges=", "ProtectHome=", "PrivateTmp=", "User=", "SystemCallFilter=")
+    assert not [line for line in unit if line.startswith(harmful)]
+
+
+@pytest.mark.debian("systemd")
+def test_systemd_understands_the_service(tmp_path: Path) -> None:
+    unit = tmp_path / "minimta.service"
+    text = install.UNIT.format(home=HOME).replace("/usr/sbin/sendmail", f"{HOME}/bin/sendmail")
+    unit.write_text(text)
+    command = ["systemd-analyze", "verify", "--man=no", str(unit)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert [line for line in done.stderr.split("\n") if "minimta" in line] == []
+
+
+def test_byte_code_is_seen_to_be_of_this_source(tmp_path: Path) -> None:
+    source = tmp_path / "room.py"
+    source.write_text("x = 1\n")
+    row = programs.ByteCode(tmp_path)
+    assert not row.is_done()
+    row.do()
+    assert row.is_done()
+    source.write_text("x = 12\n")
+    assert not row.is_done()
+    row.undo()
+    assert [path.name for path in tmp_path.iterdir()] == ["room.py"]
+
+
+@pytest.mark.parametrize(("mode", "weak"), [(0o755, False), (0o775, True), (0o1777, False)])
+def test_a_checkout_that_others_can_write_is_seen(
+    tmp_path: Path, mode: int, weak: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x").chmod(mode)
+    found = os.lstat(tmp_path / "x")
+    as_root = os.stat_result((found.st_mode, *found[1:4], 0, 0, *found[6:]))
+    monkeypatch.setattr("minimta.admin.install.Path.lstat", lambda path: as_root)
+    assert install.is_writable_by_others(tmp_path / "x") is weak
+
+
+# --- the whole of it, in a tree ----------------------------------------------------------------
+
+
+class Machine:
+    """A tree with a passwd file and a checkout in /opt/minimta, which is run as root runs it."""
+
+    def __init__(self, place: Path) -> None:
+        self.root = place / "root"
+        self.home = place / "opt" / "minimta"
+        for name in ("bin", "minimta"):
+            ignore = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(Path(HOME, name), self.home / name, symlinks=True, ignore=ignore)
+        (self.root / "etc").mkdir(parents=True)
+        (self.root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
+        (self.root / "etc/group").write_text("root:x:0:\n")
+        (self.root / "etc/shadow").write_text("root:*:19000:0:99999:7:::\n")
+        (self.root / "etc/gshadow").write_text("root:*::\n")
+
+    def run(self, *words: str) -> str:
+        script = str(self.home / "bin/minimta")
+        command = [sys.executable, "-I", script, *words, "--root", str(self.root)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def files(self) -> dict[str, tuple[int, int, bytes]]:
+        """Path -> (mode, inode, content) of all that is there, backups of passwd apart."""
+        found = {}
+        for path in self.root.rglob("*"):
+            if not path.name.endswith(("-", ".lock")):
+                content = path.read_bytes() if path.is_file() else b""
+                stat = path.lstat()
+                found[str(path.relative_to(self.root))] = (stat.st_mode, stat.st_ino, content)
+        return found
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+@pytest.mark.root
+@pytest.mark.debian("python3-dnspython", "python3-filelock")
+def test_a_second_run_changes_nothing(machine: Machine) -> None:
+    assert "link /usr/sbin/sendmail" in machine.run("install")
+    before = machine.files()
+    assert machine.run("install") == "nothing to do\n"
+    assert machine.files() == before
+
+
+@pytest.mark.root
+@pytest.mark.debian("python3-dnspython", "python3-filelock")
+def test_everything_has_its_owner_and_mode(machine: Machine) -> None:
+    machine.run("install")
+    entry = (machine.root / "etc/passwd").read_text().split("\n")[1].split(":")
+    assert (entry[0], entry[5:]) == ("minimta", ["/var/spool/mqueue", "/usr/sbin/nologin"])
+    queue, client = (machine.root / f"var/spool/{name}" for name in ("mqueue", "clientmqueue"))
+    assert (queue.stat().st_uid, queue.stat().st_gid) == (0, int(entry[3]))
+    assert (queue.stat().st_mode & 0o7777, client.stat().st_mode & 0o7777) == (0o1730, 0o1733)
+    assert (machine.root / "etc/aliases.cdb").is_file()
+    assert (machine.root / "etc/mail").is_dir()
+    for path in COMMANDS:
+        name = path.rpartition("/")[2]
+        assert os.readlink(machine.root / path[1:]) == f"{machine.home}/bin/{name}"
+
+
+@pytest.mark.root
+@pytest.mark.debian("python3-dnspython", "python3-filelock")
+def test_uninstall_takes_everything_back(machine: Machine) -> None:
+    before = {path: content for path, (_, _, content) in machine.files().items()}
+    machine.run("install")
+    machine.run("uninstall")
+    after = {path: content for path, (_, _, content) in machine.files().items() if content}
+    assert after == {path: content for path, content in before.items() if content}
+    assert machine.run("uninstall") == "nothing to do\n"
+
+
+@pytest.mark.root
+@pytest.mark.debian("python3-dnspython", "python3-filelock")
+def test_uninstall_leaves_all_mail_and_its_owner(machine: Machine) -> None:
+    machine.run("install")
+    mail = [machine.root / path for path in ("var/spool/mqueue/qf1", "var/spool/clientmqueue/qf2")]
+    for path in mail:
+        path.write_text("V8\n")
+    machine.run("uninstall")
+    assert all(path.read_text() == "V8\n" for path in mail)
+    assert "\nminimta:" in (machine.root / "etc/passwd").read_text()
+    assert not os.path.lexists(machine.root / "usr/sbin/sendmail")
+
+
+def test_uninstall_tells_what_it_would_take_back(
+    tmp_path: Path, user: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Link(tmp_path, "/usr/bin/mailq", f"{HOME}/bin/mailq").do()
+    assert uninstall.run(["--dry-run", "--root", str(tmp_path)]) == 0
+    assert (
+        f"would do: take back: link /usr/bin/mailq -> {HOME}/bin/mailq" in capsys.readouterr().out
+    )
+    assert os.path.lexists(tmp_path / "usr/bin/mailq")
