@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from minimta import address, dates, log, notify
 from minimta.record import Record, addresses, stat
 from minimta.route import Router
-from minimta.status import Outcome
+from minimta.status import Fate, Outcome
 from minimta.users import Users
 
 
@@ -44,8 +44,11 @@ class OutcomeLog:
         if outcome.relay:
             facts.append(f"relay={log.clean(outcome.relay)}")
         facts.append(f"dsn={log.clean(outcome.status)}")
-        if outcome.diagnostic:
-            facts.append(f"reply={log.clean(outcome.diagnostic)}")
+        reply = outcome.diagnostic
+        if not reply and outcome.fate is Fate.FAILED and mailer == "local":
+            reply = f"550 {outcome.status} {outcome.text}"  # what RCPT would have been told
+        if reply:
+            facts.append(f"reply={log.clean(reply)}")
         facts.append(f"stat={stat(outcome)}")
         log.line(record.qid, ", ".join(facts))
 
