@@ -36,9 +36,10 @@ from typing import Any
 from minimta.queue import commit
 
 CHANGES = (
-    "open write writev pwrite pwritev rename replace link symlink unlink remove rmdir mkdir"
-    " ftruncate truncate utime chmod fchmod sendfile copy_file_range posix_fallocate"
-).split()
+    *("open", "write", "writev", "pwrite", "pwritev", "sendfile", "copy_file_range"),
+    *("rename", "replace", "link", "symlink", "unlink", "remove", "rmdir", "mkdir"),
+    *("ftruncate", "truncate", "posix_fallocate", "utime", "chmod", "fchmod"),
+)
 SYNCS = ("fsync", "fdatasync", "sync")
 #: more pending names than this are not combined in every way
 _ALL_SUBSETS = 6
@@ -183,7 +184,9 @@ class Disk:
             with os.scandir(path) as entries:
                 for entry in entries:
                     found = entry.stat(follow_symlinks=False)
-                    if found.st_ino not in here:  # a new file, perhaps with the number of an old one
+                    if (
+                        found.st_ino not in here
+                    ):  # a new file, perhaps with the number of an old one
                         self._generations[found.st_ino] = self._generations.get(found.st_ino, 0) + 1
                         here.add(found.st_ino)
                     identity = names[entry.name] = self._identity(found.st_ino)
@@ -220,8 +223,12 @@ class Disk:
             if k in self.syncs() and k not in without:
                 memory.sync(call.synced, journal=journal)
         seen = set()
-        for (which, names), (how, files) in itertools.product(memory.name_sets(), memory.file_sets()):
-            state = State(self._top, names, files, f"after {after} calls, names: {which}, data: {how}")
+        for (which, names), (how, files) in itertools.product(
+            memory.name_sets(), memory.file_sets()
+        ):
+            state = State(
+                self._top, names, files, f"after {after} calls, names: {which}, data: {how}"
+            )
             key = _key(state, self._top)
             if key not in seen:
                 seen.add(key)

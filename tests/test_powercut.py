@@ -28,9 +28,9 @@ def look(state: State, tmp_path: Path) -> dict[str, bytes]:
         return {p.name: p.read_bytes() for p in fresh.rglob("*") if p.is_file()}
 
 
-def all_states(disk: Disk, tmp_path: Path, **options: bool) -> list[dict[str, bytes]]:
+def all_states(disk: Disk, tmp_path: Path, *, journal: bool = False) -> list[dict[str, bytes]]:
     end = len(disk.calls)
-    return [look(state, tmp_path) for state in disk.survivors(after=end, **options)]
+    return [look(state, tmp_path) for state in disk.survivors(after=end, journal=journal)]
 
 
 def rooms(tmp_path: Path) -> tuple[Path, Path]:

@@ -37,6 +37,9 @@ _ENDS_RUN = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EROFS
 
 #: what was already said in this process: (directory, name, inode) or (directory,)
 _said: set[tuple[str, ...]] = set()
+#: copied, but the disk would not let us remove the original: never again by this process, or a
+#: resident runner on a broken disk makes thousands of them
+_copied: set[tuple[str, ...]] = set()
 
 
 def adopt(
@@ -92,7 +95,10 @@ class _Adoption:
         self._leaving: list[tuple[str, os.stat_result]] = []
 
     def run(self) -> list[str]:
-        adopted = []
+        adopted: list[str] = []
+        if self.spool.free_blocks() < self.options.min_free_blocks:
+            self._say("", "too little space in the queue (MinFreeBlocks)")
+            return adopted
         try:
             for name in sorted(self.client.names()):
                 new = self._adopt(name)
@@ -111,7 +117,7 @@ class _Adoption:
             return self._take(name, opened)
         except FileNotFoundError:
             return ""
-        except (Unacceptable, CorruptControlFile, ValueError) as error:
+        except (Unacceptable, held.Unusable, CorruptControlFile, ValueError) as error:
             self._refuse(name, str(error))
             return ""
         except OSError as error:
@@ -131,6 +137,9 @@ class _Adoption:
             return ""
         if not held.is_still(self.client.descriptor, "qf" + name, found):
             return ""
+        if _key(self.client, name, found) in _copied:
+            self._remove(name, found, self.client.stat("df" + name))
+            return ""
         owner = self.users.by_uid(found.st_uid)
         if owner is None:
             raise Unacceptable(f"uid {found.st_uid} is nobody's")
@@ -145,6 +154,7 @@ class _Adoption:
             raise Unacceptable(f"data file has {data.st_size} octets, {written.size} recorded")
         control = believed(written, owner, self.options, self.now)
         new = self._copy(data_file, data.st_size, control)
+        _copied.add(_key(self.client, name, found))
         self._remove(name, found, data)
         log.line(new, f"adopted {name} from {log.clean(owner.name)}", level=10)
         return new
@@ -152,16 +162,11 @@ class _Adoption:
     def _open_file(self, name: str, limit: int, opened: list[int]) -> tuple[int, os.stat_result]:
         """Open and judge; 0 is no limit."""
         try:
-            file = os.open(name, held.READING, dir_fd=self.client.descriptor)
+            file = held.open_file(self.client, name)
         except FileNotFoundError:
             if name.startswith("df"):
                 raise Unacceptable("no data file") from None
             raise
-        except OSError as error:
-            found = self.client.stat(name)
-            if found and stat.S_ISREG(found.st_mode):
-                raise
-            raise Unacceptable(f"{name}: {error.strerror}") from None
         opened.append(file)
         found = os.fstat(file)
         why_not = held.improper(found)
@@ -189,10 +194,12 @@ class _Adoption:
         self.spool.accept(new, data, control)
         return new
 
-    def _remove(self, name: str, found: os.stat_result, data: os.stat_result) -> None:
+    def _remove(self, name: str, found: os.stat_result, data: os.stat_result | None) -> None:
         """The user's qf now, his df when that is durable; both only if they are what we copied."""
         if held.is_still(self.client.descriptor, "qf" + name, found):
             self.client.unlink("qf" + name)
+        _copied.discard(_key(self.client, name, found))
+        if data:
             self._leaving.append(("df" + name, data))
 
     def _remove_data(self) -> None:
@@ -221,6 +228,10 @@ class _Adoption:
         if key not in _said:
             _said.add(key)
             log.line(name, f"not adopted: {log.clean(text)}", error=True)
+
+
+def _key(client: Spool, name: str, found: os.stat_result) -> tuple[str, ...]:
+    return client.directory, name, str(found.st_ino), str(found.st_ctime_ns)
 
 
 def _copy_body(source: int, target: int, size: int) -> int:

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 MAX_CONTROL = 16 << 20
 # Nonblocking, no terminal, no link: a planted fifo, tty or symbolic link does no harm.
 READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-_LOCKING = READING | os.O_RDWR
 
 
 class Unusable(Exception):
@@ -120,19 +119,16 @@ class Held:
 
 def take(spool: Spool, qid: str, trusted: bool) -> Held | None:
     """Lock and look; see ``Spool.lock``."""
-    lock = _lock(spool, qid)
-    if lock < 0:
-        return None
+    lock, held = -1, None
     try:
-        held = _look(spool, qid, lock, trusted)
+        lock = _lock(spool, qid)
+        if lock >= 0:
+            held = _look(spool, qid, lock, trusted)
     except Unusable as error:
         spool.lose(qid, str(error), error.reason)  # while it is still locked
-        held = None
-    except BaseException:
-        os.close(lock)
-        raise
-    if held is None:
-        os.close(lock)
+    finally:
+        if held is None and lock >= 0:
+            os.close(lock)
     return held
 
 
@@ -140,16 +136,8 @@ def _lock(spool: Spool, qid: str) -> int:
     """A locked descriptor of the qf; -1 if it is another's, or gone."""
     name = "qf" + qid
     try:
-        lock = os.open(name, _LOCKING, dir_fd=spool.descriptor)
+        lock = open_file(spool, name, READING | os.O_RDWR)
     except FileNotFoundError:
-        return -1
-    except OSError as error:
-        found = spool.stat(name)
-        if found is None:
-            return -1
-        if stat.S_ISREG(found.st_mode):
-            raise
-        spool.lose(qid, f"{name}: {error.strerror}", "not a regular file")
         return -1
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -162,6 +150,17 @@ def _lock(spool: Spool, qid: str) -> int:
         raise
     os.close(lock)
     return -1
+
+
+def open_file(spool: Spool, name: str, flags: int = READING) -> int:
+    """Open a queue file. Raise Unusable for a link, a directory, a socket; OSError."""
+    try:
+        return os.open(name, flags, dir_fd=spool.descriptor)
+    except OSError as error:
+        found = spool.stat(name)
+        if found is None or stat.S_ISREG(found.st_mode):
+            raise
+        raise Unusable(f"{name}: {error.strerror}", "not a regular file") from error
 
 
 def is_still(directory: int, name: str, opened: os.stat_result) -> bool:
@@ -250,7 +249,7 @@ def _open_data(spool: Spool, qid: str, size: int, owners: set[int]) -> int:
     """The df. Raise Unusable if it is missing, another's, or not as long as was recorded."""
     name = "df" + qid
     try:
-        data = os.open(name, READING, dir_fd=spool.descriptor)
+        data = open_file(spool, name)
     except FileNotFoundError as error:
         # DIFFERS: Sendmail delivers "<<< No Message Collected >>>".
         raise Unusable(f"readqf: cannot open ./{name}: {error.strerror}", "no data file") from error

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -32,8 +33,8 @@ def submit(spool: Spool, qid: str) -> None:
 
 
 @contextlib.contextmanager
-def opened(directory: Path, **options: GroupCommitter) -> Iterator[Spool]:
-    spool = Spool(str(directory), **options)
+def opened(directory: Path, commit: Committer | None = None) -> Iterator[Spool]:
+    spool = Spool(str(directory), commit=commit)
     try:
         yield spool
     finally:
@@ -53,6 +54,9 @@ def found(directory: Path) -> dict[str, tuple[bytes, ...]]:
                 there[qid] = tuple(r.address for r in held.control.recipients)
     return there
 
+
+if TYPE_CHECKING:
+    from minimta.queue.commit import Committer
 
 Check = Callable[[dict[str, tuple[bytes, ...]], list[str]], None]
 
@@ -246,6 +250,6 @@ def test_a_user_who_cannot_fsync_the_directory_relies_on_the_journal(
 
 
 def test_the_plain_committer_needs_three_fsyncs(queue: Path) -> None:
-    with Disk(queue) as disk, opened(queue, commit=PlainCommitter()) as spool:  # type: ignore[arg-type]
+    with Disk(queue) as disk, opened(queue, commit=PlainCommitter()) as spool:
         submit(spool, QIDS[0])
     assert len(disk.syncs()) == 3
