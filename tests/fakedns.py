@@ -34,9 +34,6 @@ class FakeDns:
     def __init__(self, zone: Zone) -> None:
         self._zone = zone
         self.asked: list[tuple[str, str]] = []
-        self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._udp.bind(("127.0.0.1", 0))
-        self.address: tuple[str, int] = self._udp.getsockname()
         answer = self.answer
 
         class Handler(socketserver.BaseRequestHandler):
@@ -47,7 +44,10 @@ class FakeDns:
                     wire = reply.to_wire()
                     self.request.sendall(struct.pack("!H", len(wire)) + wire)
 
-        self._tcp = socketserver.ThreadingTCPServer(self.address, Handler)
+        self._tcp = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._udp.bind(self._tcp.server_address)
+        self.address = ("127.0.0.1", int(self._tcp.server_address[1]))
         self._threads = [
             threading.Thread(target=self._serve_udp, daemon=True),
             threading.Thread(target=self._tcp.serve_forever, args=(0.01,), daemon=True),

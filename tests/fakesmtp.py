@@ -49,6 +49,7 @@ class FakeSmtp:
         keywords: Sequence[str] = ALL,
         answers: Mapping[str, Sequence[str | bytes]] | None = None,
         address: str = "127.0.0.1",
+        port: int = 0,
     ) -> None:
         self._answers = {verb: list(replies) for verb, replies in (answers or {}).items()}
         ehlo = ["sink.campus", *keywords]
@@ -65,10 +66,12 @@ class FakeSmtp:
             address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
 
         class Handler(socketserver.StreamRequestHandler):
+            disable_nagle_algorithm = True
+
             def handle(self) -> None:
                 serve(self.request, self.rfile)
 
-        self._server = Server((address, 0), Handler)
+        self._server = Server((address, port), Handler)
         self.port: int = self._server.server_address[1]
         self.host = f"[{'IPv6:' if ':' in address else ''}{address}]:{self.port}"
         self._thread = threading.Thread(
@@ -131,12 +134,15 @@ class FakeSmtp:
 
 
 class Refusing:
-    """A port of 127.0.0.1 that refuses connections, as long as the with block lasts."""
+    """A port that refuses connections, as long as the with block lasts."""
+
+    def __init__(self, address: str = "127.0.0.1", port: int = 0) -> None:
+        self._address = (address, port)
 
     def __enter__(self) -> int:
         # Bound but not listening: nobody else can get the port meanwhile.
         self._socket = socket.socket()
-        self._socket.bind(("127.0.0.1", 0))
+        self._socket.bind(self._address)
         port: int = self._socket.getsockname()[1]
         return port
 

@@ -66,8 +66,6 @@ class Delivery:
     ) -> None:
         """All *jobs* have the same host. *report* gets outcomes as they become final."""
         self._pending = deque(Task(job) for job in jobs)
-        #: had bad luck with this address; it is their turn again at the next
-        self._set_aside: list[Task] = []
         self._options = options
         self._ourselves = ourselves
         self._report = report
@@ -123,10 +121,8 @@ class Delivery:
         while self._pending and fruitless < MAX_FRUITLESS:
             completed = self._completed
             if not self._connection(target):
-                break
+                return
             fruitless = 0 if self._completed > completed else fruitless + 1
-        self._pending.extend(self._set_aside)
-        self._set_aside.clear()
 
     def _connection(self, target: Target) -> bool:
         """One connection, from connect to QUIT; were we welcome?"""
@@ -231,10 +227,9 @@ class Delivery:
             session.client.closing = True
             trouble = _trouble(error, session)
             if transaction.final is None and not session.content_begun:
-                # Nothing of it can be the peer's: another connection may try.
+                # Nothing of it can be the peer's: it may come again, after the others.
                 self._note(trouble)
-                self._set_aside.append(task)
-                self._pending.remove(task)
+                self._pending.rotate(-1)
                 return
         if not session.client.closing:
             self._completed += 1

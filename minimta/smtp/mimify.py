@@ -204,10 +204,11 @@ def _ascii_field(field: bytes) -> bytes:
     unstructured = key in _UNSTRUCTURED or key.startswith(b"x-")
     if len(field) > _MAX_FIELD or (key.startswith((b"content-", b"mime-")) and not unstructured):
         raise NotConvertible("8-bit octets in a field that cannot hold encoded words")
-    tokens = (_UNSTRUCTURED_TOKENS if unstructured else _TOKENS).findall(value)
-    if not unstructured:
-        _refuse_address(tokens)
-    return name + b":" + b"".join(_merge(tokens))
+    if unstructured:
+        return name + b":" + b"".join(_merge(_UNSTRUCTURED_TOKENS.findall(value)))
+    tokens = _TOKENS.findall(value)
+    _refuse_address(tokens)
+    return name + b":" + b"".join(_merge([_unquoted(token) for token in tokens]))
 
 
 def _refuse_address(tokens: list[bytes]) -> None:
@@ -216,6 +217,13 @@ def _refuse_address(tokens: list[bytes]) -> None:
             before, after = b"".join(tokens[max(i - 1, 0) : i]), b"".join(tokens[i + 1 : i + 2])
             if before.endswith(b"@") or after.startswith(b"@"):
                 raise NotConvertible("8-bit octets in an address")
+
+
+def _unquoted(token: bytes) -> bytes:
+    """An encoded word may not stand inside quotes, so it stands for them (RFC 2047 section 5)."""
+    if token.isascii() or token[:1] != b'"':
+        return token
+    return re.sub(rb"\\(.)", rb"\1", token[1:-1], flags=re.DOTALL)
 
 
 def _merge(tokens: list[bytes]) -> list[bytes]:
@@ -228,30 +236,25 @@ def _merge(tokens: list[bytes]) -> list[bytes]:
             continue
         if run:
             blanks = run.pop() if not run[-1].strip() else b""
-            out += [_encoded_words(b"".join(_unquoted(word) for word in run)), blanks]
+            out += [
+                _encoded_words(b"".join(word if word.strip() else b" " for word in run)),
+                blanks,
+            ]
             run = []
         out.append(token)
     return out
 
 
-def _unquoted(token: bytes) -> bytes:
-    if not token.strip():
-        return b" "
-    if token[:1] != b'"':
-        return token
-    return re.sub(rb"\\(.)", rb"\1", token[1:-1], flags=re.DOTALL)
-
-
 def _encoded_words(raw: bytes) -> bytes:
-    """Encoded words of at most 75 characters; multi-octet characters are not cut."""
+    """Encoded words of at most 75 characters (RFC 2047 section 2); no character is cut in two."""
     try:
-        text = raw.decode("utf-8")
-        pieces = [text[i : i + 11].encode("utf-8") for i in range(0, len(text), 11)]
-        charset = b"utf-8"
+        charset, characters, room = b"utf-8", [c.encode() for c in raw.decode("utf-8")], 45
     except UnicodeDecodeError:
-        pieces = [raw[i : i + 33] for i in range(0, len(raw), 33)]
-        charset = b"unknown-8bit"
-    words = (
-        b"=?%b?B?%b?=" % (charset, binascii.b2a_base64(piece, newline=False)) for piece in pieces
-    )
-    return b"\n ".join(words)
+        charset, characters, room = b"unknown-8bit", [b"%c" % c for c in raw], 42
+    pieces = [b""]
+    for character in characters:
+        if len(pieces[-1]) + len(character) > room:
+            pieces.append(b"")
+        pieces[-1] += character
+    words = (binascii.b2a_base64(piece, newline=False) for piece in pieces)
+    return b"\n ".join(b"=?%b?B?%b?=" % (charset, word) for word in words)

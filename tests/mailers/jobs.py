@@ -1,0 +1,59 @@
+"""Jobs for tests of the sending side."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+from minimta.mailers import Job, User
+from minimta.options import Options
+
+HEADER = b"Subject: c\n"
+
+
+def job(
+    host: str,
+    *names: str | User,
+    body: bytes = b"body\n",
+    qid: str = "6AM9jfMc005642",
+    reverse_path: bytes = b"emma@lab1.campus",
+    header: bytes = HEADER,
+    envid: bytes = b"",
+    ret: bytes = b"",
+    body_type: bytes = b"",
+    size: int = -1,
+) -> Job:
+    """A Job with its data file; the descriptor is closed with the process."""
+    data, path = tempfile.mkstemp()
+    os.unlink(path)
+    os.write(data, body)
+    users = tuple(
+        n if isinstance(n, User) else User(n.encode()) for n in names or ("x@lab2.campus",)
+    )
+    return Job(
+        qid,
+        reverse_path,
+        host,
+        users,
+        header,
+        data,
+        len(body) if size < 0 else size,
+        eight_bit=not (header + body).isascii(),
+        body_type=body_type,
+        ret=ret,
+        envid=envid,
+    )
+
+
+def options(**values: str | int) -> Options:
+    """Options of a test: nobody waits longer than a few seconds."""
+    chosen = Options()
+    for name in vars(chosen):
+        if name.startswith("timeout_") and not name.startswith("timeout_queue"):
+            setattr(chosen, name, 5)
+    chosen.host_name = "lab1.campus"
+    chosen.log_to = "none"
+    for name, value in values.items():
+        assert hasattr(chosen, name)
+        setattr(chosen, name, value)
+    return chosen

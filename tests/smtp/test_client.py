@@ -1,0 +1,303 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from minimta.smtp.client import Client, PeerClosed, Transaction, mail_line, path, rcpt_line
+from minimta.smtp.replyreader import ReplyError
+
+EHLO = b"250-lab2.campus Hello\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SIZE 1000\r\n250 DSN\r\n"
+PLAIN_EHLO = b"250-lab2.campus\r\n250 HELP\r\n"
+
+
+def transaction(*names: str) -> Transaction:
+    lines = [f"RCPT To:<{name}>".encode() for name in names or ("x@lab2.campus",)]
+    return Transaction(b"MAIL From:<emma@lab1.campus>", lines)
+
+
+def greeted(ehlo: bytes = EHLO) -> Client:
+    client = Client("lab1.campus")
+    client.receive(b"220 lab2.campus ESMTP\r\n")
+    assert client.take() == b"EHLO lab1.campus\r\n"
+    client.receive(ehlo)
+    assert client.take() == b""
+    return client
+
+
+def play(client: Client, server: Sequence[bytes]) -> list[bytes]:
+    """Feed one answer for each thing the client says; return what it said."""
+    said = []
+    for answer in server:
+        said.append(client.take())
+        client.receive(answer)
+    assert client.take() == b""
+    return said
+
+
+def test_nothing_is_said_before_the_greeting() -> None:
+    client = Client("lab1.campus")
+    assert client.take() == b""
+    assert client.awaiting == "greeting"
+
+
+def test_ehlo_gives_name_and_extensions() -> None:
+    client = greeted(b"250-Lab2.campus hi\r\n250-size=5\r\n250-Auth=PLAIN X\r\n250 pipelining\r\n")
+    assert client.peer_name == "Lab2.campus"
+    assert client.extensions == {"SIZE": "5", "AUTH": "PLAIN X", "PIPELINING": ""}
+
+
+@pytest.mark.parametrize("code", [b"500", b"502", b"550"])
+def test_helo_follows_a_refused_ehlo(code: bytes) -> None:
+    client = Client("lab1.campus")
+    client.receive(b"220 old.campus\r\n")
+    assert client.take() == b"EHLO lab1.campus\r\n"
+    client.receive(code + b" what?\r\n")
+    assert client.take() == b"HELO lab1.campus\r\n"
+    client.receive(b"250 old.campus\r\n")
+    assert (client.peer_name, client.extensions, client.awaiting) == ("old.campus", {}, "")
+
+
+@pytest.mark.parametrize(
+    "greeting", [b"554 go away\r\n", b"421 busy\r\n", b"450 x\r\n", b"354 x\r\n"]
+)
+def test_a_greeting_that_is_no_welcome_ends_it(greeting: bytes) -> None:
+    with pytest.raises(PeerClosed) as closed:
+        Client("lab1.campus").receive(greeting)
+    assert closed.value.command == "greeting"
+
+
+def test_a_group_is_one_write_with_pipelining() -> None:
+    client = greeted()
+    client.begin(transaction("x@lab2.campus", "y@lab2.campus"))
+    assert client.take() == (
+        b"MAIL From:<emma@lab1.campus>\r\nRCPT To:<x@lab2.campus>\r\n"
+        b"RCPT To:<y@lab2.campus>\r\nDATA\r\n"
+    )
+
+
+def test_one_command_at_a_time_without_pipelining() -> None:
+    client = greeted(PLAIN_EHLO)
+    client.begin(transaction())
+    said = play(client, [b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n"])
+    assert said == [
+        b"MAIL From:<emma@lab1.campus>\r\n",
+        b"RCPT To:<x@lab2.campus>\r\n",
+        b"DATA\r\n",
+    ]
+    assert client.wants_content
+
+
+@pytest.mark.parametrize("size", range(1, 60))
+def test_any_chunking_of_the_answers_gives_the_same_end(size: int) -> None:
+    client = greeted()
+    sent = transaction("x@lab2.campus", "y@lab2.campus")
+    client.begin(sent)
+    client.take()
+    wire = b"250 ok\r\n250-a\r\n250 b\r\n550 5.1.1 no\r\n354 go\r\n"
+    for start in range(0, len(wire), size):
+        assert not client.wants_content
+        client.receive(wire[start : start + size])
+    assert client.wants_content
+    client.content_sent()
+    assert client.awaiting == "."
+    client.receive(b"250 2.0.0 Ok\r\n")
+    assert [reply.code for reply in sent.rcpt] == [250, 550]
+    assert sent.final is not None and sent.final.enhanced == "2.0.0"
+
+
+CUT_WIRE = b"220 hi\r\n" + EHLO + b"250 ok\r\n250 ok\r\n354 go\r\n250 done\r\n"
+
+
+@pytest.mark.parametrize("cut", range(len(CUT_WIRE)))
+def test_a_conversation_cut_anywhere_has_no_final_reply(cut: int) -> None:
+    client = Client("lab1.campus")
+    sent = transaction()
+    begun = False
+    for octet in CUT_WIRE[:cut]:
+        client.receive(bytes([octet]))
+        client.take()
+        if not client.awaiting and client.wants_content:
+            client.content_sent()
+        elif not client.awaiting and not begun:
+            begun = True
+            client.begin(sent)
+            client.take()
+    assert sent.final is None
+    assert client.awaiting
+
+
+def test_all_refused_after_a_354_ends_with_a_lone_dot() -> None:
+    client = greeted()
+    sent = transaction("x@lab2.campus", "y@lab2.campus")
+    client.begin(sent)
+    said = play(client, [b"250 ok\r\n550 no\r\n550 no\r\n354 go\r\n", b"554 no recipients\r\n"])
+    assert said[1] == b".\r\n"
+    assert not client.wants_content
+    assert sent.final is None
+    client.begin(transaction())
+    assert client.take().startswith(b"MAIL")
+
+
+def test_a_transaction_left_half_open_is_reset_before_the_next() -> None:
+    client = greeted()
+    client.begin(transaction())
+    play(client, [b"250 ok\r\n550 no\r\n503 need RCPT\r\n"])
+    client.begin(transaction())
+    assert client.take().startswith(b"RSET\r\nMAIL From:")
+
+
+def test_without_pipelining_data_is_not_said_when_all_are_refused() -> None:
+    client = greeted(PLAIN_EHLO)
+    client.begin(transaction())
+    play(client, [b"250 ok\r\n", b"452 full\r\n"])
+    client.begin(transaction())
+    said = play(client, [b"250 reset\r\n", b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n"])
+    assert said[0] == b"RSET\r\n"
+
+
+@pytest.mark.parametrize("ehlo", [EHLO, PLAIN_EHLO])
+def test_a_refused_mail_needs_no_reset(ehlo: bytes) -> None:
+    client = greeted(ehlo)
+    sent = transaction()
+    client.begin(sent)
+    play(client, [b"550 no\r\n" + (b"503 no\r\n503 no\r\n" if ehlo is EHLO else b"")])
+    assert sent.mail is not None and sent.mail.code == 550
+    client.begin(transaction())
+    assert client.take().startswith(b"MAIL")
+
+
+def test_a_refused_reset_is_a_broken_conversation() -> None:
+    client = greeted()
+    client.begin(transaction())
+    play(client, [b"250 ok\r\n550 no\r\n503 no\r\n"])
+    client.begin(transaction())
+    client.take()
+    with pytest.raises(ReplyError):
+        client.receive(b"500 what?\r\n")
+
+
+@pytest.mark.parametrize("replies", [b"421 bye\r\n", b"250 ok\r\n421 bye\r\n"])
+def test_a_421_before_the_final_dot_ends_the_session(replies: bytes) -> None:
+    client = greeted()
+    sent = transaction()
+    client.begin(sent)
+    client.take()
+    with pytest.raises(PeerClosed):
+        client.receive(replies)
+    assert sent.final is None
+
+
+def test_a_421_to_the_final_dot_is_its_answer_and_the_end() -> None:
+    client = greeted()
+    sent = transaction()
+    client.begin(sent)
+    play(client, [b"250 ok\r\n250 ok\r\n354 go\r\n"])
+    client.content_sent()
+    client.receive(b"421 4.3.2 shutting down\r\n")
+    assert sent.final is not None and sent.final.code == 421
+    assert client.closing
+
+
+def test_a_reply_too_many_is_not_the_answer_to_the_content() -> None:
+    client = greeted()
+    sent = transaction()
+    client.begin(sent)
+    client.take()
+    with pytest.raises(ReplyError):
+        client.receive(b"250 ok\r\n250 ok\r\n354 go\r\n250 accepted, believe me\r\n")
+    assert sent.final is None
+
+
+@pytest.mark.parametrize("extra", [b"250 x\r\n", b"25", b"\r\n"])
+def test_a_reply_to_nothing_breaks_the_conversation(extra: bytes) -> None:
+    with pytest.raises(ReplyError):
+        greeted(EHLO + extra)
+
+
+def test_an_acceptance_stands_even_with_rubbish_behind_it() -> None:
+    client = greeted()
+    sent = transaction()
+    client.begin(sent)
+    play(client, [b"250 ok\r\n250 ok\r\n354 go\r\n"])
+    client.content_sent()
+    with pytest.raises(PeerClosed):
+        client.receive(b"250 ok\r\n421 idle too long\r\n")
+    assert sent.final is not None and sent.final.code == 250
+
+
+def test_the_dialogue_is_told_line_by_line() -> None:
+    lines: list[str] = []
+    client = Client("lab1.campus", say=lines.append)
+    client.receive(b"220 lab2.campus ESMTP\r\n")
+    client.take()
+    client.receive(b"250-lab2.campus\r\n250 SIZE 5\r\n")
+    client.quit()
+    client.take()
+    assert lines == [
+        "220 lab2.campus ESMTP",
+        ">>> EHLO lab1.campus",
+        "250-lab2.campus",
+        "250 SIZE 5",
+        ">>> QUIT",
+    ]
+
+
+@pytest.mark.parametrize("bad", [b"a\r\nRSET", b"a\0", b"a\x1b", b"a\xe9", b"a\x7f"])
+def test_no_line_with_a_control_or_8bit_character_is_said(bad: bytes) -> None:
+    client = greeted()
+    with pytest.raises(ValueError, match="forge"):
+        client.begin(Transaction(b"MAIL From:<a@b>", [b"RCPT To:<%b>" % bad]))
+    assert client.take() == b""
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        b"a>b@c",
+        b"a@b> NOTIFY=NEVER",
+        b"a<b@c",
+        b"a b@c",
+        b"a@b c",
+        b'"a"@b c',
+        b"x" * 1001,
+        b"a\n@c",
+        b"a\x00@c",
+        b"j\xfc@c",
+        b'"a>b"@c',
+    ],
+)
+def test_no_address_that_could_end_its_path_is_said(address: bytes) -> None:
+    with pytest.raises(ValueError, match="address"):
+        path(address)
+
+
+@pytest.mark.parametrize("address", [b"a@b", b'"a b"@c', b"a+b=c/d@[10.0.3.135]", b"postmaster"])
+def test_ordinary_addresses_are_said_as_they_are(address: bytes) -> None:
+    assert path(address) == address
+
+
+def test_parameters_go_only_to_a_peer_that_offered_them() -> None:
+    everything = {"SIZE": "", "8BITMIME": "", "DSN": ""}
+
+    def mail(extensions: dict[str, str]) -> bytes:
+        return mail_line(
+            b"a@b", extensions, size=17, body_type=b"8BITMIME", envid=b"e1", ret=b"HDRS"
+        )
+
+    def rcpt(extensions: dict[str, str]) -> bytes:
+        return rcpt_line(b"c@d", extensions, notify="SUCCESS,FAILURE", original=b"rfc822;c@d")
+
+    assert mail({}) == b"MAIL From:<a@b>"
+    assert mail(everything) == b"MAIL From:<a@b> SIZE=17 BODY=8BITMIME ENVID=e1 RET=HDRS"
+    assert rcpt({"SIZE": "", "8BITMIME": ""}) == b"RCPT To:<c@d>"
+    assert rcpt(everything) == b"RCPT To:<c@d> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;c@d"
+
+
+def test_what_was_not_asked_for_is_no_parameter() -> None:
+    assert mail_line(b"", {"SIZE": "", "DSN": ""}, size=5) == b"MAIL From:<> SIZE=5"
+    assert rcpt_line(b"c@d", {"DSN": ""}) == b"RCPT To:<c@d>"
+
+
+def test_a_parameter_with_a_blank_is_left_out() -> None:
+    assert mail_line(b"a@b", {"DSN": ""}, envid=b"x RET=FULL") == b"MAIL From:<a@b>"
