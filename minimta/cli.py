@@ -90,10 +90,10 @@ def _require_queue(command: Command, options: Options) -> None:
 
 
 def _submit(command: Command, options: Options, argv: list[str]) -> int:
-    if command.queue_runs:
-        return _run_queue(command, options, argv)
     if command.quarantine is not None:
         return _not_here("-Q: quarantining is not supported")
+    if command.queue_runs:
+        return _run_queue(command, options, argv)
     if command.traffic_log:
         return _not_here("-X: a log of the traffic is not supported; see -v")
     if command.queue == "m":
@@ -111,9 +111,9 @@ def _submit(command: Command, options: Options, argv: list[str]) -> int:
 
 
 def _list_queue(command: Command, options: Options, argv: list[str]) -> int:
-    from minimta import mailq, runqueue
+    from minimta import mailq, queuerun
 
-    selections = [runqueue.parse_selection(run) for run in command.queue_runs if run]
+    selections = queuerun.selections_of(command.queue_runs)
     client = command.queue == "c"
     return mailq.show(options, verbose=command.verbose, client=client, selections=selections)
 

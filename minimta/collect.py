@@ -352,7 +352,7 @@ def _final(recipient: Recipient, host: bytes) -> bytes:
 def _macros(envelope: Envelope) -> dict[bytes, bytes]:
     macros = {b"_": headers.printable(envelope.client)}
     if envelope.protocol or envelope.helo:
-        macros[b"r"] = envelope.protocol
+        macros[b"r"] = headers.printable(envelope.protocol)
         macros[b"s"] = headers.printable(envelope.helo)
     macros[b"{daemon_flags}"] = envelope.daemon_flags
     if envelope.if_address:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from minimta.options import Options
     from minimta.queue.listing import Listed
-    from minimta.runqueue import Selection
+    from minimta.selection import Selection
 
 _PLAIN = "-----Q-ID----- --Size-- -----Q-Time----- ------------Sender/Recipient-----------"
 _VERBOSE = "-----Q-ID----- --Size-- -Priority- ---Q-Time--- --------Sender/Recipient--------"
@@ -64,15 +64,18 @@ def _select(directory: str, selections: Sequence[Selection]) -> list[Listed]:
     """What is to be listed, in the order of a queue run: lowest priority number first."""
     kinds = {selection.file_kind for selection in selections} or {"qf"}
     found = [entry for kind in kinds for entry in listing.scan(directory, kind)]
-    for selection in selections:
-        found = [entry for entry in found if _matches(selection, entry)]
+    if selections:
+        found = [entry for entry in found if _is_meant(selections, entry)]
     return sorted(
         found, key=lambda entry: (entry.is_empty, entry.priority, entry.created, entry.qid)
     )
 
 
-def _matches(selection: Selection, entry: Listed) -> bool:
-    return selection.matches(
+def _is_meant(selections: Sequence[Selection], entry: Listed) -> bool:
+    from minimta.selection import all_match
+
+    return all_match(
+        selections,
         entry.qid,
         reverse_path=entry.sender,
         recipients=[recipient for recipient, _, _ in entry.recipients],

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from minimta.flags import Command
     from minimta.options import Options
+    from minimta.selection import Selection
 
 _SELECTORS = "!IRSQL"
 #: the only queue group there is
@@ -36,6 +37,19 @@ def interval_of(run: str) -> int | None:
     except ValueError as error:
         unit = next((c for c in text if not c.isdigit()), text[-1])
         raise UsageError(f"Invalid time unit `{unit}'") from error
+
+
+def selections_of(runs: list[str]) -> list[Selection]:
+    """Which messages the -q values choose; none of them: all. Raise UsageError."""
+    chosen = [run for run in runs if run[:1] and run[0] in _SELECTORS]
+    if not chosen:
+        return []
+    from minimta.selection import SelectionError, parse_selection
+
+    try:
+        return [parse_selection(run) for run in chosen]
+    except SelectionError as error:
+        raise UsageError(str(error)) from error
 
 
 def start(command: Command, options: Options, argv: list[str]) -> int:
@@ -63,8 +77,7 @@ def start(command: Command, options: Options, argv: list[str]) -> int:
 def _run(command: Command, options: Options, *, verbose: bool) -> int:
     from minimta import runqueue
 
-    chosen = [run for run in command.queue_runs if run[:1] and run[0] in _SELECTORS]
-    selections = [runqueue.parse_selection(run) for run in chosen]
+    selections = selections_of(command.queue_runs)
     return runqueue.run(options, selections, say=say, verbose=verbose)
 
 

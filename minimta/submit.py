@@ -76,6 +76,7 @@ class Submission:
             hops=command.hops,
         )
         self._seen: set[bytes] = set()
+        self._is_whole = False
 
     def run(self) -> int:
         """Collect, queue, perhaps deliver. Returns the exit code."""
@@ -87,6 +88,7 @@ class Submission:
             self._require_recipients()
             self._find_unknown()
             self._warn()
+            self._complete_recipients()
             if self.envelope.recipients:
                 self.incoming.commit()
                 return self._deliver()
@@ -158,13 +160,10 @@ class Submission:
         return fullname.from_gecos(user.gecos, user.name) if user else b""
 
     def _as_queued(self, bare: bytes) -> bytes:
-        """How an address stands in the queue: as given (-Am, client queue), or complete.
-
-        The client queue's addresses are completed when they are taken over into the MTA queue.
-        """
-        if self.to_mta and self.command.queue != "m":
-            return b"<%b>" % self.locality.qualified(bare)
-        return bare
+        """How an address stands in the queue: complete, or with -Am as it was given."""
+        if self.command.queue == "m":
+            return bare
+        return b"<%b>" % self.locality.qualified(bare)
 
     def _is_own(self, sender: bytes) -> bool:
         local = address.split(sender)[0]
@@ -228,13 +227,17 @@ class Submission:
 
     def _recipient(self, mailbox: Mailbox) -> Recipient:
         given = mailbox.given
-        if self.to_mta and self.command.queue != "m":
-            given = self._as_queued(mailbox.address)
         flags = "P" + (self.command.notify or "FD")
         if self.to_mta and not self.command.expand_aliases and self.locality.is_local(given):
             # -n: the user himself, whatever the aliases say; as an alias "\\dave" would have it
             given, flags = b"\\" + address.split(mailbox.address)[0], flags + "A"
         return Recipient(given, flags)
+
+    def _complete_recipients(self) -> None:
+        """How the good ones stand in the queue: see _as_queued()."""
+        for recipient in self.envelope.recipients:
+            if "A" not in recipient.flags and self.command.queue != "m":
+                recipient.address = self._as_queued(address.bare(recipient.address))
 
     def _require_recipients(self) -> None:
         if self.envelope.recipients or self.exit_code:
@@ -285,6 +288,7 @@ class Submission:
             text = self._without_from_line(piece) if beginning else piece
             beginning = False
             self.incoming.write(text)
+        self._is_whole = True
         if canonical.has_nul:
             # DIFFERS: Sendmail mails the text back and exits with 0.
             raise Trouble("NUL byte not allowed", os.EX_DATAERR, save=True)
@@ -306,8 +310,8 @@ class Submission:
             (complain if on_stderr else say)(text)
 
     def _save(self) -> None:
-        """dead.letter, unless the caller wants no words or a bounce instead."""
-        if self.options.error_mode != "print":
+        """dead.letter, unless the caller wants no words or a bounce instead, or only a part came."""
+        if self.options.error_mode != "print" or not self._is_whole:
             return
         try:
             home, drop = self.caller.home(), self.options.dead_letter_drop

@@ -54,7 +54,7 @@ def test_names_are_found_in_any_case_and_letters_exactly() -> None:
 
 
 def test_an_unknown_name_is_told_with_its_neighbour() -> None:
-    with pytest.raises(OptionError, match="QueDirectory .did you mean QueueDirectory"):
+    with pytest.raises(OptionError, match=r"QueDirectory \(did you mean QueueDirectory\?\)"):
         options.by_name("QueDirectory")
 
 

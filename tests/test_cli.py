@@ -1,0 +1,690 @@
+"""sendmail from the command line: exit codes, texts, what is queued, what is refused."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from minimta import cli, collect, config, log
+from minimta.queue.control import Control, decode
+
+MESSAGE = b"Subject: t\n\nhello\n"
+DENIED = "Program mode requires special privileges, e.g., root or TrustedUser.\n"
+
+
+class Ran:
+    """What a command did."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code = code
+        self.out = out
+        self.err = err
+
+
+class Host:
+    """A private mail system of which whoever runs the tests is the owner, and emma."""
+
+    def __init__(self, root: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        self.root = root
+        self._capfd = capfd
+        for name, mode in (("mqueue", 0o700), ("clientmqueue", 0o1733), ("home", 0o700)):
+            (root / name).mkdir()
+            (root / name).chmod(mode)
+        (root / "aliases").write_text("postmaster: emma\nlist: emma, dave\n")
+        (root / "passwd").write_text(
+            f"emma:x:{os.getuid()}:{os.getgid()}:Emma Example,Room 5:{root}/home:/bin/sh\n"
+            f"dave:x:4001:4001:& Example:{root}/home:/bin/sh\n"
+            f"henry:x:4242:4242:Henry Example:{root}/home:/bin/sh\n"
+        )
+        self.configure()
+
+    def configure(self, **options: str) -> None:
+        settings = {
+            "HostName": "lab1.campus",
+            "QueueDirectory": self.root / "mqueue",
+            "ClientQueueDirectory": self.root / "clientmqueue",
+            "MailboxDirectory": self.root / "home",
+            "AliasFile": self.root / "aliases",
+            "PasswdFile": self.root / "passwd",
+            "LocalHostNames": "/nonexistent",
+            "TrustedUsers": self.root / "trusted-users",
+            "MailerTable": "/nonexistent",
+            "PidFile": self.root / "pid",
+            "LogTo": "none",
+            "MinFreeBlocks": "0",
+            "DeliveryMode": "queueonly",
+            **options,
+        }
+        text = "".join(f"{name} = {value}\n" for name, value in settings.items())
+        (self.root / "cf").write_text(text)
+        (self.root / "cf").chmod(0o600)
+
+    def run(self, *arguments: str, stdin: bytes = MESSAGE, name: str = "sendmail") -> Ran:
+        (self.root / "stdin").write_bytes(stdin)
+        saved, mask = os.dup(0), os.umask(0o022)
+        file = os.open(self.root / "stdin", os.O_RDONLY)
+        os.dup2(file, 0)
+        self._capfd.readouterr()
+        try:
+            code = cli.main([name, *arguments])
+        finally:
+            os.dup2(saved, 0)
+            os.close(saved)
+            os.close(file)
+            os.umask(mask)
+            log.configure("sendmail", "none", 0)
+        out, err = self._capfd.readouterr()
+        return Ran(code, out, err)
+
+    def queued(self, queue: str = "mqueue") -> list[tuple[Control, bytes]]:
+        found = []
+        for qf in sorted((self.root / queue).glob("qf*")):
+            found.append((decode(qf.read_bytes()), qf.with_name("d" + qf.name[1:]).read_bytes()))
+        return found
+
+    def only(self, queue: str = "mqueue") -> tuple[Control, bytes]:
+        [message] = self.queued(queue)
+        return message
+
+    def dead_letter(self) -> bytes:
+        path = self.root / "home" / "dead.letter"
+        return path.read_bytes() if path.exists() else b""
+
+
+@pytest.fixture
+def host(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Host]:
+    monkeypatch.delenv("NAME", raising=False)
+    monkeypatch.setattr(config, "DEFAULT_FILE", str(tmp_path / "cf"))
+    yield Host(tmp_path, capfd)
+
+
+@pytest.fixture
+def stranger(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller is henry, who has no rights on the MTA queue."""
+    monkeypatch.setattr(os, "getuid", lambda: 4242)
+    monkeypatch.setattr(collect, "owns_queue", lambda options: False)
+
+
+def fields(control: Control) -> dict[bytes, bytes]:
+    split = [field.partition(b": ") for _, field in control.headers]
+    return {name: value for name, _, value in split}
+
+
+def addresses(control: Control) -> list[bytes]:
+    return [recipient.address for recipient in control.recipients]
+
+
+# --- success --------------------------------------------------------------------------------------
+
+
+def test_success_is_silent_and_the_message_is_queued(host: Host) -> None:
+    ran = host.run("dave")
+    assert (ran.code, ran.out, ran.err) == (0, "", "")
+    control, body = host.only()
+    assert (control.reverse_path, addresses(control), body) == (
+        b"<emma@lab1.campus>",
+        [b"<dave@lab1.campus>"],
+        b"hello\n",
+    )
+    assert control.macros[b"_"] == b"emma@localhost"
+    assert fields(control)[b"From"] == b"Emma Example <emma@lab1.campus>"
+    assert fields(control)[b"Received"].startswith(
+        b"(from emma@localhost)\n\tby lab1.campus (minimta"
+    )
+    assert b"/Submit) id " in fields(control)[b"Received"]
+    assert b"\n\tfor dave; " in fields(control)[b"Received"]
+
+
+def test_queue_files_are_their_owners_alone(host: Host) -> None:
+    host.run("dave")
+    modes = {path.stat().st_mode & 0o777 for path in (host.root / "mqueue").iterdir()}
+    assert modes == {0o600}
+
+
+def test_with_Am_addresses_stand_as_they_were_given(host: Host) -> None:
+    host.run("-Am", "-f", "dave@lab2.campus", "emma", "Henry E <henry@lab3.campus>")
+    control, _ = host.only()
+    assert (control.reverse_path, addresses(control)) == (
+        b"dave@lab2.campus",
+        [b"emma", b"Henry E <henry@lab3.campus>"],
+    )
+    assert [recipient.final for recipient in control.recipients] == [
+        b"RFC822; emma@lab1.campus",
+        b"RFC822; henry@lab3.campus",
+    ]
+    assert b"/Submit" not in fields(control)[b"Received"]
+    assert fields(control)[b"From"] == b"dave@lab2.campus"
+
+
+def test_one_argument_may_be_a_list_and_doubles_are_one(host: Host) -> None:
+    host.run("a@ex.org,b@ex.org", "dave", "DAVE@LAB1.CAMPUS", "a@EX.org", "A@ex.org")
+    assert addresses(host.only()[0]) == [
+        b"<a@ex.org>",
+        b"<b@ex.org>",
+        b"<dave@lab1.campus>",
+        b"<A@ex.org>",
+    ]
+
+
+def test_dsn_parameters_of_the_command_line(host: Host) -> None:
+    host.run("-N", "success,delay", "-R", "hdrs", "-V", "env-1", "-B8BITMIME", "dave")
+    control, _ = host.only()
+    assert (control.recipients[0].flags, control.envid) == ("PNSD", b"env-1")
+    assert (control.flags, control.body_type) == ("dns", b"8BITMIME")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text", "body"),
+    [
+        ([], b"Subject: d\n\none\n.\ntwo\n", b"one\n"),
+        (["-i"], b"Subject: d\n\none\n.\ntwo\n", b"one\n.\ntwo\n"),
+        (["-oi"], b"Subject: d\n\none\n.\ntwo\n", b"one\n.\ntwo\n"),
+        ([], b"Subject: d\n\n..one\n...two\n.three\n", b".one\n..two\n.three\n"),
+        ([], b"Subject: d\r\n\r\nline\r\n", b"line\n"),
+        ([], b"just text\n", b"just text\n"),
+        ([], b"Subject: x\nnot a header\n\nbody\n", b"not a header\n\nbody\n"),
+        ([], b"", b""),
+        ([], b"Subject: x\n\nno end", b"no end\n"),
+        ([], b"Subject: x\n\n" + b"y" * 5000 + b"\n", b"y" * 5000 + b"\n"),
+        (["-i"], b"Subject: x\n\n10%\r20%\n", b"10% 20%\n"),
+        ([], b"Subject: x\n\ncaf\xe9\n", b"caf\xe9\n"),
+    ],
+)
+def test_the_body_is_what_was_given(
+    host: Host, arguments: list[str], text: bytes, body: bytes
+) -> None:
+    assert host.run(*arguments, "dave", stdin=text).code == 0
+    assert host.only()[1] == body
+
+
+def test_a_unix_from_line_is_dropped_and_gives_the_date(host: Host) -> None:
+    text = b"From someone Sat Nov 16 00:19:13 2019\nSubject: x\n\nFrom here\n"
+    host.run("dave", stdin=text)
+    control, body = host.only()
+    assert fields(control)[b"Date"].startswith(b"Sat, 16 Nov 2019 00:19:13 ")
+    assert (body, control.priority) == (b"From here\n", 30000 + len(text))
+    assert b"From someone" not in b"".join(field for _, field in control.headers)
+
+
+def test_addresses_in_the_header_are_completed(host: Host) -> None:
+    text = b"From: root (Cron Daemon)\nTo: dave, Carol X <carol>\nCc: a@b\nSubject: dave\n\nx\n"
+    host.run("-FCronDaemon", "dave", stdin=text)
+    got = fields(host.only()[0])
+    assert got[b"From"] == b"root@lab1.campus (Cron Daemon)"
+    assert got[b"To"] == b"dave@lab1.campus, Carol X <carol@lab1.campus>"
+    assert (got[b"Cc"], got[b"Subject"]) == (b"a@b", b"dave")
+
+
+def test_verbose_says_that_it_waits(host: Host) -> None:
+    assert host.run("-v", "dave").out == "<dave@lab1.campus>... queued\n"
+
+
+def test_no_aliases_means_the_user_himself(host: Host) -> None:
+    host.run("-n", "-Am", "dave")
+    [recipient] = host.only()[0].recipients
+    assert (recipient.address, recipient.flags) == (b"\\dave", "PFDA")
+
+
+# --- the full name --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "sender"),
+    [
+        ([], "", b"Emma Example <emma@lab1.campus>"),
+        (["-F", "Sir Henry"], "", b"Sir Henry <emma@lab1.campus>"),
+        ([], "Env Name", b"Env Name <emma@lab1.campus>"),
+        (["-F", "Other", "-f", "x@lab2.campus"], "", b"x@lab2.campus"),
+        (["-f", "dave"], "Env Name", b"Dave Example <dave@lab1.campus>"),
+        (["-f", "dave@LAB1.campus"], "", b"Dave Example <dave@LAB1.campus>"),
+        (["-f", "nobodyhere"], "", b"nobodyhere@lab1.campus"),
+        (["-F", "J\u00fcrgen"], "", b"=?utf-8?q?J=C3=BCrgen?= <emma@lab1.campus>"),
+        (["-F", "A\nBcc: x"], "", b'"A Bcc: x" <emma@lab1.campus>'),
+    ],
+)
+def test_from_is_made_of_sender_and_full_name(
+    host: Host, monkeypatch: pytest.MonkeyPatch, arguments: list[str], name: str, sender: bytes
+) -> None:
+    if name:
+        monkeypatch.setenv("NAME", name)
+    host.run(*arguments, "dave")
+    assert fields(host.only()[0])[b"From"] == sender
+
+
+# --- recipients in the header ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "to"),
+    [
+        (b"To: dave\nCc: a@b\nBcc: c@d\n\nx\n", [], [b"dave", b"a@b", b"c@d"]),
+        (b"bcc: dave\n\nx\n", [], [b"dave"]),
+        (b"Apparently-To: dave\n\nx\n", [], [b"dave"]),
+        (b"To: dave\n\nx\n", ["extra@ex.org"], [b"extra@ex.org", b"dave"]),
+        (b"Resent-To: dave\nTo: a@b\nBcc: c@d\nResent-Bcc: e@f\n\nx\n", [], [b"dave", b"e@f"]),
+        (b"To: Dave <dave>,\n\t(x) emma;\ncc:\n\nx\n", [], [b"dave", b"emma"]),
+        (b"Subject: To: a@b\nTo: friends: dave, emma;\n\nTo: no\n", [], [b"dave", b"emma"]),
+    ],
+)
+def test_t_takes_the_recipients_of_the_header(
+    host: Host, text: bytes, arguments: list[str], to: list[bytes]
+) -> None:
+    assert host.run("-t", *arguments, stdin=text).code == 0
+    control, _ = host.only()
+    local = [r.address[1:-1].removesuffix(b"@lab1.campus") for r in control.recipients]
+    assert local == to
+    assert b"\n\tfor " not in fields(control)[b"Received"]
+
+
+def test_blind_copies_are_marked_for_removal(host: Host) -> None:
+    host.run("-t", stdin=b"To: dave\nBcc: a@b\n\nx\n")
+    assert "b" in host.only()[0].flags
+
+
+# --- refusals -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text", "code", "out"),
+    [
+        ([], MESSAGE, 64, "Recipient names must be specified\n"),
+        (["--help"], MESSAGE, 64, "Recipient names must be specified\n"),
+        ([""], MESSAGE, 64, "Recipient names must be specified\n"),
+        (["-t"], MESSAGE, 64, "No recipient addresses found in header\n"),
+        (
+            ["-t"],
+            b"To: undisclosed-recipients:;\n\nx\n",
+            64,
+            "No recipient addresses found in header\n",
+        ),
+        (["-f", "a", "-f", "b", "dave"], MESSAGE, 64, 'More than one "from" person\n'),
+        (["-f", "a, b", "dave"], MESSAGE, 65, "a, b... One sender only\n"),
+        (["-f", "a@", "dave"], MESSAGE, 65, "a@... Hostname required\n"),
+        (["-f", "x\x1b[2J@y", "dave"], MESSAGE, 65, "x?[2J@y... Illegal address\n"),
+        (["-ONoSuchOption=1", "dave"], MESSAGE, 70, "readcf: unknown option name NoSuchOption\n"),
+        (["-o~x", "dave"], MESSAGE, 70, "readcf: unknown option name 0x7e\n"),
+        (
+            ["-C", "/nonexistent.cf", "dave"],
+            MESSAGE,
+            72,
+            "/nonexistent.cf: cannot open: No such file or directory\n",
+        ),
+        (["-qX"], b"", 64, "Invalid time unit `X'\n"),
+        (["-qGnosuch"], b"", 0, "Queue group nosuch unknown\n"),
+    ],
+)
+def test_exit_codes_and_texts_on_standard_output(
+    host: Host, arguments: list[str], text: bytes, code: int, out: str
+) -> None:
+    ran = host.run(*arguments, stdin=text)
+    assert (ran.code, ran.out) == (code, out)
+    assert not host.queued()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["-bt"], 69), (["-Xlog", "dave"], 69), (["-Qreason", "-qIx"], 69), (["-s", "dave"], 69)],
+)
+def test_what_does_not_exist_here_is_said(host: Host, arguments: list[str], code: int) -> None:
+    ran = host.run(*arguments)
+    assert (ran.code, bool(ran.out + ran.err)) == (code, True)
+    assert not host.queued()
+
+
+@pytest.mark.parametrize(("mode", "code"), [("-bh", 0), ("-bH", 0), ("-bP", 0), ("-bC", 0)])
+def test_modes_that_have_nothing_to_show(host: Host, mode: str, code: int) -> None:
+    assert host.run(mode).code == code
+
+
+def test_version(host: Host) -> None:
+    ran = host.run("-d0.1", "-bv", "emma")
+    assert ran.code == 0
+    assert ran.out.startswith("Version ")
+
+
+def test_a_nul_is_refused_and_the_rest_kept_for_the_author(host: Host) -> None:
+    ran = host.run("dave", stdin=b"Subject: nul\n\na\0b\n")
+    assert (ran.code, ran.out.splitlines()[0]) == (65, "NUL byte not allowed")
+    assert host.dead_letter().endswith(b"\n\nab\n\n")
+    assert not host.queued()
+
+
+def test_an_unknown_user_is_told_at_once(host: Host) -> None:
+    ran = host.run("nosuch")
+    letter = host.root / "home" / "dead.letter"
+    assert (ran.code, ran.err) == (67, "nosuch... User unknown\n")
+    assert ran.out == f"{letter}... Saved message in {letter}\n"
+    text = host.dead_letter()
+    assert text.startswith(b"From emma@lab1.campus ")
+    assert text.endswith(b"\nSubject: t\n\nhello\n\n")
+    assert letter.stat().st_mode & 0o777 == 0o600
+    assert os.listdir(host.root / "mqueue") == []
+
+
+def test_with_Am_that_stands_on_standard_output(host: Host) -> None:
+    ran = host.run("-Am", "nosuch")
+    assert (ran.code, ran.out.splitlines()[0], ran.err) == (67, "nosuch... User unknown", "")
+
+
+def test_the_good_recipients_still_get_it(host: Host) -> None:
+    ran = host.run("-t", stdin=b"To: nosuch, dave\n\nx\n")
+    assert ran.code == 67
+    assert addresses(host.only()[0]) == [b"<dave@lab1.campus>"]
+    assert host.dead_letter()
+
+
+@pytest.mark.parametrize(
+    ("mode", "code", "kept", "letter"),
+    [
+        ("p", 67, 0, True),
+        ("q", 67, 0, False),
+        ("m", 67, 1, False),
+        ("w", 67, 1, False),
+        ("e", 0, 1, False),
+    ],
+)
+def test_error_modes(host: Host, mode: str, code: int, kept: int, letter: bool) -> None:
+    ran = host.run(f"-oe{mode}", "nosuch")
+    assert (ran.code, len(host.queued()), bool(host.dead_letter())) == (code, kept, letter)
+    assert bool(ran.out + ran.err) == (mode == "p")
+
+
+def test_somebody_elses_name_as_sender_gets_a_bounce(host: Host) -> None:
+    ran = host.run("-Am", "-f", "dave", "nosuch")
+    assert (ran.code, ran.out) == (67, "nosuch... User unknown\n")
+    assert addresses(host.only()[0]) == [b"nosuch"]
+    assert not host.dead_letter()
+
+
+def test_malformed_arguments(host: Host) -> None:
+    ran = host.run("henry@", "@lab3.campus", "<henry", "a b", "")
+    assert ran.code == 64
+    assert ran.out.splitlines()[:3] == [
+        "henry@... Hostname required",
+        "@lab3.campus... User address required",
+        "<henry... Unbalanced '<'",
+    ]
+    assert addresses(host.only()[0]) == [b"<henry@lab1.campus>"]
+
+
+@pytest.mark.parametrize(
+    "evil", ["|/bin/cat", "/tmp/x", ":include:/etc/passwd", ":Include:/x", "|x@lab1.campus"]
+)
+def test_programs_files_and_lists_are_no_addresses(host: Host, evil: str) -> None:
+    ran = host.run("-Am", evil)
+    assert ran.code == 67
+    assert f"{evil}... Cannot mail directly to " in ran.out
+    assert not host.queued()
+
+
+def test_the_dead_letter_is_appended_to(host: Host) -> None:
+    host.run("nosuch")
+    host.run("nosuch")
+    assert host.dead_letter().count(b"\nSubject: t\n") == 2
+
+
+def test_a_link_is_no_dead_letter(host: Host) -> None:
+    target = host.root / "precious"
+    target.write_text("precious\n")
+    (host.root / "home" / "dead.letter").symlink_to(target)
+    ran = host.run("nosuch")
+    assert (ran.code, target.read_text()) == (67, "precious\n")
+    assert "cannot save the message" in ran.err
+
+
+def test_a_second_name_of_a_file_is_no_dead_letter(host: Host) -> None:
+    target = host.root / "precious"
+    target.write_text("precious\n")
+    os.link(target, host.root / "home" / "dead.letter")
+    host.run("nosuch")
+    assert target.read_text() == "precious\n"
+
+
+def test_dead_letter_drop_is_the_last_resort(host: Host) -> None:
+    (host.root / "home" / "dead.letter").mkdir()
+    host.configure(DeadLetterDrop=str(host.root / "drop"))
+    assert host.run("nosuch").out.endswith(f"Saved message in {host.root}/drop\n")
+    assert (host.root / "drop").read_bytes().endswith(b"hello\n\n")
+
+
+def test_a_full_disk_is_temporary_and_the_letter_is_kept(host: Host) -> None:
+    (host.root / "mqueue").rmdir()
+    (host.root / "mqueue").write_text("")
+    ran = host.run("dave")
+    assert ran.code == 75
+    assert "cannot queue the message" in ran.err
+
+
+def test_no_space_is_temporary(host: Host) -> None:
+    host.configure(MinFreeBlocks=str(1 << 60))
+    ran = host.run("dave")
+    assert (ran.code, ran.out) == (75, "Insufficient disk space; try again later\n")
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "out"),
+    [
+        ("MaxMessageSize", MESSAGE * 200, "Message exceeds maximum fixed size (1000)"),
+        ("MaxHeadersLength", b"X: " + b"y" * 2000, "Headers too large (1000 max)"),
+    ],
+)
+def test_what_is_too_big_is_refused(host: Host, option: str, text: bytes, out: str) -> None:
+    host.configure(**{option: "1000"})
+    ran = host.run("dave", stdin=text)
+    assert (ran.code, ran.out.splitlines()[0]) == (69, out)
+    assert os.listdir(host.root / "mqueue") == []
+
+
+def test_a_loop_is_noticed(host: Host) -> None:
+    ran = host.run("-h", "20", "dave", stdin=b"Received: x\n" * 5 + b"\nx\n")
+    assert (ran.code, ran.out.startswith("Too many hops 26 (25 max)")) == (69, True)
+    assert os.listdir(host.root / "mqueue") == []
+
+
+# --- injection ------------------------------------------------------------------------------------
+
+CONTROLS = ["\n", "\r", "\x1b", "\x7f", "\r\n", "\n.\n"]
+
+
+@pytest.mark.parametrize("evil", CONTROLS)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-f", "emma{}R:x", "dave"],
+        ["-F", "Emma{}Bcc: x", "dave"],
+        ["-V", "e{}Rx", "dave"],
+        ["-p", "SMTP:h{}Bcc: x", "dave"],
+        ["-p", "SM{}TP:h", "dave"],
+        ["-oMsh{}Bcc: x", "dave"],
+        ["-L", "tag{}x", "dave"],
+        ["dave{}RPFD:|x"],
+        ["Dave{}R <dave>"],
+        ['"da{}ve"@x'],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_no_input_forges_a_header_or_a_line_of_the_queue(
+    host: Host, evil: str, arguments: list[str]
+) -> None:
+    host.run(*[argument.format(evil) for argument in arguments])
+    for control, _ in host.queued():
+        known = {
+            b"Return-Path",
+            b"Received",
+            b"Date",
+            b"From",
+            b"Full-Name",
+            b"Message-Id",
+            b"Subject",
+            b"X-Authentication-Warning",
+        }
+        assert {field.partition(b":")[0] for _, field in control.headers} <= known
+        assert not any("A" in recipient.flags for recipient in control.recipients)
+        assert all(recipient.address.isascii() for recipient in control.recipients)
+
+
+@pytest.mark.parametrize("evil", ["NAME=x\nBcc: y", "NAME=\x1b[2J"])
+def test_the_environment_forges_nothing(
+    host: Host, monkeypatch: pytest.MonkeyPatch, evil: str
+) -> None:
+    monkeypatch.setenv(*evil.split("=", 1))
+    host.run("dave")
+    assert b"Bcc" not in fields(host.only()[0])
+    assert b"\x1b" not in b"".join(field for _, field in host.only()[0].headers)
+
+
+# --- who may what ---------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("stranger")
+def test_a_stranger_leaves_his_message_in_the_client_queue(host: Host) -> None:
+    assert host.run("dave").code == 0
+    control, _ = host.only("clientmqueue")
+    assert (control.reverse_path, addresses(control)) == (
+        b"<henry@lab1.campus>",
+        [b"<dave@lab1.campus>"],
+    )
+    assert not host.queued()
+
+
+@pytest.mark.usefixtures("stranger")
+@pytest.mark.parametrize(
+    ("sender", "shown"),
+    [
+        ("emma", "emma@lab1.campus"),
+        ("x@ex.org", "x@ex.org"),
+        ("", "<>"),
+        ("<>", "<>"),
+        ("henry@elsewhere.org", "henry@elsewhere.org"),
+        ("henry", None),
+        ("henry@lab1.campus", None),
+        ("henry@localhost", None),
+    ],
+)
+def test_a_sender_that_the_caller_is_not_is_kept_with_a_warning(
+    host: Host, sender: str, shown: str | None
+) -> None:
+    host.run("-f", sender, "dave")
+    control, _ = host.only("clientmqueue")
+    warning = f"lab1.campus: henry set sender to {shown} using -f".encode()
+    assert fields(control).get(b"X-Authentication-Warning") == (warning if shown else None)
+    if shown == "<>":
+        assert control.reverse_path == b"<>"
+        assert b"From" not in fields(control)
+
+
+@pytest.mark.usefixtures("stranger")
+def test_trusted_users_and_privacy_options_spare_the_warning(host: Host) -> None:
+    (host.root / "trusted-users").write_text("# class t\nhenry # the clerk\n")
+    host.run("-f", "x@ex.org", "dave")
+    (host.root / "trusted-users").write_text("")
+    host.configure(PrivacyOptions="public")
+    host.run("-f", "x@ex.org", "dave")
+    for control, _ in host.queued("clientmqueue"):
+        assert b"X-Authentication-Warning" not in fields(control)
+
+
+@pytest.mark.usefixtures("stranger")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-C", "{cf}", "dave"],
+        ["-X", "/tmp/out.log", "dave"],
+        ["-oQ/tmp", "dave"],
+        ["-O", "QueueDirectory=/tmp", "dave"],
+        ["-ORunAsUser=root", "dave"],
+        ["-oA/tmp/aliases", "-bi"],
+        ["-D", "/tmp/out.dbg", "-d0.1", "-bv", "x"],
+        ["-oMrSMTP", "dave"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_unsafe_options_of_a_stranger_are_refused(host: Host, arguments: list[str]) -> None:
+    ran = host.run(*[argument.format(cf=host.root / "cf") for argument in arguments])
+    assert (ran.code, ran.out) == (77, "")
+    assert ran.err.endswith(": Permission denied (real uid not trusted)\n")
+    assert not host.queued("clientmqueue") + host.queued()
+
+
+@pytest.mark.usefixtures("stranger")
+@pytest.mark.parametrize("arguments", [["-bi"], ["-I"], ["-bd"], ["-bD"]])
+def test_what_a_stranger_may_not_start(host: Host, arguments: list[str]) -> None:
+    ran = host.run(*arguments)
+    assert ran.code == 64
+    assert ran.out.endswith("Permission denied (real uid not trusted)\n")
+
+
+@pytest.fixture
+def locked_out(monkeypatch: pytest.MonkeyPatch, host: Host) -> Callable[[], None]:
+    def refuse(path: str, mode: int, **unused: object) -> bool:
+        return not path.endswith("mqueue")
+
+    monkeypatch.setattr(os, "access", refuse)
+    return lambda: None
+
+
+@pytest.mark.usefixtures("locked_out")
+@pytest.mark.parametrize(
+    "arguments", [["-Am", "dave"], ["-bp"], ["-q"], ["-qf"], ["-bv", "dave"], ["-Ax", "dave"]]
+)
+def test_who_may_not_enter_the_queue_is_told_in_sendmails_words(
+    host: Host, arguments: list[str]
+) -> None:
+    ran = host.run(*arguments)
+    assert (ran.code, ran.err) == (78, DENIED)
+    assert ran.out == f"can not chdir({host.root}/mqueue/): Permission denied\n"
+
+
+@pytest.mark.parametrize("arguments", [["-qf"], ["-bp"], ["-Am", "dave"]])
+def test_a_queue_that_is_not_there_is_named(host: Host, arguments: list[str]) -> None:
+    (host.root / "mqueue").rmdir()
+    ran = host.run(*arguments)
+    assert (ran.code, ran.out) == (
+        78,
+        f"can not chdir({host.root}/mqueue/): No such file or directory\n",
+    )
+
+
+# --- other modes ----------------------------------------------------------------------------------
+
+
+def test_bv_tells_failures_first_and_where_the_others_lead(host: Host) -> None:
+    ran = host.run(
+        "-bv", "emma", "postmaster", "nosuch", "dave@lab2.campus", "|/bin/cat", ":include:/x"
+    )
+    assert ran.code == 67
+    assert ran.out.splitlines() == [
+        "|/bin/cat... Cannot mail directly to programs",
+        ":include:/x... Cannot mail directly to :include:s",
+        "nosuch... User unknown",
+        "emma... deliverable: mailer local, user emma",
+        "dave@lab2.campus... deliverable: mailer esmtp, host lab2.campus, user dave@lab2.campus",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"), [("newaliases", []), ("sendmail", ["-bi"]), ("sendmail", ["-I"])]
+)
+def test_three_ways_to_rebuild_the_aliases(host: Host, name: str, arguments: list[str]) -> None:
+    ran = host.run(*arguments, name=name)
+    assert (ran.code, ran.out) == (
+        0,
+        f"{host.root}/aliases: 2 aliases, longest 10 bytes, 28 bytes total\n",
+    )
+
+
+def test_logs_name_the_caller_and_never_the_text(host: Host) -> None:
+    host.configure(LogTo="stderr")
+    ran = host.run("-f", "x\u202e@y", "dave")
+    assert ran.code == 65
+    ran = host.run("dave", stdin=b"Message-Id: <1\x1b[2J@x>\n\nsecret\n")
+    first = ran.err.splitlines()[0].partition(": ")[2].partition(": ")[2]
+    assert first == (
+        "from=<emma@lab1.campus>, size=30, class=0, nrcpts=1, msgid=<1?[2J@x>, relay=emma@localhost"
+    )
+    assert "secret" not in ran.err

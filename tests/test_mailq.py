@@ -1,0 +1,339 @@
+"""mailq, to the column; golden listings as Sendmail 8.17 prints them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from minimta import mailq
+from minimta.options import Options
+from minimta.selection import Selection, parse_selection
+
+CREATED = 1795340226  # Sun Nov 22 09:37:06 2026 UTC
+HEAD = "-----Q-ID----- --Size-- -----Q-Time----- ------------Sender/Recipient-----------\n"
+VERBOSE = "-----Q-ID----- --Size-- -Priority- ---Q-Time--- --------Sender/Recipient--------\n"
+
+
+@pytest.fixture(autouse=True)
+def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.1, 0.1, 0.1))
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> Options:
+    chosen = Options()
+    chosen.queue_directory = str(tmp_path / "mqueue")
+    chosen.client_queue_directory = str(tmp_path / "clientmqueue")
+    os.mkdir(chosen.queue_directory, 0o700)
+    os.mkdir(chosen.client_queue_directory, 0o700)
+    return chosen
+
+
+def put(
+    options: Options,
+    qid: str,
+    *,
+    kind: str = "qf",
+    size: int = 36,
+    queue: str = "",
+    lines: str = "",
+    priority: int = 30036,
+    sender: str = "<emma@lab1.campus>",
+    recipients: str = "RPFD:<dave@lab2.campus>\n",
+    attempts: str = "K0\nN0\n",
+    flags: str = "s",
+) -> Path:
+    directory = Path(queue or options.queue_directory)
+    path = directory / (kind + qid)
+    path.write_bytes(
+        f"V8\nT{CREATED}\n{attempts}P{priority}\n{lines}F{flags}\n$_x [10.0.3.134]\nS{sender}\n"
+        f"{recipients}H??Subject: x\nH??RPFD: no recipient\n.\n".encode("utf-8", "surrogateescape")
+    )
+    if size >= 0:
+        (directory / f"df{qid}").write_bytes(b"x" * size)
+    return path
+
+
+class Listing:
+    def __init__(self, capfd: pytest.CaptureFixture[str]) -> None:
+        self._capfd = capfd
+
+    def __call__(
+        self, options: Options, *selections: Selection, verbose: bool = False, client: bool = False
+    ) -> str:
+        self.code = mailq.show(options, verbose=verbose, client=client, selections=selections)
+        out, self.err = self._capfd.readouterr()
+        return out.replace(options.queue_directory, "MQ").replace(
+            options.client_queue_directory, "CQ"
+        )
+
+
+@pytest.fixture
+def show(capfd: pytest.CaptureFixture[str]) -> Listing:
+    return Listing(capfd)
+
+
+def test_an_empty_queue(options: Options, show: Listing) -> None:
+    assert show(options) == "MQ is empty\n\t\tTotal requests: 0\n"
+    assert show.code == 0
+
+
+def test_the_lessons_listing(options: Options, show: Listing) -> None:
+    put(options, "6AM9bJoP003680", lines="MDeferred: Connection refused by lab2.campus.\n")
+    assert show(options) == (
+        "\t\tMQ (1 request)\n"
+        + HEAD
+        + "6AM9bJoP003680       36 Sun Nov 22 09:37 <emma@lab1.campus>\n"
+        "                 (Deferred: Connection refused by lab2.campus.)\n"
+        "\t\t\t\t\t <dave@lab2.campus>\n"
+        "\t\tTotal requests: 1\n"
+    )
+
+
+def many(options: Options) -> None:
+    status = "MDeferred: 451 4.7.1 Greylisted, please try again later\n"
+    put(
+        options,
+        "6AM9MYBC001915",
+        sender="<>",
+        size=26,
+        priority=30038,
+        recipients="RPFD:dave@refused.campus\n",
+    )
+    put(
+        options,
+        "6AM9MYC1001913",
+        size=26,
+        priority=60038,
+        sender="averyveryverylongsendernameindeed.with.dots@lab1.campus",
+        recipients=f"RPFD:{'a' * 60}@{'b' * 50}.refused.campus\nRPFD:dave@refused.campus\n",
+    )
+    put(
+        options,
+        "6AM9MYO5001905",
+        size=26,
+        priority=90038,
+        sender="emma",
+        lines=status,
+        flags="ws",
+        recipients=f"{status}rRFC822; x\nRPFD:henry@grey.campus\n"
+        "Clist:1:0:<list@lab1.campus>\nRFDA:carol@refused.campus\n",
+    )
+
+
+def test_long_names_are_cut_and_the_order_is_that_of_a_run(options: Options, show: Listing) -> None:
+    many(options)
+    assert show(options) == (
+        "\t\tMQ (3 requests)\n" + HEAD + "6AM9MYBC001915       26 Sun Nov 22 09:37 <>\n"
+        "\t\t\t\t\t dave@refused.campus\n"
+        "6AM9MYC1001913       26 Sun Nov 22 09:37 averyveryverylongsendernameindeed.with.\n"
+        "\t\t\t\t\t aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n"
+        "\t\t\t\t\t dave@refused.campus\n"
+        "6AM9MYO5001905       26 Sun Nov 22 09:37 emma\n"
+        "                 (Deferred: 451 4.7.1 Greylisted, please try again later)\n"
+        "\t\t\t\t\t henry@grey.campus\n"
+        "\t\t\t\t\t carol@refused.campus\n"
+        "\t\tTotal requests: 3\n"
+    )
+
+
+def test_verbose_adds_priority_warning_and_each_recipients_status(
+    options: Options, show: Listing
+) -> None:
+    many(options)
+    assert show(options, verbose=True) == (
+        "\t\tMQ (3 requests)\n" + VERBOSE + "6AM9MYBC001915       26      30038 Nov 22 09:37 <>\n"
+        "\t\t\t\t\t\tdave@refused.campus\n"
+        "6AM9MYC1001913       26      60038 Nov 22 09:37"
+        " averyveryverylongsendernameindeed.with.dots@lab1.campus\n"
+        "\t\t\t\t\t\taaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa@bbbbbbbbbb\n"
+        "\t\t\t\t\t\tdave@refused.campus\n"
+        "6AM9MYO5001905       26      90038+Nov 22 09:37 emma\n"
+        "                 (Deferred: 451 4.7.1 Greylisted, please try again later)\n"
+        "\t\t\t\t\t\thenry@grey.campus\n"
+        "\t\t (Deferred: 451 4.7.1 Greylisted, please try again later)\n"
+        "\t\t\t\t\t\t(---list:1:0:<list@lab1.campus>---)\n"
+        "\t\t\t\t\t\tcarol@refused.campus\n"
+        "\t\tTotal requests: 3\n"
+    )
+
+
+def test_a_status_is_cut_at_60_and_whole_with_verbose(options: Options, show: Listing) -> None:
+    text = "Deferred: prog mailer (/usr/libexec/sendmail/smrsh) exited with EX_TEMPFAIL"
+    put(options, "6AM9gqD1004945", lines=f"M{text}\n")
+    assert f"                 ({text[:60]})\n" in show(options)
+    assert f"                 ({text})\n" in show(options, verbose=True)
+
+
+def test_a_message_held_by_somebody_has_a_star(options: Options, show: Listing) -> None:
+    path = put(options, "6AM9bJoP003680")
+    with path.open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert "\n6AM9bJoP003680*      36 Sun" in show(options)
+    assert "\n6AM9bJoP003680       36 Sun" in show(options)
+
+
+def test_without_proc_the_lock_itself_is_asked(
+    options: Options, show: Listing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("minimta.queue.listing._locked_inodes", lambda: None)
+    path = put(options, "6AM9bJoP003680")
+    put(options, "6AM9bJoQ003680")
+    with path.open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        out = show(options)
+    assert "\n6AM9bJoP003680*" in out and "\n6AM9bJoQ003680 " in out
+
+
+def test_a_message_too_young_to_be_tried_again_has_a_dash(options: Options, show: Listing) -> None:
+    options.min_queue_age = 1800
+    put(options, "6AM9MlYg002018", attempts=f"K{int(time.time()) - 60}\nN1\n")
+    put(options, "6AM9MlYh002018", attempts=f"K{int(time.time()) - 3600}\nN1\n")
+    put(options, "6AM9MlYi002018", attempts="K0\nN0\n")
+    marks = [line[:15] for line in show(options).splitlines() if line[:1] == "6"]
+    assert marks == ["6AM9MlYg002018-", "6AM9MlYh002018 ", "6AM9MlYi002018 "]
+
+
+def test_a_load_that_is_too_high_shows_as_X(
+    options: Options, show: Listing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(options, "6AM9MlYg002018")
+    monkeypatch.setattr(os, "getloadavg", lambda: (8.0, 1.0, 1.0))
+    assert "\n6AM9MlYg002018X      36 " in show(options)
+
+
+def test_a_control_file_without_content_is_listed_last(options: Options, show: Listing) -> None:
+    put(options, "6AM9bJoP003680")
+    Path(options.queue_directory, "qf6AM0000000999999").touch()
+    assert show(options).splitlines()[-2:] == [
+        "6AM0000000999999  (no control file)",
+        "\t\tTotal requests: 2",
+    ]
+
+
+def test_a_missing_data_file_is_minus_one(options: Options, show: Listing) -> None:
+    put(options, "6AM9hGB3005187", size=-1)
+    assert "\n6AM9hGB3005187       -1 Sun Nov 22 09:37 " in show(options)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "df6AM9bJoP003680",
+        "tf6AM9bJoP003680",
+        "xf6AM9bJoP003680",
+        "Qf6AM9bJoP003680",
+        "qf..",
+        "qfshort",
+        "qf6AM9bJoP00368/"[:-1] + "é",
+    ],
+)
+def test_what_is_no_control_file_is_not_listed(options: Options, show: Listing, name: str) -> None:
+    Path(options.queue_directory, name).write_text("x")
+    assert "Total requests: 0" in show(options)
+
+
+def test_a_link_or_a_fifo_neither_hangs_nor_shows(options: Options, show: Listing) -> None:
+    directory = Path(options.queue_directory)
+    (directory / "qf6AM9bJoP003680").symlink_to("/etc/passwd")
+    os.mkfifo(directory / "qf6AM9bJoQ003680")
+    assert "root" not in show(options)
+
+
+def test_quarantined_messages_show_only_when_asked_for(options: Options, show: Listing) -> None:
+    put(options, "6AM9MY6S001911", kind="hf", size=5001, lines="qlooks bad\n")
+    assert show(options) == "MQ is empty\n\t\tTotal requests: 0\n"
+    assert show(options, parse_selection("Q")) == (
+        "\t\tMQ (1 request)\n"
+        + HEAD
+        + "6AM9MY6S001911     5001 Sun Nov 22 09:37 <emma@lab1.campus>\n"
+        "     QUARANTINE: looks bad\n"
+        "\t\t\t\t\t <dave@lab2.campus>\n"
+        "\t\tTotal requests: 1\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("argument", "count"),
+    [
+        ("Rgrey", 1),
+        ("RREFUSED", 3),
+        ("Rnosuch", 0),
+        ("I915", 1),
+        ("!I915", 2),
+        ("Semma", 1),
+        ("!Rgrey", 2),
+    ],
+)
+def test_selections(options: Options, show: Listing, argument: str, count: int) -> None:
+    many(options)
+    assert show(options, parse_selection(argument)).endswith(f"\t\tTotal requests: {count}\n")
+
+
+def test_what_waits_in_the_client_queue_follows_and_counts(options: Options, show: Listing) -> None:
+    put(options, "6AM9MqHc002122", queue=options.client_queue_directory, size=7, sender="emma")
+    assert show(options) == (
+        "MQ is empty\n"
+        "\t\tCQ (1 request)\n" + HEAD + "6AM9MqHc002122        7 Sun Nov 22 09:37 emma\n"
+        "\t\t\t\t\t <dave@lab2.campus>\n"
+        "\t\tTotal requests: 1\n"
+    )
+    put(options, "6AM9bJoP003680")
+    assert show(options).endswith("\t\tTotal requests: 2\n")
+    assert show(options, client=True).splitlines()[0] == "\t\tCQ (1 request)"
+
+
+def test_who_may_not_look_is_told_so(
+    options: Options, show: Listing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *arguments, **unused: False)
+    assert show(options) == "can not chdir(MQ/): Permission denied\n"
+    assert (show.code, show.err) == (
+        78,
+        "Program mode requires special privileges, e.g., root or TrustedUser.\n",
+    )
+
+
+@pytest.mark.parametrize("evil", ["\x1b[2J", "\x07", "\r", "\u202e", "\u2028", "\x7f", "%s%n"])
+def test_nothing_that_users_wrote_reaches_the_terminal_raw(
+    options: Options, show: Listing, evil: str
+) -> None:
+    put(
+        options,
+        "6AM9bJoP003680",
+        sender=f"a{evil}b",
+        lines=f"MDeferred: {evil}x\nq{evil}\n",
+        recipients=f"M{evil}\nC{evil}:1:1:x\nRPFD:a{evil}b\n",
+    )
+    for verbose in (False, True):
+        out = show(options, verbose=verbose)
+        assert out.isascii() and out.replace("\n", "").replace("\t", "").isprintable()
+        assert out.count("Total requests") == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["", "V8\n", "garbage", "V8\nTx\nP\nN-\nSx\nR\n.\n", "R\nR:\nS\n", "\0" * 40]
+)
+def test_a_damaged_control_file_does_not_stop_the_listing(
+    options: Options, show: Listing, text: str
+) -> None:
+    put(options, "6AM9bJoP003680")
+    Path(options.queue_directory, "qf6AM9bJoQ003680").write_text(text)
+    assert show(options).endswith("\t\tTotal requests: 2\n")
+
+
+def test_a_control_file_with_thousands_of_recipients_is_shown_whole(
+    options: Options, show: Listing
+) -> None:
+    put(options, "6AM9bJoP003680", recipients="".join(f"RPFD:<u{n}@x>\n" for n in range(3000)))
+    assert show(options).count("\n\t\t\t\t\t <u") == 3000
