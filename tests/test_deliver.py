@@ -1,0 +1,638 @@
+"""One attempt: what is recorded, reported, kept and dropped."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from minimta import log
+from minimta.envelope import Envelope, Recipient
+from minimta.mailers import Job
+from minimta.queue.commit import PlainCommitter
+from minimta.queue.control import Control
+from minimta.queue.held import Held
+from minimta.queue.spool import Spool
+from minimta.status import Fate, Outcome
+from tests.privatehost import BUSY, DOWN, REFUSED, SENT, Elsewhere, PrivateHost
+
+EMMA, DAVE, CAROL = b"<emma@lab1.campus>", b"<dave@lab1.campus>", b"<carol@lab1.campus>"
+X, Y = b"<x@lab2.campus>", b"<y@lab3.campus>"
+NOW = 1795339967.0
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> PrivateHost:
+    return PrivateHost(tmp_path, now=NOW)
+
+
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is logged."""
+    found: list[str] = []
+
+    def line(qid: str, text: str, *, level: int = 9, error: bool = False) -> None:
+        found.append(f"{qid}: {text}")
+
+    monkeypatch.setattr(log, "line", line)
+    return found
+
+
+def subjects(host: PrivateHost, user: str) -> list[str]:
+    return [str(letter["Subject"]) for letter in host.letters(user)]
+
+
+# --- who gets what, and what is left -----------------------------------------------------------------
+
+
+def test_a_delivered_message_leaves_the_queue_empty(host: PrivateHost) -> None:
+    qid = host.submit(EMMA, DAVE)
+    (report,) = host.deliverer().attempt([qid])
+    assert (report.locked, report.exit_code) == (False, 0)
+    assert subjects(host, "dave") == ["hello"]
+    assert host.files() == []
+
+
+def test_the_mailbox_gets_one_return_path_and_the_next_hop_none(host: PrivateHost) -> None:
+    elsewhere = Elsewhere({})
+    text = b"Return-Path: <old@x>\nSubject: hello\n\nbody\n"
+    qid = host.submit(EMMA, DAVE, X, text=text)
+    host.deliverer(esmtp=elsewhere).attempt([qid])
+    assert host.letters("dave")[0].get_all("Return-Path") == [EMMA.decode()]
+    assert b"Return-Path" not in elsewhere.texts[0]
+    assert elsewhere.texts[0].endswith(b"\n\nbody\n")
+
+
+def test_a_message_that_another_holds_is_left_alone(host: PrivateHost) -> None:
+    qid = host.submit(EMMA, DAVE)
+    held = Spool(host.options.queue_directory).lock(qid)
+    assert held is not None
+    with held:
+        (report,) = host.deliverer().attempt([qid])
+    assert report.locked
+    assert host.letters("dave") == []
+
+
+def test_a_quarantined_message_is_not_run(host: PrivateHost) -> None:
+    qid = host.submit(EMMA, DAVE)
+    host.rewrite(qid, lambda control: setattr(control, "quarantine", "looks bad"))
+    host.deliverer().attempt([qid])
+    assert host.letters("dave") == []
+    assert host.queued() == [qid]
+
+
+def test_a_duplicate_user_gets_the_message_once(host: PrivateHost) -> None:
+    host.aliases("team: dave, carol", "both: team, dave")
+    qid = host.submit(EMMA, DAVE, b"<both@lab1.campus>", b"<DAVE@lab1>")
+    host.deliverer().attempt([qid])
+    assert len(host.letters("dave")) == len(host.letters("carol")) == 1
+
+
+def test_recipients_of_one_next_hop_share_a_job(host: PrivateHost) -> None:
+    elsewhere = Elsewhere({})
+    qid = host.submit(EMMA, X, b"<z@lab2.campus>", Y)
+    host.deliverer(esmtp=elsewhere).attempt([qid])
+    hops = {job.host: [user.name for user in job.users] for job in elsewhere.jobs}
+    assert hops == {"lab2.campus": [b"x@lab2.campus", b"z@lab2.campus"], "lab3.campus": [Y[1:-1]]}
+
+
+def test_messages_of_a_batch_reach_the_mailer_together(host: PrivateHost) -> None:
+    calls: list[int] = []
+
+    class Counting(Elsewhere):
+        def deliver(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Mapping[bytes, Outcome]]]:
+            calls.append(len(jobs))
+            return super().deliver(jobs)
+
+    qids = [host.submit(EMMA, X) for _ in range(5)]
+    host.deliverer(esmtp=Counting({})).attempt(qids)
+    assert calls == [5]
+
+
+def test_dsn_parameters_reach_the_next_hop(host: PrivateHost) -> None:
+    def parameters(envelope: Envelope) -> None:
+        envelope.ret, envelope.envid, envelope.body_type = b"HDRS", b"QQ314", b"8BITMIME"
+
+    asked = Recipient(X, "PNSF", original=b"rfc822;X@campus")
+    elsewhere = Elsewhere({})
+    qid = host.submit(EMMA, asked, Recipient(Y, "PN"), envelope=parameters)
+    host.deliverer(esmtp=elsewhere).attempt([qid])
+    first, second = elsewhere.jobs
+    assert (first.ret, first.envid, first.body_type) == (b"HDRS", b"QQ314", b"8BITMIME")
+    assert (first.users[0].notify, first.users[0].original) == (
+        "SUCCESS,FAILURE",
+        b"rfc822;X@campus",
+    )
+    assert second.users[0].notify == "NEVER"
+
+
+def test_an_unqualified_sender_is_completed_for_another_host_only(host: PrivateHost) -> None:
+    def by_command(envelope: Envelope) -> None:
+        envelope.protocol = envelope.helo = b""
+
+    elsewhere = Elsewhere({})
+    text = b"From: Emma <emma>\nSubject: s\n\nb\n"
+    qid = host.submit(b"emma", DAVE, X, text=text, envelope=by_command)
+    host.deliverer(esmtp=elsewhere).attempt([qid])
+    assert elsewhere.jobs[0].reverse_path == b"emma@lab1.campus"
+    assert b"From: Emma <emma@lab1.campus>\n" in elsewhere.texts[0]
+    assert host.letters("dave")[0]["Return-Path"] == "<emma>"
+
+
+def test_what_came_by_smtp_is_not_completed(host: PrivateHost) -> None:
+    elsewhere = Elsewhere({})
+    qid = host.submit(EMMA, X, text=b"From: Emma <emma>\nSubject: s\n\nb\n")
+    host.deliverer(esmtp=elsewhere).attempt([qid])
+    assert b"From: Emma <emma>\n" in elsewhere.texts[0]
+
+
+# --- delays ------------------------------------------------------------------------------------------
+
+
+def test_a_delay_is_written_down_with_its_reason(host: PrivateHost) -> None:
+    host.options.min_queue_age = 1800
+    qid = host.submit(EMMA, DAVE, X)
+    before = host.control(qid)
+    host.deliverer(esmtp=Elsewhere({X[1:-1]: DOWN})).attempt([qid])
+    after = host.control(qid)
+    assert [r.address for r in after.recipients] == [X]
+    assert (after.last_attempt, after.attempts) == (int(NOW), 1)
+    assert after.priority == before.priority + host.options.retry_factor
+    assert after.message == "Deferred: Connection refused by lab2.campus."
+    assert after.recipients[0].message == ""
+    path = Path(host.options.queue_directory, "qf" + qid)
+    assert path.stat().st_mtime == NOW + 1800
+
+
+def test_a_reply_is_kept_with_its_recipient(host: PrivateHost) -> None:
+    qid = host.submit(EMMA, X)
+    host.deliverer(esmtp=Elsewhere({X[1:-1]: BUSY})).attempt([qid])
+    assert host.control(qid).recipients[0].message == "Deferred: 452 4.2.2 Mailbox full"
+
+
+def test_an_expansion_stays_expanded_and_is_not_repeated(host: PrivateHost) -> None:
+    host.aliases("team: dave, x@lab2.campus")
+    qid = host.submit(EMMA, b"<team@lab1.campus>")
+    host.deliverer(esmtp=Elsewhere({X[1:-1]: DOWN})).attempt([qid])
+    assert [(r.flags, r.address) for r in host.control(qid).recipients] == [("FDA", X[1:-1])]
+    host.deliverer().attempt([qid])
+    assert len(host.letters("dave")) == 1
+    assert host.files() == []
+
+
+def test_a_host_that_refuses_connections_is_not_asked_again_in_this_run(host: PrivateHost) -> None:
+    elsewhere = Elsewhere({X[1:-1]: DOWN})
+    deliverer = host.deliverer(esmtp=elsewhere)
+    first, second = host.submit(EMMA, X), host.submit(EMMA, b"<z@lab2.campus>")
+    deliverer.attempt([first])
+    deliverer.attempt([second])
+    assert len(elsewhere.jobs) == 1
+    assert host.control(second).message == host.control(first).message
+
+
+def test_a_host_that_refuses_one_user_is_asked_again(host: PrivateHost) -> None:
+    elsewhere = Elsewhere({X[1:-1]: BUSY})
+    deliverer = host.deliverer(esmtp=elsewhere)
+    deliverer.attempt([host.submit(EMMA, X)])
+    deliverer.attempt([host.submit(EMMA, X)])
+    assert len(elsewhere.jobs) == 2
+
+
+# --- bounces -----------------------------------------------------------------------------------------
+
+
+def test_failures_of_a_message_make_one_bounce_to_the_sender(host: PrivateHost) -> None:
+    qid = host.submit(EMMA, b"<nosuch@lab1.campus>", X, DAVE)
+    (report,) = host.deliverer(esmtp=Elsewhere({X[1:-1]: REFUSED})).attempt([qid])
+    assert report.exit_code == os.EX_NOUSER
+    (bounce,) = host.letters("emma")
+    assert bounce["Return-Path"] == "<>"
+    assert bounce["From"] == "Mail Delivery Subsystem <MAILER-DAEMON>"
+    text = bounce.as_string()
+    assert "Final-Recipient: RFC822; nosuch@lab1.campus" in text
+    assert "Final-Recipient: RFC822; x@lab2.campus" in text
+    assert "dave" not in text.partition("Content-Type: message/rfc822")[0]
+    assert "\nbody\n" in text
+    assert host.files() == []
+
+
+def test_a_bounce_to_another_host_is_a_queue_file_as_recorded(host: PrivateHost) -> None:
+    qid = host.submit(X, b"<nosuch@lab1.campus>")
+    host.deliverer(esmtp=Elsewhere({X[1:-1]: DOWN})).attempt([qid])
+    (bounce,) = host.queued()
+    control = host.control(bounce)
+    assert control.reverse_path == b"MAILER-DAEMON"
+    assert "r" in control.flags
+    assert [(r.flags, r.address) for r in control.recipients] == [("PF", X)]
+    assert control.macros[b"_"] == control.macros[b"s"] == b"localhost"
+
+
+def test_the_next_hop_sees_a_bounce_with_the_null_reverse_path(host: PrivateHost) -> None:
+    elsewhere = Elsewhere({})
+    host.deliverer(esmtp=elsewhere).attempt([host.submit(X, b"<nosuch@lab1.campus>")])
+    assert elsewhere.jobs[0].reverse_path == b""
+    assert b"\nFrom: Mail Delivery Subsystem <MAILER-DAEMON@lab1.campus>\n" in elsewhere.texts[0]
+
+
+@pytest.mark.parametrize(
+    "flags, bounces", [("PFD", 1), ("PNF", 1), ("PNS", 0), ("PN", 0), ("PND", 0)]
+)
+def test_notify_decides_whether_a_failure_is_reported(
+    host: PrivateHost, flags: str, bounces: int
+) -> None:
+    host.deliverer().attempt([host.submit(EMMA, Recipient(b"<nosuch@lab1.campus>", flags))])
+    assert len(host.letters("emma")) == bounces
+    assert host.files() == []
+
+
+def test_a_failure_for_the_null_sender_goes_to_the_postmaster_only(host: PrivateHost) -> None:
+    host.deliverer().attempt([host.submit(b"<>", b"<nosuch@lab1.campus>")])
+    assert subjects(host, "root") == ["Postmaster notify: see transcript for details"]
+    assert host.files() == []
+
+
+def test_without_a_double_bounce_address_it_goes_to_nobody(host: PrivateHost) -> None:
+    host.options.double_bounce_address = ""
+    host.deliverer().attempt([host.submit(b"<>", b"<nosuch@lab1.campus>")])
+    assert host.files() == [] and host.letters("root") == []
+
+
+def test_a_double_bounce_that_fails_is_put_aside_and_never_loops(
+    host: PrivateHost, lines: list[str]
+) -> None:
+    host.aliases("postmaster: nosuch2")
+    deliverer = host.deliverer()
+    deliverer.attempt([host.submit(b"<nobodyhere@lab1.campus>", b"<nosuch@lab1.campus>")])
+    for _ in range(3):
+        deliverer.attempt(host.queued())
+    assert host.queued() == []
+    assert [name[:2] for name in host.files()] == ["Qf", "df"]
+    assert any("savemail panic" in line for line in lines)
+    assert len([line for line in lines if "return to sender" in line]) == 1
+
+
+def test_a_remote_failure_of_a_bounce_is_returned_to_the_postmaster(
+    host: PrivateHost, lines: list[str]
+) -> None:
+    host.deliverer(esmtp=Elsewhere({X[1:-1]: REFUSED})).attempt(
+        [host.submit(X, b"<nosuch@lab1.campus>")]
+    )
+    assert subjects(host, "root") == ["Postmaster notify: see transcript for details"]
+    assert any(": return to sender: User unknown" in line for line in lines)
+
+
+def test_a_failing_bounce_from_elsewhere_is_no_double_bounce_of_ours(host: PrivateHost) -> None:
+    """Whoever writes our marks into a message by SMTP does not make it vanish into Qf."""
+    text = b"Auto-Submitted: auto-generated (postmaster-notification)\nSubject: s\n\nb\n"
+    host.deliverer().attempt([host.submit(b"<>", b"<nosuch@lab1.campus>", text=text)])
+    assert len(host.letters("root")) == 1
+
+
+def test_a_large_message_comes_back_as_its_header(host: PrivateHost) -> None:
+    text = b"Subject: large\n\n" + b"y" * 70 + b"\n"
+    qid = host.submit(EMMA, b"<nosuch@lab1.campus>", text=text + b"yyyy\n" * 20000)
+    host.deliverer().attempt([qid])
+    (bounce,) = host.letters("emma")
+    assert "text/rfc822-headers" in bounce.as_string()
+    assert len(bounce.as_string()) < 5000
+
+
+def test_ret_hdrs_returns_the_header_alone(host: PrivateHost) -> None:
+    def headers_only(envelope: Envelope) -> None:
+        envelope.ret = b"HDRS"
+
+    qid = host.submit(EMMA, b"<nosuch@lab1.campus>", envelope=headers_only)
+    host.deliverer().attempt([qid])
+    assert "\nbody\n" not in host.letters("emma")[0].as_string()
+
+
+def test_a_message_near_the_size_limit_still_bounces(host: PrivateHost) -> None:
+    qid = host.submit(EMMA, b"<nosuch@lab1.campus>", text=b"Subject: s\n\n" + b"y\n" * 15000)
+    host.options.max_message_size = 10000
+    host.deliverer().attempt([qid])
+    assert "text/rfc822-headers" in host.letters("emma")[0].as_string()
+
+
+def test_failed_recipients_wait_while_the_bounce_cannot_be_queued(
+    host: PrivateHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    qid = host.submit(EMMA, b"<nosuch@lab1.campus>", DAVE)
+    with monkeypatch.context() as patch:
+
+        def full(*unused: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        patch.setattr(PlainCommitter, "commit", full)
+        host.deliverer().attempt([qid])
+    assert [r.address for r in host.control(qid).recipients] == [b"<nosuch@lab1.campus>"]
+    assert host.control(qid).message.startswith("Deferred: ")
+    host.deliverer().attempt([qid])
+    assert len(host.letters("emma")) == len(host.letters("dave")) == 1
+    assert host.files() == []
+
+
+def test_the_bounce_is_durable_before_the_failed_are_dropped(
+    host: PrivateHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    accept, remove = Spool.accept, Held.remove
+
+    def accepted(spool: Spool, qid: str, data: int, control: Control) -> None:
+        accept(spool, qid, data, control)
+        steps.append("accepted")
+
+    def removed(held: Held) -> None:
+        steps.append("removed")
+        remove(held)
+
+    qid = host.submit(EMMA, b"<nosuch@lab1.campus>")
+    monkeypatch.setattr(Spool, "accept", accepted)
+    monkeypatch.setattr(Held, "remove", removed)
+    host.deliverer().attempt([qid])
+    assert steps == ["accepted", "removed", "removed"]
+
+
+# --- receipts, warnings, expiry ------------------------------------------------------------------------
+
+
+def test_a_receipt_is_sent_when_asked_for(host: PrivateHost) -> None:
+    host.deliverer().attempt([host.submit(EMMA, Recipient(DAVE, "PNS"), CAROL)])
+    (receipt,) = host.letters("emma")
+    assert receipt["Subject"] == "Return receipt"
+    assert "Action: delivered (to mailbox)" in receipt.as_string()
+    assert "carol" not in receipt.as_string()
+    assert "\nbody\n" not in receipt.as_string()
+
+
+def test_relayed_is_said_only_when_the_next_hop_says_nothing_itself(host: PrivateHost) -> None:
+    passed_on = Outcome(Fate.SENT, "2.0.0", "Sent", dsn_passed_on=True)
+    elsewhere = Elsewhere({Y[1:-1]: passed_on})
+    qid = host.submit(EMMA, Recipient(X, "PNS"), Recipient(Y, "PNS"))
+    host.deliverer(esmtp=elsewhere).attempt([qid])
+    (receipt,) = host.letters("emma")
+    assert "Action: relayed" in receipt.as_string()
+    assert "y@lab3.campus" not in receipt.as_string().partition("text/rfc822-headers")[0]
+
+
+def test_the_null_sender_gets_no_receipt(host: PrivateHost) -> None:
+    host.deliverer().attempt([host.submit(b"<>", Recipient(DAVE, "PNS"))])
+    assert host.files() == [] and host.letters("root") == []
+
+
+def aged(host: PrivateHost, seconds: float, *, rested: float = 1800) -> str:
+    """A message for a host that is down, *seconds* old, last tried *rested* seconds ago."""
+    qid = host.submit(EMMA, X)
+
+    def change(control: Control) -> None:
+        control.created = int(NOW - seconds)
+        control.attempts, control.last_attempt = 3, int(NOW - rested)
+
+    host.rewrite(qid, change)
+    return qid
+
+
+def down(host: PrivateHost, qid: str) -> None:
+    host.deliverer(esmtp=Elsewhere({X[1:-1]: DOWN})).attempt([qid])
+
+
+def test_one_warning_is_sent_after_four_hours(host: PrivateHost) -> None:
+    qid = aged(host, 4 * 3600 + 1)
+    down(host, qid)
+    assert subjects(host, "emma") == ["Warning: could not send message for past 4 hours"]
+    assert "w" in host.control(qid).flags
+    assert host.control(qid).message == "Warning: could not send message for past 4 hours"
+    down(host, qid)
+    assert len(host.letters("emma")) == 1
+
+
+def test_no_warning_before_four_hours(host: PrivateHost) -> None:
+    down(host, aged(host, 4 * 3600 - 1))
+    assert host.letters("emma") == []
+
+
+@pytest.mark.parametrize("precedence", [b"bulk", b"List", b"junk"])
+def test_no_warning_for_bulk_mail(host: PrivateHost, precedence: bytes) -> None:
+    qid = aged(host, 5 * 3600)
+    host.rewrite(qid, lambda c: c.headers.append((b"", b"Precedence: " + precedence)))
+    down(host, qid)
+    assert host.letters("emma") == []
+
+
+@pytest.mark.parametrize("flags, warnings", [("PFD", 1), ("PND", 1), ("PNF", 0), ("PN", 0)])
+def test_notify_decides_whether_a_delay_is_reported(
+    host: PrivateHost, flags: str, warnings: int
+) -> None:
+    qid = aged(host, 5 * 3600)
+    host.rewrite(qid, lambda c: setattr(c.recipients[0], "flags", flags))
+    down(host, qid)
+    assert len(host.letters("emma")) == warnings
+
+
+def test_no_warning_for_the_null_sender(host: PrivateHost) -> None:
+    qid = aged(host, 5 * 3600)
+    host.rewrite(qid, lambda c: setattr(c, "reverse_path", b"<>"))
+    down(host, qid)
+    assert host.letters("emma") == host.letters("root") == []
+
+
+def test_after_five_days_it_comes_back_after_one_more_try(
+    host: PrivateHost, lines: list[str]
+) -> None:
+    down(host, aged(host, 5 * 86400 + 1))
+    (bounce,) = host.letters("emma")
+    assert "Status: 4.4.7" in bounce.as_string()
+    assert host.files() == []
+    assert any("DSN: Cannot send message for 5 days" in line for line in lines)
+
+
+def test_a_message_that_gets_through_in_the_last_try_does_not_come_back(host: PrivateHost) -> None:
+    host.deliverer().attempt([aged(host, 5 * 86400 + 1)])
+    assert host.letters("emma") == [] and host.files() == []
+
+
+def test_a_jump_of_the_clock_bounces_nothing(host: PrivateHost) -> None:
+    qid = aged(host, 10 * 365 * 86400, rested=10 * 365 * 86400)
+    down(host, qid)
+    assert host.queued() == [qid]
+    host.now = NOW + 1800
+    down(host, qid)
+    assert host.queued() == []
+
+
+def test_a_clock_set_back_bounces_nothing_and_still_tries(host: PrivateHost) -> None:
+    qid = aged(host, -10 * 365 * 86400, rested=-10 * 365 * 86400)
+    down(host, qid)
+    assert host.queued() == [qid]
+    assert host.control(qid).attempts == 4
+
+
+# --- trouble -----------------------------------------------------------------------------------------
+
+
+def test_a_message_is_recorded_before_its_next_act(host: PrivateHost) -> None:
+    qid = host.submit(EMMA, DAVE, CAROL, X)
+    seen: list[list[bytes]] = []
+    deliverer = host.deliverer()
+    deliver = deliverer.local.deliver
+
+    def noting(jobs: Sequence[Job]) -> Iterator[tuple[Job, Mapping[bytes, Outcome]]]:
+        seen.append([r.address for r in host.control(qid).recipients])
+        return deliver(jobs)
+
+    deliverer.local.deliver = noting  # type: ignore[method-assign]
+    deliverer.esmtp.before = lambda job: seen.append(  # type: ignore[attr-defined]
+        [r.address for r in host.control(qid).recipients]
+    )
+    deliverer.attempt([qid])
+    assert seen == [[DAVE, CAROL, X], [CAROL, X], [X]]
+
+
+def test_a_message_that_cannot_be_recorded_is_stopped_and_rests(
+    host: PrivateHost, monkeypatch: pytest.MonkeyPatch, lines: list[str]
+) -> None:
+    qid, other = host.submit(EMMA, DAVE, CAROL), host.submit(EMMA, DAVE)
+    deliverer = host.deliverer()
+    with monkeypatch.context() as patch:
+
+        def read_only(held: Held, due: float) -> None:
+            raise OSError(errno.EROFS, "Read-only file system")
+
+        patch.setattr(Held, "rewrite", read_only)
+        deliverer.attempt([qid, other])
+    assert len(host.letters("dave")) == 2
+    assert host.letters("carol") == []
+    assert host.queued() == [qid]
+    assert any("cannot record" in line for line in lines)
+    mtime = Path(host.options.queue_directory, "qf" + qid).stat().st_mtime
+    assert mtime >= NOW + 300
+
+
+def test_a_poisoned_message_costs_a_line_and_not_the_others(
+    host: PrivateHost, lines: list[str]
+) -> None:
+    qids = [host.submit(EMMA, X) for _ in range(3)]
+
+    def poison(job: Job) -> None:
+        if job.qid == qids[1]:
+            raise ZeroDivisionError("poison")
+
+    elsewhere = Elsewhere({})
+    elsewhere.before = poison
+    host.deliverer(esmtp=elsewhere).attempt(qids)
+    assert host.queued() == [qids[1]]
+    assert host.control(qids[1]).attempts == 1
+    assert host.control(qids[1]).message.startswith("Deferred: ")
+    assert any("ZeroDivisionError: poison" in line for line in lines)
+
+
+def test_a_mailer_that_forgets_a_job_or_a_user_delays_it(host: PrivateHost) -> None:
+    class Forgetful(Elsewhere):
+        def deliver(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Mapping[bytes, Outcome]]]:
+            yield jobs[0], {b"x@lab2.campus": SENT}
+
+    qids = [host.submit(EMMA, X, b"<z@lab2.campus>"), host.submit(EMMA, X)]
+    host.deliverer(esmtp=Forgetful({})).attempt(qids)
+    assert [r.address for r in host.control(qids[0]).recipients] == [b"<z@lab2.campus>"]
+    assert [r.address for r in host.control(qids[1]).recipients] == [X]
+
+
+def test_trouble_in_an_expansion_delays_the_message(
+    host: PrivateHost, monkeypatch: pytest.MonkeyPatch, lines: list[str]
+) -> None:
+    deliverer = host.deliverer()
+
+    def broken(*unused: object, **also: object) -> None:
+        raise RuntimeError("bug")
+
+    qid = host.submit(EMMA, DAVE)
+    monkeypatch.setattr(deliverer._expander, "expand", broken)
+    deliverer.attempt([qid])
+    assert host.control(qid).attempts == 1
+    assert any("RuntimeError: bug" in line for line in lines)
+
+
+def test_a_damaged_message_is_put_aside_and_the_postmaster_hears_once(host: PrivateHost) -> None:
+    good, bad = host.submit(EMMA, DAVE), host.submit(EMMA, DAVE)
+    Path(host.options.queue_directory, "qf" + bad).write_bytes(b"V8\nYfoo\n.\n")
+    deliverer = host.deliverer()
+    deliverer.attempt([bad, good])
+    deliverer.attempt(host.queued())
+    assert len(host.letters("dave")) == 1
+    (note,) = host.letters("root")
+    assert f"Qf{bad}" in note.get_payload()
+    assert "Qf" + bad in host.files()
+
+
+def test_too_many_hops_bounce_without_a_delivery(host: PrivateHost) -> None:
+    qid = host.submit(EMMA, DAVE)
+    host.rewrite(qid, lambda c: c.headers.extend([(b"", b"Received: from a by b; x")] * 25))
+    host.deliverer().attempt([qid])
+    assert host.letters("dave") == []
+    assert "Status: 5.4.6" in host.letters("emma")[0].as_string()
+
+
+def test_stop_between_two_acts_keeps_what_was_done(host: PrivateHost) -> None:
+    qid = host.submit(EMMA, DAVE, CAROL)
+    deliverer = host.deliverer(stop=lambda: bool(host.letters("dave")))
+    deliverer.attempt([qid])
+    assert len(host.letters("dave")) == 1 and host.letters("carol") == []
+    assert [r.address for r in host.control(qid).recipients] == [CAROL]
+    host.deliverer().attempt([qid])
+    assert len(host.letters("dave")) == len(host.letters("carol")) == 1
+
+
+def test_between_is_called_when_local_mail_is_done_and_before_the_rest(host: PrivateHost) -> None:
+    steps: list[tuple[int, int]] = []
+    elsewhere = Elsewhere({})
+    host.deliverer(esmtp=elsewhere).attempt(
+        [host.submit(EMMA, X, DAVE)],
+        between=lambda: steps.append((len(host.letters("dave")), len(elsewhere.jobs))),
+    )
+    assert steps[0] == (1, 0)
+    assert len(elsewhere.jobs) == 1
+
+
+def test_without_remote_the_local_part_is_done_and_the_rest_waits_untouched(
+    host: PrivateHost,
+) -> None:
+    qid = host.submit(EMMA, X, DAVE)
+    host.deliverer().attempt([qid], remote=False)
+    assert len(host.letters("dave")) == 1
+    control = host.control(qid)
+    assert [r.address for r in control.recipients] == [X]
+    assert control.attempts == 0
+
+
+def test_what_v_shows_is_as_recorded(host: PrivateHost) -> None:
+    said: list[str] = []
+    qid = host.submit(EMMA, DAVE, b"<nosuch@lab1.campus>")
+    host.options.double_bounce_address = ""
+    host.rewrite(qid, lambda c: setattr(c, "reverse_path", b"<>"))
+    host.deliverer(say=said.append).attempt([qid])
+    assert said == [
+        "<nosuch@lab1.campus>... User unknown",
+        "<dave@lab1.campus>... Connecting to local...",
+        "<dave@lab1.campus>... Sent",
+    ]
+
+
+def test_the_to_line_has_sendmails_fields_in_order(host: PrivateHost, lines: list[str]) -> None:
+    down_there = Outcome(
+        Fate.DEFERRED,
+        "4.4.1",
+        "Connection refused by lab2.campus.",
+        relay="lab2.campus. [10.0.3.135]",
+    )
+    qid = host.submit(EMMA, X)
+    host.now = NOW + 31
+    host.deliverer(esmtp=Elsewhere({X[1:-1]: down_there})).attempt([qid])
+    ids = f"({os.getuid()}/{os.getgid()})"
+    pri = 30000 + len(b"Subject: hello\nTo: somebody\n\nbody\n")
+    assert (
+        f"{qid}: to=<x@lab2.campus>, ctladdr=<emma@lab1.campus> {ids}, delay=00:00:31, "
+        f"xdelay=00:00:00, mailer=esmtp, pri={pri}, relay=lab2.campus. [10.0.3.135], dsn=4.4.1, "
+        "stat=Deferred: Connection refused by lab2.campus."
+    ) in lines
