@@ -130,6 +130,17 @@ def test_otherwise_the_same_command_starts_again_there(
     assert started == [[str(venv / "bin" / "python"), "-I", "bin/minimta", "demo"]]
 
 
+def test_the_newest_libraries_are_only_there(venv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, Programs(venv))
+    started: list[list[str]] = []
+    monkeypatch.setattr("minimta.admin.environment.os.execv", lambda _, argv: started.append(argv))
+    environment.enter("test", newest=True)
+    assert started
+    monkeypatch.setattr("minimta.admin.environment.sys.prefix", str(venv))
+    environment.enter("test", newest=True)
+    assert len(started) == 1
+
+
 def test_a_venv_without_the_modules_does_not_start_itself_for_ever(
     venv: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

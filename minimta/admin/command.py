@@ -12,7 +12,10 @@ from minimta.admin import Trouble
 #: verb -> (module with its run(arguments) -> exit code, what it does)
 VERBS = {
     "demo": ("minimta.admin.demo", "play the way of a letter with a private root in var/demo"),
-    "test": ("minimta.admin.test", "run the test suite; arguments go to pytest"),
+    "test": (
+        "minimta.admin.test",
+        "run the test suite [--newest: not on this Python's libraries]; more goes to pytest",
+    ),
     "install": ("minimta.admin.install", "put sendmail in its place on this machine [--dry-run]"),
     "uninstall": ("minimta.admin.uninstall", "take that back, leave all mail [--dry-run]"),
 }

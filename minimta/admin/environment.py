@@ -21,13 +21,14 @@ RUN_TIME = {"dns.resolver": "python3-dnspython", "filelock": "python3-filelock"}
 TESTS = {"pytest": "python3-pytest", "freezegun": "python3-freezegun"}
 
 
-def enter(*extras: str) -> None:
+def enter(*extras: str, newest: bool = False) -> None:
     """Return if this Python has all modules, else start the same command again in var/venv.
 
-    *extras* are names of setup.cfg's extras. Raise Trouble if there is no way to get the modules.
+    *extras* are names of setup.cfg's extras. With *newest* only var/venv will do, with what the
+    package index has today. Raise Trouble if there is no way to get the modules.
     """
     wanted = RUN_TIME | (TESTS if extras else {})
-    if has_modules(wanted):
+    if has_modules(wanted) and (is_inside() or not newest):
         return
     if is_inside():
         raise Trouble(f"{VENV} is incomplete: delete it and try again")

@@ -47,15 +47,15 @@ class ByteCode:
         return all(is_compiled(source) for source in self.package.rglob("*.py"))
 
     def is_ours(self) -> bool:
-        return any(self.package.rglob("__pycache__"))
+        """It lies in the checkout, not in the machine: there is nothing to take back."""
+        return False
 
     def do(self) -> None:
         if not compileall.compile_dir(self.package, quiet=1, force=True):
             raise Trouble(f"cannot compile {self.package}", os.EX_CANTCREAT)
 
     def undo(self) -> None:
-        for directory in list(self.package.rglob("__pycache__")):
-            shutil.rmtree(directory)
+        """Nothing: see is_ours()."""
 
 
 def is_compiled(source: Path) -> bool:

@@ -10,8 +10,9 @@ from minimta.admin.environment import enter
 
 
 def run(arguments: list[str]) -> int:
-    """Become pytest, in the checkout; *arguments* are for it."""
-    enter("test")
+    """Become pytest, in the checkout; *arguments* are for it, but for a leading ``--newest``."""
+    newest = arguments[:1] == ["--newest"]
+    enter("test", newest=newest)
     os.chdir(HOME)
-    command = [sys.executable, "-I", "-m", "pytest", "-q", *arguments]
+    command = [sys.executable, "-I", "-m", "pytest", "-q", *arguments[newest:]]
     os.execv(sys.executable, command)
