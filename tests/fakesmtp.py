@@ -15,7 +15,7 @@ from __future__ import annotations
 import socket
 import socketserver
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import BufferedIOBase
 from types import TracebackType
 
@@ -50,6 +50,7 @@ class FakeSmtp:
         answers: Mapping[str, Sequence[str | bytes]] | None = None,
         address: str = "127.0.0.1",
         port: int = 0,
+        before_greeting: Callable[[], object] = lambda: None,
     ) -> None:
         self._answers = {verb: list(replies) for verb, replies in (answers or {}).items()}
         ehlo = ["sink.campus", *keywords]
@@ -58,6 +59,9 @@ class FakeSmtp:
         self._lock = threading.Lock()
         self.commands: list[list[str]] = []
         self.messages: list[bytes] = []
+        self.keep_messages = True
+        self._arrived = threading.Condition(self._lock)
+        self._before_greeting = before_greeting
         serve = self._serve
 
         class Server(socketserver.ThreadingTCPServer):
@@ -91,10 +95,16 @@ class FakeSmtp:
         self._server.shutdown()
         self._server.server_close()
 
+    def wait_for_messages(self, number: int) -> None:
+        """Return when so many have come; fail after 10 seconds."""
+        with self._lock:
+            assert self._arrived.wait_for(lambda: len(self.messages) >= number, 10)
+
     def _serve(self, connection: socket.socket, lines: BufferedIOBase) -> None:
         told: list[str] = []
         self.commands.append(told)
         try:
+            self._before_greeting()
             self._answer(connection, lines, "greeting")
             while line := lines.readline():
                 told.append(line.decode("latin-1").removesuffix("\r\n"))
@@ -112,8 +122,11 @@ class FakeSmtp:
         while (line := lines.readline()) != b".\r\n":
             if not line:
                 raise _Dropped
-            text.append(line)
-        self.messages.append(b"".join(text))
+            if self.keep_messages:
+                text.append(line)
+        with self._lock:
+            self.messages.append(b"".join(text))
+            self._arrived.notify_all()
         self._answer(connection, lines, ".")
 
     def _answer(self, connection: socket.socket, lines: BufferedIOBase, verb: str) -> bytes:

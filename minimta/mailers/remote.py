@@ -101,7 +101,8 @@ class RemoteMailer:
             while waiting or workers:
                 while waiting and len(workers) < max(1, self._options.max_queue_children):
                     yield from self._start(waiting.popleft(), ourselves, workers)
-                yield from self._listen(workers)
+                if workers:
+                    yield from self._listen(workers)
         finally:
             for left in workers.values():
                 left.end()
@@ -111,14 +112,20 @@ class RemoteMailer:
     ) -> Iterator[Settled]:
         try:
             ours, theirs = socket.socketpair()
-            pid = os.fork()
+            with theirs:
+                try:
+                    pid = os.fork()
+                except OSError:
+                    ours.close()
+                    raise
+                if pid == 0:
+                    worker.run(
+                        theirs, jobs, self._options, ourselves, verbose=self._say is not None
+                    )
         except OSError as error:
             yield from _given_up([Progress(job) for job in jobs], f"cannot fork: {error.strerror}")
-            return
-        if pid == 0:
-            worker.run(theirs, jobs, self._options, ourselves, verbose=self._say is not None)
-        theirs.close()
-        workers[ours.fileno()] = _Worker(pid, ours, jobs)
+        else:
+            workers[ours.fileno()] = _Worker(pid, ours, jobs)
 
     def _listen(self, workers: dict[int, _Worker]) -> Iterator[Settled]:
         """Wait for something from any worker, and act on it."""
