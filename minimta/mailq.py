@@ -90,6 +90,7 @@ class _Printer:
         self._verbose = verbose
         self._overloaded = os.getloadavg()[0] >= options.queue_la
         self._youngest = time.time() - options.min_queue_age if options.min_queue_age else 0.0
+        self._times: dict[int, str] = {}
 
     def listing(self, directory: str, found: Iterable[Listed]) -> list[str]:
         entries = list(found)
@@ -121,8 +122,15 @@ class _Printer:
         return lines
 
     def _line(self, entry: Listed) -> str:
-        when = dates.queue_time(entry.created)
+        when = self._time(entry.created)
         return f"{entry.qid}{self._mark(entry)}{entry.size:8} {when} {_cut(entry.sender, 39)}"
+
+    def _time(self, created: int) -> str:
+        """The Q-Time; many messages of a long queue came in the same minute."""
+        text = self._times.get(created // 60)
+        if text is None:
+            text = self._times[created // 60] = dates.queue_time(created)
+        return text
 
     def _verbose_line(self, entry: Listed) -> str:
         warned = "+" if b"w" in entry.flags else " "

@@ -10,6 +10,8 @@ from __future__ import annotations
 import fcntl
 import os
 
+from minimta.queue.qid import valid
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -61,7 +63,7 @@ def scan(
     folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         for name in os.listdir(folder) if only is None else [kind + qid for qid in only]:
-            if name.startswith(kind) and name.isalnum() and len(name) >= 16:
+            if name[:2] == kind and valid(name[2:]):
                 listed = _read(folder, name, locked)
                 if listed:
                     yield listed
@@ -105,28 +107,33 @@ def _rest(file: int) -> bytes:
 def _parse(listed: Listed, text: bytes) -> None:
     status = controlling_user = b""
     for line in text.partition(b"\nH")[0].split(b"\n"):
-        letter, value = line[:1], line[1:]
+        letter = line[:1]
+        if letter in _SKIPPED:
+            continue  # most lines; also an empty one
         if letter == b"R":
-            address = value.partition(b":")[2]
+            address = line.partition(b":")[2]
             listed.recipients.append((address, status, controlling_user))
             status = controlling_user = b""
+        elif letter in _NUMBERS:
+            digits = line[1:21]
+            if digits.isdigit() or digits[:1] == b"-" and digits[1:].isdigit():
+                setattr(listed, _NUMBERS[letter], int(digits))
         elif letter == b"S":
-            listed.sender = value
+            listed.sender = line[1:]
+        elif letter == b"F":
+            listed.flags = line[1:]
         elif letter == b"M":
             if listed.sender:
-                status = value
+                status = line[1:]
             else:
-                listed.message = value
+                listed.message = line[1:]
         elif letter == b"C":
-            controlling_user = value
-        elif letter == b"F":
-            listed.flags = value
+            controlling_user = line[1:]
         elif letter == b"q":
-            listed.quarantine = value
-        elif letter in _NUMBERS and value.removeprefix(b"-").isdigit():
-            setattr(listed, _NUMBERS[letter], int(value[:20]))
+            listed.quarantine = line[1:]
 
 
+_SKIPPED = b"V$rAQZBI"
 _NUMBERS = {b"T": "created", b"K": "last_attempt", b"N": "attempts", b"P": "priority"}
 
 

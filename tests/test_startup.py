@@ -1,0 +1,157 @@
+"""Start-up is part of the house: what a submission loads, and whom the program obeys."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import minimta
+
+HOME = Path(minimta.__file__).parent.parent
+PROGRAM = HOME / "bin" / "sendmail"
+
+#: each costs more than the submission itself, or is on the way to something that does
+FORBIDDEN = {
+    "argparse", "ast", "asyncio", "bz2", "collections", "contextlib", "ctypes", "dataclasses",
+    "datetime", "decimal", "difflib", "dns", "email", "enum", "filelock", "functools", "gettext",
+    "hashlib", "inspect", "ipaddress", "json", "locale", "logging", "pathlib", "random", "re",
+    "select", "shutil", "signal", "socket", "ssl", "string", "subprocess", "tempfile", "textwrap",
+    "threading", "traceback", "typing", "urllib", "uuid", "warnings", "weakref", "zlib",
+}  # fmt: skip
+#: the rooms on the way from standard input to the queue
+ROOMS = {
+    "address", "addresslist", "aliases", "attempt", "caller", "cli", "collect", "completion",
+    "config", "dates", "deadletter", "envelope", "flags", "fullname", "headers", "hosts",
+    "locality", "locks", "log", "maps", "options", "policy", "queue", "queue.commit",
+    "queue.control", "queue.held", "queue.qid", "queue.spool", "route", "stdin", "submit",
+    "terminal", "users",
+}  # fmt: skip
+
+SCRIPT = """
+import sys
+before = set(sys.modules)
+sys.path.insert(0, sys.argv[1])
+from minimta.cli import main
+code = main(["sendmail", "-C", sys.argv[2], "dave@lab2.campus", "{who}"])
+print(code, *sorted(set(sys.modules) - before))
+"""
+
+
+@pytest.fixture
+def configuration(tmp_path: Path) -> Path:
+    (tmp_path / "mqueue").mkdir(mode=0o700)
+    (tmp_path / "passwd").write_text(
+        f"emma:x:{os.getuid()}:{os.getgid()}:Emma Example:{tmp_path}:/bin/sh\n"
+    )
+    (tmp_path / "aliases").write_text("postmaster: emma\n")
+    settings = {
+        "HostName": "lab1.campus",
+        "QueueDirectory": tmp_path / "mqueue",
+        "PasswdFile": tmp_path / "passwd",
+        "AliasFile": tmp_path / "aliases",
+        "TrustedUsers": "/nonexistent",
+        "LogTo": "none",
+        "MinFreeBlocks": "0",
+        "DeliveryMode": "queueonly",
+    }
+    path = tmp_path / "cf"
+    path.write_text("".join(f"{name} = {value}\n" for name, value in settings.items()))
+    path.chmod(0o600)
+    return path
+
+
+def loaded(configuration: Path, who: str) -> set[str]:
+    # -S: a .pth file of the environment may load what it likes; that is not our doing.
+    command = [
+        sys.executable,
+        "-I",
+        "-S",
+        "-c",
+        SCRIPT.format(who=who),
+        str(HOME),
+        str(configuration),
+    ]
+    done = subprocess.run(command, input=b"Subject: x\n\nx\n", capture_output=True, check=True)
+    code, *modules = done.stdout.decode().split()
+    assert code == "0", done.stderr
+    return set(modules)
+
+
+@pytest.mark.parametrize("who", ["emma", "postmaster"])
+def test_a_submission_loads_nothing_heavy(configuration: Path, who: str) -> None:
+    assert not {module.partition(".")[0] for module in loaded(configuration, who)} & FORBIDDEN
+
+
+def test_a_submission_loads_only_the_rooms_on_its_way(configuration: Path) -> None:
+    rooms = {m.partition(".")[2] for m in loaded(configuration, "emma") if m.startswith("minimta.")}
+    assert rooms <= ROOMS
+
+
+def submit(configuration: Path, **more: object) -> subprocess.CompletedProcess[bytes]:
+    command = [str(PROGRAM), "-C", str(configuration), "emma"]
+    return subprocess.run(
+        command,
+        input=b"Subject: x\n\nx\n",
+        capture_output=True,
+        check=False,
+        **more,  # type: ignore[call-overload]
+    )
+
+
+@pytest.mark.skipif(not os.access("/usr/bin/python3", os.X_OK), reason="needs /usr/bin/python3")
+def test_a_hostile_environment_and_directory_do_not_win(
+    configuration: Path, tmp_path: Path
+) -> None:
+    hostile = tmp_path / "hostile"
+    (hostile / "minimta").mkdir(parents=True)
+    evil = f"open({str(tmp_path / 'pwned')!r}, 'w')\n"
+    for name in (
+        "minimta/__init__.py",
+        "os.py",
+        "syslog.py",
+        "pwd.py",
+        "sitecustomize.py",
+        "stat.py",
+    ):
+        (hostile / name).write_text(evil)
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "PYTHONPATH": str(hostile),
+        "PYTHONHOME": str(hostile),
+        "PYTHONSTARTUP": str(hostile / "os.py"),
+        "PYTHONINSPECT": "1",
+        "HOME": str(hostile),
+    }
+    done = submit(configuration, env=environment, cwd=hostile)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert not (tmp_path / "pwned").exists()
+    assert len(list((tmp_path / "mqueue").glob("qf*"))) == 1
+
+
+def test_the_first_line_isolates_the_interpreter() -> None:
+    assert PROGRAM.read_text().splitlines()[0] == "#!/usr/bin/python3 -I"
+
+
+@pytest.mark.parametrize("name", ["mailq", "newaliases"])
+def test_the_other_names_are_links_to_the_one_program(name: str) -> None:
+    assert os.readlink(PROGRAM.with_name(name)) == "sendmail"
+
+
+def test_closed_standard_descriptors_do_not_end_up_in_the_message(
+    configuration: Path, tmp_path: Path
+) -> None:
+    command = f"exec {PROGRAM} -C {configuration} -v emma nosuch >&- 2>&-"
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], input=b"Subject: x\n\nwhole\n", check=False, timeout=30
+    )
+    assert done.returncode == 67
+    [data] = (tmp_path / "mqueue").glob("df*")
+    assert data.read_bytes() == b"whole\n"
+
+
+def test_an_empty_environment_and_an_unreadable_directory_are_enough(configuration: Path) -> None:
+    assert submit(configuration, env={}, cwd="/").returncode == 0
