@@ -212,15 +212,18 @@ class Loop:
                 done, status = pid, 0
             if not done:
                 continue
-            del self._children[pid]
-            if child.pipe >= 0:
-                os.close(child.pipe)
-            if child.what == "half":
-                self._half += child.qids
+            self._ended(child)
             code = os.waitstatus_to_exitcode(status)
             if code:
                 how = f"signal {-code}" if code < 0 else f"status {code}"
                 log.line("", f"queue child {pid} ended with {how}", level=1, error=True)
+
+    def _ended(self, child: Child) -> None:
+        del self._children[child.pid]
+        if child.pipe >= 0:
+            os.close(child.pipe)
+        if child.what == "half":
+            self._half += child.qids
 
     def _end(self) -> None:
         for pid in self._children:

@@ -1,0 +1,226 @@
+"""A queue run: what is due, in which order, and that two runs share the work."""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from pathlib import Path
+
+import pytest
+
+from minimta import runqueue
+from minimta.queue.control import Control
+from minimta.queue.listing import Listed
+from minimta.queue.spool import Spool
+from minimta.runqueue import is_due, ordered, parse_selection, run
+from tests.fakesmtp import FakeSmtp
+from tests.privatehost import PrivateHost
+
+EMMA, DAVE, CAROL = b"<emma@lab1.campus>", b"<dave@lab1.campus>", b"<carol@lab1.campus>"
+NOW = 1795339967.0
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> PrivateHost:
+    return PrivateHost(tmp_path)
+
+
+def listed(qid: str, priority: int, created: int, recipient: bytes) -> Listed:
+    one = Listed(qid)
+    one.priority, one.created, one.recipients = priority, created, [(recipient, b"", b"")]
+    return one
+
+
+QUEUE = [
+    listed("b", 30, 1, b"<x@b.campus>"),
+    listed("c", 10, 3, b"<x@a.example>"),
+    listed("a", 20, 2, b"<x@a.campus>"),
+]
+TIMES = {"a": 9.0, "b": 8.0, "c": 7.0}
+
+
+@pytest.mark.parametrize(
+    "order, expected",
+    [
+        ("priority", "cab"),
+        ("time", "bac"),
+        ("filename", "abc"),
+        ("modification", "cba"),
+        ("host", "abc"),
+        ("none", "bca"),
+    ],
+)
+def test_the_order_is_that_of_queue_sort_order(order: str, expected: str) -> None:
+    assert "".join(one.qid for one in ordered(QUEUE, order, TIMES)) == expected
+
+
+@pytest.mark.parametrize(
+    "mtime, expected",
+    [
+        (NOW - 1, True),
+        (NOW, True),
+        (NOW + 1, False),
+        (NOW + 1800, False),
+        (NOW + 1801, True),
+        (NOW + 10 * 365 * 86400, True),
+    ],
+)
+def test_a_message_waits_until_its_time_but_no_longer_than_it_could_have_to(
+    mtime: float, expected: bool
+) -> None:
+    assert is_due(mtime, NOW, 1800) is expected
+
+
+def test_a_run_delivers_all_that_is_due(host: PrivateHost) -> None:
+    for _ in range(3):
+        host.submit(EMMA, DAVE)
+    assert run(host.options) == 0
+    assert len(host.letters("dave")) == 3
+    assert host.files() == []
+
+
+def test_a_selection_leaves_the_others(host: PrivateHost) -> None:
+    host.submit(EMMA, DAVE)
+    other = host.submit(EMMA, CAROL)
+    run(host.options, [parse_selection("Rdave")])
+    assert host.queued() == [other]
+
+
+def test_what_is_too_young_is_not_opened(
+    host: PrivateHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.options.min_queue_age = 1800
+    host.options.smart_host = "[127.0.0.1]:1"
+    young = host.submit(EMMA, b"<x@lab2.campus>")
+
+    def tried(control: Control) -> None:
+        control.attempts, control.last_attempt = 1, int(time.time())
+
+    host.rewrite(young, tried, due=time.time() + 1800)
+    opened: list[str] = []
+    lock = Spool.lock
+
+    def noting(spool: Spool, qid: str, *, trusted: bool = True) -> object:
+        opened.append(qid)
+        return lock(spool, qid, trusted=trusted)
+
+    monkeypatch.setattr(Spool, "lock", noting)
+    new = host.submit(EMMA, DAVE)
+    run(host.options)
+    assert opened == [new]
+
+
+def test_the_content_decides_when_the_time_of_the_file_says_it_is_due(host: PrivateHost) -> None:
+    host.options.min_queue_age = 1800
+    qid = host.submit(EMMA, DAVE)
+
+    def tried(control: Control) -> None:
+        control.attempts, control.last_attempt = 1, int(time.time())
+
+    host.rewrite(qid, tried, due=time.time() - 10)
+    run(host.options)
+    assert host.queued() == [qid]
+
+
+def test_a_run_takes_at_most_max_queue_run_size_messages(host: PrivateHost) -> None:
+    host.options.max_queue_run_size = 2
+    for _ in range(5):
+        host.submit(EMMA, DAVE)
+    run(host.options)
+    assert len(host.queued()) == 3
+
+
+def test_batches_are_of_a_size_that_open_files_allow(
+    host: PrivateHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runqueue, "batch_size", lambda: 2)
+    for _ in range(5):
+        host.submit(EMMA, DAVE)
+    run(host.options)
+    assert len(host.letters("dave")) == 5
+
+
+def test_the_batch_leaves_descriptors_for_everything_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    def limit(soft: int) -> int:
+        monkeypatch.setattr(resource, "getrlimit", lambda what: (soft, soft))
+        return runqueue.batch_size()
+
+    assert [limit(1024), limit(256), limit(64), limit(-1)] == [100, 52, 1, 100]
+
+
+def test_v_shows_each_message_with_its_place_in_the_run(host: PrivateHost) -> None:
+    said: list[str] = []
+    first, second = host.submit(EMMA, DAVE), host.submit(EMMA, CAROL)
+    held = Spool(host.options.queue_directory).lock(second)
+    assert held is not None
+    with held:
+        run(host.options, say=said.append, verbose=True)
+    directory = host.options.queue_directory
+    assert said == [
+        f"\nRunning {directory}/{first} (sequence 1 of 2)",
+        "<dave@lab1.campus>... Connecting to local...",
+        "<dave@lab1.campus>... Sent",
+        f"\nRunning {directory}/{second} (sequence 2 of 2)",
+        f"{second}: locked",
+    ]
+
+
+def test_above_queue_la_a_run_delivers_nothing_and_says_so(host: PrivateHost) -> None:
+    host.options.queue_la = 0
+    qid = host.submit(EMMA, DAVE)
+    said: list[str] = []
+    assert run(host.options, say=said.append, verbose=True) == 0
+    assert said == ["Skipping queue run -- load average too high"]
+    assert host.queued() == [qid]
+
+
+def test_without_a_queue_it_is_78_with_the_recorded_words(
+    host: PrivateHost, capfd: pytest.CaptureFixture[str]
+) -> None:
+    host.options.queue_directory = str(host.root / "nowhere")
+    assert run(host.options) == os.EX_CONFIG
+    out, err = capfd.readouterr()
+    assert out == f"can not chdir({host.root}/nowhere/): No such file or directory\n"
+    assert err == "Program mode requires special privileges, e.g., root or TrustedUser.\n"
+
+
+def test_a_run_adopts_what_a_user_left_in_clientmqueue(host: PrivateHost) -> None:
+    queue = host.options.queue_directory
+    host.options.queue_directory = host.options.client_queue_directory
+    host.submit(b"<emma@lab1.campus>", DAVE)
+    host.options.queue_directory = queue
+    run(host.options)
+    assert len(host.letters("dave")) == 1
+    assert os.listdir(host.options.client_queue_directory) == []
+
+
+def test_two_runs_at_once_deliver_each_message_once(host: PrivateHost) -> None:
+    qids = [host.submit(EMMA, DAVE, CAROL) for _ in range(20)]
+    children = []
+    for _ in range(3):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                run(host.options)
+            finally:
+                os._exit(0)
+        children.append(pid)
+    for pid in children:
+        os.waitpid(pid, 0)
+    run(host.options)  # what one of them had locked when the other looked
+    assert len(host.letters("dave")) == len(host.letters("carol")) == len(qids)
+    assert host.files() == []
+
+
+def test_a_deferred_message_is_sent_when_the_host_is_up(host: PrivateHost) -> None:
+    with FakeSmtp() as server:
+        port = server.port
+    host.options.smart_host = f"[127.0.0.1]:{port}"
+    qid = host.submit(EMMA, b"<x@lab2.campus>")
+    run(host.options)
+    assert host.control(qid).message.startswith("Deferred: Connection refused by ")
+    with FakeSmtp(port=port) as server:
+        run(host.options)
+        assert host.queued() == []
+        assert [qid.encode() in message for message in server.messages] == [True]
