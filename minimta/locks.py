@@ -16,6 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
+#: somebody may just be asking whether the lock is held, for which he holds it a microsecond
+_ATTEMPTS = 3
 _FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
@@ -81,28 +83,28 @@ def is_resident(path: str) -> bool:
 
 def _take(path: str) -> Lock | None:
     """Without waiting. Raise OSError if *path* is no lock file, or cannot be locked at all."""
-    from filelock import FileLock, Timeout, UnixFileLock  # 30 ms, and not for submission
+    from filelock import FileLock, Timeout  # 30 ms, and not for submission
 
     _prepare(path)
     lock = FileLock(path, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        return None
-    if not isinstance(lock, UnixFileLock):
-        # Without flock(2) newer versions go over to a file that stays when its maker is killed.
-        lock.release()
-        raise OSError(errno.ENOSYS, "no flock on this file system", path)
-    return Lock(lock)
+    for _ in range(_ATTEMPTS):
+        try:
+            lock.acquire()
+        except Timeout:
+            continue
+        return Lock(lock)
+    return None
 
 
 def _prepare(path: str) -> None:
     """See to it that *path* is an empty plain file of its own: filelock 3.9 follows links, and
-    empties what it finds (CVE-2025-68146)."""
+    empties what it finds (CVE-2025-68146). Without flock(2) newer versions would go over to a file
+    that stays when its maker is killed, so ask for it here."""
     file = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o600)
     try:
         found = os.fstat(file)
         if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_size:
             raise OSError(errno.EINVAL, "not an empty file, and so no lock file", path)
+        fcntl.flock(file, fcntl.LOCK_UN)
     finally:
         os.close(file)

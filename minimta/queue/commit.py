@@ -18,6 +18,8 @@ import errno
 import os
 from _thread import allocate_lock
 
+from minimta import log
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +53,14 @@ def write_all(file: int, text: bytes) -> None:
         rest = rest[os.write(file, rest) :]
 
 
+def close(file: int) -> None:
+    """Close what is fsynced, or was only read, or is not wanted: an error would be no news."""
+    try:
+        os.close(file)
+    except OSError as error:
+        log.line("", f"close: {error.strerror}", error=True)
+
+
 def create(directory: int, name: str) -> int:
     """Create *name*, for us alone. Raise FileExistsError if there is one already."""
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -73,7 +83,7 @@ class PlainCommitter:
             write_all(control, text)
             _finish(spool, qid, control)
         finally:
-            os.close(control)
+            close(control)
 
 
 def _finish(spool: Queue, qid: str, control: int) -> None:
@@ -119,7 +129,7 @@ class GroupCommitter:
             write_all(control, text)
             error = self._wait(spool, _Waiting(qid, data, control))
         finally:
-            os.close(control)
+            close(control)
         if error:
             raise OSError(error, os.strerror(error))
 

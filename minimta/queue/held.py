@@ -76,11 +76,11 @@ class Held:
             os.fsync(new)
             commit.rename(descriptor, self.qid)
         except BaseException:
-            os.close(new)
+            commit.close(new)
             self._spool.unlink(name)
             raise
-        os.close(self._lock)
-        self._lock = new
+        old, self._lock = self._lock, new
+        commit.close(old)
         self._spool.sync_names(new)
 
     def _create(self, name: str) -> int:
@@ -113,8 +113,8 @@ class Held:
             # Explicitly: a child that we forked may still have this descriptor.
             fcntl.flock(lock, fcntl.LOCK_UN)
         finally:
-            os.close(lock)
-            os.close(data)
+            commit.close(lock)
+            commit.close(data)
 
 
 def take(spool: Spool, qid: str, trusted: bool) -> Held | None:

@@ -117,14 +117,14 @@ class Spool:
             self._withdraw(qid)
             raise
         finally:
-            _close(data)
+            _commit.close(data)
 
     def discard(self, qid: str, data: int) -> None:
         """End a message that is not wanted, before accept()."""
         try:
             self.unlink("df" + qid)
         finally:
-            _close(data)
+            _commit.close(data)
 
     def _withdraw(self, qid: str) -> None:
         """Remove tf, then qf for good, then df.
@@ -283,11 +283,3 @@ def _try_lock(file: int, how: int = fcntl.LOCK_SH) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _close(file: int) -> None:
-    """What was written is either fsynced by now or not wanted: close(2) has no news."""
-    try:
-        os.close(file)
-    except OSError as error:
-        log.line("", f"close: {error.strerror}", error=True)

@@ -1,0 +1,168 @@
+"""One resident runner, one rebuild: with filelock, on files that are used for nothing else."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from pathlib import Path
+
+import pytest
+
+from minimta import locks
+
+
+def test_a_second_resident_runner_is_refused(tmp_path: Path) -> None:
+    path = str(tmp_path / ".runner")
+    first = locks.resident(path)
+    assert first
+    assert locks.resident(path) is None
+    first.release()
+    first.release()
+    second = locks.resident(path)
+    assert second
+    second.release()
+
+
+def test_whether_a_runner_lives_can_be_asked_without_taking_its_place(tmp_path: Path) -> None:
+    path = str(tmp_path / ".runner")
+    assert not locks.is_resident(path)
+    assert not os.path.exists(path)
+    with locks.resident(path) as lock:  # type: ignore[union-attr]
+        assert lock
+        assert locks.is_resident(path)
+    assert not locks.is_resident(path)
+    assert os.path.exists(path), "whoever unlinks a lock file lets two in"
+
+
+def test_a_runner_in_another_process_counts_and_its_death_frees_the_lock(tmp_path: Path) -> None:
+    path = str(tmp_path / ".runner")
+    ready, says = os.pipe()
+    waits, go = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(go)
+        lock = locks.resident(path)
+        os.write(says, b"y" if lock else b"n")
+        os.read(waits, 1)
+        os.kill(os.getpid(), 9)
+    assert os.read(ready, 1) == b"y"
+    assert locks.is_resident(path)
+    assert locks.resident(path) is None
+    os.close(go)
+    os.waitpid(child, 0)
+    for end in (ready, says, waits):
+        os.close(end)
+    assert not locks.is_resident(path)
+    lock = locks.resident(path)
+    assert lock
+    lock.release()
+
+
+def test_a_child_that_forgets_the_lock_does_not_pass_for_the_runner(tmp_path: Path) -> None:
+    path = str(tmp_path / ".runner")
+    lock = locks.resident(path)
+    assert lock
+    ready, says = os.pipe()
+    waits, go = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(go)
+        locks.forget(path)
+        os.write(says, b"y")
+        os.read(waits, 1)
+        os._exit(0)
+    assert os.read(ready, 1) == b"y"
+    assert locks.is_resident(path), "the child took the parent's lock away"
+    lock.release()
+    assert not locks.is_resident(path)
+    for end in (go, ready, says, waits):
+        os.close(end)
+    os.waitpid(child, 0)
+
+
+def test_rebuilds_exclude_each_other(tmp_path: Path) -> None:
+    path = str(tmp_path / "aliases.lock")
+    with locks.rebuild(path) as lock:  # type: ignore[union-attr]
+        assert lock
+        assert locks.rebuild(path) is None
+    with locks.rebuild(path) as lock:  # type: ignore[union-attr]
+        assert lock
+
+
+@pytest.mark.parametrize("take", [locks.resident, locks.rebuild])
+def test_a_link_for_a_lock_file_is_refused_and_what_it_points_to_kept(
+    tmp_path: Path, take: object
+) -> None:
+    assert callable(take)
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"mail")
+    (tmp_path / "lock").symlink_to(precious)
+    with pytest.raises(OSError, match="symbolic"):
+        take(str(tmp_path / "lock"))
+    assert precious.read_bytes() == b"mail"
+    assert not locks.is_resident(str(tmp_path / "lock"))
+
+
+def test_a_file_with_something_in_it_is_no_lock_file(tmp_path: Path) -> None:
+    (tmp_path / "qf").write_bytes(b"V8\n")
+    with pytest.raises(OSError, match="no lock file"):
+        locks.resident(str(tmp_path / "qf"))
+    assert (tmp_path / "qf").read_bytes() == b"V8\n"
+
+
+def test_a_second_name_of_another_file_is_no_lock_file(tmp_path: Path) -> None:
+    (tmp_path / "other").touch()
+    os.link(tmp_path / "other", tmp_path / "lock")
+    with pytest.raises(OSError, match="no lock file"):
+        locks.resident(str(tmp_path / "lock"))
+
+
+def test_a_fifo_makes_nobody_wait(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "lock")
+    with pytest.raises(OSError, match="no lock file"):
+        locks.resident(str(tmp_path / "lock"))
+    assert not locks.is_resident(str(tmp_path / "lock"))
+
+
+def test_a_lock_file_is_for_its_owner_alone(tmp_path: Path) -> None:
+    old = os.umask(0)
+    try:
+        lock = locks.resident(str(tmp_path / "lock"))
+    finally:
+        os.umask(old)
+    assert lock
+    lock.release()
+    assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_moments_question_does_not_keep_a_runner_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(tmp_path / ".runner")
+    real = fcntl.flock
+    asked: list[int] = []
+
+    def flock(file: int, how: int) -> None:
+        if how == fcntl.LOCK_EX | fcntl.LOCK_NB and not asked:
+            asked.append(file)
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        real(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    lock = locks.resident(path)
+    assert asked
+    assert lock
+    lock.release()
+
+
+def test_a_file_system_without_flock_is_an_error_and_not_a_soft_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(file: int, how: int) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(OSError, match="not implemented"):
+        locks.resident(str(tmp_path / "lock"))
+    assert not [p for p in tmp_path.iterdir() if p.name != "lock"]
