@@ -36,7 +36,16 @@ class LookupFailed(Exception):
 
 
 def load() -> None:
-    """Import dnspython now, so that children that are forked later need not."""
+    """Import dnspython now, so that children that are forked later need not.
+
+    Record types too, which it imports when they are met: a child that has given up root may not be
+    able to read the place where we are installed.
+    """
+    import dns.rdtypes.ANY.CNAME
+    import dns.rdtypes.ANY.MX
+    import dns.rdtypes.ANY.SOA
+    import dns.rdtypes.IN.A
+    import dns.rdtypes.IN.AAAA
     import dns.resolver  # noqa: F401
 
 
@@ -157,11 +166,11 @@ class Resolver:
         """Names of /etc/hosts in small letters -> addresses."""
         names: dict[str, list[str]] = {}
         try:
-            with open(self._hosts_file, encoding="ascii", errors="replace") as lines:
+            with open(self._hosts_file, "rb") as lines:
                 for line in lines:
-                    address, *aliases = line.partition("#")[0].split() or [""]
-                    for alias in aliases:
-                        names.setdefault(alias.lower(), []).append(address)
+                    words = line.partition(b"#")[0].decode("ascii", "replace").split()
+                    for alias in words[1:]:
+                        names.setdefault(alias.lower(), []).append(words[0])
         except OSError:
             return {}
         return names

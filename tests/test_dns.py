@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -129,6 +131,31 @@ def test_a_domain_of_the_hosts_file_alone_exists(tmp_path: Path) -> None:
         resolver = Resolver(nameserver=server.address, hosts_file=str(hosts))
         assert resolver.mail_exchangers("mail.campus") == []
         assert resolver.mail_exchangers("mail.campus") == []
+
+
+def test_after_load_no_question_imports_anything() -> None:
+    zone: Zone = {
+        "a.campus": {"CNAME": ["d.campus."]},
+        "d.campus": {"MX": ["10 m.campus."], "A": ["10.0.0.1"], "AAAA": ["::1"]},
+    }
+    with FakeDns(zone) as server:
+        script = f"""
+import sys
+from minimta import dns
+dns.load()
+before = set(sys.modules)
+resolver = dns.Resolver(nameserver={server.address})
+print(resolver.mail_exchangers("a.campus"), resolver.addresses("a.campus"))
+try:
+    resolver.addresses("nosuch.campus")
+except dns.LookupFailed:
+    print(sorted(set(sys.modules) - before))
+"""
+        root = Path(dns.__file__).parent.parent
+        done = subprocess.run(
+            [sys.executable, "-c", script], cwd=root, capture_output=True, check=True, text=True
+        )
+    assert done.stdout.splitlines() == ["[(10, 'm.campus')] ['::1', '10.0.0.1']", "[]"]
 
 
 def test_all_questions_share_one_budget() -> None:

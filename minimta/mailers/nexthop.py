@@ -141,8 +141,9 @@ class Finder:
             yield Target(name, address, self._hop.port)
 
     def _by_system(self, name: str) -> list[str]:
+        host = self._hop.name.encode("ascii", "replace")
         try:
-            found = socket.getaddrinfo(self._hop.name, None, type=socket.SOCK_STREAM)
+            found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
         except socket.gaierror as error:
             temporary = error.errno == socket.EAI_AGAIN
             reason = "host name lookup failure" if temporary else "host not found"

@@ -148,14 +148,15 @@ class RemoteMailer:
                 yield from _ended(child, "fell silent")
 
     def _ready(self, workers: dict[int, _Worker]) -> list[int]:
-        with selectors.DefaultSelector() as selector:
+        with selectors.PollSelector() as selector:
             for number in workers:
                 selector.register(number, selectors.EVENT_READ)
             return [key.fd for key, _ in selector.select(min(self._patience, GRACE))]
 
     def _believe(self, child: _Worker, answer: Answer) -> Iterator[Settled]:
         if answer.say and self._say:
-            self._say(answer.say)
+            with contextlib.suppress(OSError):  # a terminal that is gone stops no mail
+                self._say(answer.say)
         child.error = answer.error or child.error
         if answer.job not in child.unsettled:
             if answer.job >= 0:

@@ -53,12 +53,14 @@ class Session:
 
     def connect(self, timeout: float) -> None:
         """Open the connection. Raise OSError."""
-        address = (self.target.address, self.target.port)
+        address = self.target.address
+        self._socket = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket.settimeout(max(timeout, 0.001))
         try:
-            self._socket = socket.create_connection(address, max(timeout, 0.001))
+            self._socket.connect((address, self.target.port))
         finally:
             self._alive()
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def converse(self) -> None:
         """Say what is to be said until no answer is due. Raise OSError, PeerClosed, ReplyError."""

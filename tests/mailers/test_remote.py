@@ -6,18 +6,21 @@ import os
 import resource
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
+from minimta.dns import Resolver
 from minimta.mailers import Job, remote, worker
 from minimta.mailers.remote import RemoteMailer
 from minimta.mailers.smtp import Delivery
 from minimta.mailers.worker import WINDOW
 from minimta.options import Options
 from minimta.status import Fate, Outcome
+from tests.fakedns import FakeDns
 from tests.fakesmtp import HANG, FakeSmtp, Refusing
 from tests.mailers.jobs import HEADER, job, options
 
@@ -280,6 +283,24 @@ def test_a_worker_has_no_signal_handlers_of_ours(monkeypatch: pytest.MonkeyPatch
         assert confined(monkeypatch, look) == str(signal.SIG_DFL)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_a_worker_imports_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Watched(Delivery):
+        def run(self) -> None:
+            before = set(sys.modules)
+            with FakeDns({"d.campus": {"MX": ["10 m.campus."], "A": ["10.0.0.1"]}}) as server:
+                self._resolver = Resolver(nameserver=server.address)
+                super().run()
+            assert self._say is not None
+            self._say(f"imported {sorted(set(sys.modules) - before)}")
+
+    monkeypatch.setattr(worker, "Delivery", Watched)
+    with FakeSmtp(keywords=()) as server:
+        for host in (server.host, f"[localhost]:{server.port}", "d.campus"):
+            lines: list[str] = []
+            deliver(job(host, body=b"caf\xe9\n"), say=lines.append)
+            assert lines[-1] == "imported []"
 
 
 def test_a_worker_that_cannot_give_up_root_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
