@@ -8,6 +8,7 @@ import time
 import minimta
 from minimta import caller, config, flags, log
 from minimta.caller import NO_RIGHTS, Caller
+from minimta.commandline import UsageError
 from minimta.options import OptionError
 from minimta.terminal import complain, occupy_standard_descriptors, say
 
@@ -15,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from minimta.flags import Command
+    from minimta.commandline import Command
     from minimta.options import Options
 
 
@@ -30,7 +31,7 @@ def main(argv: list[str]) -> int:
         if command.debug is not None:
             _show_version(command)
         return _MODES[command.mode](command, options, argv)
-    except flags.UsageError as error:
+    except UsageError as error:
         (complain if error.on_stderr else say)(str(error))
         return error.exit_code
     except config.ConfigError as error:
@@ -71,7 +72,7 @@ def _options(command: Command) -> Options:
             unsafe.append(f"-C {log.clean(command.config_file)}")
         if unsafe and not caller.may_administer(options):
             text = f"{unsafe[0]}: Permission denied (real uid not trusted)"
-            raise flags.UsageError(text, exit_code=os.EX_NOPERM, on_stderr=True)
+            raise UsageError(text, exit_code=os.EX_NOPERM, on_stderr=True)
     config.override(options, command.settings)
     return options
 
@@ -83,7 +84,7 @@ def _require_queue(command: Command, options: Options) -> None:
         return
     log.line("", f"NOQUEUE: SYSERR({log.clean(Caller(options).name)}): {reason}")
     say(reason)
-    raise flags.UsageError(NO_RIGHTS, exit_code=os.EX_CONFIG, on_stderr=True)
+    raise UsageError(NO_RIGHTS, exit_code=os.EX_CONFIG, on_stderr=True)
 
 
 # --- modes ----------------------------------------------------------------------------------------
@@ -98,7 +99,8 @@ def _submit(command: Command, options: Options, argv: list[str]) -> int:
         return _not_here("-X: a log of the traffic is not supported; see -v")
     if command.queue == "m":
         _require_queue(command, options)
-    from minimta.submit import Submission, Trouble
+    from minimta.author import Trouble
+    from minimta.submit import Submission
 
     try:
         return Submission(command, options, Caller(options), time.time()).run()
@@ -125,7 +127,7 @@ def _rebuild_aliases(command: Command, options: Options, argv: list[str]) -> int
     who = Caller(options)
     if not who.is_trusted(options):
         log.line("", f"user {who.uid} attempted to rebuild the alias map")
-        raise flags.UsageError("Permission denied (real uid not trusted)")
+        raise UsageError("Permission denied (real uid not trusted)")
     here = Locality(options)
     try:
         report = aliases.rebuild(options.alias_file, here.users, here.router.is_local)
@@ -153,7 +155,7 @@ def _speak_smtp(command: Command, options: Options, argv: list[str]) -> int:
 def _serve(command: Command, options: Options, argv: list[str]) -> int:
     if not caller.may_administer(options):
         log.line("", f"user {os.getuid()} attempted to run daemon")
-        raise flags.UsageError("550 Permission denied (real uid not trusted)")
+        raise UsageError("550 Permission denied (real uid not trusted)")
     from minimta import daemon
 
     runs = command.queue_runs

@@ -10,21 +10,20 @@ from __future__ import annotations
 import os
 
 import minimta
-from minimta import address, addresslist, completion, dates, headers, hosts, log
+from minimta import addresslist, completion, dates, headers, hosts, log, newcontrol
 from minimta.queue import qid as queue_id
 from minimta.queue.control import Control
 from minimta.queue.spool import Spool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from minimta.envelope import Envelope, Recipient
+    from minimta.envelope import Envelope
     from minimta.options import Options
 
 #: what of a body stays in memory
 _IN_MEMORY = 65536
 _MOST_FIELDS = 1000
 PRODUCT = f"minimta {minimta.__version__}/{minimta.__version__}".encode()
-_CLASSES = {b"special-delivery": 100, b"first-class": 0, b"list": -30, b"bulk": -60, b"junk": -100}
 
 
 class Refused(Exception):
@@ -236,23 +235,15 @@ class Incoming:
             self.write(b"\n")
         if self._data < 0:
             self._data = self._create()  # from here on the id is certain
-        envelope = self.envelope
-        control = Control(int(self._now), envelope.reverse_path, envelope.recipients)
         host = self.host.encode("ascii", "replace")
-        for recipient in envelope.recipients:
-            recipient.final = recipient.final or _final(recipient, host)
-        control.headers = completion.complete(fields, envelope, self._facts(host))
-        precedence = _precedence(fields)
-        control.priority = (
-            self.size
-            + self._options.recipient_factor * len(envelope.recipients)
-            - self._options.class_factor * precedence
+        control = newcontrol.make(self.envelope, int(self._now), host)
+        control.headers = completion.complete(fields, self.envelope, self._facts(host))
+        control.priority = newcontrol.priority(
+            self._options, self.size, len(self.envelope.recipients), fields
         )
-        control.flags = self._flags(fields, precedence)
-        control.body_type = envelope.body_type
-        control.macros = _macros(envelope)
-        control.envid = envelope.envid
-        control.auth = envelope.auth
+        control.flags = newcontrol.flags(
+            self.envelope, fields, eight_bit=self._eight_bit, response=self._response
+        )
         return control
 
     def _check_hops(self) -> None:
@@ -295,19 +286,6 @@ class Incoming:
             else None,
         )
 
-    def _flags(self, fields: list[bytes], precedence: int) -> str:
-        names = {headers.name(field) for field in fields}
-        named = bool(names & {b"to", b"cc", b"resent-to", b"resent-cc", b"apparently-to"})
-        flags = {
-            "r": self._response,
-            "8": self._eight_bit,
-            "b": named and not self._response,
-            "d": bool(self.envelope.ret),
-            "n": self.envelope.ret == b"HDRS" or precedence < 0,
-            "s": True,
-        }
-        return "".join(letter for letter, is_set in flags.items() if is_set)
-
     def _log(self, control: Control) -> None:
         """The from= line, in the order of Sendmail's fields."""
         envelope = self.envelope
@@ -315,7 +293,7 @@ class Incoming:
         facts = [
             f"from={log.clean(envelope.reverse_path)}",
             f"size={self.size}",
-            f"class={_precedence([field for _, field in control.headers])}",
+            f"class={newcontrol.precedence(self.fields())}",
             f"nrcpts={len(envelope.recipients)}",
         ]
         if message_id:
@@ -334,27 +312,3 @@ def _write_all(file: int, text: bytes) -> None:
     view = memoryview(text)
     while view:
         view = view[os.write(file, view) :]
-
-
-def _precedence(fields: list[bytes]) -> int:
-    """Sendmail's message class; the last Precedence field counts."""
-    words = [headers.value(f).lower() for f in fields if headers.name(f) == b"precedence"]
-    return _CLASSES.get(words[-1], 0) if words else 0
-
-
-def _final(recipient: Recipient, host: bytes) -> bytes:
-    """The r line: final recipient for the DSN, fully qualified (RFC 3464 section 2.3.2)."""
-    bare = address.bare(recipient.address)
-    domain = address.split(bare)[1]
-    return b"RFC822; " + (bare if domain else b"%b@%b" % (bare, host))
-
-
-def _macros(envelope: Envelope) -> dict[bytes, bytes]:
-    macros = {b"_": headers.printable(envelope.client)}
-    if envelope.protocol or envelope.helo:
-        macros[b"r"] = headers.printable(envelope.protocol)
-        macros[b"s"] = headers.printable(envelope.helo)
-    macros[b"{daemon_flags}"] = envelope.daemon_flags
-    if envelope.if_address:
-        macros[b"{if_addr}"] = envelope.if_address
-    return macros

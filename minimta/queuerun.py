@@ -11,14 +11,14 @@ import os
 
 from minimta import log
 from minimta import options as options_table
-from minimta.flags import UsageError
+from minimta.commandline import UsageError
 from minimta.terminal import detach, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
 
-    from minimta.flags import Command
+    from minimta.commandline import Command
     from minimta.options import Options
     from minimta.selection import Selection
 

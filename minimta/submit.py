@@ -16,11 +16,11 @@ from minimta import (
     collect,
     dates,
     deadletter,
-    fullname,
     headers,
     log,
     stdin,
 )
+from minimta.author import Author, Trouble
 from minimta.envelope import Envelope, Recipient
 from minimta.locality import Locality
 from minimta.queue import qid as queue_id
@@ -30,7 +30,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.addresslist import Mailbox
     from minimta.caller import Caller
-    from minimta.flags import Command
+    from minimta.commandline import Command
     from minimta.options import Options
 
 _RECIPIENT_FIELDS = (b"to", b"cc", b"bcc", b"apparently-to")
@@ -40,16 +40,6 @@ _SPECIAL = (
     (b"/", "Cannot mail directly to files"),
     (b":include:", "Cannot mail directly to :include:s"),
 )
-
-
-class Trouble(Exception):
-    """The submission ends here: exit code, and what to tell."""
-
-    def __init__(self, text: str, exit_code: int, *, save: bool = False) -> None:
-        super().__init__(text)
-        self.exit_code = exit_code
-        #: keep the message in dead.letter
-        self.save = save
 
 
 class Submission:
@@ -63,6 +53,7 @@ class Submission:
         self.exit_code = os.EX_OK
         self.locality = Locality(options)
         self.spool, self.to_mta = caller.choose_spool(options, command.queue)
+        self.author = Author(command, options, who, self.locality)
         self.envelope = self._envelope()
         self.incoming = collect.Incoming(
             self.spool,
@@ -120,44 +111,16 @@ class Submission:
     # --- envelope ---------------------------------------------------------------------------------
 
     def _envelope(self) -> Envelope:
-        command = self.command
-        sender = self._sender()
+        command, sender = self.command, self.author.sender
         envelope = Envelope(self._as_queued(sender) if sender else b"<>")
         envelope.client = os.fsencode(self.caller.name) + b"@localhost"
         envelope.daemon_flags = b"c u"
         envelope.protocol, envelope.helo = command.protocol, command.helo
-        envelope.ret, envelope.envid, envelope.body_type = (
-            command.ret,
-            command.envid,
-            command.body_type,
-        )
+        envelope.ret, envelope.envid = command.ret, command.envid
+        envelope.body_type = command.body_type
         envelope.auth = self.locality.qualified(sender) if sender else b""
-        envelope.full_name = self._full_name(sender)
+        envelope.full_name = self.author.full_name()
         return envelope
-
-    def _sender(self) -> bytes:
-        given = self.command.sender
-        if given is None:
-            return os.fsencode(self.caller.name)
-        if given.strip() in (b"", b"<>"):
-            return b""
-        found = addresslist.parse(given)
-        if len(found) != 1 or found[0].problem:
-            problem = found[0].problem if found else "User address required"
-            shown = log.clean(given)
-            raise Trouble(f"{shown}... {problem or 'One sender only'}", os.EX_DATAERR)
-        return found[0].address
-
-    def _full_name(self, sender: bytes) -> bytes:
-        """-F, NAME, or passwd; somebody elsewhere has no name here, as Sendmail has it."""
-        if not sender or not self.locality.is_local(sender):
-            return b""
-        if self.command.full_name:
-            return self.command.full_name
-        if self.command.sender is None:
-            return os.fsencode(os.environ.get("NAME", "")) or self.caller.full_name()
-        user = self.locality.users.find(address.split(sender)[0])
-        return fullname.from_gecos(user.gecos, user.name) if user else b""
 
     def _as_queued(self, bare: bytes) -> bytes:
         """How an address stands in the queue: complete, or with -Am as it was given."""
@@ -165,23 +128,11 @@ class Submission:
             return bare
         return b"<%b>" % self.locality.qualified(bare)
 
-    def _is_own(self, sender: bytes) -> bool:
-        local = address.split(sender)[0]
-        return self.locality.is_local(sender) and local == os.fsencode(self.caller.name)
-
     def _warn(self) -> None:
-        """X-Authentication-Warning for a sender that the caller is not (PrivacyOptions)."""
-        sender = address.bare(self.envelope.reverse_path)
-        if self.command.sender is None or self._is_own(sender):
-            return
-        if "authwarnings" not in self.options.privacy_options:
-            return
-        if self.caller.is_trusted(self.options):
-            return
-        shown = log.clean(sender or b"<>")
-        text = f"{self.locality.host}: {log.clean(self.caller.name)} set sender to {shown} using -f"
-        self.envelope.warnings.append(text.encode("ascii"))
-        log.line(self.incoming.qid, f"Authentication-Warning: {text}")
+        text = self.author.warning(address.bare(self.envelope.reverse_path))
+        if text:
+            self.envelope.warnings.append(text.encode("ascii"))
+            log.line(self.incoming.qid, f"Authentication-Warning: {text}")
 
     # --- recipients -------------------------------------------------------------------------------
 
@@ -249,7 +200,7 @@ class Submission:
 
     def _find_unknown(self) -> None:
         """Local users who do not exist: told now (67), bounced if ErrorMode or -f ask for mail."""
-        bounce = self.options.error_mode in ("mail", "write", "exit") or self._has_other_sender()
+        bounce = self.options.error_mode in ("mail", "write", "exit") or self.author.is_other()
         kept = []
         for recipient in self.envelope.recipients:
             bare = address.bare(recipient.address)
@@ -263,10 +214,6 @@ class Submission:
         self.envelope.recipients[:] = kept
         if lost or (self.exit_code and not bounce):
             self._save()
-
-    def _has_other_sender(self) -> bool:
-        sender = address.bare(self.envelope.reverse_path)
-        return bool(sender) and not self._is_own(sender)
 
     def _unknown(self, recipient: bytes, why: str) -> None:
         shown = log.clean(recipient)

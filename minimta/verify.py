@@ -12,8 +12,8 @@ from minimta.terminal import say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from minimta.commandline import Command
     from minimta.expand import Destination
-    from minimta.flags import Command
     from minimta.options import Options
 
 _SPECIAL = (

@@ -7,11 +7,11 @@ import os
 import pytest
 
 from minimta import flags
-from minimta.flags import UsageError
+from minimta.commandline import Command, UsageError
 from minimta.options import OptionError
 
 
-def parse(*arguments: str) -> flags.Command:
+def parse(*arguments: str) -> Command:
     return flags.parse(["/usr/sbin/sendmail", *arguments])
 
 

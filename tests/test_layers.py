@@ -13,14 +13,24 @@ ROOT = Path(minimta.__file__).parent
 
 #: Room -> floor. A room imports from lower floors and, inside a package, from its siblings.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("status", "envelope", "address", "dates", "options", "headers", "fullname"),
-    ("smtp", "targets", "route", "bounce", "addresslist", "completion", "flags", "selection"),
+    ("status", "envelope", "address", "dates", "options", "headers", "fullname", "commandline"),
+    (
+        "smtp",
+        "targets",
+        "route",
+        "bounce",
+        "addresslist",
+        "completion",
+        "commandline",
+        "flags",
+        "selection",
+    ),
     ("log", "users", "hosts", "dns", "locks", "maps", "terminal", "stdin"),
     ("config", "aliases", "queue", "forward", "residence"),
-    ("mailers", "expand", "policy", "notify"),
+    ("mailers", "expand", "policy", "notify", "newcontrol"),
     ("collect", "locality", "record"),
     ("jobs", "reporter", "outcomelog", "caller", "deadletter", "verify"),
-    ("deliver",),
+    ("deliver", "author"),
     ("runqueue", "attempt"),
     ("mailq", "queuerun", "submit", "daemon"),
     ("cli", "admin"),

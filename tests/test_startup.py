@@ -24,9 +24,10 @@ FORBIDDEN = {
 }  # fmt: skip
 #: the rooms on the way from standard input to the queue
 ROOMS = {
-    "address", "addresslist", "aliases", "attempt", "caller", "cli", "collect", "completion",
+    "address", "addresslist", "aliases", "attempt", "author", "caller", "cli", "collect", "commandline",
+    "completion",
     "config", "dates", "deadletter", "envelope", "flags", "fullname", "headers", "hosts",
-    "locality", "locks", "log", "maps", "options", "policy", "queue", "queue.commit",
+    "locality", "locks", "log", "maps", "newcontrol", "options", "policy", "queue", "queue.commit",
     "queue.control", "queue.held", "queue.qid", "queue.spool", "route", "stdin", "submit",
     "terminal", "users",
 }  # fmt: skip
@@ -91,14 +92,16 @@ def test_a_submission_loads_only_the_rooms_on_its_way(configuration: Path) -> No
     assert rooms <= ROOMS
 
 
-def submit(configuration: Path, **more: object) -> subprocess.CompletedProcess[bytes]:
-    command = [str(PROGRAM), "-C", str(configuration), "emma"]
+def submit(
+    configuration: Path, environment: dict[str, str], directory: Path
+) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        command,
+        [str(PROGRAM), "-C", str(configuration), "emma"],
         input=b"Subject: x\n\nx\n",
         capture_output=True,
         check=False,
-        **more,  # type: ignore[call-overload]
+        env=environment,
+        cwd=directory,
     )
 
 
@@ -126,7 +129,7 @@ def test_a_hostile_environment_and_directory_do_not_win(
         "PYTHONINSPECT": "1",
         "HOME": str(hostile),
     }
-    done = submit(configuration, env=environment, cwd=hostile)
+    done = submit(configuration, environment, hostile)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     assert not (tmp_path / "pwned").exists()
     assert len(list((tmp_path / "mqueue").glob("qf*"))) == 1
@@ -154,4 +157,4 @@ def test_closed_standard_descriptors_do_not_end_up_in_the_message(
 
 
 def test_an_empty_environment_and_an_unreadable_directory_are_enough(configuration: Path) -> None:
-    assert submit(configuration, env={}, cwd="/").returncode == 0
+    assert submit(configuration, {}, Path("/")).returncode == 0

@@ -116,7 +116,7 @@ def _parse(listed: Listed, text: bytes) -> None:
             status = controlling_user = b""
         elif letter in _NUMBERS:
             digits = line[1:21]
-            if digits.isdigit() or digits[:1] == b"-" and digits[1:].isdigit():
+            if digits.removeprefix(b"-").isdigit():
                 setattr(listed, _NUMBERS[letter], int(digits))
         elif letter == b"S":
             listed.sender = line[1:]

@@ -1,0 +1,102 @@
+"""The first attempt after a submission: who makes it, and what the exit code says."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from minimta import attempt, deliver, locks
+from minimta.options import Options
+
+
+class Report:
+    def __init__(self, exit_code: int) -> None:
+        self.exit_code = exit_code
+
+
+class Deliverer:
+    """Notes its attempts in a file, for a child's memory is lost."""
+
+    exit_code = 0
+    notes: Path
+
+    def __init__(self, options: Options, *, say: Callable[[str], None] | None = None) -> None:
+        self._said = bool(say)
+
+    def attempt(self, qids: Sequence[str]) -> list[Report]:
+        with self.notes.open("a") as file:
+            file.write(f"{qids[0]} say={self._said} pid={os.getpid()}\n")
+        return [Report(self.exit_code)]
+
+
+@pytest.fixture
+def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    Deliverer.notes = tmp_path / "notes"
+    monkeypatch.setattr(deliver, "Deliverer", Deliverer)
+    yield Deliverer.notes
+    Deliverer.exit_code = 0
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> Options:
+    chosen = Options()
+    chosen.queue_directory = str(tmp_path)
+    return chosen
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code"),
+    [(0, 0), (os.EX_NOUSER, 67), (os.EX_NOHOST, 68), (os.EX_UNAVAILABLE, 69), (os.EX_TEMPFAIL, 0)],
+)
+def test_the_exit_code_of_an_interactive_attempt(
+    options: Options, notes: Path, outcome: int, code: int
+) -> None:
+    Deliverer.exit_code = outcome
+    options.delivery_mode = "interactive"
+    assert attempt.first(options, "6AM9CfOn000096", verbose=False) == code
+    assert notes.read_text() == f"6AM9CfOn000096 say=False pid={os.getpid()}\n"
+
+
+def test_verbose_waits_and_lets_the_dialogue_be_seen(options: Options, notes: Path) -> None:
+    assert attempt.first(options, "6AM9CfOn000096", verbose=True) == 0
+    assert notes.read_text() == f"6AM9CfOn000096 say=True pid={os.getpid()}\n"
+
+
+def test_in_background_a_child_does_it_and_the_caller_gets_0(options: Options, notes: Path) -> None:
+    Deliverer.exit_code = os.EX_NOUSER
+    assert attempt.first(options, "6AM9CfOn000096", verbose=False) == 0
+    pid, status = os.wait()
+    assert notes.read_text() == f"6AM9CfOn000096 say=False pid={pid}\n"
+    assert pid != os.getpid()
+    assert os.waitstatus_to_exitcode(status) == os.EX_NOUSER
+
+
+def test_a_resident_runner_is_left_to_do_it(options: Options, notes: Path) -> None:
+    held = locks.resident(os.path.join(options.queue_directory, ".runner"))
+    assert held is not None
+    with held:
+        assert attempt.first(options, "6AM9CfOn000096", verbose=False) == 0
+    with pytest.raises(ChildProcessError):
+        os.wait()
+    assert not notes.exists()
+
+
+@pytest.mark.parametrize(
+    ("mode", "load", "wanted"),
+    [
+        ("background", 0.0, True),
+        ("interactive", 7.9, True),
+        ("background", 8.0, False),
+        ("queueonly", 0.0, False),
+        ("deferred", 0.0, False),
+    ],
+)
+def test_mode_and_load_decide_whether_there_is_one(
+    options: Options, monkeypatch: pytest.MonkeyPatch, mode: str, load: float, wanted: bool
+) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
+    options.delivery_mode = mode
+    assert attempt.is_wanted(options) is wanted

@@ -1,0 +1,105 @@
+"""sendmail -q: which run is asked for, and who makes it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from minimta import flags, queuerun, runqueue
+from minimta.commandline import UsageError
+from minimta.options import Options
+from minimta.selection import Selection
+
+
+@pytest.mark.parametrize(
+    ("run", "seconds"),
+    [("15m", 900), ("1h30m", 5400), ("p5m", 300), ("30", 1800), ("", None), ("f", None), ("0", None),
+     ("p", None), ("Rlab2", None), ("!I6AM", None), ("I15m", None), ("Gmqueue", None)],
+)  # fmt: skip
+def test_the_time_between_runs(run: str, seconds: int | None) -> None:
+    assert queuerun.interval_of(run) == seconds
+
+
+@pytest.mark.parametrize(("run", "unit"), [("X", "X"), ("5x", "x"), ("pX", "X")])
+def test_a_wrong_unit_is_named(run: str, unit: str) -> None:
+    with pytest.raises(UsageError, match=f"Invalid time unit `{unit}'"):
+        queuerun.interval_of(run)
+
+
+def test_only_criteria_are_selections() -> None:
+    assert queuerun.selections_of(["", "f", "15m", "Rgrey", "!Sx"]) == [
+        Selection("R", "grey"),
+        Selection("S", "x", negated=True),
+    ]
+    with pytest.raises(UsageError):
+        queuerun.selections_of(["!x"])
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    notes = tmp_path / "notes"
+
+    def run(
+        options: Options,
+        selections: Sequence[Selection],
+        *,
+        say: Callable[[str], None],
+        verbose: bool,
+    ) -> int:
+        notes.write_text(f"{[s.text for s in selections]} {verbose} {os.getpid() == parent}")
+        return os.EX_TEMPFAIL
+
+    parent = os.getpid()
+    monkeypatch.setattr(runqueue, "run", run)
+    return notes
+
+
+def start(*arguments: str) -> int:
+    argv = ["sendmail", *arguments]
+    return queuerun.start(flags.parse(argv), Options(), argv)
+
+
+def test_a_run_returns_at_once_and_goes_on_in_a_child(runs: Path) -> None:
+    assert start("-q") == 0
+    _, status = os.wait()
+    assert os.waitstatus_to_exitcode(status) == os.EX_TEMPFAIL
+    assert runs.read_text() == "[] False False"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "noted"),
+    [
+        (["-qf"], "[] False True"),
+        (["-q", "-v"], "[] True True"),
+        (["-v", "-qRgrey"], "['grey'] True True"),
+    ],
+)
+def test_in_the_foreground_its_exit_code_is_ours(
+    runs: Path, arguments: list[str], noted: str
+) -> None:
+    assert start(*arguments) == os.EX_TEMPFAIL
+    assert runs.read_text() == noted
+
+
+def test_a_runner_that_stays_writes_its_pid_and_takes_it_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = tmp_path / "seen"
+    options = Options()
+    options.pid_file = str(tmp_path / "pid")
+
+    def resident(options: Options, interval: int | None, stop: Callable[[], bool]) -> int:
+        seen.write_text(f"{interval} {Path(options.pid_file).read_text()}")
+        os.kill(os.getpid(), 15)
+        return os.EX_OK if stop() else os.EX_SOFTWARE
+
+    monkeypatch.setattr(runqueue, "resident", resident)
+    argv = ["sendmail", "-q15m"]
+    assert queuerun.start(flags.parse(argv), options, argv) == 0
+    pid, status = os.wait()
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert seen.read_text() == f"900 {pid}\nsendmail -q15m\n"
+    assert not (tmp_path / "pid").exists()
