@@ -51,3 +51,21 @@ def test_the_beginning_of_a_message_id_is_in_utc(zone: str) -> None:
 )
 def test_durations_are_sendmails(seconds: float, text: str) -> None:
     assert dates.duration(seconds) == text
+
+
+def test_the_date_of_a_from_line_is_read_back() -> None:
+    assert dates.from_asctime(dates.asctime(1795340226.0)) == 1795340226.0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "someone",
+        "Sat Nov 16 2019",
+        "Sat Foo 16 00:19:13 2019",
+        "Sat Nov \uff11\uff16 00:19:13 2019",
+    ],
+)
+def test_what_is_no_date_gives_none(text: str) -> None:
+    assert dates.from_asctime(text) is None

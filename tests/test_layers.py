@@ -14,17 +14,7 @@ ROOT = Path(minimta.__file__).parent
 #: Room -> floor. A room imports from lower floors and, inside a package, from its siblings.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("status", "envelope", "address", "dates", "options", "headers", "fullname", "commandline"),
-    (
-        "smtp",
-        "targets",
-        "route",
-        "bounce",
-        "addresslist",
-        "completion",
-        "commandline",
-        "flags",
-        "selection",
-    ),
+    ("smtp", "targets", "route", "bounce", "addresslist", "completion", "flags", "selection"),
     ("log", "users", "hosts", "dns", "locks", "maps", "terminal", "stdin"),
     ("config", "aliases", "queue", "forward", "residence"),
     ("mailers", "expand", "policy", "notify", "newcontrol"),
