@@ -15,7 +15,7 @@ def bare(path: bytes) -> bytes:
 
     Also from b"Henry E <henry@lab3.campus>", as a command line's recipient stands in the queue.
     """
-    if path[-1:] != b">":
+    if path[-1:] != b">" or b"<" not in path:
         return path
     return path[1:-1] if path[:1] == b"<" else path[path.rfind(b"<") + 1 : -1]
 
