@@ -96,7 +96,7 @@ def _stay(options: Options, interval: int, argv: list[str]) -> int:
 def _reside(options: Options, interval: int, argv: list[str]) -> int:
     import signal
 
-    from minimta import runqueue
+    from minimta import pidfile, runqueue
 
     ended = False
 
@@ -106,32 +106,8 @@ def _reside(options: Options, interval: int, argv: list[str]) -> int:
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
-    _write_pid(options.pid_file, argv)
+    pidfile.write(options.pid_file, argv)
     try:
         return runqueue.resident(options, interval, lambda: ended) or os.EX_OK
     finally:
-        _remove_pid(options.pid_file)
-
-
-def _write_pid(path: str, argv: list[str]) -> None:
-    """Two lines, as Sendmail: pid and command line. A new file, so that no link is followed."""
-    temporary = f"{path}.{os.getpid()}"
-    try:
-        file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
-        try:
-            os.write(file, f"{os.getpid()}\n{' '.join(argv)}\n".encode("utf-8", "replace"))
-        finally:
-            os.close(file)
-        os.rename(temporary, path)
-    except OSError as error:
-        log.line("", f"unable to write pid to {path}: {error.strerror}", error=True)
-
-
-def _remove_pid(path: str) -> None:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            is_ours = file.readline().strip() == str(os.getpid())
-        if is_ours:
-            os.unlink(path)
-    except OSError:
-        pass  # somebody else took care of it
+        pidfile.remove(options.pid_file)
