@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+#: RFC 5321 section 4.5.3.1.5 allows a reply line of 512 octets; what is quoted from a command is cut
+_MAX_QUOTED = 300
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -28,3 +31,21 @@ class Reply:
         pairs = zip(separators, self.lines, strict=True)
         wire = "".join(f"{self.code}{mark}{prefix}{text}\r\n" for mark, text in pairs)
         return wire.encode("ascii", "backslashreplace")
+
+    def __str__(self) -> str:
+        """As a log line quotes it: "550 5.7.1 <x@y>... Relaying denied"."""
+        prefix = f"{self.enhanced} " if self.enhanced else ""
+        return f"{self.code} {prefix}{' '.join(self.lines)}"
+
+
+def reply(code: int, enhanced: str, text: str) -> Reply:
+    """A reply of one line."""
+    return Reply(code, enhanced, (text,))
+
+
+def quoted(octets: bytes) -> str:
+    """What a client said, fit to be said back: printable ASCII, not too long."""
+    text = octets.decode("ascii", "replace")
+    if not (text.isascii() and text.isprintable()):
+        text = "".join(c if " " <= c <= "~" else "?" for c in text)
+    return text if len(text) <= _MAX_QUOTED else text[: _MAX_QUOTED - 3] + "..."

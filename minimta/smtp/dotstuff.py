@@ -1,0 +1,85 @@
+"""Transparency for DATA: message text out of the octets of a session (RFC 5321 section 4.5.2).
+
+In bulk: find, count, replace. No loop over lines, no copy of more than a chunk.
+
+One line end rules a whole session. With CRLF only CRLF "." CRLF ends the message, and a bare CR or
+LF anywhere is a violation; with LF (what nc(1) sends) only LF "." LF, and any CR is one. So no two
+servers can disagree about where a message ends: the hole of CVE-2023-51764 and its sisters.
+"""
+
+from __future__ import annotations
+
+
+class Violation(Exception):
+    """A line end of the other kind, or a NUL. The message may not be kept; ``text`` says what."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
+class DotReader:
+    """Incremental decoder: feed it chunks, take message text with LF line ends out."""
+
+    __slots__ = ("_end", "_eol", "_held", "_is_first", "done", "trailing")
+
+    def __init__(self, eol: bytes) -> None:
+        """*eol* is the line end of the session, b"\\r\\n" or b"\\n"."""
+        self._eol = eol
+        self._end = eol + b"." + eol
+        # What may be the beginning of the end is held back. Data begins at the start of a line,
+        # as if a line end had come before it.
+        self._held = eol
+        self._is_first = True
+        self.done = False
+        #: octets after the final dot, already sent by the client
+        self.trailing = b""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take *chunk*; return the text that is certain by now. Raise Violation."""
+        assert not self.done, "feed() after the final dot"
+        buffer = self._held + chunk
+        stop = buffer.find(self._end)
+        if stop >= 0:
+            self.done = True
+            self.trailing = buffer[stop + len(self._end) :]
+            return self._text(buffer[: stop + len(self._eol)])
+        keep = self._beginning_of_end(buffer)
+        self._held = buffer[len(buffer) - keep :]
+        return self._text(buffer[: len(buffer) - keep])
+
+    def _beginning_of_end(self, buffer: bytes) -> int:
+        """How many octets at the end of *buffer* may begin the final dot."""
+        for length in range(len(self._end) - 1, 0, -1):
+            if buffer.endswith(self._end[:length]):
+                return length
+        return 0
+
+    def _text(self, octets: bytes) -> bytes:
+        """Whole line ends only: no CR here has its LF in the next chunk."""
+        if not octets:
+            return b""
+        check(octets, self._eol)
+        text = octets.replace(b"\r\n", b"\n") if self._eol == b"\r\n" else octets
+        text = text.replace(b"\n.", b"\n")
+        if self._is_first:
+            self._is_first = False
+            text = text[1:]
+        return text
+
+
+def check(octets: bytes, eol: bytes) -> None:
+    """Raise Violation if *octets* have a NUL, or a CR or LF that is no part of *eol*."""
+    carriage_returns = octets.count(b"\r")
+    if eol == b"\n":
+        if carriage_returns:
+            raise Violation("Carriage return (CR) not allowed in a session with bare linefeeds")
+    else:
+        pairs = octets.count(b"\r\n")
+        if octets.count(b"\n") != pairs:
+            raise Violation("Bare linefeed (LF) not allowed")
+        if carriage_returns != pairs:
+            raise Violation("Bare carriage return (CR) not allowed")
+    if b"\0" in octets:
+        # DIFFERS: Sendmail keeps a NUL. RFC 5321 section 4.5.2 and threats T1: nobody may see less.
+        raise Violation("NUL byte not allowed")

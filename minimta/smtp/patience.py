@@ -1,0 +1,68 @@
+"""How long a session bears with its client (threats T12, T22, T23).
+
+refused commands      after 10 each costs a second, after 25 the session is over
+refused recipients    after BadRcptThrottle everything costs a second; after 100 the session is
+                      over, if fewer were good
+NOOP, VRFY ...        after some each costs a second, and a log line tells of it
+"""
+
+from __future__ import annotations
+
+PATIENT_ERRORS, MAX_ERRORS = 10, 25
+MAX_REFUSED_RECIPIENTS = 100
+#: how often these may be said between two messages
+FREE = {"NOOP": 20, "HELO/EHLO": 20, "VRFY": 5, "EXPN": 5}
+
+
+class Patience:
+    """What a client has done so far, and what it costs him."""
+
+    __slots__ = ("_accepted", "_errors", "_refused", "_said", "_throttle", "pause")
+
+    def __init__(self, bad_rcpt_throttle: int) -> None:
+        #: seconds to wait before the replies are sent; whoever waits sets it back to 0
+        self.pause = 0.0
+        self._throttle = bad_rcpt_throttle
+        self._errors = self._refused = self._accepted = 0
+        self._said: dict[str, int] = {}
+
+    def message_begins(self) -> None:
+        """He does what he is here for."""
+        self._said.clear()
+
+    def verb(self, name: str) -> str:
+        """He said *name*. Returns what the log should say, "" if nothing."""
+        name = "HELO/EHLO" if name in ("EHLO", "HELO") else name
+        free = FREE.get(name)
+        if free is None:
+            return ""
+        count = self._said[name] = self._said.get(name, 0) + 1
+        self.pause += count > free
+        return f"possible SMTP attack: command={name}, count={count}" if count == free else ""
+
+    def error(self) -> bool:
+        """A command was refused. Is it the end?"""
+        self._errors += 1
+        self.pause += self._errors > PATIENT_ERRORS
+        return self._errors > MAX_ERRORS
+
+    def recipient(self, *, accepted: bool) -> str:
+        """A recipient was accepted or refused. Returns what the log should say, "" if nothing."""
+        if accepted:
+            self._accepted += 1
+        else:
+            self._refused += 1
+        if not self._throttle or self._refused < self._throttle:
+            return ""
+        if self._refused == self._throttle:
+            return "" if accepted else "Possible SMTP RCPT flood, throttling."
+        self.pause += 1
+        return ""
+
+    def has_harvester(self) -> bool:
+        """Are the refused recipients too many?
+
+        DIFFERS: a list with some dead addresses is mail and gets through, if slowly; threats T23
+        would end every session after 25, and the list's host would try for ever.
+        """
+        return self._refused > max(MAX_REFUSED_RECIPIENTS, self._accepted)

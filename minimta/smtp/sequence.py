@@ -1,0 +1,56 @@
+"""Which command may follow which (RFC 5321 sections 3.3 and 4.1.4), as one table."""
+
+from __future__ import annotations
+
+import enum
+
+from minimta.smtp.reply import Reply, reply
+
+
+class State(enum.Enum):
+    """Where an SMTP session stands, named after what it has accepted so far."""
+
+    IDLE = enum.auto()
+    MAIL = enum.auto()
+    RCPT = enum.auto()
+    DATA = enum.auto()
+    CLOSED = enum.auto()
+
+
+_I, _M, _R, _D, _X = State
+
+#: (state, verb) -> state once we answer 2yz or 3yz. A pair not here is out of order and gets 503.
+#: A 4yz or 5yz answer does not move the state, except that the final dot ends the transaction
+#: whatever we answer (section 4.1.1.4). HELO is expected, not demanded: PrivacyOptions.
+AFTER: dict[tuple[State, str], State] = {
+    **{(s, verb): _I for s in (_I, _M, _R) for verb in ("EHLO", "HELO", "RSET")},
+    **{(s, "QUIT"): _X for s in (_I, _M, _R)},
+    **{(s, verb): s for s in (_I, _M, _R) for verb in ("NOOP", "HELP", "VRFY", "EXPN")},
+    (_I, "MAIL"): _M,
+    (_M, "RCPT"): _R,
+    (_R, "RCPT"): _R,
+    (_R, "DATA"): _D,
+    (_D, "."): _I,
+}
+
+# Where the status is 5.0.0, RFC 3463 has 5.5.1; these are what Sendmail says.
+_WHY_NOT = {
+    (_M, "MAIL"): reply(503, "5.5.0", "Sender already specified"),
+    (_R, "MAIL"): reply(503, "5.5.0", "Sender already specified"),
+    (_I, "RCPT"): reply(503, "5.0.0", "Need MAIL before RCPT"),
+    (_I, "DATA"): reply(503, "5.0.0", "Need MAIL command"),
+    (_M, "DATA"): reply(503, "5.0.0", "Need RCPT (recipient)"),
+}
+_BAD_SEQUENCE = reply(503, "5.5.1", "Bad sequence of commands")
+
+
+def out_of_order(state: State, verb: str) -> Reply | None:
+    """Return the 503 to send if *verb* may not come in *state*, else None."""
+    if (state, verb) in AFTER:
+        return None
+    return _WHY_NOT.get((state, verb), _BAD_SEQUENCE)
+
+
+def advance(state: State, verb: str, answer: Reply) -> State:
+    """The state after *verb* was answered with *answer*."""
+    return AFTER[state, verb] if answer.code < 400 or verb == "." else state

@@ -1,0 +1,380 @@
+"""The receiving side of an SMTP session: octets in, replies out; no socket, no clock, no policy.
+
+``receive()`` takes what the client sent and gives what to send back. What a command means for mail,
+a ``Receiver`` decides. Replies to pipelined commands come together (RFC 2920 section 3.2).
+
+The first command decides the line end of the session: CRLF, or the bare LF of people with nc(1). The
+other kind, or a NUL, anywhere later ends the session with 421 and nothing kept (see dotstuff).
+
+A line of more than 2048 octets gets 500 and is left out; one that has not ended after 12288 gets 421.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from minimta.smtp import command, dotstuff, topics
+from minimta.smtp.command import CommandError, Mail, Rcpt
+from minimta.smtp.patience import Patience
+from minimta.smtp.reply import Reply, quoted, reply
+from minimta.smtp.sequence import State, advance, out_of_order
+
+# Browsers, proxies, and what malware says (threats T10).
+_NOT_SMTP = frozenset(
+    ("GET", "POST", "HEAD", "PUT", "DELETE", "TRACE", "PATCH", "PRI", "CONNECT", "PROXY", "USER")
+)
+_OBSOLETE = frozenset(("SEND", "SAML", "SOML", "TURN", "AUTH", "BDAT"))
+_ALWAYS = frozenset(("EHLO", "HELO", "NOOP", "RSET", "QUIT"))
+
+_OK = reply(250, "2.0.0", "OK")
+_RESET = reply(250, "2.0.0", "Reset state")
+_REJECTED = reply(550, "5.0.0", "Command rejected")
+_TOO_LONG = reply(500, "5.5.2", "Line too long")
+_NOT_ALLOWED = reply(502, "5.7.0", "Sorry, we do not allow this operation")
+_HELO_FIRST = reply(503, "5.0.0", "Polite people say HELO first")
+_INTRODUCE = reply(503, "5.0.0", "I demand that you introduce yourself first")
+_ARGUMENT = reply(501, "5.5.2", "Argument required")
+_NO_TLS = reply(454, "4.3.3", "TLS not available after start")
+_NO_VERB = reply(502, "5.7.0", "Verbose unavailable")
+_CANNOT_VERIFY = reply(
+    252, "2.5.2", "Cannot VRFY user; try RCPT to attempt delivery (or try finger)"
+)
+
+
+class Receiver(Protocol):
+    """Who decides about mail, and takes it."""
+
+    def hello(self, name: bytes, *, extended: bool) -> None:
+        """The client said HELO or EHLO."""
+
+    def mail(self, mail: Mail) -> Reply: ...
+
+    def rcpt(self, rcpt: Rcpt) -> Reply: ...
+
+    def data(self) -> Reply:
+        """354, or why not."""
+
+    def text(self, text: bytes) -> Reply | None:
+        """A piece of the message, LF line ends. A reply ends the session."""
+
+    def end_of_data(self) -> Reply:
+        """All was given. 250 says that the message is durable."""
+
+    def reset(self) -> None:
+        """The transaction, if there is one, is over without a message."""
+
+    def violation(self, text: str) -> None:
+        """The message that was coming in had line ends that it may not have."""
+
+    def verify(self, argument: bytes) -> Reply: ...
+
+    def expand(self, argument: bytes) -> Reply: ...
+
+    def note(self, text: str) -> None:
+        """A fact for the log; *text* is printable."""
+
+
+class Session:
+    """One SMTP session."""
+
+    def __init__(
+        self,
+        receiver: Receiver,
+        *,
+        host: str,
+        client: str,
+        privacy: frozenset[str] = frozenset(),
+        max_message_size: int = 0,
+        bad_rcpt_throttle: int = 0,
+    ) -> None:
+        """*client* is how the client is called back: "lab1.campus [10.0.3.134]"."""
+        self.host = host
+        self.client = client
+        self.state = State.IDLE
+        self.patience = Patience(bad_rcpt_throttle)
+        #: has the client said MAIL, VRFY, EXPN or ETRN?
+        self.was_used = False
+        self._receiver = receiver
+        self._privacy = privacy
+        self._max_message_size = max_message_size
+        self._greeted = False
+        self._rejecting = False
+        self._eol = b""
+        self._buffer = b""
+        self._dots: dotstuff.DotReader | None = None
+
+    # --- in and out -------------------------------------------------------------------------------
+
+    def greeting(self, text: str) -> bytes:
+        """The 220; *text* begins with our name."""
+        return bytes(Reply(220, "", (text,)))
+
+    def rejection(self) -> bytes:
+        """The 554 for who talks before the greeting; all his commands will be refused."""
+        self._rejecting = True
+        return bytes(Reply(554, "", (f"{self.host} ESMTP not accepting messages",)))
+
+    def closing(self, code: int, status: str, text: str) -> bytes:
+        """End the session from our side: what to send last."""
+        self._end()
+        return bytes(Reply(code, status, (text,)))
+
+    @property
+    def is_closed(self) -> bool:
+        return self.state is State.CLOSED
+
+    @property
+    def is_in_transaction(self) -> bool:
+        return self.state in (State.MAIL, State.RCPT, State.DATA)
+
+    def receive(self, chunk: bytes) -> bytes:
+        """Take octets of the client; returns the replies to send, b"" if none is due yet."""
+        buffer = self._buffer + chunk if self._buffer else chunk
+        replies: list[bytes] = []
+        position = 0
+        while self.state is not State.CLOSED:
+            if self.state is State.DATA:
+                buffer, position = self._data(buffer[position:], replies), 0
+                if self.state is State.DATA:
+                    break
+                continue
+            stop = buffer.find(b"\n", position) + 1
+            if not stop:
+                break
+            line = buffer[position:stop]
+            position = stop
+            has_more = stop < len(buffer)
+            replies.append(bytes(self._line(line, has_more)))
+        self._buffer = b"" if self.state is State.CLOSED else buffer[position:]
+        if self.state not in (State.CLOSED, State.DATA):
+            replies += self._unfinished()
+        return b"".join(replies)
+
+    def _unfinished(self) -> list[bytes]:
+        """What a line says that has not ended."""
+        if not self._eol and self._buffer[:1] == b"\x16":
+            self._receiver.note(f"{self.client}: TLS handshake on a plain port")
+            return [self.closing(421, "4.7.0", f"{self.host} This is plain SMTP")]
+        if len(self._buffer) > command.MAX_BUFFERED:
+            self._receiver.note(f"{self.client}: SMTP violation, input too long")
+            return [self.closing(421, "4.7.0", f"{self.host} Command too long")]
+        return []
+
+    def _end(self) -> None:
+        if self.state is not State.CLOSED:
+            self._receiver.reset()
+        self.state = State.CLOSED
+        self._dots = None
+
+    # --- message text -----------------------------------------------------------------------------
+
+    def _data(self, octets: bytes, replies: list[bytes]) -> bytes:
+        """Pass on message text; returns the octets behind it."""
+        dots = self._dots
+        assert dots is not None
+        try:
+            text = dots.feed(octets)
+        except dotstuff.Violation as violation:
+            self._receiver.violation(violation.text)
+            replies.append(self.closing(421, "4.5.0", violation.text))
+            return b""
+        last_words = self._receiver.text(text) if text else None
+        if last_words is not None:
+            replies.append(bytes(last_words))
+            self._end()
+            return b""
+        if not dots.done:
+            return b""
+        answer = self._receiver.end_of_data()
+        self.state = advance(self.state, ".", answer)
+        self._dots = None
+        replies.append(bytes(answer))
+        return dots.trailing
+
+    # --- commands ---------------------------------------------------------------------------------
+
+    def _line(self, line: bytes, has_more: bool) -> Reply:
+        if not self._eol:
+            self._eol = b"\r\n" if line.endswith(b"\r\n") else b"\n"
+        try:
+            dotstuff.check(line, self._eol)
+        except dotstuff.Violation as violation:
+            self._receiver.note(f"{self.client}: {violation.text}")
+            return self._last(421, "4.5.0", violation.text)
+        if len(line) > command.MAX_LINE:
+            return self._counted(_TOO_LONG)
+        verb, argument = command.split(line[: -len(self._eol)])
+        name = verb.decode("ascii", "replace")
+        if self._rejecting and name not in _ALWAYS:
+            return _REJECTED
+        act = _VERBS.get(name)
+        if act is None:
+            return self._other(name, line[: -len(self._eol)])
+        self._note_about_client(self.patience.verb(name))
+        if name in ("EHLO", "HELO"):
+            return self._hello(name, argument, has_more)
+        answer = out_of_order(self.state, name) or self._needs_hello(name)
+        if answer is None:
+            answer = act(self, argument)
+            self.state = advance(self.state, name, answer)
+        if name == "RCPT" and answer.code != 503:
+            return self._counted_recipient(answer)
+        return self._counted(answer) if answer.code >= 500 else answer
+
+    def _last(self, code: int, status: str, text: str) -> Reply:
+        self._end()
+        return reply(code, status, text)
+
+    def _other(self, name: str, line: bytes) -> Reply:
+        if name in _NOT_SMTP:
+            shown = quoted(line)
+            self._receiver.note(f"{self.client}: probable open proxy: command={shown}")
+            return self._last(421, "4.7.0", f"{self.host} Rejecting open proxy {self.client}")
+        if name == "STARTTLS":
+            return _NO_TLS
+        if name == "VERB":
+            return self._counted(_NO_VERB)
+        if name == "ETRN":
+            self.was_used = True
+            self._receiver.note(f"{self.client}: {quoted(line)} [rejected]")
+            return self._counted(_NOT_ALLOWED)
+        if name in _OBSOLETE:
+            text = f'Command not implemented: "{quoted(line)}"'
+            return self._counted(reply(502, "5.5.1", text))
+        return self._counted(reply(500, "5.5.1", f'Command unrecognized: "{quoted(line)}"'))
+
+    def _hello(self, name: str, argument: bytes, has_more: bool) -> Reply:
+        if has_more and self._eol == b"\r\n":
+            # RFC 2920 section 3.1: EHLO is the last of a group. What is pasted into nc(1) may pass.
+            self._rejecting = True
+            text = f"rejecting server {name} from {self.client} due to traffic before response"
+            self._receiver.note(text)
+            return reply(554, "5.5.0", "SMTP protocol error")
+        try:
+            own_name = command.parse_hello(name, argument)
+        except CommandError as error:
+            return self._counted(error.reply)
+        if self.state is not State.IDLE:
+            self._receiver.reset()
+        self.state = State.IDLE
+        self._greeted = True
+        self._receiver.hello(own_name, extended=name == "EHLO")
+        hello = f"{self.host} Hello {self.client}, pleased to meet you"
+        return Reply(250, "", (hello, *self._extensions()) if name == "EHLO" else (hello,))
+
+    def _extensions(self) -> list[str]:
+        size = f"SIZE {self._max_message_size}" if self._max_message_size else "SIZE"
+        offered = {
+            "ENHANCEDSTATUSCODES": True,
+            # Whoever types is not to be told; and then every line end is seen by itself.
+            "PIPELINING": self._eol == b"\r\n",
+            "EXPN": "noexpn" not in self._privacy,
+            "8BITMIME": True,
+            size: True,
+            "DSN": self._dsn,
+            "HELP": True,
+        }
+        return [keyword for keyword, is_offered in offered.items() if is_offered]
+
+    @property
+    def _dsn(self) -> bool:
+        return "noreceipts" not in self._privacy
+
+    def _needs_hello(self, name: str) -> Reply | None:
+        """PrivacyOptions needmailhelo, needvrfyhelo, needexpnhelo."""
+        if self._greeted or f"need{name.lower()}helo" not in self._privacy:
+            return None
+        return _HELO_FIRST if name == "MAIL" else _INTRODUCE
+
+    def _mail(self, argument: bytes) -> Reply:
+        self.was_used = True
+        try:
+            answer = self._receiver.mail(command.parse_mail(argument, dsn=self._dsn))
+        except CommandError as error:
+            return error.reply
+        if answer.code == 250:
+            self.patience.message_begins()
+        return answer
+
+    def _rcpt(self, argument: bytes) -> Reply:
+        try:
+            return self._receiver.rcpt(command.parse_rcpt(argument, dsn=self._dsn))
+        except CommandError as error:
+            return error.reply
+
+    def _begin_data(self, argument: bytes) -> Reply:
+        answer = self._receiver.data()
+        if answer.code == 354:
+            self._dots = dotstuff.DotReader(self._eol)
+        return answer
+
+    def _rset(self, argument: bytes) -> Reply:
+        self._receiver.reset()
+        return _RESET
+
+    def _noop(self, argument: bytes) -> Reply:
+        return _OK
+
+    def _quit(self, argument: bytes) -> Reply:
+        self._receiver.reset()
+        return reply(221, "2.0.0", f"{self.host} closing connection")
+
+    def _help(self, argument: bytes) -> Reply:
+        return topics.answer(argument)
+
+    def _vrfy(self, argument: bytes) -> Reply:
+        self.was_used = True
+        hidden = "novrfy" in self._privacy
+        self._note_question("VRFY", argument, hidden)
+        if hidden:
+            return _CANNOT_VERIFY
+        return self._receiver.verify(argument) if argument else _ARGUMENT
+
+    def _expn(self, argument: bytes) -> Reply:
+        self.was_used = True
+        hidden = "noexpn" in self._privacy
+        self._note_question("EXPN", argument, hidden)
+        if hidden:
+            return _NOT_ALLOWED
+        return self._receiver.expand(argument) if argument else _ARGUMENT
+
+    def _note_question(self, verb: str, argument: bytes, hidden: bool) -> None:
+        rejected = " [rejected]" if hidden else ""
+        self._receiver.note(f"{self.client}: {verb} {quoted(argument)}{rejected}")
+
+    # --- limits -----------------------------------------------------------------------------------
+
+    def _note_about_client(self, text: str) -> None:
+        if text:
+            self._receiver.note(f"{self.client}: {text}")
+
+    def _counted(self, answer: Reply) -> Reply:
+        if self.patience.error():
+            text = f"{self.host} Too many bad commands; closing connection"
+            return self._last(421, "4.7.0", text)
+        return answer
+
+    def _counted_recipient(self, answer: Reply) -> Reply:
+        """One that may come later (4yz) is neither good nor bad."""
+        if not 400 <= answer.code < 500:
+            self._note_about_client(self.patience.recipient(accepted=answer.code < 400))
+        if self.patience.has_harvester():
+            text = f"{self.host} Too many bad recipients; closing connection"
+            return self._last(421, "4.7.0", text)
+        return answer
+
+
+_VERBS: dict[str, Callable[[Session, bytes], Reply]] = {
+    "EHLO": Session._noop,  # has its own way: see _hello
+    "HELO": Session._noop,
+    "MAIL": Session._mail,
+    "RCPT": Session._rcpt,
+    "DATA": Session._begin_data,
+    "RSET": Session._rset,
+    "NOOP": Session._noop,
+    "QUIT": Session._quit,
+    "HELP": Session._help,
+    "VRFY": Session._vrfy,
+    "EXPN": Session._expn,
+}
