@@ -1,0 +1,33 @@
+"""The PidFile of a daemon: its pid, and its command line below, as Sendmail writes it."""
+
+from __future__ import annotations
+
+import os
+
+from minimta import log
+
+
+def write(path: str, argv: list[str]) -> None:
+    """Name this process. A new file renamed into place, so that no link is followed."""
+    temporary = f"{path}.{os.getpid()}"
+    try:
+        file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
+        try:
+            os.fchmod(file, 0o644)
+            os.write(file, f"{os.getpid()}\n{' '.join(argv)}\n".encode("utf-8", "replace"))
+        finally:
+            os.close(file)
+        os.rename(temporary, path)
+    except OSError as error:
+        log.line("", f"unable to write pid to {path}: {error.strerror}", error=True)
+
+
+def remove(path: str) -> None:
+    """Take it away, if it is ours and we still may."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            is_ours = file.readline().strip() == str(os.getpid())
+        if is_ours:
+            os.unlink(path)
+    except OSError:
+        pass  # somebody else took care of it
