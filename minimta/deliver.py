@@ -123,8 +123,9 @@ class Deliverer:
                     (record.destinations[n].recipient, o) for n, o in record.outcomes.items()
                 ]
                 reports[record.qid] = Report(record.qid, outcomes=outcomes)
-        with self._trouble_with(""):
-            self.spool.flush()
+        if self.spool.retired:
+            with self._trouble_with(""):
+                self.spool.flush()
         return list(reports.values())
 
     def _open(self, qid: str) -> Record | None:

@@ -133,7 +133,7 @@ class Record:
 
     def _remove(self) -> None:
         try:
-            self.held.remove()
+            self.held.retire()
         except OSError as error:
             self._stop(error)
 

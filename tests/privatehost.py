@@ -47,11 +47,12 @@ class PrivateHost:
     """lab1.campus with emma, dave, carol and root."""
 
     def __init__(self, root: Path, *, now: float | None = None) -> None:
+        """What is below *root* already stays: a host that starts again."""
         self.root = root
         #: what the clock of attempts says; None is the real one
         self.now = now
         for name in ("mqueue", "clientmqueue", "mail", "home"):
-            (root / name).mkdir(mode=0o700)
+            (root / name).mkdir(mode=0o700, exist_ok=True)
         options = self.options = Options()
         options.host_name = "lab1.campus"
         options.queue_directory = str(root / "mqueue")

@@ -338,7 +338,7 @@ def test_the_bounce_is_durable_before_the_failed_are_dropped(
     host: PrivateHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[str] = []
-    accept, remove = Spool.accept, Held.remove
+    accept, retire = Spool.accept, Held.retire
 
     def accepted(spool: Spool, qid: str, data: int, control: Control) -> None:
         accept(spool, qid, data, control)
@@ -346,11 +346,11 @@ def test_the_bounce_is_durable_before_the_failed_are_dropped(
 
     def removed(held: Held) -> None:
         steps.append("removed")
-        remove(held)
+        retire(held)
 
     qid = host.submit(EMMA, b"<nosuch@lab1.campus>")
     monkeypatch.setattr(Spool, "accept", accepted)
-    monkeypatch.setattr(Held, "remove", removed)
+    monkeypatch.setattr(Held, "retire", removed)
     host.deliverer().attempt([qid])
     assert steps == ["accepted", "removed", "removed"]
 

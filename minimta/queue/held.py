@@ -104,6 +104,16 @@ class Held:
         self._spool.unlink("df" + self.qid)
         self.release()
 
+    def retire(self) -> None:
+        """Like remove(), for one of many: the qf goes now, the df with the next ``Spool.flush``.
+
+        In between the removal of the qf becomes durable, so that not even a file system that
+        reorders names can keep a qf without its df.
+        """
+        self._spool.unlink("qf" + self.qid)
+        self._spool.retired.append(self.qid)
+        self.release()
+
     def release(self) -> None:
         """Let go of the message; may be called twice."""
         if self._lock < 0:

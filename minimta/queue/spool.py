@@ -66,6 +66,8 @@ class Spool:
         self.listener_uid = listener_uid
         #: (qid, reason) of what lock() and sweep() put aside; postmaster is told, then it is emptied
         self.lost: list[tuple[str, str]] = []
+        #: ids whose qf is gone; flush() removes their df
+        self.retired: list[str] = []
         #: the same in the words that Sendmail prints (-v)
         self.complaints: list[str] = []
         self._committer = commit or _commit.PlainCommitter()
@@ -181,6 +183,8 @@ class Spool:
     def flush(self) -> None:
         """Make removals and renames so far durable: once after a batch. Raise OSError."""
         os.fsync(self.descriptor)
+        while self.retired:
+            self.unlink("df" + self.retired.pop())
 
     def sync_names(self, renamed: int) -> None:
         """Make the new name of the open file *renamed* durable. Raise OSError.
