@@ -98,7 +98,8 @@ class Record:
         control.attempts += 1
         control.priority += options.retry_factor
         control.message = message or self._reason()
-        self._keep(left, now + options.min_queue_age)
+        lasting = self._unrecorded or bool(gone) or bool(message)
+        self._keep(left, now + options.min_queue_age, lasting=lasting)
         self.held.release()
 
     def leave(self) -> None:
@@ -123,10 +124,11 @@ class Record:
         delays = [o for o in self.outcomes.values() if o.fate is Fate.DEFERRED]
         return stat(delays[-1]) if delays else self.control.message
 
-    def _keep(self, recipients: list[Recipient], due: float) -> None:
+    def _keep(self, recipients: list[Recipient], due: float, *, lasting: bool = True) -> None:
         self.control.recipients = recipients
         try:
-            self.held.rewrite(due)
+            # If nobody got it and nobody was dropped, the qf before says the same of everybody.
+            self.held.rewrite(due, lasting=lasting)
         except (OSError, ValueError) as error:
             self._stop(error)
         self._unrecorded = False

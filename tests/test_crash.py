@@ -263,9 +263,7 @@ def test_a_delay_keeps_who_waits_and_drops_who_has_it(scenario: Scenario) -> Non
         assert came.left == ()
 
     scenario.record(act)
-    # The last rewriting only says why X waits. Its content has to be on the disk before it gets the
-    # name; when the name comes there matters to nobody: the qf before it says the same of DAVE.
-    check_all(scenario, ok, redundant=["mqueue"])
+    check_all(scenario, ok, redundant=[])
 
 
 # --- bounce ------------------------------------------------------------------------------------------

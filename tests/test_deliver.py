@@ -497,7 +497,7 @@ def test_a_message_that_cannot_be_recorded_is_stopped_and_rests(
     deliverer = host.deliverer()
     with monkeypatch.context() as patch:
 
-        def read_only(held: Held, due: float) -> None:
+        def read_only(held: Held, due: float, *, lasting: bool = True) -> None:
             raise OSError(errno.EROFS, "Read-only file system")
 
         patch.setattr(Held, "rewrite", read_only)

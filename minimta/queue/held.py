@@ -60,10 +60,11 @@ class Held:
     def __exit__(self, *unused: object) -> None:
         self.release()
 
-    def rewrite(self, due: float) -> None:
+    def rewrite(self, due: float, *, lasting: bool = True) -> None:
         """Write ``control`` back, to be tried again at *due* (epoch seconds, kept as mtime).
 
-        Durable on return. On OSError the old or the new qf stands, whole, and is still locked.
+        Durable on return; if it is not *lasting* a power cut may bring back the qf before it.
+        On OSError the old or the new qf stands, whole, and is still locked.
         """
         self.control.size = self.size
         text = encode(self.control)
@@ -81,7 +82,8 @@ class Held:
             raise
         old, self._lock = self._lock, new
         commit.close(old)
-        self._spool.sync_names(new)
+        if lasting:
+            self._spool.sync_names(new)
 
     def _create(self, name: str) -> int:
         try:
