@@ -51,7 +51,16 @@ class FakeSmtp:
         address: str = "127.0.0.1",
         port: int = 0,
         before_greeting: Callable[[], object] = lambda: None,
+        poison: str = "\0",
+        deaf: bool = False,
+        dribble: float = 0.0,
     ) -> None:
+        """A command with *poison* in it drops the connection; a *deaf* server reads no content;
+        with *dribble* the octets of a reply come so many seconds apart."""
+        self._poison = poison
+        self._deaf = deaf
+        self._dribble = dribble
+        self._over = threading.Event()
         self._answers = {verb: list(replies) for verb, replies in (answers or {}).items()}
         ehlo = ["sink.campus", *keywords]
         lines = [f"250{'-' if i + 1 < len(ehlo) else ' '}{text}" for i, text in enumerate(ehlo)]
@@ -92,6 +101,7 @@ class FakeSmtp:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._over.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -108,6 +118,8 @@ class FakeSmtp:
             self._answer(connection, lines, "greeting")
             while line := lines.readline():
                 told.append(line.decode("latin-1").removesuffix("\r\n"))
+                if self._poison in told[-1]:
+                    return
                 verb = line.split(b" ")[0].strip().upper().decode("latin-1")
                 code = self._answer(connection, lines, verb)
                 if verb == "DATA" and code == b"3":
@@ -118,6 +130,8 @@ class FakeSmtp:
             pass
 
     def _content(self, connection: socket.socket, lines: BufferedIOBase) -> None:
+        if self._deaf:
+            self._over.wait()
         text = []
         while (line := lines.readline()) != b".\r\n":
             if not line:
@@ -142,7 +156,10 @@ class FakeSmtp:
             lines.read()
             raise _Dropped
         octets = answer if isinstance(answer, bytes) else answer.encode("ascii") + b"\r\n"
-        connection.sendall(octets)
+        for piece in [octets[i : i + 1] for i in range(len(octets))] if self._dribble else [octets]:
+            connection.sendall(piece)
+            if self._dribble:
+                self._over.wait(self._dribble)
         return octets[:1]
 
 

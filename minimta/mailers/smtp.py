@@ -226,7 +226,7 @@ class Delivery:
         except (OSError, PeerClosed, ReplyError, Unreadable) as error:
             session.client.closing = True
             trouble = _trouble(error, session)
-            if transaction.final is None and not session.content_begun:
+            if not session.content_begun:
                 # Nothing of it can be the peer's: it may come again, after the others.
                 self._note(trouble)
                 self._pending.rotate(-1)

@@ -24,8 +24,6 @@ from minimta.smtp.replyreader import ReplyError, ReplyReader, verbatim
 
 #: longest address that we say; RFC 5321 section 4.5.3.1.3 has 256
 MAX_PATH = 1000
-#: words that may not be followed by another command in a group (RFC 2920 section 3.1)
-_SYNCHRONISING = ("EHLO", "HELO", "DATA", "QUIT")
 
 
 class PeerClosed(Exception):
@@ -111,7 +109,10 @@ class Client:
         self._unsent.append(("QUIT", b"QUIT"))
 
     def take(self) -> bytes:
-        """What to send now, perhaps nothing."""
+        """What to send now, perhaps nothing.
+
+        What is queued together ends in DATA or is alone, as RFC 2920 section 3.1 wants a group.
+        """
         if not self._unsent or (self._expected and "PIPELINING" not in self.extensions):
             return b""
         lines = []
@@ -120,7 +121,7 @@ class Client:
             lines.append(line)
             self._expected.append(verb)
             self._tell(line.decode("ascii"))
-            if verb in _SYNCHRONISING or "PIPELINING" not in self.extensions:
+            if "PIPELINING" not in self.extensions:
                 break
         return b"\r\n".join(lines) + b"\r\n"
 

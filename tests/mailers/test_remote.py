@@ -276,6 +276,20 @@ def test_a_worker_has_its_data_files_and_nothing_else(monkeypatch: pytest.Monkey
     assert seen[4:] == ["socket"]
 
 
+def test_a_worker_stands_in_the_root_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert confined(monkeypatch, os.getcwd) == "/"
+
+
+def test_a_worker_gives_a_sign_of_life_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        line = worker.Line(theirs, [])
+        line.alive()
+        monkeypatch.setattr(worker, "HEARTBEAT", -1.0)
+        line.alive()
+        assert ours.recv(100) == b"{}\n"
+
+
 def test_a_worker_has_no_signal_handlers_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     before = signal.signal(signal.SIGTERM, lambda *_: None)
     try:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -436,7 +437,47 @@ def test_a_host_that_takes_its_time_over_quit_spoils_nothing() -> None:
         assert only(deliver(job(server.host), configured=configured)).fate is Fate.SENT
 
 
-def test_a_silent_address_times_out_in_connect() -> None:
+def test_a_reply_that_trickles_in_has_no_more_time_than_another() -> None:
+    with FakeSmtp(dribble=0.02) as slow:
+        configured = options(timeout_initial=0.1)  # type: ignore[arg-type]
+        outcome = only(deliver(job(slow.host), configured=configured))
+    assert outcome.text == "Connection timed out with [127.0.0.1]"
+
+
+def test_a_host_that_takes_no_content_is_left() -> None:
+    with FakeSmtp(keywords=(), deaf=True) as deaf:
+        configured = options(timeout_datablock=0.1)  # type: ignore[arg-type]
+        big = job(deaf.host, body=b"x" * 79 * 100_000 + b"\n")
+        outcome = only(deliver(big, configured=configured))
+    assert outcome.text == "Connection timed out with [127.0.0.1]"
+
+
+def test_one_poisonous_message_does_not_hold_up_the_others() -> None:
+    with FakeSmtp(poison="From:<poison@") as server:
+        poison = job(server.host, reverse_path=b"poison@lab1.campus")
+        fates = deliver(poison, *(job(server.host) for _ in range(5)))
+    assert only(fates[:1]).fate is Fate.DEFERRED
+    assert all(only([fate]).fate is Fate.SENT for fate in fates[1:])
+
+
+def test_a_sign_of_life_follows_every_wait() -> None:
+    signs: list[int] = []
+    with FakeSmtp(keywords=PLAIN) as server:
+        Delivery(
+            [job(server.host)],
+            options(),
+            OURSELVES,
+            lambda *_: None,
+            alive=lambda: signs.append(len(server.commands)),
+        ).run()
+    said = ["EHLO", "MAIL", "RCPT", "DATA", "content", "QUIT"]
+    assert len(signs) == len(["connect", "greeting"]) + 2 * len(said)
+
+
+@pytest.mark.parametrize(
+    ("first_attempt", "option"), [(True, "timeout_iconnect"), (False, "timeout_connect")]
+)
+def test_a_silent_address_times_out_in_connect(first_attempt: bool, option: str) -> None:
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -445,8 +486,10 @@ def test_a_silent_address_times_out_in_connect() -> None:
         for client in waiting:
             client.setblocking(False)
             client.connect_ex(address)
-        configured = options(timeout_connect=0.05)  # type: ignore[arg-type]
-        outcome = only(deliver(job(f"[127.0.0.1]:{address[1]}"), configured=configured))
+        configured = options(timeout_connect=60, timeout_iconnect=60)
+        setattr(configured, option, 0.05)
+        one = replace(job(f"[127.0.0.1]:{address[1]}"), first_attempt=first_attempt)
+        outcome = only(deliver(one, configured=configured))
         for client in waiting:
             client.close()
     assert (outcome.status, outcome.text) == ("4.4.1", "Connection timed out with [127.0.0.1]")
@@ -559,7 +602,11 @@ def test_one_try_later_outweighs_every_never(greetings: tuple[str, str]) -> None
     with FakeSmtp(answers={"greeting": [greetings[0]]}) as one:
         second = {"greeting": [greetings[1]]}
         with FakeSmtp(answers=second, address="127.0.0.2", port=one.port):
-            zone: Zone = {"d.campus": {"A": ["127.0.0.1", "127.0.0.2"]}}
+            zone: Zone = {
+                "d.campus": {"MX": ["10 a.campus.", "20 b.campus."]},
+                "a.campus": {"A": ["127.0.0.1"]},
+                "b.campus": {"A": ["127.0.0.2"]},
+            }
             outcome = only(by_dns(zone, job(f"d.campus:{one.port}", "x@d.campus")))
     assert (outcome.fate, outcome.text) == (Fate.DEFERRED, "421 later")
 

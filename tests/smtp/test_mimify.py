@@ -210,4 +210,4 @@ def test_hostile_headers_cost_little(header: bytes) -> None:
 
 def test_hostile_parts_cost_little() -> None:
     with pytest.raises(NotConvertible):
-        convert(OUTER, b"--b1\n" * 100000 + b"\xe9", NOTE)
+        convert(OUTER, b"--b1\n" * 100000 + b"\n\xe9\n", NOTE)
