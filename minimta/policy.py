@@ -51,3 +51,23 @@ def recipient_verdict(bare: bytes, router: Router, aliases: Aliases, users: User
     user = users.find(local_part) or (users.find(name) if plus else None)
     known = user is not None or local_part.lower() == b"postmaster"
     return Verdict(local=True, known=known, user=user)
+
+
+def looks_like_route(bare: bytes) -> bool:
+    """Does a local part ask to be sent on: "user%dom", "dom!user", '"user@dom"'?
+
+    It never is (threats T13). But it is answered and logged as an attempt at relaying.
+    """
+    local_part = address.split(bare)[0]
+    return b"%" in local_part or b"!" in local_part or b"@" in local_part
+
+
+def is_ip(text: str) -> bool:
+    """Is it an IPv4 or IPv6 address?"""
+    from _socket import AF_INET, AF_INET6, inet_pton
+
+    try:
+        inet_pton(AF_INET6 if ":" in text else AF_INET, text)
+    except (OSError, ValueError):
+        return False
+    return True

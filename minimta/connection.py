@@ -1,0 +1,248 @@
+"""One SMTP connection: the socket, its timeouts and deadlines, and the session that it carries.
+
+One recv a chunk, one send a group of replies. Timeouts are the kernel's (SO_RCVTIMEO): a timeout
+of Python's costs a poll(2) for every recv.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import time
+import traceback
+from collections.abc import Callable
+
+from minimta import hosts, log
+from minimta.premises import Client, Premises
+from minimta.reception import Reception
+from minimta.smtp.sequence import State
+from minimta.smtp.server import Session
+
+_CHUNK = 65536
+#: seconds for a whole message, MAIL to final dot, and for a client to take our replies
+TRANSACTION_DEADLINE, SEND_DEADLINE = 1800.0, 300.0
+#: a message that takes longer than the first has to come with so many octets a second
+_SLOW_AFTER, _MIN_RATE = 60.0, 100
+#: what a client still has to say when we have hung up is read so long (seconds, octets)
+_LINGER, _MOST_LINGER = 1.0, 1 << 20
+
+
+def session(premises: Premises, reception: Reception, client: Client) -> Session:
+    """A session as the options want it."""
+    options = premises.options
+    return Session(
+        reception,
+        host=premises.host,
+        client=client.shown,
+        privacy=_privacy(options.privacy_options),
+        max_message_size=options.max_message_size,
+        bad_rcpt_throttle=options.bad_rcpt_throttle,
+    )
+
+
+def _privacy(options: tuple[str, ...]) -> frozenset[str]:
+    everything = ("noexpn", "novrfy", "noetrn", "noverb", "noreceipts")
+    needs = ("needmailhelo", "needvrfyhelo", "needexpnhelo")
+    return frozenset((*options, *everything, *needs) if "goaway" in options else options)
+
+
+class Connection:
+    """A client's connection; run() is the whole life of it."""
+
+    def __init__(
+        self, sock: socket.socket, ip: str, premises: Premises, is_stopping: Callable[[], bool]
+    ) -> None:
+        self.ip = ip
+        self._socket = sock
+        self._premises = premises
+        self._is_stopping = is_stopping
+        self._session: Session | None = None
+        self._timeout = 0
+        self._begun = 0.0
+        self._received = 0
+
+    def run(self) -> None:
+        """Serve the client to the end. Raises nothing: this is where bugs stop (style: errors)."""
+        try:
+            self._serve()
+        except OSError:
+            self._lost()  # the client is gone
+        except Exception:
+            text = " | ".join(line.strip() for line in traceback.format_exc().split("\n"))
+            log.line("", f"SYSERR(root): session: {log.clean(text, 2000)}", level=1, error=True)
+            self._hang_up(421, "4.3.0", "Internal error; try again later")
+        finally:
+            self._socket.close()
+
+    def wake(self) -> None:
+        """From another thread: end the session, unless a message is on its way."""
+        if self._session is None or not self._session.is_in_transaction:
+            with contextlib.suppress(OSError):  # it has ended already
+                self._socket.shutdown(socket.SHUT_RD)
+
+    def drop(self) -> None:
+        """From another thread: end it, whatever is on its way."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    # --- life -------------------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        session = self._begin()
+        while not session.is_closed:
+            if self._is_stopping() and not session.is_in_transaction:
+                return self._shut_down()
+            chunk = self._receive()
+            if not chunk:
+                return self._shut_down() if self._is_stopping() else self._lost()
+            replies = session.receive(chunk)
+            if session.patience.pause:
+                self._wait(session.patience.pause)
+                session.patience.pause = 0.0
+            if replies:
+                self._send(replies)
+            if session.is_closed:
+                last = replies.rfind(b"\n", 0, -1) + 1
+                return self._finish(said_quit=replies.startswith(b"221", last))
+            self._watch_time(len(chunk))
+        return None
+
+    def _begin(self) -> Session:
+        """Look who it is, and greet him."""
+        self._set_timeout(self._premises.options.timeout_command)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(60))
+        name, _, confirmed = hosts.client_name(self.ip)
+        client = Client(self.ip, name, confirmed=confirmed, if_address=self._own_address())
+        self._reception = Reception(self._premises, client)
+        self._session = session(self._premises, self._reception, client)
+        self._greet(client)
+        return self._session
+
+    def _greet(self, client: Client) -> None:
+        """Whoever talks first is no mail server (threats T10)."""
+        assert self._session is not None
+        try:
+            early = self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            early = b""
+        if early:
+            text = f"rejecting commands from {client.shown} due to pre-greeting traffic"
+            self._reception.note(f"{text} after 0 seconds")
+            return self._send(self._session.rejection())
+        return self._send(self._session.greeting(self._premises.greeting()))
+
+    def _own_address(self) -> str:
+        """Our end, "" for loopback."""
+        address = str(self._socket.getsockname()[0]).removeprefix("::ffff:").partition("%")[0]
+        return "" if address == "::1" or address.startswith("127.") else address
+
+    def _receive(self) -> bytes:
+        """The next octets; b"" at the end of the connection, or when the client was too slow."""
+        session, options = self._session, self._premises.options
+        assert session is not None
+        in_data = session.state is State.DATA
+        self._set_timeout(options.timeout_datablock if in_data else options.timeout_command)
+        try:
+            return self._socket.recv(_CHUNK)
+        except BlockingIOError:
+            pass
+        if in_data:
+            self._hang_up(421, "4.4.1", self._reception.timed_out())
+        else:
+            where = self._reception.client_name
+            text = f"timeout waiting for input from {where} during server cmd read"
+            self._reception.note(text)
+            self._hang_up(421, "4.4.2", f"{self._premises.host} Timeout; closing connection")
+        return b""
+
+    def _watch_time(self, octets: int) -> None:
+        """A transaction has a deadline and, in its data, a least speed (threats T22)."""
+        session, now = self._session, time.monotonic()
+        assert session is not None
+        if not session.is_in_transaction:
+            self._begun = self._received = 0
+            return
+        self._begun = self._begun or now
+        self._received += octets if session.state is State.DATA else 0
+        elapsed = now - self._begun
+        crawls = session.state is State.DATA and elapsed > _SLOW_AFTER
+        if elapsed > TRANSACTION_DEADLINE or (crawls and self._received < elapsed * _MIN_RATE):
+            self._reception.note(
+                f"transaction too slow: {self._received} octets in {elapsed:.0f} s"
+            )
+            self._hang_up(421, "4.4.2", f"{self._premises.host} Too slow; closing connection")
+
+    def _wait(self, seconds: float) -> None:
+        """Let the client wait, but not the end of the daemon."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0 and not self._is_stopping():
+            time.sleep(min(left, 0.5))
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def _lost(self) -> None:
+        session = self._session
+        if session is None or session.is_closed:
+            return
+        if session.is_in_transaction:
+            self._reception.lost(session.state.name.lower())
+        self._note_if_unused()
+        session.closing(421, "4.4.2", "Connection lost")
+
+    def _shut_down(self) -> None:
+        self._hang_up(421, "4.3.2", f"{self._premises.host} Shutting down")
+
+    def _hang_up(self, code: int, status: str, text: str) -> None:
+        """End the session from our side, and tell the client."""
+        if self._session is None or self._session.is_closed:
+            return
+        try:
+            self._send(self._session.closing(code, status, text))
+            self._finish(said_quit=False)
+        except OSError:
+            pass  # he is gone
+
+    def _finish(self, *, said_quit: bool) -> None:
+        """Close so that the last reply arrives: octets that nobody read would make it a reset."""
+        self._note_if_unused()
+        if said_quit:
+            return
+        self._socket.shutdown(socket.SHUT_WR)
+        self._set_timeout(1)
+        end, read = time.monotonic() + _LINGER, 0
+        while time.monotonic() < end and read < _MOST_LINGER:
+            try:
+                chunk = self._socket.recv(_CHUNK)
+            except BlockingIOError:
+                return
+            if not chunk:
+                return
+            read += len(chunk)
+
+    def _note_if_unused(self) -> None:
+        if self._session is not None and not self._session.was_used:
+            self._reception.note_unused()
+
+    # --- socket -----------------------------------------------------------------------------------
+
+    def _set_timeout(self, seconds: int) -> None:
+        if seconds != self._timeout:
+            self._timeout = seconds
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(seconds))
+
+    def _send(self, octets: bytes) -> None:
+        """Raise OSError if the client does not take it in time."""
+        sent = self._socket.send(octets)
+        if sent == len(octets):
+            return
+        end = time.monotonic() + SEND_DEADLINE
+        rest = memoryview(octets)[sent:]
+        while rest:
+            if time.monotonic() > end:
+                raise TimeoutError("client does not read")
+            rest = rest[self._socket.send(rest) :]
+
+
+def _timeval(seconds: int) -> bytes:
+    return struct.pack("ll", max(seconds, 1), 0)

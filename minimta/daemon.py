@@ -1,0 +1,218 @@
+"""``sendmail -bd``, ``-bD`` and ``-bs``: processes, privileges, signals.
+
+    started as        processes
+    root, -bd -q15m   the runner, root, which the PidFile names; its child, the listener, RunAsUser
+    root, -bd         the listener, RunAsUser
+    anyone            the same, all as the caller
+
+The ports are bound and the queue directory is opened as root; then the listener becomes RunAsUser
+for good, before its first thread (threats T42). When one of the two processes ends, so does the other.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import time
+from _thread import start_new_thread
+from collections.abc import Callable
+from types import FrameType
+
+import minimta
+from minimta import dates, log, pidfile, users
+from minimta.listener import Door, Server, bind
+from minimta.options import Options
+from minimta.premises import Premises
+from minimta.queue import commit
+from minimta.queue.spool import Spool
+from minimta.terminal import complain, detach
+
+#: seconds for the messages at hand when the end has been ordered, and for the other process
+GRACE, PATIENCE = 8.0, 10.0
+_MOST_FILES = 65536
+
+
+def run(
+    options: Options,
+    *,
+    interval: int | None,
+    queue_runner: bool,
+    foreground: bool,
+    command: list[str],
+) -> int:
+    """Listen, and with *queue_runner* run the queue each *interval* seconds and for new messages.
+
+    Returns when told to end (SIGTERM, SIGINT); without *foreground* at once, a child stays.
+    """
+    try:
+        spool = _open_spool(options)
+        servers = _bind(options)
+    except OSError as error:
+        complain(f"sendmail: {error.filename}: {error.strerror}")
+        # As Sendmail, which has gone to the background by now.
+        return os.EX_OSERR if foreground else os.EX_OK
+    if not foreground:
+        if os.fork():
+            return os.EX_OK
+        detach()
+    pidfile.write(options.pid_file, command)
+    mode = f"SMTP+queueing@{dates.duration(interval or 0)}" if queue_runner else "SMTP"
+    log.line("", f"starting daemon ({minimta.__version__}): {mode}", level=1)
+    try:
+        if queue_runner:
+            return _run_both(options, servers, spool, interval)
+        return _listen(options, servers, spool, parent=0)
+    finally:
+        pidfile.remove(options.pid_file)
+
+
+def _open_spool(options: Options) -> Spool:
+    """The MTA queue, for many threads. Raise OSError, also if RunAsUser is nobody."""
+    wants_user = os.geteuid() == 0 and options.run_as_user
+    if wants_user and users.Users("").find(options.run_as_user.encode()) is None:
+        raise OSError(0, "no such user", f"RunAsUser {options.run_as_user}")
+    return Spool(options.queue_directory, commit=commit.committer(options.group_commit))
+
+
+def _bind(options: Options) -> list[Server]:
+    try:
+        return bind(options)
+    except OSError as error:
+        where = f"opendaemonsocket: daemon {error.filename}: cannot bind: {error.strerror}"
+        log.line("NOQUEUE", f"SYSERR(root): {where}", level=1, error=True)
+        log.line("", f"daemon {error.filename}: problem creating SMTP socket", level=1)
+        raise OSError(
+            error.errno, f"cannot bind: {error.strerror}", f"daemon {error.filename}"
+        ) from error
+
+
+# --- runner and listener ---------------------------------------------------------------------------
+
+
+def _run_both(options: Options, servers: list[Server], spool: Spool, interval: int | None) -> int:
+    runner = os.getpid()
+    child = os.fork()
+    if child == 0:
+        code = os.EX_SOFTWARE
+        try:
+            code = _listen(options, servers, spool, parent=runner)
+        finally:
+            os._exit(code)
+    for server in servers:
+        server.server_close()
+    spool.close()
+    listener = _Child(child)
+    told = _on_end()
+    from minimta import runqueue
+
+    def stop() -> bool:
+        if told():
+            listener.tell()
+        return told() or listener.has_ended()
+
+    try:
+        code = runqueue.resident(options, interval, stop)
+    finally:
+        listener.end()
+    log.line("", "stopping daemon, reason=signal" if told() else _REASON, level=1)
+    return code or (os.EX_OK if told() else listener.exit_code or os.EX_SOFTWARE)
+
+
+_REASON = "stopping daemon, reason=the listener has ended"
+
+
+def _on_end() -> Callable[[], bool]:
+    """Let SIGTERM and SIGINT only set a flag; returns what reads it. SIGHUP is ignored."""
+    told = False
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal told
+        told = True
+
+    signal.signal(signal.SIGTERM, note)
+    signal.signal(signal.SIGINT, note)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    return lambda: told
+
+
+class _Child:
+    """The listener, as seen by the runner."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._told = False
+        self.exit_code = 0
+
+    def has_ended(self) -> bool:
+        if self._pid:
+            pid, status = os.waitpid(self._pid, os.WNOHANG)
+            if pid:
+                self._pid, self.exit_code = 0, abs(os.waitstatus_to_exitcode(status))
+        return not self._pid
+
+    def tell(self) -> None:
+        """Let it begin to end; once is enough."""
+        if not self._told and not self.has_ended():
+            self._told = True
+            os.kill(self._pid, signal.SIGTERM)
+
+    def end(self) -> None:
+        """See it end, kindly at first."""
+        end = time.monotonic() + PATIENCE
+        self.tell()
+        while not self.has_ended():
+            if time.monotonic() > end:
+                os.kill(self._pid, signal.SIGKILL)
+            time.sleep(0.02)
+
+
+# --- listener --------------------------------------------------------------------------------------
+
+
+def _listen(options: Options, servers: list[Server], spool: Spool, *, parent: int) -> int:
+    """Serve until told to end, or until the process *parent* (0: none) is gone."""
+    _raise_file_limit()
+    users.become(options.run_as_user)
+    ending = {signal.SIGTERM, signal.SIGINT}
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, ending)  # threads inherit it: the end comes here
+    door = Door(Premises(options, spool, resolves=_resolver(options)))
+    for server in servers:
+        server.door = door
+        start_new_thread(server.accept_forever, ())
+    while signal.sigtimedwait(ending, 0.5) is None:
+        if parent and os.getppid() != parent:
+            log.line("", "the queue runner is gone", level=1, error=True)
+            break
+    for server in servers:
+        server.stop()
+    if not door.close(GRACE):
+        log.line("", "some connections did not end in time", level=1)
+    if not parent:
+        log.line("", "stopping daemon, reason=signal", level=1)
+    return os.EX_OK
+
+
+def _raise_file_limit() -> None:
+    """A connection is up to three descriptors."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if 0 <= soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _resolver(options: Options) -> Callable[[str], bool | None]:
+    """Does a sender's domain exist? Asked only for clients from elsewhere."""
+    from minimta import dns
+
+    if any(address not in ("127.0.0.1", "::1") for _, address, _ in options.daemon_ports):
+        dns.load()  # while there is one thread
+    return dns.resolves
+
+
+def session_on_stdio(options: Options) -> int:
+    """-bs: one session on standard input and output, for the user who runs it."""
+    from minimta import stdio
+
+    return stdio.serve(options)

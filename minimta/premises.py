@@ -1,0 +1,115 @@
+"""What all SMTP sessions of a process share, and who is at the other end of one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import minimta
+from minimta import dates, log, policy
+from minimta.locality import Locality
+from minimta.options import Options
+from minimta.queue.spool import Spool
+from minimta.smtp.reply import Reply, reply
+
+#: seconds for which a recipient who was found is not looked for again
+_REMEMBER, _MOST_REMEMBERED = 2.0, 10000
+
+DISK_FULL = reply(452, "4.3.1", "Insufficient disk space; try again later")
+_TOO_BIG_FOR_DISK = reply(452, "4.4.5", "Insufficient disk space; try again later")
+
+
+class Client:
+    """Who is at the other end."""
+
+    __slots__ = ("if_address", "ip", "may_relay", "name", "path", "shown")
+
+    def __init__(self, ip: str, name: str, *, confirmed: bool, if_address: str = "") -> None:
+        """*confirmed*: the *name* from reverse lookup leads back to *ip*. "" ip is standard input."""
+        literal = f"[IPv6:{ip}]" if ":" in ip else f"[{ip}]"
+        self.ip = ip
+        self.name = log.clean(name)
+        #: "lab1.campus [10.0.3.134]", as in $_, in replies and in the log
+        self.shown = f"{self.name} {literal}".strip() if ip else self.name
+        if name and not confirmed:
+            self.shown += " (may be forged)"
+        self.may_relay = not ip or policy.may_relay(ip)
+        #: our address that was connected to
+        self.if_address = if_address
+        self.path = "MTA" if ip else "stdin"
+
+    def why_not_relay(self) -> str:
+        """What follows "Relaying denied" in the reply."""
+        if not self.name:
+            return f". IP name lookup failed [{self.ip}]"
+        if self.shown.endswith(" (may be forged)"):
+            return f". IP name possibly forged [{self.ip}]"
+        return ""
+
+
+class Premises:
+    """What all connections of a process share. Built once; Aliases and Users see changes."""
+
+    def __init__(
+        self,
+        options: Options,
+        spool: Spool,
+        *,
+        resolves: Callable[[str], bool | None] = lambda domain: True,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """*resolves* tells if a sender's domain exists; None: nobody can tell now."""
+        self.options = options
+        self.spool = spool
+        self.locality = Locality(options)
+        self.resolves = resolves
+        self.clock = clock
+        self._greeting = (0, "")
+        self._known: dict[bytes, float] = {}
+
+    @property
+    def host(self) -> str:
+        return self.locality.host
+
+    def greeting(self, product_suffix: str = "") -> str:
+        """Option SmtpGreetingMessage, filled in; "ESMTP" follows the first word, as in Sendmail."""
+        now = int(self.clock())
+        if self._greeting[0] != now or product_suffix:
+            version = minimta.__version__
+            text = self.options.greeting
+            macros = (
+                ("$j", self.host),
+                ("$v", version),
+                ("$Z", version + product_suffix),
+                ("$b", dates.rfc5322(now)),
+            )
+            for macro, value in macros:
+                text = text.replace(macro, value)
+            first, _, rest = text.partition(" ")
+            whole = log.clean(f"{first} ESMTP {rest}", 400)
+            if product_suffix:
+                return whole
+            self._greeting = (now, whole)
+        return self._greeting[1]
+
+    def recipient(self, bare: bytes) -> policy.Verdict:
+        """policy.recipient_verdict, remembered for a moment if good. Raise OSError."""
+        now = self.clock()
+        if self._known.get(bare, 0.0) > now:
+            return policy.Verdict(local=True, known=True)
+        here = self.locality
+        verdict = policy.recipient_verdict(bare, here.router, here.aliases, here.users)
+        if verdict.local and verdict.known:
+            if len(self._known) > _MOST_REMEMBERED:
+                self._known.clear()
+            self._known[bare] = now + _REMEMBER
+        return verdict
+
+    def lacks_space(self, size: int) -> Reply | None:
+        """The refusal if a message of *size* octets (-1: not told) has no room in the queue."""
+        free = self.spool.free_blocks()
+        if free < self.options.min_free_blocks:
+            log.line("", f"low on space ({free} blocks free) in {self.options.queue_directory}")
+            return DISK_FULL
+        # A block is 4096 octets at most on what mail is kept on; RFC 1870 section 6.1.
+        return _TOO_BIG_FOR_DISK if size > free * 4096 else None

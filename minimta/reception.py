@@ -1,0 +1,338 @@
+"""What the commands of an SMTP session mean here: who may send, who receives, where it is kept.
+
+One Reception a connection, used by one thread. Nothing is delivered: a message is made durable, and
+the queue runner finds it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from minimta import address, collect, expansion, log, policy
+from minimta.envelope import Envelope, Recipient
+from minimta.premises import DISK_FULL, Client, Premises
+from minimta.queue import qid as queue_id
+from minimta.route import Route
+from minimta.smtp.command import Mail, Rcpt
+from minimta.smtp.reply import Reply, quoted, reply
+
+#: octets of a refused message that are read before the session is ended
+_MOST_SKIPPED = 16 << 20
+
+_GO_AHEAD = reply(354, "", "End data with <CR><LF>.<CR><LF>")
+_QUEUE_FAILED = reply(451, "4.3.0", "Queue error; try again later")
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class Reception:
+    """The Receiver of one SMTP session."""
+
+    def __init__(self, premises: Premises, client: Client, *, submit: bool = False) -> None:
+        """*submit*: a local user on standard input; addresses are completed, anything is sent."""
+        self._premises = premises
+        self._options = premises.options
+        self._client = client
+        self._submit = submit
+        self._qid = ""
+        self._helo = b""
+        self._protocol = b"SMTP"
+        self._envelope: Envelope | None = None
+        self._recipients: dict[bytes, str] = {}
+        self._size = 0
+        self._incoming: collect.Incoming | None = None
+        self._refusal: Reply | None = None
+        self._skipped = 0
+        #: what X-Authentication-Warning shall say of every message
+        self.warnings: list[str] = []
+
+    @property
+    def qid(self) -> str:
+        """Of the message at hand, or one that the log lines of this connection have in common."""
+        if not self._qid:
+            self._qid = queue_id.new(self._premises.clock())
+        return self._qid
+
+    def note(self, text: str) -> None:
+        log.line(self.qid, log.clean(text, 500))
+
+    def note_unused(self) -> None:
+        """The connection ends, and nothing was asked of us."""
+        what = "did not issue MAIL/EXPN/VRFY/ETRN during connection to"
+        self.note(f"{self._client.shown} {what} {self._client.path}")
+
+    @property
+    def client_name(self) -> str:
+        """The client's name alone, or what else is known."""
+        return self._client.name or self._client.shown
+
+    def hello(self, name: bytes, *, extended: bool) -> None:
+        self._helo = name
+        self._protocol = b"ESMTP" if extended else b"SMTP"
+
+    # --- sender -----------------------------------------------------------------------------------
+
+    def mail(self, mail: Mail) -> Reply:
+        self._qid = queue_id.new(self._premises.clock())
+        self._size = max(mail.parameters.size, 0)
+        refusal = self._refuse_size(mail) or self._refuse_sender(mail)
+        if refusal:
+            self._log_message(mail.reverse_path, 0)
+            return refusal
+        self._envelope = self._new_envelope(mail)
+        self._recipients.clear()
+        return reply(250, "2.1.0", f"{quoted(mail.given)}... Sender ok")
+
+    def _refuse_size(self, mail: Mail) -> Reply | None:
+        limit = self._options.max_message_size
+        if limit and self._size > limit:
+            text = f"Message size exceeds fixed maximum message size ({limit})"
+            return reply(552, "5.2.3", text)
+        return self._premises.lacks_space(mail.parameters.size)
+
+    def _refuse_sender(self, mail: Mail) -> Reply | None:
+        bare = address.bare(mail.reverse_path)
+        if not bare or self._submit:
+            return None
+        domain = address.split(bare)[1]
+        shown = quoted(bare)
+        if not domain:
+            text = f"{quoted(mail.given)}... Domain name required for sender address {shown}"
+            return reply(553, "5.5.4", text)
+        if self._client.may_relay or self._premises.locality.router.is_local(domain):
+            return None
+        exists = self._exists(domain)
+        if exists:
+            return None
+        if exists is None:
+            text = f"Domain of sender address {shown} does not resolve"
+            refusal = reply(451, "4.1.8", text)
+        else:
+            text = f"Domain of sender address {shown} does not exist"
+            refusal = reply(553, "5.1.8", f"{quoted(mail.given)}... {text}")
+        return self._rejected("check_mail", mail.given, refusal)
+
+    def _exists(self, domain: bytes) -> bool | None:
+        literal = address.literal(domain)
+        if literal:
+            return policy.is_ip(literal)
+        return self._premises.resolves(address.domain_key(domain).decode("ascii"))
+
+    def _new_envelope(self, mail: Mail) -> Envelope:
+        found, client = mail.parameters, self._client
+        envelope = Envelope(self._as_queued(mail.reverse_path))
+        envelope.body_type = found.body_type
+        envelope.ret, envelope.envid = found.ret, found.envid
+        # RFC 4954 section 5: what an unauthenticated client claims is not believed.
+        envelope.auth = b"<>" if found.auth else b""
+        envelope.client = client.shown.encode("ascii", "replace")
+        envelope.protocol, envelope.helo = self._protocol, self._helo
+        envelope.if_address = client.if_address.encode("ascii")
+        if self._submit:
+            envelope.daemon_flags = b"c u"
+        self._warn(envelope)
+        return envelope
+
+    def _as_queued(self, path: bytes) -> bytes:
+        bare = address.bare(path)
+        return b"<%b>" % self._premises.locality.qualified(bare) if self._submit and bare else path
+
+    def _warn(self, envelope: Envelope) -> None:
+        """X-Authentication-Warning (PrivacyOptions=authwarnings)."""
+        if "authwarnings" not in self._options.privacy_options:
+            return
+        warnings = list(self.warnings)
+        if not self._helo:
+            warnings.append(f"{self._client.shown} didn't use HELO protocol")
+        for text in warnings:
+            whole = f"{self._premises.host}: {text}"
+            envelope.warnings.append(whole.encode("ascii", "replace"))
+            self.note(f"Authentication-Warning: {whole}")
+
+    # --- recipients -------------------------------------------------------------------------------
+
+    def rcpt(self, rcpt: Rcpt) -> Reply:
+        envelope = self._envelope
+        assert envelope is not None
+        shown = quoted(rcpt.given)
+        bare = address.bare(rcpt.forward_path)
+        key = self._premises.locality.key(bare)
+        if key in self._recipients:
+            # Sendmail answers with the address that it knows already.
+            return reply(250, "2.1.5", f"{self._recipients[key]}... Recipient ok")
+        most = self._options.max_recipients
+        if most and len(envelope.recipients) >= most:
+            return reply(452, "4.5.3", "Too many recipients")
+        refusal = None if self._submit else self._refuse_recipient(rcpt, shown, bare)
+        if refusal:
+            return refusal
+        self._recipients[key] = shown
+        flags = "P" + (rcpt.parameters.notify or "FD")
+        path = self._as_queued(rcpt.forward_path)
+        envelope.recipients.append(Recipient(path, flags, original=rcpt.parameters.original))
+        return reply(250, "2.1.5", f"{shown}... Recipient ok")
+
+    def _refuse_recipient(self, rcpt: Rcpt, shown: str, bare: bytes) -> Reply | None:
+        try:
+            verdict = self._premises.recipient(bare)
+        except OSError as error:
+            self.note(f"cannot look up {shown}: {error.strerror or error}")
+            return reply(451, "4.3.0", f"{shown}... Cannot look it up now; try again later")
+        if verdict.local and verdict.known:
+            return None
+        may_relay = self._client.may_relay
+        if verdict.local and (may_relay or not policy.looks_like_route(bare)):
+            refusal = reply(550, "5.1.1", f"{shown}... User unknown")
+        elif not may_relay:
+            reason = self._client.why_not_relay()
+            refusal = reply(550, "5.7.1", f"{shown}... Relaying denied{reason}")
+            # With a reason it is what fail2ban looks for.
+            self._rejected("check_rcpt", rcpt.given, refusal, reason or _AUTHENTICATE)
+            return refusal
+        else:
+            return _table_refusal(self._premises.locality.router.route(bare), shown)
+        return self._rejected("check_rcpt", rcpt.given, refusal)
+
+    def _rejected(self, ruleset: str, given: bytes, refusal: Reply, more: str = "") -> Reply:
+        """Log a refusal in the shape that bans hang on (the last relay= counts: it is ours)."""
+        text = str(refusal)
+        if more and not text.endswith(more):
+            text += more
+        facts = (
+            f"arg1={log.clean(given)}, relay={self._client.shown}, reject={log.clean(text, 400)}"
+        )
+        log.line(self.qid, f"ruleset={ruleset}, {facts}")
+        return refusal
+
+    # --- message ----------------------------------------------------------------------------------
+
+    def data(self) -> Reply:
+        envelope = self._envelope
+        assert envelope is not None
+        self._refusal, self._skipped = None, 0
+        self._incoming = collect.Incoming(
+            self._premises.spool,
+            self._options,
+            envelope,
+            qid=self._qid,
+            now=self._premises.clock(),
+            host=self._premises.host,
+            submit=self._submit,
+            qualify=self._submit,
+        )
+        return _GO_AHEAD
+
+    def text(self, text: bytes) -> Reply | None:
+        if self._refusal is not None:
+            # The client goes on to the final dot, and is told there; but not for ever.
+            self._skipped += len(text)
+            limit = max(_MOST_SKIPPED, self._options.max_message_size)
+            return self._refusal if self._skipped > limit else None
+        assert self._incoming is not None
+        try:
+            self._incoming.write(text)
+        except (collect.Refused, OSError) as error:
+            self._refusal = self._explain(error)
+            self._incoming.abort()
+        return None
+
+    def end_of_data(self) -> Reply:
+        incoming, envelope = self._incoming, self._envelope
+        assert incoming is not None and envelope is not None
+        answer = self._refusal
+        if answer is None:
+            try:
+                qid = incoming.commit()
+                answer = reply(250, "2.0.0", f"{qid} Message accepted for delivery")
+            except (collect.Refused, OSError) as error:
+                answer = self._explain(error)
+        if answer.code != 250:
+            self._log_message(envelope.reverse_path, incoming.size)
+        self._forget()
+        return answer
+
+    def _explain(self, error: Exception) -> Reply:
+        """The reply for what went wrong with the message, and its log line."""
+        if isinstance(error, collect.Refused):
+            self.note(f"{error.text} from {self.client_name}")
+            return reply(error.code, error.status, log.clean(error.text))
+        number = error.errno if isinstance(error, OSError) else None
+        reason = os.strerror(number) if number else str(error)
+        log.line(self.qid, f"SYSERR(root): queueing: {log.clean(reason)}", level=1, error=True)
+        return DISK_FULL if number in _NO_SPACE else _QUEUE_FAILED
+
+    def violation(self, text: str) -> None:
+        self._collect_failed(f"info={text}, where=body, status=tempfail")
+
+    def timed_out(self) -> str:
+        """The client stopped in the middle of the message. Returns what to tell him."""
+        return self._collect_failed("info=read timeout")
+
+    def lost(self, state: str) -> None:
+        """The connection is gone; *state* is the command after which."""
+        if state == "data":
+            self._collect_failed("info=unexpected close")
+        elif self._envelope is not None:
+            text = f"lost input channel from {self._client.shown} to {self._client.path}"
+            self.note(f"{text} after {state}")
+        self.reset()
+
+    def _collect_failed(self, info: str) -> str:
+        sender = log.clean(self._envelope.reverse_path) if self._envelope else ""
+        who = self.client_name
+        text = f"collect: relay={who}, from={sender}, {info}"
+        log.line(self.qid, text)
+        return log.clean(text, 400)
+
+    def reset(self) -> None:
+        if self._incoming is not None:
+            self._size = self._incoming.size
+            self._incoming.abort()
+        if self._envelope is not None:
+            self._log_message(self._envelope.reverse_path, self._size)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._incoming = None
+        self._envelope = None
+        self._recipients.clear()
+
+    def _log_message(self, reverse_path: bytes, size: int) -> None:
+        """The from= line of what did not become a message."""
+        recipients = len(self._envelope.recipients) if self._envelope else 0
+        daemon = "" if self._submit else "daemon=MTA, "
+        log.line(
+            self.qid,
+            f"from={log.clean(reverse_path)}, size={size}, class=0, nrcpts={recipients},"
+            f" proto={self._protocol.decode()}, {daemon}relay={self._client.shown}",
+        )
+
+    # --- questions --------------------------------------------------------------------------------
+
+    def verify(self, argument: bytes) -> Reply:
+        return self._members(argument, expand=False)
+
+    def expand(self, argument: bytes) -> Reply:
+        return self._members(argument, expand=True)
+
+    def _members(self, argument: bytes, *, expand: bool) -> Reply:
+        """DIFFERS: threats T12 would have VRFY tell nothing; it tells what RCPT tells, slower."""
+        try:
+            return expansion.answer(argument, self._premises.locality, expand=expand)
+        except OSError as error:
+            self.note(f"cannot look up {quoted(argument)}: {error.strerror or error}")
+            return reply(451, "4.3.0", f"{quoted(argument)}... Cannot look it up now")
+
+
+def _table_refusal(route: Route, shown: str) -> Reply | None:
+    """What a row "error:5.7.1:550 We do not talk to them" of the mailer table says; else None."""
+    if route.mailer != "error":
+        return None
+    text = log.clean(route.user)
+    code, blank, rest = text.partition(" ")
+    if blank and len(code) == 3 and code.isdigit() and code[0] == route.host[0]:
+        return reply(int(code), route.host, f"{shown}... {rest}")
+    return reply(451 if route.host[0] == "4" else 553, route.host, f"{shown}... {text}")
+
+
+_AUTHENTICATE = ". Proper authentication required."

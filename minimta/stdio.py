@@ -1,0 +1,111 @@
+"""``sendmail -bs``: an SMTP session on standard input and output, for a local user's program.
+
+The user's own rights, and the queue that these allow: it is a submission in another dress.
+"""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import os
+import select
+import termios
+import time
+
+from minimta import caller, log
+from minimta.connection import session
+from minimta.options import Options
+from minimta.premises import Client, Premises
+from minimta.reception import Reception
+from minimta.smtp.sequence import State
+from minimta.terminal import complain
+
+_CHUNK = 65536
+#: as in Sendmail's submit.cf
+_PRIVACY = ("noexpn", "novrfy", "noetrn", "noverb")
+
+
+def serve(options: Options) -> int:
+    """One session; returns the exit code."""
+    who = caller.Caller(options)
+    try:
+        spool = caller.choose_spool(options, "")[0]
+    except OSError as error:
+        complain(f"sendmail: cannot open the queue: {error.strerror}")
+        return os.EX_TEMPFAIL
+    options.privacy_options = (*options.privacy_options, *_PRIVACY)
+    client = Client("", f"{who.name}@localhost", confirmed=True)
+    premises = Premises(options, spool)
+    reception = Reception(premises, client, submit=True)
+    if not who.is_trusted(options):
+        reception.warnings.append(f"{log.clean(who.name)} owned process doing -bs")
+    _Dialogue(premises, reception, client).run()
+    return os.EX_OK
+
+
+class _Dialogue:
+    """The session on its descriptors."""
+
+    def __init__(self, premises: Premises, reception: Reception, client: Client) -> None:
+        self._options = premises.options
+        self._premises = premises
+        self._reception = reception
+        self._session = session(premises, reception, client)
+
+    def run(self) -> None:
+        session, reception = self._session, self._reception
+        try:
+            self._greet()
+            while not session.is_closed:
+                chunk = self._read()
+                if not chunk:
+                    break
+                replies = session.receive(chunk)
+                time.sleep(session.patience.pause)
+                session.patience.pause = 0.0
+                _write(replies)
+        except BrokenPipeError:
+            pass  # nobody reads the replies
+        if not session.was_used:
+            reception.note_unused()
+        if not session.is_closed:
+            if session.is_in_transaction:
+                reception.lost(session.state.name.lower())
+            session.closing(421, "4.4.2", "Input ended")
+
+    def _greet(self) -> None:
+        if _waiting():
+            text = "rejecting commands from {} due to pre-greeting traffic after 0 seconds"
+            self._reception.note(text.format(self._reception.client_name))
+            _write(self._session.rejection())
+        else:
+            _write(self._session.greeting(self._premises.greeting("/Submit")))
+
+    def _read(self) -> bytes:
+        """b"" at the end of the input, or when nothing came in time."""
+        in_data = self._session.state is State.DATA
+        options = self._options
+        seconds = options.timeout_datablock if in_data else options.timeout_command
+        poll = select.poll()
+        poll.register(0, select.POLLIN)
+        if poll.poll(seconds * 1000):
+            return os.read(0, _CHUNK)
+        text = self._reception.timed_out() if in_data else "Timeout; closing connection"
+        _write(self._session.closing(421, "4.4.2", text))
+        return b""
+
+
+def _waiting() -> int:
+    """How many octets can be read at once? 0 also at the end of the input, or if nobody knows."""
+    count = array.array("i", [0])
+    try:
+        fcntl.ioctl(0, termios.FIONREAD, count)
+    except OSError:
+        return 0
+    return count[0]
+
+
+def _write(octets: bytes) -> None:
+    rest = memoryview(octets)
+    while rest:
+        rest = rest[os.write(1, rest) :]

@@ -1,0 +1,57 @@
+"""Threads that are used again: starting one for each connection would cost more than the session."""
+
+from __future__ import annotations
+
+import threading
+from _thread import allocate_lock, start_new_thread
+from collections.abc import Callable
+
+#: octets of stack; the deepest call of a session, a name lookup, takes a fraction of it
+STACK = 256 * 1024
+#: seconds after which an idle thread ends
+_IDLE = 60.0
+
+
+class _Worker:
+    """One thread and what it has to do next."""
+
+    __slots__ = ("gate", "job")
+
+    def __init__(self, job: Callable[[], None]) -> None:
+        self.job: Callable[[], None] | None = job
+        #: closed while there is nothing to do
+        self.gate = allocate_lock()
+        self.gate.acquire()
+
+
+class Workers:
+    """As many threads as there are jobs at the same time. Whoever gives jobs limits their number."""
+
+    def __init__(self) -> None:
+        threading.stack_size(STACK)
+        self._mutex = allocate_lock()
+        self._idle: list[_Worker] = []
+
+    def start(self, job: Callable[[], None]) -> None:
+        """Do *job*, which raises nothing, in a thread. Raise RuntimeError if there can be none."""
+        with self._mutex:
+            worker = self._idle.pop() if self._idle else None
+        if worker is None:
+            start_new_thread(self._work, (_Worker(job),))
+        else:
+            worker.job = job
+            worker.gate.release()
+
+    def _work(self, worker: _Worker) -> None:
+        while worker.job is not None:
+            worker.job()
+            worker.job = None
+            with self._mutex:
+                self._idle.append(worker)
+            if worker.gate.acquire(timeout=_IDLE):
+                continue
+            with self._mutex:
+                if worker in self._idle:
+                    self._idle.remove(worker)
+                    return
+            worker.gate.acquire()  # just now somebody has taken it
