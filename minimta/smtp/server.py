@@ -157,9 +157,13 @@ class Session:
             self._receiver.note(f"{self.client}: TLS handshake on a plain port")
             return [self.closing(421, "4.7.0", f"{self.host} This is plain SMTP")]
         if len(self._buffer) > command.MAX_BUFFERED:
-            self._receiver.note(f"{self.client}: SMTP violation, input too long")
-            return [self.closing(421, "4.7.0", f"{self.host} Command too long")]
+            return [bytes(self._far_too_long())]
         return []
+
+    def _far_too_long(self) -> Reply:
+        self._receiver.note(f"{self.client}: SMTP violation, input too long")
+        text = f"{self.host} Command too long, possible attack {self.client}"
+        return self._last(421, "4.7.0", text)
 
     def _end(self) -> None:
         if self.state is not State.CLOSED:
@@ -203,7 +207,8 @@ class Session:
             self._receiver.note(f"{self.client}: {violation.text}")
             return self._last(421, "4.5.0", violation.text)
         if len(line) > command.MAX_LINE:
-            return self._counted(_TOO_LONG)
+            too_long = len(line) > command.MAX_BUFFERED
+            return self._far_too_long() if too_long else self._counted(_TOO_LONG)
         verb, argument = command.split(line[: -len(self._eol)])
         name = verb.decode("ascii", "replace")
         if self._rejecting and name not in _ALWAYS:
