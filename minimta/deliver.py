@@ -229,8 +229,6 @@ class Deliverer:
             for outcome, positions in together.items():
                 self._settle(record, positions, outcome, begun)
             record.open_jobs -= 1
-            if record.stopped:
-                return
             if record.open_jobs:
                 record.checkpoint()
             else:

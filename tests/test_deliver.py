@@ -355,6 +355,22 @@ def test_the_bounce_is_durable_before_the_failed_are_dropped(
     assert steps == ["accepted", "removed", "removed"]
 
 
+def test_who_has_it_is_written_down_before_the_bounce_is_queued(
+    host: PrivateHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting: list[bytes] = []
+    accept = Spool.accept
+
+    def accepted(spool: Spool, qid: str, data: int, control: Control) -> None:
+        waiting.extend(r.address for r in host.control(original).recipients)
+        accept(spool, qid, data, control)
+
+    original = host.submit(EMMA, DAVE, b"<nosuch@lab1.campus>")
+    monkeypatch.setattr(Spool, "accept", accepted)
+    host.deliverer().attempt([original])
+    assert waiting == [b"<nosuch@lab1.campus>"]
+
+
 # --- receipts, warnings, expiry ------------------------------------------------------------------------
 
 
@@ -507,7 +523,25 @@ def test_a_message_that_cannot_be_recorded_is_stopped_and_rests(
     assert host.queued() == [qid]
     assert any("cannot record" in line for line in lines)
     mtime = Path(host.options.queue_directory, "qf" + qid).stat().st_mtime
-    assert mtime >= NOW + 300
+    assert mtime == NOW + 300
+
+
+def test_a_record_that_failed_is_tried_again_after_the_next_act(
+    host: PrivateHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Jobs for other hosts are under way together; when the disk has room again all is written."""
+    qid = host.submit(EMMA, X, Y, b"<z@lab4.campus>")
+    elsewhere = Elsewhere({b"z@lab4.campus": BUSY})
+    rewrite = Held.rewrite
+
+    def full_at_first(held: Held, due: float, *, lasting: bool = True) -> None:
+        if len(elsewhere.jobs) == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        rewrite(held, due, lasting=lasting)
+
+    monkeypatch.setattr(Held, "rewrite", full_at_first)
+    host.deliverer(esmtp=elsewhere).attempt([qid])
+    assert [r.address for r in host.control(qid).recipients] == [b"<z@lab4.campus>"]
 
 
 def test_a_poisoned_message_costs_a_line_and_not_the_others(
