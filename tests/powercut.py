@@ -84,6 +84,17 @@ class State:
     files: dict[Identity, File]
     label: str
 
+    @property
+    def key(self) -> object:
+        """What it looks like from outside: equal for states that are the same."""
+        return self._key(self.root)
+
+    def _key(self, identity: Identity) -> object:
+        if identity in self.files:
+            return self.files[identity]
+        inside = self.names.get(identity, {}).items()
+        return frozenset((name, self._key(child)) for name, child in inside)
+
     def write(self, directory: Path) -> None:
         """Materialise it below *directory*, which exists and is empty."""
         self._write(directory, self.root)
@@ -229,18 +240,9 @@ class Disk:
             state = State(
                 self._top, names, files, f"after {after} calls, names: {which}, data: {how}"
             )
-            key = _key(state, self._top)
-            if key not in seen:
-                seen.add(key)
+            if state.key not in seen:
+                seen.add(state.key)
                 yield state
-
-
-def _key(state: State, identity: Identity) -> Any:
-    """What a state looks like from outside."""
-    if identity in state.files:
-        return state.files[identity]
-    inside = state.names.get(identity, {}).items()
-    return frozenset((name, _key(state, child)) for name, child in inside)
 
 
 class _Memory:

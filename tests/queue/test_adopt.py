@@ -1,0 +1,675 @@
+"""clientmqueue -> mqueue: what any user may have put there, and how little of it is believed."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from minimta import hosts, log
+from minimta.envelope import Recipient
+from minimta.options import Options
+from minimta.queue import adopt as room
+from minimta.queue import claims
+from minimta.queue.adopt import adopt
+from minimta.queue.control import Control, decode, encode
+from minimta.queue.spool import Spool
+from minimta.users import Users
+from tests.faults import Faults
+from tests.powercut import Disk, playground
+
+QID = "6AM9CfOn000096"
+OTHER = "6AM9CfOo000096"
+BODY = b"body\nof it\n"
+NOW = time.time()
+HOST = "lab1.campus"
+LOGIN = b"emma"
+WARNING = b"X-Authentication-Warning: lab1.campus: emma set sender to %b using -f"
+
+
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    lines: list[str] = []
+    monkeypatch.setattr(log, "line", lambda qid, text, **_: lines.append(f"{qid}: {text}"))
+    return lines
+
+
+class House:
+    """Both queues, and a passwd file in which we are emma."""
+
+    def __init__(self, root: Path) -> None:
+        self.client = root / "clientmqueue"
+        self.main = root / "mqueue"
+        self.client.mkdir()
+        self.client.chmod(0o1733)
+        self.main.mkdir(mode=0o700)
+        passwd = root / "passwd"
+        passwd.write_text(f"emma:x:{os.geteuid()}:{os.getegid()}:Emma:/home/emma:/bin/sh\n")
+        self.users = Users(str(passwd))
+        self.options = Options()
+        self.options.trusted_users = str(root / "trusted-users")
+        self.options.min_free_blocks = 0
+        self.spool = Spool(str(self.main))
+
+    def adopt(self, now: float = NOW) -> list[str]:
+        return adopt(str(self.client), self.spool, self.options, self.users, now=now)
+
+    def put(self, control: Control, qid: str = QID, body: bytes = BODY) -> None:
+        control.size = len(body)
+        self.write(encode(control), body, qid)
+
+    def write(self, text: bytes, body: bytes = BODY, qid: str = QID) -> None:
+        for kind, content in (("df", body), ("qf", text)):
+            path = self.client / (kind + qid)
+            path.touch(0o600)
+            path.write_bytes(content)
+
+    def taken(self) -> Control:
+        """The only message in mqueue."""
+        (qid,) = self.spool.names()
+        return decode((self.main / ("qf" + qid)).read_bytes())
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    monkeypatch.setattr(hosts, "own_name", lambda options: HOST)
+    # Sender rules are about users; the test may run as root, who may call himself what he likes.
+    monkeypatch.setattr(room, "_said", set())
+    monkeypatch.setattr(room, "_copied", set())
+    house = House(tmp_path)
+    yield house
+    house.spool.close()
+
+
+def submitted(sender: bytes = LOGIN, *recipients: Recipient) -> Control:
+    control = Control(int(NOW), sender, list(recipients) or [Recipient(b"dave@lab2.campus")])
+    control.macros = {b"_": b"emma@localhost", b"{daemon_flags}": b"c u"}
+    control.priority = 30017
+    control.headers = [
+        (b"P", b"Return-Path: <g>"),
+        (b"", b"Received: (from emma@localhost)\n\tby lab1.campus id 6AM9CfOn000096"),
+        (b"M", b"Message-Id: <x@lab1.campus>"),
+        (b"", b"Subject: q"),
+    ]
+    return control
+
+
+def names(directory: Path) -> set[str]:
+    return {path.name for path in directory.iterdir()}
+
+
+def stays(house: House, logged: list[str], reason: str) -> None:
+    """Refused: nothing in mqueue, all still there, said once."""
+    before = names(house.client)
+    assert house.adopt() == []
+    assert house.adopt() == []
+    assert names(house.main) == set()
+    assert names(house.client) == before
+    told = [line for line in logged if "not adopted" in line]
+    assert len(told) == 1, told
+    assert reason in told[0]
+
+
+# --- what is taken --------------------------------------------------------------------------------
+
+
+def test_a_message_moves_with_all_that_may_be_believed(house: House) -> None:
+    given = submitted()
+    given.body_type, given.envid, given.flags = b"8BITMIME", b"env-1", "8bdns"
+    given.recipients = [
+        Recipient(b"dave", "PNSD", original=b"rfc822;d@x", final=b"RFC822; dave@lab1.campus"),
+        Recipient(b"Henry E <henry@lab3.campus>"),
+    ]
+    house.put(given)
+    (new,) = house.adopt()
+    assert new != QID
+    assert names(house.client) == set()
+    taken = house.taken()
+    assert taken.recipients == given.recipients
+    assert taken.headers == given.headers
+    assert (taken.body_type, taken.envid, taken.flags) == (b"8BITMIME", b"env-1", "8bdns")
+    assert taken.macros == {b"_": b"emma@localhost", b"{daemon_flags}": b"c u"}
+    assert taken.reverse_path == LOGIN
+    assert taken.created == int(NOW)
+    assert (house.main / ("df" + new)).read_bytes() == BODY
+    held = house.spool.lock(new)
+    assert held
+    assert held.owner == os.geteuid()
+    held.release()
+
+
+def test_the_copy_is_a_new_file_that_the_user_does_not_hold_open(house: House) -> None:
+    house.put(submitted())
+    with (house.client / ("df" + QID)).open("r+b") as mine:
+        (new,) = house.adopt()
+        mine.write(b"evil")
+        mine.flush()
+    assert (house.main / ("df" + new)).read_bytes() == BODY
+
+
+def test_all_messages_move_in_one_pass(house: House) -> None:
+    for n in range(70):
+        house.put(submitted(), f"6AM9CfOn{n:06}")
+    assert len(house.adopt()) == 70
+    assert names(house.client) == set()
+    assert len(house.spool.names()) == 70
+
+
+def test_no_directory_means_no_messages(house: House, logged: list[str]) -> None:
+    house.client.rmdir()
+    assert house.adopt() == []
+    assert logged == []
+
+
+def test_what_only_an_mta_may_say_is_dropped(house: House) -> None:
+    given = submitted()
+    given.flags, given.attempts, given.last_attempt = "rw8", 7, 99
+    given.message, given.quarantine = "Deferred", "because"
+    given.carried, given.priority, given.created = [b"! 600"], -(10**9), int(NOW) + 10**6
+    given.recipients = [Recipient(b"dave", "PFDA", controlling_user=b"root:0:0:<root@h>")]
+    given.macros |= {b"_": b"root@localhost", b"x": b"y", b"r": b"EVIL", b"{if_addr}": b"1.2.3.4"}
+    house.put(given)
+    house.adopt()
+    taken = house.taken()
+    assert taken.recipients == [Recipient(b"dave", "PFD")]
+    assert (taken.flags, taken.attempts, taken.last_attempt) == ("8", 0, 0)
+    assert (taken.message, taken.quarantine, taken.carried) == ("", "", [])
+    assert taken.macros == {b"_": b"emma@localhost", b"{daemon_flags}": b"c u"}
+    assert taken.priority == 30000 + len(BODY)
+    assert taken.created <= NOW
+
+
+def test_a_session_on_stdin_keeps_its_protocol_and_name(house: House) -> None:
+    given = submitted()
+    given.macros |= {b"r": b"ESMTP", b"s": b"client.campus"}
+    house.put(given)
+    house.adopt()
+    assert house.taken().macros[b"r"] == b"ESMTP"
+    assert house.taken().macros[b"s"] == b"client.campus"
+
+
+def test_a_body_without_a_final_line_end_gets_one(house: House) -> None:
+    house.put(submitted(), body=b"no end")
+    (new,) = house.adopt()
+    assert (house.main / ("df" + new)).read_bytes() == b"no end\n"
+    assert house.taken().size == 7
+
+
+# --- the sender -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def as_user(monkeypatch: pytest.MonkeyPatch, house: House) -> House:
+    """The owner of the files is no root: give him a number of his own in all that is asked."""
+    if os.geteuid() == 0:
+        real = os.fstat
+
+        def fstat(file: int) -> os.stat_result:
+            found = real(file)
+            fields = list(found)
+            regular = found.st_mode & 0o170000 == 0o100000
+            path = os.readlink(f"/proc/self/fd/{file}")
+            if regular and "/clientmqueue/" in path:
+                fields[4] = 1001
+            return os.stat_result(fields, {"st_ctime": found.st_ctime, "st_ctime_ns": 0})
+
+        monkeypatch.setattr(os, "fstat", fstat)
+        passwd = Path(house.client.parent / "passwd2")
+        passwd.write_text("emma:x:1001:1001:Emma:/home/emma:/bin/sh\n")
+        house.users = Users(str(passwd))
+    return house
+
+
+@pytest.mark.parametrize("sender", [b"emma", b"<emma@lab1.campus>", b"emma@LAB1.campus"])
+def test_the_owner_himself_needs_no_warning(as_user: House, sender: bytes) -> None:
+    given = submitted(sender)
+    given.auth = b"emma@lab1.campus"
+    as_user.put(given)
+    as_user.adopt()
+    assert as_user.taken().headers == given.headers
+    assert as_user.taken().auth == b"emma@lab1.campus"
+
+
+@pytest.mark.parametrize(
+    ("sender", "shown"),
+    [
+        (b"root", b"root"),
+        (b"<root@lab1.campus>", b"root@lab1.campus"),
+        (b"<>", b"<>"),
+        (b"emma@lab2.campus", b"emma@lab2.campus"),
+        (b"EMMA", b"EMMA"),
+    ],
+)
+def test_another_sender_is_kept_with_a_warning_though_the_file_has_none(
+    as_user: House, sender: bytes, shown: bytes
+) -> None:
+    given = submitted(sender)
+    given.auth = b"root@lab1.campus"
+    as_user.put(given)
+    as_user.adopt()
+    taken = as_user.taken()
+    assert taken.reverse_path == sender
+    assert taken.headers[3] == (b"", WARNING % shown)
+    assert taken.headers[:3] + taken.headers[4:] == given.headers
+    assert taken.auth == b""
+
+
+def test_a_warning_that_is_there_is_not_added_again(as_user: House) -> None:
+    given = submitted(b"root")
+    given.headers.insert(3, (b"", WARNING % b"root"))
+    as_user.put(given)
+    as_user.adopt()
+    assert as_user.taken().headers == given.headers
+
+
+def test_a_warning_about_somebody_else_does_not_count(as_user: House) -> None:
+    given = submitted(b"root")
+    given.headers.append(
+        (b"", b"X-Authentication-Warning: lab1.campus: dave set sender to root using -f")
+    )
+    as_user.put(given)
+    as_user.adopt()
+    assert (b"", WARNING % b"root") in as_user.taken().headers
+
+
+def test_a_trusted_user_may_give_any_sender(as_user: House) -> None:
+    Path(as_user.options.trusted_users).write_text("# class t\nlist\nemma # lists\n")
+    given = submitted(b"list-owner@lab1.campus")
+    as_user.put(given)
+    as_user.adopt()
+    assert as_user.taken().headers == given.headers
+
+
+# --- what stays -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "address", [b"|/bin/sh", b'"|/bin/sh"', b"/etc/passwd", b":include:/etc/shadow", b"<|x>"]
+)
+def test_recipients_may_not_be_programs_or_files(
+    house: House, logged: list[str], address: bytes
+) -> None:
+    house.put(submitted(LOGIN, Recipient(b"dave"), Recipient(address)))
+    stays(house, logged, "Cannot mail directly to programs or files")
+
+
+@pytest.mark.parametrize("address", [b"caf\xe9@lab2.campus", b"a\tb@lab2.campus", b"a" * 3000])
+def test_recipients_must_be_addresses(house: House, logged: list[str], address: bytes) -> None:
+    house.put(submitted(LOGIN, Recipient(b"dave"), Recipient(address)))
+    stays(house, logged, "recipient is no address")
+
+
+def test_a_message_without_recipients_stays(house: House, logged: list[str]) -> None:
+    given = submitted()
+    given.recipients = []
+    house.put(given)
+    stays(house, logged, "no recipients")
+
+
+@pytest.mark.parametrize("where", ["qf", "df"])
+@pytest.mark.parametrize("octet", [b"\0", b"\r"])
+def test_nul_and_cr_are_refused(house: House, logged: list[str], where: str, octet: bytes) -> None:
+    text = encode(submitted())
+    if where == "qf":
+        text = text.replace(b"Subject: q", b"Subject: q" + octet)
+    house.write(text, BODY + octet if where == "df" else BODY)
+    stays(house, logged, "bare carriage return or NUL")
+
+
+def test_limits_hold(house: House, logged: list[str]) -> None:
+    house.options.max_message_size = 5
+    house.put(submitted())
+    stays(house, logged, "df of 11 octets, 5 max")
+
+
+def test_too_many_recipients_stay(house: House, logged: list[str]) -> None:
+    house.options.max_recipients = 2
+    house.put(submitted(LOGIN, *[Recipient(b"dave")] * 3))
+    stays(house, logged, "3 recipients, 2 max")
+
+
+def test_too_long_a_control_file_stays(house: House, logged: list[str]) -> None:
+    house.write(encode(submitted()) + b"H" * (1 << 20))
+    stays(house, logged, "qf of")
+
+
+def test_too_long_a_header_stays(house: House, logged: list[str]) -> None:
+    given = submitted()
+    given.headers.append((b"", b"X: " + b"y" * 300_000))
+    house.put(given)
+    stays(house, logged, "Headers too large")
+
+
+def test_a_damaged_control_file_stays(house: House, logged: list[str]) -> None:
+    house.write(b"V8\nYfoo\n.\n")
+    stays(house, logged, 'line 2: bad line "Yfoo"')
+
+
+def test_a_torn_data_file_stays(house: House, logged: list[str]) -> None:
+    house.put(submitted())
+    (house.client / ("df" + QID)).write_bytes(b"bod")
+    stays(house, logged, "3 octets, 11 recorded")
+
+
+def test_a_missing_data_file_stays(house: House, logged: list[str]) -> None:
+    house.put(submitted())
+    (house.client / ("df" + QID)).unlink()
+    stays(house, logged, "no data file")
+
+
+@pytest.mark.parametrize("kind", ["qf", "df"])
+@pytest.mark.parametrize("what", ["link", "hard link", "fifo", "directory", "writable", "foreign"])
+def test_only_a_users_own_plain_files_are_read(
+    house: House, logged: list[str], kind: str, what: str
+) -> None:
+    house.put(submitted())
+    path = house.client / (kind + QID)
+    secret = house.client.parent / "secret"
+    secret.write_bytes(path.read_bytes())
+    if what not in ("writable", "foreign"):
+        path.unlink()
+    if what == "link":
+        path.symlink_to(secret)
+    elif what == "hard link":
+        os.link(secret, path)
+    elif what == "fifo":
+        os.mkfifo(path, 0o600)
+    elif what == "directory":
+        path.mkdir()
+    elif what == "writable":
+        path.chmod(0o620)
+    elif os.geteuid():
+        pytest.skip("needs root")
+    else:
+        os.chown(path, 1001, 1001)
+    stays(house, logged, "not adopted")
+
+
+def test_a_file_of_nobody_stays(house: House, logged: list[str]) -> None:
+    Path(house.client.parent / "empty").write_text("")
+    house.users = Users(str(house.client.parent / "empty"))
+    house.put(submitted())
+    stays(house, logged, "nobody's")
+
+
+def test_a_message_that_its_owner_holds_is_left_for_later(house: House, logged: list[str]) -> None:
+    house.put(submitted())
+    with (house.client / ("qf" + QID)).open("rb") as mine:
+        fcntl.flock(mine, fcntl.LOCK_EX)
+        assert house.adopt() == []
+    assert logged == []
+    assert len(house.adopt()) == 1
+
+
+def test_a_name_that_leads_elsewhere_by_now_is_left(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.put(submitted())
+    real = fcntl.flock
+
+    def swapped(file: int, how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", real)
+        text = (house.client / ("qf" + QID)).read_bytes()
+        (house.client / "new").touch(0o600)
+        (house.client / "new").write_bytes(text)
+        os.rename(house.client / "new", house.client / ("qf" + QID))
+        real(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", swapped)
+    assert house.adopt() == []
+    assert names(house.main) == set()
+
+
+def test_a_body_that_grows_while_it_is_copied_is_refused(
+    house: House, logged: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.put(submitted())
+    real = claims.believed
+
+    def grown(*args: object) -> Control:
+        with (house.client / ("df" + QID)).open("ab") as mine:
+            mine.write(b"more\n")
+        return real(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(room, "believed", grown)
+    assert house.adopt() == []
+    assert "changed while it was read" in logged[0]
+    assert names(house.main) == set()
+
+
+def test_one_bad_message_does_not_keep_the_others(house: House) -> None:
+    house.write(b"bad\n", qid="6AM9CfOm000096")
+    house.put(submitted(), QID)
+    assert len(house.adopt()) == 1
+    assert names(house.client) == {"qf6AM9CfOm000096", "df6AM9CfOm000096"}
+
+
+@pytest.mark.parametrize("name", ["qf../../x", "qfshort", "qf" + "a" * 40, "Qf" + QID, "tf" + QID])
+def test_what_is_no_queue_file_is_not_looked_at(house: House, logged: list[str], name: str) -> None:
+    (house.client / name.replace("/", "_")).write_bytes(b"x")
+    assert house.adopt() == []
+    assert logged == []
+
+
+def test_after_five_days_what_cannot_be_taken_is_put_aside_and_postmaster_told(
+    house: House, logged: list[str]
+) -> None:
+    house.write(b"bad\n")
+    os.utime(house.client / ("qf" + QID), (0, 0))  # its owner's word does not count
+    house.adopt(NOW + 4.9 * 86400)
+    assert house.spool.lost == []
+    house.adopt(NOW + 5.1 * 86400)
+    assert house.spool.lost == [(QID, "cannot be adopted")]
+    assert names(house.client) == {"Qf" + QID, "df" + QID}
+    assert house.adopt(NOW + 6 * 86400) == []
+    assert len(house.spool.lost) == 1
+
+
+def test_orphans_of_users_are_swept(house: House) -> None:
+    (house.client / ("df" + OTHER)).write_bytes(b"x")
+    house.adopt(NOW + 3000)
+    assert names(house.client) == {"df" + OTHER}
+    house.adopt(NOW + 3700)
+    assert names(house.client) == set()
+
+
+# --- the directory --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mode", "is_good"),
+    [
+        *((0o1733, True), (0o3733, True), (0o700, True), (0o755, True)),
+        *((0o733, False), (0o1777, False), (0o770, False), (0o722, False)),
+    ],
+)
+def test_the_directory_must_let_nobody_touch_anothers_files(
+    house: House, logged: list[str], mode: int, is_good: bool
+) -> None:
+    house.put(submitted())
+    house.client.chmod(mode)
+    assert len(house.adopt()) == is_good
+    house.adopt()
+    complaints = [line for line in logged if "nothing is adopted" in line]
+    assert len(complaints) == (not is_good)
+
+
+def test_a_link_to_a_directory_is_refused(house: House, logged: list[str]) -> None:
+    house.put(submitted())
+    real = house.client.rename(house.client.parent / "real")
+    house.client.symlink_to(real)
+    assert house.adopt() == []
+    assert "nothing is adopted" in logged[0]
+
+
+@pytest.mark.root
+def test_a_directory_of_a_users_is_refused(house: House, logged: list[str]) -> None:
+    house.put(submitted())
+    os.chown(house.client, 1001, 1001)
+    assert house.adopt() == []
+    assert "uid=1001" in logged[0]
+
+
+@pytest.mark.root
+def test_a_user_without_rights_leaves_a_message_and_root_takes_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole way: he may neither list nor fsync the directory, and the message is his."""
+    for above in house.client.parents:
+        if above.stat().st_mode & 0o001 == 0:
+            above.chmod(above.stat().st_mode | 0o001)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.setgroups([])
+            os.setresgid(1001, 1001, 1001)
+            os.setresuid(1001, 1001, 1001)
+            spool = Spool(str(house.client))
+            data = spool.create(QID)
+            os.write(data, BODY)
+            spool.accept(QID, data, submitted(b"root"))
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    assert (house.client / ("qf" + QID)).stat().st_uid == 1001
+    (house.client.parent / "passwd3").write_text("emma:x:1001:1001:Emma:/home/emma:/bin/sh\n")
+    house.users = Users(str(house.client.parent / "passwd3"))
+    (new,) = house.adopt()
+    assert (house.main / ("qf" + new)).stat().st_uid == 0
+    assert (house.main / ("df" + new)).stat().st_uid == 0
+    assert (b"", WARNING % b"root") in house.taken().headers
+    assert names(house.client) == set()
+
+
+# --- crashes and broken disks ---------------------------------------------------------------------
+
+
+def copies(directory: Path, house: House) -> dict[bytes, int]:
+    """Adopt what is left after a power cut; then each subject in mqueue, and how often."""
+    (directory / "clientmqueue").chmod(0o1733)
+    spool = Spool(str(directory / "mqueue"))
+    try:
+        adopt(str(directory / "clientmqueue"), spool, house.options, house.users, now=NOW)
+        found: dict[bytes, int] = {}
+        for qid in spool.names():
+            held = spool.lock(qid)
+            if held:
+                with held:
+                    assert os.pread(held.data, 100, 0) == BODY, "torn"
+                    subject = held.control.headers[-1][1]
+                    found[subject] = found.get(subject, 0) + 1
+        return found
+    finally:
+        spool.close()
+
+
+def verdict(
+    disk: Disk, house: House, after: Path, good: set[object], without: tuple[int, ...] = ()
+) -> str:
+    """What is wrong: a message lost, torn, or there more often than a crash allows; empty if well."""
+    for cut in disk.cuts():
+        for state in disk.survivors(after=cut, without=without):
+            key = (state.key, tuple(disk.marks(cut)))
+            if key in good:
+                continue
+            with playground(after) as fresh:
+                state.write(fresh)
+                room._copied.clear()
+                try:
+                    found = copies(fresh, house)
+                except AssertionError as error:
+                    return f"{state.label}: {error}"
+            most = 1 if disk.marks(cut) else 2
+            for subject in (b"Subject: one", b"Subject: two"):
+                if not 1 <= found.get(subject, 0) <= most:
+                    return f"{state.label}: {found.get(subject, 0)} copies of {subject!r}"
+            good.add(key)
+    return ""
+
+
+def test_a_power_cut_at_any_call_loses_nothing_and_doubles_only_what_is_in_flight(
+    house: House, tmp_path: Path, logged: list[str]
+) -> None:
+    for qid, subject in ((QID, b"Subject: one"), (OTHER, b"Subject: two")):
+        given = submitted()
+        given.headers[-1] = (b"", subject)
+        house.put(given, qid)
+    (tmp_path / "after").mkdir()
+    disk_root = tmp_path / "disk"
+    disk_root.mkdir()
+    for directory in (house.client, house.main):
+        directory.rename(disk_root / directory.name)
+    house.client, house.main = disk_root / "clientmqueue", disk_root / "mqueue"
+    with Disk(disk_root) as disk:
+        assert len(house.adopt()) == 2
+        disk.mark("done")
+    good: set[object] = set()
+    assert verdict(disk, house, tmp_path / "after", good) == ""
+    assert len(disk.syncs()) == 2 * 3 + 1
+    for k in disk.syncs():
+        assert verdict(disk, house, tmp_path / "after", good, (k,)), f"fsync {k} is not needed?"
+
+
+def test_an_original_that_cannot_be_removed_is_copied_once(
+    house: House, logged: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.put(submitted())
+    real = os.unlink
+
+    def unlink(name: str, **options: int) -> None:
+        if name == "qf" + QID:
+            raise OSError(30, "Read-only file system")
+        real(name, **options)
+
+    monkeypatch.setattr(os, "unlink", unlink)
+    for _ in range(5):
+        try:
+            house.adopt()
+        except OSError as error:
+            assert error.errno == 30
+    assert len(house.spool.names()) == 1
+    monkeypatch.setattr(os, "unlink", real)
+    assert house.adopt() == []
+    assert names(house.client) == set()
+    assert len(house.spool.names()) == 1
+
+
+def test_whatever_fails_the_message_is_in_one_of_the_queues(
+    house: House, logged: list[str]
+) -> None:
+    for at in range(200):
+        for directory in (house.client, house.main):
+            for path in directory.iterdir():
+                path.unlink()
+        room._copied.clear()
+        house.put(submitted())
+        with Faults(5, at) as faults:
+            try:
+                house.adopt()
+            except OSError:
+                assert faults.failed
+        house.adopt()
+        adopted = house.spool.names()
+        assert len(adopted) == 1, f"{faults.failed} failed"
+        held = house.spool.lock(adopted[0])
+        assert held
+        assert os.pread(held.data, 100, 0) == BODY
+        held.release()
+        if not faults.failed:
+            assert at > 20
+            return
+    pytest.fail("there is no end")
+
+
+def test_too_little_space_leaves_messages_where_they_are(house: House, logged: list[str]) -> None:
+    house.put(submitted())
+    house.options.min_free_blocks = 1 << 60
+    assert house.adopt() == []
+    assert "MinFreeBlocks" in logged[0]
+    assert names(house.client) == {"qf" + QID, "df" + QID}
