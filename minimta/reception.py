@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 
 from minimta import address, collect, expansion, log, policy
 from minimta.envelope import Envelope, Recipient
@@ -28,12 +29,23 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 class Reception:
     """The Receiver of one SMTP session."""
 
-    def __init__(self, premises: Premises, client: Client, *, submit: bool = False) -> None:
-        """*submit*: a local user on standard input; addresses are completed, anything is sent."""
+    def __init__(
+        self,
+        premises: Premises,
+        client: Client,
+        *,
+        submit: bool = False,
+        queued: Callable[[str], None] = lambda qid: None,
+    ) -> None:
+        """*submit*: a local user on standard input; addresses are completed, anything is sent.
+
+        *queued* is told the id of every message that was accepted.
+        """
         self._premises = premises
         self._options = premises.options
         self._client = client
         self._submit = submit
+        self._queued = queued
         self._qid = ""
         self._helo = b""
         self._protocol = b"SMTP"
@@ -243,6 +255,7 @@ class Reception:
         if answer is None:
             try:
                 qid = incoming.commit()
+                self._queued(qid)
                 answer = reply(250, "2.0.0", f"{qid} Message accepted for delivery")
             except (collect.Refused, OSError) as error:
                 answer = self._explain(error)

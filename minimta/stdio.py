@@ -12,7 +12,7 @@ import select
 import termios
 import time
 
-from minimta import caller, log
+from minimta import attempt, caller, log
 from minimta.connection import session
 from minimta.options import Options
 from minimta.premises import Client, Premises
@@ -29,17 +29,21 @@ def serve(options: Options) -> int:
     """One session; returns the exit code."""
     who = caller.Caller(options)
     try:
-        spool = caller.choose_spool(options, "")[0]
+        spool, is_mta = caller.choose_spool(options, "")
     except OSError as error:
         complain(f"sendmail: cannot open the queue: {error.strerror}")
         return os.EX_TEMPFAIL
     options.privacy_options = (*options.privacy_options, *_PRIVACY)
     client = Client("", f"{who.name}@localhost", confirmed=True)
     premises = Premises(options, spool)
-    reception = Reception(premises, client, submit=True)
+    queued: list[str] = []
+    reception = Reception(premises, client, submit=True, queued=queued.append)
     if not who.is_trusted(options):
         reception.warnings.append(f"{log.clean(who.name)} owned process doing -bs")
     _Dialogue(premises, reception, client).run()
+    if is_mta and attempt.is_wanted(options):
+        for qid in queued:
+            attempt.first(options, qid, verbose=False)
     return os.EX_OK
 
 

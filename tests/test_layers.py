@@ -15,14 +15,15 @@ ROOT = Path(minimta.__file__).parent
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("status", "envelope", "address", "dates", "options", "headers", "fullname", "commandline"),
     ("smtp", "targets", "route", "bounce", "addresslist", "completion", "flags", "selection"),
-    ("log", "users", "hosts", "dns", "locks", "maps", "terminal", "stdin"),
-    ("config", "aliases", "queue", "forward", "residence"),
+    ("log", "users", "hosts", "dns", "locks", "maps", "terminal", "stdin", "workers"),
+    ("config", "aliases", "queue", "forward", "residence", "pidfile"),
     ("mailers", "expand", "policy", "notify", "newcontrol"),
     ("collect", "locality", "record"),
-    ("jobs", "reporter", "outcomelog", "caller", "deadletter", "verify"),
-    ("deliver", "author"),
-    ("runqueue", "attempt"),
-    ("mailq", "queuerun", "submit", "daemon"),
+    ("jobs", "reporter", "outcomelog", "caller", "deadletter", "verify", "expansion", "premises"),
+    ("deliver", "reception", "author", "mailq"),
+    ("runqueue", "attempt", "connection"),
+    ("listener", "stdio", "queuerun", "submit"),
+    ("daemon",),
     ("cli", "admin"),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -40,7 +41,7 @@ ONLY_IN = {
     "pwd": "users.py",
     "syslog": "log.py",
     "ssl": "tls.py",
-    "socketserver": "daemon.py",
+    "socketserver": "listener.py",
 }
 
 
