@@ -62,7 +62,7 @@ def fill(names: list[str], wanted: dict[str, str]) -> None:
     present = stamp.read_text(encoding="utf-8").split("\n") if is_complete(stamp) else []
     if set(names) <= set(present):
         return
-    need_venv_module()
+    need_venv_module(wanted)
     need_writable(VENV.parent)
     short = ", ".join(name.split()[0] for name in names)
     print(f"minimta: one moment, {VENV} gets {short}", flush=True)
@@ -76,11 +76,11 @@ def is_complete(stamp: Path) -> bool:
     return stamp.is_file() and (VENV / "bin" / "python").exists()
 
 
-def need_venv_module() -> None:
+def need_venv_module(wanted: dict[str, str]) -> None:
     if not (find_spec("venv") and find_spec("ensurepip")):
         raise Trouble(
             "this Python cannot make virtual environments: apt install python3-venv"
-            f" (or: apt install {' '.join(RUN_TIME.values())})"
+            f" (or: apt install {' '.join(wanted.values())})"
         )
 
 
