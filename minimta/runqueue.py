@@ -67,14 +67,13 @@ class _Run:
         self._deliverer = Deliverer(options, say=say, stop=stop)
 
     def all(self) -> int:
-        now = time.time()
-        take_in(self._options, self._deliverer.spool, now)
+        take_in(self._options, self._deliverer.spool, time.time())
         if os.getloadavg()[0] >= self._options.queue_la:
             log.line("", f"runqueue: {_TOO_BUSY}")
             if self._say:
                 self._say(_TOO_BUSY)
             return os.EX_OK
-        chosen = self._chosen(now)
+        chosen = self._chosen(time.time())  # later than what was taken in
         # What is shown shall be in order: one message after the other.
         size = 1 if self._say else batch_size()
         for start in range(0, len(chosen), size):
@@ -87,9 +86,11 @@ class _Run:
         if self._say:
             path = os.path.join(self._options.queue_directory, qids[0])
             self._say(f"\nRunning {path} (sequence {number} of {total})")
+        complaints = self._deliverer.spool.complaints
         for report in self._deliverer.attempt(qids):
             if report.locked and self._say:
-                self._say(f"{report.qid}: locked")
+                self._say("\n".join(complaints) or f"{report.qid}: locked")
+        complaints.clear()
 
     def _chosen(self, now: float) -> list[str]:
         """Ids of the messages to be tried, in order."""

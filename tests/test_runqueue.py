@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import resource
 import time
@@ -166,6 +167,16 @@ def test_v_shows_each_message_with_its_place_in_the_run(host: PrivateHost) -> No
     ]
 
 
+def test_v_says_what_is_wrong_with_a_queue_file(host: PrivateHost) -> None:
+    said: list[str] = []
+    qid = host.submit(EMMA, DAVE)
+    path = Path(host.options.queue_directory, "qf" + qid)
+    path.write_bytes(path.read_bytes() + b"# hand-made\n")
+    run(host.options, say=said.append, verbose=True)
+    assert said[1:2] == ["SECURITY ALERT: extra or bogus data in queue file: # hand-made"]
+    assert f"{qid}: locked" not in said
+
+
 def test_above_queue_la_a_run_delivers_nothing_and_says_so(host: PrivateHost) -> None:
     host.options.queue_la = 0
     qid = host.submit(EMMA, DAVE)
@@ -193,6 +204,18 @@ def test_a_run_adopts_what_a_user_left_in_clientmqueue(host: PrivateHost) -> Non
     run(host.options)
     assert len(host.letters("dave")) == 1
     assert os.listdir(host.options.client_queue_directory) == []
+
+
+def test_what_was_adopted_a_moment_ago_is_due(
+    host: PrivateHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    qid = host.submit(EMMA, DAVE)
+    clock = itertools.count(NOW)
+    os.utime(Path(host.options.queue_directory, "qf" + qid), (NOW + 0.5, NOW + 0.5))
+    monkeypatch.setattr(time, "time", lambda: next(clock))
+    monkeypatch.setattr(runqueue, "take_in", lambda options, spool, now: [qid])
+    run(host.options)
+    assert len(host.letters("dave")) == 1
 
 
 def test_two_runs_at_once_deliver_each_message_once(host: PrivateHost) -> None:
