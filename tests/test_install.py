@@ -159,6 +159,16 @@ def test_a_queue_with_mail_in_it_stays(tmp_path: Path, name: str, stays: bool) -
         assert not queue.exists()
 
 
+def test_a_message_that_comes_while_its_queue_is_removed_stays(tmp_path: Path) -> None:
+    message = tmp_path / "mqueue" / "dfxAIK3D9S000453"
+    message.parent.mkdir()
+    message.touch()
+    with pytest.raises(OSError, match="not empty"):
+        Directory(tmp_path, "/mqueue", 0o1730).undo()
+    uninstall.take_back(Directory(tmp_path, "/mqueue", 0o1730))
+    assert message.exists()
+
+
 def test_cron_leaves_a_resident_runner_alone() -> None:
     line = install.CRON.split("\n")[1]
     assert "flock -n /var/spool/mqueue/.runner true && /usr/sbin/sendmail -q" in line

@@ -92,8 +92,10 @@ class Directory:
         self._place.chmod(self.mode)
 
     def undo(self) -> None:
-        for lock in self._place.iterdir():
-            lock.unlink()
+        """Remove it with the lock files in it. A message that came this moment makes rmdir fail."""
+        for path in self._place.iterdir():
+            if path.name.startswith("."):
+                path.unlink()
         self._place.rmdir()
 
 

@@ -7,14 +7,21 @@ file once somebody has changed it, and everything in /etc/mail.
 from __future__ import annotations
 
 import os
+from functools import partial
 
 from minimta.admin.install import parse, perform, steps
+from minimta.admin.steps import Step
 
 
 def run(arguments: list[str]) -> int:
     """Undo the rows, last first, each as far as it is ours."""
     root, is_dry = parse("uninstall", arguments)
     rows = [row for row in reversed(steps(root)) if row.is_ours()]
-    deeds = [(f"take back: {row}", row.undo) for row in rows]
-    perform(deeds, is_dry=is_dry)
+    perform([(f"take back: {row}", partial(take_back, row)) for row in rows], is_dry=is_dry)
     return os.EX_OK
+
+
+def take_back(row: Step) -> None:
+    """Ask again: the commands are gone by now, but a message may have come before they went."""
+    if row.is_ours():
+        row.undo()
