@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 
-import minimta
 from minimta import addresslist, completion, dates, headers, hosts, log, newcontrol
 from minimta.queue import qid as queue_id
 from minimta.queue.control import Control
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 #: what of a body stays in memory
 _IN_MEMORY = 65536
 _MOST_FIELDS = 1000
-PRODUCT = f"minimta {minimta.__version__}/{minimta.__version__}".encode()
 
 
 class Refused(Exception):
@@ -269,7 +267,7 @@ class Incoming:
             helo=envelope.helo,
             protocol=envelope.protocol,
             host=host,
-            product=PRODUCT + b"/Submit" if self._submit else PRODUCT,
+            product=headers.PRODUCT + b"/Submit" if self._submit else headers.PRODUCT,
             qid=self.qid.encode("ascii"),
             recipient=recipient,
             date=dates.rfc5322(self._now).encode("ascii"),

@@ -8,6 +8,8 @@ Content-Length that would lie in a mailbox, and foreign Return-Path fields are l
 
 from __future__ import annotations
 
+import minimta
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 
 #: Sendmail's marker for the sender, replaced on delivery (0x81 introduces a macro in its queue files)
 RETURN_PATH = (b"P", b"Return-Path: <\x81g>")
+
+#: what stands in parentheses in our Received fields, as Sendmail's "version/configuration version"
+PRODUCT = f"minimta {minimta.__version__}/{minimta.__version__}".encode()
 
 #: RFC 5322 section 2.2: 33 to 126 but the colon
 _NAME_OCTETS = bytes(octet for octet in range(33, 127) if octet != 0x3A)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from minimta import collect, dates
-from minimta.collect import PRODUCT, Incoming, Refused
+from minimta.collect import Incoming, Refused
 from minimta.envelope import Envelope, Recipient
+from minimta.headers import PRODUCT
 from minimta.options import Options
 from minimta.queue import qid as queue_id
 from minimta.queue.spool import Spool

@@ -17,14 +17,14 @@ import stat
 
 from minimta import log
 from minimta.queue import commit, held, qid
-from minimta.queue.claims import Unacceptable, believed
+from minimta.queue.claims import Unacceptable, believed, traced
 from minimta.queue.control import Control, CorruptControlFile, decode
 from minimta.queue.spool import Spool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.options import Options
-    from minimta.users import Users
+    from minimta.users import User, Users
 
 MAX_CONTROL = 1 << 20
 #: seconds after which a file that cannot be adopted is put aside
@@ -32,6 +32,7 @@ BAD_AGE = 5 * 86400
 #: messages after which the removals in clientmqueue are made durable
 _BATCH = 32
 _BLOCK = 1 << 18
+_MOST_SAID = 10_000
 # These will not be better for the next message.
 _ENDS_RUN = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EROFS)
 
@@ -58,7 +59,7 @@ def adopt(
         return []
     try:
         adopted = _Adoption(client, spool, options, users, now).run()
-        client.sweep(now)
+        _sweep(client, now)
     finally:
         client.close()
     return adopted
@@ -79,6 +80,14 @@ def _open(directory: str) -> Spool | None:
         text = f"uid={found.st_uid}, mode={mode:o}, not root's and 1733"
         log.line("", f"SYSERR: {log.clean(directory)}: {text}: nothing is adopted", error=True)
     return None
+
+
+def _sweep(client: Spool, now: float) -> None:
+    """Orphans of users; what somebody arranges there must not hide what was adopted."""
+    try:
+        client.sweep(now)
+    except OSError as error:
+        log.line("", f"{log.clean(client.directory)}: {error.strerror}", error=True)
 
 
 class _Adoption:
@@ -138,7 +147,7 @@ class _Adoption:
         if not held.is_still(self.client.descriptor, "qf" + name, found):
             return ""
         if _key(self.client, name, found) in _copied:
-            self._remove(name, found, self.client.stat("df" + name))
+            self._remove(name, found, self.client.find("df" + name))
             return ""
         owner = self.users.by_uid(found.st_uid)
         if owner is None:
@@ -153,7 +162,7 @@ class _Adoption:
         if written.size not in (-1, data.st_size):
             raise Unacceptable(f"data file has {data.st_size} octets, {written.size} recorded")
         control = believed(written, owner, self.options, self.now)
-        new = self._copy(data_file, data.st_size, control)
+        new = self._copy(data_file, data.st_size, control, owner)
         _copied.add(_key(self.client, name, found))
         self._remove(name, found, data)
         log.line(new, f"adopted {name} from {log.clean(owner.name)}", level=10)
@@ -176,7 +185,7 @@ class _Adoption:
             raise Unacceptable(f"{name[:2]} of {found.st_size} octets, {limit} max")
         return file, found
 
-    def _copy(self, source: int, size: int, control: Control) -> str:
+    def _copy(self, source: int, size: int, control: Control, owner: User) -> str:
         """Make it a message of ours; durable on return."""
         while True:
             new = qid.new(self.now)
@@ -188,6 +197,7 @@ class _Adoption:
         try:
             copied = _copy_body(source, data, size)
             control.priority += copied
+            traced(control, owner, self.options, qid=new, now=self.now)
         except BaseException:
             self.spool.discard(new, data)
             raise
@@ -212,19 +222,24 @@ class _Adoption:
         self._leaving.clear()
 
     def _refuse(self, name: str, text: str) -> None:
-        found = self.client.stat("qf" + name)
+        found = self.client.find("qf" + name)
         if found is None:
             return
         self._say(name, text)
         # The inode's own time: mtime is what its owner says it is.
         if self.now - found.st_ctime > BAD_AGE:
-            self.client.lose(name, text, "cannot be adopted")
+            try:
+                self.client.lose(name, text, "cannot be adopted")
+            except OSError as error:  # its owner may have taken it away
+                self._say(name, f"{error.strerror}")
             self.spool.lost += self.client.lost
             self.client.lost.clear()
 
     def _say(self, name: str, text: str) -> None:
         """Once for each file and process: a resident runner comes by every few seconds."""
         key = (self.client.directory, name, text)
+        if len(_said) > _MOST_SAID:
+            _said.clear()
         if key not in _said:
             _said.add(key)
             log.line(name, f"not adopted: {log.clean(text)}", error=True)

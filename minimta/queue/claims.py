@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 
-from minimta import hosts, log
+from minimta import dates, headers, hosts, log
 from minimta.address import bare, is_printable, split
 from minimta.envelope import Recipient
 from minimta.queue import held
@@ -56,6 +56,28 @@ def believed(written: Control, owner: User, options: Options, now: float) -> Con
     lowest = len(recipients) * options.recipient_factor
     control.priority = max(lowest, min(written.priority, lowest + 1000 * options.class_factor))
     return control
+
+
+def traced(control: Control, owner: User, options: Options, *, qid: str, now: float) -> None:
+    """Add the Received field of this step: the message gets another id here.
+
+    In the form in which Sendmail's second hop, by SMTP from the client queue to the daemon, has it:
+    log readers and people count three of them from one host's user to the other's mailbox.
+    """
+    host = hosts.own_name(options).encode("ascii", "replace")
+    only = len(control.recipients) == 1
+    field = headers.received(
+        client=os.fsencode(owner.name) + b"@localhost",
+        helo=host,
+        protocol=b"ESMTP",
+        host=host,
+        product=headers.PRODUCT,
+        qid=qid.encode("ascii"),
+        recipient=control.recipients[0].address if only else b"",
+        date=dates.rfc5322(now).encode("ascii"),
+    )
+    place = 1 if control.headers and control.headers[0][0] == b"P" else 0
+    control.headers = [*control.headers[:place], (b"", field), *control.headers[place:]]
 
 
 def _recipients(written: list[Recipient], limit: int) -> list[Recipient]:

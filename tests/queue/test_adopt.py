@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,6 +70,12 @@ class House:
             path.write_bytes(content)
 
     def taken(self) -> Control:
+        """The only message in mqueue, without the Received field of the step itself."""
+        control = self.stored()
+        assert control.headers.pop(1)[1].startswith(b"Received: from ")
+        return control
+
+    def stored(self) -> Control:
         """The only message in mqueue."""
         (qid,) = self.spool.names()
         return decode((self.main / ("qf" + qid)).read_bytes())
@@ -115,6 +122,19 @@ def stays(house: House, logged: list[str], reason: str) -> None:
 
 
 # --- what is taken --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_the_step_leaves_its_trace_above_all_others(house: House, several: bool) -> None:
+    given = submitted()
+    given.recipients = [Recipient(b"dave"), Recipient(b"carol")][: 1 + several]
+    house.put(given)
+    (new,) = house.adopt()
+    _, trace, submitted_trace = (field for _, field in house.stored().headers[:3])
+    assert trace.startswith(b"Received: from lab1.campus (emma@localhost)\n\tby lab1.campus (")
+    assert b" id %b" % new.encode() in trace
+    assert (b"\n\tfor dave; " in trace) is not several
+    assert submitted_trace.startswith(b"Received: (from emma@localhost)")
 
 
 def test_a_message_moves_with_all_that_may_be_believed(house: House) -> None:
@@ -475,6 +495,27 @@ def test_orphans_of_users_are_swept(house: House) -> None:
     assert names(house.client) == {"df" + OTHER}
     house.adopt(NOW + 3700)
     assert names(house.client) == set()
+
+
+@pytest.mark.parametrize("kind", ["df", "qf", "tf", "Qf"])
+@pytest.mark.parametrize("what", ["directory", "fifo", "socket", "link"])
+def test_nothing_that_a_user_arranges_keeps_the_others_from_being_adopted(
+    house: House, kind: str, what: str
+) -> None:
+    path = house.client / (kind + OTHER)
+    if what == "directory":
+        path.mkdir()
+    elif what == "fifo":
+        os.mkfifo(path)
+    elif what == "socket":
+        os.mknod(path, 0o600 | stat.S_IFSOCK)
+    else:
+        path.symlink_to("/etc/shadow")
+    if kind != "Qf":
+        (house.client / ("Qf" + OTHER)).mkdir()
+    for later in (0, 3700, 6 * 86400):
+        house.put(submitted())
+        assert len(house.adopt(NOW + later)) == 1
 
 
 # --- the directory --------------------------------------------------------------------------------
