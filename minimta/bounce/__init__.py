@@ -1,0 +1,107 @@
+"""Delivery status notifications as octets (RFC 3464 in RFC 6522's multipart/report), pure.
+
+    text part                 for people: reasons, transcript           explanation
+    message/delivery-status   for programs: one block for the message,  statusfields
+                              one for each recipient
+    message/rfc822            the message, or text/rfc822-headers: its header alone
+
+Date, From, Message-Id and Received are ``collect``'s work, as for any other message. Everything
+that came from outside passes ``clean``: a newline in a reply or an ORCPT would forge a field.
+"""
+
+from __future__ import annotations
+
+from minimta.bounce.explanation import text
+from minimta.bounce.report import (
+    Entry,
+    Kind,
+    Original,
+    Report,
+    clean,
+    decode_xtext,
+    spell,
+    subject,
+)
+from minimta.bounce.statusfields import fields
+
+__all__ = [
+    "RETURN_LIMIT",
+    "Entry",
+    "Kind",
+    "Original",
+    "Report",
+    "compose",
+    "decode_xtext",
+    "losses",
+    "spell",
+    "subject",
+]
+
+#: octets of a message that go back with its bounce.
+#: DIFFERS: Sendmail returns any size. Whoever forges senders would have us send it (threats T18).
+RETURN_LIMIT = 65536
+
+
+def compose(report: Report, qid: str, header: bytes, body: bytes | None) -> bytes:
+    """The report as canonical text, LF line ends.
+
+    *qid* is that of the report, *header* the original header block, *body* the original body or
+    None for the header alone.
+    """
+    header, truncated = _presentable(header)
+    if truncated or (body is not None and (b"\r" in body or b"\0" in body)):
+        body = None
+    part, eight_bit = _returned(header, body)
+    boundary = f"{qid}.{int(report.now)}/{report.host}"
+    while boundary.encode() in part:
+        boundary += "_"
+    whole = [
+        _header(report, boundary, eight_bit),
+        "\nThis is a MIME-encapsulated message\n",
+        f"\n--{boundary}\n\n{text(report)}",
+        f"\n--{boundary}\nContent-Type: message/delivery-status\n\n{fields(report)}",
+        f"\n--{boundary}\n",
+    ]
+    end = f"\n--{boundary}--\n"
+    return "".join(whole).encode("ascii", "replace") + part + end.encode("ascii", "replace")
+
+
+def losses(names: list[tuple[str, str]], directory: str, host: str) -> bytes:
+    """A note to the postmaster: these (qid, reason) were put aside in *directory*."""
+    lines = "".join(f"    Qf{clean(qid)}: {clean(reason)}\n" for qid, reason in names)
+    return (
+        "To: postmaster\nSubject: Queue files put aside\n"
+        f"Auto-Submitted: auto-generated ({Kind.POSTMASTER.value})\n\n"
+        f"These control files in {clean(directory)} on {clean(host)} cannot be used.\n"
+        f"They were renamed to Qf and will not be tried again:\n\n{lines}"
+    ).encode("ascii", "replace")
+
+
+def _header(report: Report, boundary: str, eight_bit: bool) -> str:
+    encoding = "Content-Transfer-Encoding: 8bit\n" if eight_bit else ""
+    return (
+        f"To: {clean(report.to)}\n"
+        "MIME-Version: 1.0\n"
+        "Content-Type: multipart/report; report-type=delivery-status;\n"
+        f'\tboundary="{boundary}"\n'
+        f"{encoding}"
+        f"Subject: {subject(report)}\n"
+        f"Auto-Submitted: auto-generated ({report.kind.value})\n"
+    )
+
+
+def _presentable(header: bytes) -> tuple[bytes, bool]:
+    """The header block without octets that no queue takes, cut at RETURN_LIMIT; was it cut?"""
+    header = header.replace(b"\r", b"?").replace(b"\0", b"?")
+    if len(header) <= RETURN_LIMIT:
+        return header, False
+    return header[: header.rfind(b"\n", 0, RETURN_LIMIT) + 1], True
+
+
+def _returned(header: bytes, body: bytes | None) -> tuple[bytes, bool]:
+    """The third part, and whether it has 8-bit octets (RFC 2045 section 6.4, RFC 6522 section 3)."""
+    content = header if body is None else header + b"\n" + body
+    eight_bit = not content.isascii()
+    encoding = b"Content-Transfer-Encoding: 8bit\n" if eight_bit else b""
+    kind = b"text/rfc822-headers" if body is None else b"message/rfc822"
+    return b"Content-Type: %b\n%b\n%b" % (kind, encoding, content), eight_bit

@@ -1,0 +1,103 @@
+"""The first part of a report: reasons and transcript, for people, in Sendmail's words."""
+
+from __future__ import annotations
+
+from minimta import dates
+from minimta.bounce.report import (
+    Entry,
+    Kind,
+    Report,
+    clean,
+    diagnostic,
+    final_address,
+    shown,
+    spell,
+)
+from minimta.status import Fate
+
+#: lines of transcript in one report
+_TRANSCRIPT_LINES = 200
+_BOX = """\
+    **********************************************
+    **      THIS IS A WARNING MESSAGE ONLY      **
+    **  YOU DO NOT NEED TO RESEND YOUR MESSAGE  **
+    **********************************************
+
+"""
+
+
+def text(report: Report) -> str:
+    lines = [
+        f"The original message was received at {dates.rfc5322(report.original.created)}",
+        f"from {clean(report.original.client or b'localhost')}",
+    ]
+    if report.kind is Kind.POSTMASTER:
+        lines.append(f"with id {report.original.qid}")
+    failed = [entry for entry in report.entries if entry.action == "failed"]
+    if failed:
+        lines += ["", "   ----- The following addresses had permanent fatal errors -----"]
+        for entry in failed:
+            lines += _reason(entry)
+    done = [entry for entry in report.entries if entry.action in _SUCCESS]
+    if done:
+        lines += [
+            "",
+            "   ----- The following addresses had successful delivery notifications -----",
+        ]
+        lines += [f"{shown(entry)}  ({_SUCCESS[entry.action][0]})" for entry in done]
+    lines += ["", "   ----- Transcript of session follows -----"]
+    lines += _transcript(report)
+    box = _BOX if report.kind is Kind.DELAY else ""
+    return box + "\n".join(lines) + "\n"
+
+
+_SUCCESS = {
+    "delivered (to mailbox)": ("successfully delivered to mailbox", "Successfully delivered"),
+    "relayed": ("relayed to non-DSN-aware mailer", "relayed; expect no further notifications"),
+}
+
+
+def _reason(entry: Entry) -> list[str]:
+    lines = [shown(entry)]
+    code = diagnostic(entry)
+    if code:
+        lines.append(f"    (reason: {code})")
+    if entry.recipient.final and "P" not in entry.recipient.flags:
+        lines.append(f"    (expanded from: {final_address(entry)})")
+    return lines
+
+
+def _transcript(report: Report) -> list[str]:
+    lines: list[str] = []
+    for entry in report.entries:
+        for line in (*_session(entry), *_conclusion(entry)):
+            if line not in lines:  # one session, several recipients
+                lines.append(line)
+    if any(entry.expired for entry in report.entries):
+        lines.append(f"Message could not be delivered for {spell(report.queuereturn)}")
+        lines.append("Message will be deleted from queue")
+    elif report.kind is Kind.DELAY:
+        lines.append(f"Warning: message still undelivered after {spell(report.waited)}")
+        lines.append(f"Will keep trying until message is {spell(report.queuereturn)} old")
+    if len(lines) > _TRANSCRIPT_LINES:
+        lines[_TRANSCRIPT_LINES // 2 : -_TRANSCRIPT_LINES // 2] = ["..."]
+    return lines
+
+
+def _session(entry: Entry) -> list[str]:
+    return [clean(line) for line in entry.outcome.transcript]
+
+
+def _conclusion(entry: Entry) -> list[str]:
+    """The line that says of this recipient how it ended, unless the transcript has it already."""
+    text = clean(entry.outcome.text)
+    if entry.action in _SUCCESS:
+        return [f"{shown(entry)}... {_SUCCESS[entry.action][1]}"]
+    if entry.outcome.fate is Fate.DEFERRED:
+        return [f"{shown(entry)}... Deferred: {text}" if text else f"{shown(entry)}... Deferred"]
+    if any(text in line for line in entry.outcome.transcript if line[:3] not in ("<<<", ">>>")):
+        return []
+    about_address = entry.outcome.status.startswith("5.1.")
+    code = "550" if about_address else "554"
+    whom = f"{shown(entry)}... " if about_address else ""
+    return [f"{code} {entry.outcome.status} {whom}{text}"]

@@ -1,0 +1,145 @@
+"""What a report is about: the values, and the words that all its parts use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from minimta import address, headers
+from minimta.envelope import Recipient
+from minimta.status import Fate, Outcome
+
+
+class Kind(Enum):
+    """What a report is; the value is what Auto-Submitted says (RFC 3834 section 5)."""
+
+    FAILURE = "failure"
+    DELAY = "warning-timeout"
+    RECEIPT = "return-receipt"
+    #: a message with the null reverse-path failed: the postmaster hears of it, nobody else
+    POSTMASTER = "postmaster-notification"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One recipient of a report."""
+
+    recipient: Recipient
+    outcome: Outcome
+    #: name of the mailer that had it, "" if none
+    mailer: str = ""
+    #: it has waited too long: failed, although *outcome* is a deferral
+    expired: bool = False
+
+    @property
+    def action(self) -> str:
+        """RFC 3464 section 2.3.3."""
+        if self.expired:
+            return "failed"
+        if self.outcome.fate is Fate.SENT:
+            return "relayed" if self.mailer == "esmtp" else "delivered (to mailbox)"
+        return str(self.outcome.fate.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """What a report says of the message it is about."""
+
+    qid: str
+    #: seconds since the epoch
+    created: int
+    #: macro $_: b"lab1.campus [10.0.3.134]"
+    client: bytes = b""
+    #: the name in HELO, b"" if it did not come by SMTP
+    helo: bytes = b""
+    #: ENVID, xtext as received
+    envid: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Whom to tell what of which message. Times are seconds since the epoch."""
+
+    kind: Kind
+    #: where it goes, as for an R line: b"<emma@lab1.campus>"
+    to: bytes
+    original: Original
+    entries: tuple[Entry, ...]
+    #: our name
+    host: str
+    now: float
+    #: what "for 4 hours" says, seconds: Timeout.queuewarn or Timeout.queuereturn
+    waited: int = 0
+    #: Timeout.queuereturn
+    queuereturn: int = 0
+
+
+def subject(report: Report) -> str:
+    """Of the report; for a delay it is also what the log and mailq say."""
+    if report.kind is Kind.DELAY:
+        return f"Warning: could not send message for past {spell(report.waited)}"
+    return {
+        Kind.FAILURE: "Returned mail: see transcript for details",
+        Kind.RECEIPT: "Return receipt",
+        Kind.POSTMASTER: "Postmaster notify: see transcript for details",
+    }[report.kind]
+
+
+def shown(entry: Entry) -> str:
+    return clean(entry.recipient.address)
+
+
+def final_address(entry: Entry) -> str:
+    return clean(entry.recipient.final.partition(b";")[2].strip())
+
+
+def actual(report: Report, entry: Entry) -> str:
+    """The address that was tried, fully qualified."""
+    bare = address.bare(entry.recipient.address).removeprefix(b"\\")
+    return clean(bare if address.split(bare)[1] else b"%b@%b" % (bare, report.host.encode()))
+
+
+def diagnostic(entry: Entry) -> str:
+    """The reply that decided; for a local failure what we would have replied."""
+    outcome = entry.outcome
+    if outcome.fate is Fate.SENT:
+        return ""
+    if outcome.diagnostic:
+        return clean(outcome.diagnostic)
+    if outcome.fate is Fate.DEFERRED:
+        return ""
+    if entry.mailer != "esmtp":
+        code = "550" if outcome.status.startswith("5.1.") else "554"
+        return f"{code} {outcome.status} {clean(outcome.text)}"
+    return "550 Host unknown" if "host not found" in outcome.text else ""
+
+
+def decode_xtext(text: bytes) -> bytes:
+    """RFC 3461 section 4: "+2B" is "+". What is no xtext stays as it is."""
+    if b"+" not in text:
+        return text
+    first, *rest = text.split(b"+")
+    out = [first]
+    for piece in rest:
+        digits = piece[:2]
+        if len(digits) == 2 and not digits.translate(None, b"0123456789ABCDEFabcdef"):
+            out.append(bytes((int(digits, 16),)) + piece[2:])
+        else:
+            out.append(b"+" + piece)
+    return b"".join(out)
+
+
+def spell(seconds: int) -> str:
+    """A span of time as Sendmail says it: "4 hours", "1 day, 12 hours"."""
+    parts = []
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1)):
+        count, seconds = divmod(seconds, length)
+        if count:
+            parts.append(f"{count} {unit}" + ("s" if count > 1 else ""))
+    return ", ".join(parts) or "0 seconds"
+
+
+def clean(text: bytes | str, limit: int = 900) -> str:
+    """Printable ASCII, short enough for a line (RFC 5322 section 2.1.1)."""
+    octets = text.encode("utf-8", "replace") if isinstance(text, str) else text
+    return headers.printable(octets[:limit]).decode("ascii")

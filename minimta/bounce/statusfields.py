@@ -1,0 +1,61 @@
+"""The second part of a report: message/delivery-status, for programs (RFC 3464 section 2)."""
+
+from __future__ import annotations
+
+from minimta import dates
+from minimta.bounce.report import (
+    Entry,
+    Report,
+    actual,
+    clean,
+    decode_xtext,
+    diagnostic,
+    final_address,
+)
+from minimta.status import Fate
+
+
+def fields(report: Report) -> str:
+    """RFC 3464 section 2: the fields of the message, then a block for each recipient."""
+    original = report.original
+    lines = []
+    if original.envid:
+        lines.append(f"Original-Envelope-Id: {clean(decode_xtext(original.envid))}")
+    lines.append(f"Reporting-MTA: dns; {clean(report.host)}")
+    if original.helo:
+        lines.append(f"Received-From-MTA: DNS; {clean(original.helo)}")
+    lines.append(f"Arrival-Date: {dates.rfc5322(original.created)}")
+    for entry in report.entries:
+        lines += ["", *_recipient_fields(report, entry)]
+    return "\n".join(lines) + "\n"
+
+
+def _recipient_fields(report: Report, entry: Entry) -> list[str]:
+    """RFC 3464 section 2.3."""
+    lines = []
+    outcome = entry.outcome
+    kind, _, original = entry.recipient.original.partition(b";")
+    if kind and original:
+        lines.append(f"Original-Recipient: {clean(kind)};{clean(decode_xtext(original))}")
+    lines.append(f"Final-Recipient: RFC822; {final_address(entry) or actual(report, entry)}")
+    lines.append(f"X-Actual-Recipient: rfc822; {actual(report, entry)}")
+    lines.append(f"Action: {entry.action}")
+    lines.append(f"Status: {_status_of(entry)}")
+    if outcome.remote_mta:
+        lines.append(f"Remote-MTA: DNS; {clean(outcome.remote_mta)}")
+    code = diagnostic(entry)
+    if code:
+        lines.append(f"Diagnostic-Code: {'SMTP' if entry.mailer == 'esmtp' else 'X-Unix'}; {code}")
+    lines.append(f"Last-Attempt-Date: {dates.rfc5322(report.now)}")
+    if entry.action == "delayed":
+        until = report.original.created + report.queuereturn
+        lines.append(f"Will-Retry-Until: {dates.rfc5322(until)}")
+    return lines
+
+
+def _status_of(entry: Entry) -> str:
+    if entry.expired:
+        return "4.4.7"
+    if entry.outcome.fate is Fate.SENT:
+        return "2.1.9" if entry.action == "relayed" else "2.1.5"
+    return entry.outcome.status
