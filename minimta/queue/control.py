@@ -108,10 +108,6 @@ class Control:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def due(self, min_queue_age: int) -> int:
-        """When it may be tried (again); 0 = at once (option MinQueueAge)."""
-        return self.last_attempt + min_queue_age if self.attempts else 0
-
 
 def encode(control: Control) -> bytes:
     """The inverse of decode(). Raise ValueError for what decode() would refuse, or take for a line."""
@@ -210,17 +206,6 @@ def decode(text: bytes) -> Control:
     if not reader.versioned or not control.reverse_path:
         raise CorruptControlFile("no version or no sender", "incomplete queue file")
     return control
-
-
-def glance(text: bytes) -> Control:
-    """Read what can be read of a control file that is perhaps damaged, to show it; never to act."""
-    reader = _Reader()
-    for line in text.split(b"\n"):
-        try:
-            reader.read(line)
-        except (ValueError, CorruptControlFile):
-            continue
-    return reader.finish()
 
 
 def _extra(line: bytes) -> CorruptControlFile:

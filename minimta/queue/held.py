@@ -97,20 +97,11 @@ class Held:
         """Let it rest until *due* although nothing can be written: only the time of the qf."""
         os.utime(self._lock, (due, due))
 
-    def remove(self) -> None:
-        """The message is done: qf first, then df, so that no crash leaves a qf without its df.
-
-        Durable after ``Spool.flush``: until then a power cut may bring the message back.
-        """
-        self._spool.unlink("qf" + self.qid)
-        self._spool.unlink("df" + self.qid)
-        self.release()
-
     def retire(self) -> None:
-        """Like remove(), for one of many: the qf goes now, the df with the next ``Spool.flush``.
+        """The message is done: its qf goes now, its df with the next ``Spool.flush``.
 
-        In between the removal of the qf becomes durable, so that not even a file system that
-        reorders names can keep a qf without its df.
+        In between the removal of the qf becomes durable, so that no crash and no file system that
+        reorders names leaves a qf without its df. Before that a power cut may bring it back.
         """
         self._spool.unlink("qf" + self.qid)
         self._spool.retired.append(self.qid)
@@ -169,7 +160,7 @@ def open_file(spool: Spool, name: str, flags: int = READING) -> int:
     try:
         return os.open(name, flags, dir_fd=spool.descriptor)
     except OSError as error:
-        found = spool.stat(name)
+        found = spool.find(name)
         if found is None or stat.S_ISREG(found.st_mode):
             raise
         raise Unusable(f"{name}: {error.strerror}", "not a regular file") from error

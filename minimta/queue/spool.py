@@ -12,11 +12,12 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 
 from minimta import log
 from minimta.queue import commit as _commit
 from minimta.queue import held
-from minimta.queue.control import Control, encode, glance
+from minimta.queue.control import Control, encode
 from minimta.queue.held import Held
 from minimta.queue.qid import valid
 
@@ -39,20 +40,6 @@ class Entry:
         #: when it came, or, once deferred, when it is due (epoch seconds); the qf's mtime. One far
         #: in the future means that the clock was set back, not that the message has to wait.
         self.mtime = mtime
-
-
-class Peek:
-    """A message as mailq shows it; read without waiting, possibly damaged, never to act on."""
-
-    __slots__ = ("control", "locked", "owner", "size")
-
-    def __init__(self, control: Control, size: int, locked: bool, owner: int) -> None:
-        self.control = control
-        #: octets of the df, -1 if there is none
-        self.size = size
-        self.locked = locked
-        #: uid of the qf
-        self.owner = owner
 
 
 class Spool:
@@ -99,7 +86,7 @@ class Spool:
         try:
             fcntl.flock(data, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for kind in _KINDS[1:]:
-                if self.stat(kind + qid):
+                if self.find(kind + qid):
                     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), kind + qid)
         except BaseException:
             self.discard(qid, data)
@@ -151,7 +138,7 @@ class Spool:
         """The same with their times; a stat for each. What vanishes meanwhile is left out."""
         found = []
         for qid in self.names():
-            there = self.stat("qf" + qid)
+            there = self.find("qf" + qid)
             if there:
                 found.append(Entry(qid, there.st_mtime))
         return found
@@ -164,24 +151,11 @@ class Spool:
         """
         return held.take(self, qid, trusted) if valid(qid) else None
 
-    def peek(self, qid: str) -> Peek | None:
-        """Look at a message without holding it; None if it is gone. Raise OSError."""
-        try:
-            file = os.open("qf" + qid, held.READING, dir_fd=self.descriptor)
-        except FileNotFoundError:
-            return None
-        try:
-            control = glance(held.read_all(file, held.MAX_CONTROL))
-            data = self.stat("df" + qid)
-            size = data.st_size if data else -1
-            return Peek(control, size, not _try_lock(file), os.fstat(file).st_uid)
-        finally:
-            os.close(file)
-
     # --- housekeeping -----------------------------------------------------------------------------
 
     def flush(self) -> None:
-        """Make removals and renames so far durable: once after a batch. Raise OSError."""
+        """Make removals and renames so far durable, once after a batch; then drop the df of what is
+        retired. Raise OSError."""
         os.fsync(self.descriptor)
         while self.retired:
             self.unlink("df" + self.retired.pop())
@@ -208,7 +182,7 @@ class Spool:
         prefix = "" if text.startswith("bogus") else "SYSERR(root): "
         log.line(qid, prefix + log.clean(text), error=True)
         self.complaints.append(text)
-        if self.stat("Qf" + qid):
+        if self.find("Qf" + qid):
             return  # not over another that was lost
         directory = self.descriptor
         os.rename("qf" + qid, "Qf" + qid, src_dir_fd=directory, dst_dir_fd=directory)
@@ -232,34 +206,48 @@ class Spool:
                 self._sweep_one(name, now)
 
     def _sweep_one(self, name: str, now: float) -> None:
-        try:
-            file = os.open(name, held.READING, dir_fd=self.descriptor)
-        except OSError:
+        file = self._open_old(name, now)
+        if file < 0:
             return
         try:
-            # The inode's own time: mtime is what utime(2) says. A writer holds a lock on it.
-            is_old = now - os.fstat(file).st_ctime > ORPHAN_AGE
-            if is_old and _try_lock(file, fcntl.LOCK_EX) and not self._is_message(name):
+            # Whoever still writes it holds a lock on it.
+            if _try_lock(file) and not self._is_message(name):
                 self.unlink(name)
                 log.line(name[2:], f"removed {name}, left by a process that died")
         finally:
             os.close(file)
 
     def _sweep_empty(self, qid: str, now: float) -> None:
-        found = self.stat("qf" + qid)
-        if not found or found.st_size or now - found.st_ctime <= ORPHAN_AGE:
+        name = "qf" + qid
+        found = self.find(name)
+        file = self._open_old(name, now) if found and not found.st_size else -1
+        if file < 0:
             return
-        file = os.open("qf" + qid, held.READING, dir_fd=self.descriptor)
         try:
-            if _try_lock(file, fcntl.LOCK_EX) and held.is_still(self.descriptor, "qf" + qid, found):
-                self.lose(qid, f"readqf: ./qf{qid}: incomplete queue file read", "empty queue file")
+            opened = os.fstat(file)
+            is_empty = not opened.st_size and held.is_still(self.descriptor, name, opened)
+            if is_empty and _try_lock(file):
+                self.lose(qid, f"readqf: ./{name}: incomplete queue file read", "empty queue file")
         finally:
             os.close(file)
+
+    def _open_old(self, name: str, now: float) -> int:
+        """A file that has not changed for an hour; -1 if it is no such file, or we may not."""
+        try:
+            file = os.open(name, held.READING, dir_fd=self.descriptor)
+        except OSError:
+            return -1
+        found = os.fstat(file)
+        # The inode's own time: mtime is what utime(2) says.
+        if stat.S_ISREG(found.st_mode) and now - found.st_ctime > ORPHAN_AGE:
+            return file
+        os.close(file)
+        return -1
 
     def _is_message(self, name: str) -> bool:
         """Now that nobody writes it: has it become part of a message meanwhile?"""
         kinds = () if name.startswith("tf") else ("qf", "hf", "Qf")
-        return any(self.stat(kind + name[2:]) for kind in kinds)
+        return any(self.find(kind + name[2:]) for kind in kinds)
 
     def _list(self) -> list[str]:
         # A descriptor of its own: threads that share one would share the position in it.
@@ -269,7 +257,7 @@ class Spool:
         finally:
             os.close(directory)
 
-    def stat(self, name: str) -> os.stat_result | None:
+    def find(self, name: str) -> os.stat_result | None:
         """What *name* is in this directory, links not followed; None if it is not there."""
         try:
             return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
@@ -281,9 +269,9 @@ def _has_owner(names: set[str], qid: str) -> bool:
     return "qf" + qid in names or "hf" + qid in names or "Qf" + qid in names
 
 
-def _try_lock(file: int, how: int = fcntl.LOCK_SH) -> bool:
+def _try_lock(file: int) -> bool:
     try:
-        fcntl.flock(file, how | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

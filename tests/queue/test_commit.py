@@ -246,7 +246,8 @@ def test_whatever_fails_the_client_hears_of_it_and_nothing_is_left(
         if accepted:
             held = spool.lock(QID)
             assert held
-            held.remove()
+            held.retire()
+            spool.flush()
         left = list(queue.iterdir())
         assert left == [], f"{faults.failed} failed"
         if not faults.failed:

@@ -12,7 +12,6 @@ from minimta.queue.control import (
     CorruptControlFile,
     decode,
     encode,
-    glance,
     is_plain,
 )
 
@@ -210,8 +209,6 @@ def test_mutated_files_raise_only_corrupt_control_file() -> None:
         except CorruptControlFile:
             refused += 1
             continue
-        finally:
-            glance(bytes(text))
         try:
             again = encode(control)
         except ValueError:
@@ -224,12 +221,6 @@ def test_a_header_of_a_hundred_thousand_folds_is_read_in_one_pass() -> None:
     field = b"X: y" + b"\n " * 100_000
     control = plain(headers=[(b"", field)])
     assert decode(encode(control)).headers == [(b"", field)]
-
-
-def test_a_glance_shows_what_it_can() -> None:
-    control = glance(b"V99\nT7\nSemma\nYfoo\nRPFD:dave\nTone\n")
-    assert (control.created, control.reverse_path) == (7, b"emma")
-    assert control.recipients == [Recipient(b"dave")]
 
 
 @pytest.mark.parametrize(
@@ -248,8 +239,3 @@ def test_an_address_is_plain_unless_somebody_answers_for_it() -> None:
     assert is_plain(Recipient(b"<dave@lab2.campus>"))
     assert is_plain(Recipient(b"a/b@lab2.campus"))
     assert not is_plain(Recipient(b"dave", controlling_user=b"emma:1001:1001:<emma@h>"))
-
-
-def test_due_after_min_queue_age() -> None:
-    assert plain(last_attempt=100).due(60) == 0
-    assert plain(last_attempt=100, attempts=1).due(60) == 160

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -16,6 +17,7 @@ from minimta.envelope import Recipient
 from minimta.queue import qid as ids
 from minimta.queue.control import Control, encode
 from minimta.queue.spool import Spool
+from tests.faults import Faults
 
 QID = "6AM9CfOn000096"
 BODY = b"body\n"
@@ -70,7 +72,9 @@ def test_a_message_goes_in_and_comes_out(spool: Spool, queue: Path) -> None:
     assert os.pread(held.data, 100, 0) == BODY
     assert (held.size, held.owner, held.qid) == (5, os.geteuid(), QID)
     assert held.control.recipients == [Recipient(b"<dave@lab2.campus>")]
-    held.remove()
+    held.retire()
+    assert files(queue) == {"df" + QID}
+    spool.flush()
     assert files(queue) == set()
 
 
@@ -178,7 +182,7 @@ def test_a_message_is_held_by_one_process_at_a_time(spool: Spool) -> None:
             mine = []
             for qid in qids:
                 if held := spool.lock(qid):
-                    held.remove()
+                    held.retire()
                     mine.append(qid)
             os.write(sending, " ".join(mine).encode())
             os._exit(0)
@@ -626,35 +630,43 @@ def test_an_old_empty_qf_is_put_aside(spool: Spool, queue: Path) -> None:
     assert files(queue) == {"Qf" + QID}
 
 
+@pytest.mark.parametrize("kind", ["df", "qf", "tf"])
+@pytest.mark.parametrize("what", ["directory", "fifo", "socket", "link"])
+def test_what_is_no_file_does_not_stop_a_sweep(
+    spool: Spool, queue: Path, kind: str, what: str
+) -> None:
+    path = queue / (kind + QID)
+    if what == "directory":
+        path.mkdir()
+    elif what == "fifo":
+        os.mkfifo(path)
+    elif what == "socket":
+        os.mknod(path, 0o600 | stat.S_IFSOCK)
+    else:
+        path.symlink_to("nowhere")
+    (queue / "df6AM9CfOz000096").write_bytes(b"")
+    spool.sweep(LATER)
+    assert files(queue) == {kind + QID}
+
+
+def test_too_many_open_files_is_an_error_and_not_a_lost_message(spool: Spool) -> None:
+    put(spool)
+    for at in range(3):
+        with Faults(errno.EMFILE, at) as faults, pytest.raises(OSError, match="Too many"):
+            spool.lock(QID)
+        assert faults.failed
+    assert spool.lost == []
+    held = spool.lock(QID)
+    assert held
+    held.release()
+
+
 def test_sweep_touches_nothing_that_is_not_a_queue_file(spool: Spool, queue: Path) -> None:
     for name in (".runner", "dfshort", "lost+found", "tf..", "zf" + QID):
         (queue / name).write_bytes(b"")
     (queue / ("df" + QID)).symlink_to("elsewhere")
     spool.sweep(LATER)
     assert len(files(queue)) == 6
-
-
-# --- peek -----------------------------------------------------------------------------------------
-
-
-def test_peek_shows_a_held_message_without_waiting(spool: Spool) -> None:
-    put(spool)
-    seen = spool.peek(QID)
-    assert seen
-    assert (seen.size, seen.locked, seen.owner) == (5, False, os.geteuid())
-    with spool.lock(QID) as held:  # type: ignore[union-attr]
-        assert held
-        seen = spool.peek(QID)
-        assert seen
-        assert seen.locked
-    assert spool.peek("6AM9CfOn000097") is None
-
-
-def test_peek_shows_what_it_can_of_a_damaged_message(spool: Spool, queue: Path) -> None:
-    (queue / ("qf" + QID)).write_bytes(b"V99\nSemma\nYfoo\n")
-    seen = spool.peek(QID)
-    assert seen
-    assert (seen.control.reverse_path, seen.size) == (b"emma", -1)
 
 
 # --- fast -----------------------------------------------------------------------------------------
@@ -665,7 +677,7 @@ def test_a_hundred_thousand_names_cost_no_open(
 ) -> None:
     many = [f"{kind}6AM9CfOn{n:06}" for n in range(100_000) for kind in ("qf", "df")]
     monkeypatch.setattr(os, "listdir", lambda directory: many)
-    monkeypatch.setattr(spool, "stat", lambda name: os.stat_result([0] * 10))
+    monkeypatch.setattr(spool, "find", lambda name: os.stat_result([0] * 10))
     opened: list[object] = []
     real = os.open
 
