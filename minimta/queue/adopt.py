@@ -195,8 +195,7 @@ class _Adoption:
             except FileExistsError:
                 continue
         try:
-            copied = _copy_body(source, data, size)
-            control.priority += copied
+            _copy_body(source, data, size)
             traced(control, owner, self.options, qid=new, now=self.now)
         except BaseException:
             self.spool.discard(new, data)
@@ -249,7 +248,7 @@ def _key(client: Spool, name: str, found: os.stat_result) -> tuple[str, ...]:
     return client.directory, name, str(found.st_ino), str(found.st_ctime_ns)
 
 
-def _copy_body(source: int, target: int, size: int) -> int:
+def _copy_body(source: int, target: int, size: int) -> None:
     """Copy *size* octets of canonical text. Raise Unacceptable if it is no such text, or changed."""
     position, last = 0, b"\n"
     while position <= size:
@@ -265,5 +264,3 @@ def _copy_body(source: int, target: int, size: int) -> int:
         raise Unacceptable("data file changed while it was read")
     if last != b"\n":
         commit.write_all(target, b"\n")
-        position += 1
-    return position

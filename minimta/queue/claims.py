@@ -45,15 +45,12 @@ def believed(written: Control, owner: User, options: Options, now: float) -> Con
     if control.headers == written.headers:
         control.auth = _text(written.auth)  # he is whom he says
     control.macros = {b"_": login + b"@localhost", b"{daemon_flags}": b"c u"}
-    for name, allowed in (
-        (b"r", (b"SMTP", b"ESMTP")),
-        (b"s", (_text(written.macros.get(b"s", b"")),)),
-    ):
-        value = written.macros.get(name, b"")
-        if value and value in allowed:
-            control.macros[name] = value
-    # The size is added when it is known. Class is the header's business; it may only make it wait.
-    lowest = len(recipients) * options.recipient_factor
+    if written.macros.get(b"r") in (b"SMTP", b"ESMTP"):  # sendmail -bs
+        control.macros[b"r"] = written.macros[b"r"]
+    if helo := _text(written.macros.get(b"s", b"")):
+        control.macros[b"s"] = helo
+    # The class of a message (Precedence) may make it wait, not come before others.
+    lowest = len(recipients) * options.recipient_factor + max(written.size, 0)
     control.priority = max(lowest, min(written.priority, lowest + 1000 * options.class_factor))
     return control
 

@@ -171,6 +171,16 @@ def test_the_copy_is_a_new_file_that_the_user_does_not_hold_open(house: House) -
     assert (house.main / ("df" + new)).read_bytes() == BODY
 
 
+def test_the_priority_is_kept_but_never_below_that_of_a_plain_message(house: House) -> None:
+    for qid, priority in ((QID, 30011), (OTHER, 84011)):
+        given = submitted()
+        given.priority = priority
+        house.put(given, qid)
+    qids = house.adopt()
+    texts = [(house.main / ("qf" + qid)).read_bytes() for qid in qids]
+    assert [decode(text).priority for text in texts] == [30011, 84011]
+
+
 def test_all_messages_move_in_one_pass(house: House) -> None:
     for n in range(70):
         house.put(submitted(), f"6AM9CfOn{n:06}")
