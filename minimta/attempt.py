@@ -31,7 +31,7 @@ def first(options: Options, qid: str, *, verbose: bool) -> int:
     """Try it, or let it be tried. Returns the exit code: 0 for what is queued or in other hands."""
     if verbose or options.delivery_mode == "interactive":
         return _here(options, qid, verbose=verbose)
-    if not locks.is_resident(os.path.join(options.queue_directory, ".runner")):
+    if not locks.is_resident(locks.beside(options.queue_directory)):
         _in_background(options, qid)
     return os.EX_OK
 

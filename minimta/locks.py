@@ -38,6 +38,14 @@ class Lock:
         self._lock.release()
 
 
+def beside(queue_directory: str) -> str:
+    """The lock file of the resident runner of a queue.
+
+    Not in the queue directory: there real Sendmail and whoever counts files would meet it.
+    """
+    return queue_directory.rstrip("/") + ".runner"
+
+
 def resident(path: str) -> Lock | None:
     """Become the resident queue runner of a queue; None if there is one. Raise OSError."""
     return _take(path)

@@ -170,7 +170,7 @@ def resident(options: Options, interval: int | None, stop: Callable[[], bool]) -
 
     Returns the exit code: 75 if another resident runner has this queue.
     """
-    path = _lock_file(options)
+    path = locks.beside(options.queue_directory)
     try:
         lock = locks.resident(path)
     except OSError as error:
@@ -194,10 +194,6 @@ def resident(options: Options, interval: int | None, stop: Callable[[], bool]) -
     return os.EX_OK
 
 
-def _lock_file(options: Options) -> str:
-    return os.path.join(options.queue_directory, ".runner")
-
-
 class _Work:
     """What the children of the resident runner do."""
 
@@ -211,7 +207,7 @@ class _Work:
         return os.getloadavg()[0] < self._options.queue_la
 
     def begin(self) -> None:
-        locks.forget(_lock_file(self._options))
+        locks.forget(locks.beside(self._options.queue_directory))
 
     def attempt(
         self, qids: list[str], between: Callable[[], None], stop: Callable[[], bool], remote: bool

@@ -75,7 +75,7 @@ def test_in_background_a_child_does_it_and_the_caller_gets_0(options: Options, n
 
 
 def test_a_resident_runner_is_left_to_do_it(options: Options, notes: Path) -> None:
-    held = locks.resident(os.path.join(options.queue_directory, ".runner"))
+    held = locks.resident(locks.beside(options.queue_directory))
     assert held is not None
     with held:
         assert attempt.first(options, "6AM9CfOn000096", verbose=False) == 0

@@ -171,7 +171,7 @@ def test_a_message_that_comes_while_its_queue_is_removed_stays(tmp_path: Path) -
 
 def test_cron_leaves_a_resident_runner_alone() -> None:
     line = install.CRON.split("\n")[1]
-    assert "flock -n /var/spool/mqueue/.runner true && /usr/sbin/sendmail -q" in line
+    assert "flock -n /var/spool/mqueue.runner true && /usr/sbin/sendmail -q" in line
     assert line.startswith("*/5 * * * * root ")
 
 

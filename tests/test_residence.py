@@ -253,7 +253,7 @@ def residing(host: PrivateHost, interval: int | None = None) -> Iterator[int]:
 
 
 def lock_of(host: PrivateHost) -> str:
-    return os.path.join(host.options.queue_directory, ".runner")
+    return locks.beside(host.options.queue_directory)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
@@ -296,7 +296,7 @@ def test_a_host_that_never_answers_does_not_keep_local_mail_waiting(host: Privat
             for number in range(1, 3):
                 host.submit(EMMA, DAVE)
                 wait_for(lambda expected=number: len(host.letters("dave")) == expected)  # type: ignore[misc]
-            assert len(host.queued()) == 1
+            wait_for(lambda: len(host.queued()) == 1)
             for child in children_of(pid):  # else the test waits for residence.PATIENCE
                 os.kill(child, signal.SIGKILL)
     assert len(host.queued()) == 1

@@ -39,7 +39,7 @@ nobody: /dev/null
 #: The lock says whether a resident runner lives; beside it there is nothing to do.
 CRON = f"""\
 # minimta: a queue run every five minutes, unless a resident runner (sendmail -q15m) does it.
-*/5 * * * * root [ -x /usr/sbin/sendmail ] && flock -n {QUEUE}/.runner true && /usr/sbin/sendmail -q
+*/5 * * * * root [ -x /usr/sbin/sendmail ] && flock -n {QUEUE}.runner true && /usr/sbin/sendmail -q
 """
 
 TMPFILES = f"""\
