@@ -16,6 +16,8 @@ from minimta.smtp.reply import Reply, quoted, reply
 
 _PLAIN = re.compile(rb'<[^<>"\s\\]*>')
 _BLANK = b" \t\v\f"
+# What nearly all paths are: atoms, dots, one "@", a host name.
+_USUAL = re.compile(rb"<[A-Za-z0-9!#$&'*+/=?^_`{|}~.-]+@[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*>")
 # RFC 5321 section 4.1.2, and the underscore that real names have; one final dot.
 _DOMAIN = re.compile(rb"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?")
 _LITERAL = re.compile(rb"\[[A-Za-z0-9.:-]+\]")
@@ -52,6 +54,8 @@ def _end(text: bytes) -> int:
 
 def problem(path: bytes) -> Reply | None:
     """Why *path*, as given, is no path; None if it is one. The null path is one."""
+    if len(path) <= address.MAX_PATH and _USUAL.fullmatch(path):
+        return None
     shown = quoted(path)
     mark = _unbalanced(path)
     if mark:

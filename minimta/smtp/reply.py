@@ -27,6 +27,9 @@ class Reply:
     def __bytes__(self) -> bytes:
         """Return the wire form: every line ends in CRLF, all but the last use "-"."""
         prefix = f"{self.enhanced} " if self.enhanced else ""
+        if len(self.lines) == 1:
+            wire = f"{self.code} {prefix}{self.lines[0]}\r\n"
+            return wire.encode("ascii", "backslashreplace")
         separators = ["-"] * (len(self.lines) - 1) + [" "]
         pairs = zip(separators, self.lines, strict=True)
         wire = "".join(f"{self.code}{mark}{prefix}{text}\r\n" for mark, text in pairs)
