@@ -27,30 +27,35 @@ def is_wanted(options: Options) -> bool:
     return os.getloadavg()[0] < options.queue_la
 
 
-def first(options: Options, qid: str, *, verbose: bool) -> int:
-    """Try it, or let it be tried. Returns the exit code: 0 for what is queued or in other hands."""
+def is_ours(options: Options, *, verbose: bool) -> bool:
+    """Do we try it ourselves, now or in a child? Else a resident runner does, as it sees it."""
+    here = verbose or options.delivery_mode == "interactive"
+    return here or not locks.is_resident(locks.beside(options.queue_directory))
+
+
+def first(options: Options, qid: str, kept: dict[str, int], *, verbose: bool) -> int:
+    """Try it: *kept* has the lock on it. Returns the exit code: 0 for what is queued."""
     if verbose or options.delivery_mode == "interactive":
-        return _here(options, qid, verbose=verbose)
-    if not locks.is_resident(locks.beside(options.queue_directory)):
-        _in_background(options, qid)
+        return _here(options, qid, kept, verbose=verbose)
+    _in_background(options, qid, kept)
     return os.EX_OK
 
 
-def _here(options: Options, qid: str, *, verbose: bool) -> int:
+def _here(options: Options, qid: str, kept: dict[str, int], *, verbose: bool) -> int:
     from minimta.deliver import Deliverer
 
-    reports = Deliverer(options, say=say if verbose else None).attempt([qid])
+    reports = Deliverer(options, say=say if verbose else None).attempt([qid], kept=kept)
     codes = [report.exit_code for report in reports]
     return next((code for code in codes if code not in (os.EX_OK, os.EX_TEMPFAIL)), os.EX_OK)
 
 
-def _in_background(options: Options, qid: str) -> None:
+def _in_background(options: Options, qid: str, kept: dict[str, int]) -> None:
     if os.fork():
         return
     code = os.EX_SOFTWARE
     try:
         detach()
-        code = _here(options, qid, verbose=False)
+        code = _here(options, qid, kept, verbose=False)
     finally:
         os._exit(code)
 

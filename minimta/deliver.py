@@ -88,12 +88,16 @@ class Deliverer:
         *,
         between: Callable[[], None] = lambda: None,
         remote: bool = True,
+        kept: Mapping[str, int] | None = None,
     ) -> list[Report]:
         """Try these messages once, and then the bounces that came of it.
+
+        *kept* are locks that we have on some of them (``KeepingCommitter``).
 
         *between* is called when all that is local is done; without *remote* that is the end, and
         who has other recipients waits for another attempt.
         """
+        self.spool.kept.update(kept or {})
         reports = self._attempt(qids, between, remote)
         for _ in range(_GENERATIONS - 1):
             made, self._reporter.made = self._reporter.made, []

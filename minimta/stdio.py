@@ -41,9 +41,9 @@ def serve(options: Options) -> int:
     if not who.is_trusted(options):
         reception.warnings.append(f"{log.clean(who.name)} owned process doing -bs")
     _Dialogue(premises, reception, client).run()
-    if is_mta and attempt.is_wanted(options):
+    if is_mta and attempt.is_wanted(options) and attempt.is_ours(options, verbose=False):
         for qid in queued:
-            attempt.first(options, qid, verbose=False)
+            attempt.first(options, qid, {}, verbose=False)
     return os.EX_OK
 
 

@@ -24,6 +24,7 @@ from minimta.author import Author, Trouble
 from minimta.envelope import Envelope, Recipient
 from minimta.locality import Locality
 from minimta.queue import qid as queue_id
+from minimta.queue.commit import KeepingCommitter
 from minimta.terminal import complain, say
 
 TYPE_CHECKING = False
@@ -81,8 +82,7 @@ class Submission:
             self._warn()
             self._complete_recipients()
             if self.envelope.recipients:
-                self.incoming.commit()
-                return self._deliver()
+                return self._queue()
         except Trouble as trouble:
             self._tell(str(trouble), trouble.exit_code)
             if trouble.save:
@@ -97,12 +97,19 @@ class Submission:
         self.incoming.abort()
         return self.exit_code
 
-    def _deliver(self) -> int:
+    def _queue(self) -> int:
+        """Make it ours, and try it if that is our business."""
         code, verbose = os.EX_OK, self.command.verbose
-        if self.to_mta and attempt.is_wanted(self.options):
-            code = attempt.first(self.options, self.incoming.qid, verbose=verbose)
+        is_wanted = self.to_mta and attempt.is_wanted(self.options)
+        if is_wanted and attempt.is_ours(self.options, verbose=verbose):
+            keeping = KeepingCommitter()
+            self.spool.use(keeping)
+            qid = self.incoming.commit()
+            code = attempt.first(self.options, qid, keeping.locks, verbose=verbose)
         else:
-            attempt.postpone(self.incoming, self._mailer, verbose=verbose)
+            self.incoming.commit()
+            if not is_wanted:
+                attempt.postpone(self.incoming, self._mailer, verbose=verbose)
         return os.EX_OK if self.options.error_mode == "exit" else self.exit_code or code
 
     def _mailer(self, bare: bytes) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -26,7 +26,7 @@ class Deliverer:
     def __init__(self, options: Options, *, say: Callable[[str], None] | None = None) -> None:
         self._said = bool(say)
 
-    def attempt(self, qids: Sequence[str]) -> list[Report]:
+    def attempt(self, qids: Sequence[str], *, kept: Mapping[str, int]) -> list[Report]:
         with self.notes.open("a") as file:
             file.write(f"{qids[0]} say={self._said} pid={os.getpid()}\n")
         return [Report(self.exit_code)]
@@ -56,18 +56,18 @@ def test_the_exit_code_of_an_interactive_attempt(
 ) -> None:
     Deliverer.exit_code = outcome
     options.delivery_mode = "interactive"
-    assert attempt.first(options, "6AM9CfOn000096", verbose=False) == code
+    assert attempt.first(options, "6AM9CfOn000096", {}, verbose=False) == code
     assert notes.read_text() == f"6AM9CfOn000096 say=False pid={os.getpid()}\n"
 
 
 def test_verbose_waits_and_lets_the_dialogue_be_seen(options: Options, notes: Path) -> None:
-    assert attempt.first(options, "6AM9CfOn000096", verbose=True) == 0
+    assert attempt.first(options, "6AM9CfOn000096", {}, verbose=True) == 0
     assert notes.read_text() == f"6AM9CfOn000096 say=True pid={os.getpid()}\n"
 
 
 def test_in_background_a_child_does_it_and_the_caller_gets_0(options: Options, notes: Path) -> None:
     Deliverer.exit_code = os.EX_NOUSER
-    assert attempt.first(options, "6AM9CfOn000096", verbose=False) == 0
+    assert attempt.first(options, "6AM9CfOn000096", {}, verbose=False) == 0
     pid, status = os.wait()
     assert notes.read_text() == f"6AM9CfOn000096 say=False pid={pid}\n"
     assert pid != os.getpid()
@@ -78,10 +78,9 @@ def test_a_resident_runner_is_left_to_do_it(options: Options, notes: Path) -> No
     held = locks.resident(locks.beside(options.queue_directory))
     assert held is not None
     with held:
-        assert attempt.first(options, "6AM9CfOn000096", verbose=False) == 0
-    with pytest.raises(ChildProcessError):
-        os.wait()
-    assert not notes.exists()
+        assert not attempt.is_ours(options, verbose=False)
+        assert attempt.is_ours(options, verbose=True)
+    assert attempt.is_ours(options, verbose=False)
 
 
 @pytest.mark.parametrize(

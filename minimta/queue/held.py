@@ -124,7 +124,9 @@ def take(spool: Spool, qid: str, trusted: bool) -> Held | None:
     """Lock and look; see ``Spool.lock``."""
     lock, held = -1, None
     try:
-        lock = _lock(spool, qid)
+        lock = spool.kept.pop(qid, -1)
+        if lock < 0:
+            lock = _lock(spool, qid)
         if lock >= 0:
             held = _look(spool, qid, lock, trusted)
     except Unusable as error:

@@ -58,6 +58,8 @@ class Spool:
         #: the same in the words that Sendmail prints (-v)
         self.complaints: list[str] = []
         self._committer = commit or _commit.PlainCommitter()
+        #: locks that the committer kept for us, by queue id; lock() takes them up
+        self.kept: dict[str, int] = {}
         #: may we read, and so fsync, the directory?
         self.may_list = True
         flags = os.O_DIRECTORY | os.O_CLOEXEC
@@ -66,6 +68,10 @@ class Spool:
         except PermissionError:
             self.descriptor = os.open(directory, os.O_PATH | flags)
             self.may_list = False
+
+    def use(self, committer: Committer) -> None:
+        """Make messages durable in another way from now on."""
+        self._committer = committer
 
     def close(self) -> None:
         """Close the directory; messages that are held stay so."""

@@ -321,3 +321,33 @@ def test_a_failed_fsync_is_not_tried_again_on_the_same_descriptor(
         submit(spool, QID)
     assert len(synced) == len(set(synced))
     assert spool.names() == []
+
+
+def test_who_delivers_himself_keeps_the_lock_and_no_runner_comes_between(queue: Path) -> None:
+    keeping = commit.KeepingCommitter()
+    spool = Spool(str(queue), commit=keeping)
+    submit(spool, QID)
+    runner = Spool(str(queue))
+    assert runner.lock(QID) is None, "it is ours"
+    spool.kept.update(keeping.locks)
+    held = spool.lock(QID)
+    assert held is not None
+    assert held.qid == QID
+    held.release()
+    taken = runner.lock(QID)
+    assert taken is not None
+    taken.release()
+
+
+def test_a_commit_that_fails_keeps_no_lock(queue: Path) -> None:
+    for at in range(100):
+        keeping = commit.KeepingCommitter()
+        spool = Spool(str(queue), commit=keeping)
+        faults = Faults(errno.EIO, at)
+        try:
+            with faults:
+                submit(spool, ids.new(at))
+        except OSError:
+            assert not keeping.locks, faults.failed
+        if not faults.failed:
+            return
