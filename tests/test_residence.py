@@ -318,6 +318,7 @@ def test_a_child_that_outlives_the_runner_does_not_pass_for_it(host: PrivateHost
         pid = start(host)
         host.submit(EMMA, X)
         wait_for(lambda: len(server.commands) == 1)
+        wait_for(lambda: len(children_of(pid)) == 1)  # another may just have adopted
         (left,) = children_of(pid)
         end(pid, signal.SIGKILL)
         try:
