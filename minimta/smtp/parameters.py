@@ -30,14 +30,14 @@ class ParameterError(Exception):
 
 
 def split(text: bytes) -> list[tuple[bytes, bytes | None]]:
-    """(keyword in capitals, value) pairs; the value is None without "="."""
+    """(keyword as given, value) pairs; the value is None without "="."""
     found = []
     for word in text.split():
         match = _PARAMETER.match(word)
         assert match is not None  # it matches the empty string
         keyword, value = match.groups()
         rest = word[match.end() :].lstrip(b"=")
-        found.append((keyword.upper(), value))
+        found.append((keyword, value))
         if rest or not keyword:
             raise ParameterError(_unrecognized(keyword and rest))
     return found
@@ -85,7 +85,8 @@ class RcptParameters:
 def of_mail(text: bytes, *, dsn: bool = True) -> MailParameters:
     """Read the parameters of MAIL; *dsn* False refuses those of DSN. Raise ParameterError."""
     found = MailParameters()
-    for keyword, value in split(text):
+    for given, value in split(text):
+        keyword = given.upper()
         if keyword in (b"RET", b"ENVID") and not dsn:
             raise _refuse(504, "5.7.0", _no_dsn(keyword))
         if keyword == b"SIZE":
@@ -99,16 +100,17 @@ def of_mail(text: bytes, *, dsn: bool = True) -> MailParameters:
         elif keyword == b"AUTH":
             found.auth = _auth(_once(keyword, value, bool(found.auth)))
         else:
-            raise ParameterError(_unrecognized(keyword))
+            raise ParameterError(_unrecognized(given))
     return found
 
 
 def of_rcpt(text: bytes, *, dsn: bool = True) -> RcptParameters:
     """Read the parameters of RCPT. Raise ParameterError."""
     found, notify = RcptParameters(), set[bytes]()
-    for keyword, value in split(text):
+    for given, value in split(text):
+        keyword = given.upper()
         if keyword not in (b"NOTIFY", b"ORCPT"):
-            raise ParameterError(_unrecognized(keyword))
+            raise ParameterError(_unrecognized(given))
         if not dsn:
             raise _refuse(504, "5.7.0", _no_dsn(keyword))
         if keyword == b"NOTIFY":
