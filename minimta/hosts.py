@@ -102,8 +102,14 @@ def client_name(ip: str) -> tuple[str, bool, bool]:
         name = socket.gethostbyaddr(ip)[0]
     except (OSError, UnicodeError):
         return "", False, False
+    if not _is_host_name(name):
+        return "", False, False  # a reverse zone is a stranger's text, and this goes into the log
     try:
         answers = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return name, True, False
     return name, True, any(answer[4][0] == ip for answer in answers)
+
+
+def _is_host_name(name: str) -> bool:
+    return name.isascii() and name.replace("-", "").replace("_", "").replace(".", "").isalnum()

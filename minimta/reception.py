@@ -206,13 +206,12 @@ class Reception:
         return self._rejected("check_rcpt", rcpt.given, refusal)
 
     def _rejected(self, ruleset: str, given: bytes, refusal: Reply, more: str = "") -> Reply:
-        """Log a refusal in the shape that bans hang on (the last relay= counts: it is ours)."""
-        text = str(refusal)
+        """Log a refusal in the shape that bans hang on."""
+        shown = quoted(given)
+        text = str(refusal).replace(shown, _one_word(shown))
         if more and not text.endswith(more):
             text += more
-        facts = (
-            f"arg1={log.clean(given)}, relay={self._client.shown}, reject={log.clean(text, 400)}"
-        )
+        facts = f"arg1={_one_word(shown)}, relay={self._client.shown}, reject={text}"
         log.line(self.qid, f"ruleset={ruleset}, {facts}")
         return refusal
 
@@ -316,7 +315,7 @@ class Reception:
         daemon = "" if self._submit else "daemon=MTA, "
         log.line(
             self.qid,
-            f"from={log.clean(reverse_path)}, size={size}, class=0, nrcpts={recipients},"
+            f"from={_one_word(log.clean(reverse_path))}, size={size}, class=0, nrcpts={recipients},"
             f" proto={self._protocol.decode()}, {daemon}relay={self._client.shown}",
         )
 
@@ -335,6 +334,11 @@ class Reception:
         except OSError as error:
             self.note(f"cannot look up {quoted(argument)}: {error.strerror or error}")
             return reply(451, "4.3.0", f"{quoted(argument)}... Cannot look it up now")
+
+
+def _one_word(text: str) -> str:
+    """An address for the log: one with ", relay=[192.0.2.1]" in it must not get others banned."""
+    return text.replace(" ", "?")
 
 
 def _table_refusal(route: Route, shown: str) -> Reply | None:
