@@ -44,7 +44,7 @@ def _members(bare: bytes, here: Locality) -> list[bytes]:
                 seen.add(key)
                 # "\dave" is dave himself, whatever the aliases say of him.
                 waiting.append((target.value, here.options.max_alias_recursion * target.final + 1))
-    return [member for member in members if member != bare] or [bare]
+    return members or [bare]
 
 
 def _alias(name: bytes, here: Locality) -> bytes | None:

@@ -1,0 +1,98 @@
+"""lab2.campus as an SMTP client sees it: users, aliases, a queue below a directory, no network.
+
+host = SmtpHost(tmp_path)
+peer = host.connect("10.0.3.134", "lab1.campus")
+peer.says("MAIL FROM:<emma@lab1.campus>") == ["250 2.1.0 <emma@lab1.campus>... Sender ok"]
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from minimta.connection import session
+from minimta.options import Options
+from minimta.premises import Client, Premises
+from minimta.queue.control import Control, decode
+from minimta.queue.spool import Spool
+from minimta.reception import Reception
+
+PASSWD = """\
+root:x:0:0:root:/root:/bin/sh
+dave:x:1001:1001:Dave Example,,,:/home/dave:/bin/sh
+carol:x:1002:1002:Carol \u00c9xample:/home/carol:/bin/sh
+"""
+ALIASES = """\
+postmaster: root
+staff: dave, carol, henry@lab3.campus, "|prog", /tmp/x, :include:/x
+self: \\self, dave
+loop: pool
+pool: loop
+"""
+#: sender domain -> dns.resolves(); all others exist
+DOMAINS = {"nosuch.example": False, "servfail.campus": None}
+NOW = 1574107389.0
+
+
+class SmtpHost:
+    """The host; change ``options`` before connect()."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.chmod(0o700)
+        self.options = options = Options()
+        options.host_name = "lab2.campus"
+        for name, text in (("passwd", PASSWD), ("aliases", ALIASES), ("names", "[10.0.3.135]\n")):
+            (directory / name).write_text(text)
+        options.passwd_file = str(directory / "passwd")
+        options.alias_file = str(directory / "aliases")
+        options.local_host_names = str(directory / "names")
+        options.mailer_table = str(directory / "mailertable")
+        for name in ("mqueue", "clientmqueue"):
+            (directory / name).mkdir(mode=0o700)
+        options.queue_directory = str(directory / "mqueue")
+        options.client_queue_directory = str(directory / "clientmqueue")
+        options.pid_file = str(directory / "pid")
+        options.run_as_user = ""
+        options.log_to = "none"
+        self.mqueue = directory / "mqueue"
+        self.asked: list[str] = []
+        self.now = NOW
+
+    def premises(self) -> Premises:
+        spool = Spool(self.options.queue_directory)
+        return Premises(self.options, spool, resolves=self._resolves, clock=lambda: self.now)
+
+    def _resolves(self, domain: str) -> bool | None:
+        self.asked.append(domain)
+        return DOMAINS.get(domain, True)
+
+    def connect(self, ip: str, name: str = "", *, confirmed: bool = True) -> Peer:
+        return Peer(self.premises(), Client(ip, name, confirmed=confirmed))
+
+    def queued(self) -> list[tuple[Control, bytes]]:
+        """(control file, body) of every message in the queue."""
+        names = sorted(path.name[2:] for path in self.mqueue.glob("qf*"))
+        files = [(self.mqueue / f"qf{name}", self.mqueue / f"df{name}") for name in names]
+        return [(decode(qf.read_bytes()), df.read_bytes()) for qf, df in files]
+
+    def files(self) -> list[str]:
+        return sorted(path.name for path in self.mqueue.iterdir())
+
+
+class Peer:
+    """A client's end of a session, without a socket."""
+
+    def __init__(self, premises: Premises, client: Client) -> None:
+        self.reception = Reception(premises, client)
+        self.session = session(premises, self.reception, client)
+
+    def sends(self, octets: bytes) -> list[str]:
+        return self.session.receive(octets).decode("ascii").split("\r\n")[:-1]
+
+    def says(self, *lines: str) -> list[str]:
+        """The replies, of one line each, to *lines*."""
+        return self.sends("".join(f"{line}\r\n" for line in lines).encode())
+
+    def writes(self, sender: str, *recipients: str, text: str = "Subject: x\n\nHi\n") -> str:
+        """The reply to the final dot."""
+        self.says(f"MAIL FROM:<{sender}>", *(f"RCPT TO:<{to}>" for to in recipients), "DATA")
+        return self.sends(text.replace("\n", "\r\n").encode() + b".\r\n")[-1]
