@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minimta.admin.programs import call
-from minimta.admin.steps import below, contents
+from minimta.admin.steps import below
 from minimta.users import User, Users
 
 
@@ -27,8 +27,9 @@ class Account:
     def is_ours(self) -> bool:
         """Still the one that do() made, and no queued mail needs it."""
         user = find_user(self.root, self.name)
-        is_made_by_us = user is not None and user.home == self.home
-        return is_made_by_us and not contents(below(self.root, self.home))
+        queue = below(self.root, self.home)
+        has_mail = queue.is_dir() and any(queue.iterdir())
+        return user is not None and user.home == self.home and not has_mail
 
     def do(self) -> None:
         tree = prefix(self.root)

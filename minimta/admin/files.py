@@ -9,7 +9,7 @@ from pathlib import Path
 
 from minimta.admin import HOME
 from minimta.admin.accounts import group_number
-from minimta.admin.steps import below, contents
+from minimta.admin.steps import below
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class Directory:
         return is_right and (found.st_uid, found.st_gid) == owner
 
     def is_ours(self) -> bool:
-        return self._place.is_dir() and not contents(self._place)
+        return self._place.is_dir() and not any(self._place.iterdir())
 
     def do(self) -> None:
         self._place.mkdir(parents=True, exist_ok=True)
@@ -92,10 +92,7 @@ class Directory:
         self._place.chmod(self.mode)
 
     def undo(self) -> None:
-        """Remove it with the lock files in it. A message that came this moment makes rmdir fail."""
-        for path in self._place.iterdir():
-            if path.name.startswith("."):
-                path.unlink()
+        """A message that came this moment makes rmdir fail."""
         self._place.rmdir()
 
 
@@ -133,3 +130,26 @@ class Text:
 
     def undo(self) -> None:
         self._place.unlink()
+
+
+@dataclass(frozen=True, slots=True)
+class LockFile:
+    """A lock file that running programs leave behind. Nothing to install."""
+
+    root: Path
+    path: str
+
+    def __str__(self) -> str:
+        return f"lock file {self.path}"
+
+    def is_done(self) -> bool:
+        return True
+
+    def is_ours(self) -> bool:
+        return below(self.root, self.path).is_file()
+
+    def do(self) -> None:
+        """Nothing: it comes by itself."""
+
+    def undo(self) -> None:
+        below(self.root, self.path).unlink()

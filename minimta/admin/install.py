@@ -18,10 +18,11 @@ from pathlib import Path
 from minimta.admin import HOME, SENDMAIL, Trouble
 from minimta.admin.accounts import Account
 from minimta.admin.environment import RUN_TIME
-from minimta.admin.files import Directory, Link, Text
+from minimta.admin.files import Directory, Link, LockFile, Text
 from minimta.admin.programs import AliasDatabase, ByteCode, Service
 from minimta.admin.programs import run as run_program
 from minimta.admin.steps import Step, below
+from minimta.locks import beside
 
 #: what the first line of bin/sendmail names
 PYTHON = "/usr/bin/python3"
@@ -39,7 +40,7 @@ nobody: /dev/null
 #: The lock says whether a resident runner lives; beside it there is nothing to do.
 CRON = f"""\
 # minimta: a queue run every five minutes, unless a resident runner (sendmail -q15m) does it.
-*/5 * * * * root [ -x /usr/sbin/sendmail ] && flock -n {QUEUE}.runner true && /usr/sbin/sendmail -q
+*/5 * * * * root [ -x /usr/sbin/sendmail ] && flock -n {beside(QUEUE)} true && /usr/sbin/sendmail -q
 """
 
 TMPFILES = f"""\
@@ -99,7 +100,9 @@ def steps(root: Path) -> list[Step]:
         Directory(root, QUEUE, 0o1730, "minimta"),
         Directory(root, CLIENT_QUEUE, 0o1733),
         Directory(root, "/etc/mail", 0o755, keep=True),
+        LockFile(root, beside(QUEUE)),
         Text(root, "/etc/aliases", ALIASES, keep=True),
+        LockFile(root, "/etc/aliases.cdb.lock"),
         AliasDatabase(root, "/etc/aliases", SENDMAIL),
         Text(root, "/etc/tmpfiles.d/minimta.conf", TMPFILES),
         Text(root, "/etc/cron.d/minimta", CRON),

@@ -28,9 +28,3 @@ class Step(Protocol):
 
 def below(root: Path, path: str) -> Path:
     return root / path.lstrip("/")
-
-
-def contents(directory: Path) -> list[Path]:
-    """What is in it, if it exists, without the queue's lock files: their names begin with a dot."""
-    paths = directory.iterdir() if directory.is_dir() else ()
-    return [path for path in paths if not path.name.startswith(".")]
