@@ -234,7 +234,8 @@ class Incoming:
         if self._data < 0:
             self._data = self._create()  # from here on the id is certain
         host = self.host.encode("ascii", "replace")
-        control = newcontrol.make(self.envelope, int(self._now), host)
+        mode = self._options.delivery_mode
+        control = newcontrol.make(self.envelope, int(self._now), host, mode)
         control.headers = completion.complete(fields, self.envelope, self._facts(host))
         control.priority = newcontrol.priority(
             self._options, self.size, len(self.envelope.recipients), fields

@@ -25,6 +25,7 @@ from minimta.mailers.mbox import MboxMailer
 from minimta.mailers.remote import RemoteMailer
 from minimta.options import Options
 from minimta.outcomelog import OutcomeLog
+from minimta.queue.control import DELIVERY_MODE
 from minimta.queue.held import Held
 from minimta.queue.spool import Spool
 from minimta.record import Record, Unrecorded, addresses, stat
@@ -81,6 +82,7 @@ class Deliverer:
         self.local: Mailer = MboxMailer(options, users)
         self.esmtp: Mailer = RemoteMailer(options, say=say)
         self._unreachable: dict[str, Outcome] = {}
+        self._fresh = False
 
     def attempt(
         self,
@@ -89,16 +91,20 @@ class Deliverer:
         between: Callable[[], None] = lambda: None,
         remote: bool = True,
         kept: Mapping[str, int] | None = None,
+        fresh: bool = False,
     ) -> list[Report]:
         """Try these messages once, and then the bounces that came of it.
 
-        *kept* are locks that we have on some of them (``KeepingCommitter``).
+        *kept* are locks that we have on some of them (``KeepingCommitter``). *fresh* ones have just
+        been seen in the queue: whoever submitted one with -odq wants it to wait for a full run.
 
         *between* is called when all that is local is done; without *remote* that is the end, and
         who has other recipients waits for another attempt.
         """
         self.spool.kept.update(kept or {})
+        self._fresh = fresh
         reports = self._attempt(qids, between, remote)
+        self._fresh = False
         for _ in range(_GENERATIONS - 1):
             made, self._reporter.made = self._reporter.made, []
             if not made or self._stop():
@@ -139,7 +145,7 @@ class Deliverer:
             held = self.spool.lock(qid)
             if held is None:
                 return None
-            if not held.control.quarantine:
+            if not held.control.quarantine and not (self._fresh and _shall_wait(held)):
                 return Record(held, self._expand(held), self._clock())
         if held is not None:
             held.release()
@@ -281,6 +287,11 @@ class Deliverer:
             log.line(qid, f"SYSERR(root): {log.clean(str(error))}", level=1, error=True)
         except Exception:
             log_traceback(qid, "attempt")
+
+
+def _shall_wait(held: Held) -> bool:
+    """Was it queued for a full run (-odq, -odd)?"""
+    return DELIVERY_MODE in held.control.macros and not held.control.attempts
 
 
 def open_spool(options: Options) -> Spool:

@@ -7,7 +7,7 @@ less ClassFactor for each point of Precedence.
 from __future__ import annotations
 
 from minimta import address, headers
-from minimta.queue.control import Control
+from minimta.queue.control import DELIVERY_MODE, QUEUE_ONLY, Control
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,13 +18,13 @@ _CLASSES = {b"special-delivery": 100, b"first-class": 0, b"list": -30, b"bulk": 
 _NAMING = {b"to", b"cc", b"resent-to", b"resent-cc", b"apparently-to"}
 
 
-def make(envelope: Envelope, created: int, host: bytes) -> Control:
+def make(envelope: Envelope, created: int, host: bytes, delivery_mode: str) -> Control:
     """A control file for *envelope*; *host* is our name. Completes its recipients' r lines."""
     control = Control(created, envelope.reverse_path, envelope.recipients)
     for recipient in envelope.recipients:
         recipient.final = recipient.final or _final(recipient, host)
     control.body_type = envelope.body_type
-    control.macros = _macros(envelope)
+    control.macros = _macros(envelope, delivery_mode)
     control.envid = envelope.envid
     control.auth = envelope.auth
     return control
@@ -63,7 +63,7 @@ def _final(recipient: Recipient, host: bytes) -> bytes:
     return b"RFC822; " + (bare if domain else b"%b@%b" % (bare, host))
 
 
-def _macros(envelope: Envelope) -> dict[bytes, bytes]:
+def _macros(envelope: Envelope, delivery_mode: str) -> dict[bytes, bytes]:
     macros = {b"_": headers.printable(envelope.client)}
     if envelope.protocol or envelope.helo:
         macros[b"r"] = headers.printable(envelope.protocol)
@@ -71,4 +71,7 @@ def _macros(envelope: Envelope) -> dict[bytes, bytes]:
     macros[b"{daemon_flags}"] = envelope.daemon_flags
     if envelope.if_address:
         macros[b"{if_addr}"] = envelope.if_address
+    if delivery_mode in QUEUE_ONLY:
+        # Sendmail's macro: for the resident runner, which else would try it as soon as it sees it.
+        macros[DELIVERY_MODE] = delivery_mode[:1].encode("ascii")
     return macros

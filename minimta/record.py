@@ -154,6 +154,8 @@ def stat(outcome: Outcome) -> str:
     text = log.clean(outcome.text)
     if outcome.fate is not Fate.DEFERRED:
         return text
+    if text.startswith("reply: "):
+        return text  # as Sendmail: what the peer did stands alone
     return f"Deferred: {text}" if text else "Deferred"
 
 

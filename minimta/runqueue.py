@@ -213,7 +213,7 @@ class _Work:
         self, qids: list[str], between: Callable[[], None], stop: Callable[[], bool], remote: bool
     ) -> None:
         deliverer = Deliverer(self._options, stop=stop)
-        deliverer.attempt(qids, between=between, remote=remote)
+        deliverer.attempt(qids, between=between, remote=remote, fresh=True)
 
     def take_in(self) -> None:
         take_in(self._options, deliver.open_spool(self._options), time.time())

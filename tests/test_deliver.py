@@ -76,6 +76,24 @@ def test_a_message_that_another_holds_is_left_alone(host: PrivateHost) -> None:
     assert host.letters("dave") == []
 
 
+@pytest.mark.parametrize("mode", ["queueonly", "deferred"])
+def test_what_was_queued_for_a_full_run_waits_for_it(host: PrivateHost, mode: str) -> None:
+    host.options.delivery_mode = mode
+    qid = host.submit(EMMA, DAVE)
+    host.deliverer().attempt([qid], fresh=True)
+    assert host.letters("dave") == []
+    assert host.control(qid).attempts == 0
+    host.deliverer().attempt([qid])
+    assert subjects(host, "dave") == ["hello"]
+
+
+def test_what_the_peer_did_stands_alone_in_mailq(host: PrivateHost) -> None:
+    broken = Outcome(Fate.DEFERRED, "4.4.2", "reply: read error from drop.campus.")
+    qid = host.submit(EMMA, X)
+    host.deliverer(esmtp=Elsewhere({b"x@lab2.campus": broken})).attempt([qid])
+    assert host.control(qid).message == "reply: read error from drop.campus."
+
+
 def test_a_quarantined_message_is_not_run(host: PrivateHost) -> None:
     qid = host.submit(EMMA, DAVE)
     host.rewrite(qid, lambda control: setattr(control, "quarantine", "looks bad"))

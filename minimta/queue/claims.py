@@ -15,7 +15,7 @@ from minimta import dates, headers, hosts, log
 from minimta.address import bare, is_printable, split
 from minimta.envelope import Recipient
 from minimta.queue import held
-from minimta.queue.control import Control, is_plain
+from minimta.queue.control import DELIVERY_MODE, Control, is_plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ def believed(written: Control, owner: User, options: Options, now: float) -> Con
     control.macros = {b"_": login + b"@localhost", b"{daemon_flags}": b"c u"}
     if written.macros.get(b"r") in (b"SMTP", b"ESMTP"):  # sendmail -bs
         control.macros[b"r"] = written.macros[b"r"]
+    if written.macros.get(DELIVERY_MODE) in (b"q", b"d"):
+        control.macros[DELIVERY_MODE] = written.macros[DELIVERY_MODE]
     if helo := _text(written.macros.get(b"s", b"")):
         control.macros[b"s"] = helo
     # The class of a message (Precedence) may make it wait, not come before others.

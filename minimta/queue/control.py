@@ -36,6 +36,10 @@ from __future__ import annotations
 from minimta.envelope import Recipient
 
 VERSION = 8
+#: macro with the DeliveryMode of a message that is to wait for a full queue run
+DELIVERY_MODE = b"{deliveryMode}"
+#: the modes that mean so
+QUEUE_ONLY = ("queueonly", "deferred")
 #: letters that Sendmail has written in some version and we only carry along
 _CARRIED = b"!GXdD"
 _SIZE = b"{df_size}"
