@@ -298,8 +298,14 @@ def test_a_host_that_never_answers_does_not_keep_local_mail_waiting(host: Privat
                 wait_for(lambda expected=number: len(host.letters("dave")) == expected)  # type: ignore[misc]
             wait_for(lambda: len(host.queued()) == 1)
             for child in children_of(pid):  # else the test waits for residence.PATIENCE
-                os.kill(child, signal.SIGKILL)
+                end_with_workers(child)
     assert len(host.queued()) == 1
+
+
+def end_with_workers(pid: int) -> None:
+    """End an attempt and its remote workers, who would wait for their silent host."""
+    for number in [*children_of(pid), pid]:
+        os.kill(number, signal.SIGKILL)
 
 
 def children_of(pid: int) -> list[int]:
@@ -325,7 +331,7 @@ def test_a_child_that_outlives_the_runner_does_not_pass_for_it(host: PrivateHost
             os.kill(left, 0)
             assert not locks.is_resident(lock_of(host))
         finally:
-            os.kill(left, signal.SIGKILL)
+            end_with_workers(left)
 
 
 def test_a_child_that_is_killed_loses_nothing(
