@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 from collections.abc import Generator
@@ -11,6 +12,14 @@ from typing import Protocol
 import pytest
 
 CI = os.environ.get("CI", "").lower() in ("true", "1")
+
+
+def pytest_configure() -> None:
+    """Many tests leave a queue or a message open until the end: more than 1024 in all, one day."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY or hard > soft:
+        enough = 8192 if hard == resource.RLIM_INFINITY else min(hard, 8192)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, enough), hard))
 
 
 def missing(item: pytest.Item) -> str:
