@@ -4,15 +4,17 @@ from __future__ import annotations
 
 _ATEXT = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-/=?^_`{|}~"
 _PLAIN = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-#: RFC 2047 section 2: at most 75 characters, of which "=?utf-8?q?" and "?=" take 12
-_ENCODED_WORD = 63
+#: RFC 2047 section 2: at most 75 characters, of which "=?iso-8859-1?q?" and "?=" take 17
+_ENCODED_WORD = 58
 
 
 def from_gecos(gecos: str, login: str) -> bytes:
     """The name in a passwd entry: what stands before the first comma, "&" is the login name."""
     for end in ",;%":
         gecos = gecos.partition(end)[0]
-    return gecos.replace("&", login[:1].upper() + login[1:]).strip().encode("utf-8", "replace")
+    return (
+        gecos.replace("&", login[:1].upper() + login[1:]).strip().encode("utf-8", "surrogateescape")
+    )
 
 
 def phrase(full_name: bytes) -> bytes:
@@ -29,13 +31,17 @@ def phrase(full_name: bytes) -> bytes:
 def _encoded(words: bytes) -> bytes:
     """Encoded words, "Q" encoding; no character is cut in two (RFC 2047 section 5)."""
     out, current = [], b""
-    for character in words.decode("utf-8", "replace"):
-        code = b"".join(_q(octet) for octet in character.encode("utf-8"))
+    try:
+        text, charset = words.decode("utf-8"), "utf-8"
+    except UnicodeDecodeError:  # an old passwd file
+        text, charset = words.decode("iso-8859-1"), "iso-8859-1"
+    for character in text:
+        code = b"".join(_q(octet) for octet in character.encode(charset))
         if len(current) + len(code) > _ENCODED_WORD:
             out.append(current)
             current = b""
         current += code
-    return b" ".join(b"=?utf-8?q?%b?=" % word for word in [*out, current])
+    return b" ".join(b"=?%b?q?%b?=" % (charset.encode(), word) for word in [*out, current])
 
 
 def _q(octet: int) -> bytes:

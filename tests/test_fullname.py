@@ -53,5 +53,7 @@ def test_no_control_character_gets_into_a_phrase(evil: bytes) -> None:
     assert not any(octet < 32 or octet == 127 for octet in phrase)
 
 
-def test_octets_that_are_no_utf8_still_give_an_encoded_word() -> None:
-    assert fullname.phrase(b"D\xe4ve") == b"=?utf-8?q?D=EF=BF=BDve?="
+def test_an_old_latin_1_name_becomes_an_encoded_word_of_its_own_charset() -> None:
+    gecos = b"D\xe4ve Example,,,".decode("utf-8", "surrogateescape")
+    name = fullname.from_gecos(gecos, "dave")
+    assert fullname.phrase(name) == b"=?iso-8859-1?q?D=E4ve_Example?="

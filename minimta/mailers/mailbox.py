@@ -139,9 +139,9 @@ class Mailbox:
         return file
 
     def _give_away(self, file: int) -> None:
-        shared = os.fstat(self._spool).st_gid == _mail_group() and self._user.uid != 0
+        shared = os.fstat(self._spool).st_gid == _mail_group()
         os.fchown(file, self._user.uid, _mail_group() if shared else self._user.gid)
-        os.fchmod(file, 0o660 if shared else 0o600)
+        os.fchmod(file, 0o660 if shared and self._user.uid else 0o600)  # root's is for root alone
 
     def _check(self, found: os.stat_result) -> None:
         owner = self._user.uid if os.geteuid() == 0 else os.geteuid()

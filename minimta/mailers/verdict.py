@@ -34,8 +34,11 @@ _STATUS = {
 _NO_USER = (550, 551, 553)
 
 
-def _without_dot(name: str) -> str:
-    return name.removesuffix(".")
+def _mta(name: str) -> str:
+    """A host as a DSN names it: "[lab3.campus]" and "lab3.campus." are lab3.campus."""
+    inside = name.removesuffix("]").removeprefix("[")
+    is_address = ":" in inside or inside.replace(".", "").isdigit()
+    return name if is_address else inside.removesuffix(".")
 
 
 def sent(reply: Reply, name: str, relay: str, *, dsn_passed_on: bool) -> Outcome:
@@ -45,7 +48,7 @@ def sent(reply: Reply, name: str, relay: str, *, dsn_passed_on: bool) -> Outcome
         reply.enhanced or "2.0.0",
         f"Sent ({reply.lines[-1]})" if reply.lines[-1] else "Sent",
         relay=relay,
-        remote_mta=_without_dot(name),
+        remote_mta=_mta(name),
         dsn_passed_on=dsn_passed_on,
     )
 
@@ -65,7 +68,7 @@ def refused(reply: Reply, command: str, said: str, name: str, relay: str) -> Out
         _status(reply, command),
         line,
         relay=relay,
-        remote_mta=_without_dot(name),
+        remote_mta=_mta(name),
         diagnostic=line,
         transcript=tuple(transcript),
         exit_code=os.EX_TEMPFAIL,
@@ -118,7 +121,7 @@ def unconnected(error: OSError, name: str, relay: str) -> Outcome:
 
 def no_answer(name: str, failure: LookupFailed) -> Outcome:
     """DNS does not know *name*, or does not answer."""
-    shown = name if name.startswith("[") or not failure.temporary else f"{_without_dot(name)}."
+    shown = name if name.startswith("[") or not failure.temporary else f"{_mta(name)}."
     text = f"Name server: {shown}: {failure.reason}"
     if failure.temporary:
         return _deferred("4.4.3", text, name, shown)
@@ -127,7 +130,7 @@ def no_answer(name: str, failure: LookupFailed) -> Outcome:
         "5.1.2",
         f"Host unknown ({text})",
         relay=name,
-        remote_mta=_without_dot(name),
+        remote_mta=_mta(name),
         exit_code=os.EX_NOHOST,
     )
 
@@ -154,7 +157,7 @@ def loops_back(name: str, own_name: str) -> Outcome:
         "5.4.6",
         "Local configuration error",
         relay=name,
-        remote_mta=_without_dot(name),
+        remote_mta=_mta(name),
         transcript=(f"554 5.0.0 MX list for {name} points back to {own_name}",),
         exit_code=os.EX_SOFTWARE,
     )
@@ -167,7 +170,7 @@ def talks_to_itself(name: str, relay: str) -> Outcome:
         "5.4.6",
         "Local configuration error",
         relay=relay,
-        remote_mta=_without_dot(name),
+        remote_mta=_mta(name),
         transcript=(f"553 5.3.5 {name} config error: mail loops back to me (MX problem?)",),
         exit_code=os.EX_CONFIG,
     )
@@ -176,13 +179,13 @@ def talks_to_itself(name: str, relay: str) -> Outcome:
 def leads_nowhere(name: str) -> Outcome:
     """The host has only addresses that no mail can be sent to."""
     text = f"Host unknown (Name server: {name}: no usable address)"
-    mta = _without_dot(name)
+    mta = _mta(name)
     return Outcome(Fate.FAILED, "5.4.4", text, name, mta, exit_code=os.EX_NOHOST)
 
 
 def unsendable(status: str, text: str, name: str, relay: str, code: int) -> Outcome:
     """The message as it is cannot go to this peer: too large, 8-bit, bad characters."""
-    return Outcome(Fate.FAILED, status, text, relay, _without_dot(name), exit_code=code)
+    return Outcome(Fate.FAILED, status, text, relay, _mta(name), exit_code=code)
 
 
 def bad_next_hop(text: str) -> Outcome:
@@ -191,5 +194,5 @@ def bad_next_hop(text: str) -> Outcome:
 
 
 def _deferred(status: str, text: str, name: str, relay: str) -> Outcome:
-    mta = _without_dot(name)
+    mta = _mta(name)
     return Outcome(Fate.DEFERRED, status, text, relay, mta, exit_code=os.EX_TEMPFAIL)

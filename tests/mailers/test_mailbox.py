@@ -143,6 +143,7 @@ def test_root_makes_mailboxes_for_user_and_group_mail(spool: Path) -> None:
     assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (4242, mail, 0o660)
     append(spool, User("root", 0, 0))
     assert stat.S_IMODE((spool / "root").stat().st_mode) == 0o600
+    assert (spool / "root").stat().st_gid == grp.getgrnam("mail").gr_gid
 
 
 @pytest.mark.root
