@@ -13,7 +13,17 @@ ROOT = Path(minimta.__file__).parent
 
 #: Room -> floor. A room imports from lower floors and, inside a package, from its siblings.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("status", "envelope", "address", "dates", "options", "headers", "fullname", "commandline"),
+    (
+        "status",
+        "envelope",
+        "thirdparty",
+        "address",
+        "dates",
+        "options",
+        "headers",
+        "fullname",
+        "commandline",
+    ),
     ("smtp", "targets", "route", "bounce", "addresslist", "completion", "flags", "selection"),
     ("log", "users", "hosts", "dns", "locks", "maps", "terminal", "stdin", "workers"),
     ("config", "aliases", "queue", "forward", "residence", "pidfile"),

@@ -136,7 +136,7 @@ def test_a_hostile_environment_and_directory_do_not_win(
 
 
 def test_the_first_line_isolates_the_interpreter() -> None:
-    assert PROGRAM.read_text().splitlines()[0] == "#!/usr/bin/python3 -I"
+    assert PROGRAM.read_text().splitlines()[0] == "#!/usr/bin/python3 -IS"
 
 
 @pytest.mark.parametrize("name", ["mailq", "newaliases"])
@@ -158,3 +158,16 @@ def test_closed_standard_descriptors_do_not_end_up_in_the_message(
 
 def test_an_empty_environment_and_an_unreadable_directory_are_enough(configuration: Path) -> None:
     assert submit(configuration, {}, Path("/")).returncode == 0
+
+
+def test_packages_are_found_when_somebody_needs_one(tmp_path: Path) -> None:
+    """The first line has -S, which leaves site-packages out until then."""
+    script = (
+        f"import sys; sys.path.insert(0, {str(HOME)!r})\n"
+        "from minimta import locks; assert 'site' not in sys.modules\n"
+        "from minimta import dns\n"
+        "dns.load(); assert locks.resident(sys.argv[1])\n"
+    )
+    command = [sys.executable, "-I", "-S", "-c", script, str(tmp_path / "lock")]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
