@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from minimta.smtp.reply import Reply
 
+from minimta.smtp.reply import Reply
 from minimta.smtp.replyreader import MAX_LINE, MAX_LINES, ReplyError, ReplyReader, verbatim
 
 WIRE = (
