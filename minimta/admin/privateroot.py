@@ -105,7 +105,7 @@ class PrivateRoot:
 
     def command(self, program: str, *words: str) -> list[str]:
         """The command line of bin/*program* in this root, to run or, by shown(), to show."""
-        return [sys.executable, "-I", f"{HOME}/bin/{program}", "-C", str(self.cf), *words]
+        return [sys.executable, "-IS", f"{HOME}/bin/{program}", "-C", str(self.cf), *words]
 
     def run(self, program: str, *words: str, text: str = "") -> subprocess.CompletedProcess[str]:
         """Run it to its end with *text* as its standard input; both outputs come together."""
