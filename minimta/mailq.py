@@ -108,8 +108,8 @@ class _Printer:
         lines = [self._verbose_line(entry) if self._verbose else self._line(entry)]
         if entry.quarantine:
             lines.append(f"     QUARANTINE: {log.clean(entry.quarantine, 60)}")
-        if entry.message:
-            lines.append(f"                 ({self._status(entry.message)})")
+        if entry.body_type or entry.message:
+            lines.append(self._reason(entry))
         for recipient, status, controlling_user in entry.recipients:
             if not self._verbose:
                 lines.append("\t\t\t\t\t " + _cut(recipient, 38))
@@ -137,6 +137,11 @@ class _Printer:
         when = dates.queue_time_verbose(entry.created)
         numbers = f"{entry.size:8} {entry.priority:10}{warned}"
         return f"{entry.qid}{self._mark(entry)}{numbers}{when} {_cut(entry.sender, 78)}"
+
+    def _reason(self, entry: Listed) -> str:
+        """Body type and status; a message may have either."""
+        begin = f"    {_cut(entry.body_type, 10):>10}"
+        return f"{begin}   ({self._status(entry.message)})" if entry.message else begin
 
     def _status(self, message: bytes) -> str:
         return _cut(message, 78 if self._verbose else 60)

@@ -88,6 +88,18 @@ def test_an_empty_queue(options: Options, show: Listing) -> None:
     assert show.code == 0
 
 
+def test_the_body_type_stands_before_the_status(options: Options, show: Listing) -> None:
+    put(
+        options,
+        "6AM9bJoP003680",
+        lines="B8BITMIME\nMDeferred: Connection refused by lab2.campus.\n",
+    )
+    put(options, "6AM9bJoQ003680", lines="B7BIT\n")
+    text = show(options)
+    assert "\n      8BITMIME   (Deferred: Connection refused by lab2.campus.)\n" in text
+    assert "\n          7BIT\n" in text
+
+
 def test_the_lessons_listing(options: Options, show: Listing) -> None:
     put(options, "6AM9bJoP003680", lines="MDeferred: Connection refused by lab2.campus.\n")
     assert show(options) == (

@@ -24,6 +24,7 @@ class Listed:
 
     __slots__ = (
         "attempts",
+        "body_type",
         "created",
         "flags",
         "is_empty",
@@ -46,7 +47,7 @@ class Listed:
         #: octets of the df, -1 if there is none
         self.size = -1
         self.created = self.last_attempt = self.attempts = self.priority = 0
-        self.flags = self.message = self.sender = self.quarantine = b""
+        self.flags = self.message = self.sender = self.quarantine = self.body_type = b""
         #: (address, its own status, controlling user if it changes here)
         self.recipients: list[tuple[bytes, bytes, bytes]] = []
 
@@ -129,11 +130,15 @@ def _parse(listed: Listed, text: bytes) -> None:
                 listed.message = line[1:]
         elif letter == b"C":
             controlling_user = line[1:]
+        elif letter == b"B":
+            listed.body_type = line[1:]
         elif letter == b"q":
             listed.quarantine = line[1:]
 
 
-_SKIPPED = b"V$rAQZBI"
+_SKIPPED = b"V$rAQZI"
+#: PROC_PID_INIT_INO of the kernel's include/linux/proc_ns.h
+_FIRST_PID_NAMESPACE = 0xEFFFFFFC
 _NUMBERS = {b"T": "created", b"K": "last_attempt", b"N": "attempts", b"P": "priority"}
 
 
@@ -141,8 +146,11 @@ def _locked_inodes() -> set[int] | None:
     """Inodes that somebody holds with flock, None if the kernel does not tell.
 
     Asking by trying to lock would make a queue run that comes at that instant skip the message.
+    In a container the kernel hides locks whose taker has ended, so there it is tried all the same.
     """
     try:
+        if os.stat("/proc/self/ns/pid").st_ino != _FIRST_PID_NAMESPACE:
+            return None
         with open("/proc/locks", "rb") as file:
             lines = file.read().split(b"\n")
     except OSError:
