@@ -75,11 +75,14 @@ def test_nothing_is_left_running(played: tuple[Path, str]) -> None:
     assert not processes_of(played[0] / "var/demo-lab1/minimta.cf")
 
 
-def test_a_port_in_use_is_told_with_the_remedy() -> None:
+def test_a_port_in_use_is_told_with_the_remedy_before_anything_begins(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with socket.create_server((ADDRESS, 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(Trouble, match=rf"^port {port} .*in use.*--port"):
             demo.run(["--port", str(port)])
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("words", [["--port", "x"], ["--port", "65536"], ["more"]])
