@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from minimta import options
+from minimta import config, options
 
 HOME = Path(__file__).parent.parent
 README = (HOME / "README.md").read_text(encoding="utf-8")
@@ -91,6 +91,16 @@ def test_every_room_is_in_the_picture_of_the_house() -> None:
         source.relative_to(HOME / "minimta").parts[0].removesuffix(".py") for source in SOURCES
     }
     assert rooms - {"__init__"} <= set(picture)
+
+
+def test_the_first_configuration_is_read_as_it_stands(tmp_path: Path) -> None:
+    text = section("## Install").partition("minimta.cf`:\n\n")[2].partition("\n\n")[0]
+    file = tmp_path / "minimta.cf"
+    file.write_text("\n".join(line.removeprefix("    ") for line in text.split("\n")))
+    file.chmod(0o644)
+    given = config.load(str(file), [])
+    assert (given.host_name, given.smart_host) == ("mail.example.org", "[smtp.example.org]:25")
+    assert given.daemon_ports == (("MTA", "0.0.0.0", "25"), ("MTA-v6", "::", "25"))
 
 
 def test_links_inside_the_readme_lead_somewhere() -> None:
