@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from minimta import workers
+from minimta.workers import Workers
+
+PATIENCE = 5.0
+
+
+def test_an_idle_thread_is_used_again() -> None:
+    pool = Workers()
+    seen: list[int] = []
+    for number in range(1, 6):
+        done = threading.Event()
+
+        def job(done: threading.Event = done) -> None:
+            seen.append(threading.get_ident())
+            done.set()
+
+        pool.start(job)
+        assert done.wait(PATIENCE)
+        wait_until_idle(pool)
+        assert len(seen) == number
+    assert len(set(seen)) == 1
+
+
+def wait_until_idle(pool: Workers, count: int = 1) -> None:
+    for _ in range(500):
+        if len(pool._idle) == count:
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError("the thread did not become idle")
+
+
+def test_jobs_at_the_same_time_have_a_thread_each() -> None:
+    pool = Workers()
+    together = threading.Barrier(6)
+
+    def job() -> None:
+        together.wait(PATIENCE)
+
+    for _ in range(5):
+        pool.start(job)
+    together.wait(PATIENCE)  # broken, if they came one after the other
+    wait_until_idle(pool, 5)
+
+
+def test_an_idle_thread_ends_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_IDLE", 0.01)
+    pool = Workers()
+    ran = threading.Event()
+    pool.start(ran.set)
+    assert ran.wait(PATIENCE)
+    wait_until_idle(pool, 0)
+    again = threading.Event()
+    pool.start(again.set)
+    assert again.wait(PATIENCE)
