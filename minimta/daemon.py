@@ -11,6 +11,7 @@ for good, before its first thread (threats T42). When one of the two processes e
 
 from __future__ import annotations
 
+import importlib
 import os
 import resource
 import signal
@@ -20,7 +21,8 @@ from collections.abc import Callable
 from types import FrameType
 
 import minimta
-from minimta import dates, log, pidfile, users
+from minimta import dates, dns, log, pidfile, users
+from minimta.connection import log_bug
 from minimta.listener import Door, Server, bind
 from minimta.options import Options
 from minimta.premises import Premises
@@ -97,6 +99,8 @@ def _run_both(options: Options, servers: list[Server], spool: Spool, interval: i
         code = os.EX_SOFTWARE
         try:
             code = _listen(options, servers, spool, parent=runner)
+        except Exception:
+            log_bug("listener")
         finally:
             os._exit(code)
     for server in servers:
@@ -173,11 +177,13 @@ class _Child:
 def _listen(options: Options, servers: list[Server], spool: Spool, *, parent: int) -> int:
     """Serve until told to end, or until the process *parent* (0: none) is gone."""
     _raise_file_limit()
+    _load_all(options)
+    premises = Premises(options, spool, resolves=dns.resolves)
     users.become(options.run_as_user)
     ending = {signal.SIGTERM, signal.SIGINT}
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, ending)  # threads inherit it: the end comes here
-    door = Door(Premises(options, spool, resolves=_resolver(options)))
+    door = Door(premises)
     for server in servers:
         server.door = door
         start_new_thread(server.accept_forever, ())
@@ -202,13 +208,13 @@ def _raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _resolver(options: Options) -> Callable[[str], bool | None]:
-    """Does a sender's domain exist? Asked only for clients from elsewhere."""
-    from minimta import dns
-
+def _load_all(options: Options) -> None:
+    """Import what sessions will want: RunAsUser may not be able to read where we are installed."""
+    # text files, name lookups; syncfs(2) and getpwnam_r(3)
+    for module in ("encodings.ascii", "encodings.idna", "ctypes"):
+        importlib.import_module(module)
     if any(address not in ("127.0.0.1", "::1") for _, address, _ in options.daemon_ports):
-        dns.load()  # while there is one thread
-    return dns.resolves
+        dns.load()  # asked only about senders of clients from elsewhere
 
 
 def session_on_stdio(options: Options) -> int:

@@ -1,0 +1,284 @@
+"""The daemon as processes: started by bin/sendmail, ended by signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import minimta
+from tests.smtphost import PASSWD, SmtpHost
+
+SENDMAIL = Path(minimta.__file__).parent.parent / "bin" / "sendmail"
+PATIENCE = 20.0
+
+
+class Daemon:
+    """One run of ``sendmail`` with a configuration of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.host = SmtpHost(directory)
+        self.log = directory / "log"
+        self.pid_file = directory / "pid"
+        (directory / "mail").mkdir()
+        # All belongs to whoever runs the test.
+        ids = f"{os.geteuid()}:{os.getegid()}"
+        own = PASSWD.replace("1001:1001", ids).replace("1002:1002", ids)
+        Path(self.host.options.passwd_file).write_text(own)
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = int(probe.getsockname()[1])
+        options = self.host.options
+        settings = {
+            "HostName": "lab2.campus",
+            "QueueDirectory": options.queue_directory,
+            "ClientQueueDirectory": options.client_queue_directory,
+            "MailboxDirectory": directory / "mail",
+            "AliasFile": options.alias_file,
+            "PasswdFile": options.passwd_file,
+            "LocalHostNames": options.local_host_names,
+            "MailerTable": options.mailer_table,
+            "TrustedUsers": directory / "trusted",
+            "PidFile": self.pid_file,
+            "DaemonPortOptions": f"Name=MTA, Addr=127.0.0.1, Port={self.port}",
+            "RunAsUser": "",
+            "LogTo": "stderr",
+            "QueueLA": "1000",
+            "RefuseLA": "1000",
+        }
+        self.cf = directory / "cf"
+        self.cf.write_text("".join(f"{name} = {value}\n" for name, value in settings.items()))
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def command(self, *words: str) -> list[str]:
+        return [sys.executable, "-I", str(SENDMAIL), "-C", str(self.cf), *words]
+
+    def start(self, *words: str) -> None:
+        """Start it in the foreground, and return when it answers."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command(*words), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        wait_for(self.answers)
+
+    def answers(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+        except OSError:
+            return False
+        return True
+
+    def connect(self) -> tuple[socket.socket, Callable[[], str]]:
+        """A connection that has been greeted, and what reads its replies, one line each."""
+        sock = socket.create_connection(("127.0.0.1", self.port), PATIENCE)
+        file = sock.makefile("r", newline="\r\n")
+        assert file.readline().startswith("220")
+        return sock, file.readline
+
+    def listener(self) -> int:
+        """Pid of the runner's first child; ports answer before it is there."""
+        wait_for(lambda: self.pid_file.exists() and children(self.pid()))
+        return children(self.pid())[0]
+
+    def pid(self) -> int:
+        return int(self.pid_file.read_text().split("\n")[0])
+
+    def stop(self) -> None:
+        """Leave no process behind."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(PATIENCE)
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    one = Daemon(tmp_path)
+    yield one
+    one.stop()
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def is_gone(pid: int) -> bool:
+    """Ended, though perhaps nobody has asked for its exit code."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def children(pid: int) -> list[int]:
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(word) for word in text.split()]
+
+
+def send(daemon: Daemon, recipient: str = "dave") -> None:
+    sock, answer = daemon.connect()
+    for line in ("MAIL FROM:<emma@lab1.campus>", f"RCPT TO:<{recipient}>", "DATA"):
+        sock.sendall(line.encode() + b"\r\n")
+        assert answer()[:1] in "23"
+    sock.sendall(b"Subject: x\r\n\r\nHi\r\n.\r\nQUIT\r\n")
+    assert answer().startswith("250 2.0.0")
+    sock.close()
+
+
+def test_in_the_foreground_it_is_the_process_that_was_started(daemon: Daemon) -> None:
+    daemon.start("-bD")
+    assert daemon.process is not None
+    assert daemon.pid() == daemon.process.pid
+    assert "-bD" in daemon.pid_file.read_text().split("\n")[1]
+    send(daemon)
+    assert len(daemon.host.queued()) == 1
+    assert f"starting daemon ({minimta.__version__}): SMTP\n" in daemon.log.read_text()
+
+
+def test_sigterm_ends_it_at_once_when_nobody_is_there(daemon: Daemon) -> None:
+    daemon.start("-bD")
+    assert daemon.process is not None
+    begin = time.monotonic()
+    daemon.process.send_signal(signal.SIGTERM)
+    assert daemon.process.wait(PATIENCE) == 0
+    assert time.monotonic() - begin < 2
+    assert not daemon.pid_file.exists()
+    assert "stopping daemon, reason=signal" in daemon.log.read_text()
+    assert not daemon.answers()
+
+
+def test_sigterm_lets_the_message_at_hand_come_to_its_end(daemon: Daemon) -> None:
+    daemon.start("-bD")
+    assert daemon.process is not None
+    idle, idle_answer = daemon.connect()
+    busy, answer = daemon.connect()
+    for line in ("MAIL FROM:<emma@lab1.campus>", "RCPT TO:<dave>", "DATA"):
+        busy.sendall(line.encode() + b"\r\n")
+        answer()
+    daemon.process.send_signal(signal.SIGTERM)
+    assert idle_answer().startswith("421 4.3.2")
+    busy.sendall(b"Subject: x\r\n\r\nHi\r\n.\r\n")
+    assert answer().startswith("250 2.0.0")
+    assert answer().startswith("421 4.3.2")
+    idle.close()
+    busy.close()
+    assert daemon.process.wait(PATIENCE) == 0
+    assert len(daemon.host.queued()) == 1
+
+
+def test_sighup_does_not_end_it(daemon: Daemon) -> None:
+    daemon.start("-bD")
+    assert daemon.process is not None
+    daemon.process.send_signal(signal.SIGHUP)
+    send(daemon)
+    assert daemon.process.poll() is None
+
+
+def test_in_the_background_the_command_returns_and_the_port_answers(daemon: Daemon) -> None:
+    done = subprocess.run(daemon.command("-bd"), timeout=PATIENCE, check=True, capture_output=True)
+    pid = daemon.pid()
+    try:
+        assert done.stdout == b""
+        assert daemon.answers()
+        assert os.getpgid(pid) != os.getpgid(0)
+        assert os.readlink(f"/proc/{pid}/cwd") == "/"
+        assert {os.readlink(f"/proc/{pid}/fd/{number}") for number in (0, 1, 2)} == {"/dev/null"}
+    finally:
+        os.kill(pid, signal.SIGTERM)
+        wait_for(lambda: is_gone(pid))
+
+
+def test_with_q_a_message_is_delivered_and_one_signal_ends_both_processes(daemon: Daemon) -> None:
+    daemon.start("-bD", "-q15m")
+    assert daemon.process is not None
+    listener = daemon.listener()
+    send(daemon)
+    wait_for((daemon.cf.parent / "mail" / "dave").exists)
+    wait_for(lambda: not daemon.host.files() or daemon.host.files() == [".runner"])
+    begin = time.monotonic()
+    daemon.process.send_signal(signal.SIGTERM)
+    assert daemon.process.wait(PATIENCE) == 0
+    assert time.monotonic() - begin < 2
+    assert is_gone(listener)
+    assert "SMTP+queueing@00:15:00" in daemon.log.read_text()
+
+
+def test_when_the_listener_dies_the_runner_ends(daemon: Daemon) -> None:
+    daemon.start("-bD", "-q15m")
+    assert daemon.process is not None
+    os.kill(daemon.listener(), signal.SIGKILL)
+    assert daemon.process.wait(PATIENCE) not in (0, None)
+
+
+def test_when_the_runner_dies_the_listener_ends(daemon: Daemon) -> None:
+    daemon.start("-bD", "-q15m")
+    assert daemon.process is not None
+    listener = daemon.listener()
+    daemon.process.kill()
+    wait_for(lambda: is_gone(listener))
+    assert not daemon.answers()
+
+
+def test_a_second_runner_is_refused_and_takes_its_listener_along(daemon: Daemon) -> None:
+    daemon.start("-bD", "-q15m")
+    daemon.listener()
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    text = daemon.cf.read_text().replace(f"Port={daemon.port}", f"Port={port}")
+    cf = daemon.cf.with_name("cf2")
+    cf.write_text(text.replace(str(daemon.pid_file), f"{daemon.pid_file}2"))
+    again = [word.replace(str(daemon.cf), str(cf)) for word in daemon.command("-bD", "-q15m")]
+    done = subprocess.run(again, timeout=PATIENCE, check=False, capture_output=True)
+    assert done.returncode == os.EX_TEMPFAIL
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), 1)
+
+
+@pytest.mark.parametrize(("mode", "code"), [("-bD", os.EX_OSERR), ("-bd", os.EX_OK)])
+def test_a_port_in_use_is_told(daemon: Daemon, mode: str, code: int) -> None:
+    with socket.create_server(("127.0.0.1", daemon.port)):
+        done = subprocess.run(
+            daemon.command(mode), timeout=PATIENCE, check=False, capture_output=True
+        )
+    assert done.returncode == code
+    words = done.stderr.decode()
+    assert "opendaemonsocket: daemon MTA: cannot bind: Address already in use" in words
+    assert "sendmail: daemon MTA: cannot bind: Address already in use" in words
+    assert not daemon.pid_file.exists()
+
+
+def test_a_queue_that_is_not_there_is_told(daemon: Daemon) -> None:
+    options = ("-O", "QueueDirectory=/nonexistent/mqueue")
+    done = subprocess.run(
+        daemon.command("-bD", *options), timeout=PATIENCE, check=False, capture_output=True
+    )
+    assert done.returncode != 0
+    assert b"/nonexistent/mqueue" in done.stderr
+
+
+@pytest.mark.root
+def test_started_as_root_the_listener_has_no_way_back(daemon: Daemon) -> None:
+    daemon.cf.write_text(daemon.cf.read_text().replace("RunAsUser = ", "RunAsUser = nobody"))
+    for path in (daemon.cf.parent, *daemon.cf.parent.parents):
+        if path.stat().st_uid == os.geteuid() and not path.stat().st_mode & 0o001:
+            path.chmod(0o711)
+    for name in ("aliases", "passwd", "names"):
+        (daemon.cf.parent / name).chmod(0o644)
+    os.chmod(daemon.host.mqueue, 0o1733)
+    daemon.start("-bD", "-q15m")
+    listener = daemon.listener()
+    status = Path(f"/proc/{listener}/status").read_text()
+    fields = dict(line.split(":\t", 1) for line in status.split("\n") if ":\t" in line)
+    assert len(set(fields["Uid"].split())) == 1
+    assert fields["Uid"].split()[0] != "0"
+    assert fields["Groups"].strip() == ""
+    send(daemon, "carol")
+    wait_for((daemon.cf.parent / "mail" / "carol").exists)
