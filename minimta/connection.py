@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable
 
-from minimta import hosts, log
+from minimta import hosts, log, policy
 from minimta.premises import Client, Premises
 from minimta.reception import Reception
 from minimta.smtp.sequence import State
@@ -133,6 +133,8 @@ class Connection:
 
     def _own_address(self) -> str:
         """Our end, "" for loopback."""
+        if policy.may_relay(self.ip):
+            return ""
         address = str(self._socket.getsockname()[0]).removeprefix("::ffff:").partition("%")[0]
         return "" if address == "::1" or address.startswith("127.") else address
 

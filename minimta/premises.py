@@ -14,6 +14,8 @@ from minimta.smtp.reply import Reply, reply
 
 #: seconds for which a recipient who was found is not looked for again
 _REMEMBER, _MOST_REMEMBERED = 2.0, 10000
+#: seconds for which the free space of the queue is believed
+_FREE_AGE = 0.5
 
 DISK_FULL = reply(452, "4.3.1", "Insufficient disk space; try again later")
 _TOO_BIG_FOR_DISK = reply(452, "4.4.5", "Insufficient disk space; try again later")
@@ -66,6 +68,7 @@ class Premises:
         self.clock = clock
         self._greeting = (0, "")
         self._known: dict[bytes, float] = {}
+        self._free = (0.0, 0)
 
     @property
     def host(self) -> str:
@@ -107,9 +110,14 @@ class Premises:
 
     def lacks_space(self, size: int) -> Reply | None:
         """The refusal if a message of *size* octets (-1: not told) has no room in the queue."""
-        free = self.spool.free_blocks()
+        now, free = self.clock(), self._free[1]
+        if now > self._free[0]:
+            free = self.spool.free_blocks()
+            self._free = (now + _FREE_AGE, free)
+            if free < self.options.min_free_blocks:
+                where = self.options.queue_directory
+                log.line("", f"low on space ({free} blocks free) in {where}")
         if free < self.options.min_free_blocks:
-            log.line("", f"low on space ({free} blocks free) in {self.options.queue_directory}")
             return DISK_FULL
         # A block is 4096 octets at most on what mail is kept on; RFC 1870 section 6.1.
         return _TOO_BIG_FOR_DISK if size > free * 4096 else None

@@ -14,29 +14,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from minimta.smtp import command, dotstuff, topics
+from minimta.smtp import command, dotstuff, topics, unserved
 from minimta.smtp.command import CommandError, Mail, Rcpt
 from minimta.smtp.patience import Patience
 from minimta.smtp.reply import Reply, quoted, reply
 from minimta.smtp.sequence import State, advance, out_of_order
 
-# Browsers, proxies, and what malware says (threats T10).
-_NOT_SMTP = frozenset(
-    ("GET", "POST", "HEAD", "PUT", "DELETE", "TRACE", "PATCH", "PRI", "CONNECT", "PROXY", "USER")
-)
-_OBSOLETE = frozenset(("SEND", "SAML", "SOML", "TURN", "AUTH", "BDAT"))
 _ALWAYS = frozenset(("EHLO", "HELO", "NOOP", "RSET", "QUIT"))
 
 _OK = reply(250, "2.0.0", "OK")
 _RESET = reply(250, "2.0.0", "Reset state")
 _REJECTED = reply(550, "5.0.0", "Command rejected")
 _TOO_LONG = reply(500, "5.5.2", "Line too long")
-_NOT_ALLOWED = reply(502, "5.7.0", "Sorry, we do not allow this operation")
 _HELO_FIRST = reply(503, "5.0.0", "Polite people say HELO first")
 _INTRODUCE = reply(503, "5.0.0", "I demand that you introduce yourself first")
 _ARGUMENT = reply(501, "5.5.2", "Argument required")
-_NO_TLS = reply(454, "4.3.3", "TLS not available after start")
-_NO_VERB = reply(502, "5.7.0", "Verbose unavailable")
 _CANNOT_VERIFY = reply(
     252, "2.5.2", "Cannot VRFY user; try RCPT to attempt delivery (or try finger)"
 )
@@ -154,14 +146,14 @@ class Session:
     def _unfinished(self) -> list[bytes]:
         """What a line says that has not ended."""
         if not self._eol and self._buffer[:1] == b"\x16":
-            self._receiver.note(f"{self.client}: TLS handshake on a plain port")
+            self._note_about_client("TLS handshake on a plain port")
             return [self.closing(421, "4.7.0", f"{self.host} This is plain SMTP")]
         if len(self._buffer) > command.MAX_BUFFERED:
             return [bytes(self._far_too_long())]
         return []
 
     def _far_too_long(self) -> Reply:
-        self._receiver.note(f"{self.client}: SMTP violation, input too long")
+        self._note_about_client("SMTP violation, input too long")
         text = f"{self.host} Command too long, possible attack {self.client}"
         return self._last(421, "4.7.0", text)
 
@@ -204,7 +196,7 @@ class Session:
         try:
             dotstuff.check(line, self._eol)
         except dotstuff.Violation as violation:
-            self._receiver.note(f"{self.client}: {violation.text}")
+            self._note_about_client(violation.text)
             return self._last(421, "4.5.0", violation.text)
         if len(line) > command.MAX_LINE:
             too_long = len(line) > command.MAX_BUFFERED
@@ -232,22 +224,14 @@ class Session:
         return reply(code, status, text)
 
     def _other(self, name: str, line: bytes) -> Reply:
-        if name in _NOT_SMTP:
-            shown = quoted(line)
-            self._receiver.note(f"{self.client}: probable open proxy: command={shown}")
+        if unserved.is_foreign(name):
+            self._note_about_client(f"probable open proxy: command={quoted(line)}")
             return self._last(421, "4.7.0", f"{self.host} Rejecting open proxy {self.client}")
-        if name == "STARTTLS":
-            return _NO_TLS
-        if name == "VERB":
-            return self._counted(_NO_VERB)
         if name == "ETRN":
             self.was_used = True
-            self._receiver.note(f"{self.client}: {quoted(line)} [rejected]")
-            return self._counted(_NOT_ALLOWED)
-        if name in _OBSOLETE:
-            text = f'Command not implemented: "{quoted(line)}"'
-            return self._counted(reply(502, "5.5.1", text))
-        return self._counted(reply(500, "5.5.1", f'Command unrecognized: "{quoted(line)}"'))
+            self._note_about_client(f"{quoted(line)} [rejected]")
+        answer = unserved.answer(name, line)
+        return self._counted(answer) if answer.code >= 500 else answer
 
     def _hello(self, name: str, argument: bytes, has_more: bool) -> Reply:
         if has_more and self._eol == b"\r\n":
@@ -341,12 +325,12 @@ class Session:
         hidden = "noexpn" in self._privacy
         self._note_question("EXPN", argument, hidden)
         if hidden:
-            return _NOT_ALLOWED
+            return unserved.NOT_ALLOWED
         return self._receiver.expand(argument) if argument else _ARGUMENT
 
     def _note_question(self, verb: str, argument: bytes, hidden: bool) -> None:
         rejected = " [rejected]" if hidden else ""
-        self._receiver.note(f"{self.client}: {verb} {quoted(argument)}{rejected}")
+        self._note_about_client(f"{verb} {quoted(argument)}{rejected}")
 
     # --- limits -----------------------------------------------------------------------------------
 
