@@ -317,7 +317,8 @@ def test_a_last_reply_arrives_though_the_client_goes_on_talking(
     peer.answer()
     peer.socket.sendall(b"GET / HTTP/1.1\r\n" + b"x" * 200_000)
     assert peer.answer().startswith("421 4.7.0")
-    assert peer.answer() == ""
+    # An orderly end: a reset may take the reply along before the client has read it.
+    assert peer.socket.recv(1) == b""
 
 
 # --- the end --------------------------------------------------------------------------------------
