@@ -6,8 +6,8 @@ unquoted "@" splits. An address that is checked is the address that is routed.
 
 from __future__ import annotations
 
-#: RFC 5321 section 4.5.3.1.1 to 4.5.3.1.3
-MAX_LOCAL, MAX_DOMAIN, MAX_PATH = 64, 255, 256
+#: RFC 5321 section 4.5.3.1.3, without the brackets counted; longer local parts are in use (VERP)
+MAX_PATH = 256
 
 
 def bare(path: bytes) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from minimta import collect, fullname, log
+from minimta import collect, fullname, users
 from minimta.queue.spool import Spool
 from minimta.users import Users
 
@@ -43,7 +43,9 @@ class Caller:
 
     def is_trusted(self, options: Options) -> bool:
         """May he give any sender with -f and rebuild aliases? (root, the queue's owner, class t)"""
-        return may_administer(options) or self.name in _trusted_users(options.trusted_users)
+        return may_administer(options) or os.fsencode(self.name) in users.trusted(
+            options.trusted_users
+        )
 
 
 def may_administer(options: Options) -> bool:
@@ -52,19 +54,6 @@ def may_administer(options: Options) -> bool:
         return collect.owns_queue(options)
     except OSError:
         return False
-
-
-def _trusted_users(path: str) -> set[str]:
-    """The names in the TrustedUsers file, one a line, "#" comments."""
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            lines = file.read(1 << 16).split("\n")
-    except FileNotFoundError:
-        return set()
-    except OSError as error:
-        log.line("", f"cannot read {log.clean(path)}: {error.strerror}")
-        return set()
-    return {line.partition("#")[0].strip() for line in lines} - {""}
 
 
 def choose_spool(options: Options, queue: str) -> tuple[Spool, bool]:

@@ -34,11 +34,6 @@ class Refused(Exception):
         self.text = text
 
 
-def open_spool(options: Options) -> Spool:
-    """The queue that this process may write: mqueue for root and its owner, else clientmqueue."""
-    return Spool(options.queue_directory if owns_queue(options) else options.client_queue_directory)
-
-
 def owns_queue(options: Options) -> bool:
     """May this process act on the MTA queue? Raise OSError if it cannot be looked at."""
     user = os.geteuid()

@@ -10,7 +10,6 @@ import contextlib
 import socket
 import struct
 import time
-import traceback
 from collections.abc import Callable
 
 from minimta import hosts, log, policy
@@ -69,7 +68,7 @@ class Connection:
         except OSError:
             self._lost()  # the client is gone
         except Exception:
-            log_bug("session")
+            log.bug("", "session")
             self._hang_up(421, "4.3.0", "Internal error; try again later")
         finally:
             self._socket.close()
@@ -247,9 +246,3 @@ class Connection:
 
 def _timeval(seconds: int) -> bytes:
     return struct.pack("ll", max(seconds, 1), 0)
-
-
-def log_bug(what: str) -> None:
-    """The exception at hand, in one line."""
-    text = " | ".join(line.strip() for line in traceback.format_exc().split("\n") if line.strip())
-    log.line("", f"SYSERR(root): {what}: {log.clean(text, 2000)}", level=1, error=True)

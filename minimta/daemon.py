@@ -22,7 +22,6 @@ from types import FrameType
 
 import minimta
 from minimta import dates, dns, log, pidfile, users
-from minimta.connection import log_bug
 from minimta.listener import Door, Server, bind
 from minimta.options import Options
 from minimta.premises import Premises
@@ -33,6 +32,7 @@ from minimta.terminal import complain, detach
 #: seconds for the messages at hand when the end has been ordered, and for the other process
 GRACE, PATIENCE = 8.0, 10.0
 _MOST_FILES = 65536
+_ENDING = {signal.SIGTERM, signal.SIGINT}
 
 
 def run(
@@ -47,18 +47,27 @@ def run(
 
     Returns when told to end (SIGTERM, SIGINT); without *foreground* at once, a child stays.
     """
+    _hold_signals()
     try:
         spool = _open_spool(options)
         servers = _bind(options)
     except OSError as error:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         complain(f"sendmail: {error.filename}: {error.strerror}")
         # As Sendmail, which has gone to the background by now.
         return os.EX_OSERR if foreground else os.EX_OK
+    ready = -1
     if not foreground:
+        begun, ready = os.pipe()
         if os.fork():
+            os.close(ready)
+            os.read(begun, 1)  # whoever reads the PidFile when we return finds it
             return os.EX_OK
+        os.close(begun)
         detach()
     pidfile.write(options.pid_file, command)
+    if ready >= 0:
+        os.close(ready)
     mode = f"SMTP+queueing@{dates.duration(interval or 0)}" if queue_runner else "SMTP"
     log.line("", f"starting daemon ({minimta.__version__}): {mode}", level=1)
     try:
@@ -69,11 +78,19 @@ def run(
         pidfile.remove(options.pid_file)
 
 
+def _hold_signals() -> None:
+    """From here on nobody can end us half made: SIGHUP means nothing, the others wait their turn."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+
+
 def _open_spool(options: Options) -> Spool:
     """The MTA queue, for many threads. Raise OSError, also if RunAsUser is nobody."""
-    wants_user = os.geteuid() == 0 and options.run_as_user
-    if wants_user and users.Users("").find(options.run_as_user.encode()) is None:
-        raise OSError(0, "no such user", f"RunAsUser {options.run_as_user}")
+    if os.geteuid() == 0 and options.run_as_user:
+        user = users.Users("").find(options.run_as_user.encode())
+        if user is None or not user.uid:
+            why = "is root; leave the option empty to keep root" if user else "no such user"
+            raise OSError(0, why, f"RunAsUser {options.run_as_user}")
     return Spool(options.queue_directory, commit=commit.committer(options.group_commit))
 
 
@@ -100,7 +117,7 @@ def _run_both(options: Options, servers: list[Server], spool: Spool, interval: i
         try:
             code = _listen(options, servers, spool, parent=runner)
         except Exception:
-            log_bug("listener")
+            log.bug("", "listener")
         finally:
             os._exit(code)
     for server in servers:
@@ -127,16 +144,16 @@ _REASON = "stopping daemon, reason=the listener has ended"
 
 
 def _on_end() -> Callable[[], bool]:
-    """Let SIGTERM and SIGINT only set a flag; returns what reads it. SIGHUP is ignored."""
+    """Let SIGTERM and SIGINT, held until now, only set a flag; returns what reads it."""
     told = False
 
     def note(number: int, frame: FrameType | None) -> None:
         nonlocal told
         told = True
 
-    signal.signal(signal.SIGTERM, note)
-    signal.signal(signal.SIGINT, note)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    for number in _ENDING:
+        signal.signal(number, note)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
     return lambda: told
 
 
@@ -180,14 +197,12 @@ def _listen(options: Options, servers: list[Server], spool: Spool, *, parent: in
     _load_all(options)
     premises = Premises(options, spool, resolves=dns.resolves)
     users.become(options.run_as_user)
-    ending = {signal.SIGTERM, signal.SIGINT}
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_BLOCK, ending)  # threads inherit it: the end comes here
     door = Door(premises)
     for server in servers:
         server.door = door
         start_new_thread(server.accept_forever, ())
-    while signal.sigtimedwait(ending, 0.5) is None:
+    # Threads inherit that these are held: the end comes here.
+    while signal.sigtimedwait(_ENDING, 0.5) is None:
         if parent and os.getppid() != parent:
             log.line("", "the queue runner is gone", level=1, error=True)
             break

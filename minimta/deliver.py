@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -161,7 +160,7 @@ class Deliverer:
             found = self._expander.expand(control.recipients, control.reverse_path, qid=held.qid)
             reason = "expanded to nobody"
         except Exception:
-            log_traceback(held.qid, "expand")
+            log.bug(held.qid, "expand")
             found, reason = [], "cannot be expanded"
         return found or [Destination(r, None, _deferred(reason)) for r in control.recipients]
 
@@ -188,7 +187,7 @@ class Deliverer:
         try:
             made = tasks(record, self._host)
         except Exception:
-            log_traceback(record.qid, "header")
+            log.bug(record.qid, "header")
             made = []
         for number, destination in enumerate(record.destinations):
             if destination.outcome is not None:
@@ -217,7 +216,7 @@ class Deliverer:
             for job, outcomes in mailer.deliver([task.job for task in waiting]):
                 self._done(undone.pop(job), outcomes, begun)
         except Exception:
-            log_traceback("", f"mailer {mailer.name}")
+            log.bug("", f"mailer {mailer.name}")
             if len(undone) > 1:
                 # One of them is poison; alone, each harms nobody but itself.
                 for task in undone.values():
@@ -286,7 +285,7 @@ class Deliverer:
         except OSError as error:
             log.line(qid, f"SYSERR(root): {log.clean(str(error))}", level=1, error=True)
         except Exception:
-            log_traceback(qid, "attempt")
+            log.bug(qid, "attempt")
 
 
 def _shall_wait(held: Held) -> bool:
@@ -298,12 +297,6 @@ def open_spool(options: Options) -> Spool:
     """The MTA queue, as a runner sees it. Raise OSError."""
     user = Users("").find(options.run_as_user.encode()) if options.run_as_user else None
     return Spool(options.queue_directory, listener_uid=user.uid if user else None)
-
-
-def log_traceback(qid: str, what: str) -> None:
-    """The exception at hand, in one line."""
-    text = " | ".join(line.strip() for line in traceback.format_exc().split("\n") if line.strip())
-    log.line(qid, f"SYSERR(root): {what}: {log.clean(text, 2000)}", level=1, error=True)
 
 
 def _deferred(text: str) -> Outcome:

@@ -37,6 +37,15 @@ def line(qid: str, text: str, *, level: int = 9, error: bool = False) -> None:
         sys.stderr.flush()
 
 
+def bug(qid: str, what: str) -> None:
+    """Log the exception at hand with its traceback, in one line."""
+    import traceback  # 10 ms, and only for bugs
+
+    lines = traceback.format_exc().split("\n")
+    text = " | ".join(part.strip() for part in lines if part.strip())
+    line(qid, f"SYSERR(root): {what}: {clean(text, 2000)}", level=1, error=True)
+
+
 def clean(value: str | bytes, limit: int = 256) -> str:
     """Make *value* fit for a log line, a terminal or a header: printable ASCII, at most *limit* long.
 

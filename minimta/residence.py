@@ -19,7 +19,6 @@ import os
 import select
 import signal
 import time
-import traceback
 from collections.abc import Callable
 from types import FrameType
 from typing import Protocol
@@ -187,8 +186,7 @@ class Loop:
                 self._work.attempt(qids, lambda: _tell(pipe), ended, what != "half")
             code = os.EX_OK
         except BaseException:
-            text = " | ".join(part.strip() for part in traceback.format_exc().split("\n") if part)
-            log.line("", f"SYSERR(root): queue child: {log.clean(text, 2000)}", level=1, error=True)
+            log.bug("", "queue child")
         finally:
             os._exit(code)
 

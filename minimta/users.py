@@ -15,6 +15,8 @@ import os
 import pwd
 import stat
 
+from minimta import log
+
 #: seconds that a child may take to read one file (a dead NFS server)
 READ_TIME = 60
 
@@ -154,6 +156,22 @@ def _certainly_absent(name: bytes) -> None:
     code = ask(name, entry, buffer, ctypes.c_size_t(size), ctypes.byref(result))
     if code not in _ABSENT:
         raise OSError(code, f"user data base: {os.strerror(code)}")
+
+
+def trusted(path: str) -> set[bytes]:
+    """Names of the TrustedUsers file (Sendmail's class t), one a line; "#" begins a comment.
+
+    No file, no names; one that cannot be read is logged and gives none.
+    """
+    try:
+        with open(path, "rb") as file:
+            lines = file.read(1 << 16).split(b"\n")
+    except FileNotFoundError:
+        return set()
+    except OSError as error:
+        log.line("", f"cannot read {log.clean(path)}: {error.strerror}")
+        return set()
+    return {line.partition(b"#")[0].strip() for line in lines} - {b""}
 
 
 def groups_of(user: User) -> list[int]:

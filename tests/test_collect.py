@@ -387,6 +387,6 @@ def test_nothing_in_the_envelope_forges_a_line_of_the_control_file(
 def test_root_and_the_owner_write_mqueue_and_others_clientmqueue(
     options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert collect.open_spool(options).directory == options.queue_directory
+    assert collect.owns_queue(options)
     monkeypatch.setattr(os, "geteuid", lambda: 54321)
-    assert collect.open_spool(options).directory == options.client_queue_directory
+    assert not collect.owns_queue(options)

@@ -264,6 +264,21 @@ def test_a_queue_that_is_not_there_is_told(daemon: Daemon) -> None:
     assert b"/nonexistent/mqueue" in done.stderr
 
 
+def status_of(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().split("\n")
+    return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+
+
+@pytest.mark.root
+def test_run_as_root_is_refused_with_a_sentence(daemon: Daemon) -> None:
+    command = daemon.command("-bD", "-O", "RunAsUser=root")
+    done = subprocess.run(command, timeout=PATIENCE, check=False, capture_output=True)
+    assert done.returncode == os.EX_OSERR
+    assert done.stderr == (
+        b"sendmail: RunAsUser root: is root; leave the option empty to keep root\n"
+    )
+
+
 @pytest.mark.root
 def test_started_as_root_the_listener_has_no_way_back(daemon: Daemon) -> None:
     daemon.cf.write_text(daemon.cf.read_text().replace("RunAsUser = ", "RunAsUser = nobody"))
@@ -275,8 +290,8 @@ def test_started_as_root_the_listener_has_no_way_back(daemon: Daemon) -> None:
     os.chmod(daemon.host.mqueue, 0o1733)
     daemon.start("-bD", "-q15m")
     listener = daemon.listener()
-    status = Path(f"/proc/{listener}/status").read_text()
-    fields = dict(line.split(":\t", 1) for line in status.split("\n") if ":\t" in line)
+    wait_for(lambda: status_of(listener)["Uid"].split()[0] != "0")
+    fields = status_of(listener)
     assert len(set(fields["Uid"].split())) == 1
     assert fields["Uid"].split()[0] != "0"
     assert fields["Groups"].strip() == ""

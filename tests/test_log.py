@@ -35,3 +35,16 @@ def test_a_line_begins_with_the_queue_id(capsys: pytest.CaptureFixture[str]) -> 
     assert first.startswith("sm-mta[")
     assert first.endswith("]: 6AM9CfOn000096: to=<dave@lab2.campus>, stat=Sent")
     assert second.endswith("]: starting daemon")
+
+
+def test_a_bug_is_one_line_with_its_whole_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("sm-mta", "stderr", 9)
+    try:
+        raise KeyError("a\nb")
+    except KeyError:
+        log.bug("6AM9CfOn000096", "attempt")
+    finally:
+        log.configure("sendmail", "none", 9)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "6AM9CfOn000096: SYSERR(root): attempt: Traceback" in line
+    assert "| KeyError: 'a\\nb'" in line

@@ -332,3 +332,14 @@ def test_become_refuses_when_root_could_be_had_back() -> None:
 def test_become_an_unknown_user_is_an_error() -> None:
     with pytest.raises(OSError, match="no such user"):
         users.become("nosuch-user-here")
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [(b"", set()), (b"# class t\nlist\n emma # lists\n\n#dave\n", {b"list", b"emma"})],
+)
+def test_trusted_users_are_named_one_a_line(tmp_path: Path, text: bytes, names: set[bytes]) -> None:
+    (tmp_path / "trusted-users").write_bytes(text)
+    assert users.trusted(str(tmp_path / "trusted-users")) == names
+    assert users.trusted(str(tmp_path / "none")) == set()
+    assert users.trusted(str(tmp_path)) == set(), "a directory is logged"

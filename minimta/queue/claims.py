@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 
-from minimta import dates, headers, hosts, log
+from minimta import dates, headers, hosts, log, users
 from minimta.address import bare, is_printable, split
 from minimta.envelope import Recipient
 from minimta.queue import held
@@ -117,7 +117,7 @@ def _headers(
     local, domain = split(sender)
     if local == login and domain.lower() in (b"", hosts.own_name(options).lower().encode()):
         return written.headers
-    if uid == 0 or login in _trusted_users(options.trusted_users):
+    if uid == 0 or login in users.trusted(options.trusted_users):
         return written.headers
     shown = log.clean(sender or b"<>").encode()
     host = hosts.own_name(options).encode()
@@ -127,16 +127,3 @@ def _headers(
     # Where collect puts it: behind the fields that we add, before those of the message.
     place = max((n for n, (flags, _) in enumerate(written.headers, 1) if flags), default=0)
     return [*written.headers[:place], (b"", warning), *written.headers[place:]]
-
-
-def _trusted_users(path: str) -> set[bytes]:
-    """Names of the TrustedUsers file (class t), one a line; "#" comments."""
-    try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return set()
-    try:
-        lines = held.read_all(file, 1 << 16).split(b"\n")
-    finally:
-        os.close(file)
-    return {line.partition(b"#")[0].strip() for line in lines} - {b""}
