@@ -14,7 +14,6 @@ import os
 from minimta import dates, headers, hosts, log, users
 from minimta.address import bare, is_printable, split
 from minimta.envelope import Recipient
-from minimta.queue import held
 from minimta.queue.control import DELIVERY_MODE, Control, is_plain
 
 TYPE_CHECKING = False
