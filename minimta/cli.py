@@ -153,7 +153,8 @@ def _speak_smtp(command: Command, options: Options, argv: list[str]) -> int:
 
 
 def _serve(command: Command, options: Options, argv: list[str]) -> int:
-    if not caller.may_administer(options):
+    # A queue that is not there is nobody's; that it is missing is the better answer.
+    if os.path.lexists(options.queue_directory) and not caller.may_administer(options):
         log.line("", f"user {os.getuid()} attempted to run daemon")
         raise UsageError("550 Permission denied (real uid not trusted)")
     from minimta import daemon
