@@ -20,7 +20,7 @@ import stat
 import time
 
 from minimta import address, log, maps
-from minimta.users import Untrusted, why_untrusted
+from minimta.trust import Untrusted, why_untrusted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

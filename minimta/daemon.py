@@ -21,7 +21,7 @@ from collections.abc import Callable
 from types import FrameType
 
 import minimta
-from minimta import dates, dns, log, pidfile, users
+from minimta import dates, dns, log, pidfile, rights, users
 from minimta.listener import Door, Server, bind
 from minimta.options import Options
 from minimta.premises import Premises
@@ -196,7 +196,7 @@ def _listen(options: Options, servers: list[Server], spool: Spool, *, parent: in
     _raise_file_limit()
     _load_all(options)
     premises = Premises(options, spool, resolves=dns.resolves)
-    users.become(options.run_as_user)
+    rights.become(options.run_as_user)
     door = Door(premises)
     for server in servers:
         server.door = door

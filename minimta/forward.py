@@ -11,7 +11,8 @@ import errno
 import os
 
 from minimta import log
-from minimta.users import Untrusted, read_as
+from minimta.rights import read_as
+from minimta.trust import Untrusted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ def read(user: User, of_detail: bytes, *, qid: str) -> bytes:
     """
     # DIFFERS: Sendmail takes a file that the user may not read himself (mode 000) for none; here
     # every "Permission denied" waits, because on NFS it means "not now".
+    if not user.home.startswith("/"):
+        return b""
     names = [".forward"]
     if of_detail and b"/" not in of_detail and b"\0" not in of_detail:
         names.insert(0, ".forward+" + os.fsdecode(of_detail))
@@ -42,7 +45,7 @@ def read(user: User, of_detail: bytes, *, qid: str) -> bytes:
         if not _may_exist(path):
             continue
         try:
-            return read_as(user, name, LIMIT)
+            return read_as(user, path, LIMIT)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except Untrusted as error:

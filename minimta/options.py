@@ -57,6 +57,39 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(text.lower().replace(",", " ").split())
 
 
+#: names of DontBlameSendmail that leave out a check which is made here
+BLAMES = (
+    "Safe",
+    "ForwardFileInGroupWritableDirPath",
+    "ForwardFileInUnsafeDirPath",
+    "ForwardFileInUnsafeDirPathSafe",
+    "GroupWritableForwardFile",
+    "GroupWritableForwardFileSafe",
+    "WorldWritableForwardFile",
+    "IncludeFileInGroupWritableDirPath",
+    "IncludeFileInUnsafeDirPath",
+    "IncludeFileInUnsafeDirPathSafe",
+    "GroupWritableIncludeFile",
+    "GroupWritableIncludeFileSafe",
+    "WorldWritableIncludeFile",
+    "GroupWritableAliasFile",
+    "WorldWritableAliasFile",
+    "FileDeliveryToHardLink",
+    "FileDeliveryToSymLink",
+    "NonRootSafeAddr",
+)
+
+
+def blame(text: str) -> frozenset[str]:
+    """Names of BLAMES in any case, separated by commas or blanks, to small letters."""
+    given = words(text)
+    known = {name.lower(): name for name in BLAMES}
+    for word in given:
+        if word not in known:
+            raise ValueError(f"unknown name {word}{_nearest(word, known)}")
+    return frozenset(given)
+
+
 def choice(*allowed: str) -> Callable[[str], str]:
     """A reader for one of *allowed* words, of which the first letter suffices."""
 
@@ -124,6 +157,13 @@ TABLE: tuple[Option, ...] = tuple(
         ("PasswdFile", "passwd_file", "", str.strip, "users from this file in passwd form instead of the system's (ours)"),
         ("LocalHostNames", "local_host_names", "/etc/mail/local-host-names", str.strip, "file of further names that this host takes mail for (class w)"),
         ("TrustedUsers", "trusted_users", "/etc/mail/trusted-users", str.strip, "file of users who may give any sender with -f without a warning (class t)"),
+        ("ForwardPath", "forward_path", "$z/.forward.$w+$h:$z/.forward+$h:$z/.forward.$w:$z/.forward", str.strip, "files that forward a user's mail, the first that exists counts; $z home, $u user, $h detail, $w host; empty: none", "J"),
+        ("DefaultUser", "default_user", "daemon", str.strip, "as whom programs and files of the aliases run", "u"),
+        ("DontBlameSendmail", "dont_blame", "safe", blame, "checks of files that are left out: GroupWritableForwardFile, ForwardFileInUnsafeDirPath and others"),
+        ("LocalMailer", "local_mailer", "mbox", str.strip, "mbox, maildir, lmtp:SOCKET, lmtp:HOST:PORT, or a bar and a program: $u is the user, $h the detail, $z the home (ours)"),
+        ("SmrshDirectory", "smrsh_directory", "/etc/mail/smrsh", str.strip, "if it exists, programs of users and aliases are those in it, and nothing else (ours)"),
+        ("MaxProgramMemory", "max_program_memory", "512000000", number, "octets of memory for each process of a program, 0 = no limit (ours)"),
+        ("MaxProgramProcesses", "max_program_processes", "200", number, "processes the user may have while a program of his runs, 0 = no limit (ours)"),
         ("MailerTable", "mailer_table", "/etc/mail/mailertable", str.strip, "text table domain -> mailer:host"),
         ("SmartHost", "smart_host", "", str.strip, "send all that is not local there: host, [host] without MX lookup, [host]:port"),
         ("DaemonPortOptions", "daemon_ports", "Name=MTA, Addr=127.0.0.1, Port=25; Name=MTA-v6, Addr=::1, Port=25", None, "where to listen; may be given several times", "O"),
@@ -162,6 +202,7 @@ TABLE: tuple[Option, ...] = tuple(
         ("DeadLetterDrop", "dead_letter_drop", "", str.strip, "file for messages that can be neither delivered nor returned nor saved at home"),
         ("Timeout.queuereturn", "timeout_queuereturn", "5d", interval, "bounce what has waited longer", "T"),
         ("Timeout.queuewarn", "timeout_queuewarn", "4h", interval, "tell the sender, once, when it has waited longer; 0 = never"),
+        ("Timeout.program", "timeout_program", "15m", interval, "a program that runs longer is ended and tried again later (ours)"),
         ("Timeout.command", "timeout_command", "5m", seconds, "listener: wait for the next command"),
         ("Timeout.datablock", "timeout_datablock", "5m", seconds, "wait for the next block of message data, both ways"),
         ("Timeout.connect", "timeout_connect", "1m", seconds, "client: TCP connection"),
@@ -193,6 +234,14 @@ class Options:
     passwd_file: str
     local_host_names: str
     trusted_users: str
+    forward_path: str
+    default_user: str
+    #: in small letters
+    dont_blame: frozenset[str]
+    local_mailer: str
+    smrsh_directory: str
+    max_program_memory: int
+    max_program_processes: int
     mailer_table: str
     smart_host: str
     #: (name, address, port)
@@ -232,6 +281,7 @@ class Options:
     dead_letter_drop: str
     timeout_queuereturn: int
     timeout_queuewarn: int
+    timeout_program: int
     timeout_command: int
     timeout_datablock: int
     timeout_connect: int
@@ -284,7 +334,11 @@ def by_letter(letter: str) -> Option:
 
 
 def _hint(name: str) -> str:
+    return _nearest(name.lower(), {key: option.name for key, option in _BY_NAME.items()})
+
+
+def _nearest(word: str, known: dict[str, str]) -> str:
     from difflib import get_close_matches  # only on the way to an error: it costs 10 ms
 
-    near = get_close_matches(name.lower(), list(_BY_NAME), 1)
-    return f" (did you mean {_BY_NAME[near[0]].name}?)" if near else ""
+    near = get_close_matches(word, list(known), 1)
+    return f" (did you mean {known[near[0]]}?)" if near else ""

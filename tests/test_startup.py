@@ -29,7 +29,7 @@ ROOMS = {
     "config", "dates", "deadletter", "envelope", "flags", "fullname", "headers", "hosts",
     "locality", "locks", "log", "maps", "newcontrol", "options", "policy", "queue", "queue.commit",
     "queue.control", "queue.held", "queue.qid", "queue.spool", "route", "stdin", "submit",
-    "terminal", "users",
+    "terminal", "trust", "users",
 }  # fmt: skip
 
 SCRIPT = """

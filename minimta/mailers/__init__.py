@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from minimta.status import Outcome
+from minimta.users import User as SystemUser
 
 
 @dataclass(frozen=True, slots=True)
 class User:
     """One user of a Job: whom the mailer shall reach, and what the DSN parameters say of them."""
 
-    #: login name for local mailers (b"dave"), bare forward-path for esmtp (b"dave@lab2.campus")
+    #: login name for local mailers (b"dave"), bare forward-path for esmtp (b"dave@lab2.campus"),
+    #: command without "|" for prog (b"vacation dave"), path for *file* (b"/var/tmp/archive")
     name: bytes
     #: NOTIFY for the next hop, "" if not given: "NEVER", "SUCCESS,FAILURE,DELAY"
     notify: str = ""
@@ -31,7 +33,8 @@ class Job:
     qid: str
     #: bare; b"" is the null reverse-path of a DSN
     reverse_path: bytes
-    #: next hop: "lab2.campus", "[10.0.3.135]", "[mx.campus]:2525"; the login name for local
+    #: next hop: "lab2.campus", "[10.0.3.135]", "[mx.campus]:2525"; for local the detail of
+    #: user+detail; for prog and *file* command or path
     host: str
     #: at least one
     users: tuple[User, ...]
@@ -49,6 +52,8 @@ class Job:
     envid: bytes = b""
     #: never tried before (Timeout.iconnect)
     first_attempt: bool = False
+    #: as whom prog and *file* act: who wrote the .forward or the list, or DefaultUser; never root
+    controlling: SystemUser | None = None
 
 
 class Mailer(Protocol):

@@ -19,14 +19,12 @@ from __future__ import annotations
 import gc
 import json
 import os
-import signal
 import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple
-from itertools import pairwise
 
-from minimta import users
+from minimta import rights
 from minimta.mailers import Job
 from minimta.mailers.nexthop import Ourselves
 from minimta.mailers.smtp import Delivery
@@ -117,22 +115,7 @@ def run(
 
 def _confine(connection: socket.socket, jobs: Sequence[Job], options: Options) -> None:
     """Drop rights, descriptors and signal handlers that came with the fork."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGALRM):
-        signal.signal(number, signal.SIG_DFL)
-    signal.set_wakeup_fd(-1)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    _close_all_but({connection.fileno(), *(job.body for job in jobs)})
+    rights.isolate({connection.fileno(), *(job.body for job in jobs)})
     os.chdir("/")
     if os.geteuid() == 0:
-        users.become(options.run_as_user)
-
-
-def _close_all_but(kept: set[int]) -> None:
-    """Close what is not *kept*: locks of the queue, the user's terminal (threats T39)."""
-    null = os.open(os.devnull, os.O_RDWR)
-    for standard in (0, 1, 2):
-        if standard not in kept:
-            os.dup2(null, standard)
-    limits = [2, *sorted(fd for fd in kept if fd > 2), os.sysconf("SC_OPEN_MAX")]
-    for low, high in pairwise(limits):
-        os.closerange(low + 1, high)
+        rights.become(options.run_as_user)
