@@ -1,8 +1,9 @@
 """``~/.forward``: which file counts, and when it is not followed.
 
-For user+detail ``~/.forward+detail`` comes before ``~/.forward``. Without either no child is started.
-A file that others could have written is not followed: the log says so and the mail goes to the
-mailbox, as with Sendmail.
+Option ForwardPath names the files, by default for user+detail ``~/.forward.HOST+detail``,
+``~/.forward+detail``, ``~/.forward.HOST``, ``~/.forward``. Without any no child is started. A file
+that others could have written is not followed: the log says so and the next one counts, or the
+mail goes to the mailbox, as with Sendmail.
 """
 
 from __future__ import annotations
@@ -10,12 +11,16 @@ from __future__ import annotations
 import errno
 import os
 
-from minimta import log
+from minimta import hosts
 from minimta.rights import read_as
-from minimta.trust import Untrusted
+from minimta.trust import Untrusted, allowance
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from minimta.options import Options
+    from minimta.trust import Text
     from minimta.users import User
 
 #: octets of a .forward that are read; a longer one is not followed
@@ -28,33 +33,56 @@ def detail(local_part: bytes, user: User) -> bytes:
     return b"" if whole else local_part.partition(b"+")[2]
 
 
-def read(user: User, of_detail: bytes, *, qid: str) -> bytes:
-    """The text of the .forward of *user*, b"" if there is none to be followed.
+def read(
+    user: User, of_detail: bytes, options: Options, *, refused: Callable[[str, str], None]
+) -> Text | None:
+    """The first of the user's files that exists and may be trusted; None if there is none.
 
-    Raise OSError if that cannot be known now.
+    *refused* hears path and reason of each that exists and may not ("Group writable file").
+    Raise OSError, with the path, if it cannot be known now: a dead server is not "no .forward".
     """
     # DIFFERS: Sendmail takes a file that the user may not read himself (mode 000) for none; here
     # every "Permission denied" waits, because on NFS it means "not now".
-    if not user.home.startswith("/"):
-        return b""
-    names = [".forward"]
-    if of_detail and b"/" not in of_detail and b"\0" not in of_detail:
-        names.insert(0, ".forward+" + os.fsdecode(of_detail))
-    for name in names:
-        path = os.path.join(user.home, name)
+    allowed = allowance("Forward", options.dont_blame)
+    for path in candidates(user, of_detail, options):
         if not _may_exist(path):
             continue
         try:
-            return read_as(user, path, LIMIT)
+            return read_as(user, path, LIMIT, allowed)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except Untrusted as error:
-            log.line(qid, f"forward {log.clean(path)}: {error}")
-    return b""
+            refused(path, str(error))
+    return None
+
+
+def candidates(user: User, of_detail: bytes, options: Options) -> Iterator[str]:
+    """Absolute paths of ForwardPath for *user*, in its order; those with $h only for a detail.
+
+    A detail that could lead out of the home counts as none.
+    """
+    if b"/" in of_detail or b"\0" in of_detail or of_detail in (b".", b".."):
+        of_detail = b""
+    values = {
+        "z": user.home,
+        "u": user.name,
+        "h": os.fsdecode(of_detail),
+        "w": hosts.own_name(options).partition(".")[0],
+    }
+    for template in options.forward_path.split(":"):
+        if "$h" in template and not of_detail:
+            continue
+        first, *others = template.split("$")
+        path = first + "".join(values.get(part[:1], "") + part[1:] for part in others)
+        if path.startswith("/"):
+            yield path
 
 
 def _may_exist(path: str) -> bool:
-    """A cheap look as ourselves; only a clear "no such file" saves the child."""
+    """A cheap look as ourselves; only a clear "no such file" saves the child.
+
+    On NFS root may be a stranger: "Permission denied" says nothing about what the user sees.
+    """
     try:
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):

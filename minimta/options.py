@@ -90,6 +90,14 @@ def blame(text: str) -> frozenset[str]:
     return frozenset(given)
 
 
+def forward_path(text: str) -> str:
+    """Names of files with $z, $u, $h and $w, separated by colons (Sendmail's J)."""
+    for part in text.split("$")[1:]:
+        if part[:1] not in ("z", "u", "h", "w"):
+            raise ValueError(f"${part[:1]} is none of $z, $u, $h, $w")
+    return text.strip()
+
+
 def choice(*allowed: str) -> Callable[[str], str]:
     """A reader for one of *allowed* words, of which the first letter suffices."""
 
@@ -157,7 +165,7 @@ TABLE: tuple[Option, ...] = tuple(
         ("PasswdFile", "passwd_file", "", str.strip, "users from this file in passwd form instead of the system's (ours)"),
         ("LocalHostNames", "local_host_names", "/etc/mail/local-host-names", str.strip, "file of further names that this host takes mail for (class w)"),
         ("TrustedUsers", "trusted_users", "/etc/mail/trusted-users", str.strip, "file of users who may give any sender with -f without a warning (class t)"),
-        ("ForwardPath", "forward_path", "$z/.forward.$w+$h:$z/.forward+$h:$z/.forward.$w:$z/.forward", str.strip, "files that forward a user's mail, the first that exists counts; $z home, $u user, $h detail, $w host; empty: none", "J"),
+        ("ForwardPath", "forward_path", "$z/.forward.$w+$h:$z/.forward+$h:$z/.forward.$w:$z/.forward", forward_path, "files that forward a user's mail, the first that exists counts; $z home, $u user, $h detail, $w host; empty: none", "J"),
         ("DefaultUser", "default_user", "daemon", str.strip, "as whom programs and files of the aliases run", "u"),
         ("DontBlameSendmail", "dont_blame", "safe", blame, "checks of files that are left out: GroupWritableForwardFile, ForwardFileInUnsafeDirPath and others"),
         ("LocalMailer", "local_mailer", "mbox", str.strip, "mbox, maildir, lmtp:SOCKET, lmtp:HOST:PORT, or a bar and a program: $u is the user, $h the detail, $z the home (ours)"),

@@ -2,6 +2,9 @@
 
 Rights are given up for good and seen to be gone (threats T42). What touches a user's property runs
 in a child that has become the user; without root there is nothing to give up, and it runs here.
+
+The child answers through a pipe: eight octets of length, then "=" and what the act returned, or
+"!" and why a file is not trusted, or number, text and file of an error. A shorter answer is none.
 """
 
 from __future__ import annotations
@@ -11,11 +14,15 @@ import os
 from collections.abc import Callable, Collection
 from itertools import pairwise
 
-from minimta.trust import Untrusted, read_trusted
+from minimta.trust import STRICT, Allowance, Text, Untrusted, read_trusted
 from minimta.users import User, Users, groups_of
 
 #: seconds that a child may take to read one file (a dead NFS server)
 READ_TIME = 60
+#: seconds that a child may take to exit when it has answered, and to die when it was killed
+_PATIENCE = 2.0
+#: killed children that hang in the kernel: seen to be gone at some later call
+_lingering: list[int] = []
 
 
 def become(name: str) -> None:
@@ -70,13 +77,24 @@ def _close_all_but(kept: set[int]) -> None:
         os.closerange(low + 1, high)
 
 
-def read_as(user: User, path: str, limit: int) -> bytes:
-    """The content of *path*, read with the rights of *user*, at most *limit* octets.
+def read_as(user: User, path: str, limit: int, allowed: Allowance = STRICT) -> Text:
+    """The file *path*, read with the rights of *user*, at most *limit* octets.
 
     Raise FileNotFoundError if there is none, Untrusted if others could have written it or it is no
-    plain file, and OSError for whatever may pass (EACCES, EIO, ESTALE, a server that hangs).
+    plain file, and OSError, with *path*, for whatever may pass (EACCES, EIO, ESTALE, a server that
+    hangs).
     """
-    return as_user(user, lambda: read_trusted(path, user.uid, limit), READ_TIME)
+
+    def act() -> bytes:
+        found = read_trusted(path, user.uid, limit, allowed)
+        return b"%d %d %d\n%b" % (found.uid, found.gid, found.safe, found.text)
+
+    try:
+        head, _, text = as_user(user, act, READ_TIME).partition(b"\n")
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
+    uid, gid, safe = map(int, head.split())
+    return Text(path, text, uid, gid, bool(safe))
 
 
 def as_user(
@@ -84,48 +102,92 @@ def as_user(
 ) -> bytes:
     """What *act* returns in a child that has become *user* and has only *kept* descriptors.
 
-    What it raises, Untrusted or OSError, is raised here; any other end of the child is an OSError,
-    ETIMEDOUT after *seconds*. Without root, and for root himself, *act* runs in this process.
+    Its ids and groups are those of *user*, the umask 077, the directory /, the session its own.
+    What it raises, Untrusted or OSError (errno, text and file), is raised here; any other end of
+    the child is an OSError, ETIMEDOUT after *seconds*: then it and what it started are killed, and
+    whether the act was done is not known. Without root, and for root himself, *act* runs in this
+    process and without a limit of time.
     Forks: only for single-threaded processes, which the runner and its children are.
     """
     if os.geteuid() != 0 or user.uid == 0:
         return act()
+    import signal
+
+    # Who is told to end hears it when the answer is here: what was done must be known.
+    ending = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM)
+    old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, ending)
+    try:
+        return _decoded(_ask_child(user, act, seconds, kept))
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
+
+
+def _ask_child(
+    user: User, act: Callable[[], bytes], seconds: float, kept: Collection[int]
+) -> bytes:
+    _lingering[:] = [child for child in _lingering if not _is_gone(child, 0)]
     receiving, sending = os.pipe()
+    try:
+        child = _fork(user, act, {sending, *kept}, sending)
+    except OSError:
+        os.close(receiving)
+        raise
+    finally:
+        os.close(sending)
+    patience = 0.0
+    try:
+        answer = _read_answer(receiving, seconds)
+        patience = _PATIENCE
+        return answer
+    finally:
+        os.close(receiving)
+        _end(child, patience)
+
+
+def _fork(user: User, act: Callable[[], bytes], kept: set[int], sending: int) -> int:
     child = os.fork()
     if child == 0:
         try:
-            isolate({sending, *kept})
-            os.umask(0o077)
-            drop(user.uid, user.gid, groups_of(user))
-            _write_all(sending, _answer(act))
+            isolate(kept)
+            _write_all(sending, _answer(lambda: _as(user, act)))
         finally:
             os._exit(0)
-    os.close(sending)
-    try:
-        answer = _read_answer(receiving, child, seconds)
-    finally:
-        os.close(receiving)
-    return _decoded(answer)
+    return child
+
+
+def _as(user: User, act: Callable[[], bytes]) -> bytes:
+    """Become *user*, here, and act. A session of its own: no terminal ends it half-way."""
+    os.setsid()
+    os.umask(0o077)
+    os.chdir("/")
+    drop(user.uid, user.gid, groups_of(user))
+    return act()
 
 
 def _answer(act: Callable[[], bytes]) -> bytes:
-    """What the child has to say: "=" content, "!" reason, or number and file of an error."""
     try:
-        return b"=" + act()
+        answer = b"=" + act()
     except Untrusted as error:
-        return b"!" + str(error).encode()
+        answer = b"!" + os.fsencode(str(error))
     except OSError as error:
-        return b"%d %b" % (error.errno or errno.EIO, os.fsencode(str(error.filename or "")))
+        code, text = error.errno or errno.EIO, error.strerror or str(error)
+        answer = os.fsencode(f"{code}\0{text}\0{_shown(error.filename)}")
+    except Exception as error:  # a bug: better told than "died"
+        answer = os.fsencode(f"{errno.EIO}\0{type(error).__name__}: {error}\0")
+    return len(answer).to_bytes(8, "big") + answer
+
+
+def _shown(filename: object) -> str:
+    return os.fsdecode(filename) if isinstance(filename, str | bytes) else ""
 
 
 def _decoded(answer: bytes) -> bytes:
     if answer[:1] == b"=":
         return answer[1:]
     if answer[:1] == b"!":
-        raise Untrusted(answer[1:].decode())
-    number, _, name = answer.partition(b" ")
-    code = int(number) if number.isdigit() else errno.EIO  # silence: the child died
-    raise OSError(code, os.strerror(code), os.fsdecode(name) or None)
+        raise Untrusted(os.fsdecode(answer[1:]))
+    code, text, name = os.fsdecode(answer).split("\0", 2)
+    raise OSError(int(code), text, name or None)
 
 
 def _write_all(out: int, data: bytes) -> None:
@@ -134,18 +196,50 @@ def _write_all(out: int, data: bytes) -> None:
         rest = rest[os.write(out, rest) :]
 
 
-def _read_answer(receiving: int, child: int, seconds: float) -> bytes:
+def _read_answer(receiving: int, seconds: float) -> bytes:
+    """The whole answer. Raise OSError if there is none after *seconds*, or never will be."""
     import select
+    import time
 
-    parts: list[bytes] = []
+    end = time.monotonic() + seconds
     poll = select.poll()
     poll.register(receiving, select.POLLIN)
-    while poll.poll(seconds * 1000):
-        part = os.read(receiving, 65536)
+    answer = bytearray()
+    while len(answer) < 8 or len(answer) < 8 + int.from_bytes(answer[:8], "big"):
+        if not poll.poll(max(0.0, end - time.monotonic()) * 1000):
+            raise OSError(errno.ETIMEDOUT, f"no answer within {seconds:g} seconds")
+        part = os.read(receiving, 1 << 16)
         if not part:
-            os.waitpid(child, 0)
-            return b"".join(parts)
-        parts.append(part)
-    os.kill(child, 9)
-    os.waitpid(child, os.WNOHANG)  # one that hangs in the kernel is not waited for
-    return b"%d" % errno.ETIMEDOUT
+            raise OSError(errno.EIO, "the process that acts for the user died")
+        answer += part
+    return bytes(answer[8:])
+
+
+def _end(child: int, patience: float) -> None:
+    """See *child* gone, by itself within *patience* seconds, or killed with all its session."""
+    if patience and _is_gone(child, patience):
+        return
+    for kill in (os.killpg, os.kill):
+        try:
+            kill(child, 9)
+        except OSError:  # has not come to setsid(), or is dead already
+            continue
+    if not _is_gone(child, _PATIENCE):
+        _lingering.append(child)
+
+
+def _is_gone(child: int, seconds: float) -> bool:
+    """Has *child* ended within *seconds*? It is waited for: no zombie is left."""
+    import time
+
+    end, pause = time.monotonic() + seconds, 0.0001
+    while True:
+        try:
+            if os.waitpid(child, os.WNOHANG)[0]:
+                return True
+        except ChildProcessError:
+            return True
+        if time.monotonic() >= end:
+            return False
+        time.sleep(pause)
+        pause = min(2 * pause, 0.05)

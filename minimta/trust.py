@@ -1,7 +1,9 @@
 """May a file be believed? Walks from / by descriptors; nothing that others could have written counts.
 
 Every directory on the way must belong to root or to the one whose file it is, and be closed to
-others' writing. The words of a refusal are Sendmail's: "Group writable file".
+others' writing; so must the file. Names of DontBlameSendmail loosen that (Allowance). What is read
+is what was checked, whoever renames meanwhile. The words of a refusal are Sendmail's: "Group
+writable file".
 """
 
 from __future__ import annotations
@@ -10,47 +12,271 @@ import errno
 import os
 import stat
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
+#: links on one way, as in Linux
+_MAX_LINKS = 40
+# O_PATH: a directory that we may pass but not list is enough.
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# Nonblocking: a fifo must not make us wait.
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
 
 class Untrusted(Exception):
     """The file is there, but others could have written it. The text says why."""
 
 
-def read_trusted(path: str, uid: int, limit: int) -> bytes:
-    """The content of *path*, which must be *uid*'s or root's and safe all the way from /."""
+class Text:
+    """A file as it was read."""
+
+    __slots__ = ("gid", "path", "safe", "text", "uid")
+
+    def __init__(self, path: str, text: bytes, uid: int, gid: int, safe: bool) -> None:
+        self.path = path
+        self.text = text
+        #: of the file's owner
+        self.uid = uid
+        self.gid = gid
+        #: False: read only thanks to a name of DontBlameSendmail without "Safe", so it may name
+        #: mailboxes and addresses, but neither programs nor files
+        self.safe = safe
+
+    def __repr__(self) -> str:
+        return f"Text({self.path!r}, {self.text!r}, {self.uid}, {self.gid}, safe={self.safe})"
+
+
+class Allowance:
+    """What DontBlameSendmail loosens for one kind of file; all of it False is STRICT."""
+
+    __slots__ = (
+        "any_owner",
+        "group_writable",
+        "group_writable_directory",
+        "group_writable_safe",
+        "unsafe_directory",
+        "unsafe_directory_safe",
+        "world_writable",
+    )
+
+    def __init__(self, kind: str = "", blamed: frozenset[str] = frozenset()) -> None:
+        kind = kind.lower()
+        #: a list may be anybody's, who then answers for what it names
+        self.any_owner = kind == "include"
+        self.group_writable = f"groupwritable{kind}file" in blamed
+        self.group_writable_safe = f"groupwritable{kind}filesafe" in blamed
+        self.world_writable = f"worldwritable{kind}file" in blamed
+        self.group_writable_directory = f"{kind}fileingroupwritabledirpath" in blamed
+        self.unsafe_directory = f"{kind}fileinunsafedirpath" in blamed
+        self.unsafe_directory_safe = f"{kind}fileinunsafedirpathsafe" in blamed
+
+
+STRICT = Allowance()
+
+
+def allowance(kind: str, blamed: frozenset[str]) -> Allowance:
+    """What *blamed* (option DontBlameSendmail, small letters) loosens for "Forward" or "Include".
+
+    As in Sendmail a name with "Safe" allows nothing by itself: it only adds programs and files.
+    """
+    return Allowance(kind, blamed)
+
+
+def read_trusted(path: str, uid: int, limit: int, allowed: Allowance = STRICT) -> Text:
+    """The file *path*, absolute, of *uid* or root and safe all the way from /.
+
+    Raise Untrusted, also for more than *limit* octets and what is no plain file; OSError, with
+    *path*, as open(2) and read(2).
+    """
     owners = (0, uid) if os.geteuid() == 0 else (0, uid, os.geteuid())
-    # DIFFERS from the plain rule "no links": people keep a .forward that points into a directory
-    # of theirs, and Sendmail follows it. The way to where it points is walked as strictly.
     try:
-        file = _open_walking(os.path.realpath(path, strict=True), owners)
+        with _Walk(owners, allowed) as walk:
+            return walk.read(path, limit)
     except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENXIO):  # links in a circle; a socket
-            raise Untrusted("Regular files only") from error
-        raise
-    try:
-        _check_file(os.fstat(file), owners, limit)
-        return _read_up_to(file, limit)
-    finally:
-        os.close(file)
+        raise OSError(error.errno, error.strerror, path) from error
 
 
-def _open_walking(path: str, owners: tuple[int, ...]) -> int:
-    directory = walk(os.path.dirname(path), owners)
-    try:
-        # Nonblocking: a fifo must not make us wait. No link: the path was resolved a moment ago.
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-        return os.open(os.path.basename(path), flags, dir_fd=directory)
-    finally:
-        os.close(directory)
+def walk(directory: str, owners: tuple[int, ...], allowed: Allowance = STRICT) -> int:
+    """Open an absolute *directory* step by step from /; the caller closes the descriptor (O_PATH).
+
+    Raise Untrusted if one of the steps does not belong to *owners* or others may write there (a
+    sticky directory is safe: nobody can replace what is not his); OSError as open(2).
+    """
+    with _Walk(owners, allowed) as way:
+        return way.directory(directory)
 
 
-def _check_file(found: os.stat_result, owners: tuple[int, ...], limit: int) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        raise Untrusted("Regular files only")
-    reason = why_untrusted(found, owners)
-    if reason:
-        raise Untrusted(f"{reason} file" if reason.endswith("writable") else reason)
-    if found.st_size > limit:
-        raise Untrusted(f"Larger than {limit} octets")
+def why_untrusted(found: os.stat_result, owners: tuple[int, ...]) -> str:
+    """Sendmail's words for what is wrong with who owns it and who may write it; "" if nothing.
+
+    Without root our own primary group counts as ourselves: a checkout under umask 002.
+    """
+    return next(iter(_faults(found, owners)), "")
+
+
+def _faults(found: os.stat_result, owners: tuple[int, ...]) -> list[str]:
+    private = os.geteuid() != 0 and found.st_gid == os.getegid()
+    faults = [] if found.st_uid in owners else ["Wrong owner"]
+    if found.st_mode & stat.S_IWGRP and not private:
+        faults.append("Group writable")
+    if found.st_mode & stat.S_IWOTH:
+        faults.append("World writable")
+    return faults
+
+
+class _Walk:
+    """One way from /, a descriptor for each step; links are followed as the kernel does.
+
+    DIFFERS: Sendmail looks only at the modes of directories; whoever owns one can replace what is
+    in it as well.
+    """
+
+    def __init__(self, owners: tuple[int, ...], allowed: Allowance) -> None:
+        self._owners = owners
+        self._allowed = allowed
+        self._trail: list[int] = []
+        self._links = 0
+        #: owners of directories who must turn out to be the file's (any_owner)
+        self._strangers: set[int] = set()
+        self._safe = True
+
+    def __enter__(self) -> _Walk:
+        self._trail.append(os.open("/", _DIRECTORY))
+        try:
+            self._check_here()
+        except BaseException:
+            self._back_to(0)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self._back_to(0)
+
+    def directory(self, path: str) -> int:
+        """Go to *path*; the descriptor is the caller's."""
+        names = _names(path)
+        while names:
+            self._step(names)
+        return os.dup(self._trail[-1])
+
+    def read(self, path: str, limit: int) -> Text:
+        file = self._open(path)
+        try:
+            found = os.fstat(file)
+            self._check_file(found, limit)
+            text = _read_up_to(file, limit)
+        finally:
+            os.close(file)
+        return Text(path, text, found.st_uid, found.st_gid, self._safe)
+
+    def _open(self, path: str) -> int:
+        names = _names(path)
+        while True:
+            while len(names) > 1:
+                self._step(names)
+            name = names.pop() if names else "."
+            mode = os.stat(name, dir_fd=self._trail[-1], follow_symlinks=False).st_mode
+            if not stat.S_ISLNK(mode):
+                break
+            names += self._target(name)
+        if not stat.S_ISREG(mode):  # opening a device may do something
+            raise Untrusted("Regular files only")
+        # Should it be a link by now, this fails, and whoever asks tries later.
+        return os.open(name, _FILE, dir_fd=self._trail[-1])
+
+    def _step(self, names: list[str]) -> None:
+        """Go to the last of *names*, or put in its place what a link says."""
+        name = names.pop()
+        if name == "..":
+            self._back_to(max(len(self._trail) - 1, 1))
+            return
+        try:
+            self._trail.append(os.open(name, _DIRECTORY, dir_fd=self._trail[-1]))
+        except OSError as error:
+            if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+                raise
+            names += self._target(name)
+            return
+        self._check_here()
+
+    def _target(self, name: str) -> list[str]:
+        """Where the link *name* leads. Raise NotADirectoryError if it is none."""
+        self._links += 1
+        if self._links > _MAX_LINKS:
+            raise Untrusted("Too many levels of symbolic links")
+        try:
+            target = os.readlink(name, dir_fd=self._trail[-1])
+        except OSError as error:
+            code = errno.ENOTDIR if error.errno == errno.EINVAL else error.errno
+            raise OSError(code, os.strerror(code or errno.EIO), name) from error
+        if self._is_open_to_others():
+            raise Untrusted("Symbolic links not allowed")
+        if target.startswith("/"):
+            self._back_to(1)
+        return _names(target)
+
+    def _back_to(self, length: int) -> None:
+        while len(self._trail) > length:
+            os.close(self._trail.pop())
+
+    def _check_here(self) -> None:
+        found = os.fstat(self._trail[-1])
+        faults = _faults(found, self._owners)
+        if found.st_mode & stat.S_ISVTX:
+            # DIFFERS: Sendmail trusts these only with TrustStickyBit: not every system of its
+            # time kept others from replacing what is not theirs. Links are another matter: below.
+            faults = [fault for fault in faults if fault == "Wrong owner"]
+        if not faults:
+            return
+        if self._allowed.unsafe_directory:
+            self._safe = self._safe and self._allowed.unsafe_directory_safe
+            return
+        if self._allowed.any_owner and "Wrong owner" in faults:
+            self._strangers.add(found.st_uid)
+            faults.remove("Wrong owner")
+        if faults and not (faults == ["Group writable"] and self._allowed.group_writable_directory):
+            # Of a directory that all may write Sendmail says just that; of a file, the first.
+            raise Untrusted(f"{faults[-1]} directory")
+
+    def _is_open_to_others(self) -> bool:
+        """May others put a link here, although not replace what is there?"""
+        faults = _faults(os.fstat(self._trail[-1]), self._owners)
+        return bool(set(faults) - ({"Wrong owner"} if self._allowed.any_owner else set()))
+
+    def _check_file(self, found: os.stat_result, limit: int) -> None:
+        if not stat.S_ISREG(found.st_mode):
+            raise Untrusted("Regular files only")
+        faults = _faults(found, self._owners)
+        allowed = self._allowed
+        if "Wrong owner" in faults and not allowed.any_owner:
+            raise Untrusted("Wrong owner")
+        if self._strangers - {found.st_uid}:
+            raise Untrusted("Wrong owner directory")
+        if "Group writable" in faults:
+            if not allowed.group_writable:
+                raise Untrusted("Group writable file")
+            self._safe = self._safe and allowed.group_writable_safe
+        if "World writable" in faults:
+            if not allowed.world_writable:
+                raise Untrusted("World writable file")
+            self._safe = False
+        # Elsewhere a second name does no harm, and Sendmail follows it: the file is the owner's
+        # or root's, it is read with the reader's own rights, and only they could link it here.
+        if found.st_nlink > 1 and self._is_open_to_others():
+            raise Untrusted("Hard links not allowed")
+        if found.st_size > limit:
+            raise Untrusted(f"Larger than {limit} octets")
+
+
+def _names(path: str) -> list[str]:
+    """The steps of *path*, the next one last."""
+    return [name for name in reversed(path.split("/")) if name not in ("", ".")]
 
 
 def _read_up_to(file: int, limit: int) -> bytes:
@@ -61,42 +287,3 @@ def _read_up_to(file: int, limit: int) -> bytes:
             return text
         text += part
     raise Untrusted(f"Larger than {limit} octets")
-
-
-def walk(directory: str, owners: tuple[int, ...]) -> int:
-    """Open an absolute *directory* step by step from /; the caller closes the descriptor.
-
-    Raise Untrusted if one of the steps does not belong to *owners* or others may write there (a
-    sticky directory is safe: nobody can replace what is not his); OSError as open(2).
-    """
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    here = os.open("/", flags)
-    try:
-        for name in directory.split("/"):
-            if not name:
-                continue
-            # O_PATH: a directory that we may pass but not list is enough.
-            below = os.open(name, flags | os.O_PATH, dir_fd=here)
-            os.close(here)
-            here = below
-            found = os.fstat(here)
-            reason = why_untrusted(found, owners)
-            if reason and not (found.st_mode & stat.S_ISVTX and reason.endswith("writable")):
-                raise Untrusted(f"{reason} directory" if reason.endswith("writable") else reason)
-    except BaseException:
-        os.close(here)
-        raise
-    return here
-
-
-def why_untrusted(found: os.stat_result, owners: tuple[int, ...]) -> str:
-    """Sendmail's words for what is wrong with who owns it and who may write it;  if nothing.
-
-    Without root our own primary group counts as ourselves: a checkout under umask 002.
-    """
-    if found.st_uid not in owners:
-        return "Wrong owner"
-    private = os.geteuid() != 0 and found.st_gid == os.getegid()
-    if found.st_mode & stat.S_IWGRP and not private:
-        return "Group writable"
-    return "World writable" if found.st_mode & stat.S_IWOTH else ""

@@ -28,7 +28,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("log", "trust"),
     ("users", "hosts", "dns", "locks", "maps", "terminal", "stdin", "workers"),
     ("rights",),
-    ("config", "aliases", "queue", "forward", "residence", "pidfile"),
+    ("config", "aliases", "queue", "forward", "include", "residence", "pidfile"),
     ("mailers", "expand", "policy", "notify", "newcontrol"),
     ("collect", "locality", "record"),
     ("jobs", "reporter", "outcomelog", "caller", "deadletter", "verify", "expansion", "premises"),

@@ -1,0 +1,32 @@
+"""``:include:`` files: lists of addresses that somebody else than the administrator may keep.
+
+A list may belong to anybody, who then answers for what it names; but nobody else may be able to
+write it, or to put another in its place (threats T32).
+"""
+
+from __future__ import annotations
+
+import os
+
+from minimta.rights import read_as
+from minimta.trust import Untrusted, allowance
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minimta.options import Options
+    from minimta.trust import Text
+    from minimta.users import User
+
+#: octets of a list that are read: some 100,000 addresses
+LIMIT = 4 * 1024 * 1024
+
+
+def read(path: bytes, user: User, options: Options) -> Text:
+    """The list *path*, read with the rights of *user*: DefaultUser for what aliases name.
+
+    Raise Untrusted if others could have written it, it is no plain file, longer than LIMIT or not
+    an absolute path; FileNotFoundError and any other OSError, with the path, as open(2).
+    """
+    if not path.startswith(b"/") or b"\0" in path:
+        raise Untrusted("Absolute paths only")
+    return read_as(user, os.fsdecode(path), LIMIT, allowance("Include", options.dont_blame))
