@@ -128,6 +128,42 @@ def daemon_port(text: str) -> tuple[str, str, str]:
     return fields["n"], address.strip("[]").removeprefix("IPv6:"), port
 
 
+#: where an LMTP server listens if nothing else is said (IANA: "any private mail system")
+LMTP_PORT = 24
+
+
+def local_delivery(text: str) -> str:
+    """What LocalMailer may be; a socket is an absolute path, an IPv6 address stands in brackets."""
+    text = text.strip()
+    if text.lower() in ("mbox", "maildir"):
+        return text.lower()
+    if text[:1] == "|" and text[1:].strip():
+        return "|" + text[1:].strip()
+    try:
+        place = text[5:].strip() if text[:5].lower() == "lmtp:" else ""
+        if place[:1] != "/":
+            host_and_port(place)
+    except ValueError as error:
+        allowed = "mbox, maildir, lmtp:/SOCKET, lmtp:HOST:PORT, |PROGRAM ARGUMENTS"
+        raise ValueError(f"{text!r} is none of {allowed}") from error
+    return "lmtp:" + place
+
+
+def host_and_port(place: str) -> tuple[str, int]:
+    """The parts of "HOST:PORT", "HOST", "[::1]:PORT", "[::1]"; the port of LMTP if none is given."""
+    if place[:1] == "[":
+        host, bracket, rest = place[1:].partition("]")
+        if not bracket or rest[:1] not in ("", ":"):
+            raise ValueError(f"no host and port: {place!r}")
+        port = rest[1:]
+    else:
+        host, _, port = place.partition(":")
+    value = number(port) if port else LMTP_PORT
+    if not host or "/" in host or " " in host or not 0 < value < 65536:
+        raise ValueError(f"no host and port: {place!r}")
+    return host, value
+
+
 class Option:
     """One row of the table."""
 
@@ -168,7 +204,7 @@ TABLE: tuple[Option, ...] = tuple(
         ("ForwardPath", "forward_path", "$z/.forward.$w+$h:$z/.forward+$h:$z/.forward.$w:$z/.forward", forward_path, "files that forward a user's mail, the first that exists counts; $z home, $u user, $h detail, $w host; empty: none", "J"),
         ("DefaultUser", "default_user", "daemon", str.strip, "as whom programs and files of the aliases run", "u"),
         ("DontBlameSendmail", "dont_blame", "safe", blame, "checks of files that are left out: GroupWritableForwardFile, ForwardFileInUnsafeDirPath and others"),
-        ("LocalMailer", "local_mailer", "mbox", str.strip, "mbox, maildir, lmtp:SOCKET, lmtp:HOST:PORT, or a bar and a program: $u is the user, $h the detail, $z the home (ours)"),
+        ("LocalMailer", "local_mailer", "mbox", local_delivery, "mbox, maildir, lmtp:SOCKET, lmtp:HOST:PORT, or a bar and a program: $u is the user, $h the detail, $z the home (ours)"),
         ("SmrshDirectory", "smrsh_directory", "/etc/mail/smrsh", str.strip, "if it exists, programs of users and aliases are those in it, and nothing else (ours)"),
         ("MaxProgramMemory", "max_program_memory", "512000000", number, "octets of memory for each process of a program, 0 = no limit (ours)"),
         ("MaxProgramProcesses", "max_program_processes", "200", number, "processes the user may have while a program of his runs, 0 = no limit (ours)"),

@@ -92,9 +92,7 @@ class RemoteMailer:
 
     def deliver(self, jobs: Sequence[Job]) -> Iterator[Settled]:
         """Yield every job once, as soon as its last user is settled; see ``Mailer``."""
-        waiting = deque(_by_host(jobs))
-        if any(not group[0].host.startswith("[") for group in waiting):
-            dns.load()  # once here instead of in every child
+        waiting = deque(self._groups(jobs))
         ourselves = _ourselves(self._options)
         workers: dict[int, _Worker] = {}
         try:
@@ -106,6 +104,18 @@ class RemoteMailer:
         finally:
             for left in workers.values():
                 left.end()
+
+    def _groups(self, jobs: Sequence[Job]) -> list[list[Job]]:
+        """What one worker each shall do."""
+        groups = _by_host(jobs)
+        if any(not group[0].host.startswith("[") for group in groups):
+            dns.load()  # once here instead of in every child
+        return groups
+
+    def _work(self, connection: socket.socket, jobs: Sequence[Job], ourselves: Ourselves) -> None:
+        """Be a worker, in the child; never returns."""
+        verbose = self._say is not None
+        worker.run(connection, jobs, self._options, ourselves, verbose=verbose)
 
     def _start(
         self, jobs: list[Job], ourselves: Ourselves, workers: dict[int, _Worker]
@@ -119,9 +129,7 @@ class RemoteMailer:
                     ours.close()
                     raise
                 if pid == 0:
-                    worker.run(
-                        theirs, jobs, self._options, ourselves, verbose=self._say is not None
-                    )
+                    self._work(theirs, jobs, ourselves)
         except OSError as error:
             yield from _given_up([Progress(job) for job in jobs], f"cannot fork: {error.strerror}")
         else:

@@ -29,18 +29,20 @@ class Session:
         *,
         say: Callable[[str], None] | None,
         alive: Callable[[], None],
+        lmtp: bool = False,
     ) -> None:
         """*alive* is called after every wait, so that who watches us knows that we still work."""
         self.target = target
         #: may the peer have a message that it has not answered for?
         self.content_begun = False
-        self.client = Client(own_name, say=say)
+        self.client = Client(own_name, say=say, lmtp=lmtp)
         self._options = options
         self._alive = alive
         self._timeouts = {
             "greeting": options.timeout_initial,
             "EHLO": options.timeout_helo,
             "HELO": options.timeout_helo,
+            "LHLO": options.timeout_helo,
             "MAIL": options.timeout_mail,
             "RCPT": options.timeout_rcpt,
             "DATA": options.timeout_datainit,
@@ -61,6 +63,10 @@ class Session:
             self._socket.connect((address, self.target.port))
         finally:
             self._alive()
+
+    def adopt(self, connection: socket.socket) -> None:
+        """Use a *connection* that somebody else opened."""
+        self._socket = connection
 
     def converse(self) -> None:
         """Say what is to be said until no answer is due. Raise OSError, PeerClosed, ReplyError."""

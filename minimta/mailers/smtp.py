@@ -86,7 +86,9 @@ class Delivery:
                     return
         except Unroutable as nowhere:
             self._note(nowhere.outcome)
-        outcome = self._failure or _UNFORESEEN
+        self._settle_rest(self._failure or _UNFORESEEN)
+
+    def _settle_rest(self, outcome: Outcome) -> None:
         for task in list(self._pending):
             self._settle(task, dict.fromkeys((user.name for user in task.users), outcome))
 
@@ -126,8 +128,7 @@ class Delivery:
 
     def _connection(self, target: Target) -> bool:
         """One connection, from connect to QUIT; were we welcome?"""
-        name = self._ourselves.name
-        session = Session(target, self._options, name, say=self._say, alive=self._alive)
+        session = self._session(target)
         try:
             if not self._open(session):
                 return False
@@ -138,11 +139,15 @@ class Delivery:
             session.close()
         return True
 
+    def _session(self, target: Target) -> Session:
+        name = self._ourselves.name
+        return Session(target, self._options, name, say=self._say, alive=self._alive)
+
     def _open(self, session: Session) -> bool:
         target = session.target
         self._dial(f"Connecting to {target.name} via esmtp...")
         try:
-            session.connect(self._connect_timeout())
+            self._connect(session)
         except OSError as error:
             self._note(verdict.unconnected(error, target.name, target.relay))
             return False
@@ -153,11 +158,19 @@ class Delivery:
             if isinstance(error, PeerClosed) and error.reply.code != 421:
                 session.quit()
             return False
-        if not target.name.startswith("[") and self._ourselves.is_named(session.client.peer_name):
+        if self._is_us(session):
             self._note(verdict.talks_to_itself(target.name, target.relay))
             session.quit()
             return False
         return True
+
+    def _connect(self, session: Session) -> None:
+        session.connect(self._connect_timeout())
+
+    def _is_us(self, session: Session) -> bool:
+        """Did a host that nobody configured as the next hop greet with our name?"""
+        configured = session.target.name.startswith("[")
+        return not configured and self._ourselves.is_named(session.client.peer_name)
 
     def _dial(self, what: str) -> None:
         if self._say:
@@ -177,14 +190,12 @@ class Delivery:
 
     def _offer(self, session: Session, task: Task) -> None:
         """One transaction, or the reason why there can be none."""
+        job = self._as_sent(task.job)
         try:
             letter = prepare(
-                task.job,
-                session.client.extensions,
-                self._options.eight_bit_mode,
-                self._ourselves.name,
+                job, session.client.extensions, self._options.eight_bit_mode, self._ourselves.name
             )
-            mail = _mail_line(session, task.job, letter)
+            mail = _mail_line(session, job, letter)
         except (Unsendable, Unreadable) as error:
             outcome = _unsent(error, session.target)
             self._settle(task, dict.fromkeys((user.name for user in task.users), outcome))
@@ -193,13 +204,22 @@ class Delivery:
         if users:
             self._transact(session, task, letter, Transaction(mail, lines), users)
 
+    def _as_sent(self, job: Job) -> Job:
+        """Reverse path and header as the peer gets them."""
+        return job
+
+    def _forward_path(self, job: Job, user: User) -> bytes:
+        """The address that stands for *user*."""
+        return user.name
+
     def _recipients(self, session: Session, task: Task) -> tuple[list[User], list[bytes]]:
         """The next users of *task* with their RCPT lines; who cannot be named in one is settled."""
         users, lines, bad = [], [], {}
         for user in task.users[:MAX_RECIPIENTS]:
             extensions = session.client.extensions
+            path = self._forward_path(task.job, user)
             try:
-                line = rcpt_line(user.name, extensions, notify=user.notify, original=user.original)
+                line = rcpt_line(path, extensions, notify=user.notify, original=user.original)
             except ValueError as error:
                 bad[user.name] = _bad_address(error, user.name, session.target)
             else:
@@ -227,13 +247,16 @@ class Delivery:
             session.client.closing = True
             trouble = _trouble(error, session)
             if not session.content_begun:
-                # Nothing of it can be the peer's: it may come again, after the others.
-                self._note(trouble)
-                self._pending.rotate(-1)
+                self._interrupted(task, trouble)
                 return
         if not session.client.closing:
             self._completed += 1
         self._settle(task, _outcomes(transaction, users, session, trouble))
+
+    def _interrupted(self, task: Task, trouble: Outcome) -> None:
+        """Nothing of it can be the peer's: it may come again, after the others."""
+        self._note(trouble)
+        self._pending.rotate(-1)
 
     def _settle(self, task: Task, outcomes: Mapping[bytes, Outcome]) -> None:
         task.users = [user for user in task.users if user.name not in outcomes]
@@ -321,7 +344,9 @@ def _decisive(transaction: Transaction, i: int, session: Session) -> tuple[Reply
         return rcpt[i], "RCPT", "DATA" if grouped else transaction.rcpt_lines[i].decode("ascii")
     if data is not None and not 300 <= data.code < 400:
         return data, "DATA", "DATA"
-    return transaction.final, ".", "DATA"
+    number = transaction.taken_before(i) if session.client.lmtp else 0
+    finals = transaction.finals[number : number + 1]
+    return (finals[0] if finals else None), ".", "DATA"
 
 
 def _is_too_many(reply: Reply) -> bool:

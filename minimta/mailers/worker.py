@@ -21,7 +21,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import astuple
 
 from minimta import rights
@@ -94,16 +94,22 @@ def run(
     ourselves: Ourselves,
     *,
     verbose: bool,
+    delivery: Callable[..., Delivery] | None = None,
+    kept: Collection[int] = (),
 ) -> None:
-    """Be the worker. Called in the forked child; never returns."""
+    """Be the worker. Called in the forked child; never returns.
+
+    *delivery* takes what ``Delivery`` takes; *kept* are descriptors that it needs.
+    """
     status = os.EX_SOFTWARE
     try:
         gc.freeze()  # what the parent left is not ours to collect: it would copy every page
         line = Line(connection, jobs)
         try:
-            _confine(connection, jobs, options)
+            _confine({connection.fileno(), *(job.body for job in jobs), *kept}, options)
             say = line.say if verbose else None
-            Delivery(jobs, options, ourselves, line.report, say=say, alive=line.alive).run()
+            make = delivery or Delivery
+            make(jobs, options, ourselves, line.report, say=say, alive=line.alive).run()
             status = os.EX_OK
         except Exception as error:
             line.fail(f"{type(error).__name__}: {error}")
@@ -113,9 +119,9 @@ def run(
         os._exit(status)
 
 
-def _confine(connection: socket.socket, jobs: Sequence[Job], options: Options) -> None:
-    """Drop rights, descriptors and signal handlers that came with the fork."""
-    rights.isolate({connection.fileno(), *(job.body for job in jobs)})
+def _confine(kept: Collection[int], options: Options) -> None:
+    """Drop rights, signal handlers, and all descriptors but *kept*, that came with the fork."""
+    rights.isolate(kept)
     os.chdir("/")
     if os.geteuid() == 0:
         rights.become(options.run_as_user)

@@ -12,6 +12,8 @@ on until nothing is ``awaiting``; it looks up how long to wait under that word.
 
 A message that ended before its content leaves a half transaction behind; RSET goes out in front
 of the next MAIL. A 421 to anything but the final dot ends the session (PeerClosed).
+
+LMTP (RFC 2033) says LHLO, knows no HELO, and answers the final dot once for each recipient taken.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ class PeerClosed(Exception):
 class Transaction:
     """One message to some recipients: the lines to say, and the replies as they come."""
 
-    __slots__ = ("data", "final", "mail", "mail_line", "rcpt", "rcpt_lines")
+    __slots__ = ("data", "finals", "mail", "mail_line", "rcpt", "rcpt_lines")
 
     def __init__(self, mail_line: bytes, rcpt_lines: Sequence[bytes]) -> None:
         self.mail_line = mail_line
@@ -48,19 +50,37 @@ class Transaction:
         #: in the order of rcpt_lines; shorter when the peer refused MAIL
         self.rcpt: list[Reply] = []
         self.data: Reply | None = None
-        #: the answer to the final dot of a message with content
-        self.final: Reply | None = None
+        #: the answer to the final dot of a message with content; LMTP: one for each that was taken
+        self.finals: list[Reply] = []
+
+    @property
+    def final(self) -> Reply | None:
+        """The answer to the final dot, None if there was none."""
+        return self.finals[0] if self.finals else None
+
+    @property
+    def taken(self) -> int:
+        """How many recipients the peer has taken."""
+        return sum(reply.code < 300 for reply in self.rcpt)
 
     @property
     def has_recipient(self) -> bool:
         """Did the peer take anyone?"""
-        return any(reply.code < 300 for reply in self.rcpt)
+        return self.taken > 0
+
+    def taken_before(self, number: int) -> int:
+        """How many it has taken before recipient *number*: whose answer in ``finals`` is his?"""
+        return sum(reply.code < 300 for reply in self.rcpt[:number])
 
 
 class Client:
     """One connection, from the greeting to QUIT."""
 
-    def __init__(self, own_name: str, *, say: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, own_name: str, *, say: Callable[[str], None] | None = None, lmtp: bool = False
+    ) -> None:
+        self._hello_verb = "LHLO" if lmtp else "EHLO"
+        self.lmtp = lmtp
         self._own_name = own_name.encode("ascii")
         self._say = say
         self._reader = ReplyReader()
@@ -101,7 +121,8 @@ class Client:
     def content_sent(self) -> None:
         """The driver has sent the whole content and the final dot."""
         self.wants_content = False
-        self._expected.append(".")
+        # RFC 2033 section 4.2: one reply for each RCPT that was taken, in their order.
+        self._expected += ["."] * (self._open().taken if self.lmtp else 1)
         self._tell(".")
 
     def quit(self) -> None:
@@ -158,13 +179,14 @@ class Client:
     def _greeted(self, reply: Reply) -> None:
         if reply.code >= 300:
             raise PeerClosed(reply, "greeting")
-        self._unsent.append(("EHLO", b"EHLO " + self._own_name))
+        verb = self._hello_verb
+        self._unsent.append((verb, b"%b %b" % (verb.encode("ascii"), self._own_name)))
 
     def _hello(self, reply: Reply) -> None:
-        if reply.code >= 500:
+        if reply.code >= 500 and not self.lmtp:
             self._unsent.append(("HELO", b"HELO " + self._own_name))
         elif reply.code >= 300:
-            raise PeerClosed(reply, "EHLO")
+            raise PeerClosed(reply, self._hello_verb)
         else:
             self.peer_name = reply.lines[0].partition(" ")[0]
             for line in reply.lines[1:]:
@@ -200,12 +222,14 @@ class Client:
     def _content_wanted(self, transaction: Transaction) -> None:
         if transaction.has_recipient:
             self.wants_content = True
+        elif self.lmtp:
+            self.closing = True  # no reply would come to the dot: RFC 2033 section 4.2 wants a 503
         else:
             # RFC 2920 section 3.1: a 354 after all recipients were refused; send an empty message.
             self._unsent.append(("lone dot", b"."))
 
     def _final(self, reply: Reply) -> None:
-        self._open().final = reply
+        self._open().finals.append(reply)
 
     def _open(self) -> Transaction:
         if self._transaction is None:
@@ -221,6 +245,7 @@ def _unasked(reply: Reply) -> Exception:
 _ANSWERS: dict[str, Callable[[Client, Reply], None]] = {
     "greeting": Client._greeted,
     "EHLO": Client._hello,
+    "LHLO": Client._hello,
     "HELO": Client._helo,
     "MAIL": Client._mail,
     "RCPT": Client._rcpt,

@@ -1,0 +1,145 @@
+"""The mailer *file*: appends to a file, as the user in whose name the address was written.
+
+    From emma@lab1.campus Sun Nov 22 09:25:49 2026      one blank, unlike a mailbox; as recorded
+    header fields, empty line, body with "From " quoted, empty line
+
+Never as root: without a controlling user, or with root as one, the mail waits. ``archive`` decides
+what may be written to. What Sendmail would refuse too is "Can't create output" and comes back to the
+sender; whatever else is wrong waits, with a line in the log. A message that was cut short by a crash
+stays a message of its own in the file, before the whole one.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import partial
+
+from minimta import dates, log
+from minimta.mailers import Job, batch
+from minimta.mailers.archive import Archive
+from minimta.mailers.mailbox import Busy, Refused
+from minimta.mailers.mbox import CHUNK, quote, quoted_body
+from minimta.options import Options
+from minimta.status import Outcome, from_exit_code
+from minimta.trust import Untrusted
+from minimta.users import User, Users
+
+#: what is written here is gone; it is not even opened
+_NOWHERE = b"/dev/null"
+_BUSY, _REFUSED = b"busy", b"refused "
+
+
+class FileMailer:
+    """Mailer ``*file*``: user.name is a path, job.controlling as whom it is written."""
+
+    name = "*file*"
+
+    def __init__(
+        self,
+        options: Options,
+        users: Users,
+        *,
+        clock: Callable[[], float] = time.time,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """*users* as every local mailer has it; whom to become is in the job."""
+        self._blames = options.dont_blame
+        self._clock = clock
+        self._pause = pause
+
+    def deliver(self, jobs: Sequence[Job]) -> Iterator[batch.Settled]:
+        """See Mailer.deliver; jobs come file by file."""
+        return batch.by_place(jobs, _place, self._to_file)
+
+    def _to_file(self, name: bytes, jobs: list[Job]) -> dict[Job, Outcome]:
+        if name == _NOWHERE:
+            return dict.fromkeys(jobs, batch.SENT)
+        path, user = os.fsdecode(name), jobs[0].controlling
+        shown = log.clean(path)
+        if user is None or user.uid == 0:
+            return _wait(jobs, f"{shown}: no user to write it as")
+        try:
+            append = partial(self._append_all, path, user, jobs)
+            answer = batch.as_owner(user, jobs, append)
+            if answer == _BUSY:
+                return dict.fromkeys(jobs, batch.deferred("4.2.0", f"{shown} is locked"))
+            if answer.startswith(_REFUSED):
+                return _refuse(jobs, f"{shown}: {log.clean(answer.removeprefix(_REFUSED))}")
+            return batch.decode(answer, jobs, shown)
+        except Untrusted as error:
+            return _wait(jobs, f"{shown}: {error}")
+        except OSError as error:
+            return dict.fromkeys(jobs, batch.trouble(error, shown))
+
+    def _append_all(self, path: str, user: User, jobs: Sequence[Job]) -> bytes:
+        """In the child: what became of each job, or of all."""
+        try:
+            with Archive(path, user, blames=self._blames, pause=self._pause) as archive:
+                return batch.encode(self._fill(archive, jobs))
+        except Busy:
+            return _BUSY
+        except Refused as error:
+            return _REFUSED + os.fsencode(str(error))
+
+    def _fill(self, archive: Archive, jobs: Sequence[Job]) -> list[int]:
+        codes = []
+        start = end = archive.size()
+        try:
+            for job in jobs:
+                codes.append(_append(archive, job, end, dates.asctime(self._clock())))
+                end = archive.size()
+            archive.sync()
+        except BaseException:
+            # What is on the disk now nobody knows; all of it will be sent again.
+            archive.cut(start)
+            raise
+        return codes
+
+
+def _place(job: Job, name: bytes) -> Hashable:
+    user = job.controlling
+    return name, user and (user.name, user.uid, user.gid)
+
+
+def _append(archive: Archive, job: Job, end: int, date: str) -> int:
+    """Write one message at the *end*, whole; else cut it off again and return the error's number."""
+    pending = [_missing_end(archive.tail(end)), _from_line(job, date), quote(job.header)]
+    octets = 0
+    try:
+        for part in quoted_body(job.body, job.size):
+            if octets >= CHUNK:
+                archive.write(pending)
+                pending, octets = [], 0
+            pending.append(part)
+            octets += len(part)
+        archive.write([*pending, b"\n"])  # a small message in a single write: whole or not there
+    except OSError as error:
+        archive.cut(end)
+        return error.errno or errno.EIO
+    return 0
+
+
+def _missing_end(tail: bytes) -> bytes:
+    """What a file that ends in *tail* lacks for the next message to be one of its own."""
+    if not tail or tail == b"\n\n":
+        return b""
+    return b"\n" if tail.endswith(b"\n") else b"\n\n"
+
+
+def _from_line(job: Job, date: str) -> bytes:
+    sender = job.reverse_path.translate(None, b"\r\n\0") or b"MAILER-DAEMON"
+    return b"From %b %b\n" % (sender, date.encode("ascii"))
+
+
+def _wait(jobs: Sequence[Job], reason: str) -> dict[Job, Outcome]:
+    log.line(jobs[0].qid, f"file {reason}", error=True)
+    return dict.fromkeys(jobs, batch.deferred("4.3.0", reason))
+
+
+def _refuse(jobs: Sequence[Job], reason: str) -> dict[Job, Outcome]:
+    # The sender learns no more than Sendmail told; why is for the log.
+    log.line(jobs[0].qid, f"file {reason}", error=True)
+    return dict.fromkeys(jobs, from_exit_code(os.EX_CANTCREAT))

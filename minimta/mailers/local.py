@@ -1,0 +1,31 @@
+"""Which mailer brings mail to the users of this host (option LocalMailer)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from minimta.mailers import Mailer
+from minimta.options import Options
+from minimta.users import Users
+
+
+def local_mailer(
+    options: Options, users: Users, say: Callable[[str], None] | None = None
+) -> Mailer:
+    """The mailer ``local``; *say* gets what a dialogue of it says (-v)."""
+    chosen = options.local_mailer
+    if chosen.startswith("lmtp:"):
+        from minimta.mailers.lmtp import LmtpMailer
+
+        return LmtpMailer(options, say=say)
+    if chosen.startswith("|"):
+        from minimta.mailers.agent import AgentMailer
+
+        return AgentMailer(options, users)
+    if chosen == "maildir":
+        from minimta.mailers.maildir import MaildirMailer
+
+        return MaildirMailer(options, users)
+    from minimta.mailers.mbox import MboxMailer
+
+    return MboxMailer(options, users)
