@@ -72,6 +72,8 @@ def candidates(user: User, of_detail: bytes, options: Options) -> Iterator[str]:
     for template in options.forward_path.split(":"):
         if "$h" in template and not of_detail:
             continue
+        if "$z" in template and not user.home.startswith("/"):
+            continue
         first, *others = template.split("$")
         path = first + "".join(values.get(part[:1], "") + part[1:] for part in others)
         if path.startswith("/"):

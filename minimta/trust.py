@@ -16,6 +16,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
 
+#: Without root our own primary group counts as ourselves: a checkout under umask 002. Whoever
+#: began as root trusts no group, also in a child that has become the user: his may be "users".
+_OWN_GROUP = os.getegid() if os.geteuid() != 0 else -1
 #: links on one way, as in Linux
 _MAX_LINKS = 40
 # O_PATH: a directory that we may pass but not list is enough.
@@ -108,17 +111,13 @@ def walk(directory: str, owners: tuple[int, ...], allowed: Allowance = STRICT) -
 
 
 def why_untrusted(found: os.stat_result, owners: tuple[int, ...]) -> str:
-    """Sendmail's words for what is wrong with who owns it and who may write it; "" if nothing.
-
-    Without root our own primary group counts as ourselves: a checkout under umask 002.
-    """
+    """Sendmail's words for what is wrong with who owns it and who may write it; "" if nothing."""
     return next(iter(_faults(found, owners)), "")
 
 
 def _faults(found: os.stat_result, owners: tuple[int, ...]) -> list[str]:
-    private = os.geteuid() != 0 and found.st_gid == os.getegid()
     faults = [] if found.st_uid in owners else ["Wrong owner"]
-    if found.st_mode & stat.S_IWGRP and not private:
+    if found.st_mode & stat.S_IWGRP and found.st_gid != _OWN_GROUP:
         faults.append("Group writable")
     if found.st_mode & stat.S_IWOTH:
         faults.append("World writable")
