@@ -1,7 +1,7 @@
 """FakeSmtp as an LMTP server (RFC 2033): LHLO, and an answer to the dot for each recipient taken.
 
-    with FakeLmtp(socket_path, answers={".": ["250 2.0.0 saved", "452 4.2.2 full"]}) as server:
-        deliver to server.place       "lmtp:/.../socket", or "lmtp:127.0.0.1:PORT" without a path
+with FakeLmtp(socket_path, answers={".": ["250 2.0.0 saved", "452 4.2.2 full"]}) as server:
+    deliver to server.place       "lmtp:/.../socket", or "lmtp:127.0.0.1:PORT" without a path
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from minimta.mailers.mailbox import PAUSES, Busy, Refused
 from minimta.trust import Untrusted, walk
@@ -81,6 +82,10 @@ class Archive:
             raise Refused("not a file")
         try:
             self._directory = walk(directory, self._owners)
+        except Untrusted as error:
+            if _shuts_out(self._path):
+                raise Refused(f"{error}, and closed to the user") from error
+            raise
         except PermissionError as error:
             if _is_closed(directory):
                 raise Refused(f"{error.strerror} (directory)") from error
@@ -254,10 +259,23 @@ def _forbids(found: os.stat_result, wanted: int) -> bool:
     return bits & wanted != wanted
 
 
+def _shuts_out(path: str) -> bool:
+    """Could we not write to *path* in any case? Then it is not for the administrator to judge."""
+    directory = os.path.dirname(path)
+    try:
+        return _forbids(os.stat(path), 2)
+    except FileNotFoundError:
+        with suppress(OSError):
+            return _forbids(os.stat(directory), 3)
+    except OSError:
+        pass
+    return _is_closed(directory)
+
+
 def _is_closed(directory: str) -> bool:
-    """Does the mode of one of the directories on the way shut us out?"""
+    """Does the mode of *directory*, or of one on the way to it, shut us out?"""
     names = directory.split("/")
-    ways = ["/".join(names[:number]) or "/" for number in range(1, len(names))]
+    ways = ["/".join(names[:number]) or "/" for number in range(1, len(names) + 1)]
     try:
         return any(_forbids(os.stat(way), 1) for way in ways)
     except OSError:
