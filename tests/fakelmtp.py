@@ -27,10 +27,13 @@ class FakeLmtp(FakeSmtp):
         *,
         keywords: Sequence[str] = DOVECOT,
         answers: Mapping[str, Sequence[str | bytes]] | None = None,
+        eager: bool = False,
     ) -> None:
+        """An *eager* server asks for the content even if it has taken nobody."""
         super().__init__(keywords=keywords, answers=answers)
         self._defaults["LHLO"] = self._defaults.pop("EHLO")
         self._defaults["DATA"] = "354 OK"
+        self._eager = eager
         self._taken: dict[socket.socket, int] = {}
         self._listening = socket.socket(socket.AF_UNIX) if path else None
         if self._listening:
@@ -71,7 +74,7 @@ class FakeLmtp(FakeSmtp):
             for _ in range(self._taken.pop(connection, 0)):
                 code = super()._answer(connection, lines, verb)
             return code
-        if verb == "DATA" and not self._taken.get(connection):
+        if verb == "DATA" and not self._taken.get(connection) and not self._eager:
             connection.sendall(b"503 5.5.1 No valid recipients\r\n")
             return b"5"
         code = super()._answer(connection, lines, verb)
