@@ -1,89 +1,382 @@
-"""Rules that every mailer keeps. A new mailer is added to MAILERS and must pass."""
+"""Rules that every mailer keeps. A new mailer gets a Place and must pass."""
 
 from __future__ import annotations
 
+import mailbox
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from minimta.mailers import Job, Mailer, User
+from minimta.mailers import Job, Mailer
+from minimta.mailers.file import FileMailer
+from minimta.mailers.lmtp import LmtpMailer
+from minimta.mailers.maildir import MaildirMailer
 from minimta.mailers.mbox import MboxMailer
-from minimta.options import Options
+from minimta.mailers.remote import RemoteMailer
 from minimta.status import Fate, Outcome
-from minimta.users import Users
+from minimta.users import User, Users
+from tests.fakelmtp import FakeLmtp
+from tests.fakesmtp import FakeSmtp
+from tests.mailers.jobs import job, options
 
 
-def mbox(directory: Path) -> Mailer:
-    """Knows dave and carol; whoever else is asked for is unknown."""
-    passwd = directory / "passwd"
-    lines = [f"{name}:x:{os.getuid()}:{os.getgid()}::/nowhere:\n" for name in ("dave", "carol")]
-    passwd.write_text("".join(lines))
-    (directory / "mail").mkdir()
-    options = Options()
-    options.mailbox_directory = str(directory / "mail")
-    return MboxMailer(options, Users(str(passwd)), pause=lambda _: None)
+class Place:
+    """A mailer, and where it brings the mail of dave and carol; "nosuch" is nobody."""
+
+    name = "local"
+    #: is what was delivered in a file that we can see?
+    is_file = True
+    mailer: Mailer
+
+    def __init__(self, ground: Path, dave: User, carol: User, stack: ExitStack) -> None:
+        self.ground = ground
+        self.homes = {"dave": dave, "carol": carol}
+        self.stack = stack
+        self.passwd = ground / "passwd"
+        lines = [f"{u.name}:x:{u.uid}:{u.gid}::{u.home}:/bin/sh\n" for u in (dave, carol)]
+        self.passwd.write_text("".join(lines))
+        self.make()
+
+    def make(self) -> None:
+        raise NotImplementedError
+
+    def job(self, *names: str, **more: Any) -> Job:
+        return job(self.host(), *(self.address(name) for name in names), **more)
+
+    def host(self) -> str:
+        return ""
+
+    def address(self, name: str) -> str:
+        """What user.name is for him."""
+        return name
+
+    def texts(self, name: str) -> list[bytes]:
+        """The messages he has got, in order, with LF line ends, "From " unquoted."""
+        raise NotImplementedError
+
+    def files(self, name: str) -> list[Path]:
+        """Where they are."""
+        raise NotImplementedError
+
+    def spoil(self) -> None:
+        """Make delivery impossible for now."""
+        raise NotImplementedError
 
 
-MAILERS = {"local": mbox}
+class InMailboxes(Place):
+    def make(self) -> None:
+        (self.ground / "mail").mkdir()
+        configured = options(mailbox_directory=str(self.ground / "mail"))
+        self.mailer = MboxMailer(configured, Users(str(self.passwd)), pause=lambda _: None)
+
+    def files(self, name: str) -> list[Path]:
+        path = self.ground / "mail" / name
+        return [path] if path.exists() else []
+
+    def texts(self, name: str) -> list[bytes]:
+        return [text for path in self.files(name) for text in messages(path)]
+
+    def spoil(self) -> None:
+        (self.ground / "mail").rename(self.ground / "away")
 
 
-@pytest.fixture(params=MAILERS)
-def mailer(request: pytest.FixtureRequest, tmp_path: Path) -> Mailer:
-    make: Callable[[Path], Mailer] = MAILERS[request.param]
-    made = make(tmp_path)
-    assert made.name == request.param
-    return made
+def messages(path: Path) -> list[bytes]:
+    box = mailbox.mbox(path, create=False)
+    try:
+        return [box.get_bytes(key).replace(b"\n>From ", b"\nFrom ") for key, _ in box.items()]
+    finally:
+        box.close()
 
 
-@pytest.fixture
-def body(tmp_path: Path) -> Iterator[int]:
-    (tmp_path / "df").write_bytes(b"hello\n")
-    file = os.open(tmp_path / "df", os.O_RDONLY)
-    yield file
-    os.close(file)
+class InFiles(InMailboxes):
+    name = "*file*"
+
+    def make(self) -> None:
+        self.mailer = FileMailer(options(), Users(str(self.passwd)), pause=lambda _: None)
+
+    def address(self, name: str) -> str:
+        home = self.ground / "nosuch" if name == "nosuch" else Path(self.homes[name].home)
+        return str(home / "inbox")
+
+    def job(self, *names: str, **more: Any) -> Job:
+        # A job has one path in real life; who writes does not matter here.
+        owner = self.homes["dave" if "dave" in names else "carol"]
+        return replace(super().job(*names, **more), controlling=owner)
+
+    def files(self, name: str) -> list[Path]:
+        path = Path(self.address(name))
+        return [path] if path.exists() else []
+
+    def spoil(self) -> None:
+        for user in self.homes.values():
+            Path(user.home).chmod(0o777)
 
 
-def job(body: int, *names: bytes, size: int = 6) -> Job:
-    users = tuple(User(name) for name in names)
-    return Job("xAIK3D9S000453", b"emma@lab1.campus", "", users, b"Subject: x\n", body, size)
+class InMaildirs(Place):
+    def make(self) -> None:
+        self.mailer = MaildirMailer(options(), Users(str(self.passwd)))
+
+    def files(self, name: str) -> list[Path]:
+        new = Path(self.homes[name].home, "Maildir", "new")
+        return sorted(new.iterdir(), key=order) if new.exists() else []
+
+    def texts(self, name: str) -> list[bytes]:
+        return [path.read_bytes() for path in self.files(name)]
+
+    def spoil(self) -> None:
+        for user in self.homes.values():
+            os.rename(user.home, user.home + ".away")
 
 
-def test_every_job_is_yielded_once_with_an_outcome_for_every_user(
-    mailer: Mailer, body: int
-) -> None:
-    jobs = [job(body, b"dave"), job(body, b"carol", b"dave"), job(body, b"nosuch")]
-    done = list(mailer.deliver(jobs))
-    assert sorted(map(id, jobs)) == sorted(id(each) for each, _ in done)
-    for each, outcomes in done:
-        assert set(outcomes) == {user.name for user in each.users}
+def order(path: Path) -> tuple[int, ...]:
+    """Of Maildir names: by the numbers that are in them."""
+    seconds, rest = path.name.split(".")[:2]
+    return (
+        int(seconds),
+        *(int(part) for part in rest.replace("P", "M").replace("Q", "M").split("M") if part),
+    )
+
+
+class Choosy(FakeSmtp):
+    """Does not know "nosuch"."""
+
+    def _answer(self, connection: Any, lines: Any, verb: str) -> bytes:
+        if verb == "RCPT" and "nosuch" in self.commands[-1][-1]:
+            connection.sendall(b"550 5.1.1 User unknown\r\n")
+            return b"5"
+        return super()._answer(connection, lines, verb)
+
+
+class ChoosyLmtp(Choosy, FakeLmtp):
+    pass
+
+
+class AtHosts(Place):
+    name = "esmtp"
+    is_file = False
+    server: FakeSmtp
+
+    def make(self) -> None:
+        self.server = self.stack.enter_context(Choosy(keywords=("PIPELINING", "8BITMIME")))
+        self.mailer = RemoteMailer(options(run_as_user=""))
+
+    def host(self) -> str:
+        return self.server.host
+
+    def address(self, name: str) -> str:
+        return f"{name}@lab2.campus"
+
+    def texts(self, name: str) -> list[bytes]:
+        addressed: list[list[str]] = []
+        for line in (line for told in self.server.commands for line in told):
+            if line.startswith("MAIL"):
+                addressed.append([])
+            elif line.startswith("RCPT") and "nosuch" not in line:
+                addressed[-1].append(line)
+        taken = [whom for whom in addressed if whom]
+        return [
+            text.replace(b"\r\n", b"\n").replace(b"\n..", b"\n.")
+            for whom, text in zip(taken, self.server.messages, strict=False)
+            if f"RCPT To:<{self.address(name)}>" in whom
+        ]
+
+    def spoil(self) -> None:
+        self.server._answers["greeting"] = ["421 4.3.2 Not now"]
+
+
+class AtLmtp(AtHosts):
+    name = "local"
+
+    def make(self) -> None:
+        self.server = self.stack.enter_context(ChoosyLmtp())
+        place = f"lmtp:127.0.0.1:{self.server.port}"
+        self.mailer = LmtpMailer(options(local_mailer=place, run_as_user=""))
+
+    def host(self) -> str:
+        return ""
+
+    def address(self, name: str) -> str:
+        return name
+
+
+class AtLmtpSocket(AtLmtp):
+    def make(self) -> None:
+        path = str(self.ground / "lmtp")
+        self.server = self.stack.enter_context(ChoosyLmtp(path))
+        self.mailer = LmtpMailer(options(local_mailer=f"lmtp:{path}", run_as_user=""))
+
+
+PLACES: tuple[type[Place], ...] = (
+    InMailboxes, InFiles, InMaildirs, AtHosts, AtLmtp, AtLmtpSocket,
+)  # fmt: skip
+
+
+@pytest.fixture(params=PLACES, ids=lambda kind: kind.__name__)
+def place(request: pytest.FixtureRequest, ground: Path, dave: User, carol: User) -> Iterator[Place]:
+    with ExitStack() as stack:
+        yield request.param(ground, dave, carol, stack)
+
+
+def deliver(place: Place, *jobs: Job) -> list[dict[str, Outcome]]:
+    """The outcomes in the order of the jobs; every job came once, with all its users."""
+    found: dict[Job, dict[str, Outcome]] = {}
+    for one, outcomes in place.mailer.deliver(jobs):
+        assert one in jobs and one not in found
+        assert set(outcomes) == {user.name for user in one.users}
         assert all(isinstance(outcome, Outcome) for outcome in outcomes.values())
+        found[one] = {os.fsdecode(name): outcome for name, outcome in outcomes.items()}
+    return [found[one] for one in jobs]
 
 
-def test_no_jobs_are_no_work(mailer: Mailer) -> None:
-    assert list(mailer.deliver([])) == []
+def fates(outcomes: dict[str, Outcome]) -> list[Fate]:
+    return [outcome.fate for outcome in outcomes.values()]
 
 
-def test_one_user_twice_in_a_job_has_one_outcome(mailer: Mailer, body: int) -> None:
-    ((_, outcomes),) = list(mailer.deliver([job(body, b"dave", b"dave")]))
-    assert set(outcomes) == {b"dave"}
+def body_of(text: bytes) -> bytes:
+    return text.partition(b"\n\n")[2]
 
 
-def test_the_data_file_stays_open_and_where_it_was(mailer: Mailer, body: int) -> None:
-    list(mailer.deliver([job(body, b"dave"), job(body, b"carol")]))
-    assert os.lseek(body, 0, os.SEEK_CUR) == 0
-    assert os.pread(body, 9, 0) == b"hello\n"
+def ended(body: bytes) -> bytes:
+    """A body whose last line has an end: some mailers must give it one."""
+    return body if not body or body.endswith(b"\n") else body + b"\n"
 
 
-def test_a_status_agrees_with_its_fate(mailer: Mailer, body: int) -> None:
-    jobs = [job(body, b"dave"), job(body, b"nosuch"), job(body, b"carol", size=60)]
-    first = {Fate.SENT: "2", Fate.DEFERRED: "4", Fate.FAILED: "5"}
-    seen = set()
-    for _, outcomes in mailer.deliver(jobs):
+def test_a_mailer_has_the_name_that_the_queue_gives_it(place: Place) -> None:
+    assert place.mailer.name == place.name
+
+
+def test_no_jobs_are_no_work(place: Place) -> None:
+    assert deliver(place) == []
+
+
+def test_every_job_is_yielded_once_with_an_outcome_for_every_user(place: Place) -> None:
+    jobs = [place.job("dave"), place.job("carol"), place.job("nosuch"), place.job("dave")]
+    found = deliver(place, *jobs)
+    assert [fates(outcomes) for outcomes in found] == [
+        [Fate.SENT], [Fate.SENT], [Fate.FAILED], [Fate.SENT]
+    ]  # fmt: skip
+    assert (len(place.texts("dave")), len(place.texts("carol"))) == (2, 1)
+
+
+def test_users_of_one_job_have_their_own_fates(place: Place) -> None:
+    (outcomes,) = deliver(place, place.job("dave", "nosuch"))
+    assert outcomes[place.address("dave")].fate is Fate.SENT
+    assert outcomes[place.address("nosuch")].fate is Fate.FAILED
+
+
+def test_one_user_twice_in_a_job_gets_it_once(place: Place) -> None:
+    (outcomes,) = deliver(place, place.job("dave", "dave"))
+    assert fates(outcomes) == [Fate.SENT]
+    assert len(place.texts("dave")) == 1
+
+
+def test_two_messages_for_one_user_arrive_both_and_in_order(place: Place) -> None:
+    jobs = [place.job("dave", body=b"%d\n" % number) for number in range(4)]
+    deliver(place, *jobs)
+    assert [body_of(text) for text in place.texts("dave")] == [b"0\n", b"1\n", b"2\n", b"3\n"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"\n", b"no end", b"\n\n\n", b"From me\nFrom you\n", b".\n..\n", b"caf\xe9 \xff\n",
+        b"x" * (1 << 20), b"x" * (1 << 20) + b"\n.\nFrom y", b"line\n" * 300_000,
+    ],
+    ids=lambda body: f"{body[:9]!r} {len(body)}",
+)  # fmt: skip
+def test_every_body_arrives_whole(place: Place, body: bytes) -> None:
+    header = b"Subject: x\nTo: dave,\n\tcarol\n"
+    (outcomes,) = deliver(place, place.job("dave", body=body, header=header))
+    assert fates(outcomes) == [Fate.SENT]
+    (text,) = place.texts("dave")
+    assert text.startswith(header + b"\n")
+    assert ended(body_of(text)) == ended(body)
+
+
+def test_the_null_reverse_path_is_one(place: Place) -> None:
+    (outcomes,) = deliver(place, place.job("dave", reverse_path=b""))
+    assert fates(outcomes) == [Fate.SENT]
+    assert len(place.texts("dave")) == 1
+
+
+def test_a_data_file_that_is_too_short_is_deferred_and_its_neighbours_arrive(place: Place) -> None:
+    jobs = [
+        place.job("dave", body=b"1\n"),
+        place.job("dave", body=b"half\n", size=2 << 20),
+        place.job("dave", body=b"3\n"),
+    ]
+    found = [fates(outcomes) for outcomes in deliver(place, *jobs)]
+    assert found == [[Fate.SENT], [Fate.DEFERRED], [Fate.SENT]]
+    assert [body_of(text) for text in place.texts("dave")] == [b"1\n", b"3\n"]
+
+
+def test_expected_trouble_is_an_outcome_for_everybody(place: Place) -> None:
+    place.spoil()
+    for outcomes in deliver(place, place.job("dave"), place.job("carol"), place.job("dave")):
         for outcome in outcomes.values():
-            seen.add(outcome.fate)
-            assert outcome.status[0] == first[outcome.fate]
-            assert (outcome.exit_code == 0) == (outcome.fate is Fate.SENT)
-            assert outcome.text.isprintable() and outcome.text
-    assert seen == set(Fate)
+            assert (outcome.fate, outcome.exit_code) == (Fate.DEFERRED, os.EX_TEMPFAIL)
+
+
+def test_a_status_agrees_with_its_fate_and_its_text_can_be_printed(place: Place) -> None:
+    found = deliver(place, place.job("dave"), place.job("nosuch"), place.job("carol", size=60))
+    seen = [outcome for outcomes in found for outcome in outcomes.values()]
+    assert [outcome.fate for outcome in seen] == [Fate.SENT, Fate.FAILED, Fate.DEFERRED]
+    for outcome, status in zip(seen, "254", strict=True):
+        assert outcome.status[0] == status
+        assert (outcome.exit_code == 0) == (status == "2")
+        assert outcome.text and outcome.text.isascii() and outcome.text.isprintable()
+
+
+def test_what_is_sent_is_there_and_durable_when_it_is_yielded(place: Place, synced: Any) -> None:
+    jobs = [place.job("dave"), place.job("carol"), place.job("dave")]
+    for one, outcomes in place.mailer.deliver(jobs):
+        assert [outcome.fate for outcome in outcomes.values()] == [Fate.SENT]
+        name = "carol" if one is jobs[1] else "dave"
+        assert place.texts(name)
+        if place.is_file:
+            assert all(path in synced for path in place.files(name))
+            assert place.files(name)[0].parent in synced, "the name of a new file"
+
+
+def test_the_data_file_stays_open_and_where_it_was(place: Place) -> None:
+    jobs = [place.job("dave"), place.job("carol"), place.job("nosuch")]
+    deliver(place, *jobs)
+    for one in jobs:
+        assert os.lseek(one.body, 0, os.SEEK_CUR) == len(b"body\n")  # where job() left it
+        assert os.pread(one.body, 9, 0) == b"body\n"
+
+
+@pytest.mark.parametrize("spoiled", [False, True])
+def test_neither_a_descriptor_nor_a_child_is_left(place: Place, *, spoiled: bool) -> None:
+    jobs = [place.job("dave"), place.job("nosuch"), place.job("carol", size=60)]
+    if spoiled:
+        place.spoil()
+    before = descriptors()
+    deliver(place, *jobs)
+    assert descriptors() == before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def descriptors() -> dict[str, str]:
+    """Number -> file, without sockets, which are also the fake server's."""
+    found = {}
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            found[number] = os.readlink(f"/proc/self/fd/{number}")
+        except FileNotFoundError:  # that of the listing
+            continue
+    return {number: name for number, name in found.items() if not name.startswith("socket:")}
+
+
+def test_who_stops_listening_leaves_no_child(place: Place) -> None:
+    outcomes = place.mailer.deliver([place.job("dave"), place.job("carol")])
+    next(outcomes)
+    outcomes.close()  # type: ignore[attr-defined]
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
