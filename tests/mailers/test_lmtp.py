@@ -252,6 +252,14 @@ def test_a_server_that_breaks_every_connection_is_not_tried_for_ever(path: str) 
     assert len(server.commands) == 2
 
 
+def test_a_server_that_takes_something_on_every_connection_is_tried_on(path: str) -> None:
+    answers = {"MAIL": ["250 ok", DROP] * 4}
+    with FakeLmtp(path, answers=answers) as server:
+        found = deliver(server.place, *(job("", "dave") for _ in range(8)))
+    assert [outcomes[b"dave"].fate for outcomes in found] == [Fate.SENT, Fate.DEFERRED] * 4
+    assert len(server.commands) == 4
+
+
 def test_what_was_sent_is_not_sent_again_when_the_connection_breaks(path: str) -> None:
     answers = {"DATA": ["354 ok", DROP, "354 ok"]}
     with FakeLmtp(path, answers=answers) as server:
