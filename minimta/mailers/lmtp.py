@@ -172,7 +172,7 @@ class LmtpDelivery(Delivery):
         # LMTP mailers. Dovecot, as it is installed, knows users of the system by that only.
         # The option promises users of this host, so no domain says more than the name.
         detail = job.host.encode("utf-8", "surrogateescape")
-        if not _is_plain(detail) or detail == user.name:
+        if not _is_plain(detail):
             return user.name
         return b"%b+%b" % (user.name, detail)
 

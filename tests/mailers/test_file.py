@@ -384,6 +384,15 @@ def test_a_failed_write_leaves_the_file_as_it_was(
     assert full.read_bytes() == before
 
 
+def test_short_writes_are_continued(
+    inbox: Path, dave: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.writev
+    monkeypatch.setattr(os, "writev", lambda file, parts: real(file, [b"".join(parts)[:7]]))
+    assert outcome(to(inbox, dave, b"0123456789\n" * 9)) == SENT
+    assert inbox.read_bytes().endswith(b"\nSubject: c\n\n" + b"0123456789\n" * 9 + b"\n")
+
+
 def test_what_was_whole_before_a_failure_stays(
     full: Path, dave: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
