@@ -20,7 +20,9 @@ from minimta.envelope import Recipient
 from minimta.expand import Destination, Expander
 from minimta.jobs import Task, tasks
 from minimta.mailers import Job, Mailer
-from minimta.mailers.mbox import MboxMailer
+from minimta.mailers.file import FileMailer
+from minimta.mailers.local import local_mailer
+from minimta.mailers.prog import ProgMailer
 from minimta.mailers.remote import RemoteMailer
 from minimta.options import Options
 from minimta.outcomelog import OutcomeLog
@@ -74,11 +76,13 @@ class Deliverer:
         router = Router(
             hosts.local_names(options), options.smart_host, maps.read_table(options.mailer_table)
         )
-        self._expander = Expander(options, Aliases(options.alias_file), users, router)
+        self._expander = Expander(options, Aliases(options.alias_file), users, router, say=say)
         self._log = OutcomeLog(users, router)
         self.spool = open_spool(options)
         self._reporter = Reporter(options, self.spool, self._host)
-        self.local: Mailer = MboxMailer(options, users)
+        self.local: Mailer = local_mailer(options, users, say)
+        self.file: Mailer = FileMailer(options, users)
+        self.program: Mailer = ProgMailer(options)
         self.esmtp: Mailer = RemoteMailer(options, say=say)
         self._unreachable: dict[str, Outcome] = {}
         self._fresh = False
@@ -170,13 +174,15 @@ class Deliverer:
         for record in records:
             with self._trouble_with(record.qid):
                 made = self._prepare(record)
-                local.append([task for task in made if task.mailer == "local"])
+                local.append([task for task in made if task.mailer != "esmtp"])
                 elsewhere += [task for task in made if task.mailer == "esmtp"]
-        # One mailbox of each message at a time: the second is not touched before the first is
-        # recorded. The mailboxes of different messages are filled together.
+        # One mailbox, file or program of each message at a time: the second is not touched before
+        # the first is recorded. The mailboxes of different messages are filled together.
         while (local := [waiting for waiting in local if waiting]) and not self._stop():
             turn = [waiting.pop(0) for waiting in local]
-            self._run(self.local, [task for task in turn if not task.record.stopped])
+            for mailer in (self.local, self.file, self.program):
+                mine = [task for task in turn if task.mailer == mailer.name]
+                self._run(mailer, [task for task in mine if not task.record.stopped])
         between()
         if remote and not self._stop():
             self._run(self.esmtp, list(self._reachable(elsewhere)))
@@ -209,9 +215,9 @@ class Deliverer:
             return
         begun = self._clock()
         undone = {task.job: task for task in waiting}
-        if self._say and mailer.name == "local":
+        if self._say and mailer.name != "esmtp":
             for task in waiting:
-                self._say(f"{self._whom(task)}... Connecting to local...")
+                self._say(f"{self._whom(task)}... Connecting to {mailer.name}...")
         try:
             for job, outcomes in mailer.deliver([task.job for task in waiting]):
                 self._done(undone.pop(job), outcomes, begun)

@@ -1,21 +1,24 @@
 """From the destinations of a message to the jobs of the mailers: Sendmail's triples, grouped.
 
-    local    one job for each mailbox; its host is the login name too
-    esmtp    one job for each next hop, with all its users: one transaction
+    local           one job for each mailbox; its host is the detail of user+detail
+    *file*, prog    one job for each file or program and controlling user
+    esmtp           one job for each next hop, with all its users: one transaction
 
-Who is named twice for the same (mailer, host, user) gets the message once.
+Who is named twice for the same (mailer, host, user) gets the message once. What comes from the owner
+of a list is apart from what comes from the sender.
 """
 
 from __future__ import annotations
 
-from minimta import address, addresslist, headers, notify
+from minimta import address, addresslist, controlling, headers, notify
 from minimta.envelope import Recipient
+from minimta.expand import Destination
 from minimta.mailers import Job, User
 from minimta.queue.control import Control
 from minimta.record import Record
 from minimta.route import Route
 
-MAILERS = ("local", "esmtp")
+MAILERS = ("local", "*file*", "prog", "esmtp")
 _NOTIFY = {"S": "SUCCESS", "F": "FAILURE", "D": "DELAY"}
 
 
@@ -34,34 +37,41 @@ class Task:
 
 def tasks(record: Record, host: str) -> list[Task]:
     """The tasks for all that is not settled and has one of MAILERS; *host* is our name."""
-    groups: dict[tuple[str, str], dict[bytes, list[int]]] = {}
+    groups: dict[_Key, dict[bytes, list[int]]] = {}
     for number, destination in enumerate(record.destinations):
         route = destination.route
         if destination.outcome is None and route is not None and route.mailer in MAILERS:
-            users = groups.setdefault((route.mailer, _key(route)), {})
+            users = groups.setdefault(_key(destination, route), {})
             users.setdefault(route.user, []).append(number)
-    rendered: dict[str, bytes] = {}
+    rendered: dict[tuple[str, bytes], bytes] = {}
     made = []
-    for (mailer, next_hop), users in groups.items():
-        if mailer not in rendered:
-            rendered[mailer] = header(record.control, mailer, host)
-        sender = reverse_path(record.control, mailer, host)
-        job = _job(record, next_hop, users, sender, rendered[mailer])
+    for (mailer, next_hop, _, owner), users in groups.items():
+        sender = reverse_path(record.control, mailer, host, owner)
+        if (mailer, sender) not in rendered:
+            rendered[mailer, sender] = header(record.control, mailer, host, owner)
+        job = _job(record, next_hop, users, sender, rendered[mailer, sender])
         made.append(Task(record, mailer, job, users))
     return made
 
 
-def _key(route: Route) -> str:
-    if route.mailer == "local":
-        return route.user.decode("utf-8", "surrogateescape")
-    return route.host.lower()
+#: mailer, host, what else keeps jobs apart, owner of the list
+_Key = tuple[str, str, bytes, bytes | None]
+
+
+def _key(destination: Destination, route: Route) -> _Key:
+    owner = controlling.owner(destination.recipient)
+    if route.mailer == "esmtp":
+        return route.mailer, route.host.lower(), b"", owner
+    acting = destination.controlling
+    return route.mailer, route.host, b"%b %d" % (route.user, acting.uid if acting else -1), owner
 
 
 def _job(
     record: Record, next_hop: str, users: dict[bytes, list[int]], sender: bytes, block: bytes
 ) -> Job:
     control, held = record.control, record.held
-    recipients = {name: record.destinations[at[0]].recipient for name, at in users.items()}
+    first = {name: record.destinations[at[0]] for name, at in users.items()}
+    recipients = {name: destination.recipient for name, destination in first.items()}
     return Job(
         record.qid,
         sender,
@@ -75,25 +85,27 @@ def _job(
         _ret(control),
         control.envid,
         control.attempts == 0,
+        next(iter(first.values())).controlling,
     )
 
 
-def reverse_path(control: Control, mailer: str, host: str) -> bytes:
-    """Bare; another host needs a domain behind it to answer to."""
-    sender = notify.sender(control)
-    if mailer == "local" or not sender or address.split(sender)[1]:
+def reverse_path(control: Control, mailer: str, host: str, owner: bytes | None = None) -> bytes:
+    """Bare, of the *owner* if it is a list's; another host needs a domain behind it to answer to."""
+    sender = notify.sender(control) if owner is None else owner
+    if mailer != "esmtp" or not sender or address.split(sender)[1]:
         return sender
     return b"%b@%b" % (sender, host.encode("ascii", "replace"))
 
 
-def header(control: Control, mailer: str, host: str) -> bytes:
+def header(control: Control, mailer: str, host: str, owner: bytes | None = None) -> bytes:
     """The header block for *mailer*. Only what was submitted here is completed on its way out."""
     own = host.encode("ascii", "replace")
     submitted = mailer == "esmtp" and not control.macros.get(b"r")
     return headers.render(
         control.headers,
-        mailer=mailer,
-        reverse_path=reverse_path(control, mailer, host),
+        # Sendmail's prog has no Return-Path (no P among its flags), *file* has one.
+        mailer="local" if mailer == "*file*" else mailer,
+        reverse_path=reverse_path(control, mailer, host, owner),
         flags=control.flags,
         qualify=(lambda field: addresslist.qualify_field(field, own)) if submitted else None,
     )

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from minimta import address, bounce, headers, log
+from minimta import address, bounce, controlling, headers, log
 from minimta.bounce import Entry, Kind, Original, Report
 from minimta.envelope import Envelope, Recipient
 from minimta.options import Options
@@ -50,6 +50,9 @@ class Situation:
         failed = [e for e in entries if e.action == "failed" and "F" in e.recipient.flags]
         if not sender(control):
             return self._double_bounce(control, qid, failed)
+        of_lists = [e for e in entries if controlling.owner(e.recipient) is not None]
+        if of_lists:
+            return self._to_owners(control, qid, entries, of_lists)
         succeeded = [e for e in entries if _wants_receipt(e)]
         delayed = [e for e in entries if e.action == "delayed" and "D" in e.recipient.flags]
         found = []
@@ -58,6 +61,18 @@ class Situation:
             found.append(self._report(kind, control.reverse_path, control, qid, failed + succeeded))
         if delayed and self.is_late(control):
             found.append(self._report(Kind.DELAY, control.reverse_path, control, qid, delayed))
+        return found
+
+    def _to_owners(
+        self, control: Control, qid: str, entries: Sequence[Entry], of_lists: list[Entry]
+    ) -> list[Report]:
+        """Members of a list that has an owner are his; the sender hears of all others."""
+        theirs = set(map(id, of_lists))
+        found = self.reports(control, qid, [e for e in entries if id(e) not in theirs])
+        failed = [e for e in of_lists if e.action == "failed" and "F" in e.recipient.flags]
+        for whom in dict.fromkeys(controlling.owner(e.recipient) or b"" for e in failed):
+            mine = [e for e in failed if controlling.owner(e.recipient) == whom]
+            found.append(self._report(Kind.FAILURE, whom, control, qid, mine))
         return found
 
     def _double_bounce(self, control: Control, qid: str, failed: list[Entry]) -> list[Report]:

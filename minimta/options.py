@@ -137,14 +137,12 @@ def local_delivery(text: str) -> str:
     text = text.strip()
     if text.lower() in ("mbox", "maildir"):
         return text.lower()
-    if text[:1] == "|" and text[1:].strip():
-        return "|" + text[1:].strip()
     try:
         place = text[5:].strip() if text[:5].lower() == "lmtp:" else ""
         if place[:1] != "/":
             host_and_port(place)
     except ValueError as error:
-        allowed = "mbox, maildir, lmtp:/SOCKET, lmtp:HOST:PORT, |PROGRAM ARGUMENTS"
+        allowed = "mbox, maildir, lmtp:/SOCKET, lmtp:HOST:PORT"
         raise ValueError(f"{text!r} is none of {allowed}") from error
     return "lmtp:" + place
 
@@ -204,8 +202,8 @@ TABLE: tuple[Option, ...] = tuple(
         ("ForwardPath", "forward_path", "$z/.forward.$w+$h:$z/.forward+$h:$z/.forward.$w:$z/.forward", forward_path, "files that forward a user's mail, the first that exists counts; $z home, $u user, $h detail, $w host; empty: none", "J"),
         ("DefaultUser", "default_user", "daemon", str.strip, "as whom programs and files of the aliases run", "u"),
         ("DontBlameSendmail", "dont_blame", "safe", blame, "checks of files that are left out: GroupWritableForwardFile, ForwardFileInUnsafeDirPath and others"),
-        ("LocalMailer", "local_mailer", "mbox", local_delivery, "mbox, maildir, lmtp:SOCKET, lmtp:HOST:PORT, or a bar and a program: $u is the user, $h the detail, $z the home (ours)"),
-        ("SmrshDirectory", "smrsh_directory", "/etc/mail/smrsh", str.strip, "if it exists, programs of users and aliases are those in it, and nothing else (ours)"),
+        ("LocalMailer", "local_mailer", "mbox", local_delivery, "mbox, maildir, lmtp:SOCKET or lmtp:HOST:PORT (ours)"),
+        ("SmrshDirectory", "smrsh_directory", "/etc/mail/smrsh", str.strip, "if it exists, programs are restricted to it; until they can be, they wait (ours)"),
         ("MaxProgramMemory", "max_program_memory", "512000000", number, "octets of memory for each process of a program, 0 = no limit (ours)"),
         ("MaxProgramProcesses", "max_program_processes", "200", number, "processes the user may have while a program of his runs, 0 = no limit (ours)"),
         ("MailerTable", "mailer_table", "/etc/mail/mailertable", str.strip, "text table domain -> mailer:host"),

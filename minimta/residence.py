@@ -193,8 +193,10 @@ class Loop:
     def _wait(self, seconds: float) -> None:
         """Until a child has something to tell, at most *seconds*."""
         by_pipe = {child.pipe: child for child in self._children.values() if child.pipe >= 0}
-        ready, _, _ = select.select(list(by_pipe), [], [], seconds)
-        for pipe in ready:
+        poll = select.poll()
+        for pipe in by_pipe:
+            poll.register(pipe, select.POLLIN)
+        for pipe, _ in poll.poll(seconds * 1000):
             child = by_pipe[pipe]
             if os.read(pipe, 1):
                 child.what = "remote" if child.what == "local" else child.what

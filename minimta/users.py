@@ -165,3 +165,22 @@ def trusted(path: str) -> set[bytes]:
 def groups_of(user: User) -> list[int]:
     """All groups of *user*, the primary one included."""
     return os.getgrouplist(user.name, user.gid)
+
+
+#: what getusershell(3) takes for the list if there is none
+_DEFAULT_SHELLS = {"/bin/sh", "/bin/csh"}
+#: this line in the list admits every shell (Sendmail)
+_ANY_SHELL = "/SENDMAIL/ANY/SHELL/"
+
+
+def has_valid_shell(user: User, shells: str = "/etc/shells") -> bool:
+    """May *user* start programs: is his shell one of the list? An empty one means /bin/sh.
+
+    Raise OSError if the list is there and cannot be read.
+    """
+    try:
+        with open(shells, encoding="utf-8", errors="surrogateescape") as file:
+            listed = {line.partition("#")[0].strip() for line in file} - {""}
+    except FileNotFoundError:
+        listed = _DEFAULT_SHELLS
+    return (user.shell or "/bin/sh") in listed or _ANY_SHELL in listed

@@ -11,6 +11,8 @@ from typing import Protocol
 
 import pytest
 
+from tests.mailers import jobs
+
 CI = os.environ.get("CI", "").lower() in ("true", "1")
 
 
@@ -38,6 +40,10 @@ def missing(item: pytest.Item) -> str:
 def is_installed(package: str) -> bool:
     command = ["dpkg-query", "-W", "-f", "${db:Status-Status}", package]
     return subprocess.run(command, capture_output=True, check=False).stdout == b"installed"
+
+
+def pytest_runtest_teardown() -> None:
+    jobs.close_all()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

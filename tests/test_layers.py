@@ -29,6 +29,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("users", "hosts", "dns", "locks", "maps", "terminal", "stdin", "workers"),
     ("rights",),
     ("config", "aliases", "queue", "forward", "include", "residence", "pidfile"),
+    ("controlling",),
     ("mailers", "expand", "policy", "notify", "newcontrol"),
     ("collect", "locality", "record"),
     ("jobs", "reporter", "outcomelog", "caller", "deadletter", "verify", "expansion", "premises"),

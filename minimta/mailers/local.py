@@ -18,10 +18,6 @@ def local_mailer(
         from minimta.mailers.lmtp import LmtpMailer
 
         return LmtpMailer(options, say=say)
-    if chosen.startswith("|"):
-        from minimta.mailers.agent import AgentMailer
-
-        return AgentMailer(options, users)
     if chosen == "maildir":
         from minimta.mailers.maildir import MaildirMailer
 

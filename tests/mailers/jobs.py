@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
+from typing import IO
 
 from minimta.mailers import Job, User
 from minimta.options import Options
 
 HEADER = b"Subject: c\n"
+#: data files of this test's jobs, to be closed at its end
+_files: list[IO[bytes]] = []
+
+
+def close_all() -> None:
+    """At the end of a test."""
+    while _files:
+        _files.pop().close()
 
 
 def job(
@@ -23,10 +31,10 @@ def job(
     body_type: bytes = b"",
     size: int = -1,
 ) -> Job:
-    """A Job with its data file; the descriptor is closed with the process."""
-    data, path = tempfile.mkstemp()
-    os.unlink(path)
-    os.write(data, body)
+    """A Job with its data file, which is closed at the end of the test."""
+    file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
+    _files.append(file)
+    file.write(body)
     users = tuple(
         n if isinstance(n, User) else User(n.encode()) for n in names or ("x@lab2.campus",)
     )
@@ -36,7 +44,7 @@ def job(
         host,
         users,
         header,
-        data,
+        file.fileno(),
         len(body) if size < 0 else size,
         eight_bit=not (header + body).isascii(),
         body_type=body_type,

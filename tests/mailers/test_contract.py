@@ -17,6 +17,7 @@ from minimta.mailers.file import FileMailer
 from minimta.mailers.lmtp import LmtpMailer
 from minimta.mailers.maildir import MaildirMailer
 from minimta.mailers.mbox import MboxMailer
+from minimta.mailers.prog import ProgMailer
 from minimta.mailers.remote import RemoteMailer
 from minimta.status import Fate, Outcome
 from minimta.users import User, Users
@@ -211,8 +212,37 @@ class AtLmtpSocket(AtLmtp):
         self.mailer = LmtpMailer(options(local_mailer=f"lmtp:{path}", run_as_user=""))
 
 
+class InPrograms(Place):
+    """Programs that keep each message, with a NUL behind it."""
+
+    name = "prog"
+    is_file = False
+
+    def make(self) -> None:
+        shell = options(smrsh_directory=str(self.ground / "none"), timeout_program=20)
+        self.mailer = ProgMailer(shell)
+
+    def address(self, name: str) -> str:
+        if name == "nosuch":
+            return f"exit {os.EX_NOUSER}"
+        keep = f"(cat && printf '\\0') >>{self.homes[name].home}/kept"
+        return f"if [ -e {self.ground}/stop ]; then exit {os.EX_TEMPFAIL}; fi; {keep}"
+
+    def job(self, *names: str, **more: Any) -> Job:
+        owner = self.homes["dave" if "dave" in names else "carol"]
+        return replace(super().job(*names, **more), controlling=owner)
+
+    def texts(self, name: str) -> list[bytes]:
+        kept = Path(self.homes[name].home, "kept")
+        texts = kept.read_bytes().split(b"\0")[:-1] if kept.exists() else []
+        return [text.partition(b"\n")[2] if text[:5] == b"From " else text for text in texts]
+
+    def spoil(self) -> None:
+        (self.ground / "stop").touch()
+
+
 PLACES: tuple[type[Place], ...] = (
-    InMailboxes, InFiles, InMaildirs, AtHosts, AtLmtp, AtLmtpSocket,
+    InMailboxes, InFiles, InMaildirs, InPrograms, AtHosts, AtLmtp, AtLmtpSocket,
 )  # fmt: skip
 
 

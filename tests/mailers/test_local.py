@@ -35,18 +35,10 @@ def test_without_the_option_there_are_mailboxes() -> None:
     assert type(local_mailer(Options(), Users())) is MboxMailer
 
 
-def test_a_program_is_the_local_agent() -> None:
-    agent = pytest.importorskip("minimta.mailers.agent")
-    made = local_mailer(chosen("|/usr/bin/procmail -a $h -d $u"), Users())
-    assert type(made) is agent.AgentMailer
-    assert made.name == "local"
-
-
 @pytest.mark.parametrize(
     ("text", "read"),
     [
         ("MBOX", "mbox"),
-        ("| /usr/bin/procmail  -d $u ", "|/usr/bin/procmail  -d $u"),
         ("LMTP: /run/Lmtp", "lmtp:/run/Lmtp"),
         ("lmtp:localhost", "lmtp:localhost"),
         ("lmtp:[::1]:24", "lmtp:[::1]:24"),

@@ -1,0 +1,140 @@
+"""Who answers for what an expansion starts: the controlling user (C line of the qf).
+
+    list:1:0:<list@lab2.campus>             an alias: DefaultUser acts; gid 0 as Sendmail writes it
+    dave:1001:1001:<dave@lab2.campus>       his .forward: he acts
+    :include:/etc/lists/l:1001:50:...       a list that an alias names: the owner of the file acts
+
+Nobody acts as root. A user whose shell is not in /etc/shells may start nothing (threats T43), nor may
+what was read only because DontBlameSendmail closed an eye. What a .forward includes acts as its user,
+whosever the file is: else he could start what stands in anybody's files.
+
+With flag O the address is the owner of the list ("owner-list"), who hears of what fails.
+"""
+
+from __future__ import annotations
+
+import os
+
+from minimta import log
+from minimta.users import User, Users, has_valid_shell
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minimta.envelope import Recipient
+    from minimta.options import Options
+    from minimta.trust import Text
+
+#: flag of a recipient whose messages come from the owner of the list (ours; Sendmail ignores it)
+OWNED = "O"
+_INCLUDE = b":include:"
+
+
+class Authority:
+    """Whom the programs, files and lists that a text names belong to."""
+
+    __slots__ = ("gid", "is_system", "name", "refusal", "uid", "user")
+
+    def __init__(
+        self,
+        name: bytes,
+        uid: int,
+        gid: int,
+        user: User | None,
+        *,
+        refusal: str = "",
+        is_system: bool = False,
+    ) -> None:
+        self.name = name
+        self.uid = uid
+        self.gid = gid
+        #: as whom they run, never root; None if there is no such user now
+        self.user = user
+        #: why there may be no "programs" and "files", which follows; "" if there may
+        self.refusal = refusal
+        #: from the alias file: what it includes acts as the owner of that file
+        self.is_system = is_system
+
+    def line(self, address: bytes) -> bytes:
+        """The C line for *address*; a ":" in the name would shift the fields."""
+        shown = self.name.replace(b"\n", b"?")
+        if not shown.startswith(_INCLUDE):
+            shown = shown.replace(b":", b"?")
+        return b"%b:%d:%d:%b" % (shown, self.uid, self.gid, address)
+
+
+def default_user(options: Options, users: Users) -> User | None:
+    """Option DefaultUser, "daemon" or "1:1"; without root we ourselves. None if it is nobody, or root."""
+    name = options.default_user.partition(":")[0].strip()
+    if os.geteuid() != 0:
+        return User(name, os.geteuid(), os.getegid(), home="/")
+    found = users.find(name.encode()) or Users().find(name.encode())
+    if found is None and name.isascii() and name.isdigit():
+        found = users.by_uid(int(name)) or Users().by_uid(int(name))
+    return found if found is not None and found.uid else None
+
+
+def of_alias(name: bytes, default: User | None) -> Authority:
+    return Authority(name, default.uid if default else 1, 0, default, is_system=True)
+
+
+def of_forward(user: User, text: Text, shown: str, default: User | None) -> Authority:
+    """Of the .forward of *user*, whose address is *shown*; for root acts DefaultUser (T43)."""
+    acting = user if user.uid else default
+    name = os.fsencode(user.name)
+    refusal = _refusal(user, text, shown)
+    return Authority(name, user.uid, user.gid, acting, refusal=refusal, is_system=user.uid == 0)
+
+
+def of_include(
+    path: bytes, text: Text, parent: Authority, users: Users, default: User | None
+) -> Authority:
+    """Of a list: its owner's if the alias file named it, else still its parent's."""
+    if not parent.is_system:
+        refusal = parent.refusal or _unsafe_unless(text, log.clean(_INCLUDE + path))
+        return Authority(parent.name, parent.uid, parent.gid, parent.user, refusal=refusal)
+    shown = log.clean(_INCLUDE + path)
+    owner = users.by_uid(text.uid) if text.uid else default
+    refusal = _refusal(owner, text, shown) if text.uid else _unsafe_unless(text, shown)
+    return Authority(
+        _INCLUDE + path, text.uid, text.gid, owner, refusal=refusal, is_system=text.uid == 0
+    )
+
+
+def _refusal(user: User | None, text: Text, shown: str) -> str:
+    if user is None or not has_valid_shell(user):
+        return f"User {shown} doesn't have a valid shell for mailing to"
+    return _unsafe_unless(text, shown)
+
+
+def _unsafe_unless(text: Text, shown: str) -> str:
+    return "" if text.safe else f"Address {shown} is unsafe for mailing to"
+
+
+def parse(line: bytes, users: Users, default: User | None) -> Authority | None:
+    """A C line as the queue keeps it; None without one. Raise OSError if users cannot be asked.
+
+    A number that belongs to somebody else by now is nobody's (T43).
+    """
+    name, uid_text, gid_text, _ = _fields(line)
+    if not (name and uid_text.isdigit() and gid_text.isdigit()):
+        return None
+    uid, gid = int(uid_text), int(gid_text)
+    if uid == 0 or (default is not None and (uid, gid) == (default.uid, 0)):
+        return Authority(name, uid, gid, default, is_system=True)
+    user = users.by_uid(uid)
+    if user is not None and not name.startswith(_INCLUDE):
+        named = users.find(name)
+        user = named if named is not None and named.uid == uid else None
+    return Authority(name, uid, gid, user)
+
+
+def _fields(line: bytes) -> list[bytes]:
+    """Name, uid, gid and address; the name of a list begins with a field of colons of its own."""
+    prefix = _INCLUDE if line.startswith(_INCLUDE) else b""
+    name, uid, gid, address = [*line[len(prefix) :].split(b":", 3), b"", b"", b""][:4]
+    return [prefix + name, uid, gid, address]
+
+
+def owner(recipient: Recipient) -> bytes | None:
+    """Whom the message of *recipient* comes from if not from its sender: the owner of the list."""
+    return _fields(recipient.controlling_user)[3] if OWNED in recipient.flags else None

@@ -1,0 +1,92 @@
+"""An address on its way through an expansion, and where it ends."""
+
+from __future__ import annotations
+
+from minimta.controlling import Authority
+from minimta.envelope import Recipient
+from minimta.route import Route
+from minimta.status import Outcome
+from minimta.targets import Target
+from minimta.users import User
+
+
+class Destination:
+    """Where one recipient's copy goes."""
+
+    __slots__ = ("controlling", "outcome", "recipient", "route")
+
+    def __init__(
+        self,
+        recipient: Recipient,
+        route: Route | None,
+        outcome: Outcome | None = None,
+        controlling: User | None = None,
+    ) -> None:
+        #: as the qf shall have it from now on
+        self.recipient = recipient
+        #: local: user is the login name, host the detail of user+detail; prog: the command
+        self.route = route
+        #: decided without a mailer, else None
+        self.outcome = outcome
+        #: prog and *file*: as whom; else None
+        self.controlling = controlling
+
+    def __repr__(self) -> str:
+        return f"Destination({self.recipient!r}, {self.route!r}, {self.outcome!r})"
+
+
+class Node:
+    """One address on its way, with the way."""
+
+    __slots__ = (
+        "authority",
+        "children",
+        "depth",
+        "end",
+        "key",
+        "local_part",
+        "notes",
+        "origin",
+        "parent",
+        "recipient",
+        "target",
+    )
+
+    def __init__(
+        self,
+        recipient: Recipient,
+        target: Target,
+        parent: Node | None = None,
+        authority: Authority | None = None,
+        origin: str = "",
+    ) -> None:
+        self.recipient = recipient
+        self.target = target
+        self.parent = parent
+        self.depth: int = parent.depth + 1 if parent else 0
+        #: who named it; None: the envelope
+        self.authority = authority
+        #: file and line that named it, "/home/dave/.forward: line 2: "; "" for aliases
+        self.origin = origin
+        #: equal for what means the same; b"" until it is known
+        self.key = b""
+        #: of a local address, unquoted
+        self.local_part = b""
+        self.children: list[Node] = []
+        #: what was found out about it, for people
+        self.notes: list[str] = []
+        #: where it ends, None if it expands or was dropped
+        self.end: Destination | None = None
+        if parent:
+            parent.children.append(self)
+
+    def circle(self, key: bytes) -> list[Node]:
+        """The ancestors from the one with *key* down, [] if none has it."""
+        members: list[Node] = []
+        node = self.parent
+        while node is not None:
+            members.insert(0, node)
+            if node.key == key:
+                return members
+            node = node.parent
+        return []
