@@ -457,20 +457,17 @@ def test_a_signal_while_the_child_acts_loses_no_answer(nobody: User, handler: st
         return b"done"
 
     (told, ready), (go, come) = os.pipe(), os.pipe()
-    parent = os.getpid()
+    main = threading.get_ident()
 
     def signal_us() -> None:
         os.read(told, 1)
-        os.kill(parent, signal.SIGTERM)
+        signal.pthread_kill(main, signal.SIGTERM)  # no other thread of the tests may take it
         os.write(come, b"x")
 
     old = signal.signal(signal.SIGTERM, hear)
     answers = []
     thread = threading.Thread(target=signal_us)
-    # The other thread may not be the one that takes the signal.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     thread.start()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     decoded = rights._decoded
     try:
         rights._decoded = lambda answer: answers.append(decoded(answer)) or b""  # type: ignore[func-returns-value]
