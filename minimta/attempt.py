@@ -44,9 +44,16 @@ def first(options: Options, qid: str, kept: dict[str, int], *, verbose: bool) ->
 def _here(options: Options, qid: str, kept: dict[str, int], *, verbose: bool) -> int:
     from minimta.deliver import Deliverer
 
-    reports = Deliverer(options, say=say if verbose else None).attempt([qid], kept=kept)
+    # Who waits for the answer is told what the aliases did not say when he named the recipients.
+    tell = say if options.error_mode == "print" else _in_silence
+    deliverer = Deliverer(options, say=say if verbose else None, tell=tell)
+    reports = deliverer.attempt([qid], kept=kept)
     codes = [report.exit_code for report in reports]
     return next((code for code in codes if code not in (os.EX_OK, os.EX_TEMPFAIL)), os.EX_OK)
+
+
+def _in_silence(text: str) -> None:
+    """For who did not ask for words."""
 
 
 def _in_background(options: Options, qid: str, kept: dict[str, int]) -> None:

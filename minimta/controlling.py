@@ -135,6 +135,20 @@ def _fields(line: bytes) -> list[bytes]:
     return [prefix + name, uid, gid, address]
 
 
+def named(recipient: Recipient) -> bytes:
+    """The address that led to *recipient*, b"" if it is one of the envelope."""
+    name, _, _, path = _fields(recipient.controlling_user)
+    return name if OWNED in recipient.flags else path
+
+
+def shown(recipient: Recipient) -> str:
+    """As the log has it: "<emma@lab1.campus> (1001/1001)", ":include:/l (1001/50)", ""."""
+    name, uid, gid, path = _fields(recipient.controlling_user)
+    if not (name and uid and gid):
+        return ""
+    return f"{log.clean(name if name.startswith(_INCLUDE) else path)} ({log.clean(uid)}/{log.clean(gid)})"
+
+
 def owner(recipient: Recipient) -> bytes | None:
     """Whom the message of *recipient* comes from if not from its sender: the owner of the list."""
     return _fields(recipient.controlling_user)[3] if OWNED in recipient.flags else None

@@ -63,11 +63,16 @@ class Deliverer:
         options: Options,
         *,
         say: Callable[[str], None] | None = None,
+        tell: Callable[[str], None] = lambda text: None,
         clock: Callable[[], float] = time.time,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        """*say* gets what -v shows; *stop* is asked between acts. Raise OSError (no queue)."""
+        """*say* gets what -v shows, *tell* what expansions refuse; *stop* is asked between acts.
+
+        Raise OSError (no queue).
+        """
         self._say = say
+        self._tell = tell
         self._clock = clock
         self._stop = stop
         self._host = hosts.own_name(options)
@@ -198,6 +203,8 @@ class Deliverer:
         for number, destination in enumerate(record.destinations):
             if destination.outcome is not None:
                 self._settle(record, [number], destination.outcome, now)
+                for line in destination.outcome.told():
+                    self._tell(log.clean(line))
         record.open_jobs = len(made)
         served = {n for task in made for positions in task.users.values() for n in positions}
         for number in record.unsettled():

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from minimta import address, dates, log, notify
+from minimta import address, controlling, dates, log, notify
+from minimta.envelope import Recipient
 from minimta.record import Record, addresses, stat
 from minimta.route import Router
 from minimta.status import Fate, Outcome
@@ -30,9 +31,9 @@ class OutcomeLog:
         recipients = [record.destinations[n].recipient for n in positions]
         control = record.control
         facts = [f"to={log.clean(addresses(recipients), 1000)}"]
-        controlling = _controlling(recipients[0].controlling_user) or self._sender(record)
-        if controlling:
-            facts.append(f"ctladdr={controlling}")
+        whose = self._controlling(recipients[0]) or self._sender(record)
+        if whose:
+            facts.append(f"ctladdr={whose}")
         if control.body_type:
             facts.append(f"bodytype={log.clean(control.body_type)}")
         facts.append(f"delay={dates.duration(now - control.created)}")
@@ -52,6 +53,13 @@ class OutcomeLog:
         facts.append(f"stat={stat(outcome)}")
         log.line(record.qid, ", ".join(facts))
 
+    def _controlling(self, recipient: Recipient) -> str:
+        """The owner of the list, or who names programs and files: ":include:/l (1001/50)"."""
+        owner = controlling.owner(recipient)
+        if owner:
+            return self._look_up(owner, owner)
+        return controlling.shown(recipient)
+
     def _sender(self, record: Record) -> str:
         """The sender as controlling user, if he is one of ours."""
         path = record.control.reverse_path
@@ -68,12 +76,3 @@ class OutcomeLog:
         except OSError:
             return ""
         return f"{log.clean(path)} ({user.uid}/{user.gid})" if user else ""
-
-
-def _controlling(line: bytes) -> str:
-    """b"emma:1001:1001:<emma@lab1.campus>" -> "<emma@lab1.campus> (1001/1001)"."""
-    parts = line.split(b":", 3)
-    if len(parts) != 4:
-        return ""
-    _, uid, gid, path = (log.clean(part) for part in parts)
-    return f"{path} ({uid}/{gid})"

@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Sequence
 
-from minimta import headers, log
+from minimta import controlling, headers, log
 from minimta.bounce import Entry
 from minimta.envelope import Recipient
 from minimta.expand import Destination
@@ -67,6 +67,7 @@ class Record:
                 outcome,
                 self.mailer(n),
                 expired=expired and outcome.fate is Fate.DEFERRED,
+                expanded_from=controlling.named(self.destinations[n].recipient),
             )
             for n, outcome in sorted(self.outcomes.items())
         ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from minimta import bounce, collect, headers, log, notify
+from minimta import bounce, collect, controlling, headers, log, notify
 from minimta.bounce import Entry, Kind
 from minimta.envelope import Recipient
 from minimta.options import Options
@@ -72,7 +72,7 @@ class Reporter:
         header = headers.render(
             control.headers,
             mailer="local",
-            reverse_path=notify.sender(control),
+            reverse_path=controlling.owner(report.entries[0].recipient) or notify.sender(control),
             flags=control.flags,
         )
         choices: list[tuple[bytes, bytes | None]] = [(header, None), (b"", None)]

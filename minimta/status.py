@@ -42,6 +42,10 @@ class Outcome:
     #: the next host offered DSN and got NOTIFY: success reports are its business now
     dsn_passed_on: bool = False
 
+    def told(self) -> list[str]:
+        """The transcript without codes, as a person at a terminal reads it: "x... User unknown"."""
+        return [line.split(" ", 2)[2] for line in self.transcript if line[:3].isdigit()]
+
 
 # sysexits(3) -> (fate, RFC 3463 status, text). Exit codes not listed are final.
 _SYSEXITS = {

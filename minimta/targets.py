@@ -20,9 +20,11 @@ _OPEN, _CLOSE = b"(<", b")>"
 class Target:
     """One destination as the text names it."""
 
-    __slots__ = ("final", "kind", "line", "value")
+    __slots__ = ("final", "kind", "line", "value", "written")
 
-    def __init__(self, kind: str, value: bytes, *, final: bool = False, line: int = 1) -> None:
+    def __init__(
+        self, kind: str, value: bytes, *, final: bool = False, line: int = 1, written: bytes = b""
+    ) -> None:
         #: "user", "program", "file", "include", "error"
         self.kind = kind
         #: address; command without its "|"; path; path without ":include:"; text after "error:"
@@ -31,11 +33,14 @@ class Target:
         self.final = final
         #: line of the text it stands in, from 1
         self.line = line
+        #: a program as the text has it, with or without its quotes; b"" if it comes from no text
+        self.written = written
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Target):
             return NotImplemented
-        return bytes(self) == bytes(other)
+        mine, theirs = (self.kind, self.value, self.final), (other.kind, other.value, other.final)
+        return mine == theirs
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -44,6 +49,8 @@ class Target:
 
     def __bytes__(self) -> bytes:
         """The text that parse() reads back as this target; what an R line holds."""
+        if self.written:
+            return self.written
         if self.kind == "program":
             escaped = self.value.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
             return b'"|%b"' % escaped
@@ -97,7 +104,7 @@ def split_items(line: bytes) -> list[bytes]:
 def _target(item: bytes, line: int) -> Target | None:
     whole = _unquoted(item)
     if whole[:1] == b"|":
-        return Target("program", whole[1:].strip(), line=line)
+        return Target("program", whole[1:].strip(), line=line, written=item)
     if whole[:1] == b"/":
         return Target("file", whole, line=line)
     if whole[:9].lower() == b":include:":

@@ -8,6 +8,7 @@ from minimta import address, addresslist, log
 from minimta.envelope import Recipient
 from minimta.expand import Expander
 from minimta.locality import Locality
+from minimta.status import Fate
 from minimta.terminal import say
 
 TYPE_CHECKING = False
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
     from minimta.commandline import Command
     from minimta.expand import Destination
     from minimta.options import Options
+    from minimta.route import Route
 
+#: octets of a path that needs no quotes
+_SIMPLE = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+"
 _SPECIAL = (
     (b"|", "Cannot mail directly to programs"),
     (b"/", "Cannot mail directly to files"),
@@ -29,26 +33,39 @@ def show(command: Command, options: Options) -> int:
     recipients, failures = _recipients(command)
     flags = "PA" if not command.expand_aliases else "P"
     found = [] if not recipients else _expand(here, recipients, flags)
-    deliverable: list[str] = []
+    deliverable: list[tuple[str, bytes, str]] = []
     for destination in found:
-        text, is_good = _describe(destination)
-        (deliverable if is_good else failures).append(text)
-    for line in [*failures, *deliverable]:
-        say(line)
-    return os.EX_NOUSER if failures else os.EX_OK
+        outcome, route = destination.outcome, destination.route
+        if route is not None and (outcome is None or outcome.fate is Fate.SENT):
+            deliverable.append((route.host, route.user, _where(destination, route)))
+        else:
+            failures += _why_not(destination)
+    for line in failures:
+        say(line.text)
+    for _, _, text in sorted(deliverable):
+        say(text)
+    return failures[0].exit_code if failures else os.EX_OK
 
 
-def _recipients(command: Command) -> tuple[list[bytes], list[str]]:
+class _Failure:
+    """A line, and the exit code that it asks for."""
+
+    def __init__(self, text: str, exit_code: int = os.EX_NOUSER) -> None:
+        self.text = text
+        self.exit_code = exit_code
+
+
+def _recipients(command: Command) -> tuple[list[bytes], list[_Failure]]:
     good, failures = [], []
     for argument in command.arguments:
         special = next((why for mark, why in _SPECIAL if argument.lower().startswith(mark)), "")
         for mailbox in [] if special else addresslist.parse(argument):
             if mailbox.problem:
-                failures.append(f"{log.clean(argument)}... {mailbox.problem}")
+                failures.append(_Failure(f"{log.clean(argument)}... {mailbox.problem}"))
             else:
                 good.append(mailbox.address)
         if special:
-            failures.append(f"{log.clean(argument)}... {special}")
+            failures.append(_Failure(f"{log.clean(argument)}... {special}"))
     return good, failures
 
 
@@ -62,17 +79,25 @@ def _expand(here: Locality, addresses: list[bytes], flags: str) -> list[Destinat
     return list(expander.expand(recipients, b"", qid=""))
 
 
-def _describe(destination: Destination) -> tuple[str, bool]:
-    """The line for one destination, and whether mail could get there."""
-    shown = log.clean(address.bare(destination.recipient.address).removeprefix(b"\\"))
-    if destination.outcome is not None:
-        return f"{shown}... {log.clean(destination.outcome.text)}", False
-    route = destination.route
-    assert route is not None
-    if route.mailer == "error":
-        return f"{shown}... {log.clean(route.user)}", False
+def _why_not(destination: Destination) -> list[_Failure]:
+    """As many lines as the decision has, or one."""
+    outcome = destination.outcome
+    assert outcome is not None  # without a route, or decided
+    told = outcome.told() or [f"{_shown(destination)}... {outcome.text}"]
+    return [_Failure(log.clean(line), outcome.exit_code or os.EX_NOUSER) for line in told]
+
+
+def _where(destination: Destination, route: Route) -> str:
     host = f"host {log.clean(route.host)}, " if route.host else ""
-    return (
-        f"{shown}... deliverable: mailer {route.mailer}, {host}user {log.clean(route.user)}",
-        True,
-    )
+    user = log.clean(_command(route.user) if route.mailer == "prog" else route.user)
+    return f"{_shown(destination)}... deliverable: mailer {route.mailer}, {host}user {user}"
+
+
+def _shown(destination: Destination) -> str:
+    return log.clean(address.bare(destination.recipient.address).removeprefix(b"\\"))
+
+
+def _command(command: bytes) -> bytes:
+    """As Sendmail shows it: in quotes if it is more than a path."""
+    simple = not command.translate(None, _SIMPLE)
+    return b"|" + command if simple else b'"|%b"' % command

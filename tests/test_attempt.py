@@ -23,12 +23,20 @@ class Deliverer:
     exit_code = 0
     notes: Path
 
-    def __init__(self, options: Options, *, say: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        options: Options,
+        *,
+        say: Callable[[str], None] | None = None,
+        tell: Callable[[str], None],
+    ) -> None:
         self._said = bool(say)
+        self._tell = tell
 
     def attempt(self, qids: Sequence[str], *, kept: Mapping[str, int]) -> list[Report]:
         with self.notes.open("a") as file:
             file.write(f"{qids[0]} say={self._said} pid={os.getpid()}\n")
+        self._tell("nosuch... User unknown")
         return [Report(self.exit_code)]
 
 
@@ -58,6 +66,15 @@ def test_the_exit_code_of_an_interactive_attempt(
     options.delivery_mode = "interactive"
     assert attempt.first(options, "6AM9CfOn000096", {}, verbose=False) == code
     assert notes.read_text() == f"6AM9CfOn000096 say=False pid={os.getpid()}\n"
+
+
+@pytest.mark.parametrize(("mode", "told"), [("print", "nosuch... User unknown\n"), ("mail", "")])
+def test_what_the_aliases_refuse_is_told_to_who_wants_words(
+    options: Options, notes: Path, mode: str, told: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    options.delivery_mode, options.error_mode = "interactive", mode
+    attempt.first(options, "6AM9CfOn000096", {}, verbose=False)
+    assert capfd.readouterr() == (told, "")
 
 
 def test_verbose_waits_and_lets_the_dialogue_be_seen(options: Options, notes: Path) -> None:

@@ -112,6 +112,26 @@ def test_the_status_part_has_the_fields_of_rfc_3464() -> None:
     assert about_recipient["Will-Retry-Until"] is None
 
 
+@pytest.mark.parametrize(
+    ("mailer", "named", "shown"),
+    [("prog", b'"|out.sh a"', "|out.sh a"), ("*file*", b"/var/tmp/x", "/var/tmp/x")],
+)
+def test_a_program_or_file_is_told_by_its_exit_code_as_recorded(
+    mailer: str, named: bytes, shown: str
+) -> None:
+    failed = Outcome(Fate.FAILED, "5.3.0", "Internal error", transcript=("out",), exit_code=70)
+    recipient = Recipient(named, "FDA", final=b"RFC822; list@lab2.campus")
+    message = made(report(Entry(recipient, failed, mailer, expanded_from=b"list")))
+    about = status_of(message, 1)
+    assert about["Final-Recipient"] == "RFC822; list@lab2.campus"
+    assert about["X-Actual-Recipient"] == f"X-Unix; {shown}"
+    assert about["Diagnostic-Code"] == "X-Unix; 70"
+    assert (
+        f"{named.decode()}\n    (reason: Internal error)\n    (expanded from: list)\n\n"
+        "   ----- Transcript of session follows -----\nout\n554 5.3.0 Internal error\n"
+    ) in text_of(message)
+
+
 def test_the_text_gives_reason_and_transcript_as_recorded() -> None:
     lines = text_of(made(report(entry(REFUSED), client=b"root@localhost"))).split("\n")
     assert "from root@localhost" in lines

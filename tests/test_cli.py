@@ -667,6 +667,21 @@ def test_bv_tells_failures_first_and_where_the_others_lead(host: Host) -> None:
     ]
 
 
+def test_bv_shows_programs_and_files_and_ends_as_the_first_failure_asks(host: Host) -> None:
+    (host.root / "aliases").write_text(
+        'postmaster: emma\nall: /dev/null, |out, "|out.sh a", dave, error:5.7.1:550 No\n'
+    )
+    ran = host.run("-bv", "all")
+    assert ran.code == os.EX_UNAVAILABLE
+    assert ran.out.splitlines() == [
+        "error:5.7.1:550 No... 550 No",
+        "/dev/null... deliverable: mailer *file*, user /dev/null",
+        "dave... deliverable: mailer local, user dave",
+        "|out... deliverable: mailer prog, user |out",
+        '"|out.sh a"... deliverable: mailer prog, user "|out.sh a"',
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "arguments"), [("newaliases", []), ("sendmail", ["-bi"]), ("sendmail", ["-I"])]
 )

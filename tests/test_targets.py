@@ -96,6 +96,13 @@ def test_what_a_recipient_line_holds_reads_back_as_the_same_target(target: Targe
     assert parse(bytes(target)) == [target]
 
 
+@pytest.mark.parametrize("item", [b"|out.sh", b'"|out.sh"', b'"|out.sh a b"', b"|out.sh a b"])
+def test_a_program_is_shown_as_it_was_written(item: bytes) -> None:
+    (target,) = parse(item)
+    assert bytes(target) == item
+    assert parse(bytes(target)) == [Target("program", item.strip(b'"')[1:])]
+
+
 @pytest.mark.parametrize("cut", range(40))
 def test_no_cut_of_a_line_is_too_odd_to_read(cut: int) -> None:
     line = b'a (b "c) <d, "e\\" f"> , "|g \\\\ h", <i@j>k\\'

@@ -9,7 +9,7 @@ from minimta.bounce.report import (
     Report,
     clean,
     diagnostic,
-    final_address,
+    expanded_from,
     shown,
     spell,
 )
@@ -63,7 +63,7 @@ def _reason(entry: Entry) -> list[str]:
     if code:
         lines.append(f"    (reason: {code})")
     if entry.recipient.final and "P" not in entry.recipient.flags:
-        lines.append(f"    (expanded from: {final_address(entry)})")
+        lines.append(f"    (expanded from: {expanded_from(entry)})")
     return lines
 
 

@@ -30,6 +30,8 @@ class Entry:
     mailer: str = ""
     #: it has waited too long: failed, although *outcome* is a deferral
     expired: bool = False
+    #: the address that led to it, as it stands in its C line; b"" if it is one of the envelope
+    expanded_from: bytes = b""
 
     @property
     def action(self) -> str:
@@ -94,9 +96,22 @@ def final_address(entry: Entry) -> str:
 
 
 def actual(report: Report, entry: Entry) -> str:
-    """The address that was tried, fully qualified."""
+    """The address that was tried, with its type: rfc822, fully qualified, or a program or file."""
+    if is_unix(entry):
+        target = address.bare(entry.recipient.address).strip(b'"')
+        return f"X-Unix; {clean(target)}"
     bare = address.bare(entry.recipient.address).removeprefix(b"\\")
-    return clean(bare if address.split(bare)[1] else b"%b@%b" % (bare, report.host.encode()))
+    whole = bare if address.split(bare)[1] else b"%b@%b" % (bare, report.host.encode())
+    return f"rfc822; {clean(whole)}"
+
+
+def expanded_from(entry: Entry) -> str:
+    return clean(entry.expanded_from) if entry.expanded_from else final_address(entry)
+
+
+def is_unix(entry: Entry) -> bool:
+    """Is it a program or a file, not a mailbox?"""
+    return entry.mailer in ("prog", "*file*")
 
 
 def diagnostic(entry: Entry) -> str:
@@ -108,6 +123,8 @@ def diagnostic(entry: Entry) -> str:
         return clean(outcome.diagnostic)
     if outcome.fate is Fate.DEFERRED:
         return ""
+    if is_unix(entry):
+        return clean(outcome.text)
     if entry.mailer != "esmtp":
         code = "550" if outcome.status.startswith("5.1.") else "554"
         return f"{code} {outcome.status} {clean(outcome.text)}"

@@ -11,6 +11,7 @@ from minimta.bounce.report import (
     decode_xtext,
     diagnostic,
     final_address,
+    is_unix,
 )
 from minimta.status import Fate
 
@@ -37,13 +38,17 @@ def _recipient_fields(report: Report, entry: Entry) -> list[str]:
     kind, _, original = entry.recipient.original.partition(b";")
     if kind and original:
         lines.append(f"Original-Recipient: {clean(kind)};{clean(decode_xtext(original))}")
-    lines.append(f"Final-Recipient: RFC822; {final_address(entry) or actual(report, entry)}")
-    lines.append(f"X-Actual-Recipient: rfc822; {actual(report, entry)}")
+    tried = actual(report, entry)
+    final = final_address(entry) or tried.partition("; ")[2]
+    lines.append(f"Final-Recipient: RFC822; {final}")
+    lines.append(f"X-Actual-Recipient: {tried}")
     lines.append(f"Action: {entry.action}")
     lines.append(f"Status: {_status_of(entry)}")
     if outcome.remote_mta:
         lines.append(f"Remote-MTA: DNS; {clean(outcome.remote_mta)}")
     code = diagnostic(entry)
+    if code and is_unix(entry):
+        code = str(outcome.exit_code)
     if code:
         lines.append(f"Diagnostic-Code: {'SMTP' if entry.mailer == 'esmtp' else 'X-Unix'}; {code}")
     lines.append(f"Last-Attempt-Date: {dates.rfc5322(report.now)}")
