@@ -154,8 +154,8 @@ def state_of(path: Path) -> tuple[object, ...]:
 
 
 @contextmanager
-def attacking(user: User, act: Callable[[], object]) -> Iterator[None]:
-    """Meanwhile a process of *user* repeats *act* as fast as it can."""
+def attacking(user: User, act: Callable[[], object], *, once: bool = False) -> Iterator[None]:
+    """Meanwhile a process of *user* repeats *act* as fast as it can, or has done it *once*."""
     ready, told = os.pipe()
     child = os.fork()
     if child == 0:
@@ -165,7 +165,7 @@ def attacking(user: User, act: Callable[[], object]) -> Iterator[None]:
             act()
             os.write(told, b".")
             while True:
-                act()
+                signal.pause() if once else act()
         finally:
             os._exit(1)
     os.close(told)

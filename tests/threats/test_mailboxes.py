@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import grp
 import os
 import socket
@@ -182,3 +183,30 @@ def test_no_race_of_a_mailbox_with_what_is_not_his_makes_us_write_there(
         exchanger(box, other)()
     delivered = len(host.letters("dave"))
     assert delivered + len(host.queued()) == RACES, "each is in the mailbox or still queued"
+
+
+def replacer(box: Path, new: Path) -> Callable[[], None]:
+    """A reader who locks the mailbox and puts a copy in its place."""
+
+    def act() -> None:
+        with box.open("r+b") as old:
+            fcntl.lockf(old, fcntl.LOCK_EX)
+            if os.path.samestat(os.fstat(old.fileno()), box.stat()):
+                new.write_bytes(old.read())
+                new.chmod(0o600)
+                new.rename(box)
+
+    return act
+
+
+def test_nothing_is_written_to_a_mailbox_that_was_replaced_meanwhile(host: SharedHost) -> None:
+    host.set_spool(0o1777)
+    box, new = host.mailbox("dave"), host.mailbox("new")
+    file_of("dave")(host, box)
+    deliverer = impatient(host)
+    qids = host.submit_each(*["dave"] * RACES)
+    with attacking(host.user("dave"), replacer(box, new)):
+        for qid in qids:
+            host.run([qid], deliverer)
+    assert host.letters("dave")
+    assert host.count("dave") == RACES, "each is in the mailbox or still queued"
