@@ -161,7 +161,8 @@ def attacking(user: User, act: Callable[[], object], *, once: bool = False) -> I
     if child == 0:
         try:
             signal.alarm(30)  # should nobody end it
-            drop(user.uid, user.gid, [])
+            if user.uid:
+                drop(user.uid, user.gid, [])
             act()
             os.write(told, b".")
             while True:
