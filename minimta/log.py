@@ -37,6 +37,17 @@ def line(qid: str, text: str, *, level: int = 9, error: bool = False) -> None:
         sys.stderr.flush()
 
 
+def line_of(program: str, text: str) -> None:
+    """Log a fact of another *program*'s (smrsh), in its name and without a number, as it does."""
+    if _sink == "syslog":
+        syslog.openlog(program, 0, syslog.LOG_MAIL)
+        syslog.syslog(syslog.LOG_CRIT, text)
+        syslog.openlog(_tag, syslog.LOG_PID, syslog.LOG_MAIL)
+    elif _sink == "stderr":
+        sys.stderr.write(f"{program}: {text}\n")
+        sys.stderr.flush()
+
+
 def bug(qid: str, what: str) -> None:
     """Log the exception at hand with its traceback, in one line."""
     import traceback  # 10 ms, and only for bugs

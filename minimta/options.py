@@ -77,6 +77,8 @@ BLAMES = (
     "FileDeliveryToHardLink",
     "FileDeliveryToSymLink",
     "NonRootSafeAddr",
+    "RunProgramInUnsafeDirPath",
+    "RunWritableProgram",
 )
 
 
@@ -95,6 +97,13 @@ def forward_path(text: str) -> str:
     for part in text.split("$")[1:]:
         if part[:1] not in ("z", "u", "h", "w"):
             raise ValueError(f"${part[:1]} is none of $z, $u, $h, $w")
+    return text.strip()
+
+
+def directory(text: str) -> str:
+    """An absolute path, or nothing."""
+    if text.strip()[:1] not in ("", "/"):
+        raise ValueError(f"no absolute path: {text.strip()!r}")
     return text.strip()
 
 
@@ -203,7 +212,7 @@ TABLE: tuple[Option, ...] = tuple(
         ("DefaultUser", "default_user", "daemon", str.strip, "as whom programs and files of the aliases run", "u"),
         ("DontBlameSendmail", "dont_blame", "safe", blame, "checks of files that are left out: GroupWritableForwardFile, ForwardFileInUnsafeDirPath and others"),
         ("LocalMailer", "local_mailer", "mbox", local_delivery, "mbox, maildir, lmtp:SOCKET or lmtp:HOST:PORT (ours)"),
-        ("SmrshDirectory", "smrsh_directory", "/etc/mail/smrsh", str.strip, "if it exists, programs are restricted to it; until they can be, they wait (ours)"),
+        ("SmrshDirectory", "smrsh_directory", "/etc/mail/smrsh", directory, "if it exists, aliases and .forward files may run only what is in it (smrsh); empty: anything (ours)"),
         ("MaxProgramMemory", "max_program_memory", "512000000", number, "octets of memory for each process of a program, 0 = no limit (ours)"),
         ("MaxProgramProcesses", "max_program_processes", "200", number, "processes the user may have while a program of his runs, 0 = no limit (ours)"),
         ("MailerTable", "mailer_table", "/etc/mail/mailertable", str.strip, "text table domain -> mailer:host"),

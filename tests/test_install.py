@@ -14,7 +14,10 @@ import pytest
 from minimta.admin import HOME, Trouble, install, programs, uninstall
 from minimta.admin.files import Directory, Link, Text
 
-COMMANDS = ("/usr/sbin/sendmail", "/usr/lib/sendmail", "/usr/bin/mailq", "/usr/bin/newaliases")
+COMMANDS = (
+    "/usr/sbin/sendmail", "/usr/lib/sendmail", "/usr/bin/mailq", "/usr/bin/newaliases",
+    "/usr/libexec/sendmail/smrsh",
+)  # fmt: skip
 
 
 @pytest.fixture

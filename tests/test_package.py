@@ -13,9 +13,9 @@ import pytest
 import minimta
 
 HOME = Path(__file__).parent.parent
-SCRIPTS = ("sendmail", "mailq", "newaliases", "minimta")
+SCRIPTS = ("sendmail", "mailq", "newaliases", "smrsh", "minimta")
 #: harmless command lines
-HARMLESS = {"sendmail": ["-bC"], "minimta": ["--version"]}
+HARMLESS = {"sendmail": ["-bC"], "smrsh": ["-c", "exit 0"], "minimta": ["--version"]}
 
 
 @pytest.fixture

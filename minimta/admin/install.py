@@ -85,6 +85,7 @@ COMMANDS = {
     "/usr/lib/sendmail": "sendmail",
     "/usr/bin/mailq": "mailq",
     "/usr/bin/newaliases": "newaliases",
+    "/usr/libexec/sendmail/smrsh": "smrsh",
     "/usr/sbin/sendmail": "sendmail",
 }
 

@@ -1,0 +1,98 @@
+"""smrsh, Sendmail's restricted shell: which commands it takes, and what /bin/sh is given for them.
+
+    command = simple *( ("&&" / "||") simple )
+    simple  = *( "exec" blank ) name *( blank argument )
+
+Directories are taken off a name; what is left must be in the one directory of programs that may be
+run (whoever calls looks there), or the shell's own "exit" or "echo". Characters with which a shell
+could be led elsewhere are refused wherever they stand, in quotes too.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_BLANKS = b" \t\n\v\f\r"
+_SPECIAL = b"<|>^();&`$\r\n\0"
+#: Old shells drop the eighth bit before they look.
+_FORBIDDEN = _SPECIAL + bytes(octet | 0x80 for octet in _SPECIAL)
+_OPERATORS = (b"&&", b"||")
+_BUILTINS = (b"exit", b"echo")
+#: needs no quotes in a shell
+_PLAIN = b"/._+-@%:,=ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+
+class Refused(Exception):
+    """The command is not run. ``str()`` is what its user is told, without the name of the shell."""
+
+    def __init__(self, told: str, logged: str = "", exit_code: int = os.EX_UNAVAILABLE) -> None:
+        super().__init__(told)
+        #: what the log says of the user
+        self.logged = logged or told
+        self.exit_code = exit_code
+
+
+def restrict(command: bytes, directory: bytes, why_not: Callable[[bytes], str]) -> bytes:
+    """The command for /bin/sh, with full paths into *directory*.
+
+    *why_not* says of a path why it may not be run, "" if it may. Raise Refused, and what
+    *why_not* raises.
+    """
+    made, joint, rest = b"", b"", command
+    while joint or not made:
+        before, name, rest = _name(rest)
+        made += before + _program(name, directory, why_not)
+        arguments, joint, rest = _arguments(rest, command)
+        made += arguments + joint + (b" " if joint else b"")
+    return made
+
+
+def _name(text: bytes) -> tuple[bytes, bytes, bytes]:
+    """What stands before the name of the program ("exec "), the name, and what follows it."""
+    before = b""
+    while text := text.lstrip(_BLANKS):
+        end = next((at for at, octet in enumerate(text) if octet in b" \t"), len(text))
+        name, text = text[:end], text[end:]
+        if name != b"exec" or not text:
+            return before, name, text
+        before += b"exec "
+    raise Refused("missing command to exec" if before else "missing command")
+
+
+def _program(name: bytes, directory: bytes, why_not: Callable[[bytes], str]) -> bytes:
+    """*name* if the shell has it itself, else the path of the program."""
+    if name in _BUILTINS:
+        return name
+    last = name.rpartition(b"/")[2]
+    path = directory.rstrip(b"/") + b"/" + last
+    reason = why_not(path)
+    if reason:
+        shown = _shown(last)
+        told = f'"{shown}" not available for sendmail programs ({reason})'
+        raise Refused(told, f'attempt to use "{shown}" ({reason})')
+    return _quoted(path)
+
+
+def _arguments(text: bytes, command: bytes) -> tuple[bytes, bytes, bytes]:
+    """*text* up to its first operator, the operator, and what follows."""
+    at = next((at for at, octet in enumerate(text) if octet in _FORBIDDEN), len(text))
+    joint = text[at : at + 2]
+    if joint and joint not in _OPERATORS:
+        character = _shown(joint[:1])
+        told = f"cannot use {character} in command"
+        raise Refused(told, f"attempt to use {character} in command: {_shown(command)}")
+    return text[:at], joint, text[at + 2 :]
+
+
+def _quoted(path: bytes) -> bytes:
+    if not path.translate(None, _PLAIN):
+        return path
+    return b"'" + path.replace(b"'", b"'\\''") + b"'"
+
+
+def _shown(text: bytes) -> str:
+    return "".join(chr(octet) if 32 <= octet < 127 else "?" for octet in text[:200])
