@@ -17,10 +17,11 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 
 from minimta.mailers.mailbox import PAUSES, Busy, Refused
+from minimta.mailers.tail import Tail
 from minimta.trust import Untrusted, walk
 from minimta.users import User
 
@@ -49,6 +50,7 @@ class Archive:
         self._soft_links = "filedeliverytosymlink" in blames
         self._pause = pause
         self._directory = self._file = -1
+        self._tail: Tail | None = None
         self._name = ""
         self._made = False
 
@@ -66,10 +68,20 @@ class Archive:
             raise
 
     def __exit__(self, *_: object) -> None:
+        if self._tail:
+            self._tail.forget()
+            self._tail = None
         self._let_go()
         if self._directory >= 0:
             os.close(self._directory)
             self._directory = -1
+
+    @property
+    def tail(self) -> Tail:
+        """Its end, to append to; while it is locked."""
+        if self._tail is None:
+            self._tail = Tail(self._file)
+        return self._tail
 
     # --- opening ----------------------------------------------------------------------------------
 
@@ -196,39 +208,9 @@ class Archive:
         self._check(locked)
         return True
 
-    # --- writing ----------------------------------------------------------------------------------
-
-    def size(self) -> int:
-        return os.fstat(self._file).st_size
-
-    def tail(self, size: int) -> bytes:
-        """The last two octets, fewer if there are not so many, b"?" if we may only write."""
-        start = max(0, size - 2)
-        try:
-            return os.pread(self._file, size - start, start)
-        except OSError as error:
-            if error.errno == errno.EBADF:
-                return b"?"[:size]
-            raise
-
-    def write(self, parts: Sequence[bytes]) -> None:
-        """Append all of *parts*, whole; raise OSError."""
-        rest = [memoryview(part) for part in parts if part]
-        while rest:
-            written = os.writev(self._file, rest)
-            while rest and written >= len(rest[0]):
-                written -= len(rest.pop(0))
-            if rest:
-                rest[0] = rest[0][written:]
-
-    def cut(self, size: int) -> None:
-        """Take back what was appended beyond *size*; durable on return, or an OSError."""
-        os.ftruncate(self._file, size)
-        os.fsync(self._file)
-
     def sync(self) -> None:
         """Make the file durable, and its name if we made it."""
-        os.fsync(self._file)
+        self.tail.sync()
         if self._made:
             self._sync_directory()
 

@@ -5,8 +5,8 @@
 
 Never as root: without a controlling user, or with root as one, the mail waits. ``archive`` decides
 what may be written to. What Sendmail would refuse too is "Can't create output" and comes back to the
-sender; whatever else is wrong waits, with a line in the log. A message that was cut short by a crash
-stays a message of its own in the file, before the whole one.
+sender; whatever else is wrong waits, with a line in the log. Of a message that was cut short by a crash
+nothing stays if its piece is provably ours (tail).
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from minimta import dates, log
 from minimta.mailers import Job, batch
 from minimta.mailers.archive import Archive
 from minimta.mailers.mailbox import Busy, Refused
-from minimta.mailers.mbox import CHUNK, quote, quoted_body
+from minimta.mailers.mbox import Text
+from minimta.mailers.tail import Tail
 from minimta.options import Options
 from minimta.status import Outcome, from_exit_code
 from minimta.trust import Untrusted
@@ -68,7 +69,11 @@ class FileMailer:
                 return dict.fromkeys(jobs, batch.deferred("4.2.0", f"{shown} is locked"))
             if answer.startswith(_REFUSED):
                 return _refuse(jobs, f"{shown}: {log.clean(answer.removeprefix(_REFUSED))}")
-            return batch.decode(answer, jobs, shown)
+            torn, _, codes = answer.partition(b" ")
+            outcomes = batch.decode(codes, jobs, shown)
+            if torn != b"0":
+                log.line("", f"file {shown}: cut off {log.clean(torn)} octets of a killed delivery")
+            return outcomes
         except Untrusted as error:
             return _wait(jobs, f"{shown}: {error}")
         except OSError as error:
@@ -85,18 +90,19 @@ class FileMailer:
             return _REFUSED + os.fsencode(str(error))
 
     def _fill(self, archive: Archive, jobs: Sequence[Job]) -> list[int]:
-        codes = []
-        start = end = archive.size()
+        """Octets of a killed delivery that were cut off, and an error number for each job."""
+        tail = archive.tail
+        texts = [Text(job, b" ") for job in jobs]
+        torn = tail.mend(texts)
+        start = tail.size()
         try:
-            for job in jobs:
-                codes.append(_append(archive, job, end, dates.asctime(self._clock())))
-                end = archive.size()
+            codes = [_append(tail, text, dates.asctime(self._clock())) for text in texts]
             archive.sync()
         except BaseException:
             # What is on the disk now nobody knows; all of it will be sent again.
-            archive.cut(start)
+            tail.cut(start)
             raise
-        return codes
+        return [torn, *codes]
 
 
 def _place(job: Job, name: bytes) -> Hashable:
@@ -104,34 +110,15 @@ def _place(job: Job, name: bytes) -> Hashable:
     return name, user and (user.name, user.uid, user.gid)
 
 
-def _append(archive: Archive, job: Job, end: int, date: str) -> int:
-    """Write one message at the *end*, whole; else cut it off again and return the error's number."""
-    pending = [_missing_end(archive.tail(end)), _from_line(job, date), quote(job.header)]
-    octets = 0
+def _append(tail: Tail, text: Text, date: str) -> int:
+    """Write one message whole; else cut it off again and return the error's number."""
+    end = tail.size()
     try:
-        for part in quoted_body(job.body, job.size):
-            if octets >= CHUNK:
-                archive.write(pending)
-                pending, octets = [], 0
-            pending.append(part)
-            octets += len(part)
-        archive.write([*pending, b"\n"])  # a small message in a single write: whole or not there
+        tail.append(text.parts(date.encode("ascii")))
     except OSError as error:
-        archive.cut(end)
+        tail.cut(end)
         return error.errno or errno.EIO
     return 0
-
-
-def _missing_end(tail: bytes) -> bytes:
-    """What a file that ends in *tail* lacks for the next message to be one of its own."""
-    if not tail or tail == b"\n\n":
-        return b""
-    return b"\n" if tail.endswith(b"\n") else b"\n\n"
-
-
-def _from_line(job: Job, date: str) -> bytes:
-    sender = job.reverse_path.translate(None, b"\r\n\0") or b"MAILER-DAEMON"
-    return b"From %b %b\n" % (sender, date.encode("ascii"))
 
 
 def _wait(jobs: Sequence[Job], reason: str) -> dict[Job, Outcome]:

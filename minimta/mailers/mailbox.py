@@ -1,4 +1,4 @@
-"""Mailbox files: opened with suspicion, locked against everybody, cut back when a write fails.
+"""Mailbox files: opened with suspicion, and locked against everybody.
 
 Users can plant things in a mail spool; root appends there. So a mailbox is opened without following
 links, must be a plain file with one name that belongs to the user, and must still be the one in the
@@ -20,12 +20,12 @@ import signal
 import stat
 import time
 
-from minimta import log
 from minimta.mailers.dotlock import DotLock
+from minimta.mailers.tail import Tail
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from minimta.users import User
 
@@ -55,6 +55,7 @@ class Mailbox:
         self._user = user
         self._pause = pause
         self._spool = self._file = -1
+        self._tail: Tail | None = None
         self._dot_lock: DotLock | None = None
         self._old_mask: set[int | signal.Signals] | None = None
 
@@ -74,10 +75,20 @@ class Mailbox:
             raise
 
     def __exit__(self, *_: object) -> None:
+        if self._tail:
+            self._tail.forget()
+            self._tail = None
         self._let_go()
         if self._spool >= 0:
             os.close(self._spool)
             self._spool = -1
+
+    @property
+    def tail(self) -> Tail:
+        """Its end, to append to; while it is locked."""
+        if self._tail is None:
+            self._tail = Tail(self._file)
+        return self._tail
 
     def _attempt(self) -> bool:
         """Open, lock, then look whether it is still the one; take all locks or none."""
@@ -175,36 +186,6 @@ class Mailbox:
             return False
         self._check(locked)
         return True
-
-    def size(self) -> int:
-        return os.fstat(self._file).st_size
-
-    def tail(self, size: int) -> bytes:
-        """The last two octets, fewer if there are not so many."""
-        start = max(0, size - 2)
-        return os.pread(self._file, size - start, start)
-
-    def write(self, parts: Sequence[bytes]) -> None:
-        """Append all of *parts*, whole; raise OSError."""
-        rest = [memoryview(part) for part in parts]
-        while rest:
-            written = os.writev(self._file, rest)
-            while rest and written >= len(rest[0]):
-                written -= len(rest.pop(0))
-            if rest:
-                rest[0] = rest[0][written:]
-
-    def sync(self) -> None:
-        os.fsync(self._file)
-
-    def cut(self, size: int) -> None:
-        """Take back what was appended beyond *size*; durable on return, or an OSError."""
-        try:
-            os.ftruncate(self._file, size)
-            os.fsync(self._file)
-        except OSError as error:
-            log.line("", f"mailbox {self.path}: cannot cut it back to {size}: {error}", error=True)
-            raise
 
 
 def _mail_group() -> int:

@@ -7,7 +7,7 @@
                                                         an empty line
 
 All messages of one run that go to the same mailbox share one opening, one set of locks and one
-fsync. A message that fails is cut off again, those before it stay.
+fsync. A message that fails is cut off again, those before it stay; so is what a killed delivery left.
 """
 
 from __future__ import annotations
@@ -20,12 +20,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from minimta import dates, log
 from minimta.mailers import Job
 from minimta.mailers.mailbox import Busy, Mailbox, Refused
+from minimta.mailers.tail import CHUNK, Tail
 from minimta.options import Options
 from minimta.status import Fate, Outcome
 from minimta.users import User, Users
 
-#: octets of a body that are in memory at a time
-CHUNK = 1 << 20
 _SENT = Outcome(Fate.SENT, "2.0.0", "Sent")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -80,29 +79,30 @@ class MboxMailer:
     def _append_all(self, user: User, jobs: list[Job]) -> dict[Job, Outcome]:
         outcomes: dict[Job, Outcome] = {}
         with Mailbox(self.directory, user, pause=self._pause) as mailbox:
-            start = end = mailbox.size()
-            for job in jobs:
+            tail = mailbox.tail
+            texts = [Text(job) for job in jobs]
+            if torn := tail.mend(texts):
+                log.line("", f"mailbox {mailbox.path}: cut off {torn} octets of a killed delivery")
+            start = end = tail.size()
+            for job, text in zip(jobs, texts, strict=True):
                 try:
-                    _append(mailbox, job, end, dates.asctime(self._clock()))
+                    tail.append(text.parts(dates.asctime(self._clock()).encode("ascii")))
                 except OSError as error:
-                    mailbox.cut(end)
+                    _cut(tail, end, mailbox.path)
                     outcomes[job] = self._trouble(os.fsencode(user.name), error)
                 except BaseException:
-                    mailbox.cut(end)
+                    _cut(tail, end, mailbox.path)
                     raise
                 else:
-                    end = mailbox.size()
+                    end = tail.size()
                     outcomes[job] = _SENT
-            self._make_durable(mailbox, start)
+            try:
+                tail.sync()
+            except OSError:
+                # What is on the disk now nobody knows; all of it will be sent again.
+                _cut(tail, start, mailbox.path)
+                raise
         return outcomes
-
-    def _make_durable(self, mailbox: Mailbox, start: int) -> None:
-        try:
-            mailbox.sync()
-        except OSError:
-            # What is on the disk now nobody knows; all of it will be sent again.
-            mailbox.cut(start)
-            raise
 
     def _trouble(self, name: bytes, error: OSError) -> Outcome:
         status = "4.2.2" if error.errno in _FULL else "4.3.0"
@@ -114,30 +114,31 @@ def _deferred(status: str, text: str) -> Outcome:
     return Outcome(Fate.DEFERRED, status, text, exit_code=os.EX_TEMPFAIL)
 
 
-def _append(mailbox: Mailbox, job: Job, end: int, date: str) -> None:
-    """Write one message at the *end*; a small one in a single write, so that it is whole or not."""
-    head = _missing_end(mailbox.tail(end)) + from_line(job.reverse_path, date) + quote(job.header)
-    pending, octets = [head], 0
-    for part in quoted_body(job.body, job.size):
-        if octets >= CHUNK:
-            mailbox.write(pending)
-            pending, octets = [], 0
-        pending.append(part)
-        octets += len(part)
-    mailbox.write([*pending, b"\n"])
+def _cut(tail: Tail, size: int, path: str) -> None:
+    try:
+        tail.cut(size)
+    except OSError as error:
+        log.line("", f"mailbox {path}: cannot cut it back to {size}: {error}", error=True)
+        raise
 
 
-def _missing_end(tail: bytes) -> bytes:
-    """What a mailbox that ends in *tail* lacks for the next message to be one of its own."""
-    if not tail or tail == b"\n\n":
-        return b""
-    return b"\n" if tail.endswith(b"\n") else b"\n\n"
+class Text:
+    """A message as a mailbox has it."""
 
+    def __init__(self, job: Job, blanks: bytes = b"  ") -> None:
+        """*blanks* are between sender and date."""
+        self._job = job
+        sender = job.reverse_path.translate(None, b"\r\n\0") or b"MAILER-DAEMON"
+        self.sender = b"From " + sender + blanks
+        self._header = quote(job.header)
+        # A line of a body has an octet more if it is no more than "From ".
+        self.limit = len(self.sender) + 25 + len(self._header) + job.size * 7 // 6 + 4
 
-def from_line(reverse_path: bytes, date: str) -> bytes:
-    """The separator before a message; *date* is asctime."""
-    sender = reverse_path.translate(None, b"\r\n\0") or b"MAILER-DAEMON"
-    return b"From %b  %b\n" % (sender, date.encode("ascii"))
+    def parts(self, date: bytes) -> Iterator[bytes]:
+        """See tail.Text; *date* is asctime."""
+        yield self.sender + date + b"\n" + self._header
+        yield from quoted_body(self._job.body, self._job.size)
+        yield b"\n"
 
 
 def quote(header: bytes) -> bytes:

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from minimta import dates, log, rights
 from minimta.mailers import Job
-from minimta.mailers.mbox import CHUNK
+from minimta.mailers.tail import CHUNK
 from minimta.options import Options
 from minimta.status import Fate, Outcome, from_exit_code
 from minimta.users import User

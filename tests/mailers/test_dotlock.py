@@ -30,8 +30,8 @@ def opened(spool: Path, user: User, pause: Callable[[float], None] = lambda _: N
 
 def append(spool: Path, user: User, text: bytes = b"x") -> None:
     with opened(spool, user) as box:
-        box.write([text])
-        box.sync()
+        box.tail.append([text])
+        box.tail.sync()
 
 
 def text_of_a_dead_process() -> bytes:

@@ -30,8 +30,8 @@ def opened(spool: Path, user: User, pause: Callable[[float], None] = lambda _: N
 
 def append(spool: Path, user: User, text: bytes = b"x") -> None:
     with opened(spool, user) as box:
-        box.write([text])
-        box.sync()
+        box.tail.append([text])
+        box.tail.sync()
 
 
 # -- opening -----------------------------------------------------------------------------------
@@ -271,7 +271,7 @@ def test_a_signal_does_not_leave_the_lock_file_behind(spool: Path, dave: User) -
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             with opened(spool, dave) as box:
                 os.kill(os.getpid(), signal.SIGTERM)
-                box.write([b"whole"])
+                box.tail.append([b"whole"])
         finally:
             os._exit(0)  # not reached: the signal comes when the lock is gone
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from minimta import dates
 from minimta.mailers import Job, mbox
 from minimta.mailers import User as To
-from minimta.mailers.mbox import MboxMailer, from_line, quote, quoted_body
+from minimta.mailers.mbox import MboxMailer, Text, quote, quoted_body
 from minimta.options import Options
 from minimta.status import Fate, Outcome
 from minimta.users import Users
@@ -86,12 +87,12 @@ def test_a_message_is_written_as_mail_readers_want_it(
     assert os.listdir(spool) == ["dave"]
 
 
-def test_the_null_sender_is_mailer_daemon() -> None:
-    assert from_line(b"", "DATE") == b"From MAILER-DAEMON  DATE\n"
+def test_the_null_sender_is_mailer_daemon(job: Callable[..., Job]) -> None:
+    assert Text(replace(job(b""), reverse_path=b"")).sender == b"From MAILER-DAEMON  "
 
 
-def test_no_line_end_in_a_sender_forges_a_line() -> None:
-    assert from_line(b"a\nFrom b\r", "DATE").count(b"\n") == 1
+def test_no_line_end_in_a_sender_forges_a_line(job: Callable[..., Job]) -> None:
+    assert Text(replace(job(b""), reverse_path=b"a\nFrom b\r")).sender == b"From aFrom b  "
 
 
 @pytest.mark.parametrize(
