@@ -1,7 +1,7 @@
 """The dot lock of a mailbox: a file ``USER.lock`` beside it, made by link(2) (Debian Policy 11.6).
 
-It says "host:pid:boot id" of its owner. One of ours whose process is dead, or was before the last
-boot, is stale at once; one of somebody else when it is older than STALE_AGE and nobody touches it
+It says "host:pid:boot id:start" of its owner, when the process started in ticks since the boot. One of
+ours whose process is dead, or was before the last boot, is stale at once; one of somebody else when it is older than STALE_AGE and nobody touches it
 while we watch. Whatever is doubtful is respected.
 """
 
@@ -64,7 +64,8 @@ class DotLock:
             os.unlink(temporary, dir_fd=self._spool)
             file = os.open(temporary, flags, 0o644, dir_fd=self._spool)
         with contextlib.suppress(OSError):  # a full disk: the lock holds without its text, by age
-            os.write(file, f"{_host()}:{os.getpid()}:{_boot()}\n".encode())
+            pid = os.getpid()
+            os.write(file, f"{_host()}:{pid}:{_boot()}:{_start(pid)}\n".encode())
         return file
 
     def _link(self, temporary: str) -> bool:
@@ -135,10 +136,19 @@ def _boot() -> str:
         return ""
 
 
+def _start(pid: int) -> str:
+    """When the process started, in ticks since the boot; "" where the system does not tell."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # After the name in parentheses, which may have anything in it: field 22 of proc(5).
+            return file.read().rpartition(b")")[2].split()[19].decode("ascii")
+    except (OSError, IndexError):
+        return ""
+
+
 def _owner_is_gone(text: str) -> bool:
-    """Is it a lock of ours, "host:pid:boot", whose process is dead or was before the last boot?"""
-    host, _, rest = text.strip().partition(":")
-    pid, _, boot = rest.partition(":")
+    """Is it a lock of ours, whose process is dead or was before the last boot?"""
+    host, pid, boot, start, *_ = (*text.strip().split(":"), "", "", "", "")
     if host != _host() or not (pid.isascii() and pid.isdigit() and boot):
         return False
     if boot != _boot():
@@ -147,6 +157,10 @@ def _owner_is_gone(text: str) -> bool:
         os.kill(int(pid), 0)
     except ProcessLookupError:
         return True
+    except PermissionError:
+        pass
     except (OSError, OverflowError):
         return False
-    return False
+    # Another process may have got the number since: in a container that starts again, at once.
+    now = _start(int(pid))
+    return bool(start and now) and now != start

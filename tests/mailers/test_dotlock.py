@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def text_of_a_dead_process() -> bytes:
     if child == 0:
         os._exit(0)
     os.waitpid(child, 0)
-    return f"{os.uname().nodename}:{child}:{dotlock._boot()}\n".encode()
+    return f"{os.uname().nodename}:{child}:{dotlock._boot()}:12345\n".encode()
 
 
 def pauses_needed(spool: Path, user: User) -> int:
@@ -50,12 +51,29 @@ def pauses_needed(spool: Path, user: User) -> int:
     return len(waited)
 
 
-def test_the_lock_file_names_host_process_and_boot(spool: Path, dave: User) -> None:
+def test_the_lock_file_names_host_process_boot_and_start(spool: Path, dave: User) -> None:
     with opened(spool, dave):
         text = (spool / "dave.lock").read_text()
-    host, pid, boot = text.strip().split(":")
+    host, pid, boot, start = text.strip().split(":")
     assert (host, pid) == (os.uname().nodename, str(os.getpid()))
     assert boot == dotlock._boot() != ""
+    assert start == dotlock._start(os.getpid()) != dotlock._start(1)
+    assert start.isdigit()
+
+
+def test_a_lock_of_a_process_whose_number_another_one_has_is_stale(spool: Path, dave: User) -> None:
+    text = f"{os.uname().nodename}:{os.getpid()}:{dotlock._boot()}:12345\n"
+    (spool / "dave.lock").write_text(text)
+    assert pauses_needed(spool, dave) == 0
+
+
+def test_the_start_of_a_process_is_read_whatever_it_is_called(tmp_path: Path) -> None:
+    sleep = tmp_path / "a) S 1 2 (b"
+    sleep.symlink_to("/bin/sleep")
+    with subprocess.Popen([sleep, "60"]) as process:
+        assert abs(int(dotlock._start(process.pid)) - int(dotlock._start(os.getpid()))) < 10**6
+        process.kill()
+    assert dotlock._start(process.pid) == ""
 
 
 def test_a_lock_of_a_dead_process_of_this_host_is_stale_at_once(spool: Path, dave: User) -> None:
@@ -77,8 +95,9 @@ def test_a_fresh_lock_of_somebody_else_is_respected(spool: Path, dave: User, tex
     assert (spool / "dave.lock").read_bytes() == text
 
 
-def test_a_lock_of_a_living_process_is_respected(spool: Path, dave: User) -> None:
-    text = f"{os.uname().nodename}:{os.getppid()}:{dotlock._boot()}\n"
+@pytest.mark.parametrize("start", ["", ":", f":{dotlock._start(os.getppid())}"])
+def test_a_lock_of_a_living_process_is_respected(spool: Path, dave: User, start: str) -> None:
+    text = f"{os.uname().nodename}:{os.getppid()}:{dotlock._boot()}{start}\n"
     (spool / "dave.lock").write_text(text)
     with pytest.raises(Busy):
         append(spool, dave)
