@@ -69,6 +69,16 @@ def link_to_a_secret(host: SharedHost, path: Path) -> None:
     path.symlink_to(host.secret)
 
 
+def link_in_a_shared_directory(host: SharedHost, path: Path) -> None:
+    """Leads to a directory of the user's own, but mallory says to which one."""
+    old = path.with_name("old")
+    old.mkdir()
+    os.chown(old, UIDS["dave"], UIDS["dave"])
+    path.rename(old / "fw")
+    (host.evidence / "d").symlink_to(old)
+    path.symlink_to(host.evidence / "d" / "fw")
+
+
 def foreign_home(host: SharedHost, path: Path) -> None:
     os.chown(path.parent, UIDS["carol"], UIDS["carol"])
     path.parent.chmod(0o700)
@@ -81,9 +91,10 @@ def foreign_home(host: SharedHost, path: Path) -> None:
         (foreign_hard_link, "Wrong owner"),
         (link_to_a_secret, "Wrong owner directory"),
         (foreign_home, "Wrong owner directory"),
+        (link_in_a_shared_directory, "Symbolic links not allowed"),
     ],
 )
-def test_what_is_another_users_is_nobodys_forward(
+def test_what_another_user_wrote_or_chose_is_nobodys_forward(
     host: SharedHost, plant: Plant, reason: str
 ) -> None:
     path = put_forward(host)
