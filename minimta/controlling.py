@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from minimta.trust import Text
 
 #: flag of a recipient whose messages come from the owner of the list (ours; Sendmail ignores it)
+#: DIFFERS: Sendmail makes a second message with the owner as sender, which a crash may send twice.
 OWNED = "O"
 _INCLUDE = b":include:"
 
