@@ -121,7 +121,7 @@ def _list_queue(command: Command, options: Options, argv: list[str]) -> int:
 
 
 def _rebuild_aliases(command: Command, options: Options, argv: list[str]) -> int:
-    from minimta import aliases
+    from minimta.aliases.rebuild import rebuild
     from minimta.locality import Locality
 
     who = Caller(options)
@@ -129,14 +129,18 @@ def _rebuild_aliases(command: Command, options: Options, argv: list[str]) -> int
         log.line("", f"user {who.uid} attempted to rebuild the alias map")
         raise UsageError("Permission denied (real uid not trusted)")
     here = Locality(options)
-    try:
-        report = aliases.rebuild(options.alias_file, here.users, here.router.is_local)
-    except OSError as error:
-        complain(f"newaliases: cannot write the database of {options.alias_file}: {error}")
-        return os.EX_CANTCREAT
-    for line in report.lines():
-        say(line)
-    return report.exit_code
+    code = os.EX_OK
+    for path in options.alias_files:
+        try:
+            report = rebuild(path, here.users, here.router.is_local, dont_blame=options.dont_blame)
+        except OSError as error:
+            complain(f"newaliases: cannot write the database of {path}: {error}")
+            code = code or os.EX_CANTCREAT
+            continue
+        for line in report.lines():
+            say(line)
+        code = code or report.exit_code
+    return code
 
 
 def _verify(command: Command, options: Options, argv: list[str]) -> int:

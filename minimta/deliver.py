@@ -81,7 +81,8 @@ class Deliverer:
         router = Router(
             hosts.local_names(options), options.smart_host, maps.read_table(options.mailer_table)
         )
-        self._expander = Expander(options, Aliases(options.alias_file), users, router, say=say)
+        aliases = Aliases(options.alias_files, options.dont_blame)
+        self._expander = Expander(options, aliases, users, router, say=say)
         self._log = OutcomeLog(users, router)
         self.spool = open_spool(options)
         self._reporter = Reporter(options, self.spool, self._host)

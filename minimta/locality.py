@@ -21,7 +21,7 @@ class Locality:
         self.options = options
         self.host = hosts.own_name(options)
         self.users = Users(options.passwd_file)
-        self.aliases = Aliases(options.alias_file)
+        self.aliases = Aliases(options.alias_files, options.dont_blame)
         table = maps.read_table(options.mailer_table)
         self.router = Router(hosts.local_names(options), options.smart_host, table)
 

@@ -107,6 +107,26 @@ def directory(text: str) -> str:
     return text.strip()
 
 
+def alias_files(text: str) -> tuple[str, ...]:
+    """Paths separated by commas. A class of map before one ("hash:") is accepted and means nothing.
+
+    The database is always a cdb; "text:" and the like would be another promise and are refused.
+    """
+    files = []
+    for word in text.replace(",", " ").split():
+        kind, colon, path = word.partition(":") if word[:1] != "/" else ("", ":", word)
+        if not colon:
+            kind, path = "", kind
+        if kind.lower() not in ("", "hash", "btree", "dbm", "cdb", "implicit"):
+            raise ValueError(f"map type {kind} is not supported for aliases")
+        if path[:1] in ("", "-"):
+            raise ValueError(f"no path of a file: {word!r}")
+        files.append(path)
+    if not files:
+        raise ValueError("no file given")
+    return tuple(files)
+
+
 def choice(*allowed: str) -> Callable[[str], str]:
     """A reader for one of *allowed* words, of which the first letter suffices."""
 
@@ -204,7 +224,7 @@ TABLE: tuple[Option, ...] = tuple(
         ("QueueDirectory", "queue_directory", "/var/spool/mqueue", str.strip, "where qf and df files live", "Q"),
         ("ClientQueueDirectory", "client_queue_directory", "/var/spool/clientmqueue", str.strip, "where callers without rights leave their messages (ours)"),
         ("MailboxDirectory", "mailbox_directory", "/var/mail", str.strip, "where the mailboxes are, one file a user (ours)"),
-        ("AliasFile", "alias_file", "/etc/aliases", str.strip, "source of the alias database that newaliases compiles", "A"),
+        ("AliasFile", "alias_files", "/etc/aliases", alias_files, "sources of the alias databases that newaliases compiles, separated by commas; the first that has a name counts", "A"),
         ("PasswdFile", "passwd_file", "", str.strip, "users from this file in passwd form instead of the system's (ours)"),
         ("LocalHostNames", "local_host_names", "/etc/mail/local-host-names", str.strip, "file of further names that this host takes mail for (class w)"),
         ("TrustedUsers", "trusted_users", "/etc/mail/trusted-users", str.strip, "file of users who may give any sender with -f without a warning (class t)"),
@@ -281,7 +301,7 @@ class Options:
     queue_directory: str
     client_queue_directory: str
     mailbox_directory: str
-    alias_file: str
+    alias_files: tuple[str, ...]
     passwd_file: str
     local_host_names: str
     trusted_users: str

@@ -58,7 +58,7 @@ class PrivateHost:
         options.queue_directory = str(root / "mqueue")
         options.client_queue_directory = str(root / "clientmqueue")
         options.mailbox_directory = str(root / "mail")
-        options.alias_file = str(root / "aliases")
+        options.alias_files = (str(root / "aliases"),)
         options.mailer_table = str(root / "mailertable")
         options.local_host_names = str(root / "local-host-names")
         options.passwd_file = str(root / "passwd")
@@ -71,7 +71,7 @@ class PrivateHost:
         self.aliases("postmaster: root")
 
     def aliases(self, *lines: str) -> None:
-        Path(self.options.alias_file).write_text("\n".join(lines) + "\n")
+        Path(self.options.alias_files[0]).write_text("\n".join(lines) + "\n")
 
     def clock(self) -> float:
         return time.time() if self.now is None else self.now

@@ -43,7 +43,7 @@ class SmtpHost:
         for name, text in (("passwd", PASSWD), ("aliases", ALIASES), ("names", "[10.0.3.135]\n")):
             (directory / name).write_text(text)
         options.passwd_file = str(directory / "passwd")
-        options.alias_file = str(directory / "aliases")
+        options.alias_files = (str(directory / "aliases"),)
         options.local_host_names = str(directory / "names")
         options.mailer_table = str(directory / "mailertable")
         for name in ("mqueue", "clientmqueue"):

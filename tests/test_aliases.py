@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 
 from minimta import log
-from minimta.aliases import Aliases, Report, logical_lines, rebuild
-from minimta.maps import Cdb
+from minimta.aliases import Aliases
+from minimta.aliases.rebuild import rebuild
+from minimta.aliases.report import Report
+from minimta.aliases.text import logical_lines
+from minimta.maps.cdb import Cdb
 from minimta.users import Users
 
 BASE = b"postmaster: root\nMAILER-DAEMON: postmaster\nnobody: /dev/null\n"
@@ -109,7 +112,7 @@ def test_an_empty_file_is_a_database_of_nothing(path: str) -> None:
     Path(path).write_bytes(b"")
     report = rebuild(path, Users())
     assert report.lines() == [f"{path}: 0 aliases, longest 0 bytes, 0 bytes total"]
-    assert Aliases(path).find(b"postmaster") is None
+    assert Aliases((path,)).find(b"postmaster") is None
 
 
 @pytest.mark.parametrize("compiled", [True, False], ids=["database", "text"])
@@ -134,23 +137,23 @@ def test_lookups_are_without_regard_to_case(
     add(path, text)
     if not compiled:
         os.unlink(path + ".cdb")
-    assert Aliases(path).find(name) == value
+    assert Aliases((path,)).find(name) == value
 
 
 def test_neither_database_nor_text_is_no_alias(tmp_path: Path) -> None:
-    assert Aliases(str(tmp_path / "none")).find(b"postmaster") is None
+    assert Aliases((str(tmp_path / "none"),)).find(b"postmaster") is None
 
 
 def test_a_replaced_database_is_seen_at_the_next_question(path: str) -> None:
     add(path, b"")
-    aliases = Aliases(path)
+    aliases = Aliases((path,))
     assert aliases.find(b"x") is None
     add(path, b"x: dave\n")
     assert aliases.find(b"x") == b"dave"
 
 
 def test_the_text_alone_is_read_again_when_it_changes(path: str) -> None:
-    aliases = Aliases(path)
+    aliases = Aliases((path,))
     assert aliases.find(b"x") is None
     with open(path, "ab") as file:
         file.write(b"x: dave\n")
@@ -166,7 +169,7 @@ def test_a_database_older_than_the_text_is_used_and_told_once(
     os.utime(path, ns=(0, os.stat(path + ".cdb").st_mtime_ns + 10**9))
     log.configure("sm-mta", "stderr", 9)
     try:
-        aliases = Aliases(path)
+        aliases = Aliases((path,))
         assert aliases.find(b"x") is None
         assert aliases.find(b"postmaster") == b"root"
         os.utime(path + ".cdb", ns=(0, 1))  # seen as another one
@@ -187,10 +190,10 @@ def test_a_file_that_others_may_write_is_refused(path: str, mode: int, reason: s
     report = rebuild(path, Users())
     assert report.lines() == [f"newaliases: cannot open {path}: {reason}"]
     assert report.exit_code == 0
-    assert Aliases(path).find(b"x") is None
+    assert Aliases((path,)).find(b"x") is None
     os.unlink(path + ".cdb")
     with pytest.raises(OSError, match=reason):
-        Aliases(path).find(b"x")
+        Aliases((path,)).find(b"x")
 
 
 def group_writable_by_others(path: str, mode: int) -> None:
@@ -211,7 +214,7 @@ def test_a_database_that_others_may_write_is_not_believed(path: str) -> None:
     add(path, b"")
     os.chmod(path + ".cdb", 0o646)
     with pytest.raises(OSError, match="World writable file"):
-        Aliases(path).find(b"postmaster")
+        Aliases((path,)).find(b"postmaster")
 
 
 def test_a_missing_file_is_told_and_leaves_the_database(path: str) -> None:
@@ -219,14 +222,14 @@ def test_a_missing_file_is_told_and_leaves_the_database(path: str) -> None:
     os.unlink(path)
     report = rebuild(path, Users())
     assert report.lines() == [f"newaliases: cannot open {path}: No such file or directory"]
-    assert Aliases(path).find(b"postmaster") == b"root"
+    assert Aliases((path,)).find(b"postmaster") == b"root"
 
 
 def test_a_damaged_database_is_an_os_error(path: str) -> None:
     add(path, b"")
     Path(path + ".cdb").write_bytes(b"x" * 3000)
     with pytest.raises(OSError, match="corrupt"):
-        Aliases(path).find(b"postmaster")
+        Aliases((path,)).find(b"postmaster")
 
 
 def test_the_database_is_a_cdb_of_names_in_small_letters(path: str) -> None:
@@ -254,9 +257,9 @@ def test_a_rebuild_is_logged_as_sendmail_does(
     ]
 
 
-def test_a_continued_line_is_known_by_its_last_number() -> None:
+def test_a_continued_line_is_known_by_its_first_and_last_number() -> None:
     text = b"a: b,\n c\n#x\nd: e\n\nf: g"
-    assert list(logical_lines(text)) == [(2, b"a: b, c"), (4, b"d: e"), (6, b"f: g")]
+    assert list(logical_lines(text)) == [(1, 2, b"a: b, c"), (4, 4, b"d: e"), (6, 6, b"f: g")]
 
 
 def test_a_rebuild_waits_for_another_one_and_gives_up_in_the_end(path: str) -> None:

@@ -40,7 +40,7 @@ class Daemon:
             "QueueDirectory": options.queue_directory,
             "ClientQueueDirectory": options.client_queue_directory,
             "MailboxDirectory": directory / "mail",
-            "AliasFile": options.alias_file,
+            "AliasFile": options.alias_files[0],
             "PasswdFile": options.passwd_file,
             "LocalHostNames": options.local_host_names,
             "MailerTable": options.mailer_table,

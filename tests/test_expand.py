@@ -54,7 +54,7 @@ class House:
     ) -> list[Destination]:
         given = [r if isinstance(r, Recipient) else Recipient(r) for r in recipients]
         users = Users(str(self.root / "passwd"))
-        aliases = Aliases(str(self.root / "aliases"))
+        aliases = Aliases((str(self.root / "aliases"),))
         expander = Expander(self.options, aliases, users, self.router)
         return expander.expand(given, sender, qid="id1")
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from minimta import maps
-from minimta.maps import Cdb, CorruptMap, key_hash, read_table, write_cdb
+from minimta.maps import cdbwriter, read_table
+from minimta.maps.cdb import Cdb, CorruptMap, key_hash
+from minimta.maps.cdbwriter import write_cdb
 
 ITEMS = [(b"postmaster", b"root"), (b"nobody", b"/dev/null"), (b"", b"empty key"), (b"x", b"")]
 
@@ -191,6 +192,6 @@ def test_a_missing_text_table_is_empty(tmp_path: Path) -> None:
 
 
 def test_more_than_four_gib_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maps, "_LIMIT", 3000)
+    monkeypatch.setattr(cdbwriter, "LIMIT", 3000)
     with pytest.raises(ValueError, match="4 GiB"):
         write_cdb(str(tmp_path / "a.cdb"), ((b"%d" % n, b"x" * 100) for n in range(50)))

@@ -22,7 +22,7 @@ class Here:
             (directory / name).write_text(text)
         directory.chmod(0o700)
         self.router = Router(LOCAL, "", {b"table.example": b"local:dave"})
-        self.aliases = Aliases(str(directory / "aliases"))
+        self.aliases = Aliases((str(directory / "aliases"),))
         self.users = Users(str(directory / "passwd"))
 
     def verdict(self, bare: bytes) -> tuple[bool, bool]:

@@ -24,10 +24,11 @@ FORBIDDEN = {
 }  # fmt: skip
 #: the rooms on the way from standard input to the queue
 ROOMS = {
-    "address", "addresslist", "aliases", "attempt", "author", "caller", "cli", "collect", "commandline",
+    "address", "addresslist", "aliases", "aliases.source", "aliases.report", "aliases.text",
+    "attempt", "author", "caller", "cli", "collect", "commandline",
     "completion",
     "config", "dates", "deadletter", "envelope", "flags", "fullname", "headers", "hosts",
-    "locality", "locks", "log", "maps", "newcontrol", "options", "policy", "queue", "queue.commit",
+    "locality", "locks", "log", "maps", "maps.cdb", "newcontrol", "options", "policy", "queue", "queue.commit",
     "queue.control", "queue.held", "queue.qid", "queue.spool", "route", "stdin", "submit",
     "terminal", "trust", "users",
 }  # fmt: skip

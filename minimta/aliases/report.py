@@ -1,0 +1,42 @@
+"""What newaliases has to tell of one file."""
+
+from __future__ import annotations
+
+import os
+
+
+class Report:
+    """Counts, warnings and errors of a rebuild."""
+
+    __slots__ = ("count", "errors", "exit_code", "longest", "path", "refusal", "total", "warnings")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.count = 0
+        #: octets of the longest right-hand side
+        self.longest = 0
+        #: octets of all names and right-hand sides
+        self.total = 0
+        self.warnings: list[str] = []
+        self.errors: list[str] = []
+        #: why nothing was rebuilt, "" if it was
+        self.refusal = ""
+        #: for newaliases; a file that cannot be opened is 0 (recorded in Sendmail 8.17)
+        self.exit_code = os.EX_OK
+
+    def lines(self) -> list[str]:
+        """What newaliases prints, in its order."""
+        if self.refusal:
+            return [f"newaliases: cannot open {self.path}: {self.refusal}"]
+        # Warnings and errors both begin "PATH: line N: ": the text's order is the order of N.
+        noted = sorted(self.warnings + self.errors, key=self._line_number)
+        return [*noted, self.summary()]
+
+    def summary(self) -> str:
+        return (
+            f"{self.path}: {self.count} aliases, longest {self.longest} bytes,"
+            f" {self.total} bytes total"
+        )
+
+    def _line_number(self, text: str) -> int:
+        return int(text.removeprefix(f"{self.path}: line ").partition(":")[0])

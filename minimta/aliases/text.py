@@ -1,0 +1,109 @@
+"""The text of an alias file: logical lines, names and right-hand sides."""
+
+from __future__ import annotations
+
+import io
+import os
+
+from minimta import address, log
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from minimta.aliases.report import Report
+
+#: a name of these alone needs no second look
+_PLAIN = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._+*"
+
+
+def logical_lines(text: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """(first number, last number, line) with continuation lines joined.
+
+    A comment or an empty line ends what came before; the line end before a continuation goes,
+    its white space stays.
+    """
+    held, first, number = b"", 0, 0
+    # Not split(): a million lines at once are 90 MB.
+    for number, line in enumerate(io.BytesIO(text), 1):
+        if line[0] in b" \t":
+            if held:
+                held = held.removesuffix(b"\n") + line
+            continue
+        if held:
+            yield first, number - 1, held.removesuffix(b"\n")
+        held, first = (b"" if line[0] in b"#\r\n" else line), number
+    if held:
+        yield first, number, held.removesuffix(b"\n")
+
+
+def compile_text(
+    text: bytes, report: Report, is_local: Callable[[bytes], bool] | None
+) -> dict[bytes, bytes]:
+    """Name -> right-hand side; the later of two equal names wins. Fills in *report*."""
+    found: dict[bytes, bytes] = {}
+    longest = total = 0
+    for _, number, line in logical_lines(text):
+        name, _, value = line.partition(b":")
+        value = value.lstrip()
+        if not value or not name or name.translate(None, _PLAIN):
+            name, value, problem = _split_entry(line, is_local)
+            if problem:
+                report.errors.append(f"{report.path}: line {number}: {problem}")
+                continue
+        key = name.lower()
+        if key in found:
+            report.warnings.append(_duplicate(report.path, number, name))
+        found[key] = value
+        report.count += 1
+        length = len(value)
+        longest = length if length > longest else longest
+        total += len(key) + length
+    report.longest, report.total = longest, total
+    report.exit_code = os.EX_SOFTWARE if report.errors else os.EX_OK
+    return found
+
+
+def _duplicate(path: str, number: int, name: bytes) -> str:
+    shown, key = log.clean(name), log.clean(name.lower())
+    return f"{path}: line {number}: {shown}... Warning: duplicate alias name {key}"
+
+
+def line_of(text: bytes, key: bytes, value: bytes) -> int:
+    """The first line of the entry that gives *key* this *value*; 0 if the text says otherwise."""
+    number = 0
+    for first, _, line in logical_lines(text):
+        if key[:1] in line[:1].lower() + b'"':  # most are another's by the first letter
+            name, found, problem = _split_entry(line, lambda domain: True)
+            if not problem and name.lower() == key:
+                number = first if found == value else 0
+    return number
+
+
+def _split_entry(line: bytes, is_local: Callable[[bytes], bool] | None) -> tuple[bytes, bytes, str]:
+    """(name, right-hand side, "") or (b"", b"", what is wrong)."""
+    colon = _colon(line)
+    if colon < 0:
+        return b"", b"", "missing colon"
+    name, value = line[:colon].strip(), line[colon + 1 :].lstrip()
+    if not name:
+        return b"", b"", f"{log.clean(line, 40)}... illegal alias name"
+    if name[:1] != b'"' and (b" " in name or b"\t" in name):
+        name = b".".join(name.split())  # Sendmail's BlankSub
+    if not value.strip():
+        return b"", b"", f"{log.clean(line[: colon + 1], 40)}... missing value for alias"
+    local_part, domain = address.split(name)
+    remote = bool(domain) and not (is_local is not None and is_local(domain))
+    if remote or name[:1] in (b"|", b"/"):
+        return b"", b"", f"{log.clean(name, 40)}... cannot alias non-local names"
+    return local_part, value, ""
+
+
+def _colon(line: bytes) -> int:
+    """Where the name ends: the first colon outside quotes, -1 if there is none."""
+    colon = line.find(b":")
+    quote = line.find(b'"')
+    if quote < 0 or colon < quote:
+        return colon
+    closing = line.find(b'"', quote + 1)
+    return line.find(b":", closing) if closing > 0 else colon
