@@ -163,8 +163,8 @@ class Submission:
                 self._add(addresslist.parse(text), text)
 
     def _add(self, found: list[Mailbox], text: bytes) -> list[Mailbox]:
-        """Take what is an address, tell what is none. Returns those taken."""
-        taken = []
+        """Take what is an address, once, and tell what is none. Returns the addresses."""
+        good = []
         for mailbox in found:
             special = next((why for mark, why in _SPECIAL if mailbox.address.startswith(mark)), "")
             if text.lower().startswith(b":include:"):
@@ -180,8 +180,8 @@ class Submission:
             if key not in self._seen:
                 self._seen.add(key)
                 self.envelope.recipients.append(self._recipient(mailbox))
-                taken.append(mailbox)
-        return taken
+            good.append(mailbox)
+        return good
 
     def _recipient(self, mailbox: Mailbox) -> Recipient:
         given = mailbox.given
