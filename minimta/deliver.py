@@ -107,8 +107,8 @@ class Deliverer:
         *kept* are locks that we have on some of them (``KeepingCommitter``). *fresh* ones have just
         been seen in the queue: whoever submitted one with -odq wants it to wait for a full run.
 
-        *between* is called when all that is local is done; without *remote* that is the end, and
-        who has other recipients waits for another attempt.
+        *between* is called when all that is quick and local is done; without *remote* that is the
+        end, and who waits for programs or other hosts waits for another attempt.
         """
         self.spool.kept.update(kept or {})
         self._fresh = fresh
@@ -175,23 +175,30 @@ class Deliverer:
         return found or [Destination(r, None, _deferred(reason)) for r in control.recipients]
 
     def _deliver(self, records: list[Record], between: Callable[[], None], remote: bool) -> None:
-        local: list[list[Task]] = []
-        elsewhere: list[Task] = []
+        made: list[list[Task]] = []
         for record in records:
             with self._trouble_with(record.qid):
-                made = self._prepare(record)
-                local.append([task for task in made if task.mailer != "esmtp"])
-                elsewhere += [task for task in made if task.mailer == "esmtp"]
-        # One mailbox, file or program of each message at a time: the second is not touched before
-        # the first is recorded. The mailboxes of different messages are filled together.
-        while (local := [waiting for waiting in local if waiting]) and not self._stop():
-            turn = [waiting.pop(0) for waiting in local]
-            for mailer in (self.local, self.file, self.program):
-                mine = [task for task in turn if task.mailer == mailer.name]
-                self._run(mailer, [task for task in mine if not task.record.stopped])
+                made.append(self._prepare(record))
+        mailers = (self.local, self.file, self.program)
+        self._in_turns([mailer for mailer in mailers if not mailer.is_slow], made)
         between()
         if remote and not self._stop():
+            self._in_turns([mailer for mailer in mailers if mailer.is_slow], made)
+            elsewhere = [task for tasks in made for task in tasks if task.mailer == "esmtp"]
             self._run(self.esmtp, list(self._reachable(elsewhere)))
+
+    def _in_turns(self, mailers: Sequence[Mailer], made: list[list[Task]]) -> None:
+        """One task of each message at a time: the second is not begun before the first is recorded.
+
+        The mailboxes of different messages are filled together.
+        """
+        names = [mailer.name for mailer in mailers]
+        queues = [[task for task in tasks if task.mailer in names] for tasks in made]
+        while (queues := [waiting for waiting in queues if waiting]) and not self._stop():
+            turn = [waiting.pop(0) for waiting in queues]
+            for mailer in mailers:
+                mine = [task for task in turn if task.mailer == mailer.name]
+                self._run(mailer, [task for task in mine if not task.record.stopped])
 
     def _prepare(self, record: Record) -> list[Task]:
         """Settle what needs no mailer, and make tasks of the rest."""

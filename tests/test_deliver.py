@@ -647,6 +647,20 @@ def test_between_is_called_when_local_mail_is_done_and_before_the_rest(host: Pri
     assert len(elsewhere.jobs) == 1
 
 
+def test_programs_come_after_the_mailboxes_of_all(host: PrivateHost) -> None:
+    host.aliases('both: "|exit 0", dave')
+    qids = [host.submit(EMMA, b"<both@lab1.campus>"), host.submit(EMMA, CAROL)]
+    seen: list[tuple[int, int, list[bytes]]] = []
+
+    def look() -> None:
+        waiting = [r.address for r in host.control(qids[0]).recipients]
+        seen.append((len(host.letters("dave")), len(host.letters("carol")), waiting))
+
+    host.deliverer().attempt(qids, between=look)
+    assert seen[0] == (1, 1, [b'"|exit 0"'])
+    assert host.queued() == []
+
+
 def test_without_remote_the_local_part_is_done_and_the_rest_waits_untouched(
     host: PrivateHost,
 ) -> None:

@@ -61,6 +61,8 @@ class Mailer(Protocol):
 
     #: "local", "esmtp" ...
     name: str
+    #: waits for others, a program or a host, for minutes perhaps: mailboxes are not kept waiting
+    is_slow: bool
 
     def deliver(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Mapping[bytes, Outcome]]]:
         """Yield every job exactly once, with an Outcome for every ``user.name`` of it.

@@ -37,6 +37,7 @@ class FileMailer:
     """Mailer ``*file*``: user.name is a path, job.controlling as whom it is written."""
 
     name = "*file*"
+    is_slow = False
 
     def __init__(
         self,

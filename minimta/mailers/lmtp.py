@@ -38,6 +38,7 @@ class LmtpMailer(RemoteMailer):
     """Mailer ``local``: user.name is a login name, job.host the detail of user+detail."""
 
     name = "local"
+    is_slow = True
 
     def __init__(self, options: Options, *, say: Callable[[str], None] | None = None) -> None:
         super().__init__(options, say=say)

@@ -33,6 +33,7 @@ class MboxMailer:
     """Mailer ``local``: user.name is a login name."""
 
     name = "local"
+    is_slow = False
 
     def __init__(
         self,

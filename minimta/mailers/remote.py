@@ -81,6 +81,7 @@ class RemoteMailer:
     """Deliver to other hosts by SMTP."""
 
     name = "esmtp"
+    is_slow = True
 
     def __init__(self, options: Options, *, say: Callable[[str], None] | None = None) -> None:
         """*say* gets the lines of the dialogue (-v)."""
