@@ -130,11 +130,11 @@ def _rebuild_aliases(command: Command, options: Options, argv: list[str]) -> int
         raise UsageError("Permission denied (real uid not trusted)")
     here = Locality(options)
     code = os.EX_OK
-    for path in options.alias_files:
+    for source in here.aliases.sources:
         try:
-            report = rebuild(path, here.users, here.router.is_local, dont_blame=options.dont_blame)
+            report = rebuild(source, here.users, here.router.is_local)
         except OSError as error:
-            complain(f"newaliases: cannot write the database of {path}: {error}")
+            complain(f"newaliases: cannot write the database of {source.path}: {error}")
             code = code or os.EX_CANTCREAT
             continue
         for line in report.lines():
@@ -198,7 +198,9 @@ def _check_configuration(command: Command, options: Options, argv: list[str]) ->
 
 
 def _address_test(command: Command, options: Options, argv: list[str]) -> int:
-    return _not_here("address test mode (-bt) is not supported; -bv shows where an address leads")
+    from minimta import testmode
+
+    return testmode.run(options)
 
 
 def _host_status(command: Command, options: Options, argv: list[str]) -> int:

@@ -107,23 +107,26 @@ def directory(text: str) -> str:
     return text.strip()
 
 
-def alias_files(text: str) -> tuple[str, ...]:
-    """Paths separated by commas. A class of map before one ("hash:") is accepted and means nothing.
+#: Sendmail's classes of maps in which aliases may be; here all of them are the one database
+_ALIAS_CLASSES = ("", "implicit", "hash", "btree", "dbm", "cdb")
 
-    The database is always a cdb; "text:" and the like would be another promise and are refused.
+
+def alias_files(text: str) -> tuple[str, ...]:
+    """Files separated by commas, each "PATH", or "-o PATH" if it need not be there.
+
+    Sendmail's "CLASS:" before it is left out: there is one kind of database.
     """
     files = []
-    for word in text.replace(",", " ").split():
-        kind, colon, path = word.partition(":") if word[:1] != "/" else ("", ":", word)
-        if not colon:
-            kind, path = "", kind
-        if kind.lower() not in ("", "hash", "btree", "dbm", "cdb", "implicit"):
-            raise ValueError(f"map type {kind} is not supported for aliases")
-        if path[:1] in ("", "-"):
-            raise ValueError(f"no path of a file: {word!r}")
-        files.append(path)
-    if not files:
-        raise ValueError("no file given")
+    for spec in text.split(","):
+        kind, colon, rest = spec.partition(":")
+        if not colon or "/" in kind:
+            kind, rest = "", spec
+        if kind.strip().lower() not in _ALIAS_CLASSES:
+            raise ValueError(f"unknown alias class {kind.strip()}")
+        *flags, path = rest.split() or [""]
+        if flags not in ([], ["-o"]) or path[:1] in ("", "-"):
+            raise ValueError(f"{spec.strip()!r} is no path of a file")
+        files.append(" ".join([*flags, path]))
     return tuple(files)
 
 
@@ -224,7 +227,7 @@ TABLE: tuple[Option, ...] = tuple(
         ("QueueDirectory", "queue_directory", "/var/spool/mqueue", str.strip, "where qf and df files live", "Q"),
         ("ClientQueueDirectory", "client_queue_directory", "/var/spool/clientmqueue", str.strip, "where callers without rights leave their messages (ours)"),
         ("MailboxDirectory", "mailbox_directory", "/var/mail", str.strip, "where the mailboxes are, one file a user (ours)"),
-        ("AliasFile", "alias_files", "/etc/aliases", alias_files, "sources of the alias databases that newaliases compiles, separated by commas; the first that has a name counts", "A"),
+        ("AliasFile", "alias_files", "/etc/aliases", alias_files, "sources of the alias databases that newaliases compiles, separated by commas; the first that has a name counts; -o PATH: it may be missing", "A"),
         ("PasswdFile", "passwd_file", "", str.strip, "users from this file in passwd form instead of the system's (ours)"),
         ("LocalHostNames", "local_host_names", "/etc/mail/local-host-names", str.strip, "file of further names that this host takes mail for (class w)"),
         ("TrustedUsers", "trusted_users", "/etc/mail/trusted-users", str.strip, "file of users who may give any sender with -f without a warning (class t)"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from minimta import log
 from minimta.aliases import Aliases
 from minimta.aliases.rebuild import rebuild
 from minimta.aliases.report import Report
+from minimta.aliases.source import Source
 from minimta.aliases.text import logical_lines
 from minimta.maps.cdb import Cdb
 from minimta.users import Users
@@ -28,7 +30,7 @@ def path(tmp_path: Path) -> str:
 def add(path: str, text: bytes) -> Report:
     with open(path, "ab") as file:
         file.write(text)
-    return rebuild(path, Users(), lambda domain: domain == b"lab2.campus")
+    return rebuild(Source(path), Users(), lambda domain: domain == b"lab2.campus")
 
 
 @pytest.mark.parametrize(
@@ -104,13 +106,13 @@ def test_a_rebuild_reports_what_sendmail_reports(
 
 def test_line_ends_of_other_systems_count_but_do_no_harm(path: str) -> None:
     Path(path).write_bytes(BASE.replace(b"\n", b"\r\n") + b"x: dave\r\n")
-    report = rebuild(path, Users())
+    report = rebuild(Source(path), Users())
     assert report.lines() == [f"{path}: 4 aliases, longest 11 bytes, 61 bytes total"]
 
 
 def test_an_empty_file_is_a_database_of_nothing(path: str) -> None:
     Path(path).write_bytes(b"")
-    report = rebuild(path, Users())
+    report = rebuild(Source(path), Users())
     assert report.lines() == [f"{path}: 0 aliases, longest 0 bytes, 0 bytes total"]
     assert Aliases((path,)).find(b"postmaster") is None
 
@@ -140,8 +142,74 @@ def test_lookups_are_without_regard_to_case(
     assert Aliases((path,)).find(name) == value
 
 
-def test_neither_database_nor_text_is_no_alias(tmp_path: Path) -> None:
-    assert Aliases((str(tmp_path / "none"),)).find(b"postmaster") is None
+def test_without_database_and_text_nobody_can_say_who_is_unknown(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    missing = str(tmp_path / "none")
+    with pytest.raises(OSError, match="alias database unavailable") as caught:
+        Aliases((missing,)).find(b"postmaster")
+    assert caught.value.filename == missing
+    assert Aliases((f"-o {missing}",)).find(b"postmaster") is None
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> tuple[str, str]:
+    tmp_path.chmod(0o755)
+    for name, text in (("a1", "one: dave\nboth: dave\n"), ("a2", "# c\nTwo: carol\nboth: emma\n")):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o644)
+    return str(tmp_path / "a1"), str(tmp_path / "a2")
+
+
+@pytest.mark.parametrize("compiled", [True, False], ids=["databases", "texts"])
+def test_the_first_file_that_has_the_name_counts(two: tuple[str, str], compiled: bool) -> None:
+    if compiled:
+        for path in two:
+            rebuild(Source(path), Users())
+    aliases = Aliases(two)
+    found = [aliases.find(name) for name in (b"one", b"two", b"both", b"none")]
+    assert found == [b"dave", b"carol", b"dave", None]
+    assert Aliases(two[::-1]).find(b"both") == b"emma"
+
+
+def test_a_missing_file_leaves_unknown_only_what_no_file_before_it_has(
+    two: tuple[str, str],
+) -> None:
+    os.unlink(two[1])
+    aliases = Aliases(two)
+    assert aliases.find(b"both") == b"dave"
+    with pytest.raises(OSError, match="unavailable"):
+        aliases.find(b"two")
+    with pytest.raises(OSError, match="unavailable"):
+        Aliases(two[::-1]).find(b"one")
+    assert Aliases((two[0], f"-o {two[1]}")).find(b"two") is None
+
+
+@pytest.mark.parametrize("compiled", [True, False], ids=["databases", "texts"])
+def test_the_origin_is_the_file_and_first_line_of_an_entry(
+    two: tuple[str, str], compiled: bool
+) -> None:
+    with open(two[0], "a") as file:
+        file.write('# c\n\nlist: dave,\n\tcarol,\n# c\n"A b": dave\none: emma\nf@x.campus: dave\n')
+    if compiled:
+        for path in two:
+            rebuild(Source(path), Users(), lambda domain: True)
+    aliases = Aliases(two)
+    origins = [aliases.origin(name) for name in (b"ONE", b"list", b'"a B"', b"two", b"both", b"no")]
+    assert origins == [(two[0], 9), (two[0], 5), (two[0], 8), (two[1], 2), (two[0], 2), None]
+    assert aliases.origin(b"f") == ((two[0], 10) if compiled else None)
+
+
+def test_the_origin_has_no_line_if_the_text_says_something_else(two: tuple[str, str]) -> None:
+    for path in two:
+        rebuild(Source(path), Users())
+    Path(two[0]).write_text("both: root\n")
+    os.unlink(two[1])
+    aliases = Aliases(two)
+    assert [aliases.origin(name) for name in (b"one", b"both", b"two")] == [
+        (two[0], 0),
+        (two[0], 0),
+        (two[1], 0),
+    ]
 
 
 def test_a_replaced_database_is_seen_at_the_next_question(path: str) -> None:
@@ -179,15 +247,16 @@ def test_a_database_older_than_the_text_is_used_and_told_once(
     assert capsys.readouterr().err.count("out of date") == 1
 
 
-@pytest.mark.parametrize(
-    ("mode", "reason"), [(0o664, "Group writable file"), (0o646, "World writable file")]
-)
+REFUSED = [(0o664, "Group writable file"), (0o646, "World writable file")]
+
+
+@pytest.mark.parametrize(("mode", "reason"), [*REFUSED, (0o666, "Group writable file")])
 def test_a_file_that_others_may_write_is_refused(path: str, mode: int, reason: str) -> None:
     add(path, b"")
-    group_writable_by_others(path, mode)
+    writable_by_others(path, mode)
     with open(path, "ab") as file:
         file.write(b"x: dave\n")
-    report = rebuild(path, Users())
+    report = rebuild(Source(path), Users())
     assert report.lines() == [f"newaliases: cannot open {path}: {reason}"]
     assert report.exit_code == 0
     assert Aliases((path,)).find(b"x") is None
@@ -196,7 +265,7 @@ def test_a_file_that_others_may_write_is_refused(path: str, mode: int, reason: s
         Aliases((path,)).find(b"x")
 
 
-def group_writable_by_others(path: str, mode: int) -> None:
+def writable_by_others(path: str, mode: int) -> None:
     os.chmod(path, mode)
     if os.geteuid() == 0:
         os.chown(path, -1, 12345)
@@ -204,10 +273,63 @@ def group_writable_by_others(path: str, mode: int) -> None:
         pytest.skip("without root our own group is ourselves")
 
 
-def test_a_directory_that_others_may_write_is_refused(path: str) -> None:
-    os.chmod(os.path.dirname(path), 0o757)
-    report = rebuild(path, Users())
-    assert report.lines() == [f"newaliases: cannot open {path}: World writable directory"]
+@pytest.mark.parametrize(
+    ("mode", "blamed", "reason"),
+    [
+        (0o664, "groupwritablealiasfile", ""),
+        (0o646, "worldwritablealiasfile", ""),
+        (0o666, "groupwritablealiasfile worldwritablealiasfile", ""),
+        (0o664, "worldwritablealiasfile", "Group writable file"),
+        (0o666, "groupwritablealiasfile", "World writable file"),
+        (0o666, "worldwritablealiasfile", "Group writable file"),
+        (0o664, "groupwritableforwardfile", "Group writable file"),
+    ],
+)
+def test_each_name_of_dont_blame_sendmail_loosens_one_check(
+    path: str, mode: int, blamed: str, reason: str
+) -> None:
+    writable_by_others(path, mode)
+    names = frozenset(blamed.split())
+    for aliases in (Aliases((path,), names), Aliases((path,), names)):
+        if reason:
+            with pytest.raises(OSError, match=reason):
+                aliases.find(b"nobody")
+        else:
+            assert aliases.find(b"nobody") == b"/dev/null"
+        report = rebuild(aliases.sources[0], Users())
+        assert report.refusal == ((f"newaliases: cannot open {path}: {reason}",) if reason else ())
+        if not reason:
+            writable_by_others(path + ".cdb", mode)  # for the second round
+
+
+@pytest.mark.parametrize(
+    ("mode", "reason"),
+    [(0o757, "World"), (0o777, "World"), (0o1777, "World"), (0o775, "Group")],
+)
+def test_a_directory_that_others_may_write_is_refused(path: str, mode: int, reason: str) -> None:
+    directory = os.path.dirname(path)
+    writable_by_others(directory, mode)
+    report = rebuild(Source(path), Users())
+    assert report.lines() == [
+        f"WARNING: {reason} writable directory {directory}",
+        f"WARNING: cannot open alias database {path}",
+        f"Cannot create database for alias file {path}",
+    ]
+    assert report.exit_code == 70
+    assert not os.path.exists(path + ".cdb")
+    with pytest.raises(OSError, match=f"{reason} writable directory"):
+        Aliases((path,)).find(b"nobody")
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_is_no_plain_file_is_refused(path: str, make: Callable[[str], None]) -> None:
+    os.unlink(path)
+    make(path)
+    os.chmod(path, 0o755)
+    report = rebuild(Source(path), Users())
+    assert report.lines() == [f"newaliases: cannot open {path}: Regular files only"]
+    with pytest.raises(OSError, match="Regular files only"):
+        Aliases((path,)).find(b"nobody")
 
 
 def test_a_database_that_others_may_write_is_not_believed(path: str) -> None:
@@ -220,7 +342,7 @@ def test_a_database_that_others_may_write_is_not_believed(path: str) -> None:
 def test_a_missing_file_is_told_and_leaves_the_database(path: str) -> None:
     add(path, b"")
     os.unlink(path)
-    report = rebuild(path, Users())
+    report = rebuild(Source(path), Users())
     assert report.lines() == [f"newaliases: cannot open {path}: No such file or directory"]
     assert Aliases((path,)).find(b"postmaster") == b"root"
 
@@ -274,9 +396,9 @@ def test_a_rebuild_waits_for_another_one_and_gives_up_in_the_end(path: str) -> N
         if len(waited) == 3:
             other.release()
 
-    assert rebuild(path, Users(), pause=pause).count == 3
+    assert rebuild(Source(path), Users(), pause=pause).count == 3
     assert len(waited) == 3
     again = locks.rebuild(path + ".cdb.lock")
     assert again is not None
     with again, pytest.raises(OSError, match="another process"):
-        rebuild(path, Users(), pause=lambda _: None)
+        rebuild(Source(path), Users(), pause=lambda _: None)

@@ -34,6 +34,7 @@ class House:
         self.options = Options()
         self.options.host_name = "lab2.campus"
         self.router = Router(LOCAL)
+        self.alias(b"")
 
     def alias(self, text: bytes) -> None:
         path = self.root / "aliases"

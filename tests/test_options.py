@@ -103,3 +103,35 @@ def test_a_choice_may_be_its_first_letter() -> None:
     chosen.set(options.by_letter("d"), "q")
     chosen.set(options.by_letter("e"), "m")
     assert (chosen.delivery_mode, chosen.error_mode) == ("queueonly", "mail")
+
+
+@pytest.mark.parametrize(
+    ("text", "files"),
+    [
+        ("/etc/aliases", ("/etc/aliases",)),
+        ("hash:/etc/aliases, /etc/mail/aliases2", ("/etc/aliases", "/etc/mail/aliases2")),
+        ("-o /a,btree:-o /b,CDB: /c", ("-o /a", "-o /b", "/c")),
+        ("aliases,implicit:/a:b", ("aliases", "/a:b")),
+        ("/a:b", ("/a:b",)),
+    ],
+)
+def test_alias_files_are_paths_with_or_without_a_class(text: str, files: tuple[str, ...]) -> None:
+    assert options.alias_files(text) == files
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("foo:/a", "unknown alias class foo"),
+        ("ldap:-o x", "unknown alias class ldap"),
+        ("", "no path"),
+        ("/a,", "no path"),
+        ("hash:", "no path"),
+        ("-o", "no path"),
+        ("-N /a", "no path"),
+        ("/a /b", "no path"),
+    ],
+)
+def test_what_is_no_alias_file_is_refused(text: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        options.alias_files(text)

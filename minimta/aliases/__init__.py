@@ -8,7 +8,8 @@
 
 The text is the source of truth, PATH.cdb what is asked. Keys are in small letters. Newer text than
 database is logged once and the database used, as Sendmail does (AutoRebuildAliases is off); no
-database at all is replaced by the text.
+database at all is replaced by the text. If there is neither, nobody can say who is unknown: what
+no file before it has cannot be looked up now, unless the file is optional (AliasFile = -o PATH).
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ class Aliases:
 
     __slots__ = ("sources",)
 
-    def __init__(self, paths: tuple[str, ...], dont_blame: Set[str] = frozenset()) -> None:
-        """*paths* as in AliasFile, *dont_blame* as in DontBlameSendmail."""
-        self.sources = tuple(Source(path, dont_blame) for path in paths)
+    def __init__(self, files: tuple[str, ...], dont_blame: Set[str] = frozenset()) -> None:
+        """*files* as in option AliasFile, *dont_blame* as in DontBlameSendmail."""
+        self.sources = tuple(Source(file, dont_blame) for file in files)
 
     def find(self, local_part: bytes) -> bytes | None:
         """The right-hand side of *local_part*, in any case; None if it is no alias.
@@ -42,7 +43,7 @@ class Aliases:
         return None
 
     def origin(self, local_part: bytes) -> tuple[str, int] | None:
-        """(path of the text, line) that an alias comes from; None if it is none.
+        """(path of the text, first line of the entry) of an alias; None if it is none.
 
         The line is 0 if the text does not say what the database says. Raise OSError as find().
         """

@@ -6,16 +6,16 @@ import errno
 import os
 import time
 
-from minimta import locks, log
+from minimta import locks, log, maps
 from minimta.aliases.report import Report
-from minimta.aliases.source import SUFFIX, forgiven, read_text
+from minimta.aliases.source import SUFFIX, Source, read_text
 from minimta.aliases.text import compile_text
 from minimta.maps.cdbwriter import write_cdb
 from minimta.trust import Untrusted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Set
+    from collections.abc import Callable
 
     from minimta.locks import Lock
     from minimta.users import Users
@@ -25,42 +25,41 @@ _LOCK_ATTEMPTS, _LOCK_PAUSE = 300, 0.1
 
 
 def rebuild(
-    path: str,
+    source: Source,
     users: Users,
     is_local: Callable[[bytes], bool] | None = None,
     *,
-    dont_blame: Set[str] = frozenset(),
     pause: Callable[[float], None] = time.sleep,
 ) -> Report:
-    """Compile *path* into its database, atomically, one process at a time; log and report it.
+    """Compile a file into its database, atomically, one process at a time; log and report it.
 
     *is_local* says which domains may stand on a left side (``Router.is_local``); none without it.
     Bad lines are reported and left out, as Sendmail does. Raise OSError if the database cannot be
     written, or if another process is at it for too long; then the old one stands.
     """
-    report = Report(path)
+    report = Report(source.path)
     try:
-        os.stat(path)
-        with _rebuild_lock(path + SUFFIX + ".lock", pause):
-            _rebuild(report, users, is_local, forgiven(dont_blame))
+        os.stat(source.path)
+        with _rebuild_lock(source.path + SUFFIX + ".lock", pause):
+            _compile(source, report, is_local)
     except FileNotFoundError as error:
-        report.refusal = os.strerror(error.errno or errno.ENOENT)
+        report.refuse_text(os.strerror(error.errno or errno.ENOENT))
+    _log(report, users)
     return report
 
 
-def _rebuild(
-    report: Report, users: Users, is_local: Callable[[bytes], bool] | None, bits: int
-) -> None:
+def _compile(source: Source, report: Report, is_local: Callable[[bytes], bool] | None) -> None:
     try:
-        text = read_text(report.path, bits)
+        text = read_text(source.path, source.forgiven)
     except Untrusted as error:
-        report.refusal = str(error)
-        return
+        return report.refuse_text(str(error))
     except PermissionError as error:
-        report.refusal = os.strerror(error.errno or errno.EACCES)
-        return
-    write_cdb(report.path + SUFFIX, compile_text(text, report, is_local).items())
-    _log(report, users)
+        return report.refuse_text(os.strerror(error.errno or errno.EACCES))
+    reason = maps.why_directory_refused(source.path)
+    if reason:
+        return report.refuse_directory(reason)
+    write_cdb(source.path + SUFFIX, compile_text(text, report, is_local).items())
+    return None
 
 
 def _rebuild_lock(path: str, pause: Callable[[float], None]) -> Lock:
@@ -75,8 +74,10 @@ def _rebuild_lock(path: str, pause: Callable[[float], None]) -> Lock:
 
 def _log(report: Report, users: Users) -> None:
     user = users.by_uid(os.getuid())
-    name = user.name if user else str(os.getuid())
-    log.line("", f"alias database {report.path} rebuilt by {log.clean(name)}")
+    name = log.clean(user.name if user else str(os.getuid()))
+    if not report.refusal:
+        log.line("", f"alias database {report.path} rebuilt by {name}")
     for text in report.errors:
-        log.line("NOQUEUE", f"SYSERR({log.clean(name)}): {text}", error=True)
-    log.line("", report.summary())
+        log.line("NOQUEUE", f"SYSERR({name}): {text}", error=True)
+    if not report.refusal:
+        log.line("", report.summary())

@@ -19,15 +19,28 @@ class Report:
         self.total = 0
         self.warnings: list[str] = []
         self.errors: list[str] = []
-        #: why nothing was rebuilt, "" if it was
-        self.refusal = ""
-        #: for newaliases; a file that cannot be opened is 0 (recorded in Sendmail 8.17)
+        #: why nothing was rebuilt, a line each; () if it was
+        self.refusal: tuple[str, ...] = ()
         self.exit_code = os.EX_OK
+
+    def refuse_text(self, reason: str) -> None:
+        """The text cannot be read. As recorded in Sendmail 8.17 that is no failure."""
+        self.refusal = (f"newaliases: cannot open {self.path}: {reason}",)
+
+    def refuse_directory(self, reason: str) -> None:
+        """Others could put another database in the place of ours. That is one."""
+        self.refusal = (
+            f"WARNING: {reason} {os.path.dirname(self.path) or '.'}",
+            f"WARNING: cannot open alias database {self.path}",
+            f"Cannot create database for alias file {self.path}",
+        )
+        self.errors = [self.refusal[-1]]
+        self.exit_code = os.EX_SOFTWARE
 
     def lines(self) -> list[str]:
         """What newaliases prints, in its order."""
         if self.refusal:
-            return [f"newaliases: cannot open {self.path}: {self.refusal}"]
+            return list(self.refusal)
         # Warnings and errors both begin "PATH: line N: ": the text's order is the order of N.
         noted = sorted(self.warnings + self.errors, key=self._line_number)
         return [*noted, self.summary()]

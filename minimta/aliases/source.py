@@ -17,37 +17,36 @@ if TYPE_CHECKING:
 #: what the name of a database has more than the name of its text
 SUFFIX = ".cdb"
 #: the names of DontBlameSendmail, and the bits of the mode that they forgive
-_FORGIVEN = {
-    "groupwritablealiasfile": stat.S_IWGRP,
-    "worldwritablealiasfile": stat.S_IWOTH | stat.S_IWGRP,
-}
+_FORGIVEN = {"groupwritablealiasfile": stat.S_IWGRP, "worldwritablealiasfile": stat.S_IWOTH}
 
 
-def forgiven(dont_blame: Set[str]) -> int:
-    """The bits of an alias file's mode that the administrator does not mind."""
-    bits = 0
-    for name, more in _FORGIVEN.items():
-        bits |= more if name in dont_blame else 0
-    return bits
+def read_text(path: str, forgiven: int) -> bytes:
+    """The text. Raise OSError; Untrusted if others can write it, *forgiven* bits of the mode apart.
 
-
-def read_text(path: str, bits: int) -> bytes:
-    """The text. Raise OSError; Untrusted if others can write it, *bits* of the mode forgiven."""
-    with open(path, "rb") as file:
-        reason = maps.why_refused(path, os.fstat(file.fileno()), bits)
+    Who could put another file in its place is the caller's question.
+    """
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a fifo must not hold us up
+    try:
+        reason = maps.why_refused(os.fstat(file), forgiven)
         if reason:
             raise Untrusted(reason)
-        return file.read()
+        with open(file, "rb", closefd=False) as text:
+            return text.read()
+    finally:
+        os.close(file)
 
 
 class Source:
     """Looks up in one file. Opens nothing before the first question."""
 
-    __slots__ = ("_database", "_forgiven", "_text", "_text_seen", "_warned", "path")
+    __slots__ = ("_database", "_text", "_text_seen", "_warned", "forgiven", "optional", "path")
 
-    def __init__(self, path: str, dont_blame: Set[str] = frozenset()) -> None:
-        self.path = path
-        self._forgiven = forgiven(dont_blame)
+    def __init__(self, file: str, dont_blame: Set[str] = frozenset()) -> None:
+        """*file* as in AliasFile: a path, or "-o PATH" for one that need not be there."""
+        self.optional = file.startswith("-o ")
+        self.path = file.removeprefix("-o ")
+        #: the bits of the file's mode that the administrator does not mind
+        self.forgiven = sum(bit for name, bit in _FORGIVEN.items() if name in dont_blame)
         self._database: Cdb | None = None
         self._text: dict[bytes, bytes] = {}
         self._text_seen: tuple[int, int, int] | None = None
@@ -63,16 +62,12 @@ class Source:
         database = self._current_database()
         return database.records() if database else self._current_text().items()
 
-    def exists(self) -> bool:
-        """Is there a database or a text?"""
-        return os.path.lexists(self.path + SUFFIX) or os.path.lexists(self.path)
-
     def line_of(self, key: bytes, value: bytes) -> int:
         """The line of the text that gives *key* its *value*; 0 if there is none to be read."""
         from minimta.aliases import text
 
         try:
-            return text.line_of(read_text(self.path, self._forgiven), key, value)
+            return text.line_of(read_text(self.path, self.forgiven), key, value)
         except (OSError, Untrusted):
             return 0
 
@@ -85,9 +80,7 @@ class Source:
         if old is None or (old.stat.st_ino, old.stat.st_mtime_ns) != (now.st_ino, now.st_mtime_ns):
             self._database = None
             fresh = Cdb(self.path + SUFFIX)
-            reason = maps.why_refused(fresh.path, fresh.stat, self._forgiven)
-            if reason:
-                raise _refused(fresh.path, reason)
+            self._refuse(maps.why_refused(fresh.stat, self.forgiven), fresh.path)
             self._database = fresh
             self._warn_if_stale(fresh)
         return self._database
@@ -106,23 +99,33 @@ class Source:
     def _current_text(self) -> dict[bytes, bytes]:
         try:
             now = os.stat(self.path)
-        except FileNotFoundError:
-            return {}
+        except FileNotFoundError as error:
+            if self.optional:
+                return {}
+            # Sendmail's words, and its verdict: the mail waits.
+            raise OSError(error.errno, "alias database unavailable", self.path) from error
         seen = (now.st_ino, now.st_mtime_ns, now.st_size)
         if seen != self._text_seen:
-            from minimta.aliases import text
-            from minimta.aliases.report import Report
-
-            try:
-                octets = read_text(self.path, self._forgiven)
-            except Untrusted as error:
-                raise _refused(self.path, str(error)) from error
-            # What is wrong in it, newaliases tells.
-            self._text = text.compile_text(octets, Report(self.path), None)
+            self._text = self._read()
             self._text_seen = seen
         return self._text
 
+    def _read(self) -> dict[bytes, bytes]:
+        from minimta.aliases import text
+        from minimta.aliases.report import Report
 
-def _refused(path: str, reason: str) -> OSError:
-    log.line("", f"cannot open {path}: {reason}", error=True)
-    return OSError(errno.EPERM, reason, path)
+        try:
+            octets = read_text(self.path, self.forgiven)
+        except Untrusted as error:
+            octets = b""
+            self._refuse(str(error), self.path)
+        self._refuse("", self.path)
+        # What is wrong in it, newaliases tells.
+        return text.compile_text(octets, Report(self.path), None)
+
+    def _refuse(self, reason: str, path: str) -> None:
+        """Raise OSError for *reason*, or if others can put another file in the place of *path*."""
+        reason = reason or maps.why_directory_refused(path)
+        if reason:
+            log.line("", f"cannot open {path}: {reason}", error=True)
+            raise OSError(errno.EPERM, reason, path)

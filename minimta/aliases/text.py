@@ -73,7 +73,7 @@ def line_of(text: bytes, key: bytes, value: bytes) -> int:
     """The first line of the entry that gives *key* this *value*; 0 if the text says otherwise."""
     number = 0
     for first, _, line in logical_lines(text):
-        if key[:1] in line[:1].lower() + b'"':  # most are another's by the first letter
+        if key[:1] == line[:1].lower():  # most are another's by the first letter
             name, found, problem = _split_entry(line, lambda domain: True)
             if not problem and name.lower() == key:
                 number = first if found == value else 0

@@ -8,24 +8,29 @@ import stat
 from minimta.trust import why_untrusted
 
 
-def why_refused(path: str, found: os.stat_result, forgiven: int = 0) -> str:
-    """Sendmail's words if others can write the file, or put another in its place; else "".
+def why_refused(found: os.stat_result, forgiven: int = 0) -> str:
+    """Sendmail's words if it is no plain file, or others can write it; else "".
 
-    *forgiven* are the bits of the mode that the administrator does not mind on the file itself.
+    *forgiven* are the bits of the mode that the administrator does not mind.
     """
     if not stat.S_ISREG(found.st_mode):
         return "Regular files only"
     # Whose it is was the administrator's choice.
     shown = os.stat_result((found.st_mode & ~forgiven, *found[1:10]))
     reason = why_untrusted(shown, (found.st_uid,))
-    return f"{reason} file" if reason else why_directory_refused(path)
+    return f"{reason} file" if reason else ""
 
 
 def why_directory_refused(path: str) -> str:
-    """The same for the directory of *path*: "Group writable directory"; raise OSError as stat(2)."""
+    """The same for the directory of *path*: "World writable directory". Raise OSError as stat(2).
+
+    A sticky one is no better: others can put a database there before there is one.
+    """
     found = os.stat(os.path.dirname(path) or ".")
-    reason = why_untrusted(found, (found.st_uid,))
-    return f"{reason} directory" if reason and not found.st_mode & stat.S_ISVTX else ""
+    # Of a directory that all may write Sendmail says just that.
+    reason = "World writable" if found.st_mode & stat.S_IWOTH else ""
+    reason = reason or why_untrusted(found, (found.st_uid,))
+    return f"{reason} directory" if reason else ""
 
 
 def read_table(path: str) -> dict[bytes, bytes]:

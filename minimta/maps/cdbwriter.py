@@ -101,5 +101,3 @@ def _write(out: int, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(out, rest) :]
-
-
