@@ -16,7 +16,7 @@ from minimta.admin.files import Directory, Link, Text
 
 COMMANDS = (
     "/usr/sbin/sendmail", "/usr/lib/sendmail", "/usr/bin/mailq", "/usr/bin/newaliases",
-    "/usr/libexec/sendmail/smrsh",
+    "/usr/libexec/sendmail/smrsh", "/usr/sbin/praliases", "/usr/sbin/makemap",
 )  # fmt: skip
 
 

@@ -37,7 +37,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("runqueue", "attempt", "connection"),
     ("listener", "stdio", "queuerun", "submit"),
     ("daemon",),
-    ("cli", "admin"),
+    ("cli", "admin", "praliases", "makemap"),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -13,9 +13,15 @@ import pytest
 import minimta
 
 HOME = Path(__file__).parent.parent
-SCRIPTS = ("sendmail", "mailq", "newaliases", "smrsh", "minimta")
+SCRIPTS = ("sendmail", "mailq", "newaliases", "smrsh", "praliases", "makemap", "minimta")
 #: harmless command lines
-HARMLESS = {"sendmail": ["-bC"], "smrsh": ["-c", "exit 0"], "minimta": ["--version"]}
+HARMLESS = {
+    "sendmail": ["-bC"],
+    "smrsh": ["-c", "exit 0"],
+    "praliases": ["-f", "/dev/null"],
+    "makemap": ["-l"],
+    "minimta": ["--version"],
+}
 
 
 @pytest.fixture

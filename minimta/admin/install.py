@@ -85,6 +85,8 @@ COMMANDS = {
     "/usr/lib/sendmail": "sendmail",
     "/usr/bin/mailq": "mailq",
     "/usr/bin/newaliases": "newaliases",
+    "/usr/sbin/praliases": "praliases",
+    "/usr/sbin/makemap": "makemap",
     "/usr/libexec/sendmail/smrsh": "smrsh",
     "/usr/sbin/sendmail": "sendmail",
 }

@@ -1,0 +1,78 @@
+"""praliases: the aliases as they stand in the databases, "name:right-hand side" a line.
+
+    praliases [-C cffile] [-f aliasfile] [key ...]
+
+In the order of the files, all of them; with keys only those, which are in small letters there. As
+recorded in Sendmail 8.17 a file that cannot be read is told and is no failure.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from getopt import GetoptError, gnu_getopt
+
+from minimta import config, log, options
+from minimta.aliases.source import Source
+from minimta.terminal import complain
+
+USAGE = "usage: praliases [-C cffile] [-f aliasfile] [key ...]"
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; its exit code (sysexits)."""
+    try:
+        flags, keys = gnu_getopt(argv[1:], "C:f:")
+        sources = _sources(dict(flags))
+    except GetoptError as error:
+        what = (
+            "invalid option" if error.msg.endswith("recognized") else "option requires an argument"
+        )
+        complain(f"praliases: {what} -- '{error.opt}'\n{USAGE}")
+        return os.EX_USAGE
+    except config.ConfigError as error:
+        complain(f"praliases: {error}")
+        return os.EX_NOINPUT if error.exit_code == os.EX_OSFILE else error.exit_code
+    except ValueError as error:
+        complain(f"praliases: {error}")
+        return os.EX_USAGE
+    return _show(sources, [os.fsencode(key) for key in keys])
+
+
+def _sources(flags: dict[str, str]) -> list[Source]:
+    """Raise ConfigError for -C, ValueError for -f."""
+    given = config.load(flags.get("-C"), [])
+    log.configure("praliases", given.log_to, given.log_level)
+    files = options.alias_files(flags["-f"]) if "-f" in flags else given.alias_files
+    return [Source(file, given.dont_blame) for file in files]
+
+
+def _show(sources: list[Source], keys: list[bytes]) -> int:
+    try:
+        for source in sources:
+            _show_file(source, keys)
+            sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is buffered has nowhere to go
+    return os.EX_OK
+
+
+def _show_file(source: Source, keys: list[bytes]) -> None:
+    try:
+        lines = _found(source, keys) if keys else (b"%b:%b\n" % row for row in source.records())
+        sys.stdout.buffer.writelines(lines)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        is_missing = isinstance(error, FileNotFoundError)
+        reason = os.strerror(error.errno or 0) if is_missing else error.strerror
+        sys.stdout.buffer.flush()
+        complain(f"praliases: {source.path}: open: {reason}")
+
+
+def _found(source: Source, keys: list[bytes]) -> list[bytes]:
+    found = [(key, source.find(key)) for key in keys]
+    return [
+        b"%b: No such key\n" % key if value is None else b"%b:%b\n" % (key, value)
+        for key, value in found
+    ]
