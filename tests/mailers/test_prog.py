@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import pwd
+import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from minimta import log
 from minimta.mailers import Job, User
 from minimta.mailers.prog import ProgMailer
 from minimta.options import Options
@@ -32,14 +35,19 @@ class Place:
         self.options.timeout_program = 20
 
     def run(
-        self, command: bytes, body: bytes = b"hello\n", sender: bytes = b"emma@lab1.campus"
+        self,
+        command: bytes,
+        body: bytes = b"hello\n",
+        sender: bytes = b"emma@lab1.campus",
+        size: int = 0,
     ) -> Outcome:
         data = self.path / "df"
         data.write_bytes(body)
         file = os.open(data, os.O_RDONLY)
         user = User(command)
         header = b"Subject: t\n"
-        job = Job("id1", sender, "", (user,), header, file, len(body), controlling=self.user)
+        size = size or len(body)
+        job = Job("id1", sender, "", (user,), header, file, size, controlling=self.user)
         try:
             ((_, outcomes),) = ProgMailer(self.options, clock=lambda: 0.0).deliver([job])
         finally:
@@ -114,6 +122,79 @@ def test_its_exit_code_decides_and_its_output_is_told(
     assert "\033" not in "".join(outcome.transcript)
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        b"kill -KILL $$",
+        b"kill -PIPE $$",  # which Python ignores, and no program of ours
+        b"/bin/sh -c 'kill -SEGV $$'; exit $?",
+        b"/bin/sh -c 'kill -KILL $$' && exit 0",
+    ],
+)
+def test_whoever_was_killed_is_tried_again(place: Place, command: bytes) -> None:
+    outcome = place.run(command)
+    assert (outcome.fate, outcome.exit_code) == (Fate.DEFERRED, os.EX_TEMPFAIL)
+    assert outcome.text.startswith("mailer died with signal ")
+
+
+def test_a_command_that_is_not_there_is_final(place: Place) -> None:
+    outcome = place.run(b"nosuch-program")
+    assert (outcome.fate, outcome.text) == (Fate.FAILED, "unknown mailer error 127")
+
+
+def test_binary_output_is_made_printable(place: Place) -> None:
+    outcome = place.run(b"printf 'a\\000\\377\\033[2J\\r\\n\\n.\\nFrom x'; exit 69")
+    assert outcome.transcript == ("a??[2J?".replace("??", "???"), ".", "From x")
+
+
+def test_a_lot_of_output_is_cut(place: Place) -> None:
+    outcome = place.run(b"head -c 3000000 /dev/zero | tr '\\0' x; exit 69")
+    assert sum(map(len, outcome.transcript)) <= 8192
+
+
+def test_its_memory_processes_and_cores_are_limited(place: Place) -> None:
+    place.options.max_program_memory = 300_000 * 1024
+    place.options.max_program_processes = 150
+    place.run(b"ulimit -v > got; ulimit -p >> got; ulimit -c >> got")
+    assert place.text("got").split() == ["300000", "150", "0"]
+
+
+def test_zero_is_no_limit(place: Place) -> None:
+    place.options.max_program_memory = place.options.max_program_processes = 0
+    place.run(b"ulimit -v > got")
+    assert place.text("got") == "unlimited\n"
+
+
+def test_one_that_needs_too_much_memory_ends(place: Place) -> None:
+    place.options.max_program_memory = 100_000_000
+    assert place.run(b"head -c 200000000 /dev/zero | tail -n 1 >/dev/null").fate is not Fate.SENT
+
+
+@pytest.mark.root
+def test_no_process_to_be_had_is_tried_again(place: Place) -> None:
+    place.options.max_program_processes = 1
+    outcome = place.run(b"/bin/true; /bin/true")
+    assert (outcome.fate, outcome.exit_code) == (Fate.DEFERRED, os.EX_TEMPFAIL)
+
+
+def test_without_a_home_it_is_in_the_root(place: Place) -> None:
+    place.user.home = "/nonexistent"
+    outcome = place.run(b"pwd; exit 69")
+    assert outcome.transcript == ("/",)
+
+
+def test_a_data_file_that_is_too_short_starts_nothing(place: Place) -> None:
+    outcome = place.run(b"touch got", b"short\n", size=1000)
+    assert outcome.fate is Fate.DEFERRED
+    assert not (place.path / "got").exists()
+
+
+def test_one_that_closes_its_output_early_gets_all_the_same(place: Place) -> None:
+    body = b"line\n" * 100_000
+    assert place.run(b"exec >&- 2>&-; cat > got", body).fate is Fate.SENT
+    assert place.text("got").endswith("\n\n" + body.decode())
+
+
 def test_one_that_does_not_read_is_no_error(place: Place) -> None:
     assert place.run(b"exit 0", b"x" * 3_000_000).fate is Fate.SENT
 
@@ -129,26 +210,57 @@ def test_one_that_never_ends_is_ended_with_its_children(place: Place) -> None:
     place.options.timeout_program = 1
     outcome = place.run(b"trap '' TERM; sleep 987 & echo $! > pid; sleep 987")
     assert outcome.fate is Fate.DEFERRED
-    child = int(place.text("pid"))
-    for _ in range(500):
-        if not os.path.exists(f"/proc/{child}") or "Z" in _state(child):
-            break
+    assert comes_true(lambda: is_gone(int(place.text("pid"))))
+
+
+def comes_true(condition: Callable[[], bool]) -> bool:
+    for _ in range(1000):
+        if condition():
+            return True
         time.sleep(0.01)
-    else:
-        pytest.fail("a child of the program lives")
+    return False
 
 
-def _state(pid: int) -> str:
+def is_gone(pid: int) -> bool:
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:
-        return "Z"
+        return True
 
 
-def test_what_is_left_in_the_background_holds_nobody_up(place: Place) -> None:
+def test_one_that_is_too_slow_may_clean_up(place: Place) -> None:
+    place.options.timeout_program = 1
+    place.run(b"trap 'echo clean > got; exit 0' TERM; sleep 987 & wait")
+    assert place.text("got") == "clean\n"
+
+
+@pytest.mark.parametrize("output", [b"", b" >/dev/null 2>&1"])
+@pytest.mark.parametrize("start", [b"sleep 987", b"setsid sleep 987", b"yes"])
+def test_what_is_left_in_the_background_holds_nobody_up(
+    place: Place, start: bytes, output: bytes
+) -> None:
     begun = time.monotonic()
-    assert place.run(b"sleep 987 & exit 0").fate is Fate.SENT
+    outcome = place.run(b"%b%b & echo $! > pid; echo said; exit 0" % (start, output))
+    assert (outcome.fate, outcome.transcript[0]) == (Fate.SENT, "said")
     assert time.monotonic() - begun < 15
+    pid = int(place.text("pid"))
+    if not is_gone(pid):
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_what_works_on_after_success_has_the_rest_of_the_time(place: Place) -> None:
+    place.options.timeout_program = 2
+    place.run(b"mkfifo go; (read word < go; echo $word > done; exec sleep 987) & echo $! > pid")
+    pid = int(place.text("pid"))
+    assert not is_gone(pid)
+    (place.path / "go").write_text("on\n")
+    assert comes_true(lambda: (place.path / "done").exists() and place.text("done") == "on\n")
+    assert comes_true(lambda: is_gone(pid))
+
+
+def test_what_a_failure_leaves_behind_ends_at_once(place: Place) -> None:
+    assert place.run(b"sleep 987 & echo $! > pid; exit 75").fate is Fate.DEFERRED
+    assert comes_true(lambda: is_gone(int(place.text("pid"))))
 
 
 @pytest.mark.parametrize(
@@ -170,7 +282,83 @@ def test_nobody_runs_as_root_or_without_a_user(place: Place) -> None:
     assert not (place.path / "got").exists()
 
 
-def test_where_programs_are_restricted_they_wait(place: Place) -> None:
-    place.options.smrsh_directory = str(place.path)
-    assert place.run(b"touch got").fate is Fate.DEFERRED
-    assert not (place.path / "got").exists()
+# --- where there is a smrsh directory ----------------------------------------------------------------
+
+
+@pytest.fixture
+def restricted(place: Place, tmp_path: Path) -> Place:
+    directory = tmp_path / "smrsh"
+    directory.mkdir()
+    script = directory / "out.sh"
+    script.write_text(
+        '#!/bin/sh\n(echo "$0 $@"; id -u; env) > got; cat > /dev/null; exit ${1:-0}\n'
+    )
+    for path in (directory, script):
+        path.chmod(0o755)
+    # The place itself belongs to the user: to root it is no way to trust.
+    place.options.dont_blame = frozenset({"runprograminunsafedirpath"})
+    place.options.smrsh_directory = str(directory)
+    return place
+
+
+def test_a_program_of_the_directory_runs_with_nothing_but_a_path(restricted: Place) -> None:
+    assert restricted.run(b"/usr/bin/out.sh 0 a").fate is Fate.SENT
+    first, uid, *environment = restricted.text("got").splitlines()
+    assert first == f"{restricted.options.smrsh_directory}/out.sh 0 a"
+    assert int(uid) == restricted.user.uid
+    assert set(environment) == {"PATH=/usr/bin:/bin", f"PWD={restricted.path}"}
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (b"/bin/cat > got", '"cat" not available for sendmail programs (stat failed)'),
+        (b"out.sh; id > got", '"out.sh;" not available for sendmail programs (stat failed)'),
+        (b"out.sh a; id > got", "cannot use ; in command"),
+    ],
+)
+def test_anything_else_is_returned_with_what_smrsh_says(
+    restricted: Place, command: bytes, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome = restricted.run(command)
+    assert (outcome.fate, outcome.status) == (Fate.FAILED, "5.0.0")
+    assert (outcome.text, outcome.exit_code) == ("Service unavailable", os.EX_UNAVAILABLE)
+    assert outcome.transcript == (f"smrsh: {told}",)
+    assert not (restricted.path / "got").exists()
+
+
+def test_the_log_names_the_user_who_tried(
+    restricted: Place, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A child has its standard error taken away: ask here, as the child does.
+    monkeypatch.setattr("os.geteuid", lambda: restricted.user.uid)
+    monkeypatch.setattr("os.getuid", lambda: restricted.user.uid)
+    log.configure("sendmail", "stderr", 9)
+    try:
+        restricted.run(b"/bin/cat")
+    finally:
+        log.configure("sendmail", "none", 9)
+    uid = restricted.user.uid
+    assert capfd.readouterr().err == f'smrsh: uid {uid}: attempt to use "cat" (stat failed)\n'
+
+
+def test_a_restricted_command_that_asks_for_it_is_tried_again(restricted: Place) -> None:
+    outcome = restricted.run(b"out.sh 1 || exit 75")
+    text = "prog mailer (/usr/libexec/sendmail/smrsh) exited with EX_TEMPFAIL"
+    assert (outcome.fate, outcome.status, outcome.text) == (Fate.DEFERRED, "4.0.0", text)
+
+
+def test_a_directory_that_may_not_be_trusted_runs_nothing_and_the_mail_waits(
+    restricted: Place,
+) -> None:
+    restricted.options.dont_blame = frozenset()
+    os.chmod(restricted.options.smrsh_directory, 0o777)
+    assert restricted.run(b"out.sh").fate is Fate.DEFERRED
+    assert not (restricted.path / "got").exists()
+
+
+def test_a_directory_that_cannot_be_seen_restricts_all_the_same(restricted: Place) -> None:
+    (restricted.path / "loop").symlink_to("loop")
+    restricted.options.smrsh_directory = str(restricted.path / "loop")
+    assert restricted.run(b"touch got").fate is Fate.DEFERRED
+    assert not (restricted.path / "got").exists()
