@@ -81,19 +81,22 @@ class Router:
         local_part, domain = address.split(bare)
         if self.is_local(domain):
             return Route("local", "", local_part)
-        value = self._table_value(address.domain_key(domain))
+        _, value = self.row(domain)
         if value is not None:
             return _table_route(value.decode("utf-8", "backslashreplace").strip(), bare)
         if self._smart_host:
             return Route("esmtp", _host_of(self._smart_host), bare)
         return Route("esmtp", _next_hop(domain), bare)
 
-    def _table_value(self, key: bytes) -> bytes | None:
+    def row(self, domain: bytes) -> tuple[bytes, bytes | None]:
+        """Key and value of the mailer table's row for *domain*, value None if there is none."""
+        rest = key = address.domain_key(domain)
         value = self._row(key)
-        while value is None and key:
-            _, _, key = key.partition(b".")
-            value = self._row(b"." + key)
-        return value
+        while value is None and rest:
+            _, _, rest = rest.partition(b".")
+            key = b"." + rest
+            value = self._row(key)
+        return key, value
 
 
 def _next_hop(domain: bytes) -> str:

@@ -14,14 +14,19 @@ def say(text: str) -> None:
     _write(1, text)
 
 
+def prompt(text: str) -> None:
+    """On standard output, without an end of the line."""
+    _write(1, text, "")
+
+
 def complain(text: str) -> None:
     """A line on standard error."""
     _write(2, text)
 
 
-def _write(descriptor: int, text: str) -> None:
+def _write(descriptor: int, text: str, end: str = "\n") -> None:
     try:
-        os.write(descriptor, (text + "\n").encode("utf-8", "backslashreplace"))
+        os.write(descriptor, (text + end).encode("utf-8", "backslashreplace"))
     except OSError:
         pass  # nobody listens
 

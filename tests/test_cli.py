@@ -328,7 +328,7 @@ def test_exit_codes_and_texts_on_standard_output(
 
 @pytest.mark.parametrize(
     ("arguments", "code"),
-    [(["-bt"], 69), (["-Xlog", "dave"], 69), (["-Qreason", "-qIx"], 69), (["-s", "dave"], 69)],
+    [(["-Xlog", "dave"], 69), (["-Qreason", "-qIx"], 69), (["-s", "dave"], 69)],
 )
 def test_what_does_not_exist_here_is_said(host: Host, arguments: list[str], code: int) -> None:
     ran = host.run(*arguments)

@@ -21,7 +21,9 @@ from itertools import groupby
 
 from minimta.address import domain_key
 from minimta.dns import LookupFailed, Resolver
+from minimta.hosts import local_names, own_addresses, own_name
 from minimta.mailers import verdict
+from minimta.options import Options
 from minimta.status import Outcome
 
 SMTP_PORT = 25
@@ -72,6 +74,12 @@ class Ourselves:
     def is_named(self, host: str) -> bool:
         """Is *host* a name of ours?"""
         return domain_key(host.encode("ascii", "replace")) in self.names
+
+
+def ourselves(options: Options) -> Ourselves:
+    """This host, as its interfaces and files say now."""
+    names, addresses = local_names(options), frozenset(own_addresses())
+    return Ourselves(own_name(options), names, addresses)
 
 
 def parse(text: str) -> NextHop:

@@ -16,9 +16,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from minimta import dns, hosts, log
+from minimta import dns, log
 from minimta.address import domain_key
-from minimta.mailers import Job, worker
+from minimta.mailers import Job, nexthop, worker
 from minimta.mailers.answer import Answer, BadAnswer, Progress, decode
 from minimta.mailers.nexthop import Ourselves
 from minimta.options import Options
@@ -94,7 +94,7 @@ class RemoteMailer:
     def deliver(self, jobs: Sequence[Job]) -> Iterator[Settled]:
         """Yield every job once, as soon as its last user is settled; see ``Mailer``."""
         waiting = deque(self._groups(jobs))
-        ourselves = _ourselves(self._options)
+        ourselves = nexthop.ourselves(self._options)
         workers: dict[int, _Worker] = {}
         try:
             while waiting or workers:
@@ -185,14 +185,6 @@ def _by_host(jobs: Sequence[Job]) -> list[list[Job]]:
     for job in jobs:
         groups.setdefault(domain_key(job.host.encode("ascii", "replace")), []).append(job)
     return list(groups.values())
-
-
-def _ourselves(options: Options) -> Ourselves:
-    return Ourselves(
-        hosts.own_name(options),
-        frozenset(hosts.local_names(options)),
-        frozenset(hosts.own_addresses()),
-    )
 
 
 def _ended(child: _Worker, why: str) -> Iterator[Settled]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from minimta.dns import Resolver
-from minimta.mailers import Job, remote, worker
+from minimta.mailers import Job, nexthop, remote, worker
 from minimta.mailers.remote import RemoteMailer
 from minimta.mailers.smtp import Delivery
 from minimta.mailers.worker import WINDOW
@@ -238,7 +238,7 @@ def test_a_worker_ends_when_nobody_listens(monkeypatch: pytest.MonkeyPatch, tmp_
     if child == 0:
         ours.close()
         worker.run(
-            theirs, [job("[127.0.0.1]")], options(), remote._ourselves(options()), verbose=True
+            theirs, [job("[127.0.0.1]")], options(), nexthop.ourselves(options()), verbose=True
         )
     theirs.close()
     with open(end, "rb") as waiting:
