@@ -21,8 +21,11 @@ from minimta.rights import drop
 from minimta.users import User, Users
 from tests.privatehost import PrivateHost
 
-#: numbers that nobody has, whose processes nobody counts
-UIDS = {"emma": 61001, "dave": 61002, "carol": 61003, "mallory": 61004, "daemon": 61005}
+#: numbers that nobody has, and no other test at the same time: their processes are counted
+_FIRST = 60000 + os.getpid() % 500 * 10
+UIDS = {
+    name: _FIRST + n for n, name in enumerate(("emma", "dave", "carol", "mallory", "daemon"), 1)
+}
 SECRET = b"no-more-secrets-73a1"
 #: files that may be any size
 _READ_UP_TO = 1 << 20

@@ -11,6 +11,8 @@ from tests.threats.sharedhost import UIDS, SharedHost
 
 pytestmark = pytest.mark.root
 
+DAVE = UIDS["dave"]
+
 
 def starting(host: SharedHost) -> bytes:
     made = bytes(host.evidence)
@@ -145,9 +147,9 @@ def test_after_a_retry_the_program_runs_as_who_it_was(host: SharedHost) -> None:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("dave:x:61002:", "david:x:61002:"),
-        ("dave:x:61002:", "dave:x:61099:"),
-        ("dave:x:61002:", "dave:x:0:"),
+        (f"dave:x:{DAVE}:", f"david:x:{DAVE}:"),
+        (f"dave:x:{DAVE}:", f"dave:x:{DAVE + 5}:"),
+        (f"dave:x:{DAVE}:", "dave:x:0:"),
     ],
     ids=["number is another's", "name has another number", "name is root by now"],
 )

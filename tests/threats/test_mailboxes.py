@@ -19,7 +19,7 @@ from tests.threats.sharedhost import UIDS, SharedHost, attacking, exchanger, sta
 pytestmark = pytest.mark.root
 
 #: deliveries while an attacker swaps
-RACES = 200
+RACES = 120
 
 Plant = Callable[[SharedHost, Path], None]
 

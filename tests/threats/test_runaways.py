@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import signal
 import time
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -25,15 +27,13 @@ BIG = b"Subject: big\n\n" + b"x" * 70 + b"\n" + b"y" * 79 * 40000 + b"\n"
 
 
 def processes_of(uid: int) -> list[int]:
-    """Those that are alive; a zombie does no harm."""
+    """Those that are alive; the dead that nobody has asked for do no harm."""
     found = []
     for entry in Path("/proc").iterdir():
-        try:
+        with suppress(FileNotFoundError, ProcessLookupError):
             if entry.name.isdigit() and entry.stat().st_uid == uid:
                 state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
                 found += [int(entry.name)] if state not in "ZX" else []
-        except (FileNotFoundError, ProcessLookupError):
-            continue
     return found
 
 
@@ -46,15 +46,25 @@ def are_gone(uid: int, seconds: float = 10) -> bool:
     return True
 
 
+_fresh = itertools.count(40000 + os.getpid() % 500 * 40)
+
+
+@pytest.fixture
+def numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """dave has another number in each test: the dead of the last one would count."""
+    monkeypatch.setitem(UIDS, "dave", next(_fresh))
+
+
 @pytest.fixture(autouse=True)
-def limits(host: SharedHost, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def limits(numbers: None, host: SharedHost, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Short ones; and whatever a test leaves behind is ended, process by process."""
     monkeypatch.setattr(host.options, "timeout_program", LIMIT)
     host.options.max_program_processes = MOST
     host.options.max_program_memory = 100_000_000
     yield
     for pid in processes_of(UIDS["dave"]):
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     assert are_gone(UIDS["dave"])
 
 
