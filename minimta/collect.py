@@ -285,20 +285,20 @@ class Incoming:
         envelope = self.envelope
         message_id = headers.find(control.headers, b"message-id")
         facts = [
-            f"from={log.clean(envelope.reverse_path)}",
+            f"from={log.fact(envelope.reverse_path)}",
             f"size={self.size}",
             f"class={newcontrol.precedence(self.fields())}",
             f"nrcpts={len(envelope.recipients)}",
         ]
         if message_id:
-            facts.append(f"msgid={log.clean(headers.value(message_id[0]))}")
+            facts.append(f"msgid={log.fact(headers.value(message_id[0]))}")
         if envelope.body_type:
             facts.append(f"bodytype={log.clean(envelope.body_type)}")
         if envelope.protocol:
             facts.append(f"proto={log.clean(envelope.protocol)}")
             if not envelope.daemon_flags:
                 facts.append("daemon=MTA")
-        facts.append(f"relay={log.clean(envelope.client)}")
+        facts.append(f"relay={log.fact(envelope.client)}")
         log.line(self.qid, ", ".join(facts), level=5)
 
 

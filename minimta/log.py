@@ -66,3 +66,17 @@ def clean(value: str | bytes, limit: int = 256) -> str:
     if not (text.isascii() and text.isprintable()):
         text = "".join(c if " " <= c <= "~" else "?" for c in text)
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def fact(value: str | bytes, limit: int = 256) -> str:
+    """clean() for a value among "name=value, name=value": it begins no fact of its own.
+
+    A Message-Id with ", relay=[192.0.2.1]" in it must not get others banned.
+    """
+    first, *rest = clean(value, limit).split(", ")
+    return first + "".join((",?" if _begins_fact(part) else ", ") + part for part in rest)
+
+
+def _begins_fact(text: str) -> bool:
+    name, equals, _ = text.partition("=")
+    return bool(equals) and name.isalnum()

@@ -150,7 +150,7 @@ def log_text(control: Control, report: Report) -> str:
     if report.kind is Kind.RECEIPT:
         return f"DSN: {bounce.subject(report)}"
     about = [entry for entry in report.entries if entry.action == "failed"][-1]
-    text = log.clean(about.outcome.text)
+    text = log.fact(about.outcome.text)
     if about.expired:
         text = f"Cannot send message for {bounce.spell(report.queuereturn)}"
     if report.kind is Kind.POSTMASTER:

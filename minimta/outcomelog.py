@@ -30,10 +30,10 @@ class OutcomeLog:
         """One line for the recipients at *positions*, who share *outcome*; *took* seconds."""
         recipients = [record.destinations[n].recipient for n in positions]
         control = record.control
-        facts = [f"to={log.clean(addresses(recipients), 1000)}"]
+        facts = [f"to={log.fact(addresses(recipients), 1000)}"]
         whose = self._controlling(recipients[0]) or self._sender(record)
         if whose:
-            facts.append(f"ctladdr={whose}")
+            facts.append(f"ctladdr={log.fact(whose)}")
         if control.body_type:
             facts.append(f"bodytype={log.clean(control.body_type)}")
         facts.append(f"delay={dates.duration(now - control.created)}")
@@ -43,14 +43,14 @@ class OutcomeLog:
             facts.append(f"mailer={mailer}")
         facts.append(f"pri={control.priority}")
         if outcome.relay:
-            facts.append(f"relay={log.clean(outcome.relay)}")
+            facts.append(f"relay={log.fact(outcome.relay)}")
         facts.append(f"dsn={log.clean(outcome.status)}")
         reply = outcome.diagnostic
         if not reply and outcome.fate is Fate.FAILED and mailer == "local":
             reply = f"550 {outcome.status} {outcome.text}"  # what RCPT would have been told
         if reply:
-            facts.append(f"reply={log.clean(reply)}")
-        facts.append(f"stat={stat(outcome)}")
+            facts.append(f"reply={log.fact(reply)}")
+        facts.append(f"stat={log.fact(stat(outcome), 300)}")
         log.line(record.qid, ", ".join(facts))
 
     def _controlling(self, recipient: Recipient) -> str:

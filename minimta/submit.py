@@ -225,7 +225,7 @@ class Submission:
     def _unknown(self, recipient: bytes, why: str) -> None:
         shown = log.clean(recipient)
         log.line(self.incoming.qid, f"{shown}... {why}")
-        facts = f"to={shown}, delay=00:00:00, mailer=local, pri=0, dsn=5.1.1"
+        facts = f"to={log.fact(recipient)}, delay=00:00:00, mailer=local, pri=0, dsn=5.1.1"
         log.line(self.incoming.qid, f"{facts}, reply=550 5.1.1 {why}, stat={why}")
         # Sendmail's client mode only says on the terminal where the letter was saved.
         on_stderr = self.command.queue != "m"

@@ -48,3 +48,17 @@ def test_a_bug_is_one_line_with_its_whole_traceback(capsys: pytest.CaptureFixtur
     (line,) = capsys.readouterr().err.splitlines()
     assert "6AM9CfOn000096: SYSERR(root): attempt: Traceback" in line
     assert "| KeyError: 'a\\nb'" in line
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("<dave@lab2.campus>", "<dave@lab2.campus>"),
+        (b"<x, relay=[192.0.2.1]>", "<x,?relay=[192.0.2.1]>"),
+        ("x, dsn=2.0.0, stat=Sent", "x,?dsn=2.0.0,?stat=Sent"),
+        ("Smith, John <j=k@x>", "Smith, John <j=k@x>"),
+        ("reply: a, b\n, c=d", "reply: a, b?,?c=d"),
+    ],
+)
+def test_a_value_of_a_line_begins_no_fact_of_its_own(value: str | bytes, expected: str) -> None:
+    assert log.fact(value) == expected

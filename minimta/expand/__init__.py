@@ -65,7 +65,7 @@ class Expander:
         A recipient of the result that is not one of *recipients* replaces the one it came from.
         Trouble with one address is an Outcome of it alone.
         """
-        work = Worklist(self, reverse_path, lambda text: log.line(qid, text))
+        work = Worklist(self, reverse_path, lambda text: log.line(qid, log.fact(text, 1000)))
         work.run(recipients)
         return work.destinations()
 
