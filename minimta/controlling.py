@@ -65,9 +65,15 @@ class Authority:
 
 def default_user(options: Options, users: Users) -> User | None:
     """Option DefaultUser, "daemon" or "1:1"; without root we ourselves. None if it is nobody, or root."""
-    name = options.default_user.partition(":")[0].strip()
     if os.geteuid() != 0:
+        name = options.default_user.partition(":")[0].strip()
         return User(name, os.geteuid(), os.getegid(), home="/")
+    return named_default(options, users)
+
+
+def named_default(options: Options, users: Users) -> User | None:
+    """Whom DefaultUser names, whoever asks; None if it is nobody, or root."""
+    name = options.default_user.partition(":")[0].strip()
     found = users.find(name.encode()) or Users().find(name.encode())
     if found is None and name.isascii() and name.isdigit():
         found = users.by_uid(int(name)) or Users().by_uid(int(name))

@@ -39,17 +39,21 @@ class Node:
     """One address on its way, with the way."""
 
     __slots__ = (
+        "alias",
         "authority",
         "children",
         "depth",
         "end",
+        "followed",
         "key",
         "local_part",
         "notes",
         "origin",
         "parent",
         "recipient",
+        "refused",
         "target",
+        "user",
     )
 
     def __init__(
@@ -73,7 +77,15 @@ class Node:
         #: of a local address, unquoted
         self.local_part = b""
         self.children: list[Node] = []
-        #: what was found out about it, for people
+        #: name of the alias that it is, "list+*" of "list+x"; b"" for postmaster, who needs none
+        self.alias: bytes | None = None
+        #: whose mailbox or .forward was looked for
+        self.user: User | None = None
+        #: path of the .forward or list that was read, "" if none was
+        self.followed = ""
+        #: path and reason of each .forward that could not be believed
+        self.refused: list[tuple[str, str]] = []
+        #: why it leads nowhere new, for people: "is a duplicate"
         self.notes: list[str] = []
         #: where it ends, None if it expands or was dropped
         self.end: Destination | None = None

@@ -112,6 +112,7 @@ class Worklist:
             self._note(f"{shown}... {why}")
             self._add(node, None, answers.no_list(node.origin + shown, why))
             return
+        node.followed = text.path
         house = self._house
         inner = controlling.of_include(path, text, authority, house.users, house.default_user)
         if not self._push(node, targets.parse(text.text), inner, text.path):
@@ -165,22 +166,25 @@ class Worklist:
             self._deliver_locally(node)
 
     def _follow_alias(self, node: Node) -> bool:
-        value = self._alias(node.local_part)
+        name, value = self._alias(node.local_part)
         found = targets.parse(value) if value is not None else []
         if not found:
             return False
+        node.alias = name
         self._say(node, "aliased to", found)
         authority = controlling.of_alias(node.local_part, self._house.default_user)
         return self._push(node, found, authority, "", self._owner(node))
 
     def _follow_forward(self, node: Node, user: User) -> bool:
         house = self._house
+        node.user = user
         text = forward.read(
             user,
             forward.detail(node.local_part, user),
             house.options,
             refused=lambda path, reason: self._refuse(node, path, reason),
         )
+        node.followed = text.path if text is not None else ""
         found = targets.parse(text.text) if text is not None else []
         if text is None or not found:
             return False
@@ -192,24 +196,24 @@ class Worklist:
     def _refuse(self, node: Node, path: str, reason: str) -> None:
         """A .forward that may not be believed: the log says so, the mail goes on without it."""
         self._note(f"forward {log.clean(path)}: {reason}")
-        node.notes.append(f"{log.clean(path)} is not followed: {reason}")
+        node.refused.append((path, reason))
 
     def _say(self, node: Node, verb: str, found: list[Target]) -> None:
-        text = f"{verb} {log.clean(b', '.join(map(bytes, found)), 400)}"
-        node.notes.append(text)
         if self._house.say:
-            self._house.say(f"{log.clean(node.recipient.address)}... {text}")
+            shown = log.clean(b", ".join(map(bytes, found)), 400)
+            self._house.say(f"{log.clean(node.recipient.address)}... {verb} {shown}")
 
-    def _alias(self, local_part: bytes) -> bytes | None:
-        """user+detail, then user+*, then user."""
-        value = self._house.aliases.find(local_part)
+    def _alias(self, local_part: bytes) -> tuple[bytes, bytes | None]:
+        """The alias that counts, and its right-hand side: user+detail, then user+*, then user."""
         name, plus, _ = local_part.partition(b"+")
-        if value is None and plus and name:
-            value = self._house.aliases.find(name + b"+*") or self._house.aliases.find(name)
-        if value is None and local_part.lower() == b"postmaster" and not self._user(local_part):
+        for key in (local_part, name + b"+*", name) if plus and name else (local_part,):
+            value = self._house.aliases.find(key)
+            if value is not None:
+                return key, value
+        if local_part.lower() == b"postmaster" and not self._user(local_part):
             # DIFFERS: RFC 5321 section 4.5.1 wants mail for postmaster accepted, alias or not.
-            return b"root"
-        return value
+            return b"", b"root"
+        return local_part, None
 
     def _owner(self, node: Node) -> bytes:
         """Who hears of what fails for a list (RFC 5321 section 3.9.2): owner-NAME, if it is an alias.
