@@ -74,6 +74,47 @@ def test_an_independent_reader_finds_the_records(tmp_path: Path) -> None:
     assert len(raw) == end + 8 * slots == end + 16 * len(ITEMS)
 
 
+def test_all_records_come_in_the_order_of_the_file_equal_keys_too(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.cdb")
+    items = [*ITEMS, (b"x", b"again"), (b"long", b"v" * 200000)]
+    write_cdb(path, items)
+    assert list(Cdb(path).records()) == items
+    assert Cdb(path).get(b"x") == b""
+    write_cdb(path, [])
+    assert list(Cdb(path).records()) == []
+
+
+def test_no_cut_or_damaged_file_crashes_a_listing(tmp_path: Path) -> None:
+    path = tmp_path / "a.cdb"
+    write_cdb(str(path), ITEMS)
+    raw = path.read_bytes()
+    damaged = [raw[:length] for length in range(2048, len(raw))]
+    damaged += [raw[:at] + bytes([raw[at] ^ 0xFF]) + raw[at + 1 :] for at in range(len(raw))]
+    for octets in damaged:
+        path.write_bytes(octets)
+        try:
+            records = list(Cdb(str(path)).records())
+        except CorruptMap:
+            continue
+        assert sum(8 + len(key) + len(data) for key, data in records) <= len(raw)
+
+
+def test_a_record_that_reaches_into_the_hash_tables_is_corrupt(tmp_path: Path) -> None:
+    path = tmp_path / "a.cdb"
+    write_cdb(str(path), [(b"x", b"y")])
+    raw = path.read_bytes()
+    path.write_bytes(raw[:2052] + struct.pack("<I", 2) + raw[2056:])
+    with pytest.raises(CorruptMap, match="outside"):
+        list(Cdb(str(path)).records())
+
+
+@pytest.mark.root
+def test_a_database_may_belong_to_somebody_else(tmp_path: Path) -> None:
+    write_cdb(str(tmp_path / "a.cdb"), ITEMS, 0o604, (1234, 2345))
+    found = (tmp_path / "a.cdb").stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (1234, 2345, 0o604)
+
+
 def test_no_cut_file_crashes_the_reader(tmp_path: Path) -> None:
     path = tmp_path / "a.cdb"
     write_cdb(str(path), ITEMS)

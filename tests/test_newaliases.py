@@ -1,0 +1,105 @@
+"""The command newaliases with several files, as processes: what it prints, makes and returns."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from minimta.admin import HOME
+from minimta.aliases import Aliases
+
+ONE, TWO = "1 aliases, longest 4 bytes, 7 bytes total", "1 aliases, longest 5 bytes, 8 bytes total"
+
+
+class Place:
+    """A private mail system with two alias files."""
+
+    def __init__(self, root: Path) -> None:
+        root.chmod(0o755)
+        self.root = root
+        self.one, self.two = root / "a1", root / "a2"
+        self.one.write_text("one: dave\n")
+        self.two.write_text("two: carol\n")
+        for path in (self.one, self.two):
+            path.chmod(0o644)
+        (root / "mqueue").mkdir(mode=0o700)
+        settings = {
+            "HostName": "lab1.campus",
+            "QueueDirectory": root / "mqueue",
+            "LocalHostNames": "/nonexistent",
+            "TrustedUsers": "/nonexistent",
+            "MailerTable": "/nonexistent",
+            "LogTo": "none",
+        }
+        (root / "cf").write_text("".join(f"{name} = {value}\n" for name, value in settings.items()))
+        (root / "cf").chmod(0o600)
+
+    def newaliases(self, *more: str, files: str = "") -> tuple[int, list[str], str]:
+        """Exit code, lines on standard output, standard error."""
+        files = files or f"hash:{self.one}, {self.two}"
+        arguments = ["-C", str(self.root / "cf"), f"-OAliasFile={files}", *more]
+        command = [sys.executable, "-IS", f"{HOME}/bin/newaliases", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        return done.returncode, done.stdout.splitlines(), done.stderr
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def test_each_file_gets_its_own_database(place: Place) -> None:
+    shown = [f"{place.one}: {ONE}", f"{place.two}: {TWO}"]
+    assert place.newaliases() == (0, shown, "")
+    os.unlink(place.one)
+    os.unlink(place.two)
+    aliases = Aliases((str(place.one), str(place.two)))
+    assert (aliases.find(b"one"), aliases.find(b"two")) == (b"dave", b"carol")
+
+
+def test_a_missing_file_is_told_and_the_others_are_compiled(place: Place) -> None:
+    os.unlink(place.one)
+    missing = f"newaliases: cannot open {place.one}: No such file or directory"
+    assert place.newaliases() == (0, [missing, f"{place.two}: {TWO}"], "")
+    assert place.newaliases(files=f"-o {place.one},{place.two}")[1] == [
+        missing,
+        f"{place.two}: {TWO}",
+    ]
+
+
+def test_an_error_in_one_file_is_the_exit_code_of_all(place: Place) -> None:
+    place.one.write_text("one: dave\nbad\n")
+    code, lines, _ = place.newaliases()
+    assert code == 70
+    assert lines == [
+        f"{place.one}: line 2: missing colon",
+        f"{place.one}: {ONE}",
+        f"{place.two}: {TWO}",
+    ]
+
+
+def test_a_database_that_cannot_be_written_does_not_keep_the_others_from_it(place: Place) -> None:
+    (place.root / "a1.cdb").mkdir()
+    code, lines, told = place.newaliases()
+    assert (code, lines) == (73, [f"{place.two}: {TWO}"])
+    assert told.startswith(f"newaliases: cannot write the database of {place.one}: ")
+    assert sorted(path.name for path in place.root.glob("a1*")) == ["a1", "a1.cdb", "a1.cdb.lock"]
+
+
+def test_dont_blame_sendmail_lets_a_file_pass(place: Place) -> None:
+    place.two.chmod(0o646)
+    refused = f"newaliases: cannot open {place.two}: World writable file"
+    assert place.newaliases() == (0, [f"{place.one}: {ONE}", refused], "")
+    given = "-ODontBlameSendmail=WorldWritableAliasFile"
+    assert place.newaliases(given) == (0, [f"{place.one}: {ONE}", f"{place.two}: {TWO}"], "")
+
+
+@pytest.mark.parametrize("spec", ["ldap:x", "foo:/a", "/a /b", ""])
+def test_what_is_no_alias_file_is_a_configuration_error(place: Place, spec: str) -> None:
+    code, lines, _ = place.newaliases(files=spec or " ")
+    assert code == 70
+    assert lines and lines[0].startswith("readcf: option AliasFile: ")
