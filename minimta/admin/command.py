@@ -17,6 +17,7 @@ VERBS = {
         "run the test suite [--newest: not on this Python's libraries]; more goes to pytest",
     ),
     "install": ("minimta.admin.install", "put sendmail in its place on this machine [--dry-run]"),
+    "trace": ("minimta.admin.trace", "tell where an address leads, and why [-C FILE] ADDRESS..."),
     "uninstall": ("minimta.admin.uninstall", "take that back, leave all mail [--dry-run]"),
 }
 

@@ -1,0 +1,292 @@
+"""An expansion in words: one line for each address, and below it those that it leads to.
+
+    list: alias, /etc/aliases line 12
+      dave: user dave
+        /home/dave/.forward refused: Group writable file (...)
+        delivered to mailbox /var/mail/dave (mailer local)
+      carol: user carol, delivered to mailbox /var/mail/carol (mailer local)
+      "|/usr/bin/vacation dave": program, runs as dave (1001) in /home/dave (mailer prog)
+
+Name servers are asked, and smrsh, but nothing is started or written.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+
+from minimta import address, log, restriction, rights, smrsh
+from minimta.exchangers import Guide, Stop, Way
+from minimta.expand import Destination, Node
+from minimta.locality import Locality
+from minimta.programs import trusted_owners
+from minimta.route import Route
+from minimta.status import Fate
+from minimta.users import User
+
+#: why a file is not believed -> the name of DontBlameSendmail that would
+_REMEDIES = {
+    "Group writable file": "GroupWritable{}File",
+    "World writable file": "WorldWritable{}File",
+    "Group writable directory": "{}FileInGroupWritableDirPath",
+    "World writable directory": "{}FileInUnsafeDirPath",
+    "Wrong owner directory": "{}FileInUnsafeDirPath",
+}
+#: seconds for a look at what smrsh would run
+_PATIENCE = 60
+
+
+class Story:
+    """Grows line by line; everything in it is printable."""
+
+    def __init__(self, here: Locality, guide: Guide) -> None:
+        self.lines: list[str] = []
+        #: of all that has an end
+        self.fates: set[Fate] = set()
+        self._here = here
+        self._options = here.options
+        self._guide = guide
+        self._ways: dict[tuple[str, bool], Way] = {}
+
+    def refuse(self, argument: bytes, problem: str) -> None:
+        """What is no address."""
+        self.fates.add(Fate.FAILED)
+        self.lines.append(f"{log.clean(argument)}: refused: {problem}")
+
+    def tell(self, node: Node, depth: int = 0) -> None:
+        """Of *node*, and of all that it leads to."""
+        head, *details = self._told(node)
+        named = node.target.line if node.origin else 0
+        line = f" (line {named})" if named else ""
+        self.lines.append("  " * depth + f"{log.clean(bytes(node.target))}{line}: {head}")
+        self.lines += ["  " * (depth + 1) + detail for detail in details]
+        for child in node.children:
+            self.tell(child, depth + 1)
+
+    def _told(self, node: Node) -> list[str]:
+        """What is said of the address, then what is said below it."""
+        told = [self._expanded(node)]
+        for path, reason in node.refused:
+            assert node.user  # whose .forward it is
+            told.append(f"{log.clean(path)} refused: {_reason(path, reason, node.user, 'Forward')}")
+        if node.followed and not node.children and node.target.kind == "user":
+            told.append(f"{log.clean(node.followed)} names nobody")
+        circular = "leads back to itself" in node.notes
+        told += [note for note in node.notes if not (circular and node.end)]
+        if node.end is not None:
+            end = self._end(node, node.end)
+            told += [f"leads back to itself: {end[0]}", *end[1:]] if circular else end
+        told = [line for line in told if line]
+        if len(told) == 2 and told[0].startswith("user ") and not node.children:
+            told = [", ".join(told)]
+        return [*(told or ["has been expanded before"]), *self._row(node)]
+
+    def _row(self, node: Node) -> list[str]:
+        """The row of the mailer table that makes an address local, or an error."""
+        domain = address.split(node.target.value)[1] if node.target.kind == "user" else b""
+        is_elsewhere = node.end and node.end.route and node.end.route.mailer == "esmtp"
+        if is_elsewhere or self._here.router.is_local(domain):
+            return []
+        key, value = self._here.router.row(domain)
+        table = self._options.mailer_table
+        return [] if value is None else [f"by {log.clean(table)}{_line_of(table, key)}"]
+
+    # --- what it expands to -----------------------------------------------------------------------
+
+    def _expanded(self, node: Node) -> str:
+        if node.alias is not None:
+            return self._alias(node.local_part, node.alias)
+        if node.target.kind == "include" and node.authority and node.authority.user:
+            return f"list, read as {_user(node.authority.user)}{_members(node)}"
+        if node.user is None:
+            return ""
+        name = f"user {log.clean(node.user.name)}"
+        return name + (f", forwards by {log.clean(node.followed)}" if node.children else "")
+
+    def _alias(self, local_part: bytes, name: bytes) -> str:
+        if not name:
+            return "no alias and no user, so it is root (RFC 5321 section 4.5.1)"
+        origin = self._here.aliases.origin(name)
+        shown = f" {log.clean(name)}" if name.lower() != local_part.lower() else ""
+        if origin is None:  # it has gone meanwhile
+            return f"alias{shown}"
+        path, line = origin
+        if line:
+            return f"alias{shown}, {log.clean(path)} line {line}"
+        readable = os.access(path, os.R_OK, effective_ids=True)
+        why = "does not say so any more" if readable else "cannot be read"
+        return f"alias{shown}, by the database of {log.clean(path)}, which itself {why}"
+
+    # --- where it ends ----------------------------------------------------------------------------
+
+    def _end(self, node: Node, end: Destination) -> list[str]:
+        route, outcome = end.route, end.outcome
+        if outcome is not None and outcome.fate is not Fate.SENT:
+            self.fates.add(outcome.fate)
+            reason = outcome.text
+            if outcome.status == "5.2.4" and node.authority and node.authority.user:
+                start, _, why = reason.rpartition(": ")
+                path = os.fsdecode(node.target.value)
+                reason = f"{start}: {_reason(path, why, node.authority.user, 'Include')}"
+            return [_verdict(outcome.fate, reason, outcome.status)]
+        self.fates.add(Fate.SENT)
+        if outcome is not None or route is None:
+            return ["discarded"]
+        ways: dict[str, Callable[[Route, Destination], list[str]]] = {
+            "local": self._local,
+            "prog": self._program,
+            "*file*": self._file,
+        }
+        return ways.get(route.mailer, self._remote)(route, end)
+
+    def _local(self, route: Route, end: Destination) -> list[str]:
+        name, mailer = log.clean(route.user), self._options.local_mailer
+        where = f"delivered to mailbox {log.clean(self._options.mailbox_directory)}/{name}"
+        if mailer == "maildir":
+            user = self._here.users.find(route.user)
+            where = f"delivered to {log.clean(user.home if user else '~')}/Maildir"
+        elif mailer != "mbox":
+            where = f"handed to {log.clean(mailer)} for {name}"
+        detail = f", detail {log.clean(route.host)}" if route.host else ""
+        return [f"{where}{detail} (mailer local)"]
+
+    def _program(self, route: Route, end: Destination) -> list[str]:
+        user = end.controlling
+        assert user is not None  # else it would have an outcome
+        try:
+            if restriction.is_restricted(self._options):
+                return self._restricted(route.user, user)
+        except OSError as error:
+            self.fates.add(Fate.DEFERRED)
+            reason = f"{log.clean(self._options.smrsh_directory)}: {error.strerror}"
+            return [_verdict(Fate.DEFERRED, reason, "4.3.0")]
+        home = log.clean(user.home) if os.path.isdir(user.home) else "/"
+        return [f"program, runs as {_user(user)} in {home} (mailer prog)"]
+
+    def _restricted(self, command: bytes, user: User) -> list[str]:
+        """smrsh decides with the rights of the user; a refusal it words itself."""
+
+        def look() -> bytes:
+            try:
+                return b"=" + restriction.checked(command, self._options, trusted_owners())
+            except smrsh.Refused as error:
+                return b"%d %b" % (error.exit_code, os.fsencode(str(error)))
+
+        answer = rights.as_user(user, look, _PATIENCE)
+        if answer[:1] == b"=":
+            runs = log.clean(answer[1:], 400)
+            return [f"program, smrsh runs {runs} as {_user(user)} (mailer prog)"]
+        code, _, reason = answer.partition(b" ")
+        fate = Fate.DEFERRED if int(code) == os.EX_TEMPFAIL else Fate.FAILED
+        self.fates.add(fate)
+        status = "4.3.0" if fate is Fate.DEFERRED else "5.0.0"
+        return [_verdict(fate, f"smrsh: {log.clean(reason)}", status)]
+
+    def _file(self, route: Route, end: Destination) -> list[str]:
+        assert end.controlling is not None  # else it would have an outcome
+        return [f"file, written as {_user(end.controlling)} (mailer *file*)"]
+
+    # --- other hosts ------------------------------------------------------------------------------
+
+    def _remote(self, route: Route, end: Destination) -> list[str]:
+        because, chosen = self._because(route)
+        way = self._way(route.host, trusted=chosen and route.host.startswith("["))
+        self.fates.add(way.fate)
+        if not way.stops:
+            # The one that decides comes first: a "try later" outweighs every "never".
+            return [
+                _verdict(trouble.fate, f"{because}{trouble.text}", trouble.status)
+                for trouble in sorted(way.troubles, key=lambda it: it.fate is not way.fate)
+            ]
+        told = [f"but {trouble.text} ({trouble.status})" for trouble in way.troubles]
+        first, *others = [_stop(stop) for stop in way.stops]
+        return [
+            f"next host {because}{first} (mailer {route.mailer})",
+            *(f"then {other}" for other in others),
+            *told,
+        ]
+
+    def _because(self, route: Route) -> tuple[str, bool]:
+        """Who chose the next hop, if it is not the domain's own; and whether somebody did."""
+        options, domain = self._options, address.split(route.user)[1]
+        key, value = self._here.router.row(domain)
+        if value is not None:
+            line = _line_of(options.mailer_table, key)
+            return f"{log.clean(route.host)} by {log.clean(options.mailer_table)}{line}: ", True
+        if options.smart_host.strip():
+            return f"{log.clean(route.host)}, the smart host: ", True
+        return "", False
+
+    def _way(self, next_hop: str, *, trusted: bool) -> Way:
+        known = self._ways.get((next_hop, trusted))
+        if known is None:
+            known = self._ways[next_hop, trusted] = self._guide.way(next_hop, trusted=trusted)
+        return known
+
+
+def _stop(stop: Stop) -> str:
+    name = stop.name if stop.address in stop.name else f"{stop.name} [{stop.address}]"
+    port = f":{stop.port}" if stop.port != 25 else ""
+    return f"{name}{port}" + (f" by MX {stop.preference}" if stop.preference >= 0 else "")
+
+
+def _verdict(fate: Fate, reason: str, status: str) -> str:
+    if fate is Fate.FAILED:
+        return f"refused: {reason} ({status})"
+    # 4.3.0 is an error of this system, 4.4.3 a name server: another time it may be otherwise.
+    verb = "cannot be told now" if status in ("4.3.0", "4.4.3") else "waits"
+    return f"{verb}: {reason} ({status})"
+
+
+def _user(user: User) -> str:
+    return f"{log.clean(user.name)} ({user.uid})"
+
+
+def _members(node: Node) -> str:
+    """As whom the programs and files of a list act, if it names some."""
+    named = [child.authority for child in node.children if child.target.kind in ("program", "file")]
+    acting = named[0].user if named and named[0] else None
+    return f"; its programs and files act as {_user(acting)}" if acting else ""
+
+
+def _reason(path: str, reason: str, user: User, kind: str) -> str:
+    """The words of trust, with the directory that they mean and what would allow it."""
+    name = _REMEDIES.get(reason, "").format(kind)
+    where = _culprit(path, reason, user) if reason.endswith(" directory") else ""
+    remedy = f" ({name} of DontBlameSendmail would allow it)" if name else ""
+    return f"{log.clean(reason)}{where and ' '}{log.clean(where)}{remedy}"
+
+
+def _culprit(path: str, reason: str, user: User) -> str:
+    """The first directory on the way to *path* of which *reason* is true, "" if none is seen."""
+    for whole in (path, os.path.realpath(path)):
+        parts = whole.split("/")[:-1]
+        for length in range(1, len(parts) + 1):
+            directory = "/".join(parts[:length]) or "/"
+            if _is_true(reason, directory, user):
+                return directory
+    return ""
+
+
+def _is_true(reason: str, directory: str, user: User) -> bool:
+    try:
+        found = os.stat(directory)
+    except OSError:
+        return False
+    if reason.startswith("Wrong owner"):
+        return found.st_uid not in (0, user.uid)
+    bit = stat.S_IWGRP if reason.startswith("Group") else stat.S_IWOTH
+    return bool(found.st_mode & bit) and not found.st_mode & stat.S_ISVTX
+
+
+def _line_of(table: str, key: bytes) -> str:
+    """As " line 3" of a text table, as ``maps.read_table`` reads it; "" if it is not there."""
+    try:
+        with open(table, "rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.split(None, 1)[:1] and line.split(None, 1)[0].lower() == key:
+                    return f" line {number}"
+    except OSError:
+        pass  # it was read a moment ago
+    return ""

@@ -1,0 +1,125 @@
+"""``minimta trace ADDRESS...``: which file and line send an address where, and what is refused.
+
+It expands as the queue runner does and asks the name servers, and changes nothing. The runner is
+root; who is not sees what he may read and is told what he may not.
+"""
+
+from __future__ import annotations
+
+import os
+from argparse import ArgumentError, ArgumentParser
+from collections.abc import Callable
+
+from minimta import addresslist, caller, config, controlling, log
+from minimta.admin import Trouble
+from minimta.admin.story import Story
+from minimta.aliases.source import SUFFIX
+from minimta.envelope import Recipient
+from minimta.exchangers import Guide
+from minimta.expand import Expander
+from minimta.locality import Locality
+from minimta.options import Options
+from minimta.status import Fate
+from minimta.users import User
+
+
+def run(arguments: list[str]) -> int:
+    """0: all is deliverable; 67: something is not; 75: something cannot be told now."""
+    file, addresses = _parse(arguments)
+    try:
+        return Trace(config.load(file, [])).tell(addresses)
+    except config.ConfigError as error:
+        raise Trouble(str(error), error.exit_code) from error
+    except OSError as error:  # the mailer table, the list of users
+        where = f"{log.clean(str(error.filename))}: " if error.filename else ""
+        raise Trouble(f"{where}{error.strerror or error}", os.EX_TEMPFAIL) from error
+    except ImportError as error:
+        raise Trouble(f"{error}; see Install in the README") from error
+
+
+def _parse(arguments: list[str]) -> tuple[str | None, list[bytes]]:
+    """The configuration file, and the addresses. Raise Trouble."""
+    parser = ArgumentParser(prog="minimta trace", exit_on_error=False)
+    parser.add_argument("-C", metavar="FILE", help="configuration, instead of /etc/mail/minimta.cf")
+    parser.add_argument("address", nargs="*")
+    try:
+        given, unknown = parser.parse_known_args(arguments)
+    except ArgumentError as error:
+        raise Trouble(str(error), os.EX_USAGE) from error
+    if unknown or not given.address:
+        why = f"cannot make sense of {' '.join(unknown)}" if unknown else "no address"
+        raise Trouble(f"{why}; see --help", os.EX_USAGE)
+    return given.C, [os.fsencode(address) for address in given.address]
+
+
+class Trace:
+    """Tells the ways of addresses; *say* gets the lines."""
+
+    def __init__(
+        self, options: Options, say: Callable[[str], None] = print, guide: Guide | None = None
+    ) -> None:
+        self._options = options
+        self._say = say
+        self._guide = guide or Guide(options)
+        self._here = Locality(options)
+
+    def tell(self, arguments: list[bytes]) -> int:
+        """The exit code."""
+        for line in self._warnings():
+            self._say(line)
+        story = Story(self._here, self._guide)
+        here = self._here
+        recipients = [
+            Recipient(mailbox.address)
+            for argument in arguments
+            for mailbox in self._mailboxes(argument, story)
+        ]
+        # One by one: what two arguments have in common is told twice, not "is a duplicate".
+        expander = _Expander(here.options, here.aliases, here.users, here.router)
+        for recipient in recipients:
+            for node in expander.explain([recipient]):
+                story.tell(node)
+        for line in story.lines:
+            self._say(line)
+        return _exit_code(story.fates)
+
+    def _mailboxes(self, argument: bytes, story: Story) -> list[addresslist.Mailbox]:
+        found = addresslist.parse(argument)
+        for mailbox in found:
+            if mailbox.problem:
+                story.refuse(argument, mailbox.problem)
+        return [mailbox for mailbox in found if not mailbox.problem]
+
+    def _warnings(self) -> list[str]:
+        told = []
+        if os.geteuid() != 0 and not caller.may_administer(self._options):
+            user = self._here.users.by_uid(os.geteuid())
+            name = log.clean(user.name) if user else str(os.geteuid())
+            told.append(f"Read with the rights of {name}; mail is delivered with others.")
+        for source in self._here.aliases.sources:
+            if _is_newer(source.path, source.path + SUFFIX):
+                told.append(f"{log.clean(source.path)} has changed: it counts after newaliases.")
+        return told
+
+
+class _Expander(Expander):
+    """Expands in the name of the runner, whoever asks."""
+
+    @property
+    def default_user(self) -> User | None:
+        if caller.may_administer(self.options):
+            return super().default_user
+        return controlling.named_default(self.options, self.users)
+
+
+def _is_newer(text: str, database: str) -> bool:
+    try:
+        return os.stat(text).st_mtime_ns > os.stat(database).st_mtime_ns
+    except OSError:
+        return False  # one of them is enough
+
+
+def _exit_code(fates: set[Fate]) -> int:
+    if Fate.FAILED in fates:
+        return os.EX_NOUSER
+    return os.EX_TEMPFAIL if Fate.DEFERRED in fates else os.EX_OK
