@@ -14,6 +14,7 @@ from minimta import address, collect, expansion, log, policy
 from minimta.envelope import Envelope, Recipient
 from minimta.premises import DISK_FULL, Client, Premises
 from minimta.queue import qid as queue_id
+from minimta.queue.control import is_plain
 from minimta.route import Route
 from minimta.smtp.command import Mail, Rcpt
 from minimta.smtp.reply import Reply, quoted, reply
@@ -175,13 +176,17 @@ class Reception:
         most = self._options.max_recipients
         if most and len(envelope.recipients) >= most:
             return reply(452, "4.5.3", "Too many recipients")
-        refusal = None if self._submit else self._refuse_recipient(rcpt, shown, bare)
+        path = self._as_queued(rcpt.forward_path)
+        flags = "P" + (rcpt.parameters.notify or "FD")
+        recipient = Recipient(path, flags, original=rcpt.parameters.original)
+        if not self._submit:
+            refusal = self._refuse_recipient(rcpt, shown, bare)
+        else:
+            refusal = None if is_plain(recipient) else reply(550, "5.7.1", f"{shown}{_NOT_PLAIN}")
         if refusal:
             return refusal
         self._recipients[key] = shown
-        flags = "P" + (rcpt.parameters.notify or "FD")
-        path = self._as_queued(rcpt.forward_path)
-        envelope.recipients.append(Recipient(path, flags, original=rcpt.parameters.original))
+        envelope.recipients.append(recipient)
         return reply(250, "2.1.5", f"{shown}... Recipient ok")
 
     def _refuse_recipient(self, rcpt: Rcpt, shown: str, bare: bytes) -> Reply | None:
@@ -352,4 +357,5 @@ def _table_refusal(route: Route, shown: str) -> Reply | None:
     return reply(451 if route.host[0] == "4" else 553, route.host, f"{shown}... {text}")
 
 
+_NOT_PLAIN = "... Cannot mail directly to programs or files"
 _AUTHENTICATE = ". Proper authentication required."

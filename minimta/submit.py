@@ -25,6 +25,7 @@ from minimta.envelope import Envelope, Recipient
 from minimta.locality import Locality
 from minimta.queue import qid as queue_id
 from minimta.queue.commit import KeepingCommitter
+from minimta.queue.control import is_plain
 from minimta.terminal import complain, say
 
 TYPE_CHECKING = False
@@ -41,6 +42,7 @@ _SPECIAL = (
     (b"/", "Cannot mail directly to files"),
     (b":include:", "Cannot mail directly to :include:s"),
 )
+_NOT_PLAIN = "Cannot mail directly to programs or files"
 
 
 class Submission:
@@ -169,6 +171,8 @@ class Submission:
             special = next((why for mark, why in _SPECIAL if mailbox.address.startswith(mark)), "")
             if text.lower().startswith(b":include:"):
                 special = _SPECIAL[2][1]
+            if not special and not self.to_mta and not is_plain(Recipient(mailbox.address)):
+                special = _NOT_PLAIN  # whoever adopts it would leave the whole message lying
             if special:
                 self._unknown(text if len(found) == 1 else mailbox.address, special)
                 continue

@@ -140,6 +140,8 @@ REFUSED = [
     ([":include:{secret}"], None, ""),
     (["\\|touch {e}/pwned"], None, ""),
     (["../../evidence/x"], None, ""),
+    (['"|touch {e}/pwned"@example.org'], 67, "Cannot mail directly to"),
+    (['"/{e}/file"@lab1.campus'], 67, "Cannot mail directly to"),
 ]
 
 
