@@ -53,7 +53,7 @@ def _own_ipv4() -> set[str]:
         words = line.split()
         if words[:1] == ["|--"]:
             candidate = words[1]
-        elif "host" in words and "LOCAL" in words and candidate:
+        elif words == ["/32", "host", "LOCAL"] and candidate:
             found.add(candidate)
     return found
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import minimta
-from minimta import address, addresslist, dates, hosts, log, targets, users
+from minimta import address, addresslist, dates, hosts, log, restriction, targets, users
 from minimta.exchangers import Guide
 from minimta.locality import Locality
 from minimta.options import Options
@@ -36,6 +36,8 @@ $X               :macro X, which is one of: {macros}
 $=X              :class X: w, the names of this host; t, the trusted users
 /quit            :the end; so is the end of the input
 End of HELP info"""
+#: what Sendmail has besides
+_ELSEWHERE = (b"sender", b"expand", b"header", b"gethostbyname", b"dnslookup")
 #: longest line that is read, octets
 _LONGEST = 4096
 
@@ -107,10 +109,12 @@ class TestMode:
     def _command(self, text: bytes) -> Iterator[str]:
         name, _, argument = text.partition(b" ")
         command = self._commands.get(name.lower())
-        if command is None:
-            yield f'Unknown "/" command {log.clean(name)}'
-        else:
+        if command is not None:
             yield from command(argument.strip())
+        elif name.lower() in _ELSEWHERE:
+            yield f"There is no /{log.clean(name)} here; ? tells what there is"
+        else:
+            yield f'Unknown "/" command {log.clean(name)}'
 
     # --- addresses --------------------------------------------------------------------------------
 
@@ -246,12 +250,19 @@ class TestMode:
         else:
             yield f"There is no class {log.clean(name)} here"
 
+    def _shell(self) -> str:
+        try:
+            is_restricted = restriction.is_restricted(self._options)
+        except OSError as error:
+            return f"cannot look at {log.clean(self._options.smrsh_directory)}: {error.strerror}"
+        return f"P={restriction.PATH} A=smrsh -c $u" if is_restricted else "P=/bin/sh A=sh -c $u"
+
     def _mailers(self) -> Iterator[str]:
         options = self._options
         local = options.local_mailer
         local = f"mbox {options.mailbox_directory}" if local == "mbox" else local
         places = {
-            "prog": "P=/bin/sh A=sh -c $u",
+            "prog": self._shell(),
             "*file*": "P=[FILE] A=FILE $u",
             "*include*": "P=/dev/null A=INCLUDE $u",
             "local": f"P=[{log.clean(local)}]",

@@ -17,6 +17,8 @@ Local:
         /32 host LOCAL
      |-- 10.0.3.255
         /32 link BROADCAST
+     |-- 127.0.0.0
+        /8 host LOCAL
      |-- 127.0.0.1
         /32 host LOCAL
 """

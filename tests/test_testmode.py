@@ -118,7 +118,9 @@ ASKED: list[tuple[str, list[str]]] = [
     ("/try esmtp", ["Usage: /try mailer address"]),
     ("/try nosuch x", ["Unknown mailer nosuch"]),
     ("/tryflags X", ["Usage: /tryflags [Hh|Ee][Ss|Rr]"]),
-    ("/sender dave", ['Unknown "/" command sender']),
+    ("/sender dave", ["There is no /sender here; ? tells what there is"]),
+    ("/gethostbyname lab3", ["There is no /gethostbyname here; ? tells what there is"]),
+    ("/nonsense", ['Unknown "/" command nonsense']),
     ("$j", ["lab2.campus"]),
     ("$w", ["lab2"]),
     ("$m", ["campus"]),
@@ -189,6 +191,15 @@ def test_the_mailers_are_shown_with_their_numbers(mode: TestMode) -> None:
         "mailer 4 (esmtp)",
     ]
     assert shown[3] == "mailer 3 (local): P=[mbox /var/mail]"
+
+
+def test_programs_are_run_by_smrsh_where_there_is_a_directory_for_it(
+    options: Options, tmp_path: Path
+) -> None:
+    options.smrsh_directory = str(tmp_path / "smrsh")
+    assert answers(TestMode(options), "=M")[0] == "mailer 0 (prog): P=/bin/sh A=sh -c $u"
+    (tmp_path / "smrsh").mkdir()
+    assert "smrsh -c $u" in answers(TestMode(options), "=M")[0]
 
 
 def test_the_help_names_what_there_is_and_nothing_else(mode: TestMode) -> None:
