@@ -169,14 +169,29 @@ def local_delivery(text: str) -> str:
     text = text.strip()
     if text.lower() in ("mbox", "maildir"):
         return text.lower()
+    if text[:1] == "|" and agent_words(text)[0][:1] == "/":
+        return text
     try:
         place = text[5:].strip() if text[:5].lower() == "lmtp:" else ""
         if place[:1] != "/":
             host_and_port(place)
     except ValueError as error:
-        allowed = "mbox, maildir, lmtp:/SOCKET, lmtp:HOST:PORT"
+        allowed = "mbox, maildir, lmtp:/SOCKET, lmtp:HOST:PORT, |/PROGRAM ARGUMENTS"
         raise ValueError(f"{text!r} is none of {allowed}") from error
     return "lmtp:" + place
+
+
+def agent_words(text: str) -> list[str]:
+    """The words of "|/usr/bin/procmail -a $h -d $u", quotes as in a shell; [""] if there is none."""
+    words = text[1:].split()
+    if any(mark in text for mark in "'\"\\"):
+        import shlex  # 5 ms
+
+        words = shlex.split(text[1:])
+    for part in [part for word in words[1:] for part in word.split("$")[1:]]:
+        if part[:1] not in ("u", "h", "f"):
+            raise ValueError(f"${part[:1]} is none of $u, $h, $f")
+    return words or [""]
 
 
 def host_and_port(place: str) -> tuple[str, int]:
@@ -234,7 +249,7 @@ TABLE: tuple[Option, ...] = tuple(
         ("ForwardPath", "forward_path", "$z/.forward.$w+$h:$z/.forward+$h:$z/.forward.$w:$z/.forward", forward_path, "files that forward a user's mail, the first that exists counts; $z home, $u user, $h detail, $w host; empty: none", "J"),
         ("DefaultUser", "default_user", "daemon", str.strip, "as whom programs and files of the aliases run", "u"),
         ("DontBlameSendmail", "dont_blame", "safe", blame, "checks of files that are left out: GroupWritableForwardFile, ForwardFileInUnsafeDirPath and others"),
-        ("LocalMailer", "local_mailer", "mbox", local_delivery, "mbox, maildir, lmtp:SOCKET or lmtp:HOST:PORT (ours)"),
+        ("LocalMailer", "local_mailer", "mbox", local_delivery, "mbox, maildir, lmtp:SOCKET, lmtp:HOST:PORT, or a program with its arguments behind a bar: $u user, $h detail, $f sender (ours)"),
         ("SmrshDirectory", "smrsh_directory", "/etc/mail/smrsh", directory, "if it exists, aliases and .forward files may run only what is in it (smrsh); empty: anything (ours)"),
         ("MaxProgramMemory", "max_program_memory", "512000000", number, "octets of memory for each process of a program, 0 = no limit (ours)"),
         ("MaxProgramProcesses", "max_program_processes", "200", number, "processes the user may have while a program of his runs, 0 = no limit (ours)"),

@@ -22,6 +22,10 @@ def local_mailer(
         from minimta.mailers.maildir import MaildirMailer
 
         return MaildirMailer(options, users)
+    if chosen.startswith("|"):
+        from minimta.mailers.agent import AgentMailer
+
+        return AgentMailer(options, users)
     from minimta.mailers.mbox import MboxMailer
 
     return MboxMailer(options, users)

@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from minimta import log, rights
+from minimta import dates, log, rights
 from minimta.mailers import Job
 from minimta.options import Options
 from minimta.status import Fate, Outcome, from_exit_code
@@ -92,6 +92,12 @@ def outcome(ending: Ending, who: str, options: Options) -> Outcome:
 
 def deferred(text: str) -> Outcome:
     return Outcome(Fate.DEFERRED, "4.3.0", text, exit_code=os.EX_TEMPFAIL)
+
+
+def from_line(reverse_path: bytes, blanks: bytes, now: float) -> bytes:
+    """ "From emma@lab1.campus Sun Nov 22 09:25:57 2026" in local time, *blanks* before the date."""
+    sender = reverse_path.translate(None, b"\r\n\0") or b"MAILER-DAEMON"
+    return b"From %b%b%b\n" % (sender, blanks, dates.asctime(now).encode("ascii"))
 
 
 def environment(user: User) -> dict[str, str]:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from minimta import dates, log, programs, restriction
+from minimta import log, programs, restriction
 from minimta.mailers import Job, process
 from minimta.mailers.process import Command, Ending
 from minimta.options import Options
@@ -75,8 +75,7 @@ class ProgMailer:
         return prepare
 
     def _first_line(self, job: Job) -> bytes:
-        sender = job.reverse_path.translate(None, b"\r\n\0") or b"MAILER-DAEMON"
-        return b"From %b %b\n" % (sender, dates.asctime(self._clock()).encode("ascii"))
+        return process.from_line(job.reverse_path, b" ", self._clock())
 
 
 def _as_the_shell_saw(ending: Ending) -> Ending:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mailbox
 import os
+import pwd
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from minimta.mailers import Job, Mailer
+from minimta.mailers.agent import AgentMailer
 from minimta.mailers.file import FileMailer
 from minimta.mailers.lmtp import LmtpMailer
 from minimta.mailers.maildir import MaildirMailer
@@ -241,8 +243,57 @@ class InPrograms(Place):
         (self.ground / "stop").touch()
 
 
-PLACES: tuple[type[Place], ...] = (
-    InMailboxes, InFiles, InMaildirs, InPrograms, AtHosts, AtLmtp, AtLmtpSocket,
+class InAgent(InPrograms):
+    """An agent that keeps each message like those programs."""
+
+    name = "local"
+
+    def make(self) -> None:
+        script = self.ground / "agent"
+        script.write_text(
+            f"[ -e {self.ground}/stop ] && exit {os.EX_TEMPFAIL}\n"
+            "(cat && printf '\\0') >>\"$HOME/kept\"\n"
+        )
+        words = f"|/bin/sh {script} $u"
+        chosen = options(local_mailer=words, timeout_program=20)
+        self.mailer = AgentMailer(chosen, Users(str(self.passwd)))
+
+    def address(self, name: str) -> str:
+        return name
+
+    def job(self, *names: str, **more: Any) -> Job:
+        return Place.job(self, *names, **more)
+
+
+class InProcmail(InMailboxes):
+    is_file = False  # what it fsyncs is its own business
+
+    def make(self) -> None:
+        if os.geteuid() == 0:  # it wants users whom the system knows
+            nobody = pwd.getpwnam("nobody")
+            ids = f":{nobody.pw_uid}:{nobody.pw_gid}:"
+            lines = [f"{u.name}:x{ids}:{u.home}:/bin/sh\n" for u in self.homes.values()]
+            self.passwd.write_text("".join(lines))
+        boxes = self.ground / "mail"
+        boxes.mkdir()
+        boxes.chmod(0o1777)
+        words = f"|/usr/bin/procmail -t -a $h DEFAULT={boxes}/$u ORGMAIL={boxes}/$u /dev/null"
+        self.options = options(local_mailer=words, timeout_program=20)
+        self.mailer = AgentMailer(self.options, Users(str(self.passwd)))
+
+    def spoil(self) -> None:
+        super().spoil()
+        self.options.timeout_program = 1  # it tries to lock for a quarter of a minute
+
+    def texts(self, name: str) -> list[bytes]:
+        # A message that ends in an empty line gets no other one before the next.
+        texts = super().texts(name)
+        return [t + b"\n" if t.endswith(b"\n\n") or b"\n\n" not in t else t for t in texts]
+
+
+PLACES = (
+    InMailboxes, InFiles, InMaildirs, InPrograms, InAgent,
+    pytest.param(InProcmail, marks=pytest.mark.debian("procmail")), AtHosts, AtLmtp, AtLmtpSocket,
 )  # fmt: skip
 
 
