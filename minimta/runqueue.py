@@ -97,10 +97,13 @@ class _Run:
         options, spool = self._options, self._deliverer.spool
         due = [e for e in spool.entries() if is_due(e.mtime, now, options.min_queue_age)]
         times = {entry.qid: entry.mtime for entry in due}
-        listed = listing.scan(options.queue_directory, only=times)
+        listed = list(listing.scan(options.queue_directory, only=times))
         found = [one for one in listed if self._is_chosen(one, now)]
-        most = options.max_queue_run_size
-        return [one.qid for one in ordered(found, options.queue_sort_order, times)][: most or None]
+        chosen = [one.qid for one in ordered(found, options.queue_sort_order, times)]
+        if not self._selections:
+            # A link, a fifo: whoever locks them puts them aside.
+            chosen += sorted(times.keys() - {one.qid for one in listed})
+        return chosen[: options.max_queue_run_size or None]
 
     def _is_chosen(self, one: Listed, now: float) -> bool:
         if one.is_empty or one.quarantine:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 
 from minimta.queue.qid import valid
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _ENOUGH = 8192  # octets of a qf that nearly always hold all recipients
+#: a qf is never longer; who plants one that is shall not fill our memory
+_MOST = 16 << 20
 
 
 class Listed:
@@ -79,6 +82,8 @@ def _read(folder: int, name: str, locked: set[int] | None) -> Listed | None:
     except OSError:
         return None  # delivered meanwhile, or no file
     try:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            return None
         text = os.read(file, _ENOUGH)
         if len(text) == _ENOUGH and b"\nH" not in text:
             text += _rest(file)
@@ -99,9 +104,11 @@ def _read(folder: int, name: str, locked: set[int] | None) -> Listed | None:
 
 
 def _rest(file: int) -> bytes:
-    pieces = []
-    while piece := os.read(file, 65536):
+    """What follows, but no more than a control file may have: anybody may write in clientmqueue."""
+    pieces, left = [], _MOST
+    while left > 0 and (piece := os.read(file, min(left, 65536))):
         pieces.append(piece)
+        left -= len(piece)
     return b"".join(pieces)
 
 

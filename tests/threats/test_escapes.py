@@ -45,12 +45,13 @@ def own_words(bounce: bytes) -> str:
     return (b"--".join(parts[: returned[0]])).decode("utf-8")
 
 
-def all_is_plain(host: SharedHost, capsys: pytest.CaptureFixture[str]) -> str:
+def all_is_plain(host: SharedHost, capfd: pytest.CaptureFixture[str]) -> str:
     """The log, both forms of mailq, and all bounces; what they say."""
-    capsys.readouterr()
+    capfd.readouterr()
     mailq.show(host.options, verbose=False)
     mailq.show(host.options, verbose=True)
-    shown = capsys.readouterr().out
+    shown = capfd.readouterr().out
+    assert "Total requests: " in shown
     said = ["\n".join(host.lines), shown]
     assert all("\n" not in line for line in host.lines)
     if host.mailbox("emma").exists():
@@ -74,13 +75,13 @@ def forged(host: SharedHost) -> list[str]:
 @pytest.mark.parametrize("code", [0, 67, 69, 75, 99])
 @pytest.mark.parametrize("evil", EVIL, ids=names(EVIL))
 def test_the_output_of_a_program_is_made_plain(
-    host: SharedHost, evil: bytes, code: int, capsys: pytest.CaptureFixture[str]
+    host: SharedHost, evil: bytes, code: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
     output = host.put("dave", evil + b"\nX-Forged: yes\n\nFrom evil\n.\n--x\n", "output")
     program = b'"|cat %b; exit %d"\n' % (bytes(output), code)
     host.put("dave", program, ".forward")
     host.run([*host.submit_each("dave"), *host.submit_each("carol")])
-    all_is_plain(host, capsys)
+    all_is_plain(host, capfd)
     assert len(host.letters("carol")) == 1
     bounces = host.letters("emma")
     assert len(bounces) == (code not in (0, 75))
@@ -98,19 +99,19 @@ def test_the_output_of_a_program_is_made_plain(
 
 @pytest.mark.parametrize("evil", EVIL, ids=names(EVIL))
 def test_a_command_that_fails_is_told_plainly(
-    host: SharedHost, evil: bytes, capsys: pytest.CaptureFixture[str]
+    host: SharedHost, evil: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
     host.put("dave", b'"|exit 75 # %b"\n' % evil, ".forward")
     host.aliases(f'list: "|exit 69 # {os.fsdecode(evil)}"') if evil.isascii() else None
     host.run([*host.submit_each("dave", "list"), *host.submit_each("carol")])
-    all_is_plain(host, capsys)
+    all_is_plain(host, capfd)
     assert any("EX_TEMPFAIL" in line for line in host.lines)
     assert len(host.letters("carol")) == 1
 
 
 @pytest.mark.parametrize("evil", WITHOUT_CR, ids=names(WITHOUT_CR))
 def test_names_of_files_are_told_plainly(
-    host: SharedHost, evil: bytes, capsys: pytest.CaptureFixture[str]
+    host: SharedHost, evil: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Of a file that cannot be written, a list that is not there, and a .forward not followed."""
     home = bytes(host.root / "home" / "dave")
@@ -120,7 +121,7 @@ def test_names_of_files_are_told_plainly(
     host.put("mallory", b"carol\n", detail, 0o666)
     host.submit(b"<emma@lab1.campus>", b'<"mallory+%b"@lab1.campus>' % evil)
     host.run([*host.queued(), *host.submit_each("dave", "carol")])
-    all_is_plain(host, capsys)
+    all_is_plain(host, capfd)
     assert len(host.letters("mallory")) == 1
     assert len(host.letters("carol")) == 1
     assert any("Group writable file" in line for line in host.lines)
@@ -129,19 +130,19 @@ def test_names_of_files_are_told_plainly(
 
 @pytest.mark.parametrize("evil", EVIL, ids=names(EVIL))
 def test_addresses_and_errors_of_a_list_are_told_plainly(
-    host: SharedHost, evil: bytes, capsys: pytest.CaptureFixture[str]
+    host: SharedHost, evil: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
     quoted = b'"nosuch%b"@lab1.campus' % evil.replace(b'"', b"")
     host.put("dave", quoted + b'\n"error:5.7.1:550 no %b"\n' % evil, ".forward")
     host.run([*host.submit_each("dave"), *host.submit_each("carol")])
-    all_is_plain(host, capsys)
+    all_is_plain(host, capfd)
     assert len(host.letters("carol")) == 1
     assert len(host.letters("emma")) == 1
 
 
 @pytest.mark.parametrize("evil", WITHOUT_CR, ids=names(WITHOUT_CR))
 def test_the_envelope_is_told_plainly(
-    host: SharedHost, evil: bytes, capsys: pytest.CaptureFixture[str]
+    host: SharedHost, evil: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
     text = b"Subject: s\nMessage-Id: <%b@x>\n\nx\n" % evil
     host.submit(
@@ -152,9 +153,11 @@ def test_the_envelope_is_told_plainly(
         text=text,
     )
     host.run([*host.queued(), *host.submit_each("carol")])
-    capsys.readouterr()
+    capfd.readouterr()
     mailq.show(host.options, verbose=True)
-    assert is_plain(capsys.readouterr().out + "\n".join(host.lines))
+    shown = capfd.readouterr().out
+    assert "Total requests: " in shown
+    assert is_plain(shown + "\n".join(host.lines))
     assert forged(host) == []
     assert len(host.letters("carol")) == 1
 
@@ -174,7 +177,7 @@ def test_the_real_log_gets_a_constant_format(
     assert is_plain(said)
 
 
-def test_verify_shows_a_chain_plainly(host: SharedHost, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_shows_a_chain_plainly(host: SharedHost, capfd: pytest.CaptureFixture[str]) -> None:
     from minimta.commandline import Command
 
     evil = "".join(os.fsdecode(text) for text in EVIL if text.isascii())
@@ -182,4 +185,6 @@ def test_verify_shows_a_chain_plainly(host: SharedHost, capsys: pytest.CaptureFi
     command = Command("sendmail")
     command.arguments = [b"dave", os.fsencode(evil)]
     verify.show(command, host.options)
-    assert is_plain(capsys.readouterr().out)
+    shown = capfd.readouterr().out
+    assert "exit 1" in shown
+    assert is_plain(shown)
