@@ -23,6 +23,7 @@ ZONE: Zone = {
     "null.campus": {"MX": ["0 ."]},
     "back.campus": {"MX": ["10 lab2.campus."]},
     "lab2.campus": {"A": ["10.0.3.135"]},
+    "both.campus": {"MX": ["10 bad.campus.", "20 gone.campus."]},
     "bad.campus": "SERVFAIL",
 }
 
@@ -91,6 +92,12 @@ def test_a_host_of_the_list_that_is_not_there_is_told_beside_the_others(guide: G
     assert [name for _, name, _, _ in stops(way)] == ["mx2.campus."]
     assert ["gone.campus" in trouble.text for trouble in way.troubles] == [True]
     assert way.fate is Fate.SENT
+
+
+def test_one_host_that_cannot_be_asked_outweighs_those_that_are_not_there(guide: Guide) -> None:
+    way = guide.way("both.campus", trusted=False)
+    assert (way.fate, stops(way)) == (Fate.DEFERRED, [])
+    assert [trouble.fate for trouble in way.troubles] == [Fate.DEFERRED, Fate.FAILED]
 
 
 def test_exchangers_are_hosts_by_preference_or_the_domain_itself(guide: Guide) -> None:

@@ -170,7 +170,9 @@ def test_try_writes_an_address_as_the_mailer_does(
 def test_a_flag_leaves_the_other_as_it_was(mode: TestMode) -> None:
     answers(mode, "/tryflags HS", "/tryflags E")
     assert answers(mode, "/try local dave")[0].startswith("Trying envelope sender")
-    answers(mode, "/tryflags R")
+    answers(mode, "/tryflags H", "/tryflags S")
+    assert answers(mode, "/try local dave")[0].startswith("Trying header sender")
+    answers(mode, "/tryflags E", "/tryflags R")
     assert answers(mode, "/try local dave")[0].startswith("Trying envelope recipient")
 
 

@@ -28,6 +28,7 @@ ZONE: Zone = {
     "mx2.lab3.campus": {"A": ["10.0.3.137"]},
     "plain.campus": {"A": ["10.0.3.138"]},
     "half.campus": {"MX": ["10 gone.campus.", "20 mx.lab3.campus."]},
+    "both.campus": {"MX": ["10 gone.campus.", "20 lame.campus."]},
     "back.campus": {"MX": ["10 lab2.campus."]},
     "lame.campus": "SERVFAIL",
 }
@@ -180,6 +181,17 @@ def test_the_smart_host_is_named_and_may_be_anywhere(host: Host) -> None:
 # --- aliases --------------------------------------------------------------------------------------
 
 
+def test_what_decides_stands_first(host: Host) -> None:
+    assert host.trace("x@both.campus") == (
+        75,
+        [
+            "x@both.campus: cannot be told now:"
+            " Name server: lame.campus.: host name lookup failure (4.4.3)",
+            "  refused: Host unknown (Name server: gone.campus.: host not found) (5.1.2)",
+        ],
+    )
+
+
 def test_an_alias_names_the_first_line_of_its_entry(host: Host) -> None:
     host.aliases("# mail", "list: dave,", "  carol", "team: list, henry", "who+*: dave")
     assert host.trace("team")[1] == [
@@ -230,11 +242,21 @@ def test_aliases_that_others_may_write_cannot_be_told(host: Host) -> None:
 
 def test_what_two_ways_lead_to_is_told_once_and_again_for_the_next_argument(host: Host) -> None:
     host.aliases("list: dave, team", "team: dave")
-    told = host.trace("list", "dave")[1]
-    assert told[-3:] == [
+    assert host.trace("list", "dave")[1] == [
+        "list: alias, /etc/aliases line 1",
+        "  dave: user dave, delivered to mailbox /var/mail/dave (mailer local)",
         "  team: alias, /etc/aliases line 2",
         "    dave: is a duplicate",
         "dave: user dave, delivered to mailbox /var/mail/dave (mailer local)",
+    ]
+
+
+def test_what_files_say_is_made_printable(host: Host) -> None:
+    host.aliases("it: a\x1b[31m, :include:/\x1b[32m")
+    assert host.trace("it")[1][1:] == [
+        "  a?[31m: refused: User unknown (5.1.1)",
+        "  :include:/?[32m: list, read as henry (1001)",
+        "    refused: Cannot open /?[32m: No such file or directory (5.2.4)",
     ]
 
 
@@ -437,6 +459,25 @@ def test_without_rights_programs_are_still_the_default_users(
     assert host.trace("it")[1][-1] == (
         "  |/bin/x: program, runs as carol (1001) in /home/carol (mailer prog)"
     )
+
+
+def test_who_runs_a_queue_of_his_own_runs_its_programs(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.aliases("it: |/bin/x")
+    monkeypatch.setattr(os, "geteuid", lambda: OWNER.pw_uid + 1)
+    monkeypatch.setattr(caller, "may_administer", lambda options: True)
+    assert f"runs as henry ({OWNER.pw_uid + 1})" in host.trace("it")[1][-1]
+
+
+def test_a_default_user_who_is_root_runs_nothing(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.aliases("it: |/bin/x")
+    host.set("DefaultUser", "root")
+    monkeypatch.setattr(caller, "may_administer", lambda options: False)
+    code, told = host.trace("it")
+    assert (code, "cannot be told now: no user" in told[-1]) == (75, True)
 
 
 @pytest.mark.root
