@@ -7,12 +7,14 @@ never a piece of it.
 
 from __future__ import annotations
 
+import fcntl
 import mailbox
 import os
 import select
 import signal
 import socket
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from io import BufferedIOBase
 from pathlib import Path
@@ -38,7 +40,7 @@ LONG = 20
 PROGRAM = """#!/bin/sh
 cd {evidence}
 echo begun >>runs
-if [ -e armed ]; then rm -f armed; echo begun >begun; read word <on; fi
+if [ -e armed ]; then echo begun >begun; read word <on; fi
 cat >letter.$$
 mv letter.$$ done.$$
 """
@@ -230,16 +232,14 @@ def after_the_append() -> None:
     os.writev = writev  # type: ignore[assignment]
 
 
-def before_record(number: int) -> Callable[[], None]:
-    """The act is done, the record of it is not begun."""
+def before_record(mailer: str) -> Callable[[], None]:
+    """The act of *mailer* is done, the record of it is not begun."""
 
     def fault() -> None:
-        real, calls = Record.checkpoint, 0
+        real = Record.checkpoint
 
         def checkpoint(self: Record) -> None:
-            nonlocal calls
-            calls += 1
-            if calls == number:
+            if self.mailer(list(self.outcomes)[-1]) == mailer:
                 die()
             real(self)
 
@@ -262,9 +262,9 @@ FAULTS: tuple[tuple[Callable[[], None], str], ...] = (
     (in_the_append, ""),
     (somewhere_in_the_append, ""),
     (after_the_append, "mailbox"),
-    (before_record(1), "mailbox"),
-    (before_record(2), "program"),
-    (before_record(3), "file"),
+    (before_record("local"), "mailbox"),
+    (before_record("prog"), "program"),
+    (before_record("*file*"), "file"),
     (before_the_end, "remote"),
     (without_its_df, ""),
 )
@@ -273,7 +273,7 @@ FAULTS: tuple[tuple[Callable[[], None], str], ...] = (
 @pytest.mark.parametrize(
     ("fault", "twice"),
     FAULTS,
-    ids=["append", "torn append", "fsync", "record 1", "record 2", "record 3", "end", "df"],
+    ids=["append", "torn append", "fsync", "mailbox", "program", "file", "end", "df"],
 )
 def test_a_runner_that_is_killed_gives_to_nobody_twice_but_to_him_in_flight(
     host: Host, fault: Callable[[], None], twice: str
@@ -367,3 +367,39 @@ def test_a_child_that_outlives_the_runner_ends_what_it_writes(host: Host) -> Non
         os.write(host.fifos["on"], b"\n")
         assert second.go().status() == 0
     assert host.counts() == once(file=2)
+
+
+def test_a_program_outlives_the_runner_and_runs_again_only_when_it_has_ended(host: Host) -> None:
+    (host.evidence / "armed").touch()
+    runners = [host.runner() for _ in range(3)]
+    runs = host.evidence / "runs"
+    with host.server:
+        runners[0].go()
+        host.hear("begun")
+        (host.evidence / "armed").unlink()
+        runners[0].kill()
+        runners[0].status()
+        # The others get it; the program still runs, and is not started beside itself.
+        assert runners[1].go().status() == 0
+        assert host.counts() == once(program=0)
+        assert runs.read_text() == "begun\n"
+        (recipient,) = host.control(host.qid).recipients
+        assert b"carol" in recipient.address or b"program" in recipient.address
+        os.write(host.fifos["on"], b"\n")
+        wait_for_lock(host.root / "mqueue" / f"df{host.qid}")
+        assert host.counts() == once(), "it got all of the message, although nobody listens"
+        assert runners[2].go().status() == 0
+    assert host.counts() == once(program=2)
+    assert host.queued() == []
+
+
+def wait_for_lock(path: Path) -> None:
+    """Until nobody has it any more."""
+    end = time.monotonic() + LONG
+    with path.open("rb") as file:
+        while time.monotonic() < end:
+            try:
+                return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(0.005)
+    pytest.fail("the program hangs")

@@ -11,11 +11,15 @@ processes, a session and process group of its own.
 Whatever it leaves behind in its group is ended at once when it failed, and when its time is over
 if it succeeded: the mail may need what works in the background. What leaves the group (setsid) is
 not followed: it has its user's rights, counts among his processes, and a login could start it too.
+
+If the queue runner is killed the child goes on: the program gets all of the message, in the time that
+it has, but nobody hears how it ended. A later run of the queue starts it again, not before that.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import resource
 import select
@@ -66,6 +70,7 @@ def run(job: Job, user: User, prepare: Callable[[], Command | Ending], options: 
     """
     if os.fstat(job.body).st_size < job.size:
         raise OSError(errno.EIO, "data file is shorter than recorded")
+    _claim(job)
 
     def act() -> bytes:
         command = prepare()
@@ -77,6 +82,16 @@ def run(job: Job, user: User, prepare: Callable[[], Command | Ending], options: 
     )
     code, is_late = map(int, head.split())
     return Ending(code, output, bool(is_late))
+
+
+def _claim(job: Job) -> None:
+    """Lock the data file, whose descriptor the child shares: until both have let go of it."""
+    try:
+        fcntl.flock(job.body, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise OSError(errno.EBUSY, "one that an earlier run left behind has not ended") from error
+    except OSError:  # no locks there; then it may run beside itself
+        pass
 
 
 def outcome(ending: Ending, who: str, options: Options) -> Outcome:
