@@ -5,6 +5,7 @@ from __future__ import annotations
 import mailbox
 import os
 import pwd
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -277,7 +278,11 @@ class InProcmail(InMailboxes):
         boxes = self.ground / "mail"
         boxes.mkdir()
         boxes.chmod(0o1777)
-        words = f"|/usr/bin/procmail -t -a $h DEFAULT={boxes}/$u ORGMAIL={boxes}/$u /dev/null"
+        # Without its set-id bits: with them it would make a mailbox in /var/mail as well.
+        program = self.ground / "procmail"
+        shutil.copyfile("/usr/bin/procmail", program)
+        program.chmod(0o755)
+        words = f"|{program} -t -a $h DEFAULT={boxes}/$u ORGMAIL={boxes}/$u /dev/null"
         self.options = options(local_mailer=words, timeout_program=20)
         self.mailer = AgentMailer(self.options, Users(str(self.passwd)))
 
