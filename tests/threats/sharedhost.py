@@ -13,7 +13,7 @@ import os
 import signal
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from minimta.deliver import Deliverer, Report
@@ -169,7 +169,8 @@ def attacking(user: User, act: Callable[[], object], *, once: bool = False) -> I
             act()
             os.write(told, b".")
             while True:
-                signal.pause() if once else act()
+                with suppress(FileNotFoundError):  # what was attacked has come to its end
+                    signal.pause() if once else act()
         finally:
             os._exit(1)
     os.close(told)
