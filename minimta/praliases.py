@@ -12,8 +12,9 @@ import os
 import sys
 from getopt import GetoptError, gnu_getopt
 
-from minimta import config, log, options
+from minimta import config, log
 from minimta.aliases.source import Source
+from minimta.options.values import alias_files
 from minimta.terminal import complain
 
 USAGE = "usage: praliases [-C cffile] [-f aliasfile] [key ...]"
@@ -43,7 +44,7 @@ def _sources(flags: dict[str, str]) -> list[Source]:
     """Raise ConfigError for -C, ValueError for -f."""
     given = config.load(flags.get("-C"), [])
     log.configure("praliases", given.log_to, given.log_level)
-    files = options.alias_files(flags["-f"]) if "-f" in flags else given.alias_files
+    files = alias_files(flags["-f"]) if "-f" in flags else given.alias_files
     return [Source(file, given.dont_blame) for file in files]
 
 

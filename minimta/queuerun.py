@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 
 from minimta import log
-from minimta import options as options_table
 from minimta.commandline import UsageError
+from minimta.options.values import interval
 from minimta.terminal import detach, say
 
 TYPE_CHECKING = False
@@ -33,7 +33,7 @@ def interval_of(run: str) -> int | None:
     if not text or text in ("f", "0") or run[:1] in (*_SELECTORS, "G"):
         return None
     try:
-        return options_table.interval(text)
+        return interval(text)
     except ValueError as error:
         unit = next((c for c in text if not c.isdigit()), text[-1])
         raise UsageError(f"Invalid time unit `{unit}'") from error

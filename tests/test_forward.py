@@ -11,6 +11,7 @@ import pytest
 
 from minimta import forward, hosts, options
 from minimta.options import Options
+from minimta.options.values import blame
 from minimta.trust import Text
 from minimta.users import User
 from tests import homes
@@ -190,7 +191,7 @@ def test_what_the_administrator_loosened_is_followed(
 ) -> None:
     homes.mode(0o664)(put(dave))
     names = "GroupWritableForwardFile" + (" GroupWritableForwardFileSafe" if safe else "")
-    forwards.options.dont_blame = options.blame(names)
+    forwards.options.dont_blame = blame(names)
     found = forwards.read(dave)
     assert found is not None
     assert found.safe is safe

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from minimta import include, options
+from minimta import include
 from minimta.options import Options
+from minimta.options.values import blame
 from minimta.trust import Text, Untrusted
 from minimta.users import User
 from tests import homes
@@ -24,7 +25,7 @@ def dave(tmp_path: Path) -> User:
 
 def read(path: object, user: User, *names: str) -> Text:
     given = Options()
-    given.dont_blame = options.blame(" ".join(names))
+    given.dont_blame = blame(" ".join(names))
     return include.read(os.fsencode(str(path)), user, given)
 
 

@@ -28,7 +28,7 @@ ROOMS = {
     "attempt", "author", "caller", "cli", "collect", "commandline",
     "completion",
     "config", "dates", "deadletter", "envelope", "flags", "fullname", "headers", "hosts",
-    "locality", "locks", "log", "maps", "maps.cdb", "newcontrol", "options", "policy", "queue", "queue.commit",
+    "locality", "locks", "log", "maps", "maps.cdb", "newcontrol", "options", "options.values", "policy", "queue", "queue.commit",
     "queue.control", "queue.held", "queue.qid", "queue.spool", "route", "stdin", "submit",
     "terminal", "trust", "users",
 }  # fmt: skip

@@ -24,7 +24,8 @@ from minimta import log, programs
 from minimta.mailers import Job, process
 from minimta.mailers.mbox import MboxMailer
 from minimta.mailers.process import Command
-from minimta.options import Options, agent_words
+from minimta.options import Options
+from minimta.options.values import agent_words
 from minimta.status import Fate, Outcome
 from minimta.trust import Untrusted
 from minimta.users import User, Users

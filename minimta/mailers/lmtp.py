@@ -26,7 +26,8 @@ from minimta.mailers.nexthop import Finder, NextHop, Ourselves, Target, Unroutab
 from minimta.mailers.remote import RemoteMailer, Settled, _Worker
 from minimta.mailers.session import Session
 from minimta.mailers.smtp import MAX_FRUITLESS, Delivery, Report, Task
-from minimta.options import Options, host_and_port
+from minimta.options import Options
+from minimta.options.values import host_and_port
 from minimta.status import Fate, Outcome
 
 #: what the worker says of messages that it did not come to

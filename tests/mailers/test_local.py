@@ -7,7 +7,8 @@ from minimta.mailers.lmtp import LmtpMailer
 from minimta.mailers.local import local_mailer
 from minimta.mailers.maildir import MaildirMailer
 from minimta.mailers.mbox import MboxMailer
-from minimta.options import OptionError, Options, agent_words, by_name, host_and_port
+from minimta.options import OptionError, Options, by_name
+from minimta.options.values import agent_words, host_and_port
 from minimta.users import Users
 
 

@@ -1,0 +1,211 @@
+"""How the values of options are read: text in, a value out, or a ValueError that says what is wrong.
+
+Nothing here knows which option it reads; that stands in ``options``' table.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def interval(text: str, default_unit: str = "m") -> int:
+    """Sendmail's time syntax to seconds: "5d", "1h30m", and a bare "30" in minutes."""
+    total, digits = 0, ""
+    for character in text.strip() or "?":
+        if "0" <= character <= "9":
+            digits += character
+        elif digits and character.lower() in _UNITS:
+            total += int(digits) * _UNITS[character.lower()]
+            digits = ""
+        else:
+            raise ValueError(f"Invalid time unit {character!r}")
+    return total + (int(digits) * _UNITS[default_unit] if digits else 0)
+
+
+def seconds(text: str) -> int:
+    """Like interval(), for the options whose bare number means seconds."""
+    return interval(text, "s")
+
+
+def number(text: str) -> int:
+    """A decimal number of ASCII digits, perhaps negative."""
+    digits = text.strip().removeprefix("-")
+    if not (digits.isascii() and digits.isdigit()):
+        raise ValueError(f"not a number: {text.strip()!r}")
+    return int(text)
+
+
+def boolean(text: str) -> bool:
+    """Sendmail's truth: empty, t, T, y, Y, 1 are true (op.txt, "options of type boolean")."""
+    word = text.strip().lower()
+    if word not in ("", "t", "true", "y", "yes", "1", "f", "false", "n", "no", "0"):
+        raise ValueError(f"not a boolean: {text.strip()!r}")
+    return word in ("", "t", "true", "y", "yes", "1")
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Words separated by commas or blanks, in small letters."""
+    return tuple(text.lower().replace(",", " ").split())
+
+
+#: names of DontBlameSendmail that leave out a check which is made here
+BLAMES = (
+    "Safe",
+    "ForwardFileInGroupWritableDirPath",
+    "ForwardFileInUnsafeDirPath",
+    "ForwardFileInUnsafeDirPathSafe",
+    "GroupWritableForwardFile",
+    "GroupWritableForwardFileSafe",
+    "WorldWritableForwardFile",
+    "IncludeFileInGroupWritableDirPath",
+    "IncludeFileInUnsafeDirPath",
+    "IncludeFileInUnsafeDirPathSafe",
+    "GroupWritableIncludeFile",
+    "GroupWritableIncludeFileSafe",
+    "WorldWritableIncludeFile",
+    "GroupWritableAliasFile",
+    "WorldWritableAliasFile",
+    "FileDeliveryToHardLink",
+    "FileDeliveryToSymLink",
+    "RunProgramInUnsafeDirPath",
+    "RunWritableProgram",
+)
+
+
+def blame(text: str) -> frozenset[str]:
+    """Names of BLAMES in any case, separated by commas or blanks, to small letters."""
+    given = words(text)
+    known = {name.lower(): name for name in BLAMES}
+    for word in given:
+        if word not in known:
+            raise ValueError(f"unknown name {word}{nearest(word, known)}")
+    return frozenset(given)
+
+
+def forward_path(text: str) -> str:
+    """Names of files with $z, $u, $h and $w, separated by colons (Sendmail's J)."""
+    for part in text.split("$")[1:]:
+        if part[:1] not in ("z", "u", "h", "w"):
+            raise ValueError(f"${part[:1]} is none of $z, $u, $h, $w")
+    return text.strip()
+
+
+def directory(text: str) -> str:
+    """An absolute path, or nothing."""
+    if text.strip()[:1] not in ("", "/"):
+        raise ValueError(f"no absolute path: {text.strip()!r}")
+    return text.strip()
+
+
+#: Sendmail's classes of maps in which aliases may be; here all of them are the one database
+_ALIAS_CLASSES = ("", "implicit", "hash", "btree", "dbm", "cdb")
+
+
+def alias_files(text: str) -> tuple[str, ...]:
+    """Files separated by commas, each "PATH", or "-o PATH" if it need not be there.
+
+    Sendmail's "CLASS:" before it is left out: there is one kind of database.
+    """
+    files = []
+    for spec in text.split(","):
+        kind, colon, rest = spec.partition(":")
+        if not colon or "/" in kind:
+            kind, rest = "", spec
+        if kind.strip().lower() not in _ALIAS_CLASSES:
+            raise ValueError(f"unknown alias class {kind.strip()}")
+        *flags, path = rest.split() or [""]
+        if flags not in ([], ["-o"]) or path[:1] in ("", "-"):
+            raise ValueError(f"{spec.strip()!r} is no path of a file")
+        files.append(" ".join([*flags, path]))
+    return tuple(files)
+
+
+def choice(*allowed: str) -> Callable[[str], str]:
+    """A reader for one of *allowed* words, of which the first letter suffices."""
+
+    def read(text: str) -> str:
+        word = text.strip().lower()
+        for candidate in allowed:
+            if word and (word == candidate or word == candidate[0]):
+                return candidate
+        raise ValueError(f"{text.strip()!r} is none of {', '.join(allowed)}")
+
+    return read
+
+
+def daemon_port(text: str) -> tuple[str, str, str]:
+    """One DaemonPortOptions value to (name, address, port): "Name=MTA, Addr=127.0.0.1, Port=25"."""
+    fields = {"n": "MTA", "a": "", "p": "25", "f": "inet"}
+    for item in text.replace(",", " ").split():
+        key, equals, value = item.partition("=")
+        name = key.lower()
+        full = next((n for n in ("name", "address", "port", "family") if n.startswith(name)), "")
+        if not equals or not name or not full:
+            raise ValueError(f"{item!r} is none of Name=, Addr=, Port=, Family=")
+        fields[name[0]] = value
+    address = fields["a"] or ("::" if fields["f"].lower() == "inet6" else "0.0.0.0")
+    port = {"smtp": "25", "submission": "587"}.get(fields["p"].lower(), fields["p"])
+    if number(port) > 65535:
+        raise ValueError(f"no port: {port}")
+    return fields["n"], address.strip("[]").removeprefix("IPv6:"), port
+
+
+#: where an LMTP server listens if nothing else is said (IANA: "any private mail system")
+LMTP_PORT = 24
+
+
+def local_delivery(text: str) -> str:
+    """What LocalMailer may be; a socket is an absolute path, an IPv6 address stands in brackets."""
+    text = text.strip()
+    if text.lower() in ("mbox", "maildir"):
+        return text.lower()
+    if text[:1] == "|" and agent_words(text)[0][:1] == "/":
+        return text
+    try:
+        place = text[5:].strip() if text[:5].lower() == "lmtp:" else ""
+        if place[:1] != "/":
+            host_and_port(place)
+    except ValueError as error:
+        allowed = "mbox, maildir, lmtp:/SOCKET, lmtp:HOST:PORT, |/PROGRAM ARGUMENTS"
+        raise ValueError(f"{text!r} is none of {allowed}") from error
+    return "lmtp:" + place
+
+
+def agent_words(text: str) -> list[str]:
+    """The words of "|/usr/bin/procmail -a $h -d $u", quotes as in a shell; [""] if there is none."""
+    words = text[1:].split()
+    if any(mark in text for mark in "'\"\\"):
+        import shlex  # 5 ms
+
+        words = shlex.split(text[1:])
+    for part in [part for word in words[1:] for part in word.split("$")[1:]]:
+        if part[:1] not in ("u", "h", "f"):
+            raise ValueError(f"${part[:1]} is none of $u, $h, $f")
+    return words or [""]
+
+
+def host_and_port(place: str) -> tuple[str, int]:
+    """The parts of "HOST:PORT", "HOST", "[::1]:PORT", "[::1]"; the port of LMTP if none is given."""
+    if place[:1] == "[":
+        host, bracket, rest = place[1:].partition("]")
+        if not bracket or rest[:1] not in ("", ":"):
+            raise ValueError(f"no host and port: {place!r}")
+        port = rest[1:]
+    else:
+        host, _, port = place.partition(":")
+    value = number(port) if port else LMTP_PORT
+    if not host or "/" in host or " " in host or not 0 < value < 65536:
+        raise ValueError(f"no host and port: {place!r}")
+    return host, value
+
+
+def nearest(word: str, known: dict[str, str]) -> str:
+    """ " (did you mean X?)" for a word that is near one of *known*, small letters -> X."""
+    from difflib import get_close_matches  # only on the way to an error: it costs 10 ms
+
+    near = get_close_matches(word, list(known), 1)
+    return f" (did you mean {known[near[0]]}?)" if near else ""
