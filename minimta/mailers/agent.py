@@ -43,6 +43,7 @@ class AgentMailer:
         self, options: Options, users: Users, *, clock: Callable[[], float] = time.time
     ) -> None:
         self._options = options
+        self._runner = process.Runner(options)
         self._users = users
         self._clock = clock
         self._words = [os.fsencode(word) for word in agent_words(options.local_mailer)]
@@ -61,7 +62,7 @@ class AgentMailer:
                 return Outcome(Fate.FAILED, "5.1.1", "User unknown", exit_code=os.EX_NOUSER)
             if user.uid == 0 and os.geteuid() == 0:
                 return self._to_root(job, name)
-            ending = process.run(job, user, self._prepared(job, user), self._options)
+            ending = self._runner.run(job, user, b"", self._prepared(job, user))
         except Untrusted as error:
             reason = f"{self._who} may not be trusted: {error}"
             log.line(job.qid, reason, error=True)

@@ -63,6 +63,25 @@ class Ending:
     is_late: bool = False
 
 
+class Runner:
+    """Runs programs; whoever was too late once keeps no further message of this process waiting."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._late: set[tuple[int, bytes]] = set()
+
+    def run(
+        self, job: Job, user: User, name: bytes, prepare: Callable[[], Command | Ending]
+    ) -> Ending:
+        """See run(); *name* tells the programs of *user* apart."""
+        if (user.uid, name) in self._late:
+            return Ending(os.EX_TEMPFAIL, is_late=True)
+        ending = run(job, user, prepare, self._options)
+        if ending.is_late:
+            self._late.add((user.uid, name))
+        return ending
+
+
 def run(job: Job, user: User, prepare: Callable[[], Command | Ending], options: Options) -> Ending:
     """Run for *job* what *prepare* gives; it is asked in the child, as the user.
 

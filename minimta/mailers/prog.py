@@ -34,6 +34,7 @@ class ProgMailer:
 
     def __init__(self, options: Options, *, clock: Callable[[], float] = time.time) -> None:
         self._options = options
+        self._runner = process.Runner(options)
         self._clock = clock
 
     def deliver(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Mapping[bytes, Outcome]]]:
@@ -50,7 +51,7 @@ class ProgMailer:
         try:
             is_restricted = restriction.is_restricted(options)
             prepare = self._restricted if is_restricted else self._unrestricted
-            ending = process.run(job, user, prepare(job, command, user), options)
+            ending = self._runner.run(job, user, command, prepare(job, command, user))
         except OSError as error:
             reason = log.clean(error.strerror or str(error))
             return process.deferred(f"cannot run the program: {reason}")

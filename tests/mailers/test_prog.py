@@ -213,6 +213,22 @@ def test_one_that_never_ends_is_ended_with_its_children(place: Place) -> None:
     assert comes_true(lambda: is_gone(int(place.text("pid"))))
 
 
+def test_one_that_was_too_slow_keeps_no_other_message_waiting(place: Place) -> None:
+    place.options.timeout_program = 1
+    mailer = ProgMailer(place.options)
+    slow, quick = User(b"echo >>slow; exec sleep 99"), User(b"echo >>quick")
+    (place.path / "df").write_bytes(b"x\n")
+    with open(place.path / "df", "rb") as file:
+        jobs = [
+            Job(str(number), b"", "", (user,), b"", file.fileno(), 2, controlling=place.user)
+            for number, user in enumerate([slow, slow, quick, slow])
+        ]
+        found = [list(outcomes.values())[0] for _, outcomes in mailer.deliver(jobs)]
+    assert [outcome.fate.name for outcome in found] == ["DEFERRED", "DEFERRED", "SENT", "DEFERRED"]
+    assert found[0].text == found[3].text == "prog mailer (/bin/sh) did not end in 1 seconds"
+    assert (place.text("slow"), place.text("quick")) == ("\n", "\n")
+
+
 def comes_true(condition: Callable[[], bool]) -> bool:
     for _ in range(1000):
         if condition():
