@@ -223,7 +223,7 @@ def test_one_that_was_too_slow_keeps_no_other_message_waiting(place: Place) -> N
             Job(str(number), b"", "", (user,), b"", file.fileno(), 2, controlling=place.user)
             for number, user in enumerate([slow, slow, quick, slow])
         ]
-        found = [list(outcomes.values())[0] for _, outcomes in mailer.deliver(jobs)]
+        found = [next(iter(outcomes.values())) for _, outcomes in mailer.deliver(jobs)]
     assert [outcome.fate.name for outcome in found] == ["DEFERRED", "DEFERRED", "SENT", "DEFERRED"]
     assert found[0].text == found[3].text == "prog mailer (/bin/sh) did not end in 1 seconds"
     assert (place.text("slow"), place.text("quick")) == ("\n", "\n")
