@@ -9,6 +9,7 @@ assert host.changes(before) == {"mail/carol"}
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import stat
@@ -195,5 +196,19 @@ def exchanger(one: Path, other: Path) -> Callable[[], None]:
     def act() -> None:
         if rename(here, first, here, second, exchange):
             raise OSError(ctypes.get_errno(), "renameat2")
+
+    return act
+
+
+def replacer(box: Path, new: Path) -> Callable[[], None]:
+    """An act of a reader who locks the mailbox and puts a copy in its place."""
+
+    def act() -> None:
+        with box.open("r+b") as old:
+            fcntl.lockf(old, fcntl.LOCK_EX)
+            if os.path.samestat(os.fstat(old.fileno()), box.stat()):
+                new.write_bytes(old.read())
+                new.chmod(0o600)
+                new.rename(box)
 
     return act

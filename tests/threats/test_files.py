@@ -11,12 +11,12 @@ import pytest
 
 from minimta.mailers.file import FileMailer
 from minimta.users import Users
-from tests.threats.sharedhost import UIDS, SharedHost, attacking, exchanger, state_of
+from tests.threats.sharedhost import UIDS, SharedHost, attacking, exchanger, replacer, state_of
 
 pytestmark = pytest.mark.root
 
 #: deliveries while an attacker swaps
-RACES = 40
+RACES = 60
 
 Plant = Callable[[SharedHost, Path], None]
 
@@ -207,3 +207,16 @@ def test_no_race_makes_us_append_to_what_was_not_checked(host: SharedHost, plant
     assert delivered + bounced + len(host.queued()) == RACES
     host.run(host.submit_each("carol"))
     assert len(host.letters("carol")) == 1
+
+
+def test_nothing_is_written_to_a_file_that_was_replaced_meanwhile(host: SharedHost) -> None:
+    path = place(host, "forward")
+    file_of("dave", 0o600)(host, path)
+    deliverer = host.deliverer()
+    users = Users(host.options.passwd_file)
+    deliverer.file = FileMailer(host.options, users, pause=lambda seconds: None)
+    qids = host.submit_each(*["dave"] * RACES)
+    with attacking(host.user("dave"), replacer(path, path.with_name("new"))):
+        for qid in qids:
+            host.run([qid], deliverer)
+    assert path.read_bytes().count(b"\nFrom ") + len(host.queued()) == RACES

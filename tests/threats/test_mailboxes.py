@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import grp
 import os
 import socket
@@ -14,7 +13,7 @@ import pytest
 from minimta.deliver import Deliverer
 from minimta.mailers.mbox import MboxMailer
 from minimta.users import Users
-from tests.threats.sharedhost import UIDS, SharedHost, attacking, exchanger, state_of
+from tests.threats.sharedhost import UIDS, SharedHost, attacking, exchanger, replacer, state_of
 
 pytestmark = pytest.mark.root
 
@@ -183,20 +182,6 @@ def test_no_race_of_a_mailbox_with_what_is_not_his_makes_us_write_there(
         exchanger(box, other)()
     delivered = len(host.letters("dave"))
     assert delivered + len(host.queued()) == RACES, "each is in the mailbox or still queued"
-
-
-def replacer(box: Path, new: Path) -> Callable[[], None]:
-    """A reader who locks the mailbox and puts a copy in its place."""
-
-    def act() -> None:
-        with box.open("r+b") as old:
-            fcntl.lockf(old, fcntl.LOCK_EX)
-            if os.path.samestat(os.fstat(old.fileno()), box.stat()):
-                new.write_bytes(old.read())
-                new.chmod(0o600)
-                new.rename(box)
-
-    return act
 
 
 def test_nothing_is_written_to_a_mailbox_that_was_replaced_meanwhile(host: SharedHost) -> None:
