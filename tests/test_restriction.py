@@ -50,12 +50,12 @@ def run(options: Options, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_program_gets_its_arguments_a_clean_environment_and_sigpipe(options: Options) -> None:
-    done = run(options, "-c", "/usr/bin/out.sh a 'b c' || exit 75")
+    done = run(options, "-c", "/usr/bin/out.sh a 'b c'")
     first, *environment = done.stdout.splitlines()
     assert first == "a b c"
     assert {line.partition("=")[0] for line in environment} == {"PATH", "PWD"}
     assert "PATH=/usr/bin:/bin" in environment
-    assert done.returncode == 75, "killed by SIGPIPE, which Python ignores"
+    assert done.returncode in (-13, 128 + 13), "killed by SIGPIPE, which Python ignores"
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,10 @@ def test_a_directory_that_cannot_be_seen_is_no_missing_one(tmp_path: Path) -> No
         restriction.is_restricted(options)
 
 
-def test_without_a_directory_nothing_is_run_from_the_root(options: Options) -> None:
+def test_without_a_directory_nothing_is_run_from_the_root(
+    options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
     options.smrsh_directory = ""
+    monkeypatch.setattr(programs, "why_not", lambda path, owners, blamed: "")
     with pytest.raises(Refused, match="stat failed"):
         restriction.checked(b"bin/sh", options, (0,))

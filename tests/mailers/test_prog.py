@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import resource
 import signal
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from minimta import log
-from minimta.mailers import Job, User
+from minimta.mailers import Job, User, process
 from minimta.mailers.prog import ProgMailer
 from minimta.options import Options
 from minimta.status import Fate, Outcome
@@ -159,6 +160,16 @@ def test_its_memory_processes_and_cores_are_limited(place: Place) -> None:
     assert place.text("got").split() == ["300000", "150", "0"]
 
 
+def test_it_leaves_no_core_behind(place: Place) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+    try:
+        place.run(b"ulimit -c > got")
+    finally:
+        resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
+    assert place.text("got") == "0\n"
+
+
 def test_zero_is_no_limit(place: Place) -> None:
     place.options.max_program_memory = place.options.max_program_processes = 0
     place.run(b"ulimit -v > got")
@@ -184,9 +195,26 @@ def test_without_a_home_it_is_in_the_root(place: Place) -> None:
 
 
 def test_a_data_file_that_is_too_short_starts_nothing(place: Place) -> None:
-    outcome = place.run(b"touch got", b"short\n", size=1000)
-    assert outcome.fate is Fate.DEFERRED
+    def prepare() -> process.Ending:
+        (place.path / "got").touch()
+        return process.Ending(0)
+
+    with open(os.devnull, "rb") as empty:
+        job = Job("id1", b"", "", (User(b"x"),), b"", empty.fileno(), 1000)
+        with pytest.raises(OSError, match="shorter than recorded"):
+            process.run(job, place.user, prepare, place.options)
     assert not (place.path / "got").exists()
+    assert place.run(b"exit 0", b"short\n", size=1000).fate is Fate.DEFERRED
+
+
+def test_not_even_in_memory_is_all_of_an_endless_output(place: Place) -> None:
+    place.options.timeout_program = 1
+    command = process.Command(["/usr/bin/yes"], {}, b"")
+    with open(os.devnull, "rb") as empty:
+        job = Job("id1", b"", "", (User(b"x"),), b"", empty.fileno(), 0)
+        ending = process.run(job, place.user, lambda: command, place.options)
+    assert ending.is_late
+    assert len(ending.output) == 8192
 
 
 def test_one_that_closes_its_output_early_gets_all_the_same(place: Place) -> None:
@@ -289,12 +317,16 @@ def test_nothing_of_the_message_gets_into_the_command(place: Place, sender: byte
     assert set(os.listdir(place.path)) == before
 
 
-def test_nobody_runs_as_root_or_without_a_user(place: Place) -> None:
-    file = os.open(os.devnull, os.O_RDONLY)
-    job = Job("id1", b"", "", (User(b"touch got"),), b"", file, 0)
-    ((_, outcomes),) = ProgMailer(place.options).deliver([job])
-    os.close(file)
-    assert outcomes[b"touch got"].fate is Fate.DEFERRED
+@pytest.mark.parametrize(
+    "user", [None, pytest.param(SystemUser("root", 0, 0), marks=pytest.mark.root)]
+)
+def test_nothing_runs_as_root_or_without_a_user(place: Place, user: SystemUser | None) -> None:
+    command = b"touch %b/got" % os.fsencode(place.path)
+    with open(os.devnull, "rb") as empty:
+        users = (User(command),)
+        job = Job("id1", b"", "", users, b"", empty.fileno(), 0, controlling=user)
+        ((_, outcomes),) = ProgMailer(place.options).deliver([job])
+    assert outcomes[command].fate is Fate.DEFERRED
     assert not (place.path / "got").exists()
 
 
