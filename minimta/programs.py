@@ -14,6 +14,8 @@ from minimta import trust
 from minimta.trust import Allowance, Untrusted
 
 _MAX_LINKS = 40
+#: octets (NAME_MAX)
+_LONGEST_NAME = 255
 
 
 def trusted_owners() -> tuple[int, ...]:
@@ -28,7 +30,7 @@ def why_not(path: bytes, owners: tuple[int, ...], blamed: frozenset[str]) -> str
     """
     allowed = Allowance()
     allowed.unsafe_directory = "runprograminunsafedirpath" in blamed
-    if b"\0" in path:
+    if b"\0" in path or len(path.rpartition(b"/")[2]) > _LONGEST_NAME:
         return "stat failed"
     way = os.fsdecode(path)
     for _ in range(_MAX_LINKS):

@@ -53,6 +53,7 @@ def test_links_are_followed(place: Path, target: str) -> None:
         ("nosuch", "stat failed"), ("", "stat failed"), (".", "not a file"), ("..", "not a file"),
         ("dangling", "stat failed"), ("out.sh/x", "stat failed"), ("text", "not executable"),
         ("directory", "not a file"), ("fifo", "not a file"), ("a\0b", "stat failed"),
+        ("x" * 300, "stat failed"),
     ],
 )  # fmt: skip
 def test_what_is_no_program_is_told_apart(place: Path, name: str, reason: str) -> None:
