@@ -14,7 +14,7 @@ from tests.threats.sharedhost import UIDS, SharedHost, attacking, exchanger
 pytestmark = pytest.mark.root
 
 #: deliveries while an attacker swaps
-RACES = 30
+RACES = 20
 
 Plant = Callable[[SharedHost, Path], None]
 

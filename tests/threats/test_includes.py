@@ -14,7 +14,7 @@ from tests.threats.sharedhost import UIDS, SharedHost, attacking, exchanger
 pytestmark = pytest.mark.root
 
 #: deliveries while an attacker swaps
-RACES = 25
+RACES = 15
 
 
 def put_list(host: SharedHost, owner: str = "dave", text: bytes = b"") -> Path:

@@ -161,9 +161,7 @@ def test_no_more_processes_than_allowed(host: SharedHost) -> None:
     assert host.letters("emma") == []
 
 
-@pytest.mark.parametrize(
-    "bomb", ["f() { f | f & }; f; wait", "f() { f & f; }; f", "f() { (f) & (f); }; f"]
-)
+@pytest.mark.parametrize("bomb", ["f() { f | f & }; f; wait", "f() { f & f; }; f"])
 def test_a_fork_bomb_stays_small_and_ends(host: SharedHost, bomb: str) -> None:
     seen: list[int] = []
     real = os.read
