@@ -281,6 +281,16 @@ def test_t_takes_the_recipients_of_the_header(
     assert b"\n\tfor " not in fields(control)[b"Received"]
 
 
+@pytest.mark.parametrize("twice", [("dave", "dave"), ("dave@lab1.campus", "dave")])
+def test_who_is_named_twice_gets_it_once_and_is_not_told_as_the_only_one(
+    host: Host, twice: tuple[str, str]
+) -> None:
+    assert host.run(*twice).code == 0
+    control, _ = host.only()
+    assert len(control.recipients) == 1
+    assert b"\n\tfor " not in fields(control)[b"Received"]
+
+
 def test_blind_copies_are_marked_for_removal(host: Host) -> None:
     host.run("-t", stdin=b"To: dave\nBcc: a@b\n\nx\n")
     assert "b" in host.only()[0].flags
