@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
     from minimta.users import User
 
-#: pauses between attempts at a lock, in seconds; counted, not timed, so that no clock can stop us
-PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, *(1.0,) * 28)
+#: pauses between attempts at a lock, in seconds; counted, not timed, so that no clock can stop us;
+#: short ones, for others stand in the kernel's line, where nobody can wait for a limited time
+PAUSES = (0.05, 0.1, 0.2, *(0.25,) * 120)
 #: set-id, executable, writable by all
 _FORBIDDEN_MODE = 0o6113
 _DEADLY = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM)

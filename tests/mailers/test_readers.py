@@ -1,0 +1,147 @@
+"""A mailbox is filled while mutt and Dovecot rewrite it: nothing is lost, and all count the same."""
+
+from __future__ import annotations
+
+import contextlib
+import mailbox
+import os
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from minimta.mailers.mbox import MboxMailer
+from minimta.status import Fate
+from minimta.users import User, Users
+from tests.mailers.jobs import job, options
+
+pytestmark = [pytest.mark.root, pytest.mark.debian("mutt", "dovecot-core")]
+
+#: what each round delivers while a reader is at work
+EACH = 10
+
+
+def body(number: int) -> bytes:
+    """Some are long, some have lines to be quoted."""
+    return b"From letter %d\n" % number * (1, 3, 3000)[number % 3]
+
+
+class Spool:
+    """dave's mailbox, who reads it and what they take out of it."""
+
+    def __init__(self, ground: Path, dave: User) -> None:
+        self.ground = ground
+        self.directory = ground / "mail"
+        self.directory.mkdir()
+        os.chown(self.directory, dave.uid, dave.gid)
+        self.box = self.directory / "dave"
+        self.saved_by_mutt = ground / "saved"
+        self.saved_by_dovecot = Path(dave.home, "mail", "saved")
+        self.dave = dave
+        (ground / "run").mkdir()
+        (ground / "passwd").write_text(f"dave:x:{dave.uid}:{dave.gid}::{dave.home}:/bin/sh\n")
+        settings = {
+            "base_dir": ground / "run",
+            "log_path": ground / "run" / "log",
+            "mail_location": f"mbox:{dave.home}/mail:INBOX={self.box}",
+            "mail_uid": dave.uid,
+            "mail_gid": dave.gid,
+            "first_valid_uid": 1,
+            "mbox_write_locks": "fcntl dotlock",  # as Debian has it
+            "ssl": "no",
+        }
+        lines = [f"{name} = {value}\n" for name, value in settings.items()]
+        (ground / "conf").write_text("".join(lines))
+
+    def deliver(self, numbers: range) -> None:
+        """One message at a time, each with locks of its own."""
+        users = Users(str(self.ground / "passwd"))
+        mailer = MboxMailer(options(mailbox_directory=str(self.directory)), users)
+        for number in numbers:
+            one = job("", "dave", header=b"Subject: n%03dx\n" % number, body=body(number))
+            ((_, outcomes),) = mailer.deliver([one])
+            assert outcomes[b"dave"].fate is Fate.SENT
+
+    def doveadm(self, *words: str) -> str:
+        home = {"HOME": self.dave.home, "USER": "dave", "PATH": os.environ["PATH"]}
+        command = ["doveadm", "-c", str(self.ground / "conf"), *words]
+        run = subprocess.run(
+            command, env=home, capture_output=True, text=True, timeout=60, check=False
+        )
+        return run.stdout
+
+    def mutt(self, keys: str) -> None:
+        """Save and delete are its keys; new mail makes it ask, so it is told to quit until it does."""
+        setting = "set mbox_type=mbox confirmcreate=no confirmappend=no quit=yes delete=yes"
+        rc = self.ground / "muttrc"
+        rc.write_text(f'{setting} move=no sleep_time=0\npush "{keys}{"<quit>" * 20}"\n')
+        mutt = f"stty rows 24 cols 80; mutt -n -F {rc} -f {self.box}"
+        (self.ground / "Mail").mkdir(exist_ok=True)
+        subprocess.run(
+            ["script", "-qec", mutt, "/dev/null"],  # it wants a terminal
+            env={"TERM": "xterm", "HOME": str(self.ground), "PATH": os.environ["PATH"]},
+            stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    def mutt_saves(self, subject: str, to: Path) -> None:
+        self.mutt(
+            f"<tag-pattern>~s {subject}<enter><tag-prefix-cond><save-message>{to}<enter>"
+            "<end-cond><sync-mailbox>"
+        )
+
+
+@contextlib.contextmanager
+def meanwhile(spool: Spool, numbers: range) -> Iterator[None]:
+    """Another process delivers them."""
+    child = os.fork()
+    if child == 0:
+        try:
+            spool.deliver(numbers)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    yield
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def numbers_in(path: Path) -> list[int]:
+    """Of whole messages; others are an error."""
+    found = []
+    box = mailbox.mbox(path, create=False)
+    for key in box.keys():  # noqa: SIM118  # a mailbox iterates over messages
+        number = int(re.findall(r"n(\d+)x", box[key]["Subject"])[0])
+        text = box.get_bytes(key).partition(b"\n\n")[2].replace(b">From ", b"From ")
+        assert text.strip(b"\n") == body(number).strip(b"\n"), number
+        found.append(number)
+    box.close()
+    return found
+
+
+def test_nothing_is_lost_while_mutt_and_dovecot_rewrite_the_mailbox(
+    ground: Path, dave: User
+) -> None:
+    spool = Spool(ground, dave)
+    rounds: list[Callable[[], object]] = [
+        lambda: spool.doveadm("flags", "add", r"\Seen \Flagged", "mailbox", "INBOX", "all"),
+        lambda: spool.mutt_saves("1x", spool.saved_by_mutt),
+        lambda: spool.doveadm("move", "saved", "mailbox", "INBOX", "subject", "2x"),
+        lambda: spool.mutt_saves("3x", spool.saved_by_mutt),
+        lambda: spool.doveadm("move", "saved", "mailbox", "INBOX", "subject", "4x"),
+        lambda: spool.doveadm("flags", "remove", r"\Seen", "mailbox", "INBOX", "all"),
+    ]
+    spool.deliver(range(EACH))
+    spool.doveadm("mailbox", "create", "saved")
+    for number, act in enumerate(rounds, 1):
+        with meanwhile(spool, range(EACH * number, EACH * (number + 1))):
+            act()
+    here = numbers_in(spool.box)
+    by_mutt, by_dovecot = numbers_in(spool.saved_by_mutt), numbers_in(spool.saved_by_dovecot)
+    assert sorted(here + by_mutt + by_dovecot) == list(range(EACH * (len(rounds) + 1)))
+    assert by_mutt and by_dovecot, "they did take some away"
+    status = spool.doveadm("mailbox", "status", "messages", "INBOX")
+    assert status.split() == ["INBOX", f"messages={len(here)}"]
+    spool.mutt(f"<tag-pattern>~A<enter><tag-prefix><copy-message>{ground}/all<enter>")
+    assert sorted(numbers_in(ground / "all")) == sorted(here)
+    assert os.listdir(spool.directory) == ["dave"]
