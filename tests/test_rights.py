@@ -136,7 +136,8 @@ def test_a_user_who_swaps_links_all_the_time_reads_nothing_of_others(nobody: Use
     link = os.path.join(nobody.home, ".forward")
     targets = ["fw", "secrets/of-root", "fw", "secrets/of-a-stranger"]
     command = [sys.executable, "-c", SWAPPER, str(nobody.uid), *targets, link]
-    seen, wanted = set(), {b"mine\n", b"Wrong owner"}
+    seen: set[bytes] = set()
+    wanted = {b"mine\n", b"Wrong owner"}
     with subprocess.Popen(command, stdout=subprocess.PIPE) as swapper:
         assert swapper.stdout is not None
         swapper.stdout.readline()
