@@ -1,7 +1,8 @@
-"""The two markers: what a newcomer's machine lacks is skipped with its reason, in CI it fails."""
+"""The markers: what a newcomer's machine lacks is skipped with its reason, in CI it fails."""
 
 from __future__ import annotations
 
+import functools
 import os
 import resource
 import shutil
@@ -28,6 +29,8 @@ def missing(item: pytest.Item) -> str:
     """Why *item* cannot run here; "" if it can."""
     if item.get_closest_marker("root") and os.geteuid() != 0:
         return "needs root"
+    if item.get_closest_marker("namespace") and not can_unshare():
+        return "needs a mount namespace (unshare --mount)"
     for marker in item.iter_markers("debian"):
         if not shutil.which("dpkg-query"):
             return "needs Debian"
@@ -35,6 +38,15 @@ def missing(item: pytest.Item) -> str:
         if lacking:
             return f"needs Debian's {' '.join(lacking)} (apt install)"
     return ""
+
+
+@functools.cache
+def can_unshare() -> bool:
+    command = ["unshare", "--mount", "true"]
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
 
 
 def is_installed(package: str) -> bool:

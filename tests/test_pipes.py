@@ -20,7 +20,11 @@ import pytest
 
 from minimta.admin import HOME
 
-pytestmark = [pytest.mark.root, pytest.mark.debian("python3-dnspython", "python3-filelock")]
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.namespace,
+    pytest.mark.debian("python3-dnspython", "python3-filelock"),
+]
 
 UIDS = {"emma": 61100, "dave": 61101}
 DAEMON = "daemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\n"
