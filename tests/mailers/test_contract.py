@@ -270,14 +270,20 @@ class InProcmail(InMailboxes):
     is_file = False  # what it fsyncs is its own business
 
     def make(self) -> None:
+        nobody = pwd.getpwnam("nobody")
         if os.geteuid() == 0:  # it wants users whom the system knows
-            nobody = pwd.getpwnam("nobody")
             ids = f":{nobody.pw_uid}:{nobody.pw_gid}:"
             lines = [f"{u.name}:x{ids}:{u.home}:/bin/sh\n" for u in self.homes.values()]
             self.passwd.write_text("".join(lines))
         boxes = self.ground / "mail"
         boxes.mkdir()
         boxes.chmod(0o1777)
+        # It waits a second for a mailbox that is new, or that somebody reads within that second.
+        for user in self.homes.values():
+            (boxes / user.name).touch(0o600)
+            os.utime(boxes / user.name, (1, 1))
+            if os.geteuid() == 0:
+                os.chown(boxes / user.name, nobody.pw_uid, nobody.pw_gid)
         # Without its set-id bits: with them it would make a mailbox in /var/mail as well.
         program = self.ground / "procmail"
         shutil.copyfile("/usr/bin/procmail", program)
