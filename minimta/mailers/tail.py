@@ -194,16 +194,14 @@ class Tail:
 
     def _last_separator(self, size: int, reach: int) -> int:
         """Where a line begins with "From " within *reach* octets of the end; -1 if none does."""
-        low, end = max(0, size - reach), size
+        low, end = max(0, size - reach - 1), size
         while end > low:
             begin = max(low, end - _BLOCK)
-            # As many octets before as a line end in front, as many after as the word has.
-            before = max(0, begin - 1)
-            found = os.pread(self._file, end + len(_SEPARATOR) - before, before)
+            found = os.pread(self._file, end + len(_SEPARATOR) - begin, begin)
             at = found.rfind(b"\n" + _SEPARATOR)
             if at >= 0:
-                return before + at + 1
-            if before == 0 and found.startswith(_SEPARATOR):
+                return begin + at + 1
+            if begin == 0 and found.startswith(_SEPARATOR):
                 return 0
             end = begin
         return -1

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import mailbox
 import os
 import re
+import select
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,13 @@ import pytest
 from minimta.mailers.mbox import MboxMailer
 from minimta.status import Fate
 from minimta.users import User, Users
+from tests.mailers import jobs
 from tests.mailers.jobs import job, options
 
 pytestmark = [pytest.mark.root, pytest.mark.debian("mutt", "dovecot-core")]
 
-#: what each round delivers while a reader is at work
-EACH = 10
+#: seconds between deliveries, so that they last as long as the readers need
+PACE = 0.01
 
 
 def body(number: int) -> bytes:
@@ -55,14 +57,18 @@ class Spool:
         lines = [f"{name} = {value}\n" for name, value in settings.items()]
         (ground / "conf").write_text("".join(lines))
 
-    def deliver(self, numbers: range) -> None:
-        """One message at a time, each with locks of its own."""
+    def deliver(self, first: int, is_over: Callable[[], bool]) -> int:
+        """One message after the other, each with locks of its own; returns the next number."""
         users = Users(str(self.ground / "passwd"))
         mailer = MboxMailer(options(mailbox_directory=str(self.directory)), users)
-        for number in numbers:
+        for number in count(first):
             one = job("", "dave", header=b"Subject: n%03dx\n" % number, body=body(number))
             ((_, outcomes),) = mailer.deliver([one])
             assert outcomes[b"dave"].fate is Fate.SENT
+            jobs.close_all()
+            if is_over():
+                return number + 1
+        raise AssertionError
 
     def doveadm(self, *words: str) -> str:
         home = {"HOME": self.dave.home, "USER": "dave", "PATH": os.environ["PATH"]}
@@ -92,18 +98,28 @@ class Spool:
         )
 
 
-@contextlib.contextmanager
-def meanwhile(spool: Spool, numbers: range) -> Iterator[None]:
-    """Another process delivers them."""
+def filled_during(act: Callable[[], object], spool: Spool, first: int) -> int:
+    """Deliver in another process until *act* is done; returns the next number."""
+    (ours, ending), (telling, theirs) = os.pipe(), os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            spool.deliver(numbers)
-            os._exit(0)
+            os.close(ending)
+            number = spool.deliver(first, lambda: bool(select.select([ours], [], [], PACE)[0]))
+            os.write(theirs, b"%d" % number)
         finally:
-            os._exit(1)
-    yield
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+            os._exit(0)
+    for mine in (ours, theirs):
+        os.close(mine)
+    try:
+        act()
+    finally:
+        os.close(ending)
+        answer = os.read(telling, 20)
+        os.close(telling)
+        os.waitpid(child, 0)
+    assert answer, "a delivery failed"
+    return int(answer)
 
 
 def numbers_in(path: Path) -> list[int]:
@@ -131,14 +147,13 @@ def test_nothing_is_lost_while_mutt_and_dovecot_rewrite_the_mailbox(
         lambda: spool.doveadm("move", "saved", "mailbox", "INBOX", "subject", "4x"),
         lambda: spool.doveadm("flags", "remove", r"\Seen", "mailbox", "INBOX", "all"),
     ]
-    spool.deliver(range(EACH))
+    number = spool.deliver(0, lambda: True)
     spool.doveadm("mailbox", "create", "saved")
-    for number, act in enumerate(rounds, 1):
-        with meanwhile(spool, range(EACH * number, EACH * (number + 1))):
-            act()
+    for act in rounds:
+        number = filled_during(act, spool, number)
     here = numbers_in(spool.box)
     by_mutt, by_dovecot = numbers_in(spool.saved_by_mutt), numbers_in(spool.saved_by_dovecot)
-    assert sorted(here + by_mutt + by_dovecot) == list(range(EACH * (len(rounds) + 1)))
+    assert sorted(here + by_mutt + by_dovecot) == list(range(number))
     assert by_mutt and by_dovecot, "they did take some away"
     status = spool.doveadm("mailbox", "status", "messages", "INBOX")
     assert status.split() == ["INBOX", f"messages={len(here)}"]

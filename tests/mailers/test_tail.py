@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 
 from minimta.mailers import tail
+from minimta.mailers.archive import Archive
+from minimta.mailers.mailbox import Mailbox
 from minimta.mailers.mbox import Text
 from minimta.mailers.tail import NOTE, PAGE, Tail, tears
+from minimta.users import User
 from tests.mailers.jobs import job
 
 DATE = b"Sun Nov 22 09:37:07 2026"
@@ -159,6 +162,27 @@ def test_those_before_it_in_the_same_delivery_go_with_it(
     assert content(box) == KEPT
 
 
+def test_after_one_that_failed_the_note_begins_again(
+    box: int, attributes: Attributes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = Tail(box)
+    end.append(text(b"one\n").parts(DATE))
+    size = end.size()
+    end.append(text().parts(DATE))
+    end.cut(size)
+
+    def writev(file: int, parts: list[bytes]) -> int:
+        os.write(file, b"".join(parts)[: 3 * PAGE - size])
+        raise Killed
+
+    with monkeypatch.context() as now:
+        now.setattr(os, "writev", writev)
+        with pytest.raises(Killed):
+            end.append(text().parts(DATE))
+    assert Tail(box).mend([]) == 3 * PAGE - size
+    assert content(box) == KEPT + whole(text(b"one\n"))
+
+
 def test_the_note_is_gone_when_the_delivery_is_over(box: int, attributes: Attributes) -> None:
     end = Tail(box)
     end.append(text().parts(DATE))
@@ -166,6 +190,18 @@ def test_the_note_is_gone_when_the_delivery_is_over(box: int, attributes: Attrib
     end.forget()
     assert not attributes.of
     assert content(box) == KEPT + whole(text())
+
+
+@pytest.mark.parametrize("opened", [Mailbox, Archive])
+def test_no_mailbox_and_no_file_keeps_one(
+    ground: Path, attributes: Attributes, opened: type[Mailbox | Archive]
+) -> None:
+    us = User("dave", os.getuid(), os.getgid())
+    place = str(ground if opened is Mailbox else ground / "dave")
+    with opened(place, us) as made:
+        made.tail.append(text().parts(DATE))
+        assert attributes.of
+    assert not attributes.of
 
 
 def test_whole_messages_stay_however_old_the_note_beside_them(
