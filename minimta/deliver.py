@@ -50,9 +50,13 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """sysexits: of the first recipient that failed; a delay is no failure."""
+        """sysexits: of the first recipient that failed; a delay is no failure.
+
+        What else a program may end with is 69 to who submitted the message.
+        """
         failed = [o.exit_code for _, o in self.outcomes if o.fate is Fate.FAILED]
-        return failed[0] if failed else os.EX_OK
+        is_one = bool(failed) and os.EX_USAGE <= failed[0] <= os.EX_CONFIG
+        return failed[0] if is_one else os.EX_UNAVAILABLE if failed else os.EX_OK
 
 
 class Deliverer:

@@ -222,6 +222,17 @@ def test_a_host_that_refuses_one_user_is_asked_again(host: PrivateHost) -> None:
 # --- bounces -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("code", "told"), [(64, 64), (67, 67), (78, 78), (75, 0), (1, 69), (63, 69), (79, 69), (99, 69)]
+)
+def test_only_exit_codes_of_sysexits_reach_who_submitted(
+    host: PrivateHost, code: int, told: int
+) -> None:
+    host.aliases(f'fails: "|exit {code}"')
+    (report,) = host.deliverer().attempt([host.submit(EMMA, b"<fails@lab1.campus>")])
+    assert report.exit_code == told
+
+
 def test_failures_of_a_message_make_one_bounce_to_the_sender(host: PrivateHost) -> None:
     qid = host.submit(EMMA, b"<nosuch@lab1.campus>", X, DAVE)
     (report,) = host.deliverer(esmtp=Elsewhere({X[1:-1]: REFUSED})).attempt([qid])
