@@ -503,7 +503,7 @@ def test_orphans_of_users_are_swept(house: House) -> None:
     (house.client / ("df" + OTHER)).write_bytes(b"x")
     house.adopt(NOW + 3000)
     assert names(house.client) == {"df" + OTHER}
-    house.adopt(NOW + 3700)
+    house.adopt(NOW + 7200)
     assert names(house.client) == set()
 
 

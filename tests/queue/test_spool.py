@@ -22,7 +22,7 @@ from tests.faults import Faults
 QID = "6AM9CfOn000096"
 BODY = b"body\n"
 NOW = time.time()  # of the kernel, which stamps the inodes
-LATER = NOW + 3700
+LATER = NOW + 7200  # an hour after the files of a test that comes late
 LISTENER = 4242
 
 
