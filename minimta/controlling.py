@@ -153,7 +153,8 @@ def shown(recipient: Recipient) -> str:
     name, uid, gid, path = _fields(recipient.controlling_user)
     if not (name and uid and gid):
         return ""
-    return f"{log.clean(name if name.startswith(_INCLUDE) else path)} ({log.clean(uid)}/{log.clean(gid)})"
+    whose = name if name.startswith(_INCLUDE) else path
+    return f"{log.clean(whose)} ({log.clean(uid)}/{log.clean(gid)})"
 
 
 def owner(recipient: Recipient) -> bytes | None:

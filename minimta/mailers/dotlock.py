@@ -1,8 +1,8 @@
 """The dot lock of a mailbox: a file ``USER.lock`` beside it, made by link(2) (Debian Policy 11.6).
 
-It says "host:pid:boot id:start" of its owner, when the process started in ticks since the boot. One of
-ours whose process is dead, or was before the last boot, is stale at once; one of somebody else when it is older than STALE_AGE and nobody touches it
-while we watch. Whatever is doubtful is respected.
+It says "host:pid:boot id:start" of its owner; start is that of the process, in ticks since the boot.
+One of ours whose process is dead, or was before the last boot, is stale at once; one of somebody else
+when it is older than STALE_AGE and nobody touches it while we watch. Whatever is doubtful is respected.
 """
 
 from __future__ import annotations
