@@ -32,7 +32,7 @@ from minimta.queue.spool import Spool
 from minimta.record import Record, Unrecorded, addresses, stat
 from minimta.reporter import Reporter
 from minimta.route import Router
-from minimta.status import Fate, Outcome
+from minimta.status import Fate, Outcome, deferred
 from minimta.users import Users
 
 #: a bounce and its double bounce are tried in the attempt that made them
@@ -176,7 +176,9 @@ class Deliverer:
         except Exception:
             log.bug(held.qid, "expand")
             found, reason = [], "cannot be expanded"
-        return found or [Destination(r, None, _deferred(reason)) for r in control.recipients]
+        return found or [
+            Destination(r, None, deferred("4.3.0", reason)) for r in control.recipients
+        ]
 
     def _deliver(self, records: list[Record], between: Callable[[], None], remote: bool) -> None:
         made: list[list[Task]] = []
@@ -221,7 +223,7 @@ class Deliverer:
         served = {n for task in made for positions in task.users.values() for n in positions}
         for number in record.unsettled():
             if number not in served:
-                self._settle(record, [number], _deferred("no mailer for this route"), now)
+                self._settle(record, [number], deferred("4.3.0", "no mailer for this route"), now)
         if not made:
             self._finish(record)
         return made
@@ -248,7 +250,7 @@ class Deliverer:
                     self._run(mailer, [task])
                 return
         for job, task in undone.items():
-            missing = _deferred(f"mailer {mailer.name} failed")
+            missing = deferred("4.3.0", f"mailer {mailer.name} failed")
             self._done(task, {user.name: missing for user in job.users}, begun)
 
     def _done(self, task: Task, outcomes: Mapping[bytes, Outcome], begun: float) -> None:
@@ -257,7 +259,9 @@ class Deliverer:
         with self._trouble_with(record.qid):
             together: dict[Outcome, list[int]] = {}
             for name, positions in task.users.items():
-                outcome = outcomes.get(name) or _deferred(f"mailer {task.mailer} said nothing")
+                outcome = outcomes.get(name) or deferred(
+                    "4.3.0", f"mailer {task.mailer} said nothing"
+                )
                 together.setdefault(outcome, []).extend(positions)
                 self._remember(task.job, outcome)
             for outcome, positions in together.items():
@@ -322,10 +326,6 @@ def open_spool(options: Options) -> Spool:
     """The MTA queue, as a runner sees it. Raise OSError."""
     user = Users("").find(options.run_as_user.encode()) if options.run_as_user else None
     return Spool(options.queue_directory, listener_uid=user.uid if user else None)
-
-
-def _deferred(text: str) -> Outcome:
-    return Outcome(Fate.DEFERRED, "4.3.0", text, exit_code=os.EX_TEMPFAIL)
 
 
 def _too_many_hops(hops: int, limit: int) -> Outcome:

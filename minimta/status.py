@@ -47,6 +47,11 @@ class Outcome:
         return [line.split(" ", 2)[2] for line in self.transcript if line[:3].isdigit()]
 
 
+def deferred(status: str, text: str) -> Outcome:
+    """Not now: what is not proven permanent. *status* is "4.x.x"."""
+    return Outcome(Fate.DEFERRED, status, text, exit_code=os.EX_TEMPFAIL)
+
+
 # sysexits(3) -> (fate, RFC 3463 status, text). Exit codes not listed are final.
 _SYSEXITS = {
     os.EX_OK: (Fate.SENT, "2.0.0", "Sent"),
@@ -72,7 +77,7 @@ def from_exit_code(code: int) -> Outcome:
     """Translate a delivery program's exit code; negative is minus the signal that killed it."""
     if code < 0:
         text = f"mailer died with signal {-code}"
-        return Outcome(Fate.DEFERRED, "4.3.0", text, exit_code=os.EX_TEMPFAIL)
+        return deferred("4.3.0", text)
     unknown = (Fate.FAILED, "5.3.0", f"unknown mailer error {code}")
     fate, status, text = _SYSEXITS.get(code, unknown)
     return Outcome(fate, status, text, exit_code=code)

@@ -5,13 +5,9 @@ from __future__ import annotations
 import os
 
 from minimta import log
-from minimta.status import Fate, Outcome
+from minimta.status import Fate, Outcome, deferred
 
 DISCARDED = Outcome(Fate.SENT, "2.0.0", "Sent")
-
-
-def deferred(status: str, text: str) -> Outcome:
-    return Outcome(Fate.DEFERRED, status, text, exit_code=os.EX_TEMPFAIL)
 
 
 def refusal(status: str, text: str) -> Outcome:

@@ -11,7 +11,7 @@ from minimta.envelope import Recipient
 from minimta.expand import answers
 from minimta.expand.destination import Destination, Node
 from minimta.route import Route, is_status
-from minimta.status import Outcome
+from minimta.status import Outcome, deferred
 from minimta.targets import Target
 from minimta.trust import Untrusted
 from minimta.users import User
@@ -90,7 +90,7 @@ class Worklist:
         if authority.refusal:
             self._add(node, route, answers.not_allowed(shown, f"{authority.refusal} {what}"))
         elif authority.user is None:
-            self._add(node, route, answers.deferred("4.3.0", f"no user {authority.uid} to act as"))
+            self._add(node, route, deferred("4.3.0", f"no user {authority.uid} to act as"))
         else:
             self._add(node, route, acting=authority.user)
 
@@ -102,7 +102,7 @@ class Worklist:
         self._expanded.add(node.key)
         shown = log.clean(bytes(node.target))
         if authority.user is None:
-            self._add(node, None, answers.deferred("4.3.0", f"no user {authority.uid} to act as"))
+            self._add(node, None, deferred("4.3.0", f"no user {authority.uid} to act as"))
             return
         try:
             text = include.read(path, authority.user, self._house.options)
@@ -117,7 +117,7 @@ class Worklist:
         inner = controlling.of_include(path, text, authority, house.users, house.default_user)
         if not self._push(node, targets.parse(text.text), inner, text.path):
             # DIFFERS: for Sendmail mail to an empty list is delivered; it may be being rewritten.
-            self._add(node, None, answers.deferred("4.2.4", f"{shown} is empty"))
+            self._add(node, None, deferred("4.2.4", f"{shown} is empty"))
 
     def _authority(self, node: Node) -> Authority:
         """Who named *node*; after an earlier attempt the qf says it. Raise OSError."""
@@ -352,7 +352,7 @@ class Worklist:
         if "A" in node.recipient.flags and node.parent and unexpanded:
             # Not expanded yet: without A the next attempt does it.
             node.recipient.flags = node.recipient.flags.replace("A", "")
-        outcome = answers.deferred("4.3.0", log.clean(where + reason))
+        outcome = deferred("4.3.0", log.clean(where + reason))
         if self._found.setdefault(node.key or bytes(node.target), node) is node:
             node.end = Destination(node.recipient, None, outcome)
 

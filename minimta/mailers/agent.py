@@ -26,7 +26,7 @@ from minimta.mailers.mbox import MboxMailer
 from minimta.mailers.process import Command
 from minimta.options import Options
 from minimta.options.values import agent_words
-from minimta.status import Fate, Outcome
+from minimta.status import Fate, Outcome, deferred
 from minimta.trust import Untrusted
 from minimta.users import User, Users
 
@@ -66,10 +66,10 @@ class AgentMailer:
         except Untrusted as error:
             reason = f"{self._who} may not be trusted: {error}"
             log.line(job.qid, reason, error=True)
-            return process.deferred(reason)
+            return deferred("4.3.0", reason)
         except OSError as error:
             reason = log.clean(error.strerror or str(error))
-            return process.deferred(f"{self._who} cannot be run: {reason}")
+            return deferred("4.3.0", f"{self._who} cannot be run: {reason}")
         return process.outcome(ending, self._who, self._options)
 
     def _to_root(self, job: Job, name: bytes) -> Outcome:

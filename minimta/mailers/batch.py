@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
 from minimta.mailers import Job
 from minimta.rights import as_user
-from minimta.status import Fate, Outcome
+from minimta.status import Fate, Outcome, deferred
 from minimta.users import User
 
 #: seconds that a child may take for all messages of one place (locks included)
@@ -76,7 +76,3 @@ def trouble(error: OSError, what: str) -> Outcome:
     """Not now: *what* names the place."""
     status = "4.2.2" if error.errno in FULL else "4.3.0"
     return deferred(status, f"{what}: {error.strerror or error}")
-
-
-def deferred(status: str, text: str) -> Outcome:
-    return Outcome(Fate.DEFERRED, status, text, exit_code=os.EX_TEMPFAIL)

@@ -24,7 +24,7 @@ from minimta.mailers.mailbox import Busy, Refused
 from minimta.mailers.mbox import Text
 from minimta.mailers.tail import Tail
 from minimta.options import Options
-from minimta.status import Outcome, from_exit_code
+from minimta.status import Outcome, deferred, from_exit_code
 from minimta.trust import Untrusted
 from minimta.users import User, Users
 
@@ -67,7 +67,7 @@ class FileMailer:
             append = partial(self._append_all, path, user, jobs)
             answer = batch.as_owner(user, jobs, append)
             if answer == _BUSY:
-                return dict.fromkeys(jobs, batch.deferred("4.2.0", f"{shown} is locked"))
+                return dict.fromkeys(jobs, deferred("4.2.0", f"{shown} is locked"))
             if answer.startswith(_REFUSED):
                 return _refuse(jobs, f"{shown}: {log.clean(answer.removeprefix(_REFUSED))}")
             torn, _, codes = answer.partition(b" ")
@@ -124,7 +124,7 @@ def _append(tail: Tail, text: Text, date: str) -> int:
 
 def _wait(jobs: Sequence[Job], reason: str) -> dict[Job, Outcome]:
     log.line(jobs[0].qid, f"file {reason}", error=True)
-    return dict.fromkeys(jobs, batch.deferred("4.3.0", reason))
+    return dict.fromkeys(jobs, deferred("4.3.0", reason))
 
 
 def _refuse(jobs: Sequence[Job], reason: str) -> dict[Job, Outcome]:

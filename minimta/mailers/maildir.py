@@ -24,7 +24,7 @@ from minimta import log
 from minimta.mailers import Job, batch
 from minimta.mailers.letter import Unreadable, read_body
 from minimta.options import Options
-from minimta.status import Fate, Outcome
+from minimta.status import Fate, Outcome, deferred
 from minimta.trust import Untrusted, walk
 from minimta.users import User, Users
 
@@ -66,7 +66,7 @@ class MaildirMailer:
             return batch.decode(answer, jobs, shown)
         except Untrusted as error:
             log.line(jobs[0].qid, f"{shown}: {error}", error=True)
-            return dict.fromkeys(jobs, batch.deferred("4.2.0", f"{shown}: {error}"))
+            return dict.fromkeys(jobs, deferred("4.2.0", f"{shown}: {error}"))
         except OSError as error:
             return dict.fromkeys(jobs, batch.trouble(error, shown))
 

@@ -22,7 +22,7 @@ from minimta.mailers import Job
 from minimta.mailers.mailbox import Busy, Mailbox, Refused
 from minimta.mailers.tail import CHUNK, Tail
 from minimta.options import Options
-from minimta.status import Fate, Outcome
+from minimta.status import Fate, Outcome, deferred
 from minimta.users import User, Users
 
 _SENT = Outcome(Fate.SENT, "2.0.0", "Sent")
@@ -70,10 +70,10 @@ class MboxMailer:
                 return dict.fromkeys(jobs, unknown)
             return self._append_all(user, jobs)
         except Busy as error:
-            return dict.fromkeys(jobs, _deferred("4.2.0", str(error)))
+            return dict.fromkeys(jobs, deferred("4.2.0", str(error)))
         except Refused as error:
             log.line(jobs[0].qid, f"mailbox {error}", error=True)
-            return dict.fromkeys(jobs, _deferred("4.2.0", f"mailbox {error}"))
+            return dict.fromkeys(jobs, deferred("4.2.0", f"mailbox {error}"))
         except OSError as error:
             return dict.fromkeys(jobs, self._trouble(name, error))
 
@@ -108,11 +108,7 @@ class MboxMailer:
     def _trouble(self, name: bytes, error: OSError) -> Outcome:
         status = "4.2.2" if error.errno in _FULL else "4.3.0"
         path = os.path.join(self.directory, os.fsdecode(name))
-        return _deferred(status, f"mailbox {log.clean(path)}: {error.strerror or error}")
-
-
-def _deferred(status: str, text: str) -> Outcome:
-    return Outcome(Fate.DEFERRED, status, text, exit_code=os.EX_TEMPFAIL)
+        return deferred(status, f"mailbox {log.clean(path)}: {error.strerror or error}")
 
 
 def _cut(tail: Tail, size: int, path: str) -> None:

@@ -32,7 +32,7 @@ from dataclasses import dataclass, replace
 from minimta import dates, log, rights
 from minimta.mailers import Job
 from minimta.options import Options
-from minimta.status import Fate, Outcome, from_exit_code
+from minimta.status import Outcome, deferred, from_exit_code
 from minimta.users import User
 
 #: octets of output that are kept
@@ -116,16 +116,12 @@ def _claim(job: Job) -> None:
 def outcome(ending: Ending, who: str, options: Options) -> Outcome:
     """What that means for the message; *who* is "prog mailer (/bin/sh)"."""
     if ending.is_late:
-        return deferred(f"{who} did not end in {options.timeout_program} seconds")
+        return deferred("4.3.0", f"{who} did not end in {options.timeout_program} seconds")
     made = from_exit_code(ending.code)
     if ending.code == os.EX_TEMPFAIL:
         made = replace(made, text=f"{who} exited with EX_TEMPFAIL")
     lines = tuple(log.clean(line) for line in ending.output.split(b"\n") if line)
     return replace(made, transcript=lines)
-
-
-def deferred(text: str) -> Outcome:
-    return Outcome(Fate.DEFERRED, "4.3.0", text, exit_code=os.EX_TEMPFAIL)
 
 
 def from_line(reverse_path: bytes, blanks: bytes, now: float) -> bytes:

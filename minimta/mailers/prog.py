@@ -20,7 +20,7 @@ from minimta.mailers import Job, process
 from minimta.mailers.process import Command, Ending
 from minimta.options import Options
 from minimta.smrsh import Refused
-from minimta.status import Outcome
+from minimta.status import Outcome, deferred
 from minimta.users import User
 
 _SHELL = "/bin/sh"
@@ -47,14 +47,14 @@ class ProgMailer:
         user, options = job.controlling, self._options
         if user is None or (user.uid == 0 and os.geteuid() == 0):
             log.line(job.qid, f"no user to run {log.clean(command)} as", error=True)
-            return process.deferred("no user to run it as")
+            return deferred("4.3.0", "no user to run it as")
         try:
             is_restricted = restriction.is_restricted(options)
             prepare = self._restricted if is_restricted else self._unrestricted
             ending = self._runner.run(job, user, command, prepare(job, command, user))
         except OSError as error:
             reason = log.clean(error.strerror or str(error))
-            return process.deferred(f"cannot run the program: {reason}")
+            return deferred("4.3.0", f"cannot run the program: {reason}")
         shell = restriction.PATH if is_restricted else _SHELL
         return process.outcome(_as_the_shell_saw(ending), f"prog mailer ({shell})", options)
 

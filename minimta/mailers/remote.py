@@ -22,7 +22,7 @@ from minimta.mailers import Job, nexthop, worker
 from minimta.mailers.answer import Answer, BadAnswer, Progress, decode
 from minimta.mailers.nexthop import Ourselves
 from minimta.options import Options
-from minimta.status import Fate, Outcome
+from minimta.status import Fate, Outcome, deferred
 
 #: longest line that a worker may write
 MAX_LINE = 4 * 1024 * 1024
@@ -195,9 +195,7 @@ def _ended(child: _Worker, why: str) -> Iterator[Settled]:
 
 def _given_up(left: Sequence[Progress], why: str) -> Iterator[Settled]:
     """What the worker did not settle waits; a message that it had just sent comes twice, not never."""
-    outcome = Outcome(
-        Fate.DEFERRED, "4.3.0", f"remote worker {log.clean(why)}", exit_code=os.EX_TEMPFAIL
-    )
+    outcome = deferred("4.3.0", f"remote worker {log.clean(why)}")
     for progress in left:
         progress.give_up(outcome)
         yield progress.job, progress.outcomes

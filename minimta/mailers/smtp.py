@@ -27,7 +27,7 @@ from minimta.options import Options
 from minimta.smtp.client import PeerClosed, Transaction, mail_line, rcpt_line
 from minimta.smtp.reply import Reply
 from minimta.smtp.replyreader import ReplyError
-from minimta.status import Fate, Outcome
+from minimta.status import Fate, Outcome, deferred
 
 #: recipients of one transaction; every host must take so many (RFC 5321 section 4.5.3.1.8)
 MAX_RECIPIENTS = 100
@@ -289,7 +289,7 @@ def _mail_line(session: Session, job: Job, letter: Letter) -> bytes:
 
 def _unsent(error: Unsendable | Unreadable, target: Target) -> Outcome:
     if isinstance(error, Unreadable):
-        return Outcome(Fate.DEFERRED, "4.3.0", str(error), exit_code=os.EX_TEMPFAIL)
+        return deferred("4.3.0", str(error))
     return verdict.unsendable(error.status, error.text, target.name, target.relay, error.exit_code)
 
 

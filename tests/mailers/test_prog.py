@@ -284,7 +284,7 @@ def test_what_is_left_in_the_background_holds_nobody_up(
     place: Place, start: bytes, output: bytes
 ) -> None:
     begun = time.monotonic()
-    outcome = place.run(b"%b%b & echo $! > pid; echo said; exit 0" % (start, output))
+    outcome = place.run(b"echo said; %b%b & echo $! > pid; exit 0" % (start, output))
     assert (outcome.fate, outcome.transcript[0]) == (Fate.SENT, "said")
     assert time.monotonic() - begun < 15
     pid = int(place.text("pid"))
