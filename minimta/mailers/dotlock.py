@@ -64,7 +64,8 @@ class DotLock:
             os.unlink(temporary, dir_fd=self._spool)
             file = os.open(temporary, flags, 0o644, dir_fd=self._spool)
         with contextlib.suppress(OSError):  # a full disk: the lock holds without its text, by age
-            os.write(file, _ours(os.getpid()))
+            pid = os.getpid()
+            os.write(file, f"{_host()}:{pid}:{_boot()}:{_start(pid)}\n".encode())
         return file
 
     def _link(self, temporary: str) -> bool:
@@ -133,12 +134,6 @@ def _boot() -> str:
             return file.read().strip()
     except OSError:
         return ""
-
-
-@functools.cache
-def _ours(pid: int) -> bytes:
-    """The text of a lock of this process, whose number is *pid*."""
-    return f"{_host()}:{pid}:{_boot()}:{_start(pid)}\n".encode()
 
 
 def _start(pid: int) -> str:
