@@ -17,7 +17,7 @@ from getopt import GetoptError, gnu_getopt
 from minimta import maps
 from minimta.maps.cdb import Cdb
 from minimta.maps.cdbwriter import write_cdb
-from minimta.terminal import complain
+from minimta.terminal import complain, wrong_option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,11 +101,7 @@ def main(argv: list[str]) -> int:
         given, words = gnu_getopt(argv[1:], "C:ND:c:defi:lorst:uvx")
         return _run(dict(given), words)
     except GetoptError as error:
-        what = (
-            "invalid option" if error.msg.endswith("recognized") else "option requires an argument"
-        )
-        complain(f"makemap: {what} -- '{error.opt}'\n{USAGE}")
-        return os.EX_USAGE
+        return wrong_option("makemap", error, USAGE)
     except _Refused as error:
         complain(f"makemap: {error}")
         return error.exit_code

@@ -15,7 +15,7 @@ from getopt import GetoptError, gnu_getopt
 from minimta import config, log
 from minimta.aliases.source import Source
 from minimta.options.values import alias_files
-from minimta.terminal import complain
+from minimta.terminal import complain, wrong_option
 
 USAGE = "usage: praliases [-C cffile] [-f aliasfile] [key ...]"
 
@@ -26,11 +26,7 @@ def main(argv: list[str]) -> int:
         flags, keys = gnu_getopt(argv[1:], "C:f:")
         sources = _sources(dict(flags))
     except GetoptError as error:
-        what = (
-            "invalid option" if error.msg.endswith("recognized") else "option requires an argument"
-        )
-        complain(f"praliases: {what} -- '{error.opt}'\n{USAGE}")
-        return os.EX_USAGE
+        return wrong_option("praliases", error, USAGE)
     except config.ConfigError as error:
         complain(f"praliases: {error}")
         return os.EX_NOINPUT if error.exit_code == os.EX_OSFILE else error.exit_code

@@ -44,7 +44,7 @@ class Outcome:
 
     def told(self) -> list[str]:
         """The transcript without codes, as a person at a terminal reads it: "x... User unknown"."""
-        return [line.split(" ", 2)[2] for line in self.transcript if line[:3].isdigit()]
+        return [line.split(" ", 2)[-1] for line in self.transcript if line[:3].isdigit()]
 
 
 def deferred(status: str, text: str) -> Outcome:

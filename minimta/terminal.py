@@ -8,10 +8,22 @@ from __future__ import annotations
 
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from getopt import GetoptError
+
 
 def say(text: str) -> None:
     """A line on standard output."""
     _write(1, text)
+
+
+def wrong_option(program: str, error: GetoptError, usage: str) -> int:
+    """Complain of an option as getopt(3) does; the exit code."""
+    is_unknown = error.msg.endswith("recognized")
+    what = "invalid option" if is_unknown else "option requires an argument"
+    complain(f"{program}: {what} -- '{error.opt}'\n{usage}")
+    return os.EX_USAGE
 
 
 def prompt(text: str) -> None:

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from minimta.status import Fate, from_exit_code
+from minimta.status import Fate, Outcome, from_exit_code
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,9 @@ def test_an_exit_code_decides_the_fate(code: int, fate: Fate) -> None:
     outcome = from_exit_code(code)
     assert outcome.fate is fate
     assert outcome.status[0] == {Fate.SENT: "2", Fate.DEFERRED: "4", Fate.FAILED: "5"}[fate]
+
+
+def test_a_person_is_told_the_transcript_without_dialogue_and_codes() -> None:
+    lines = (">>> RCPT To:<x>", "some output", "550 5.1.1 x... User unknown", "554 odd", "421")
+    outcome = Outcome(Fate.FAILED, "5.1.1", "User unknown", transcript=lines)
+    assert outcome.told() == ["x... User unknown", "odd", "421"]

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from minimta import addresslist, caller, config, controlling, log
 from minimta.admin import Trouble
 from minimta.admin.story import Story
-from minimta.aliases.source import SUFFIX
 from minimta.envelope import Recipient
 from minimta.exchangers import Guide
 from minimta.expand import Expander
@@ -97,7 +96,7 @@ class Trace:
             name = log.clean(user.name) if user else str(os.geteuid())
             told.append(f"Read with the rights of {name}; mail is delivered with others.")
         for source in self._here.aliases.sources:
-            if _is_newer(source.path, source.path + SUFFIX):
+            if source.is_stale():
                 told.append(f"{log.clean(source.path)} has changed: it counts after newaliases.")
         return told
 
@@ -110,13 +109,6 @@ class _Expander(Expander):
         if caller.may_administer(self.options):
             return super().default_user
         return controlling.named_default(self.options, self.users)
-
-
-def _is_newer(text: str, database: str) -> bool:
-    try:
-        return os.stat(text).st_mtime_ns > os.stat(database).st_mtime_ns
-    except OSError:
-        return False  # one of them is enough
 
 
 def _exit_code(fates: set[Fate]) -> int:

@@ -62,6 +62,13 @@ class Source:
         database = self._current_database()
         return database.records() if database else self._current_text().items()
 
+    def is_stale(self) -> bool:
+        """Is the text newer than its database? Not if there is only one of them."""
+        try:
+            return os.stat(self.path).st_mtime_ns > os.stat(self.path + SUFFIX).st_mtime_ns
+        except OSError:
+            return False
+
     def line_of(self, key: bytes, value: bytes) -> int:
         """The line of the text that gives *key* its *value*; 0 if there is none to be read."""
         from minimta.aliases import text
@@ -82,17 +89,11 @@ class Source:
             fresh = Cdb(self.path + SUFFIX)
             self._refuse(maps.why_refused(fresh.stat, self.forgiven), fresh.path)
             self._database = fresh
-            self._warn_if_stale(fresh)
+            self._warn_if_stale()
         return self._database
 
-    def _warn_if_stale(self, database: Cdb) -> None:
-        if self._warned:
-            return
-        try:
-            text = os.stat(self.path)
-        except OSError:
-            return  # the database alone is enough
-        if text.st_mtime_ns > database.stat.st_mtime_ns:
+    def _warn_if_stale(self) -> None:
+        if not self._warned and self.is_stale():
             self._warned = True
             log.line("", f"Warning: alias database {self.path} out of date")
 

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import os
-import socket
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from minimta.mailers.file import FileMailer
 from minimta.users import Users
+from tests.threats.plants import Plant, directory, fifo, sock
 from tests.threats.sharedhost import UIDS, SharedHost, attacking, exchanger, replacer, state_of
 
 pytestmark = pytest.mark.root
 
 #: deliveries while an attacker swaps
 RACES = 20
-
-Plant = Callable[[SharedHost, Path], None]
 
 
 def link_to_the_canary(host: SharedHost, path: Path) -> None:
@@ -41,24 +38,8 @@ def hard_link_to_own_file(host: SharedHost, path: Path) -> None:
     os.link(host.put("dave", b"", "own"), path)
 
 
-def fifo(host: SharedHost, path: Path) -> None:
-    os.mkfifo(path)
-    os.chown(path, UIDS["dave"], UIDS["dave"])
-
-
-def directory(host: SharedHost, path: Path) -> None:
-    path.mkdir()
-    os.chown(path, UIDS["dave"], UIDS["dave"])
-
-
 def device(host: SharedHost, path: Path) -> None:
     os.mknod(path, 0o20666, os.makedev(1, 3))  # /dev/null
-    os.chown(path, UIDS["dave"], UIDS["dave"])
-
-
-def sock(host: SharedHost, path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
     os.chown(path, UIDS["dave"], UIDS["dave"])
 
 

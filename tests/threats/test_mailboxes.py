@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import grp
 import os
-import socket
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,14 +11,13 @@ import pytest
 from minimta.deliver import Deliverer
 from minimta.mailers.mbox import MboxMailer
 from minimta.users import Users
+from tests.threats.plants import Plant, directory, fifo, sock
 from tests.threats.sharedhost import UIDS, SharedHost, attacking, exchanger, replacer, state_of
 
 pytestmark = pytest.mark.root
 
 #: deliveries while an attacker swaps
 RACES = 80
-
-Plant = Callable[[SharedHost, Path], None]
 
 
 def link_to_the_canary(host: SharedHost, box: Path) -> None:
@@ -60,24 +57,8 @@ def file_of(owner: str, mode: int = 0o600) -> Plant:
     return plant
 
 
-def fifo(host: SharedHost, box: Path) -> None:
-    os.mkfifo(box)
-    os.chown(box, UIDS["dave"], UIDS["dave"])
-
-
-def directory(host: SharedHost, box: Path) -> None:
-    box.mkdir()
-    os.chown(box, UIDS["dave"], UIDS["dave"])
-
-
 def device(host: SharedHost, box: Path) -> None:
     os.mknod(box, 0o20600, os.makedev(1, 3))  # /dev/null
-    os.chown(box, UIDS["dave"], UIDS["dave"])
-
-
-def sock(host: SharedHost, box: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(box))
     os.chown(box, UIDS["dave"], UIDS["dave"])
 
 
