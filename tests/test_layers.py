@@ -1,131 +1,218 @@
-"""The house rules as tests: imports point down, pure rooms stay pure, one door to each thing."""
+"""The house rules as tests: imports point down, pure rooms stay pure, one door to each thing.
+
+``python3 tests/test_layers.py`` prints the table of imports as it is.
+"""
 
 from __future__ import annotations
 
 import ast
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-import minimta
+HOME = Path(__file__).resolve().parent.parent
+ROOT = HOME / "minimta"
 
-ROOT = Path(minimta.__file__).parent
-
-#: Room -> floor. A room imports from lower floors and, inside a package, from its siblings.
-FLOORS: tuple[tuple[str, ...], ...] = (
-    (
-        "status",
-        "envelope",
-        "thirdparty",
-        "address",
-        "dates",
-        "options",
-        "headers",
-        "fullname",
-        "commandline",
-    ),
-    (
-        "smtp",
-        "targets",
-        "route",
-        "bounce",
-        "addresslist",
-        "completion",
-        "flags",
-        "selection",
-        "smrsh",
-    ),
-    ("log", "trust"),
-    ("users", "hosts", "dns", "locks", "maps", "terminal", "stdin", "workers", "programs"),
-    ("rights",),
-    ("config", "aliases", "queue", "forward", "include", "residence", "pidfile"),
-    ("controlling", "restriction"),
-    ("mailers", "expand", "policy", "notify", "newcontrol"),
-    ("collect", "locality", "record", "exchangers"),
-    (
-        "jobs",
-        "reporter",
-        "outcomelog",
-        "caller",
-        "deadletter",
-        "verify",
-        "testmode",
-        "expansion",
-        "premises",
-    ),
-    ("deliver", "reception", "author", "mailq"),
-    ("runqueue", "attempt", "connection"),
-    ("listener", "stdio", "queuerun", "submit"),
-    ("daemon",),
-    ("cli", "admin", "praliases", "makemap"),
-)
-FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+#: Room -> the rooms that it may import. A room comes after all that it imports: no circles.
+ROOMS: dict[str, str] = {
+    "message": "",
+    "config": "",
+    "smtp": "message",
+    "system": "config",
+    "maps": "system",
+    "aliases": "message system maps",
+    "queue": "message config system",
+    "mailers": "message config smtp system",
+    "routing": "message config system maps aliases",
+    "dsn": "message config system queue routing",
+    "runner": "message config system maps aliases queue mailers routing dsn",
+    "submission": "message config system queue routing runner",
+    "listener": "message config smtp system queue routing runner submission",
+    "commands": "message config system maps aliases queue mailers routing runner submission listener",
+    "admin": "message config smtp system maps aliases queue mailers routing dsn runner submission "
+    "listener commands",
+}
 
 #: These see no file, no socket and no clock: what they need comes in as arguments.
-PURE = (*FLOORS[0], *FLOORS[1], "queue/control")
+PURE = ("message", "smtp", "config/options", "config/values", "config/commandline")
+PURE += ("queue/control", "queue/selectors", "routing/route", "routing/targets", "dsn/compose")
+PURE += ("dsn/explanation", "dsn/multipart", "dsn/delivery_status", "mailers/programs/smrsh_rules")
 IMPURE = {"socket", "ssl", "select", "time", "datetime", "subprocess", "pwd", "syslog"}
 #: Turning seconds into dates needs time.gmtime and the zone, not the clock.
-MAY = {"dates": {"time"}}
+MAY = {"message/dates": {"time"}}
 
 #: Outside thing -> the only file that imports it.
 ONLY_IN = {
-    "dns": "dns.py",
-    "filelock": "locks.py",
-    "pwd": "users.py",
-    "syslog": "log.py",
-    "ssl": "tls.py",
-    "socketserver": "listener.py",
+    "dns": "system/dns",
+    "filelock": "system/locks",
+    "pwd": "system/users",
+    "syslog": "system/log",
+    "ssl": "system/tls",
+    "socketserver": "listener/sockets",
 }
 
 
-def imports(path: Path) -> set[str]:
-    """Full names of all that *path* imports, at its top or inside a function."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.module and not node.level, f"{path}: line {node.lineno}: import absolutely"
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+def files() -> list[Path]:
+    return sorted(ROOT.rglob("*.py"))
+
+
+def name(path: Path) -> str:
+    """ "queue/control" """
+    return path.relative_to(ROOT).with_suffix("").as_posix()
 
 
 def room_of(path: Path) -> str:
-    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+    return name(path).partition("/")[0]
 
 
-def is_pure(path: Path) -> bool:
-    name = path.relative_to(ROOT).as_posix().removesuffix(".py")
-    return name in PURE or room_of(path) in PURE
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
-FILES = sorted(path for path in ROOT.rglob("*.py") if room_of(path) != "__init__")
+def imports(path: Path) -> Iterator[str]:
+    """Full names of all that *path* imports, at its top or inside a function."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module and not node.level, f"{path}: line {node.lineno}: import absolutely"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def rooms_imported(path: Path) -> set[str]:
+    ours = (full.split(".") for full in imports(path))
+    return {parts[1] for parts in ours if parts[0] == "minimta" and len(parts) > 1} - {
+        "__version__",
+        room_of(path),
+    }
+
+
+def upward(path: Path) -> set[str]:
+    """The rooms that *path* imports and may not."""
+    return rooms_imported(path) - set(ROOMS[room_of(path)].split())
+
+
+def impurities(path: Path) -> set[str]:
+    """What *path* knows of clock, network and files."""
+    known = {full.split(".")[0] for full in imports(path)} & IMPURE
+    calls = {ast.unparse(node) for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)}
+    called = {node.func.id for node in ast.walk(tree(path)) if is_plain_call(node)}  # type: ignore[attr-defined]
+    return (known - MAY.get(name(path), set())) | calls & {"os.open"} | called & {"open"}
+
+
+def is_plain_call(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+
+
+def code_of(path: Path) -> list[str]:
+    """The statements of a module that are not its docstring, __version__ apart."""
+    body = tree(path).body
+    told = body[1:] if ast.get_docstring(tree(path)) is not None else body
+    return [line for line in map(ast.unparse, told) if not line.startswith("__version__ = ")]
+
+
+def public_classes(paths: list[Path]) -> Counter[str]:
+    """How often each public name is that of a class at the top of a module."""
+    nodes = [node for path in paths for node in tree(path).body]
+    classes = [node.name for node in nodes if isinstance(node, ast.ClassDef)]
+    return Counter(found for found in classes if not found.startswith("_"))
+
+
+FILES = [path for path in files() if path.parent != ROOT]
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
 def test_imports_only_point_down(path: Path) -> None:
-    here = room_of(path)
-    assert here in FLOOR, f"{path}: give the new room a floor in this table"
-    for name in imports(path):
-        if not name.startswith("minimta.") or name == "minimta.__version__":
-            continue
-        there = name.split(".")[1]
-        assert there == here or FLOOR[there] < FLOOR[here], f"{path} may not import {name}"
+    assert not upward(path)
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if is_pure(p)], ids=lambda path: path.stem)
-def test_pure_rooms_know_no_clock_and_no_socket(path: Path) -> None:
-    known = {name.split(".")[0] for name in imports(path)} & IMPURE
-    assert known <= MAY.get(room_of(path), set())
-    calls = {ast.unparse(node) for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))}
-    assert not calls & {"os.open", "open", "time.time"}
+def test_the_table_has_no_circles() -> None:
+    order = list(ROOMS)
+    for room, below in ROOMS.items():
+        assert set(below.split()) <= set(order[: order.index(room)]), room
+
+
+def test_the_house_has_these_rooms_and_no_others() -> None:
+    assert {path.name for path in ROOT.iterdir() if path.is_dir()} - {"__pycache__"} == set(ROOMS)
+    assert [path.name for path in ROOT.glob("*.py")] == ["__init__.py"]
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if name(path).startswith(PURE)], ids=name)
+def test_pure_rooms_know_no_clock_no_socket_and_no_file(path: Path) -> None:
+    assert not impurities(path)
+
+
+def test_every_pure_room_exists() -> None:
+    assert all((ROOT / pure).is_dir() or (ROOT / f"{pure}.py").is_file() for pure in PURE)
 
 
 @pytest.mark.parametrize("thing", ONLY_IN)
 def test_every_outside_thing_has_one_door(thing: str) -> None:
-    doors = {path.name for path in FILES if thing in {n.split(".")[0] for n in imports(path)}}
+    doors = {name(path) for path in files() if thing in {n.split(".")[0] for n in imports(path)}}
     assert doors <= {ONLY_IN[thing]}
 
 
-def test_the_table_names_only_rooms_that_exist() -> None:
-    assert FLOOR.keys() == {room_of(path) for path in FILES}
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("__init__.py")), ids=name)
+def test_an_init_has_no_code(path: Path) -> None:
+    assert not code_of(path)
+
+
+def test_no_public_class_name_stands_twice() -> None:
+    assert not [found for found, count in public_classes(files()).items() if count > 1]
+
+
+# --- the rules themselves ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small house to break rules in."""
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    for room in ("smtp", "listener"):
+        (tmp_path / room).mkdir()
+    return tmp_path
+
+
+def plant(where: Path, text: str) -> Path:
+    where.write_text(text)
+    return where
+
+
+def test_an_upward_import_is_seen(planted: Path) -> None:
+    inside = "def f():\n    from minimta.listener.daemon import run\n"
+    path = plant(planted / "smtp" / "x.py", inside)
+    assert upward(path) == {"listener"}
+
+
+def test_code_in_an_init_is_seen(planted: Path) -> None:
+    path = plant(planted / "smtp" / "__init__.py", '"""Fine."""\n\nHOME = 1\n')
+    assert code_of(path) == ["HOME = 1"]
+
+
+def test_a_second_class_of_one_name_is_seen(planted: Path) -> None:
+    plant(planted / "smtp" / "x.py", "class Client: ...\n")
+    plant(planted / "listener" / "y.py", "class Client: ...\n")
+    assert public_classes(files())["Client"] == 2
+
+
+def test_a_clock_and_a_file_are_seen_in_a_pure_room(planted: Path) -> None:
+    path = plant(planted / "smtp" / "x.py", "import time\n\nopen('/etc/passwd')\nos.open('x', 0)\n")
+    assert impurities(path) == {"time", "open", "os.open"}
+
+
+def table() -> str:
+    """Each room with the rooms that it imports."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for path in FILES:
+        found[room_of(path)] |= rooms_imported(path)
+    rows = [f"{room:<11}{' '.join(r for r in ROOMS if r in found[room])}" for room in ROOMS]
+    arrows = sum(map(len, found.values()))
+    above = sum(bool(upward(path)) for path in FILES)
+    return "\n".join([*rows, f"{len(ROOMS)} rooms, {arrows} arrows, {above} upward"])
+
+
+if __name__ == "__main__":
+    print(table())
