@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 
-from minimta import address, locks, log
+from minimta import locks, log
+from minimta.message import address
 from minimta.terminal import detach, say
 
 TYPE_CHECKING = False

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from minimta import address, addresslist, fullname, log
+from minimta import log
+from minimta.message import address, addresslist, fullname
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

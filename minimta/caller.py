@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 
-from minimta import collect, fullname, users
+from minimta import collect, users
+from minimta.message import fullname
 from minimta.queue.spool import Spool
 from minimta.users import Users
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import os
 
-from minimta import addresslist, completion, dates, headers, hosts, log, newcontrol
+from minimta import hosts, log, newcontrol
+from minimta.message import addresslist, dates, headers, missing_fields
 from minimta.queue import qid as queue_id
 from minimta.queue.control import Control
 from minimta.queue.spool import Spool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from minimta.envelope import Envelope
+    from minimta.message.envelope import Envelope
     from minimta.options import Options
 
 #: what of a body stays in memory
@@ -231,7 +232,7 @@ class Incoming:
         host = self.host.encode("ascii", "replace")
         mode = self._options.delivery_mode
         control = newcontrol.make(self.envelope, int(self._now), host, mode)
-        control.headers = completion.complete(fields, self.envelope, self._facts(host))
+        control.headers = missing_fields.complete(fields, self.envelope, self._facts(host))
         control.priority = newcontrol.priority(
             self._options, self.size, len(self.envelope.recipients), fields
         )
@@ -252,7 +253,7 @@ class Incoming:
             text = f"Too many hops {hops} ({most} max): from {sender} via {via}, to {to}"
             raise Refused(554, "5.4.6", text)
 
-    def _facts(self, host: bytes) -> completion.Facts:
+    def _facts(self, host: bytes) -> missing_fields.Facts:
         envelope, options = self.envelope, self._options
         recipient = self.trace_recipient
         if recipient is None:
@@ -268,7 +269,7 @@ class Incoming:
             recipient=recipient,
             date=dates.rfc5322(self._now).encode("ascii"),
         )
-        return completion.Facts(
+        return missing_fields.Facts(
             qid=self.qid.encode("ascii"),
             host=host,
             date=dates.rfc5322(self.date).encode("ascii"),

@@ -20,7 +20,7 @@ from minimta.users import User, Users, has_valid_shell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from minimta.envelope import Recipient
+    from minimta.message.envelope import Recipient
     from minimta.options import Options
     from minimta.trust import Text
 

@@ -21,8 +21,9 @@ from collections.abc import Callable
 from types import FrameType
 
 import minimta
-from minimta import dates, dns, log, pidfile, rights, users
+from minimta import dns, log, pidfile, rights, users
 from minimta.listener import Door, Server, bind
+from minimta.message import dates
 from minimta.options import Options
 from minimta.premises import Premises
 from minimta.queue import commit

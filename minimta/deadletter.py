@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 
-from minimta import address, dates, headers
+from minimta.message import address, dates, headers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -14,9 +14,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from minimta import headers, hosts, log, maps
+from minimta import hosts, log, maps
 from minimta.aliases import Aliases
-from minimta.envelope import Recipient
 from minimta.expand import Destination, Expander
 from minimta.jobs import Task, tasks
 from minimta.mailers import Job, Mailer
@@ -24,6 +23,9 @@ from minimta.mailers.file import FileMailer
 from minimta.mailers.local import local_mailer
 from minimta.mailers.prog import ProgMailer
 from minimta.mailers.remote import RemoteMailer
+from minimta.message import headers
+from minimta.message.envelope import Recipient
+from minimta.message.outcome import Fate, Outcome, deferred
 from minimta.options import Options
 from minimta.outcomelog import OutcomeLog
 from minimta.queue.control import DELIVERY_MODE
@@ -32,7 +34,6 @@ from minimta.queue.spool import Spool
 from minimta.record import Record, Unrecorded, addresses, stat
 from minimta.reporter import Reporter
 from minimta.route import Router
-from minimta.status import Fate, Outcome, deferred
 from minimta.users import Users
 
 #: a bounce and its double bounce are tried in the attempt that made them

@@ -21,8 +21,8 @@ from minimta import dns, log, rights
 from minimta.dns import LookupFailed, Resolver
 from minimta.mailers import nexthop, verdict
 from minimta.mailers.nexthop import Finder, Unroutable
+from minimta.message.outcome import Fate, Outcome
 from minimta.options import Options
-from minimta.status import Fate, Outcome
 from minimta.users import User, Users
 
 #: seconds for all questions about one name; the Resolver itself gives up earlier

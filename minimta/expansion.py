@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from minimta import address, fullname, policy, targets
+from minimta import policy, targets
 from minimta.locality import Locality
+from minimta.message import address, fullname
 from minimta.smtp import path
 from minimta.smtp.reply import Reply, quoted, reply
 

@@ -10,10 +10,11 @@ of a list is apart from what comes from the sender.
 
 from __future__ import annotations
 
-from minimta import address, addresslist, controlling, headers, notify
-from minimta.envelope import Recipient
+from minimta import controlling, notify
 from minimta.expand import Destination
 from minimta.mailers import Job, User
+from minimta.message import address, addresslist, headers
+from minimta.message.envelope import Recipient
 from minimta.queue.control import Control
 from minimta.record import Record
 from minimta.route import Route

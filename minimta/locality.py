@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from minimta import address, hosts, log, maps, policy
+from minimta import hosts, log, maps, policy
 from minimta.aliases import Aliases
+from minimta.message import address
 from minimta.route import Router
 from minimta.users import Users
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import time
 
-from minimta import caller, dates, log
+from minimta import caller, log
+from minimta.message import dates
 from minimta.queue import listing
 from minimta.terminal import complain, say
 

@@ -6,12 +6,12 @@ less ClassFactor for each point of Precedence.
 
 from __future__ import annotations
 
-from minimta import address, headers
+from minimta.message import address, headers
 from minimta.queue.control import DELIVERY_MODE, QUEUE_ONLY, Control
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from minimta.envelope import Envelope, Recipient
+    from minimta.message.envelope import Envelope, Recipient
     from minimta.options import Options
 
 _CLASSES = {b"special-delivery": 100, b"first-class": 0, b"list": -30, b"bulk": -60, b"junk": -100}

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from minimta import address, bounce, controlling, headers, log
+from minimta import bounce, controlling, log
 from minimta.bounce import Entry, Kind, Original, Report
-from minimta.envelope import Envelope, Recipient
+from minimta.message import address, headers
+from minimta.message.envelope import Envelope, Recipient
+from minimta.message.outcome import Fate
 from minimta.options import Options
 from minimta.queue.control import Control
-from minimta.status import Fate
 
 MAILER_DAEMON = b"MAILER-DAEMON"
 _NO_WARNING = (b"list", b"bulk", b"junk")

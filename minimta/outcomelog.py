@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from minimta import address, controlling, dates, log, notify
-from minimta.envelope import Recipient
+from minimta import controlling, log, notify
+from minimta.message import address, dates
+from minimta.message.envelope import Recipient
+from minimta.message.outcome import Fate, Outcome
 from minimta.record import Record, addresses, stat
 from minimta.route import Router
-from minimta.status import Fate, Outcome
 from minimta.users import Users
 
 

@@ -5,7 +5,7 @@ Light, because submission asks too: a local user who does not exist is told at o
 
 from __future__ import annotations
 
-from minimta import address
+from minimta.message import address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 
 import minimta
-from minimta import dates, log, policy
+from minimta import log, policy
 from minimta.locality import Locality
+from minimta.message import dates
 from minimta.options import Options
 from minimta.queue.spool import Spool
 from minimta.smtp.reply import Reply, reply

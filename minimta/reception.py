@@ -10,8 +10,9 @@ import errno
 import os
 from collections.abc import Callable
 
-from minimta import address, collect, expansion, log, policy
-from minimta.envelope import Envelope, Recipient
+from minimta import collect, expansion, log, policy
+from minimta.message import address
+from minimta.message.envelope import Envelope, Recipient
 from minimta.premises import DISK_FULL, Client, Premises
 from minimta.queue import qid as queue_id
 from minimta.queue.control import is_plain

@@ -15,13 +15,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Sequence
 
-from minimta import controlling, headers, log
+from minimta import controlling, log
 from minimta.bounce import Entry
-from minimta.envelope import Recipient
 from minimta.expand import Destination
+from minimta.message import headers
+from minimta.message.envelope import Recipient
+from minimta.message.outcome import Fate, Outcome
 from minimta.options import Options
 from minimta.queue.held import Held
-from minimta.status import Fate, Outcome
 
 #: seconds that a message rests whose fate could not be written down
 BACK_OFF = 300

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 
-from minimta import bounce, collect, controlling, headers, log, notify
+from minimta import bounce, collect, controlling, log, notify
 from minimta.bounce import Entry, Kind
-from minimta.envelope import Recipient
+from minimta.message import headers
+from minimta.message.envelope import Recipient
 from minimta.options import Options
 from minimta.queue import qid as queue_id
 from minimta.queue.spool import Spool

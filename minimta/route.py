@@ -11,7 +11,7 @@ table row is ``key mailer:host``, its key a domain, ".domain" for all below it, 
 
 from __future__ import annotations
 
-from minimta import address
+from minimta.message import address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

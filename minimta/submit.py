@@ -8,21 +8,11 @@ from __future__ import annotations
 
 import os
 
-from minimta import (
-    address,
-    addresslist,
-    attempt,
-    caller,
-    collect,
-    dates,
-    deadletter,
-    headers,
-    log,
-    stdin,
-)
+from minimta import attempt, caller, collect, deadletter, log, stdin
 from minimta.author import Author, Trouble
-from minimta.envelope import Envelope, Recipient
 from minimta.locality import Locality
+from minimta.message import address, addresslist, dates, headers
+from minimta.message.envelope import Envelope, Recipient
 from minimta.queue import qid as queue_id
 from minimta.queue.commit import KeepingCommitter
 from minimta.queue.control import is_plain
@@ -30,9 +20,9 @@ from minimta.terminal import complain, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from minimta.addresslist import Mailbox
     from minimta.caller import Caller
     from minimta.commandline import Command
+    from minimta.message.addresslist import Mailbox
     from minimta.options import Options
 
 _RECIPIENT_FIELDS = (b"to", b"cc", b"bcc", b"apparently-to")

@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable, Iterator
 
 import minimta
-from minimta import address, addresslist, dates, hosts, log, restriction, targets, users
+from minimta import hosts, log, restriction, targets, users
 from minimta.exchangers import Guide
 from minimta.locality import Locality
+from minimta.message import address, addresslist, dates
 from minimta.options import Options
 from minimta.route import Route
 from minimta.terminal import complain, prompt, say

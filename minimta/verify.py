@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 
-from minimta import address, addresslist, log
-from minimta.envelope import Recipient
+from minimta import log
 from minimta.expand import Expander
 from minimta.locality import Locality
-from minimta.status import Fate
+from minimta.message import address, addresslist
+from minimta.message.envelope import Recipient
+from minimta.message.outcome import Fate
 from minimta.terminal import say
 
 TYPE_CHECKING = False

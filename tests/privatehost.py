@@ -18,13 +18,13 @@ from pathlib import Path
 
 from minimta import collect
 from minimta.deliver import Deliverer
-from minimta.envelope import Envelope, Recipient
 from minimta.mailers import Job
+from minimta.message.envelope import Envelope, Recipient
+from minimta.message.outcome import Fate, Outcome
 from minimta.options import Options
 from minimta.queue import qid as queue_id
 from minimta.queue.control import Control, decode
 from minimta.queue.spool import Spool
-from minimta.status import Fate, Outcome
 
 SENT = Outcome(Fate.SENT, "2.0.0", "Sent (ok)", remote_mta="lab2.campus")
 REFUSED = Outcome(

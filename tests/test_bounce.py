@@ -18,8 +18,8 @@ from minimta.bounce import (
     losses,
     spell,
 )
-from minimta.envelope import Recipient
-from minimta.status import Fate, Outcome
+from minimta.message.envelope import Recipient
+from minimta.message.outcome import Fate, Outcome
 
 QID = "6AM9WlS1002504"
 NOW = 1795339967.0

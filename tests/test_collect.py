@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from minimta import collect, dates
+from minimta import collect
 from minimta.collect import Incoming, Refused
-from minimta.envelope import Envelope, Recipient
-from minimta.headers import PRODUCT
+from minimta.message import dates
+from minimta.message.envelope import Envelope, Recipient
+from minimta.message.headers import PRODUCT
 from minimta.options import Options
 from minimta.queue import qid as queue_id
 from minimta.queue.spool import Spool

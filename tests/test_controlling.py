@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from minimta import controlling
-from minimta.envelope import Recipient
+from minimta.message.envelope import Recipient
 
 ALIAS = b"list:1:0:<list@lab2.campus>"
 INCLUDE = b":include:/etc/lists/l:1001:50:<list@lab2.campus>"

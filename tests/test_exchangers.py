@@ -9,8 +9,8 @@ import pytest
 
 from minimta import exchangers, rights
 from minimta.exchangers import Guide, Way
+from minimta.message.outcome import Fate
 from minimta.options import Options
-from minimta.status import Fate
 from minimta.users import User
 from tests.fakedns import FakeDns, Zone
 

@@ -9,11 +9,11 @@ import pytest
 
 from minimta import controlling, forward, log
 from minimta.aliases import Aliases
-from minimta.envelope import Recipient
 from minimta.expand import Destination, Expander
+from minimta.message.envelope import Recipient
+from minimta.message.outcome import Fate
 from minimta.options import Options
 from minimta.route import Router
-from minimta.status import Fate
 from minimta.users import Users
 
 LOCAL = frozenset((b"lab2.campus", b"localhost"))

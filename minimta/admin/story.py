@@ -16,13 +16,14 @@ import os
 import stat
 from collections.abc import Callable
 
-from minimta import address, log, restriction, rights, smrsh
+from minimta import log, restriction, rights, smrsh
 from minimta.exchangers import Guide, Stop, Way
 from minimta.expand import Destination, Node
 from minimta.locality import Locality
+from minimta.message import address
+from minimta.message.outcome import Fate
 from minimta.programs import trusted_owners
 from minimta.route import Route
-from minimta.status import Fate
 from minimta.users import User
 
 #: why a file is not believed -> the name of DontBlameSendmail that would

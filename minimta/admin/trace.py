@@ -10,15 +10,16 @@ import os
 from argparse import ArgumentError, ArgumentParser
 from collections.abc import Callable
 
-from minimta import addresslist, caller, config, controlling, log
+from minimta import caller, config, controlling, log
 from minimta.admin import Trouble
 from minimta.admin.story import Story
-from minimta.envelope import Recipient
 from minimta.exchangers import Guide
 from minimta.expand import Expander
 from minimta.locality import Locality
+from minimta.message import addresslist
+from minimta.message.envelope import Recipient
+from minimta.message.outcome import Fate
 from minimta.options import Options
-from minimta.status import Fate
 from minimta.users import User
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import os
 
-from minimta import address, log
+from minimta import log
+from minimta.message import address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,16 +12,7 @@ that came from outside passes ``clean``: a newline in a reply or an ORCPT would 
 from __future__ import annotations
 
 from minimta.bounce.explanation import text
-from minimta.bounce.report import (
-    Entry,
-    Kind,
-    Original,
-    Report,
-    clean,
-    decode_xtext,
-    spell,
-    subject,
-)
+from minimta.bounce.report import Entry, Kind, Original, Report, clean, decode_xtext, spell, subject
 from minimta.bounce.statusfields import fields
 
 __all__ = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from minimta import dates
 from minimta.bounce.report import (
     Entry,
     Kind,
@@ -13,7 +12,8 @@ from minimta.bounce.report import (
     shown,
     spell,
 )
-from minimta.status import Fate
+from minimta.message import dates
+from minimta.message.outcome import Fate
 
 #: lines of transcript in one report
 _TRANSCRIPT_LINES = 200

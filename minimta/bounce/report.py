@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from minimta import address, headers
-from minimta.envelope import Recipient
-from minimta.status import Fate, Outcome
+from minimta.message import address, headers
+from minimta.message.envelope import Recipient
+from minimta.message.outcome import Fate, Outcome
 
 
 class Kind(Enum):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from minimta import dates
 from minimta.bounce.report import (
     Entry,
     Report,
@@ -13,7 +12,8 @@ from minimta.bounce.report import (
     final_address,
     is_unix,
 )
-from minimta.status import Fate
+from minimta.message import dates
+from minimta.message.outcome import Fate
 
 
 def fields(report: Report) -> str:

@@ -21,11 +21,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from minimta import address, controlling, log
+from minimta import controlling, log
 from minimta.aliases import Aliases
-from minimta.envelope import Recipient
 from minimta.expand.destination import Destination, Node
 from minimta.expand.worklist import Worklist
+from minimta.message import address
+from minimta.message.envelope import Recipient
 from minimta.options import Options
 from minimta.route import Router
 from minimta.users import User, Users

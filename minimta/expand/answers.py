@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from minimta import log
-from minimta.status import Fate, Outcome, deferred
+from minimta.message.outcome import Fate, Outcome, deferred
 
 DISCARDED = Outcome(Fate.SENT, "2.0.0", "Sent")
 

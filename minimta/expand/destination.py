@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from minimta.controlling import Authority
-from minimta.envelope import Recipient
+from minimta.message.envelope import Recipient
+from minimta.message.outcome import Outcome
 from minimta.route import Route
-from minimta.status import Outcome
 from minimta.targets import Target
 from minimta.users import User
 

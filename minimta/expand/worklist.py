@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 
-from minimta import address, controlling, forward, hosts, include, log, targets
+from minimta import controlling, forward, hosts, include, log, targets
 from minimta.controlling import Authority
-from minimta.envelope import Recipient
 from minimta.expand import answers
 from minimta.expand.destination import Destination, Node
+from minimta.message import address
+from minimta.message.envelope import Recipient
+from minimta.message.outcome import Outcome, deferred
 from minimta.route import Route, is_status
-from minimta.status import Outcome, deferred
 from minimta.targets import Target
 from minimta.trust import Untrusted
 from minimta.users import User

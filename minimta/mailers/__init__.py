@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from minimta.status import Outcome
+from minimta.message.outcome import Outcome
 from minimta.users import User as SystemUser
 
 

@@ -24,9 +24,9 @@ from minimta import log, programs
 from minimta.mailers import Job, process
 from minimta.mailers.mbox import MboxMailer
 from minimta.mailers.process import Command
+from minimta.message.outcome import Fate, Outcome, deferred
 from minimta.options import Options
 from minimta.options.values import agent_words
-from minimta.status import Fate, Outcome, deferred
 from minimta.trust import Untrusted
 from minimta.users import User, Users
 

@@ -11,8 +11,8 @@ import os
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
 from minimta.mailers import Job
+from minimta.message.outcome import Fate, Outcome, deferred
 from minimta.rights import as_user
-from minimta.status import Fate, Outcome, deferred
 from minimta.users import User
 
 #: seconds that a child may take for all messages of one place (locks included)

@@ -17,14 +17,15 @@ import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import partial
 
-from minimta import dates, log
+from minimta import log
 from minimta.mailers import Job, batch
 from minimta.mailers.archive import Archive
 from minimta.mailers.mailbox import Busy, Refused
 from minimta.mailers.mbox import Text
 from minimta.mailers.tail import Tail
+from minimta.message import dates
+from minimta.message.outcome import Outcome, deferred, from_exit_code
 from minimta.options import Options
-from minimta.status import Outcome, deferred, from_exit_code
 from minimta.trust import Untrusted
 from minimta.users import User, Users
 

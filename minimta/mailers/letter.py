@@ -6,7 +6,7 @@ import os
 from collections.abc import Container, Iterator
 
 from minimta.mailers import Job
-from minimta.smtp import mimify
+from minimta.message import mime8to7
 from minimta.smtp.datawriter import BadText, DataWriter
 
 #: octets read and sent at once; what is smaller goes out in one write
@@ -102,10 +102,10 @@ def prepare(job: Job, extensions: Container[str], mode: str, own_name: str) -> L
         if mode == "mimify" and job.size <= MAX_CONVERTED:
             note = f"%s by {own_name} id {job.qid}".encode("ascii")
             body = b"".join(read_body(job))
-            return Letter(job, *mimify.convert(job.header, body, note))
+            return Letter(job, *mime8to7.convert(job.header, body, note))
     except BadText as error:
         raise Unsendable("5.6.0", "Data format error", os.EX_DATAERR) from error
-    except mimify.NotConvertible:
+    except mime8to7.NotConvertible:
         pass
     # RFC 6152 section 3: convert or return, never send 8 bits to a host that did not ask for them.
     text = "8-bit message cannot be sent to a host without 8BITMIME"

@@ -19,16 +19,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
-from minimta.address import split
 from minimta.dns import Resolver
 from minimta.mailers import Job, User, verdict, worker
 from minimta.mailers.nexthop import Finder, NextHop, Ourselves, Target, Unroutable
 from minimta.mailers.remote import RemoteMailer, Settled, _Worker
 from minimta.mailers.session import Session
 from minimta.mailers.smtp import MAX_FRUITLESS, Delivery, Report, Task
+from minimta.message.address import split
+from minimta.message.outcome import Fate, Outcome
 from minimta.options import Options
 from minimta.options.values import host_and_port
-from minimta.status import Fate, Outcome
 
 #: what the worker says of messages that it did not come to
 LATER = Outcome(Fate.DEFERRED, "4.4.2", "connection lost before its turn", exit_code=os.EX_TEMPFAIL)

@@ -23,8 +23,8 @@ from itertools import count, islice
 from minimta import log
 from minimta.mailers import Job, batch
 from minimta.mailers.letter import Unreadable, read_body
+from minimta.message.outcome import Fate, Outcome, deferred
 from minimta.options import Options
-from minimta.status import Fate, Outcome, deferred
 from minimta.trust import Untrusted, walk
 from minimta.users import User, Users
 

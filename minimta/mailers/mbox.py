@@ -17,12 +17,13 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from minimta import dates, log
+from minimta import log
 from minimta.mailers import Job
 from minimta.mailers.mailbox import Busy, Mailbox, Refused
 from minimta.mailers.tail import CHUNK, Tail
+from minimta.message import dates
+from minimta.message.outcome import Fate, Outcome, deferred
 from minimta.options import Options
-from minimta.status import Fate, Outcome, deferred
 from minimta.users import User, Users
 
 _SENT = Outcome(Fate.SENT, "2.0.0", "Sent")

@@ -29,10 +29,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from minimta import dates, log, rights
+from minimta import log, rights
 from minimta.mailers import Job
+from minimta.message import dates
+from minimta.message.outcome import Outcome, deferred, from_exit_code
 from minimta.options import Options
-from minimta.status import Outcome, deferred, from_exit_code
 from minimta.users import User
 
 #: octets of output that are kept

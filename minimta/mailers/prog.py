@@ -18,9 +18,9 @@ from dataclasses import replace
 from minimta import log, programs, restriction
 from minimta.mailers import Job, process
 from minimta.mailers.process import Command, Ending
+from minimta.message.outcome import Outcome, deferred
 from minimta.options import Options
 from minimta.smrsh import Refused
-from minimta.status import Outcome, deferred
 from minimta.users import User
 
 _SHELL = "/bin/sh"

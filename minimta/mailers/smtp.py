@@ -17,17 +17,17 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from minimta.address import domain_key, split
 from minimta.dns import Resolver
 from minimta.mailers import Job, User, verdict
 from minimta.mailers.letter import Letter, Unreadable, Unsendable, prepare
 from minimta.mailers.nexthop import Finder, Ourselves, Target, Unroutable, parse
 from minimta.mailers.session import Session
+from minimta.message.address import domain_key, split
+from minimta.message.outcome import Fate, Outcome, deferred
 from minimta.options import Options
 from minimta.smtp.client import PeerClosed, Transaction, mail_line, rcpt_line
 from minimta.smtp.reply import Reply
 from minimta.smtp.replyreader import ReplyError
-from minimta.status import Fate, Outcome, deferred
 
 #: recipients of one transaction; every host must take so many (RFC 5321 section 4.5.3.1.8)
 MAX_RECIPIENTS = 100

@@ -11,9 +11,9 @@ import os
 from dataclasses import replace
 
 from minimta.dns import LookupFailed
+from minimta.message.outcome import Fate, Outcome
 from minimta.smtp.reply import Reply
 from minimta.smtp.replyreader import verbatim
-from minimta.status import Fate, Outcome
 
 # SMTP code -> RFC 3463 status when the peer gave none
 _STATUS = {

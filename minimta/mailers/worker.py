@@ -28,8 +28,8 @@ from minimta import rights
 from minimta.mailers import Job
 from minimta.mailers.nexthop import Ourselves
 from minimta.mailers.smtp import Delivery
+from minimta.message.outcome import Fate, Outcome
 from minimta.options import Options
-from minimta.status import Fate, Outcome
 
 #: messages sent and not yet recorded by the parent
 WINDOW = 8

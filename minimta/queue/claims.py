@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import os
 
-from minimta import dates, headers, hosts, log, users
-from minimta.address import bare, is_printable, split
-from minimta.envelope import Recipient
+from minimta import hosts, log, users
+from minimta.message import dates, headers
+from minimta.message.address import bare, is_printable, split
+from minimta.message.envelope import Recipient
 from minimta.queue.control import DELIVERY_MODE, Control, is_plain
 
 TYPE_CHECKING = False

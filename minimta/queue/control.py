@@ -33,7 +33,7 @@ is an error, as it is for Sendmail, which loses such a file.
 
 from __future__ import annotations
 
-from minimta.envelope import Recipient
+from minimta.message.envelope import Recipient
 
 VERSION = 8
 #: macro with the DeliveryMode of a message that is to wait for a full queue run

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-from minimta import address
+from minimta.message import address
 from minimta.smtp.reply import Reply, quoted, reply
 
 _PLAIN = re.compile(rb'<[^<>"\s\\]*>')

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from minimta.mailers.agent import AgentMailer, harmless
+from minimta.message.outcome import Fate, Outcome
 from minimta.options import Options
-from minimta.status import Fate, Outcome
 from minimta.users import User, Users
 from tests.mailers.jobs import job, options
 

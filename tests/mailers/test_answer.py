@@ -7,7 +7,7 @@ import pytest
 
 from minimta.mailers import User
 from minimta.mailers.answer import BadAnswer, Progress, decode
-from minimta.status import Fate, Outcome
+from minimta.message.outcome import Fate, Outcome
 from tests.mailers.jobs import job
 
 GOOD = ["delivered", "2.0.0", "Sent (ok)", "a. [1.2.3.4]", "a", "", [], 0, False]

@@ -22,7 +22,7 @@ from minimta.mailers.maildir import MaildirMailer
 from minimta.mailers.mbox import MboxMailer
 from minimta.mailers.prog import ProgMailer
 from minimta.mailers.remote import RemoteMailer
-from minimta.status import Fate, Outcome
+from minimta.message.outcome import Fate, Outcome
 from minimta.users import User, Users
 from tests.fakelmtp import FakeLmtp
 from tests.fakesmtp import FakeSmtp

@@ -13,7 +13,7 @@ import pytest
 from minimta.mailers import Job, Mailer, batch
 from minimta.mailers.file import FileMailer
 from minimta.mailers.maildir import MaildirMailer
-from minimta.status import Fate
+from minimta.message.outcome import Fate
 from minimta.users import User, Users
 from tests.faults import Faults
 from tests.mailers.jobs import job, options

@@ -17,11 +17,12 @@ from typing import Any
 
 import pytest
 
-from minimta import dates, log
+from minimta import log
 from minimta.mailers import Job
 from minimta.mailers.archive import Archive
 from minimta.mailers.file import FileMailer
-from minimta.status import Fate, Outcome
+from minimta.message import dates
+from minimta.message.outcome import Fate, Outcome
 from minimta.users import User, Users
 from tests.mailers.jobs import job, options
 

@@ -15,7 +15,7 @@ import pytest
 from minimta.mailers import Job, lmtp
 from minimta.mailers import User as To
 from minimta.mailers.lmtp import LATER, LmtpMailer
-from minimta.status import Fate, Outcome
+from minimta.message.outcome import Fate, Outcome
 from minimta.users import User
 from tests.fakelmtp import DOVECOT, FakeLmtp
 from tests.fakesmtp import DROP, HANG, FakeSmtp, Refusing

@@ -16,7 +16,7 @@ import pytest
 from minimta import log
 from minimta.mailers import Job, maildir
 from minimta.mailers.maildir import ABANDONED, Maildir, MaildirMailer
-from minimta.status import Fate, Outcome
+from minimta.message.outcome import Fate, Outcome
 from minimta.users import User, Users
 from tests.mailers.jobs import job, options
 

@@ -4,7 +4,7 @@ import pytest
 
 from minimta.dns import Resolver
 from minimta.mailers.nexthop import MAX_TARGETS, Finder, NextHop, Ourselves, Unroutable, parse
-from minimta.status import Fate, Outcome
+from minimta.message.outcome import Fate, Outcome
 from tests.fakedns import FakeDns, Zone
 
 OURSELVES = Ourselves(

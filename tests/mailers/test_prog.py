@@ -15,8 +15,8 @@ import pytest
 from minimta import log
 from minimta.mailers import Job, User, process
 from minimta.mailers.prog import ProgMailer
+from minimta.message.outcome import Fate, Outcome
 from minimta.options import Options
-from minimta.status import Fate, Outcome
 from minimta.users import User as SystemUser
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from minimta.mailers.mbox import MboxMailer
-from minimta.status import Fate
+from minimta.message.outcome import Fate
 from minimta.users import User, Users
 from tests.mailers import jobs
 from tests.mailers.jobs import job, options

@@ -11,8 +11,8 @@ from minimta.dns import Resolver
 from minimta.mailers import Job, User
 from minimta.mailers.nexthop import Ourselves
 from minimta.mailers.smtp import Delivery
+from minimta.message.outcome import Fate, Outcome
 from minimta.options import Options
-from minimta.status import Fate, Outcome
 from tests.fakedns import FakeDns, Zone
 from tests.fakesmtp import ALL, DROP, HANG, FakeSmtp, Refusing
 from tests.mailers.jobs import job, options

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from minimta import hosts, log
-from minimta.envelope import Recipient
+from minimta.message.envelope import Recipient
 from minimta.options import Options
 from minimta.queue import adopt as room
 from minimta.queue import claims

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from minimta.envelope import Recipient
+from minimta.message.envelope import Recipient
 from minimta.queue import commit
 from minimta.queue import qid as ids
 from minimta.queue.commit import GroupCommitter, PlainCommitter, committer, write_all

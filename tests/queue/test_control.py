@@ -6,14 +6,8 @@ import random
 
 import pytest
 
-from minimta.envelope import Recipient
-from minimta.queue.control import (
-    Control,
-    CorruptControlFile,
-    decode,
-    encode,
-    is_plain,
-)
+from minimta.message.envelope import Recipient
+from minimta.queue.control import Control, CorruptControlFile, decode, encode, is_plain
 
 #: recorded from Sendmail 8.17 (deferred, with DSN parameters), all its lines in its order
 RECORDED = b"""V8

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from minimta.envelope import Recipient
+from minimta.message.envelope import Recipient
 from minimta.queue.commit import GroupCommitter, PlainCommitter
 from minimta.queue.control import Control
 from minimta.queue.spool import Spool

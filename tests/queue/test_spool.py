@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from minimta import log
-from minimta.envelope import Recipient
+from minimta.message.envelope import Recipient
 from minimta.queue import qid as ids
 from minimta.queue.control import Control, encode
 from minimta.queue.spool import Spool

@@ -13,13 +13,13 @@ M  Resent-Message-Id, Message-Id
 
 from __future__ import annotations
 
-from minimta import address, fullname, headers
+from minimta.message import address, fullname, headers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from minimta.envelope import Envelope
+    from minimta.message.envelope import Envelope
 
 _DESTINATIONS = {b"to", b"cc", b"bcc", b"apparently-to", b"resent-to", b"resent-cc", b"resent-bcc"}
 

@@ -3,7 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from minimta import dates
+from minimta.message import dates
 
 LESSON = 1574107389  # Mon Nov 18 20:03:09 2019 UTC
 

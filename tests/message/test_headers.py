@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from minimta import headers
+from minimta.message import headers
 
 FIELDS = [
     headers.RETURN_PATH,

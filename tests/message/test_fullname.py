@@ -6,7 +6,7 @@ from email.header import decode_header, make_header
 
 import pytest
 
-from minimta import fullname
+from minimta.message import fullname
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from email.message import EmailMessage
 
 import pytest
 
-from minimta.smtp.mimify import MAX_DEPTH, NotConvertible, convert
+from minimta.message.mime8to7 import MAX_DEPTH, NotConvertible, convert
 
 LATIN = "café\n".encode("latin-1")
 NOTE = b"%s by lab1.campus id 6AM9jkoD005674"

@@ -8,7 +8,7 @@ decide a route, which only looks at ``Mailbox.address``.
 
 from __future__ import annotations
 
-from minimta import address
+from minimta.message import address
 
 _QUOTE, _OPEN, _CLOSE, _LESS, _BRACKET, _BACKSLASH, _COLON = b'"()<[\\:'
 _END = (0x2C, 0x3B)  # comma and semicolon

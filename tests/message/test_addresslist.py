@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from minimta import address, addresslist
+from minimta.message import address, addresslist
 
 LISTS = [
     (b"henry", [b"henry"]),

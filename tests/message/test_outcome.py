@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from minimta.status import Fate, Outcome, from_exit_code
+from minimta.message.outcome import Fate, Outcome, from_exit_code
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 import pytest
 
-from minimta import address
+from minimta.message import address
 
 
 @pytest.mark.parametrize(
