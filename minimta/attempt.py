@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from minimta.collect import Incoming
-    from minimta.options import Options
+    from minimta.config.options import Options
 
 
 def is_wanted(options: Options) -> bool:

@@ -10,9 +10,9 @@ from minimta.message import address, addresslist, fullname
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.caller import Caller
-    from minimta.commandline import Command
+    from minimta.config.commandline import Command
+    from minimta.config.options import Options
     from minimta.locality import Locality
-    from minimta.options import Options
 
 
 class Trouble(Exception):

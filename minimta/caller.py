@@ -15,7 +15,7 @@ from minimta.users import Users
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from minimta.options import Options
+    from minimta.config.options import Options
     from minimta.users import User
 
 NO_RIGHTS = "Program mode requires special privileges, e.g., root or TrustedUser."

@@ -6,18 +6,20 @@ import os
 import time
 
 import minimta
-from minimta import caller, config, flags, log
+from minimta import caller, log
 from minimta.caller import NO_RIGHTS, Caller
-from minimta.commandline import UsageError
-from minimta.options import OptionError
+from minimta.config import file as config_file
+from minimta.config import flags
+from minimta.config.commandline import UsageError
+from minimta.config.options import OptionError
 from minimta.terminal import complain, occupy_standard_descriptors, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from minimta.commandline import Command
-    from minimta.options import Options
+    from minimta.config.commandline import Command
+    from minimta.config.options import Options
 
 
 def main(argv: list[str]) -> int:
@@ -34,7 +36,7 @@ def main(argv: list[str]) -> int:
     except UsageError as error:
         (complain if error.on_stderr else say)(str(error))
         return error.exit_code
-    except config.ConfigError as error:
+    except config_file.ConfigError as error:
         say(str(error))
         return error.exit_code
     except OptionError as error:
@@ -65,7 +67,7 @@ def _options(command: Command) -> Options:
     DIFFERS: Sendmail obeys unsafe options and gives up its privileges. Here are none to give up,
     but whoever has no rights on the queue gets a refusal, not a second mail system.
     """
-    options = config.load(command.config_file, [])
+    options = config_file.load(command.config_file, [])
     if os.getuid():
         unsafe = list(command.unsafe)
         if command.config_file:
@@ -73,7 +75,7 @@ def _options(command: Command) -> Options:
         if unsafe and not caller.may_administer(options):
             text = f"{unsafe[0]}: Permission denied (real uid not trusted)"
             raise UsageError(text, exit_code=os.EX_NOPERM, on_stderr=True)
-    config.override(options, command.settings)
+    config_file.override(options, command.settings)
     return options
 
 

@@ -17,8 +17,8 @@ from minimta.queue.spool import Spool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from minimta.config.options import Options
     from minimta.message.envelope import Envelope
-    from minimta.options import Options
 
 #: what of a body stays in memory
 _IN_MEMORY = 65536

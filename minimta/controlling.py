@@ -20,8 +20,8 @@ from minimta.users import User, Users, has_valid_shell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from minimta.config.options import Options
     from minimta.message.envelope import Recipient
-    from minimta.options import Options
     from minimta.trust import Text
 
 #: flag of a recipient whose messages come from the owner of the list (ours; Sendmail ignores it)

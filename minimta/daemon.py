@@ -22,9 +22,9 @@ from types import FrameType
 
 import minimta
 from minimta import dns, log, pidfile, rights, users
+from minimta.config.options import Options
 from minimta.listener import Door, Server, bind
 from minimta.message import dates
-from minimta.options import Options
 from minimta.premises import Premises
 from minimta.queue import commit
 from minimta.queue.spool import Spool

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from minimta import hosts, log, maps
 from minimta.aliases import Aliases
+from minimta.config.options import Options
 from minimta.expand import Destination, Expander
 from minimta.jobs import Task, tasks
 from minimta.mailers import Job, Mailer
@@ -26,7 +27,6 @@ from minimta.mailers.remote import RemoteMailer
 from minimta.message import headers
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome, deferred
-from minimta.options import Options
 from minimta.outcomelog import OutcomeLog
 from minimta.queue.control import DELIVERY_MODE
 from minimta.queue.held import Held

@@ -18,11 +18,11 @@ import socket
 from collections.abc import Callable
 
 from minimta import dns, log, rights
+from minimta.config.options import Options
 from minimta.dns import LookupFailed, Resolver
 from minimta.mailers import nexthop, verdict
 from minimta.mailers.nexthop import Finder, Unroutable
 from minimta.message.outcome import Fate, Outcome
-from minimta.options import Options
 from minimta.users import User, Users
 
 #: seconds for all questions about one name; the Resolver itself gives up earlier

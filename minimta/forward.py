@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from minimta.options import Options
+    from minimta.config.options import Options
     from minimta.trust import Text
     from minimta.users import User
 

@@ -10,7 +10,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from minimta.options import Options
+    from minimta.config.options import Options
 
 _HOSTS = "/etc/hosts"
 _IPV4_ROUTES = "/proc/net/fib_trie"

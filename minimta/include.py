@@ -13,7 +13,7 @@ from minimta.trust import Untrusted, allowance
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from minimta.options import Options
+    from minimta.config.options import Options
     from minimta.trust import Text
     from minimta.users import User
 

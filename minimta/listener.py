@@ -15,8 +15,8 @@ import threading
 import time
 
 from minimta import log, policy
+from minimta.config.options import Options
 from minimta.connection import Connection
-from minimta.options import Options
 from minimta.premises import Premises
 from minimta.workers import Workers
 

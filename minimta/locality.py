@@ -10,7 +10,7 @@ from minimta.users import Users
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from minimta.options import Options
+    from minimta.config.options import Options
 
 
 class Locality:

@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from minimta.options import Options
+    from minimta.config.options import Options
     from minimta.queue.listing import Listed
     from minimta.selection import Selection
 

@@ -11,8 +11,8 @@ from minimta.queue.control import DELIVERY_MODE, QUEUE_ONLY, Control
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from minimta.config.options import Options
     from minimta.message.envelope import Envelope, Recipient
-    from minimta.options import Options
 
 _CLASSES = {b"special-delivery": 100, b"first-class": 0, b"list": -30, b"bulk": -60, b"junk": -100}
 _NAMING = {b"to", b"cc", b"resent-to", b"resent-cc", b"apparently-to"}

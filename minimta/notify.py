@@ -15,10 +15,10 @@ from collections.abc import Sequence
 
 from minimta import bounce, controlling, log
 from minimta.bounce import Entry, Kind, Original, Report
+from minimta.config.options import Options
 from minimta.message import address, headers
 from minimta.message.envelope import Envelope, Recipient
 from minimta.message.outcome import Fate
-from minimta.options import Options
 from minimta.queue.control import Control
 
 MAILER_DAEMON = b"MAILER-DAEMON"

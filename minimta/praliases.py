@@ -12,9 +12,10 @@ import os
 import sys
 from getopt import GetoptError, gnu_getopt
 
-from minimta import config, log
+from minimta import log
 from minimta.aliases.source import Source
-from minimta.options.values import alias_files
+from minimta.config import file as config_file
+from minimta.config.values import alias_files
 from minimta.terminal import complain, wrong_option
 
 USAGE = "usage: praliases [-C cffile] [-f aliasfile] [key ...]"
@@ -27,7 +28,7 @@ def main(argv: list[str]) -> int:
         sources = _sources(dict(flags))
     except GetoptError as error:
         return wrong_option("praliases", error, USAGE)
-    except config.ConfigError as error:
+    except config_file.ConfigError as error:
         complain(f"praliases: {error}")
         return os.EX_NOINPUT if error.exit_code == os.EX_OSFILE else error.exit_code
     except ValueError as error:
@@ -38,7 +39,7 @@ def main(argv: list[str]) -> int:
 
 def _sources(flags: dict[str, str]) -> list[Source]:
     """Raise ConfigError for -C, ValueError for -f."""
-    given = config.load(flags.get("-C"), [])
+    given = config_file.load(flags.get("-C"), [])
     log.configure("praliases", given.log_to, given.log_level)
     files = alias_files(flags["-f"]) if "-f" in flags else given.alias_files
     return [Source(file, given.dont_blame) for file in files]

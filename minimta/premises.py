@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import minimta
 from minimta import log, policy
+from minimta.config.options import Options
 from minimta.locality import Locality
 from minimta.message import dates
-from minimta.options import Options
 from minimta.queue.spool import Spool
 from minimta.smtp.reply import Reply, reply
 

@@ -10,16 +10,16 @@ from __future__ import annotations
 import os
 
 from minimta import log
-from minimta.commandline import UsageError
-from minimta.options.values import interval
+from minimta.config.commandline import UsageError
+from minimta.config.values import interval
 from minimta.terminal import detach, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
 
-    from minimta.commandline import Command
-    from minimta.options import Options
+    from minimta.config.commandline import Command
+    from minimta.config.options import Options
     from minimta.selection import Selection
 
 _SELECTORS = "!IRSQL"

@@ -17,11 +17,11 @@ from collections.abc import Iterable, Sequence
 
 from minimta import controlling, log
 from minimta.bounce import Entry
+from minimta.config.options import Options
 from minimta.expand import Destination
 from minimta.message import headers
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome
-from minimta.options import Options
 from minimta.queue.held import Held
 
 #: seconds that a message rests whose fate could not be written down

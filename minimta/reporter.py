@@ -10,9 +10,9 @@ import os
 
 from minimta import bounce, collect, controlling, log, notify
 from minimta.bounce import Entry, Kind
+from minimta.config.options import Options
 from minimta.message import headers
 from minimta.message.envelope import Recipient
-from minimta.options import Options
 from minimta.queue import qid as queue_id
 from minimta.queue.spool import Spool
 from minimta.record import Record

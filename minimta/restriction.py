@@ -14,8 +14,9 @@ from __future__ import annotations
 import os
 import sys
 
-from minimta import config, log, programs, smrsh
-from minimta.options import Options
+from minimta import log, programs, smrsh
+from minimta.config import file as config_file
+from minimta.config.options import Options
 from minimta.smrsh import Refused
 from minimta.trust import Untrusted
 
@@ -61,8 +62,8 @@ def main(arguments: list[str], options: Options | None = None) -> int:
     """``smrsh -c command``: becomes /bin/sh, or returns the exit code of a refusal."""
     program = arguments[0] if arguments else PATH
     try:
-        options = options or config.load(None, [])
-    except config.ConfigError as error:
+        options = options or config_file.load(None, [])
+    except config_file.ConfigError as error:
         return _end(program, str(error), os.EX_TEMPFAIL)
     log.configure("smrsh", options.log_to, options.log_level)
     if len(arguments) != 3 or arguments[1] != "-c":

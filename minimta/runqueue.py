@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from minimta import caller, deliver, locks, log, residence
+from minimta.config.options import Options
 from minimta.deliver import Deliverer
-from minimta.options import Options
 from minimta.queue import adopt, listing
 from minimta.queue.listing import Listed
 from minimta.queue.spool import Spool

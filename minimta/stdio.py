@@ -13,8 +13,8 @@ import termios
 import time
 
 from minimta import attempt, caller, log
+from minimta.config.options import Options
 from minimta.connection import session
-from minimta.options import Options
 from minimta.premises import Client, Premises
 from minimta.reception import Reception
 from minimta.smtp.sequence import State

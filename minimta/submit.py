@@ -21,9 +21,9 @@ from minimta.terminal import complain, say
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.caller import Caller
-    from minimta.commandline import Command
+    from minimta.config.commandline import Command
+    from minimta.config.options import Options
     from minimta.message.addresslist import Mailbox
-    from minimta.options import Options
 
 _RECIPIENT_FIELDS = (b"to", b"cc", b"bcc", b"apparently-to")
 #: what only an alias may be (threats: local destinations from outside)

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 
 import minimta
 from minimta import hosts, log, restriction, targets, users
+from minimta.config.options import Options
 from minimta.exchangers import Guide
 from minimta.locality import Locality
 from minimta.message import address, addresslist, dates
-from minimta.options import Options
 from minimta.route import Route
 from minimta.terminal import complain, prompt, say
 

@@ -14,9 +14,9 @@ from minimta.terminal import say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from minimta.commandline import Command
+    from minimta.config.commandline import Command
+    from minimta.config.options import Options
     from minimta.expand import Destination
-    from minimta.options import Options
     from minimta.route import Route
 
 #: octets of a path that needs no quotes

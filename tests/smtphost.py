@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from minimta.config.options import Options
 from minimta.connection import session
-from minimta.options import Options
 from minimta.premises import Client, Premises
 from minimta.queue.control import Control, decode
 from minimta.queue.spool import Spool

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from minimta import attempt, deliver, locks
-from minimta.options import Options
+from minimta.config.options import Options
 
 
 class Report:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from minimta import cli, collect, config, log
+from minimta import cli, collect, log
+from minimta.config import file as config_file
 from minimta.queue.control import Control, decode
 
 MESSAGE = b"Subject: t\n\nhello\n"
@@ -99,7 +100,7 @@ def host(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Host]:
     monkeypatch.delenv("NAME", raising=False)
-    monkeypatch.setattr(config, "DEFAULT_FILE", str(tmp_path / "cf"))
+    monkeypatch.setattr(config_file, "DEFAULT_FILE", str(tmp_path / "cf"))
     yield Host(tmp_path, capfd)
 
 

@@ -9,10 +9,10 @@ import pytest
 
 from minimta import collect
 from minimta.collect import Incoming, Refused
+from minimta.config.options import Options
 from minimta.message import dates
 from minimta.message.envelope import Envelope, Recipient
 from minimta.message.headers import PRODUCT
-from minimta.options import Options
 from minimta.queue import qid as queue_id
 from minimta.queue.spool import Spool
 

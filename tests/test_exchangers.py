@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from minimta import exchangers, rights
+from minimta.config.options import Options
 from minimta.exchangers import Guide, Way
 from minimta.message.outcome import Fate
-from minimta.options import Options
 from minimta.users import User
 from tests.fakedns import FakeDns, Zone
 

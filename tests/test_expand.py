@@ -9,10 +9,10 @@ import pytest
 
 from minimta import controlling, forward, log
 from minimta.aliases import Aliases
+from minimta.config.options import Options
 from minimta.expand import Destination, Expander
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate
-from minimta.options import Options
 from minimta.route import Router
 from minimta.users import Users
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from minimta import forward, hosts, options
-from minimta.options import Options
-from minimta.options.values import blame
+from minimta import forward, hosts
+from minimta.config import options
+from minimta.config.options import Options
+from minimta.config.values import blame
 from minimta.trust import Text
 from minimta.users import User
 from tests import homes

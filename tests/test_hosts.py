@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from minimta import hosts
-from minimta.options import Options
+from minimta.config.options import Options
 
 FIB = """Main:
   +-- 0.0.0.0/0 3 0 5

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from minimta import include
-from minimta.options import Options
-from minimta.options.values import blame
+from minimta.config.options import Options
+from minimta.config.values import blame
 from minimta.trust import Text, Untrusted
 from minimta.users import User
 from tests import homes

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from minimta import connection, hosts, listener, log
+from minimta.config.options import Options
 from minimta.listener import Door, Server, bind
-from minimta.options import Options
 from tests.smtphost import SmtpHost
 
 PATIENCE = 10.0

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from minimta import mailq
-from minimta.options import Options
+from minimta.config.options import Options
 from minimta.selection import Selection, parse_selection
 
 CREATED = 1795340226  # Sun Nov 22 09:37:06 2026 UTC

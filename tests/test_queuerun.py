@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from minimta import flags, queuerun, runqueue
-from minimta.commandline import UsageError
-from minimta.options import Options
+from minimta import queuerun, runqueue
+from minimta.config import flags
+from minimta.config.commandline import UsageError
+from minimta.config.options import Options
 from minimta.selection import Selection
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from minimta import config, options
+from minimta.config import file as config_file
+from minimta.config import options
 
 HOME = Path(__file__).parent.parent
 README = (HOME / "README.md").read_text(encoding="utf-8")
@@ -98,7 +99,7 @@ def test_the_first_configuration_is_read_as_it_stands(tmp_path: Path) -> None:
     file = tmp_path / "minimta.cf"
     file.write_text("\n".join(line.removeprefix("    ") for line in text.split("\n")))
     file.chmod(0o644)
-    given = config.load(str(file), [])
+    given = config_file.load(str(file), [])
     assert (given.host_name, given.smart_host) == ("mail.example.org", "[smtp.example.org]:25")
     assert given.daemon_ports == (("MTA", "0.0.0.0", "25"), ("MTA-v6", "::", "25"))
 

@@ -12,7 +12,7 @@ import pytest
 
 from minimta import programs, restriction
 from minimta.admin import HOME
-from minimta.options import OptionError, Options, by_name
+from minimta.config.options import OptionError, Options, by_name
 from minimta.smrsh import Refused
 
 #: runs main() with a directory of its own: the command reads /etc/mail/minimta.cf

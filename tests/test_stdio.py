@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from minimta import caller, stdio
-from minimta.options import Options
+from minimta.config.options import Options
 from minimta.queue.control import decode
 from tests.smtphost import SmtpHost
 

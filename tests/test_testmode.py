@@ -11,8 +11,8 @@ import pytest
 
 import minimta
 from minimta import testmode
+from minimta.config.options import Options
 from minimta.exchangers import Guide
-from minimta.options import Options
 from minimta.testmode import TestMode
 
 PROGRAM = Path(minimta.__file__).parent.parent / "bin" / "sendmail"

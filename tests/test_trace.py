@@ -14,8 +14,8 @@ from minimta.admin import command
 from minimta.admin.trace import Trace
 from minimta.aliases.rebuild import rebuild
 from minimta.aliases.source import Source
+from minimta.config.options import Options, by_name
 from minimta.exchangers import Guide
-from minimta.options import Options, by_name
 from minimta.rights import as_user, read_as
 from minimta.trust import Untrusted
 from minimta.users import User, Users

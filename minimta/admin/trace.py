@@ -10,16 +10,17 @@ import os
 from argparse import ArgumentError, ArgumentParser
 from collections.abc import Callable
 
-from minimta import caller, config, controlling, log
+from minimta import caller, controlling, log
 from minimta.admin import Trouble
 from minimta.admin.story import Story
+from minimta.config import file as config_file
+from minimta.config.options import Options
 from minimta.exchangers import Guide
 from minimta.expand import Expander
 from minimta.locality import Locality
 from minimta.message import addresslist
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate
-from minimta.options import Options
 from minimta.users import User
 
 
@@ -27,8 +28,8 @@ def run(arguments: list[str]) -> int:
     """0: all is deliverable; 67: something is not; 75: something cannot be told now."""
     file, addresses = _parse(arguments)
     try:
-        return Trace(config.load(file, [])).tell(addresses)
-    except config.ConfigError as error:
+        return Trace(config_file.load(file, [])).tell(addresses)
+    except config_file.ConfigError as error:
         raise Trouble(str(error), error.exit_code) from error
     except OSError as error:  # the mailer table, the list of users
         where = f"{log.clean(str(error.filename))}: " if error.filename else ""

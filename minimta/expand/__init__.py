@@ -23,11 +23,11 @@ from collections.abc import Callable, Sequence
 
 from minimta import controlling, log
 from minimta.aliases import Aliases
+from minimta.config.options import Options
 from minimta.expand.destination import Destination, Node
 from minimta.expand.worklist import Worklist
 from minimta.message import address
 from minimta.message.envelope import Recipient
-from minimta.options import Options
 from minimta.route import Router
 from minimta.users import User, Users
 

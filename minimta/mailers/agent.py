@@ -21,12 +21,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from minimta import log, programs
+from minimta.config.options import Options
+from minimta.config.values import agent_words
 from minimta.mailers import Job, process
 from minimta.mailers.mbox import MboxMailer
 from minimta.mailers.process import Command
 from minimta.message.outcome import Fate, Outcome, deferred
-from minimta.options import Options
-from minimta.options.values import agent_words
 from minimta.trust import Untrusted
 from minimta.users import User, Users
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import partial
 
 from minimta import log
+from minimta.config.options import Options
 from minimta.mailers import Job, batch
 from minimta.mailers.archive import Archive
 from minimta.mailers.mailbox import Busy, Refused
@@ -25,7 +26,6 @@ from minimta.mailers.mbox import Text
 from minimta.mailers.tail import Tail
 from minimta.message import dates
 from minimta.message.outcome import Outcome, deferred, from_exit_code
-from minimta.options import Options
 from minimta.trust import Untrusted
 from minimta.users import User, Users
 

@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
+from minimta.config.options import Options
+from minimta.config.values import host_and_port
 from minimta.dns import Resolver
 from minimta.mailers import Job, User, verdict, worker
 from minimta.mailers.nexthop import Finder, NextHop, Ourselves, Target, Unroutable
@@ -27,8 +29,6 @@ from minimta.mailers.session import Session
 from minimta.mailers.smtp import MAX_FRUITLESS, Delivery, Report, Task
 from minimta.message.address import split
 from minimta.message.outcome import Fate, Outcome
-from minimta.options import Options
-from minimta.options.values import host_and_port
 
 #: what the worker says of messages that it did not come to
 LATER = Outcome(Fate.DEFERRED, "4.4.2", "connection lost before its turn", exit_code=os.EX_TEMPFAIL)

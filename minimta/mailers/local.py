@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from minimta.config.options import Options
 from minimta.mailers import Mailer
-from minimta.options import Options
 from minimta.users import Users
 
 

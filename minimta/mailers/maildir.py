@@ -21,10 +21,10 @@ from functools import partial
 from itertools import count, islice
 
 from minimta import log
+from minimta.config.options import Options
 from minimta.mailers import Job, batch
 from minimta.mailers.letter import Unreadable, read_body
 from minimta.message.outcome import Fate, Outcome, deferred
-from minimta.options import Options
 from minimta.trust import Untrusted, walk
 from minimta.users import User, Users
 

@@ -18,12 +18,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from minimta import log
+from minimta.config.options import Options
 from minimta.mailers import Job
 from minimta.mailers.mailbox import Busy, Mailbox, Refused
 from minimta.mailers.tail import CHUNK, Tail
 from minimta.message import dates
 from minimta.message.outcome import Fate, Outcome, deferred
-from minimta.options import Options
 from minimta.users import User, Users
 
 _SENT = Outcome(Fate.SENT, "2.0.0", "Sent")

@@ -19,12 +19,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
+from minimta.config.options import Options
 from minimta.dns import LookupFailed, Resolver
 from minimta.hosts import local_names, own_addresses, own_name
 from minimta.mailers import verdict
 from minimta.message.address import domain_key
 from minimta.message.outcome import Outcome
-from minimta.options import Options
 
 SMTP_PORT = 25
 

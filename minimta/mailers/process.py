@@ -30,10 +30,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from minimta import log, rights
+from minimta.config.options import Options
 from minimta.mailers import Job
 from minimta.message import dates
 from minimta.message.outcome import Outcome, deferred, from_exit_code
-from minimta.options import Options
 from minimta.users import User
 
 #: octets of output that are kept

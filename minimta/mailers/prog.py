@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from minimta import log, programs, restriction
+from minimta.config.options import Options
 from minimta.mailers import Job, process
 from minimta.mailers.process import Command, Ending
 from minimta.message.outcome import Outcome, deferred
-from minimta.options import Options
 from minimta.smrsh import Refused
 from minimta.users import User
 

@@ -11,9 +11,9 @@ import socket
 import time
 from collections.abc import Callable
 
+from minimta.config.options import Options
 from minimta.mailers.letter import Letter
 from minimta.mailers.nexthop import Target
-from minimta.options import Options
 from minimta.smtp.client import Client, PeerClosed
 from minimta.smtp.replyreader import ReplyError
 

@@ -17,6 +17,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from minimta.config.options import Options
 from minimta.dns import Resolver
 from minimta.mailers import Job, User, verdict
 from minimta.mailers.letter import Letter, Unreadable, Unsendable, prepare
@@ -24,7 +25,6 @@ from minimta.mailers.nexthop import Finder, Ourselves, Target, Unroutable, parse
 from minimta.mailers.session import Session
 from minimta.message.address import domain_key, split
 from minimta.message.outcome import Fate, Outcome, deferred
-from minimta.options import Options
 from minimta.smtp.client import PeerClosed, Transaction, mail_line, rcpt_line
 from minimta.smtp.reply import Reply
 from minimta.smtp.replyreader import ReplyError

@@ -25,11 +25,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import astuple
 
 from minimta import rights
+from minimta.config.options import Options
 from minimta.mailers import Job
 from minimta.mailers.nexthop import Ourselves
 from minimta.mailers.smtp import Delivery
 from minimta.message.outcome import Fate, Outcome
-from minimta.options import Options
 
 #: messages sent and not yet recorded by the parent
 WINDOW = 8

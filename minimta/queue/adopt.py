@@ -23,7 +23,7 @@ from minimta.queue.spool import Spool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from minimta.options import Options
+    from minimta.config.options import Options
     from minimta.users import User, Users
 
 MAX_CONTROL = 1 << 20

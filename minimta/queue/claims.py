@@ -19,7 +19,7 @@ from minimta.queue.control import DELIVERY_MODE, Control, is_plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from minimta.options import Options
+    from minimta.config.options import Options
     from minimta.users import User
 
 _LONGEST = 2048

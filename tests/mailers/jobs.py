@@ -5,8 +5,8 @@ from __future__ import annotations
 import tempfile
 from typing import IO
 
+from minimta.config.options import Options
 from minimta.mailers import Job, User
-from minimta.options import Options
 
 HEADER = b"Subject: c\n"
 #: data files of this test's jobs, to be closed at its end

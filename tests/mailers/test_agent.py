@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from minimta.config.options import Options
 from minimta.mailers.agent import AgentMailer, harmless
 from minimta.message.outcome import Fate, Outcome
-from minimta.options import Options
 from minimta.users import User, Users
 from tests.mailers.jobs import job, options
 

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 
+from minimta.config.options import OptionError, Options, by_name
+from minimta.config.values import agent_words, host_and_port
 from minimta.mailers.agent import AgentMailer
 from minimta.mailers.lmtp import LmtpMailer
 from minimta.mailers.local import local_mailer
 from minimta.mailers.maildir import MaildirMailer
 from minimta.mailers.mbox import MboxMailer
-from minimta.options import OptionError, Options, by_name
-from minimta.options.values import agent_words, host_and_port
 from minimta.users import Users
 
 

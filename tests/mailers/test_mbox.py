@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from minimta.config.options import Options
 from minimta.mailers import Job, mbox
 from minimta.mailers import User as To
 from minimta.mailers.mbox import MboxMailer, Text, quote, quoted_body
 from minimta.message import dates
 from minimta.message.outcome import Fate, Outcome
-from minimta.options import Options
 from minimta.users import Users
 
 NOW = 1574107394.0

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from minimta.config.options import Options
 from minimta.dns import Resolver
 from minimta.mailers import Job, nexthop, remote, worker
 from minimta.mailers.remote import RemoteMailer
 from minimta.mailers.smtp import Delivery
 from minimta.mailers.worker import WINDOW
 from minimta.message.outcome import Fate, Outcome
-from minimta.options import Options
 from tests.fakedns import FakeDns
 from tests.fakesmtp import HANG, FakeSmtp, Refusing
 from tests.mailers.jobs import HEADER, job, options

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from minimta import hosts, log
+from minimta.config.options import Options
 from minimta.message.envelope import Recipient
-from minimta.options import Options
 from minimta.queue import adopt as room
 from minimta.queue import claims
 from minimta.queue.adopt import adopt

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import minimta
-from minimta import config
+from minimta.config import file as config_file
 from tests.threats.sharedhost import UIDS, SharedHost
 
 pytestmark = [pytest.mark.root, pytest.mark.debian("python3")]
@@ -34,8 +34,8 @@ class Command:
             )
         file = home / "minimta" / "config.py"
         text = file.read_text()
-        assert config.DEFAULT_FILE in text
-        file.write_text(text.replace(config.DEFAULT_FILE, str(self.cf)))
+        assert config_file.DEFAULT_FILE in text
+        file.write_text(text.replace(config_file.DEFAULT_FILE, str(self.cf)))
         compiling = [PYTHON, "-I", "-m", "compileall", "-q", str(home / "minimta")]
         subprocess.run(compiling, check=True)
         subprocess.run(["chmod", "-R", "a+rX", str(home)], check=True)

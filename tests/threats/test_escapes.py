@@ -178,7 +178,7 @@ def test_the_real_log_gets_a_constant_format(
 
 
 def test_verify_shows_a_chain_plainly(host: SharedHost, capfd: pytest.CaptureFixture[str]) -> None:
-    from minimta.commandline import Command
+    from minimta.config.commandline import Command
 
     evil = "".join(os.fsdecode(text) for text in EVIL if text.isascii())
     host.put("dave", os.fsencode(f'"|exit 1 # {evil}"\n/{evil}\n:include:/{evil}\n'), ".forward")

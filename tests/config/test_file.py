@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from minimta import config
-from minimta.config import ConfigError
-from minimta.options import OptionError
+from minimta.config import file as config_file
+from minimta.config.file import ConfigError
+from minimta.config.options import OptionError
 
 
 @pytest.fixture
@@ -22,23 +22,23 @@ def file(tmp_path: Path) -> Path:
 
 def test_names_values_comments_and_blank_lines(file: Path) -> None:
     file.write_text("# comment\n\n  MaxHopCount = 7  \nSmartHost=[10.0.3.1]:2525\n")
-    options = config.load(str(file), [])
+    options = config_file.load(str(file), [])
     assert (options.max_hop_count, options.smart_host) == (7, "[10.0.3.1]:2525")
 
 
 def test_the_command_line_has_the_last_word(file: Path) -> None:
     file.write_text("MaxHopCount = 7\n")
-    assert config.load(str(file), [("maxhopcount", "9")]).max_hop_count == 9
+    assert config_file.load(str(file), [("maxhopcount", "9")]).max_hop_count == 9
 
 
 def test_no_file_at_all_is_a_good_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(config, "DEFAULT_FILE", "/nonexistent/minimta.cf")
-    assert config.load(None, []).queue_directory == "/var/spool/mqueue"
+    monkeypatch.setattr(config_file, "DEFAULT_FILE", "/nonexistent/minimta.cf")
+    assert config_file.load(None, []).queue_directory == "/var/spool/mqueue"
 
 
 def test_a_file_that_was_asked_for_must_be_there() -> None:
     with pytest.raises(ConfigError, match="cannot open: No such file") as caught:
-        config.load("/nonexistent/minimta.cf", [])
+        config_file.load("/nonexistent/minimta.cf", [])
     assert caught.value.exit_code == os.EX_OSFILE
 
 
@@ -54,7 +54,7 @@ def test_a_file_that_was_asked_for_must_be_there() -> None:
 def test_an_error_names_file_line_and_reason(file: Path, text: str, message: str) -> None:
     file.write_text(text)
     with pytest.raises(ConfigError) as caught:
-        config.load(str(file), [])
+        config_file.load(str(file), [])
     assert str(caught.value).startswith(f"{file}: {message}")
     assert caught.value.exit_code == os.EX_CONFIG
 
@@ -63,20 +63,20 @@ def test_an_error_names_file_line_and_reason(file: Path, text: str, message: str
 def test_a_file_that_others_can_write_is_refused(file: Path, mode: int) -> None:
     file.chmod(mode)
     with pytest.raises(ConfigError, match="Group or world writable file"):
-        config.load(str(file), [])
+        config_file.load(str(file), [])
 
 
 def test_a_link_is_refused(file: Path) -> None:
     link = file.with_name("link.cf")
     link.symlink_to(file)
     with pytest.raises(ConfigError, match="is a symbolic link"):
-        config.load(str(link), [])
+        config_file.load(str(link), [])
 
 
 def test_a_fifo_neither_hangs_nor_configures(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo", 0o600)
     with pytest.raises(ConfigError, match="is not a regular file"):
-        config.load(str(tmp_path / "fifo"), [])
+        config_file.load(str(tmp_path / "fifo"), [])
 
 
 def test_a_foreign_file_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,15 +85,15 @@ def test_a_foreign_file_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) 
     else:
         monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
     with pytest.raises(ConfigError, match="belongs to user"):
-        config.load(str(file), [])
+        config_file.load(str(file), [])
 
 
 def test_octets_that_are_no_text_are_told_with_their_line(file: Path) -> None:
     file.write_bytes(b"#\nSmartHost = \xff\n")
     with pytest.raises(ConfigError, match="line 2: is not UTF-8"):
-        config.load(str(file), [])
+        config_file.load(str(file), [])
 
 
 def test_a_bad_override_is_no_error_of_the_file(file: Path) -> None:
     with pytest.raises(OptionError, match="unknown option name NoSuchOption"):
-        config.load(str(file), [("NoSuchOption", "1")])
+        config_file.load(str(file), [("NoSuchOption", "1")])

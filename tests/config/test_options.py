@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from minimta import options
-from minimta.options import OptionError, Options
+from minimta.config import options
+from minimta.config.options import OptionError, Options
 
 
 def test_names_are_found_in_any_case_and_letters_exactly() -> None:

@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 
-from minimta.options import OptionError, Options, by_name
+from minimta.config.options import OptionError, Options, by_name
 
 DEFAULT_FILE = "/etc/mail/minimta.cf"
 _LONGEST = 1 << 20

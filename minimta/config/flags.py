@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 
-from minimta import options
-from minimta.commandline import Command, UsageError
+from minimta.config import options
+from minimta.config.commandline import Command, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

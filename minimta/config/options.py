@@ -6,7 +6,7 @@ line into an ``Options``; the README's table is checked against TABLE by a test.
 
 from __future__ import annotations
 
-from minimta.options.values import (
+from minimta.config.values import (
     alias_files,
     blame,
     boolean,

@@ -6,9 +6,9 @@ import os
 
 import pytest
 
-from minimta import flags
-from minimta.commandline import Command, UsageError
-from minimta.options import OptionError
+from minimta.config import flags
+from minimta.config.commandline import Command, UsageError
+from minimta.config.options import OptionError
 
 
 def parse(*arguments: str) -> Command:

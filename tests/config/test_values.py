@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from minimta.options import values
+from minimta.config import values
 
 
 @pytest.mark.parametrize(
