@@ -15,8 +15,8 @@ from collections.abc import Callable
 from minimta import hosts, log, policy
 from minimta.premises import Client, Premises
 from minimta.reception import Reception
-from minimta.smtp.sequence import State
 from minimta.smtp.server import Session
+from minimta.smtp.state import State
 
 _CHUNK = 65536
 #: seconds for a whole message, MAIL to final dot, and for a client to take our replies

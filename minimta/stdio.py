@@ -17,7 +17,7 @@ from minimta.config.options import Options
 from minimta.connection import session
 from minimta.premises import Client, Premises
 from minimta.reception import Reception
-from minimta.smtp.sequence import State
+from minimta.smtp.state import State
 from minimta.terminal import complain
 
 _CHUNK = 65536

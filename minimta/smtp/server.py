@@ -14,11 +14,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from minimta.smtp import command, dotstuff, topics, unserved
+from minimta.smtp import command, help, unserved
+from minimta.smtp import data as dotstuff
 from minimta.smtp.command import CommandError, Mail, Rcpt
-from minimta.smtp.patience import Patience
 from minimta.smtp.reply import Reply, quoted, reply
-from minimta.smtp.sequence import State, advance, out_of_order
+from minimta.smtp.state import State, advance, out_of_order
+from minimta.smtp.throttle import Patience
 
 _ALWAYS = frozenset(("EHLO", "HELO", "NOOP", "RSET", "QUIT"))
 
@@ -310,7 +311,7 @@ class Session:
         return reply(221, "2.0.0", f"{self.host} closing connection")
 
     def _help(self, argument: bytes) -> Reply:
-        return topics.answer(argument)
+        return help.answer(argument)
 
     def _vrfy(self, argument: bytes) -> Reply:
         self.was_used = True

@@ -5,9 +5,9 @@ import itertools
 import pytest
 
 from minimta.smtp.reply import reply
-from minimta.smtp.sequence import AFTER, State, out_of_order
+from minimta.smtp.state import AFTER, State, out_of_order
 from tests.fakereceiver import FakeReceiver, codes, session
-from tests.smtp.test_dotstuff import FALSE_ENDS
+from tests.smtp.test_data import FALSE_ENDS
 
 #: commands of a whole session, one group a line, and the code that answers each command
 DIALOGUE = [

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from minimta.smtp.reply import reply
-from minimta.smtp.sequence import AFTER, State, advance, out_of_order
+from minimta.smtp.state import AFTER, State, advance, out_of_order
 
 OK, NO = reply(250, "2.0.0", "ok"), reply(451, "4.3.0", "later")
 VERBS = sorted({verb for _, verb in AFTER})

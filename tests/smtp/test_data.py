@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from minimta.smtp.dotstuff import DotReader, Violation
+from minimta.smtp.data import DotReader, Violation
 
 BODY = b"Hi\n.dot\n\n..\nend\n"
 WIRE = b"Hi\n..dot\n\n...\nend\n.\nQUIT\n"
