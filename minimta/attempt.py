@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 
-from minimta import locks, log
 from minimta.message import address
-from minimta.terminal import detach, say
+from minimta.system import locks, log
+from minimta.system.terminal import detach, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from minimta import log
 from minimta.message import address, addresslist, fullname
+from minimta.system import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import os
 
-from minimta import collect, users
+from minimta import collect
 from minimta.message import fullname
 from minimta.queue.spool import Spool
-from minimta.users import Users
+from minimta.system import users
+from minimta.system.users import Users
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.config.options import Options
-    from minimta.users import User
+    from minimta.system.users import User
 
 NO_RIGHTS = "Program mode requires special privileges, e.g., root or TrustedUser."
 

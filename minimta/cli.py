@@ -6,13 +6,14 @@ import os
 import time
 
 import minimta
-from minimta import caller, log
+from minimta import caller
 from minimta.caller import NO_RIGHTS, Caller
 from minimta.config import file as config_file
 from minimta.config import flags
 from minimta.config.commandline import UsageError
 from minimta.config.options import OptionError
-from minimta.terminal import complain, occupy_standard_descriptors, say
+from minimta.system import log
+from minimta.system.terminal import complain, occupy_standard_descriptors, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

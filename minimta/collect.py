@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 
-from minimta import hosts, log, newcontrol
+from minimta import newcontrol
 from minimta.message import addresslist, dates, headers, missing_fields
 from minimta.queue import qid as queue_id
 from minimta.queue.control import Control
 from minimta.queue.spool import Spool
+from minimta.system import hostnames, log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class Incoming:
     def host(self) -> str:
         """Our name, as it stands in Received and Message-Id."""
         if not self._host:
-            self._host = hosts.own_name(self._options)
+            self._host = hostnames.own_name(self._options)
         return self._host
 
     def write(self, text: bytes) -> None:

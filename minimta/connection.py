@@ -12,11 +12,12 @@ import struct
 import time
 from collections.abc import Callable
 
-from minimta import hosts, log, policy
+from minimta import policy
 from minimta.premises import Client, Premises
 from minimta.reception import Reception
 from minimta.smtp.server import Session
 from minimta.smtp.state import State
+from minimta.system import hostnames, log
 
 _CHUNK = 65536
 #: seconds for a whole message, MAIL to final dot, and for a client to take our replies
@@ -110,7 +111,7 @@ class Connection:
         """Look who it is, and greet him."""
         self._set_timeout(self._premises.options.timeout_command)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(60))
-        name, _, confirmed = hosts.client_name(self.ip)
+        name, _, confirmed = hostnames.client_name(self.ip)
         client = Client(self.ip, name, confirmed=confirmed, if_address=self._own_address())
         self._reception = Reception(self._premises, client)
         self._session = session(self._premises, self._reception, client)

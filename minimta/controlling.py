@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import os
 
-from minimta import log
-from minimta.users import User, Users, has_valid_shell
+from minimta.system import log
+from minimta.system.users import User, Users, has_valid_shell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.config.options import Options
     from minimta.message.envelope import Recipient
-    from minimta.trust import Text
+    from minimta.system.safefile import Text
 
 #: flag of a recipient whose messages come from the owner of the list (ours; Sendmail ignores it)
 #: DIFFERS: Sendmail makes a second message with the owner as sender, which a crash may send twice.

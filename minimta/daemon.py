@@ -21,14 +21,14 @@ from collections.abc import Callable
 from types import FrameType
 
 import minimta
-from minimta import dns, log, pidfile, rights, users
 from minimta.config.options import Options
 from minimta.listener import Door, Server, bind
 from minimta.message import dates
 from minimta.premises import Premises
 from minimta.queue import commit
 from minimta.queue.spool import Spool
-from minimta.terminal import complain, detach
+from minimta.system import dns, log, pidfile, privileges, users
+from minimta.system.terminal import complain, detach
 
 #: seconds for the messages at hand when the end has been ordered, and for the other process
 GRACE, PATIENCE = 8.0, 10.0
@@ -197,7 +197,7 @@ def _listen(options: Options, servers: list[Server], spool: Spool, *, parent: in
     _raise_file_limit()
     _load_all(options)
     premises = Premises(options, spool, resolves=dns.resolves)
-    rights.become(options.run_as_user)
+    privileges.become(options.run_as_user)
     door = Door(premises)
     for server in servers:
         server.door = door

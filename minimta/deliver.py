@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from minimta import hosts, log, maps
+from minimta import maps
 from minimta.aliases import Aliases
 from minimta.config.options import Options
 from minimta.expand import Destination, Expander
@@ -34,7 +34,8 @@ from minimta.queue.spool import Spool
 from minimta.record import Record, Unrecorded, addresses, stat
 from minimta.reporter import Reporter
 from minimta.route import Router
-from minimta.users import Users
+from minimta.system import hostnames, log
+from minimta.system.users import Users
 
 #: a bounce and its double bounce are tried in the attempt that made them
 _GENERATIONS = 3
@@ -80,11 +81,13 @@ class Deliverer:
         self._tell = tell
         self._clock = clock
         self._stop = stop
-        self._host = hosts.own_name(options)
+        self._host = hostnames.own_name(options)
         self._options = options
         users = Users(options.passwd_file)
         router = Router(
-            hosts.local_names(options), options.smart_host, maps.read_table(options.mailer_table)
+            hostnames.local_names(options),
+            options.smart_host,
+            maps.read_table(options.mailer_table),
         )
         aliases = Aliases(options.alias_files, options.dont_blame)
         self._expander = Expander(options, aliases, users, router, say=say)

@@ -17,13 +17,13 @@ import os
 import socket
 from collections.abc import Callable
 
-from minimta import dns, log, rights
 from minimta.config.options import Options
-from minimta.dns import LookupFailed, Resolver
 from minimta.mailers import nexthop, verdict
 from minimta.mailers.nexthop import Finder, Unroutable
 from minimta.message.outcome import Fate, Outcome
-from minimta.users import User, Users
+from minimta.system import dns, log, privileges
+from minimta.system.dns import LookupFailed, Resolver
+from minimta.system.users import User, Users
 
 #: seconds for all questions about one name; the Resolver itself gives up earlier
 _PATIENCE = 60
@@ -122,7 +122,7 @@ class Guide:
     def _ask(self, act: Callable[[], list[str]]) -> list[list[str]]:
         """What *act* says, as cleaned words. Raise OSError if the process without rights failed."""
         dns.load()
-        told = rights.as_user(self._stranger(), lambda: _encoded(act()), _PATIENCE)
+        told = privileges.as_user(self._stranger(), lambda: _encoded(act()), _PATIENCE)
         lines = told.decode("utf-8", "replace").split("\n")[: 4 * nexthop.MAX_TARGETS]
         return [[log.clean(word, 300) for word in line.split("\t")] for line in lines]
 

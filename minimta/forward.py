@@ -11,17 +11,17 @@ from __future__ import annotations
 import errno
 import os
 
-from minimta import hosts
-from minimta.rights import read_as
-from minimta.trust import Untrusted, allowance
+from minimta.system import hostnames
+from minimta.system.privileges import read_as
+from minimta.system.safefile import Untrusted, allowance
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from minimta.config.options import Options
-    from minimta.trust import Text
-    from minimta.users import User
+    from minimta.system.safefile import Text
+    from minimta.system.users import User
 
 #: octets of a .forward that are read; a longer one is not followed
 LIMIT = 65536
@@ -67,7 +67,7 @@ def candidates(user: User, of_detail: bytes, options: Options) -> Iterator[str]:
         "z": user.home,
         "u": user.name,
         "h": os.fsdecode(of_detail),
-        "w": hosts.own_name(options).partition(".")[0],
+        "w": hostnames.own_name(options).partition(".")[0],
     }
     for template in options.forward_path.split(":"):
         if "$h" in template and not of_detail:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 
-from minimta.rights import read_as
-from minimta.trust import Untrusted, allowance
+from minimta.system.privileges import read_as
+from minimta.system.safefile import Untrusted, allowance
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.config.options import Options
-    from minimta.trust import Text
-    from minimta.users import User
+    from minimta.system.safefile import Text
+    from minimta.system.users import User
 
 #: octets of a list that are read: some 100,000 addresses
 LIMIT = 4 * 1024 * 1024

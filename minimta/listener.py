@@ -14,10 +14,11 @@ import socketserver
 import threading
 import time
 
-from minimta import log, policy
+from minimta import policy
 from minimta.config.options import Options
 from minimta.connection import Connection
 from minimta.premises import Premises
+from minimta.system import log
 from minimta.workers import Workers
 
 #: seconds for which a load average is believed

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from minimta import hosts, log, maps, policy
+from minimta import maps, policy
 from minimta.aliases import Aliases
 from minimta.message import address
 from minimta.route import Router
-from minimta.users import Users
+from minimta.system import hostnames, log
+from minimta.system.users import Users
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,11 +21,11 @@ class Locality:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.host = hosts.own_name(options)
+        self.host = hostnames.own_name(options)
         self.users = Users(options.passwd_file)
         self.aliases = Aliases(options.alias_files, options.dont_blame)
         table = maps.read_table(options.mailer_table)
-        self.router = Router(hosts.local_names(options), options.smart_host, table)
+        self.router = Router(hostnames.local_names(options), options.smart_host, table)
 
     def qualified(self, bare: bytes) -> bytes:
         """*bare* with our name behind it if it has no domain."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import time
 
-from minimta import caller, log
+from minimta import caller
 from minimta.message import dates
 from minimta.queue import listing
-from minimta.terminal import complain, say
+from minimta.system import log
+from minimta.system.terminal import complain, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from getopt import GetoptError, gnu_getopt
 from minimta import maps
 from minimta.maps.cdb import Cdb
 from minimta.maps.cdbwriter import write_cdb
-from minimta.terminal import complain, wrong_option
+from minimta.system.terminal import complain, wrong_option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from minimta import bounce, controlling, log
+from minimta import bounce, controlling
 from minimta.bounce import Entry, Kind, Original, Report
 from minimta.config.options import Options
 from minimta.message import address, headers
 from minimta.message.envelope import Envelope, Recipient
 from minimta.message.outcome import Fate
 from minimta.queue.control import Control
+from minimta.system import log
 
 MAILER_DAEMON = b"MAILER-DAEMON"
 _NO_WARNING = (b"list", b"bulk", b"junk")

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from minimta import controlling, log, notify
+from minimta import controlling, notify
 from minimta.message import address, dates
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome
 from minimta.record import Record, addresses, stat
 from minimta.route import Router
-from minimta.users import Users
+from minimta.system import log
+from minimta.system.users import Users
 
 
 class OutcomeLog:

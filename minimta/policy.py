@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.aliases import Aliases
     from minimta.route import Router
-    from minimta.users import User, Users
+    from minimta.system.users import User, Users
 
 _LOOPBACK = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
 

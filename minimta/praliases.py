@@ -12,11 +12,11 @@ import os
 import sys
 from getopt import GetoptError, gnu_getopt
 
-from minimta import log
 from minimta.aliases.source import Source
 from minimta.config import file as config_file
 from minimta.config.values import alias_files
-from minimta.terminal import complain, wrong_option
+from minimta.system import log
+from minimta.system.terminal import complain, wrong_option
 
 USAGE = "usage: praliases [-C cffile] [-f aliasfile] [key ...]"
 

@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable
 
 import minimta
-from minimta import log, policy
+from minimta import policy
 from minimta.config.options import Options
 from minimta.locality import Locality
 from minimta.message import dates
 from minimta.queue.spool import Spool
 from minimta.smtp.reply import Reply, reply
+from minimta.system import log
 
 #: seconds for which a recipient who was found is not looked for again
 _REMEMBER, _MOST_REMEMBERED = 2.0, 10000

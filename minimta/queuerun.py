@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 
-from minimta import log
 from minimta.config.commandline import UsageError
 from minimta.config.values import interval
-from minimta.terminal import detach, say
+from minimta.system import log
+from minimta.system.terminal import detach, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,7 +96,8 @@ def _stay(options: Options, interval: int, argv: list[str]) -> int:
 def _reside(options: Options, interval: int, argv: list[str]) -> int:
     import signal
 
-    from minimta import pidfile, runqueue
+    from minimta import runqueue
+    from minimta.system import pidfile
 
     ended = False
 

@@ -10,7 +10,7 @@ import errno
 import os
 from collections.abc import Callable
 
-from minimta import collect, expansion, log, policy
+from minimta import collect, expansion, policy
 from minimta.message import address
 from minimta.message.envelope import Envelope, Recipient
 from minimta.premises import DISK_FULL, Client, Premises
@@ -19,6 +19,7 @@ from minimta.queue.control import is_plain
 from minimta.route import Route
 from minimta.smtp.command import Mail, Rcpt
 from minimta.smtp.reply import Reply, quoted, reply
+from minimta.system import log
 
 #: octets of a refused message that are read before the session is ended
 _MOST_SKIPPED = 16 << 20

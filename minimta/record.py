@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Sequence
 
-from minimta import controlling, log
+from minimta import controlling
 from minimta.bounce import Entry
 from minimta.config.options import Options
 from minimta.expand import Destination
@@ -23,6 +23,7 @@ from minimta.message import headers
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome
 from minimta.queue.held import Held
+from minimta.system import log
 
 #: seconds that a message rests whose fate could not be written down
 BACK_OFF = 300

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from minimta import bounce, collect, controlling, log, notify
+from minimta import bounce, collect, controlling, notify
 from minimta.bounce import Entry, Kind
 from minimta.config.options import Options
 from minimta.message import headers
@@ -16,6 +16,7 @@ from minimta.message.envelope import Recipient
 from minimta.queue import qid as queue_id
 from minimta.queue.spool import Spool
 from minimta.record import Record
+from minimta.system import log
 
 _UNREPORTED = "Deferred: cannot queue the report of failed delivery"
 

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Protocol
 
-from minimta import log
+from minimta.system import log
 
 #: seconds between two looks, and what a child may take to end
 POLL, PATIENCE = 0.1, 10.0

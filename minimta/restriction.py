@@ -14,11 +14,12 @@ from __future__ import annotations
 import os
 import sys
 
-from minimta import log, programs, smrsh
+from minimta import smrsh
 from minimta.config import file as config_file
 from minimta.config.options import Options
 from minimta.smrsh import Refused
-from minimta.trust import Untrusted
+from minimta.system import executables, log
+from minimta.system.safefile import Untrusted
 
 #: where it is installed, as Debian's sendmail has it; messages name it so
 PATH = "/usr/libexec/sendmail/smrsh"
@@ -40,7 +41,7 @@ def checked(command: bytes, options: Options, owners: tuple[int, ...]) -> bytes:
     directory, blamed = options.smrsh_directory, options.dont_blame
 
     def why_not(path: bytes) -> str:
-        return programs.why_not(path, owners, blamed) if directory else "stat failed"
+        return executables.why_not(path, owners, blamed) if directory else "stat failed"
 
     try:
         return smrsh.restrict(command, os.fsencode(directory), why_not)
@@ -72,7 +73,7 @@ def main(arguments: list[str], options: Options | None = None) -> int:
         return os.EX_USAGE
     command = os.fsencode(arguments[2])
     try:
-        command = checked(command, options, programs.trusted_owners())
+        command = checked(command, options, executables.trusted_owners())
     except Refused as error:
         return _end(program, str(error), error.exit_code)
     _forget_pythons_signals()

@@ -13,7 +13,7 @@ import resource
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from minimta import caller, deliver, locks, log, residence
+from minimta import caller, deliver, residence
 from minimta.config.options import Options
 from minimta.deliver import Deliverer
 from minimta.queue import adopt, listing
@@ -21,9 +21,10 @@ from minimta.queue.listing import Listed
 from minimta.queue.spool import Spool
 from minimta.record import BACK_OFF
 from minimta.selection import Selection, SelectionError, all_match, parse_selection
-from minimta.terminal import complain
-from minimta.terminal import say as print_line
-from minimta.users import Users
+from minimta.system import locks, log
+from minimta.system.terminal import complain
+from minimta.system.terminal import say as print_line
+from minimta.system.users import Users
 
 __all__ = ["Selection", "SelectionError", "parse_selection", "resident", "run"]
 

@@ -12,13 +12,14 @@ import select
 import termios
 import time
 
-from minimta import attempt, caller, log
+from minimta import attempt, caller
 from minimta.config.options import Options
 from minimta.connection import session
 from minimta.premises import Client, Premises
 from minimta.reception import Reception
 from minimta.smtp.state import State
-from minimta.terminal import complain
+from minimta.system import log
+from minimta.system.terminal import complain
 
 _CHUNK = 65536
 #: as in Sendmail's submit.cf

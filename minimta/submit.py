@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from minimta import attempt, caller, collect, deadletter, log, stdin
+from minimta import attempt, caller, collect, deadletter, stdin
 from minimta.author import Author, Trouble
 from minimta.locality import Locality
 from minimta.message import address, addresslist, dates, headers
@@ -16,7 +16,8 @@ from minimta.message.envelope import Envelope, Recipient
 from minimta.queue import qid as queue_id
 from minimta.queue.commit import KeepingCommitter
 from minimta.queue.control import is_plain
-from minimta.terminal import complain, say
+from minimta.system import log
+from minimta.system.terminal import complain, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

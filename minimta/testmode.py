@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable, Iterator
 
 import minimta
-from minimta import hosts, log, restriction, targets, users
+from minimta import restriction, targets
 from minimta.config.options import Options
 from minimta.exchangers import Guide
 from minimta.locality import Locality
 from minimta.message import address, addresslist, dates
 from minimta.route import Route
-from minimta.terminal import complain, prompt, say
+from minimta.system import hostnames, log, users
+from minimta.system.terminal import complain, prompt, say
 
 _TITLE = "ADDRESS TEST MODE (ruleset 3 NOT automatically invoked)\nEnter <ruleset> <address>"
 _NO_RULES = "There are no rule sets here; /parse and /try show what becomes of an address"
@@ -243,7 +244,7 @@ class TestMode:
     def _class(self, name: bytes) -> Iterator[str]:
         if name == b"w":
             own = self._here.host.lower().encode()
-            names = hosts.local_names(self._options)
+            names = hostnames.local_names(self._options)
             yield from map(log.clean, sorted(names, key=lambda n: (n[:1] == b"[", n != own, n)))
         elif name == b"t":
             trusted = users.trusted(self._options.trusted_users) | {b"root"}

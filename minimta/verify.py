@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 
-from minimta import log
 from minimta.expand import Expander
 from minimta.locality import Locality
 from minimta.message import address, addresslist
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate
-from minimta.terminal import say
+from minimta.system import log
+from minimta.system.terminal import say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from minimta.users import User
+from minimta.system.users import User
 
 #: neither root nor anybody who exists
 STRANGER = 4242

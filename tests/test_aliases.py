@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from minimta import log
 from minimta.aliases import Aliases
 from minimta.aliases.rebuild import rebuild
 from minimta.aliases.report import Report
 from minimta.aliases.source import Source
 from minimta.aliases.text import logical_lines
 from minimta.maps.cdb import Cdb
-from minimta.users import Users
+from minimta.system import log
+from minimta.system.users import Users
 
 BASE = b"postmaster: root\nMAILER-DAEMON: postmaster\nnobody: /dev/null\n"
 
@@ -385,7 +385,7 @@ def test_a_continued_line_is_known_by_its_first_and_last_number() -> None:
 
 
 def test_a_rebuild_waits_for_another_one_and_gives_up_in_the_end(path: str) -> None:
-    from minimta import locks
+    from minimta.system import locks
 
     other = locks.rebuild(path + ".cdb.lock")
     assert other is not None

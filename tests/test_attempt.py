@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from minimta import attempt, deliver, locks
+from minimta import attempt, deliver
 from minimta.config.options import Options
+from minimta.system import locks
 
 
 class Report:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from minimta import cli, collect, log
+from minimta import cli, collect
 from minimta.config import file as config_file
 from minimta.queue.control import Control, decode
+from minimta.system import log
 
 MESSAGE = b"Subject: t\n\nhello\n"
 DENIED = "Program mode requires special privileges, e.g., root or TrustedUser.\n"

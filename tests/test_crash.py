@@ -18,7 +18,7 @@ import pytest
 
 from minimta.mailers import dotlock
 from minimta.mailers.mbox import MboxMailer
-from minimta.users import Users
+from minimta.system.users import Users
 from tests.powercut import Disk, Identity, State, playground
 from tests.privatehost import BUSY, Elsewhere, PrivateHost
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from minimta import log
 from minimta.mailers import Job
 from minimta.message.envelope import Envelope, Recipient
 from minimta.message.outcome import Fate, Outcome
@@ -17,6 +16,7 @@ from minimta.queue.commit import PlainCommitter
 from minimta.queue.control import Control
 from minimta.queue.held import Held
 from minimta.queue.spool import Spool
+from minimta.system import log
 from tests.privatehost import BUSY, DOWN, REFUSED, SENT, Elsewhere, PrivateHost
 
 EMMA, DAVE, CAROL = b"<emma@lab1.campus>", b"<dave@lab1.campus>", b"<carol@lab1.campus>"

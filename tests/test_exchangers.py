@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from minimta import exchangers, rights
+from minimta import exchangers
 from minimta.config.options import Options
 from minimta.exchangers import Guide, Way
 from minimta.message.outcome import Fate
-from minimta.users import User
+from minimta.system import privileges
+from minimta.system.users import User
 from tests.fakedns import FakeDns, Zone
 
 ZONE: Zone = {
@@ -131,7 +132,7 @@ ANSWERS: list[tuple[bytes, str]] = [
 def test_what_the_process_without_rights_says_is_not_believed_unchecked(
     guide: Guide, monkeypatch: pytest.MonkeyPatch, answer: bytes, text: str
 ) -> None:
-    monkeypatch.setattr(rights, "as_user", lambda *arguments: answer)
+    monkeypatch.setattr(privileges, "as_user", lambda *arguments: answer)
     way = guide.way("lab3.campus", trusted=False)
     assert (stops(way), [text in trouble.text for trouble in way.troubles]) == ([], [True])
 
@@ -142,7 +143,7 @@ def test_a_process_that_dies_is_no_proof_of_anything(
     def die(user: User, act: Callable[[], bytes], seconds: float) -> bytes:
         raise OSError(5, "the process that acts for the user died")
 
-    monkeypatch.setattr(rights, "as_user", die)
+    monkeypatch.setattr(privileges, "as_user", die)
     assert guide.way("lab3.campus", trusted=False).fate is Fate.DEFERRED
 
 

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from minimta import controlling, forward, log
+from minimta import controlling, forward
 from minimta.aliases import Aliases
 from minimta.config.options import Options
 from minimta.expand import Destination, Expander
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate
 from minimta.route import Router
-from minimta.users import Users
+from minimta.system import log
+from minimta.system.users import Users
 
 LOCAL = frozenset((b"lab2.campus", b"localhost"))
 NAMES = ("dave", "carol", "henry", "list")

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from minimta import forward, hosts
+from minimta import forward
 from minimta.config import options
 from minimta.config.options import Options
 from minimta.config.values import blame
-from minimta.trust import Text
-from minimta.users import User
+from minimta.system import hostnames
+from minimta.system.safefile import Text
+from minimta.system.users import User
 from tests import homes
 from tests.homes import put
 
@@ -350,5 +351,5 @@ def test_root_is_forwarded_only_by_what_is_roots(
 
 def test_the_host_of_the_path_is_the_first_label_of_ours(forwards: Forwards, dave: User) -> None:
     forwards.options.host_name = ""
-    label = hosts.own_name(forwards.options).partition(".")[0]
+    label = hostnames.own_name(forwards.options).partition(".")[0]
     assert candidates(forwards, dave)[0] == f"{dave.home}/.forward.{label}"

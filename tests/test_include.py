@@ -12,8 +12,8 @@ import pytest
 from minimta import include
 from minimta.config.options import Options
 from minimta.config.values import blame
-from minimta.trust import Text, Untrusted
-from minimta.users import User
+from minimta.system.safefile import Text, Untrusted
+from minimta.system.users import User
 from tests import homes
 from tests.homes import put
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from minimta import connection, hosts, listener, log
+from minimta import connection, listener
 from minimta.config.options import Options
 from minimta.listener import Door, Server, bind
+from minimta.system import hostnames, log
 from tests.smtphost import SmtpHost
 
 PATIENCE = 10.0
@@ -167,7 +168,7 @@ def test_who_talks_before_the_greeting_is_rejected(
         asked.wait(PATIENCE)
         return "localhost", True, True
 
-    monkeypatch.setattr(hosts, "client_name", slowly)
+    monkeypatch.setattr(hostnames, "client_name", slowly)
     peer = start().connect()
     peer.socket.sendall(b"EHLO x\r\n")
     asked.set()

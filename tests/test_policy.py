@@ -7,7 +7,7 @@ import pytest
 from minimta import policy
 from minimta.aliases import Aliases
 from minimta.route import Router
-from minimta.users import Users
+from minimta.system.users import Users
 
 PASSWD = "".join(
     f"{name}:x:1001:1001::/home/{name}:/bin/sh\n" for name in ("dave", "carol", "a+b", "-oq")

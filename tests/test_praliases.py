@@ -12,7 +12,7 @@ import pytest
 from minimta.admin import HOME
 from minimta.aliases.rebuild import rebuild
 from minimta.aliases.source import Source
-from minimta.users import Users
+from minimta.system.users import Users
 
 USAGE = "usage: praliases [-C cffile] [-f aliasfile] [key ...]\n"
 

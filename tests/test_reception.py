@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from minimta import log
 from minimta.premises import Premises
 from minimta.queue.spool import Spool
+from minimta.system import log
 from tests.smtphost import NOW, Peer, SmtpHost
 
 STRANGER = ("10.0.3.134", "lab1.campus")

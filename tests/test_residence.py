@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from minimta import locks, residence, runqueue
+from minimta import residence, runqueue
 from minimta.deliver import Deliverer
 from minimta.residence import Child, Loop, Watch
 from minimta.runqueue import resident
+from minimta.system import locks
 from tests.fakesmtp import HANG, FakeSmtp
 from tests.privatehost import PrivateHost
 

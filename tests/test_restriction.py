@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from minimta import programs, restriction
+from minimta import restriction
 from minimta.admin import HOME
 from minimta.config.options import OptionError, Options, by_name
 from minimta.smrsh import Refused
+from minimta.system import executables
 
 #: runs main() with a directory of its own: the command reads /etc/mail/minimta.cf
 SCRIPT = """
@@ -97,7 +98,7 @@ def test_trouble_makes_mail_wait(options: Options, monkeypatch: pytest.MonkeyPat
     def broken(path: bytes, owners: object, blamed: object) -> str:
         raise OSError(errno.EIO, "Input/output error", path)
 
-    monkeypatch.setattr(programs, "why_not", broken)
+    monkeypatch.setattr(executables, "why_not", broken)
     with pytest.raises(Refused, match="Input/output error") as refused:
         restriction.checked(b"out.sh", options, (0,))
     assert refused.value.exit_code == os.EX_TEMPFAIL
@@ -132,6 +133,6 @@ def test_without_a_directory_nothing_is_run_from_the_root(
     options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options.smrsh_directory = ""
-    monkeypatch.setattr(programs, "why_not", lambda path, owners, blamed: "")
+    monkeypatch.setattr(executables, "why_not", lambda path, owners, blamed: "")
     with pytest.raises(Refused, match="stat failed"):
         restriction.checked(b"bin/sh", options, (0,))

@@ -9,16 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from minimta import caller, trust
+from minimta import caller
 from minimta.admin import command
 from minimta.admin.trace import Trace
 from minimta.aliases.rebuild import rebuild
 from minimta.aliases.source import Source
 from minimta.config.options import Options, by_name
 from minimta.exchangers import Guide
-from minimta.rights import as_user, read_as
-from minimta.trust import Untrusted
-from minimta.users import User, Users
+from minimta.system import safefile
+from minimta.system.privileges import as_user, read_as
+from minimta.system.safefile import Untrusted
+from minimta.system.users import User, Users
 from tests.fakedns import FakeDns, Zone
 from tests.homes import SPOILED, put
 
@@ -396,7 +397,7 @@ def test_what_would_allow_a_forward_does(
     path = host.forward("dave", "carol\n")
     assert callable(spoil)
     spoil(path)
-    monkeypatch.setattr(trust, "_OWN_GROUP", -1)
+    monkeypatch.setattr(safefile, "_OWN_GROUP", -1)
     names: list[str] = []
     while len(names) < 4:
         told = next((line for line in host.trace("dave")[1] if " refused: " in line), "")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from minimta.admin.programs import call
 from minimta.admin.steps import below
-from minimta.users import User, Users
+from minimta.system.users import User, Users
 
 
 @dataclass(frozen=True, slots=True)

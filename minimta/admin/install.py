@@ -22,7 +22,7 @@ from minimta.admin.files import Directory, Link, LockFile, Text
 from minimta.admin.programs import AliasDatabase, ByteCode, Service
 from minimta.admin.programs import run as run_program
 from minimta.admin.steps import Step, below
-from minimta.locks import beside
+from minimta.system.locks import beside
 
 #: what the first line of bin/sendmail names
 PYTHON = "/usr/bin/python3"

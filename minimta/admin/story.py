@@ -16,15 +16,16 @@ import os
 import stat
 from collections.abc import Callable
 
-from minimta import log, restriction, rights, smrsh
+from minimta import restriction, smrsh
 from minimta.exchangers import Guide, Stop, Way
 from minimta.expand import Destination, Node
 from minimta.locality import Locality
 from minimta.message import address
 from minimta.message.outcome import Fate
-from minimta.programs import trusted_owners
 from minimta.route import Route
-from minimta.users import User
+from minimta.system import log, privileges
+from minimta.system.executables import trusted_owners
+from minimta.system.users import User
 
 #: why a file is not believed -> the name of DontBlameSendmail that would
 _REMEDIES = {
@@ -174,7 +175,7 @@ class Story:
             except smrsh.Refused as error:
                 return b"%d %b" % (error.exit_code, os.fsencode(str(error)))
 
-        answer = rights.as_user(user, look, _PATIENCE)
+        answer = privileges.as_user(user, look, _PATIENCE)
         if answer[:1] == b"=":
             runs = log.clean(answer[1:], 400)
             return [f"program, smrsh runs {runs} as {_user(user)} (mailer prog)"]

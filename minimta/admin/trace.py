@@ -10,7 +10,7 @@ import os
 from argparse import ArgumentError, ArgumentParser
 from collections.abc import Callable
 
-from minimta import caller, controlling, log
+from minimta import caller, controlling
 from minimta.admin import Trouble
 from minimta.admin.story import Story
 from minimta.config import file as config_file
@@ -21,7 +21,8 @@ from minimta.locality import Locality
 from minimta.message import addresslist
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate
-from minimta.users import User
+from minimta.system import log
+from minimta.system.users import User
 
 
 def run(arguments: list[str]) -> int:

@@ -6,19 +6,20 @@ import errno
 import os
 import time
 
-from minimta import locks, log, maps
+from minimta import maps
 from minimta.aliases.report import Report
 from minimta.aliases.source import SUFFIX, Source, read_text
 from minimta.aliases.text import compile_text
 from minimta.maps.cdbwriter import write_cdb
-from minimta.trust import Untrusted
+from minimta.system import locks, log
+from minimta.system.safefile import Untrusted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from minimta.locks import Lock
-    from minimta.users import Users
+    from minimta.system.locks import Lock
+    from minimta.system.users import Users
 
 #: how often, and after how many seconds, another process's rebuild is waited for
 _LOCK_ATTEMPTS, _LOCK_PAUSE = 300, 0.1

@@ -6,9 +6,10 @@ import errno
 import os
 import stat
 
-from minimta import log, maps
+from minimta import maps
 from minimta.maps.cdb import Cdb
-from minimta.trust import Untrusted
+from minimta.system import log
+from minimta.system.safefile import Untrusted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import os
 
-from minimta import log
 from minimta.message import address
+from minimta.system import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

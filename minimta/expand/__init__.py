@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from minimta import controlling, log
+from minimta import controlling
 from minimta.aliases import Aliases
 from minimta.config.options import Options
 from minimta.expand.destination import Destination, Node
@@ -29,7 +29,8 @@ from minimta.expand.worklist import Worklist
 from minimta.message import address
 from minimta.message.envelope import Recipient
 from minimta.route import Router
-from minimta.users import User, Users
+from minimta.system import log
+from minimta.system.users import User, Users
 
 __all__ = ["Destination", "Expander", "Node"]
 

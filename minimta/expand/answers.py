@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from minimta import log
 from minimta.message.outcome import Fate, Outcome, deferred
+from minimta.system import log
 
 DISCARDED = Outcome(Fate.SENT, "2.0.0", "Sent")
 

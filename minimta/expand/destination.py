@@ -6,8 +6,8 @@ from minimta.controlling import Authority
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Outcome
 from minimta.route import Route
+from minimta.system.users import User
 from minimta.targets import Target
-from minimta.users import User
 
 
 class Destination:

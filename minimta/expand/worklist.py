@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 
-from minimta import controlling, forward, hosts, include, log, targets
+from minimta import controlling, forward, include, targets
 from minimta.controlling import Authority
 from minimta.expand import answers
 from minimta.expand.destination import Destination, Node
@@ -13,9 +13,10 @@ from minimta.message import address
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Outcome, deferred
 from minimta.route import Route, is_status
+from minimta.system import hostnames, log
+from minimta.system.safefile import Untrusted
+from minimta.system.users import User
 from minimta.targets import Target
-from minimta.trust import Untrusted
-from minimta.users import User
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -283,7 +284,7 @@ class Worklist:
     def _qualified(self, bare: bytes) -> bytes:
         if address.split(bare)[1]:
             return bare
-        return bare + b"@" + hosts.own_name(self._house.options).encode()
+        return bare + b"@" + hostnames.own_name(self._house.options).encode()
 
     # --- ends ---------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from minimta.message.outcome import Outcome
-from minimta.users import User as SystemUser
+from minimta.system.users import User as SystemUser
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,15 +20,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from minimta import log, programs
 from minimta.config.options import Options
 from minimta.config.values import agent_words
 from minimta.mailers import Job, process
 from minimta.mailers.mbox import MboxMailer
 from minimta.mailers.process import Command
 from minimta.message.outcome import Fate, Outcome, deferred
-from minimta.trust import Untrusted
-from minimta.users import User, Users
+from minimta.system import executables, log
+from minimta.system.safefile import Untrusted
+from minimta.system.users import User, Users
 
 _HARMLESS = b"@._+=:-ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
@@ -82,10 +82,10 @@ class AgentMailer:
         words = self._filled(job, user)
         first_line = process.from_line(job.reverse_path, b"  ", self._clock())
         made = Command(words, process.environment(user), first_line)
-        owners = programs.trusted_owners()
+        owners = executables.trusted_owners()
 
         def prepare() -> Command:
-            fault = programs.why_not(words[0], owners, self._options.dont_blame)
+            fault = executables.why_not(words[0], owners, self._options.dont_blame)
             if fault:
                 raise OSError(None, fault)
             return made

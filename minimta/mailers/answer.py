@@ -11,9 +11,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from minimta import log
 from minimta.mailers import Job
 from minimta.message.outcome import Fate, Outcome
+from minimta.system import log
 
 _STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}", re.ASCII)
 _CLASS = {Fate.SENT: "2", Fate.DEFERRED: "4", Fate.FAILED: "5"}

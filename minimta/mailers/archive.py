@@ -22,8 +22,8 @@ from contextlib import suppress
 
 from minimta.mailers.mailbox import PAUSES, Busy, Refused
 from minimta.mailers.tail import Tail
-from minimta.trust import Untrusted, walk
-from minimta.users import User
+from minimta.system.safefile import Untrusted, walk
+from minimta.system.users import User
 
 _FLAGS = os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _EXECUTABLE = 0o111

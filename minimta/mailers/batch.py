@@ -12,8 +12,8 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
 from minimta.mailers import Job
 from minimta.message.outcome import Fate, Outcome, deferred
-from minimta.rights import as_user
-from minimta.users import User
+from minimta.system.privileges import as_user
+from minimta.system.users import User
 
 #: seconds that a child may take for all messages of one place (locks included)
 TIME = 300

@@ -12,7 +12,7 @@ import errno
 import functools
 import os
 
-from minimta import log
+from minimta.system import log
 
 #: seconds after which a lock of somebody unknown is stale, if nobody touches it
 STALE_AGE = 300

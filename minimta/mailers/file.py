@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import partial
 
-from minimta import log
 from minimta.config.options import Options
 from minimta.mailers import Job, batch
 from minimta.mailers.archive import Archive
@@ -26,8 +25,9 @@ from minimta.mailers.mbox import Text
 from minimta.mailers.tail import Tail
 from minimta.message import dates
 from minimta.message.outcome import Outcome, deferred, from_exit_code
-from minimta.trust import Untrusted
-from minimta.users import User, Users
+from minimta.system import log
+from minimta.system.safefile import Untrusted
+from minimta.system.users import User, Users
 
 #: what is written here is gone; it is not even opened
 _NOWHERE = b"/dev/null"

@@ -21,7 +21,6 @@ from functools import partial
 
 from minimta.config.options import Options
 from minimta.config.values import host_and_port
-from minimta.dns import Resolver
 from minimta.mailers import Job, User, verdict, worker
 from minimta.mailers.nexthop import Finder, NextHop, Ourselves, Target, Unroutable
 from minimta.mailers.remote import RemoteMailer, Settled, _Worker
@@ -29,6 +28,7 @@ from minimta.mailers.session import Session
 from minimta.mailers.smtp import MAX_FRUITLESS, Delivery, Report, Task
 from minimta.message.address import split
 from minimta.message.outcome import Fate, Outcome
+from minimta.system.dns import Resolver
 
 #: what the worker says of messages that it did not come to
 LATER = Outcome(Fate.DEFERRED, "4.4.2", "connection lost before its turn", exit_code=os.EX_TEMPFAIL)

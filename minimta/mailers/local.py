@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from minimta.config.options import Options
 from minimta.mailers import Mailer
-from minimta.users import Users
+from minimta.system.users import Users
 
 
 def local_mailer(

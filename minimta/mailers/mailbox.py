@@ -27,7 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from minimta.users import User
+    from minimta.system.users import User
 
 #: pauses between attempts at a lock, in seconds; counted, not timed, so that no clock can stop us;
 #: short ones, for others stand in the kernel's line, where nobody can wait for a limited time

@@ -20,13 +20,13 @@ from contextlib import suppress
 from functools import partial
 from itertools import count, islice
 
-from minimta import log
 from minimta.config.options import Options
 from minimta.mailers import Job, batch
 from minimta.mailers.letter import Unreadable, read_body
 from minimta.message.outcome import Fate, Outcome, deferred
-from minimta.trust import Untrusted, walk
-from minimta.users import User, Users
+from minimta.system import log
+from minimta.system.safefile import Untrusted, walk
+from minimta.system.users import User, Users
 
 #: seconds after which a file in tmp is nobody's any more
 ABANDONED = 36 * 3600

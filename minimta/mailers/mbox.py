@@ -17,14 +17,14 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from minimta import log
 from minimta.config.options import Options
 from minimta.mailers import Job
 from minimta.mailers.mailbox import Busy, Mailbox, Refused
 from minimta.mailers.tail import CHUNK, Tail
 from minimta.message import dates
 from minimta.message.outcome import Fate, Outcome, deferred
-from minimta.users import User, Users
+from minimta.system import log
+from minimta.system.users import User, Users
 
 _SENT = Outcome(Fate.SENT, "2.0.0", "Sent")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

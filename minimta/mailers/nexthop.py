@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from minimta.config.options import Options
-from minimta.dns import LookupFailed, Resolver
-from minimta.hosts import local_names, own_addresses, own_name
 from minimta.mailers import verdict
 from minimta.message.address import domain_key
 from minimta.message.outcome import Outcome
+from minimta.system.dns import LookupFailed, Resolver
+from minimta.system.hostnames import local_names, own_addresses, own_name
 
 SMTP_PORT = 25
 

@@ -29,12 +29,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from minimta import log, rights
 from minimta.config.options import Options
 from minimta.mailers import Job
 from minimta.message import dates
 from minimta.message.outcome import Outcome, deferred, from_exit_code
-from minimta.users import User
+from minimta.system import log, privileges
+from minimta.system.users import User
 
 #: octets of output that are kept
 _OUTPUT = 8192
@@ -97,9 +97,9 @@ def run(job: Job, user: User, prepare: Callable[[], Command | Ending], options: 
         done = command if isinstance(command, Ending) else _run(job, user, command, options)
         return b"%d %d\n%b" % (done.code, done.is_late, done.output)
 
-    head, _, output = rights.as_user(user, act, options.timeout_program + 60, {job.body}).partition(
-        b"\n"
-    )
+    head, _, output = privileges.as_user(
+        user, act, options.timeout_program + 60, {job.body}
+    ).partition(b"\n")
     code, is_late = map(int, head.split())
     return Ending(code, output, bool(is_late))
 
@@ -287,7 +287,7 @@ def _watch(group: int, end: float) -> None:
     try:
         os.setsid()
         if os.fork() == 0:
-            rights.isolate(())
+            privileges.isolate(())
             while time.monotonic() < end and _tell(group, 0):
                 time.sleep(1)
             _tell(group, signal.SIGKILL)

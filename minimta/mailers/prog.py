@@ -15,13 +15,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from minimta import log, programs, restriction
+from minimta import restriction
 from minimta.config.options import Options
 from minimta.mailers import Job, process
 from minimta.mailers.process import Command, Ending
 from minimta.message.outcome import Outcome, deferred
 from minimta.smrsh import Refused
-from minimta.users import User
+from minimta.system import executables, log
+from minimta.system.users import User
 
 _SHELL = "/bin/sh"
 
@@ -63,7 +64,7 @@ class ProgMailer:
         return lambda: made
 
     def _restricted(self, job: Job, command: bytes, _: User) -> Callable[[], Command | Ending]:
-        owners = programs.trusted_owners()
+        owners = executables.trusted_owners()
         first_line = self._first_line(job)
 
         def prepare() -> Command | Ending:

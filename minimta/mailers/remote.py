@@ -16,13 +16,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from minimta import dns, log
 from minimta.config.options import Options
 from minimta.mailers import Job, nexthop, worker
 from minimta.mailers.answer import Answer, BadAnswer, Progress, decode
 from minimta.mailers.nexthop import Ourselves
 from minimta.message.address import domain_key
 from minimta.message.outcome import Fate, Outcome, deferred
+from minimta.system import dns, log
 
 #: longest line that a worker may write
 MAX_LINE = 4 * 1024 * 1024

@@ -18,7 +18,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from minimta.config.options import Options
-from minimta.dns import Resolver
 from minimta.mailers import Job, User, verdict
 from minimta.mailers.letter import Letter, Unreadable, Unsendable, prepare
 from minimta.mailers.nexthop import Finder, Ourselves, Target, Unroutable, parse
@@ -28,6 +27,7 @@ from minimta.message.outcome import Fate, Outcome, deferred
 from minimta.smtp.client import PeerClosed, Transaction, mail_line, rcpt_line
 from minimta.smtp.reply import Reply
 from minimta.smtp.replyreader import ReplyError
+from minimta.system.dns import Resolver
 
 #: recipients of one transaction; every host must take so many (RFC 5321 section 4.5.3.1.8)
 MAX_RECIPIENTS = 100

@@ -24,12 +24,12 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import astuple
 
-from minimta import rights
 from minimta.config.options import Options
 from minimta.mailers import Job
 from minimta.mailers.nexthop import Ourselves
 from minimta.mailers.smtp import Delivery
 from minimta.message.outcome import Fate, Outcome
+from minimta.system import privileges
 
 #: messages sent and not yet recorded by the parent
 WINDOW = 8
@@ -121,7 +121,7 @@ def run(
 
 def _confine(kept: Collection[int], options: Options) -> None:
     """Drop rights, signal handlers, and all descriptors but *kept*, that came with the fork."""
-    rights.isolate(kept)
+    privileges.isolate(kept)
     os.chdir("/")
     if os.geteuid() == 0:
-        rights.become(options.run_as_user)
+        privileges.become(options.run_as_user)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-from minimta.trust import why_untrusted
+from minimta.system.safefile import why_untrusted
 
 
 def why_refused(found: os.stat_result, forgiven: int = 0) -> str:

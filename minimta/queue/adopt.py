@@ -15,16 +15,16 @@ import fcntl
 import os
 import stat
 
-from minimta import log
 from minimta.queue import commit, held, qid
 from minimta.queue.claims import Unacceptable, believed, traced
 from minimta.queue.control import Control, CorruptControlFile, decode
 from minimta.queue.spool import Spool
+from minimta.system import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.config.options import Options
-    from minimta.users import User, Users
+    from minimta.system.users import User, Users
 
 MAX_CONTROL = 1 << 20
 #: seconds after which a file that cannot be adopted is put aside

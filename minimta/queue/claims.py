@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import os
 
-from minimta import hosts, log, users
 from minimta.message import dates, headers
 from minimta.message.address import bare, is_printable, split
 from minimta.message.envelope import Recipient
 from minimta.queue.control import DELIVERY_MODE, Control, is_plain
+from minimta.system import hostnames, log, users
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.config.options import Options
-    from minimta.users import User
+    from minimta.system.users import User
 
 _LONGEST = 2048
 _WARNING = b"X-Authentication-Warning: "
@@ -63,7 +63,7 @@ def traced(control: Control, owner: User, options: Options, *, qid: str, now: fl
     In the form in which Sendmail's second hop, by SMTP from the client queue to the daemon, has it:
     log readers and people count three of them from one host's user to the other's mailbox.
     """
-    host = hosts.own_name(options).encode("ascii", "replace")
+    host = hostnames.own_name(options).encode("ascii", "replace")
     only = len(control.recipients) == 1
     field = headers.received(
         client=os.fsencode(owner.name) + b"@localhost",
@@ -115,12 +115,12 @@ def _headers(
     """
     sender = bare(written.reverse_path)
     local, domain = split(sender)
-    if local == login and domain.lower() in (b"", hosts.own_name(options).lower().encode()):
+    if local == login and domain.lower() in (b"", hostnames.own_name(options).lower().encode()):
         return written.headers
     if uid == 0 or login in users.trusted(options.trusted_users):
         return written.headers
     shown = log.clean(sender or b"<>").encode()
-    host = hosts.own_name(options).encode()
+    host = hostnames.own_name(options).encode()
     warning = _WARNING + b"%b: %b set sender to %b using -f" % (host, login, shown)
     if (b"", warning) in written.headers or "authwarnings" not in options.privacy_options:
         return written.headers

@@ -19,7 +19,7 @@ import fcntl
 import os
 from _thread import allocate_lock
 
-from minimta import log
+from minimta.system import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

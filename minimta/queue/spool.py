@@ -14,12 +14,12 @@ import fcntl
 import os
 import stat
 
-from minimta import log
 from minimta.queue import commit as _commit
 from minimta.queue import held
 from minimta.queue.control import Control, encode
 from minimta.queue.held import Held
 from minimta.queue.qid import valid
+from minimta.system import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

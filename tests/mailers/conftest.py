@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from minimta.users import User
+from minimta.system.users import User
 
 #: a user that need not exist; he is tried only by root
 UID = 12345

@@ -10,7 +10,7 @@ import pytest
 from minimta.config.options import Options
 from minimta.mailers.agent import AgentMailer, harmless
 from minimta.message.outcome import Fate, Outcome
-from minimta.users import User, Users
+from minimta.system.users import User, Users
 from tests.mailers.jobs import job, options
 
 AGENT = """#!/bin/sh

@@ -23,7 +23,7 @@ from minimta.mailers.mbox import MboxMailer
 from minimta.mailers.prog import ProgMailer
 from minimta.mailers.remote import RemoteMailer
 from minimta.message.outcome import Fate, Outcome
-from minimta.users import User, Users
+from minimta.system.users import User, Users
 from tests.fakelmtp import FakeLmtp
 from tests.fakesmtp import FakeSmtp
 from tests.mailers.jobs import job, options

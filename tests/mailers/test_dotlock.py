@@ -11,7 +11,7 @@ import pytest
 from minimta.mailers import dotlock
 from minimta.mailers.dotlock import STALE_AGE, WATCHED
 from minimta.mailers.mailbox import PAUSES, Busy, Mailbox
-from minimta.users import User
+from minimta.system.users import User
 
 
 @pytest.fixture

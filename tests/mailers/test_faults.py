@@ -14,7 +14,7 @@ from minimta.mailers import Job, Mailer, batch
 from minimta.mailers.file import FileMailer
 from minimta.mailers.maildir import MaildirMailer
 from minimta.message.outcome import Fate
-from minimta.users import User, Users
+from minimta.system.users import User, Users
 from tests.faults import Faults
 from tests.mailers.jobs import job, options
 

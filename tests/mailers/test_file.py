@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 
-from minimta import log
 from minimta.mailers import Job
 from minimta.mailers.archive import Archive
 from minimta.mailers.file import FileMailer
 from minimta.message import dates
 from minimta.message.outcome import Fate, Outcome
-from minimta.users import User, Users
+from minimta.system import log
+from minimta.system.users import User, Users
 from tests.mailers.jobs import job, options
 
 SENT = Outcome(Fate.SENT, "2.0.0", "Sent")

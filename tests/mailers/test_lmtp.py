@@ -16,7 +16,7 @@ from minimta.mailers import Job, lmtp
 from minimta.mailers import User as To
 from minimta.mailers.lmtp import LATER, LmtpMailer
 from minimta.message.outcome import Fate, Outcome
-from minimta.users import User
+from minimta.system.users import User
 from tests.fakelmtp import DOVECOT, FakeLmtp
 from tests.fakesmtp import DROP, HANG, FakeSmtp, Refusing
 from tests.mailers.jobs import job, options
@@ -25,7 +25,7 @@ from tests.mailers.jobs import job, options
 @pytest.fixture(autouse=True)
 def stay_who_we_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests that do not speak of RunAsUser run their workers as themselves."""
-    monkeypatch.setattr("minimta.rights.become", lambda name: None)
+    monkeypatch.setattr("minimta.system.privileges.become", lambda name: None)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from minimta.mailers.lmtp import LmtpMailer
 from minimta.mailers.local import local_mailer
 from minimta.mailers.maildir import MaildirMailer
 from minimta.mailers.mbox import MboxMailer
-from minimta.users import Users
+from minimta.system.users import Users
 
 
 def chosen(text: str) -> Options:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from minimta.mailers.mailbox import PAUSES, Busy, Mailbox, Refused
-from minimta.users import User
+from minimta.system.users import User
 
 
 @pytest.fixture

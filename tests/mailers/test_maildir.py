@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from minimta import log
 from minimta.mailers import Job, maildir
 from minimta.mailers.maildir import ABANDONED, Maildir, MaildirMailer
 from minimta.message.outcome import Fate, Outcome
-from minimta.users import User, Users
+from minimta.system import log
+from minimta.system.users import User, Users
 from tests.mailers.jobs import job, options
 
 NOW = 1574107394.123456

@@ -15,7 +15,7 @@ from minimta.mailers import User as To
 from minimta.mailers.mbox import MboxMailer, Text, quote, quoted_body
 from minimta.message import dates
 from minimta.message.outcome import Fate, Outcome
-from minimta.users import Users
+from minimta.system.users import Users
 
 NOW = 1574107394.0
 HEADER = b"Return-Path: <emma@lab1.campus>\nSubject: x\n"

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from minimta.dns import Resolver
 from minimta.mailers.nexthop import MAX_TARGETS, Finder, NextHop, Ourselves, Unroutable, parse
 from minimta.message.outcome import Fate, Outcome
+from minimta.system.dns import Resolver
 from tests.fakedns import FakeDns, Zone
 
 OURSELVES = Ourselves(

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from minimta import log
 from minimta.config.options import Options
 from minimta.mailers import Job, User, process
 from minimta.mailers.prog import ProgMailer
 from minimta.message.outcome import Fate, Outcome
-from minimta.users import User as SystemUser
+from minimta.system import log
+from minimta.system.users import User as SystemUser
 
 
 class Place:

@@ -15,7 +15,7 @@ import pytest
 
 from minimta.mailers.mbox import MboxMailer
 from minimta.message.outcome import Fate
-from minimta.users import User, Users
+from minimta.system.users import User, Users
 from tests.mailers import jobs
 from tests.mailers.jobs import job, options
 

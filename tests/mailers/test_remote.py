@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from minimta.config.options import Options
-from minimta.dns import Resolver
 from minimta.mailers import Job, nexthop, remote, worker
 from minimta.mailers.remote import RemoteMailer
 from minimta.mailers.smtp import Delivery
 from minimta.mailers.worker import WINDOW
 from minimta.message.outcome import Fate, Outcome
+from minimta.system.dns import Resolver
 from tests.fakedns import FakeDns
 from tests.fakesmtp import HANG, FakeSmtp, Refusing
 from tests.mailers.jobs import HEADER, job, options
@@ -28,7 +28,7 @@ from tests.mailers.jobs import HEADER, job, options
 @pytest.fixture(autouse=True)
 def stay_who_we_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests that do not speak of RunAsUser run their workers as themselves."""
-    monkeypatch.setattr("minimta.rights.become", lambda name: None)
+    monkeypatch.setattr("minimta.system.privileges.become", lambda name: None)
 
 
 def deliver(
@@ -321,7 +321,7 @@ def test_a_worker_that_cannot_give_up_root_does_nothing(monkeypatch: pytest.Monk
     def become(name: str) -> None:
         raise OSError(1, f"no such user: {name}")
 
-    monkeypatch.setattr("minimta.rights.become", become)
+    monkeypatch.setattr("minimta.system.privileges.become", become)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     with FakeSmtp() as server:
         fates = deliver(job(server.host), configured=options(run_as_user="nosuch"))

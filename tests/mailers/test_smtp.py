@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 
 from minimta.config.options import Options
-from minimta.dns import Resolver
 from minimta.mailers import Job, User
 from minimta.mailers.nexthop import Ourselves
 from minimta.mailers.smtp import Delivery
 from minimta.message.outcome import Fate, Outcome
+from minimta.system.dns import Resolver
 from tests.fakedns import FakeDns, Zone
 from tests.fakesmtp import ALL, DROP, HANG, FakeSmtp, Refusing
 from tests.mailers.jobs import job, options

@@ -17,7 +17,7 @@ from minimta.mailers.archive import Archive
 from minimta.mailers.mailbox import Mailbox
 from minimta.mailers.mbox import Text
 from minimta.mailers.tail import NOTE, PAGE, Tail, tears
-from minimta.users import User
+from minimta.system.users import User
 from tests.mailers.jobs import job
 
 DATE = b"Sun Nov 22 09:37:07 2026"

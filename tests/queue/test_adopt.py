@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from minimta import hosts, log
 from minimta.config.options import Options
 from minimta.message.envelope import Recipient
 from minimta.queue import adopt as room
@@ -19,7 +18,8 @@ from minimta.queue import claims
 from minimta.queue.adopt import adopt
 from minimta.queue.control import Control, decode, encode
 from minimta.queue.spool import Spool
-from minimta.users import Users
+from minimta.system import hostnames, log
+from minimta.system.users import Users
 from tests.faults import Faults
 from tests.powercut import Disk, playground
 
@@ -83,7 +83,7 @@ class House:
 
 @pytest.fixture
 def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
-    monkeypatch.setattr(hosts, "own_name", lambda options: HOST)
+    monkeypatch.setattr(hostnames, "own_name", lambda options: HOST)
     # Sender rules are about users; the test may run as root, who may call himself what he likes.
     monkeypatch.setattr(room, "_said", set())
     monkeypatch.setattr(room, "_copied", set())

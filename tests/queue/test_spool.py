@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from minimta import log
 from minimta.message.envelope import Recipient
 from minimta.queue import qid as ids
 from minimta.queue.control import Control, encode
 from minimta.queue.spool import Spool
+from minimta.system import log
 from tests.faults import Faults
 
 QID = "6AM9CfOn000096"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from minimta import log
+from minimta.system import log
 from tests.threats.sharedhost import SharedHost
 
 

@@ -18,8 +18,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from minimta.deliver import Deliverer, Report
-from minimta.rights import drop
-from minimta.users import User, Users
+from minimta.system.privileges import drop
+from minimta.system.users import User, Users
 from tests.privatehost import PrivateHost
 
 #: numbers that nobody has, and no other test at the same time: their processes are counted

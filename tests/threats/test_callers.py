@@ -249,7 +249,7 @@ def test_a_pid_file_follows_nothing_that_was_planted(
     host: SharedHost, planted: str, which: str
 ) -> None:
     """T39, CVE-2020-28014: in a directory where others may write."""
-    from minimta import pidfile
+    from minimta.system import pidfile
 
     path = host.evidence / "pid"
     place = path if which == "pid" else host.evidence / f"pid.{os.getpid()}"

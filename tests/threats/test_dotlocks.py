@@ -11,7 +11,7 @@ import pytest
 
 from minimta.deliver import Deliverer
 from minimta.mailers.mbox import MboxMailer
-from minimta.users import Users
+from minimta.system.users import Users
 from tests.threats.sharedhost import UIDS, SharedHost, attacking
 
 pytestmark = pytest.mark.root

@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from minimta import log, mailq, verify
+from minimta import mailq, verify
+from minimta.system import log
 from tests.threats.sharedhost import SharedHost
 
 pytestmark = pytest.mark.root

@@ -10,7 +10,7 @@ import pytest
 
 from minimta.deliver import Deliverer
 from minimta.mailers.mbox import MboxMailer
-from minimta.users import Users
+from minimta.system.users import Users
 from tests.threats.plants import Plant, directory, fifo, sock
 from tests.threats.sharedhost import UIDS, SharedHost, attacking, exchanger, replacer, state_of
 

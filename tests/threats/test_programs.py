@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from minimta import rights
+from minimta.system import privileges
 from tests.threats.sharedhost import UIDS, SharedHost
 
 pytestmark = pytest.mark.root
@@ -231,7 +231,7 @@ def test_each_child_that_acts_for_a_user_is_that_user_alone(
 ) -> None:
     """The .forward is read, and the file written or the list read, with no more than his rights."""
     seen = host.evidence / "seen"
-    real = rights.drop
+    real = privileges.drop
 
     def drop(uid: int, gid: int, groups: list[int]) -> None:
         real(uid, gid, groups)
@@ -241,7 +241,7 @@ def test_each_child_that_acts_for_a_user_is_that_user_alone(
                     file.write(f"{' '.join(line.split())}\n")
             file.write(f"{' '.join(open_files())} {os.getcwd()}\n")
 
-    monkeypatch.setattr(rights, "drop", drop)
+    monkeypatch.setattr(privileges, "drop", drop)
     host.put("dave", target(host).encode(), ".forward")
     qids = host.submit_each("dave")
     bodies = {f"{host.root}/mqueue/df{qid}" for qid in qids}

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from minimta import rights
-from minimta.users import User
+from minimta.system import privileges
+from minimta.system.users import User
 from tests.threats.sharedhost import UIDS, SharedHost
 
 pytestmark = pytest.mark.root
@@ -133,14 +133,14 @@ def test_who_leaves_its_group_holds_nobody_up(host: SharedHost) -> None:
 def test_who_stops_the_process_that_started_it_is_given_up(
     host: SharedHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = rights.as_user
+    real = privileges.as_user
 
     def hurried(
         user: User, act: Callable[[], bytes], seconds: float, kept: Collection[int] = ()
     ) -> bytes:
         return real(user, act, min(seconds, 0.5), kept)
 
-    monkeypatch.setattr(rights, "as_user", hurried)
+    monkeypatch.setattr(privileges, "as_user", hurried)
     qids = run(host, "kill -STOP $PPID; sleep 1000")
     assert host.queued() == [qids[0]]
     assert host.told(f"{qids[0]}: ", "stat=Deferred: cannot run the program: no answer within")

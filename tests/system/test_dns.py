@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from minimta import dns
-from minimta.dns import MAX_EXCHANGERS, LookupFailed, Resolver
+from minimta.system import dns
+from minimta.system.dns import MAX_EXCHANGERS, LookupFailed, Resolver
 from tests.fakedns import FakeDns, Zone
 
 NO_HOSTS = "/nonexistent/hosts"

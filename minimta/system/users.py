@@ -10,7 +10,7 @@ import errno
 import os
 import pwd
 
-from minimta import log
+from minimta.system import log
 
 
 class PasswdError(OSError):

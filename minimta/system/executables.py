@@ -10,8 +10,8 @@ import errno
 import os
 import stat
 
-from minimta import trust
-from minimta.trust import Allowance, Untrusted
+from minimta.system import safefile
+from minimta.system.safefile import Allowance, Untrusted
 
 _MAX_LINKS = 40
 #: octets (NAME_MAX)
@@ -36,7 +36,7 @@ def why_not(path: bytes, owners: tuple[int, ...], blamed: frozenset[str]) -> str
     for _ in range(_MAX_LINKS):
         directory, name = os.path.split(way)
         try:
-            place = trust.walk(directory, owners, allowed)
+            place = safefile.walk(directory, owners, allowed)
         except (FileNotFoundError, NotADirectoryError):
             return "stat failed"
         try:
@@ -58,7 +58,7 @@ def _fault(
 ) -> str:
     if not stat.S_ISREG(found.st_mode):
         return "not a file"
-    fault = trust.why_untrusted(found, owners)
+    fault = safefile.why_untrusted(found, owners)
     if fault and "runwritableprogram" not in blamed:
         raise Untrusted(f"{fault} file")
     executable = os.access(name, os.X_OK, dir_fd=place, effective_ids=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from minimta import locks
+from minimta.system import locks
 
 
 def test_a_second_resident_runner_is_refused(tmp_path: Path) -> None:

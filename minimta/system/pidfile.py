@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from minimta import log
+from minimta.system import log
 
 
 def write(path: str, argv: list[str]) -> None:

@@ -14,8 +14,8 @@ import os
 from collections.abc import Callable, Collection
 from itertools import pairwise
 
-from minimta.trust import STRICT, Allowance, Text, Untrusted, read_trusted
-from minimta.users import User, Users, groups_of
+from minimta.system.safefile import STRICT, Allowance, Text, Untrusted, read_trusted
+from minimta.system.users import User, Users, groups_of
 
 #: seconds that a child may take to read one file (a dead NFS server)
 READ_TIME = 60

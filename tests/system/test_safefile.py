@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from minimta import trust
-from minimta.trust import STRICT, Allowance, Untrusted, allowance, read_trusted, walk
-from minimta.users import User
+from minimta.system import safefile
+from minimta.system.safefile import STRICT, Allowance, Untrusted, allowance, read_trusted, walk
+from minimta.system.users import User
 from tests import homes
 from tests.faults import Faults
 from tests.homes import put
@@ -25,7 +25,7 @@ def dave(tmp_path: Path) -> User:
     return homes.own_home(tmp_path)
 
 
-def read(user: User, *names: str, limit: int = 100, name: str = ".forward") -> trust.Text:
+def read(user: User, *names: str, limit: int = 100, name: str = ".forward") -> safefile.Text:
     """With *names* of DontBlameSendmail."""
     allowed = allowance("Forward", frozenset(names)) if names else STRICT
     return read_trusted(os.path.join(user.home, name), user.uid, limit, allowed)
@@ -338,7 +338,7 @@ def test_whoever_renames_between_check_and_use_gets_nothing_read(
         put(dave, b"mine\n", "d/fw")
         Path(dave.home, ".forward").symlink_to("d/fw")
         between = Between(at, lambda home=Path(dave.home): swap(home))  # type: ignore[misc]
-        monkeypatch.setattr(trust, "os", between)
+        monkeypatch.setattr(safefile, "os", between)
         try:
             outcomes.add(read(dave).text)
         except (Untrusted, OSError) as error:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from minimta import programs
-from minimta.trust import Untrusted
+from minimta.system import executables
+from minimta.system.safefile import Untrusted
 from tests.homes import STRANGER, mode
 
 OWNERS = tuple({0, os.geteuid()})
@@ -32,7 +32,7 @@ def program(path: Path, bits: int = 0o755) -> Path:
 
 
 def why_not(path: Path | str, *blamed: str) -> str:
-    return programs.why_not(os.fsencode(path), OWNERS, frozenset(blamed))
+    return executables.why_not(os.fsencode(path), OWNERS, frozenset(blamed))
 
 
 def test_a_program_may_be_run(place: Path) -> None:
@@ -142,6 +142,6 @@ def test_no_descriptor_is_left(place: Path) -> None:
 
 def test_without_root_our_own_programs_are_believed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1001)
-    assert programs.trusted_owners() == (0, 1001)
+    assert executables.trusted_owners() == (0, 1001)
     monkeypatch.setattr("os.geteuid", lambda: 0)
-    assert programs.trusted_owners() == (0,)
+    assert executables.trusted_owners() == (0,)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from minimta import users
-from minimta.users import PasswdError, User, Users
+from minimta.system import users
+from minimta.system.users import PasswdError, User, Users
 
 DAVE = "dave:x:1001:1002:Dave Example,,,:/home/dave:/bin/bash\n"
 

@@ -91,9 +91,9 @@ def is_resident(path: str) -> bool:
 
 def _take(path: str) -> Lock | None:
     """Without waiting. Raise OSError if *path* is no lock file, or cannot be locked at all."""
-    from minimta import thirdparty
+    from minimta.system import sitepackages
 
-    thirdparty.provide()
+    sitepackages.provide()
     from filelock import FileLock, Timeout  # 30 ms, and not for submission
 
     _prepare(path)

@@ -13,13 +13,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from minimta import thirdparty
+from minimta.system import sitepackages
 
 if TYPE_CHECKING:
     from dns.resolver import Answer
     from dns.resolver import Resolver as SystemResolver
 
-thirdparty.provide()
+sitepackages.provide()
 
 #: seconds for all questions about one destination
 BUDGET = 30.0

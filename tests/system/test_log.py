@@ -1,6 +1,6 @@
 import pytest
 
-from minimta import log
+from minimta.system import log
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from minimta import rights
-from minimta.rights import as_user, read_as
-from minimta.trust import STRICT, Untrusted, allowance
-from minimta.users import User, groups_of
+from minimta.system import privileges
+from minimta.system.privileges import as_user, read_as
+from minimta.system.safefile import STRICT, Untrusted, allowance
+from minimta.system.users import User, groups_of
 from tests import homes
 from tests.homes import put
 
@@ -190,7 +190,7 @@ def test_the_child_is_the_user_and_nobody_else(nobody: User) -> None:
 def test_the_child_has_all_groups_of_the_user_and_none_of_ours(
     nobody: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rights, "groups_of", lambda _: [nobody.gid, 4243, 4244])
+    monkeypatch.setattr(privileges, "groups_of", lambda _: [nobody.gid, 4243, 4244])
     before = os.getgroups()
     os.setgroups([4245])
     try:
@@ -385,7 +385,7 @@ def test_a_child_that_is_too_slow_is_killed_and_no_zombie_is_left(
     with pytest.raises(TimeoutError, match=r"^\[Errno 110\] no answer within 0\.3 seconds$"):
         as_user(nobody, act, 0.3)
     assert_no_children()
-    assert rights._lingering == []
+    assert privileges._lingering == []
 
 
 @pytest.mark.root
@@ -409,7 +409,7 @@ def test_what_the_child_started_ends_with_it(nobody: User) -> None:
 def test_a_child_that_has_answered_and_does_not_exit_is_killed(
     nobody: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rights, "_PATIENCE", 0.1)
+    monkeypatch.setattr(privileges, "_PATIENCE", 0.1)
 
     def act() -> bytes:
         os.__dict__["_exit"] = lambda _: sleep_deaf()
@@ -423,19 +423,19 @@ def test_a_child_that_has_answered_and_does_not_exit_is_killed(
 def test_a_child_that_cannot_be_killed_now_is_waited_for_later(
     nobody: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rights, "_PATIENCE", 0.1)
+    monkeypatch.setattr(privileges, "_PATIENCE", 0.1)
     monkeypatch.setattr(os, "kill", lambda *_: None)  # as if it hung in the kernel
     monkeypatch.setattr(os, "killpg", lambda *_: None)
     with pytest.raises(TimeoutError):
         as_user(nobody, sleep_deaf, 0.1)
-    (child,) = rights._lingering
+    (child,) = privileges._lingering
     assert as_user(nobody, lambda: b"next", 9) == b"next"
-    assert rights._lingering == [child]
+    assert privileges._lingering == [child]
     monkeypatch.undo()
     os.kill(child, signal.SIGKILL)
     os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
     assert as_user(nobody, lambda: b"next", 9) == b"next"
-    assert rights._lingering == []
+    assert privileges._lingering == []
     assert_no_children()
 
 
@@ -471,14 +471,14 @@ def test_a_signal_while_the_child_acts_loses_no_answer(nobody: User, handler: st
     answers = []
     thread = threading.Thread(target=signal_us)
     thread.start()
-    decoded = rights._decoded
+    decoded = privileges._decoded
     try:
-        rights._decoded = lambda answer: answers.append(decoded(answer)) or b""  # type: ignore[func-returns-value]
+        privileges._decoded = lambda answer: answers.append(decoded(answer)) or b""  # type: ignore[func-returns-value]
         as_user(nobody, act, 9, kept={ready, go})
     except Told:
         pass
     finally:
-        rights._decoded = decoded
+        privileges._decoded = decoded
         signal.signal(signal.SIGTERM, old)
         thread.join()
         for fd in (told, ready, go, come):
@@ -563,7 +563,7 @@ def in_child(action: Callable[[], bytes]) -> bytes:
 def test_become_gives_up_root_and_all_groups_for_good() -> None:
     def action() -> bytes:
         os.setgroups([4242])
-        rights.become("nobody")
+        privileges.become("nobody")
         return status(b"Uid", b"Gid", b"Groups")
 
     entry = pwd.getpwnam("nobody")
@@ -577,7 +577,7 @@ def test_become_gives_up_root_and_all_groups_for_good() -> None:
 def test_become_refuses_when_root_could_be_had_back() -> None:
     def action() -> bytes:
         try:
-            rights.become("root")
+            privileges.become("root")
         except OSError as error:
             return str(error).encode()
         return b"became root"
@@ -588,7 +588,7 @@ def test_become_refuses_when_root_could_be_had_back() -> None:
 @pytest.mark.root
 def test_become_an_unknown_user_is_an_error() -> None:
     with pytest.raises(OSError, match="no such user"):
-        rights.become("nosuch-user-here")
+        privileges.become("nosuch-user-here")
 
 
 def test_the_default_is_strict(dave: User) -> None:
