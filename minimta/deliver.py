@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from minimta import maps
 from minimta.aliases import Aliases
 from minimta.config.options import Options
 from minimta.expand import Destination, Expander
@@ -24,6 +23,7 @@ from minimta.mailers.file import FileMailer
 from minimta.mailers.local import local_mailer
 from minimta.mailers.prog import ProgMailer
 from minimta.mailers.remote import RemoteMailer
+from minimta.maps import open_map
 from minimta.message import headers
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome, deferred
@@ -87,7 +87,7 @@ class Deliverer:
         router = Router(
             hostnames.local_names(options),
             options.smart_host,
-            maps.read_table(options.mailer_table),
+            open_map.read_table(options.mailer_table),
         )
         aliases = Aliases(options.alias_files, options.dont_blame)
         self._expander = Expander(options, aliases, users, router, say=say)

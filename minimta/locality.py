@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from minimta import maps, policy
+from minimta import policy
 from minimta.aliases import Aliases
+from minimta.maps import open_map
 from minimta.message import address
 from minimta.route import Router
 from minimta.system import hostnames, log
@@ -24,7 +25,7 @@ class Locality:
         self.host = hostnames.own_name(options)
         self.users = Users(options.passwd_file)
         self.aliases = Aliases(options.alias_files, options.dont_blame)
-        table = maps.read_table(options.mailer_table)
+        table = open_map.read_table(options.mailer_table)
         self.router = Router(hostnames.local_names(options), options.smart_host, table)
 
     def qualified(self, bare: bytes) -> bytes:

@@ -6,10 +6,10 @@ import errno
 import os
 import time
 
-from minimta import maps
 from minimta.aliases.report import Report
 from minimta.aliases.source import SUFFIX, Source, read_text
 from minimta.aliases.text import compile_text
+from minimta.maps import open_map
 from minimta.maps.cdbwriter import write_cdb
 from minimta.system import locks, log
 from minimta.system.safefile import Untrusted
@@ -56,7 +56,7 @@ def _compile(source: Source, report: Report, is_local: Callable[[bytes], bool] |
         return report.refuse_text(str(error))
     except PermissionError as error:
         return report.refuse_text(os.strerror(error.errno or errno.EACCES))
-    reason = maps.why_directory_refused(source.path)
+    reason = open_map.why_directory_refused(source.path)
     if reason:
         return report.refuse_directory(reason)
     # DIFFERS: no alias @ at the end to tell that all is written: who sees the database sees all.

@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 
-from minimta import maps
+from minimta.maps import open_map
 from minimta.maps.cdb import Cdb
 from minimta.system import log
 from minimta.system.safefile import Untrusted
@@ -28,7 +28,7 @@ def read_text(path: str, forgiven: int) -> bytes:
     """
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a fifo must not hold us up
     try:
-        reason = maps.why_refused(os.fstat(file), forgiven)
+        reason = open_map.why_refused(os.fstat(file), forgiven)
         if reason:
             raise Untrusted(reason)
         with open(file, "rb", closefd=False) as text:
@@ -88,7 +88,7 @@ class Source:
         if old is None or (old.stat.st_ino, old.stat.st_mtime_ns) != (now.st_ino, now.st_mtime_ns):
             self._database = None
             fresh = Cdb(self.path + SUFFIX)
-            self._refuse(maps.why_refused(fresh.stat, self.forgiven), fresh.path)
+            self._refuse(open_map.why_refused(fresh.stat, self.forgiven), fresh.path)
             self._database = fresh
             self._warn_if_stale()
         return self._database
@@ -127,7 +127,7 @@ class Source:
 
     def _refuse(self, reason: str, path: str) -> None:
         """Raise OSError for *reason*, or if others can put another file in the place of *path*."""
-        reason = reason or maps.why_directory_refused(path)
+        reason = reason or open_map.why_directory_refused(path)
         if reason:
             log.line("", f"cannot open {path}: {reason}", error=True)
             raise OSError(errno.EPERM, reason, path)

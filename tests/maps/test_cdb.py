@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from minimta.maps import cdbwriter, read_table
+from minimta.maps import cdbwriter
 from minimta.maps.cdb import Cdb, CorruptMap, key_hash
 from minimta.maps.cdbwriter import write_cdb
+from minimta.maps.open_map import read_table
 
 ITEMS = [(b"postmaster", b"root"), (b"nobody", b"/dev/null"), (b"", b"empty key"), (b"x", b"")]
 
