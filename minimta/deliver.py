@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from minimta.aliases import Aliases
+from minimta.aliases.lookup import Aliases
 from minimta.config.options import Options
 from minimta.expand import Destination, Expander
 from minimta.jobs import Task, tasks

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from minimta import policy
-from minimta.aliases import Aliases
+from minimta.aliases.lookup import Aliases
 from minimta.maps import open_map
 from minimta.message import address
 from minimta.route import Router

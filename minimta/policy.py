@@ -9,7 +9,7 @@ from minimta.message import address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from minimta.aliases import Aliases
+    from minimta.aliases.lookup import Aliases
     from minimta.route import Router
     from minimta.system.users import User, Users
 

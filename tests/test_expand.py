@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from minimta import controlling, forward
-from minimta.aliases import Aliases
+from minimta.aliases.lookup import Aliases
 from minimta.config.options import Options
 from minimta.expand import Destination, Expander
 from minimta.message.envelope import Recipient

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from minimta import policy
-from minimta.aliases import Aliases
+from minimta.aliases.lookup import Aliases
 from minimta.route import Router
 from minimta.system.users import Users
 

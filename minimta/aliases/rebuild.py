@@ -6,7 +6,7 @@ import errno
 import os
 import time
 
-from minimta.aliases.report import Report
+from minimta.aliases.rebuild_report import Report
 from minimta.aliases.source import SUFFIX, Source, read_text
 from minimta.aliases.text import compile_text
 from minimta.maps import open_map

@@ -114,7 +114,7 @@ class Source:
 
     def _read(self) -> dict[bytes, bytes]:
         from minimta.aliases import text
-        from minimta.aliases.report import Report
+        from minimta.aliases.rebuild_report import Report
 
         try:
             octets = read_text(self.path, self.forgiven)

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from minimta import controlling
-from minimta.aliases import Aliases
+from minimta.aliases.lookup import Aliases
 from minimta.config.options import Options
 from minimta.expand.destination import Destination, Node
 from minimta.expand.worklist import Worklist

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from minimta.aliases import Aliases
+from minimta.aliases.lookup import Aliases
 from minimta.aliases.rebuild import rebuild
-from minimta.aliases.report import Report
+from minimta.aliases.rebuild_report import Report
 from minimta.aliases.source import Source
 from minimta.aliases.text import logical_lines
 from minimta.maps.cdb import Cdb

@@ -1,0 +1,55 @@
+"""The aliases of this host: several files, asked in order, the first that has the name counts.
+
+    # comment
+    postmaster: root
+    list: dave, carol,
+        henry@lab3.campus           continued: the line begins with a blank
+    "first last": dave              quoted names; a blank outside quotes becomes "."
+
+The text is the source of truth, PATH.cdb what is asked. Keys are in small letters. Newer text than
+database is logged once and the database used, as Sendmail does (AutoRebuildAliases is off); no
+database at all is replaced by the text. If there is neither, nobody can say who is unknown: what
+no file before it has cannot be looked up now, unless the file is optional (AliasFile = -o PATH).
+"""
+
+from __future__ import annotations
+
+from minimta.aliases.source import Source
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Set
+
+
+class Aliases:
+    """The aliases, for looking up. Opens nothing before the first question."""
+
+    __slots__ = ("sources",)
+
+    def __init__(self, files: tuple[str, ...], dont_blame: Set[str] = frozenset()) -> None:
+        """*files* as in option AliasFile, *dont_blame* as in DontBlameSendmail."""
+        self.sources = tuple(Source(file, dont_blame) for file in files)
+
+    def find(self, local_part: bytes) -> bytes | None:
+        """The right-hand side of *local_part*, in any case; None if it is no alias.
+
+        Raise OSError if this cannot be known now, or if others could have written a file.
+        """
+        key = local_part.lower()
+        for source in self.sources:
+            value = source.find(key)
+            if value is not None:
+                return value
+        return None
+
+    def origin(self, local_part: bytes) -> tuple[str, int] | None:
+        """(path of the text, first line of the entry) of an alias; None if it is none.
+
+        The line is 0 if the text does not say what the database says. Raise OSError as find().
+        """
+        key = local_part.lower()
+        for source in self.sources:
+            value = source.find(key)
+            if value is not None:
+                return source.path, source.line_of(key, value)
+        return None
