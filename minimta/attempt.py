@@ -17,8 +17,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from minimta.collect import Incoming
     from minimta.config.options import Options
+    from minimta.queue.collect import Incoming
 
 
 def is_wanted(options: Options) -> bool:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 
-from minimta import collect
 from minimta.message import fullname
+from minimta.queue import collect
 from minimta.queue.spool import Spool
 from minimta.system import users
 from minimta.system.users import Users

@@ -13,7 +13,7 @@ from minimta.message import address, dates, headers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from minimta.collect import Incoming
+    from minimta.queue.collect import Incoming
 
 
 def save(incoming: Incoming, home: str, drop: str, now: float) -> str:

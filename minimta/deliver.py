@@ -29,7 +29,7 @@ from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome, deferred
 from minimta.outcomelog import OutcomeLog
 from minimta.queue.control import DELIVERY_MODE
-from minimta.queue.held import Held
+from minimta.queue.locked import Held
 from minimta.queue.spool import Spool
 from minimta.record import Record, Unrecorded, addresses, stat
 from minimta.reporter import Reporter

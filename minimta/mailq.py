@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from minimta.config.options import Options
     from minimta.queue.listing import Listed
-    from minimta.selection import Selection
+    from minimta.queue.selectors import Selection
 
 _PLAIN = "-----Q-ID----- --Size-- -----Q-Time----- ------------Sender/Recipient-----------"
 _VERBOSE = "-----Q-ID----- --Size-- -Priority- ---Q-Time--- --------Sender/Recipient--------"
@@ -74,7 +74,7 @@ def _select(directory: str, selections: Sequence[Selection]) -> list[Listed]:
 
 
 def _is_meant(selections: Sequence[Selection], entry: Listed) -> bool:
-    from minimta.selection import all_match
+    from minimta.queue.selectors import all_match
 
     return all_match(
         selections,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from minimta.config.commandline import Command
     from minimta.config.options import Options
-    from minimta.selection import Selection
+    from minimta.queue.selectors import Selection
 
 _SELECTORS = "!IRSQL"
 #: the only queue group there is
@@ -44,7 +44,7 @@ def selections_of(runs: list[str]) -> list[Selection]:
     chosen = [run for run in runs if run[:1] and run[0] in _SELECTORS]
     if not chosen:
         return []
-    from minimta.selection import SelectionError, parse_selection
+    from minimta.queue.selectors import SelectionError, parse_selection
 
     try:
         return [parse_selection(run) for run in chosen]

@@ -10,10 +10,11 @@ import errno
 import os
 from collections.abc import Callable
 
-from minimta import collect, expansion, policy
+from minimta import expansion, policy
 from minimta.message import address
 from minimta.message.envelope import Envelope, Recipient
 from minimta.premises import DISK_FULL, Client, Premises
+from minimta.queue import collect
 from minimta.queue import qid as queue_id
 from minimta.queue.control import is_plain
 from minimta.route import Route

@@ -22,7 +22,7 @@ from minimta.expand import Destination
 from minimta.message import headers
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome
-from minimta.queue.held import Held
+from minimta.queue.locked import Held
 from minimta.system import log
 
 #: seconds that a message rests whose fate could not be written down

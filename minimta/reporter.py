@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 
-from minimta import bounce, collect, controlling, notify
+from minimta import bounce, controlling, notify
 from minimta.bounce import Entry, Kind
 from minimta.config.options import Options
 from minimta.message import headers
 from minimta.message.envelope import Recipient
+from minimta.queue import collect
 from minimta.queue import qid as queue_id
 from minimta.queue.spool import Spool
 from minimta.record import Record

@@ -18,9 +18,9 @@ from minimta.config.options import Options
 from minimta.deliver import Deliverer
 from minimta.queue import adopt, listing
 from minimta.queue.listing import Listed
+from minimta.queue.selectors import Selection, SelectionError, all_match, parse_selection
 from minimta.queue.spool import Spool
 from minimta.record import BACK_OFF
-from minimta.selection import Selection, SelectionError, all_match, parse_selection
 from minimta.system import locks, log
 from minimta.system.terminal import complain
 from minimta.system.terminal import say as print_line

@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from email.message import Message
 from pathlib import Path
 
-from minimta import collect
 from minimta.config.options import Options
 from minimta.deliver import Deliverer
 from minimta.mailers import Job
 from minimta.message.envelope import Envelope, Recipient
 from minimta.message.outcome import Fate, Outcome
+from minimta.queue import collect
 from minimta.queue import qid as queue_id
 from minimta.queue.control import Control, decode
 from minimta.queue.spool import Spool

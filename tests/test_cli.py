@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from minimta import cli, collect
+from minimta import cli
 from minimta.config import file as config_file
+from minimta.queue import collect
 from minimta.queue.control import Control, decode
 from minimta.system import log
 

@@ -14,7 +14,7 @@ from minimta.message.envelope import Envelope, Recipient
 from minimta.message.outcome import Fate, Outcome
 from minimta.queue.commit import PlainCommitter
 from minimta.queue.control import Control
-from minimta.queue.held import Held
+from minimta.queue.locked import Held
 from minimta.queue.spool import Spool
 from minimta.system import log
 from tests.privatehost import BUSY, DOWN, REFUSED, SENT, Elsewhere, PrivateHost

@@ -12,7 +12,7 @@ import pytest
 
 from minimta import mailq
 from minimta.config.options import Options
-from minimta.selection import Selection, parse_selection
+from minimta.queue.selectors import Selection, parse_selection
 
 CREATED = 1795340226  # Sun Nov 22 09:37:06 2026 UTC
 HEAD = "-----Q-ID----- --Size-- -----Q-Time----- ------------Sender/Recipient-----------\n"

@@ -12,7 +12,7 @@ from minimta import queuerun, runqueue
 from minimta.config import flags
 from minimta.config.commandline import UsageError
 from minimta.config.options import Options
-from minimta.selection import Selection
+from minimta.queue.selectors import Selection
 
 
 @pytest.mark.parametrize(

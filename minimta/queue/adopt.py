@@ -15,9 +15,9 @@ import fcntl
 import os
 import stat
 
-from minimta.queue import commit, held, qid
-from minimta.queue.claims import Unacceptable, believed, traced
+from minimta.queue import commit, locked, qid
 from minimta.queue.control import Control, CorruptControlFile, decode
+from minimta.queue.sanitize import Unacceptable, believed, traced
 from minimta.queue.spool import Spool
 from minimta.system import log
 
@@ -126,7 +126,7 @@ class _Adoption:
             return self._take(name, opened)
         except FileNotFoundError:
             return ""
-        except (Unacceptable, held.Unusable, CorruptControlFile, ValueError) as error:
+        except (Unacceptable, locked.Unusable, CorruptControlFile, ValueError) as error:
             self._refuse(name, str(error))
             return ""
         except OSError as error:
@@ -144,7 +144,7 @@ class _Adoption:
             fcntl.flock(control_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return ""
-        if not held.is_still(self.client.descriptor, "qf" + name, found):
+        if not locked.is_still(self.client.descriptor, "qf" + name, found):
             return ""
         if _key(self.client, name, found) in _copied:
             self._remove(name, found, self.client.find("df" + name))
@@ -155,7 +155,7 @@ class _Adoption:
         data_file, data = self._open_file("df" + name, self.options.max_message_size, opened)
         if data.st_uid != found.st_uid:
             raise Unacceptable("qf and df have different owners")
-        text = held.read_all(control_file, MAX_CONTROL)
+        text = locked.read_all(control_file, MAX_CONTROL)
         if b"\r" in text or b"\0" in text or len(text) > MAX_CONTROL:
             raise Unacceptable("bare carriage return or NUL in the control file, or too long")
         written = decode(text)
@@ -171,14 +171,14 @@ class _Adoption:
     def _open_file(self, name: str, limit: int, opened: list[int]) -> tuple[int, os.stat_result]:
         """Open and judge; 0 is no limit."""
         try:
-            file = held.open_file(self.client, name)
+            file = locked.open_file(self.client, name)
         except FileNotFoundError:
             if name.startswith("df"):
                 raise Unacceptable("no data file") from None
             raise
         opened.append(file)
         found = os.fstat(file)
-        why_not = held.improper(found)
+        why_not = locked.improper(found)
         if why_not:
             raise Unacceptable(why_not)
         if limit and found.st_size > limit:
@@ -205,7 +205,7 @@ class _Adoption:
 
     def _remove(self, name: str, found: os.stat_result, data: os.stat_result | None) -> None:
         """The user's qf now, his df when that is durable; both only if they are what we copied."""
-        if held.is_still(self.client.descriptor, "qf" + name, found):
+        if locked.is_still(self.client.descriptor, "qf" + name, found):
             self.client.unlink("qf" + name)
         _copied.discard(_key(self.client, name, found))
         if data:
@@ -216,7 +216,7 @@ class _Adoption:
             return
         self.client.flush()
         for name, data in self._leaving:
-            if held.is_still(self.client.descriptor, name, data):
+            if locked.is_still(self.client.descriptor, name, data):
                 self.client.unlink(name)
         self._leaving.clear()
 

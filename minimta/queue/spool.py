@@ -15,9 +15,9 @@ import os
 import stat
 
 from minimta.queue import commit as _commit
-from minimta.queue import held
+from minimta.queue import locked
 from minimta.queue.control import Control, encode
-from minimta.queue.held import Held
+from minimta.queue.locked import Held
 from minimta.queue.qid import valid
 from minimta.system import log
 
@@ -155,7 +155,7 @@ class Spool:
         Not *trusted*: programs, files and controlling users are refused whoever owns the file.
         OSError: this one cannot be read now (EIO), or nothing can (EMFILE).
         """
-        return held.take(self, qid, trusted) if valid(qid) else None
+        return locked.take(self, qid, trusted) if valid(qid) else None
 
     # --- housekeeping -----------------------------------------------------------------------------
 
@@ -231,7 +231,7 @@ class Spool:
             return
         try:
             opened = os.fstat(file)
-            is_empty = not opened.st_size and held.is_still(self.descriptor, name, opened)
+            is_empty = not opened.st_size and locked.is_still(self.descriptor, name, opened)
             if is_empty and _try_lock(file):
                 self.lose(qid, f"readqf: ./{name}: incomplete queue file read", "empty queue file")
         finally:
@@ -240,7 +240,7 @@ class Spool:
     def _open_old(self, name: str, now: float) -> int:
         """A file that has not changed for an hour; -1 if it is no such file, or we may not."""
         try:
-            file = os.open(name, held.READING, dir_fd=self.descriptor)
+            file = os.open(name, locked.READING, dir_fd=self.descriptor)
         except OSError:
             return -1
         found = os.fstat(file)

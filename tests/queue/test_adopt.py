@@ -14,7 +14,7 @@ import pytest
 from minimta.config.options import Options
 from minimta.message.envelope import Recipient
 from minimta.queue import adopt as room
-from minimta.queue import claims
+from minimta.queue import sanitize
 from minimta.queue.adopt import adopt
 from minimta.queue.control import Control, decode, encode
 from minimta.queue.spool import Spool
@@ -458,7 +458,7 @@ def test_a_body_that_grows_while_it_is_copied_is_refused(
     house: House, logged: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house.put(submitted())
-    real = claims.believed
+    real = sanitize.believed
 
     def grown(*args: object) -> Control:
         with (house.client / ("df" + QID)).open("ab") as mine:

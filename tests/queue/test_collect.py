@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from minimta import collect
-from minimta.collect import Incoming, Refused
 from minimta.config.options import Options
 from minimta.message import dates
 from minimta.message.envelope import Envelope, Recipient
 from minimta.message.headers import PRODUCT
+from minimta.queue import collect
 from minimta.queue import qid as queue_id
+from minimta.queue.collect import Incoming, Refused
 from minimta.queue.spool import Spool
 
 NOW = 1795340561.0

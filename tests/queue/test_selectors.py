@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from minimta.selection import Selection, SelectionError, all_match, parse_selection
+from minimta.queue.selectors import Selection, SelectionError, all_match, parse_selection
 
 QID = "6AM9MYO5001905"
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 
-from minimta import newcontrol
 from minimta.message import addresslist, dates, headers, missing_fields
+from minimta.queue import first_control
 from minimta.queue import qid as queue_id
 from minimta.queue.control import Control
 from minimta.queue.spool import Spool
@@ -232,12 +232,12 @@ class Incoming:
             self._data = self._create()  # from here on the id is certain
         host = self.host.encode("ascii", "replace")
         mode = self._options.delivery_mode
-        control = newcontrol.make(self.envelope, int(self._now), host, mode)
+        control = first_control.make(self.envelope, int(self._now), host, mode)
         control.headers = missing_fields.complete(fields, self.envelope, self._facts(host))
-        control.priority = newcontrol.priority(
+        control.priority = first_control.priority(
             self._options, self.size, len(self.envelope.recipients), fields
         )
-        control.flags = newcontrol.flags(
+        control.flags = first_control.flags(
             self.envelope, fields, eight_bit=self._eight_bit, response=self._response
         )
         return control
@@ -289,7 +289,7 @@ class Incoming:
         facts = [
             f"from={log.fact(envelope.reverse_path)}",
             f"size={self.size}",
-            f"class={newcontrol.precedence(self.fields())}",
+            f"class={first_control.precedence(self.fields())}",
             f"nrcpts={len(envelope.recipients)}",
         ]
         if message_id:
