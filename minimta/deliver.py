@@ -18,11 +18,11 @@ from minimta.aliases.lookup import Aliases
 from minimta.config.options import Options
 from minimta.expand import Destination, Expander
 from minimta.jobs import Task, tasks
-from minimta.mailers import Job, Mailer
-from minimta.mailers.file import FileMailer
-from minimta.mailers.local import local_mailer
-from minimta.mailers.prog import ProgMailer
-from minimta.mailers.remote import RemoteMailer
+from minimta.mailers.by_name import local_mailer
+from minimta.mailers.files.file_mailer import FileMailer
+from minimta.mailers.job import Job, Mailer
+from minimta.mailers.programs.prog import ProgMailer
+from minimta.mailers.remote.mailer import RemoteMailer
 from minimta.maps import open_map
 from minimta.message import headers
 from minimta.message.envelope import Recipient

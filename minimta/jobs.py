@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from minimta import controlling, notify
 from minimta.expand import Destination
-from minimta.mailers import Job, User
+from minimta.mailers.job import Job, User
 from minimta.message import address, addresslist, headers
 from minimta.message.envelope import Recipient
 from minimta.queue.control import Control

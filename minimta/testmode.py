@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable, Iterator
 
 import minimta
-from minimta import restriction, targets
+from minimta import targets
 from minimta.config.options import Options
-from minimta.exchangers import Guide
 from minimta.locality import Locality
+from minimta.mailers.programs import smrsh
+from minimta.mailers.remote.route_preview import Guide
 from minimta.message import address, addresslist, dates
 from minimta.route import Route
 from minimta.system import hostnames, log, users
@@ -254,10 +255,10 @@ class TestMode:
 
     def _shell(self) -> str:
         try:
-            is_restricted = restriction.is_restricted(self._options)
+            is_restricted = smrsh.is_restricted(self._options)
         except OSError as error:
             return f"cannot look at {log.clean(self._options.smrsh_directory)}: {error.strerror}"
-        return f"P={restriction.PATH} A=smrsh -c $u" if is_restricted else "P=/bin/sh A=sh -c $u"
+        return f"P={smrsh.PATH} A=smrsh -c $u" if is_restricted else "P=/bin/sh A=sh -c $u"
 
     def _mailers(self) -> Iterator[str]:
         options = self._options

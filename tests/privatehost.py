@@ -18,7 +18,7 @@ from pathlib import Path
 
 from minimta.config.options import Options
 from minimta.deliver import Deliverer
-from minimta.mailers import Job
+from minimta.mailers.job import Job
 from minimta.message.envelope import Envelope, Recipient
 from minimta.message.outcome import Fate, Outcome
 from minimta.queue import collect

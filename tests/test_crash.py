@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from minimta.mailers import dotlock
-from minimta.mailers.mbox import MboxMailer
+from minimta.mailers.files import dotlock
+from minimta.mailers.files.mbox import MboxMailer
 from minimta.system.users import Users
 from tests.powercut import Disk, Identity, State, playground
 from tests.privatehost import BUSY, Elsewhere, PrivateHost

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from minimta.mailers import Job
+from minimta.mailers.job import Job
 from minimta.message.envelope import Envelope, Recipient
 from minimta.message.outcome import Fate, Outcome
 from minimta.queue.commit import PlainCommitter

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from minimta import restriction
 from minimta.admin import HOME
 from minimta.config.options import OptionError, Options, by_name
-from minimta.smrsh import Refused
+from minimta.mailers.programs import smrsh
+from minimta.mailers.programs.smrsh_rules import Refused
 from minimta.system import executables
 
 #: runs main() with a directory of its own: the command reads /etc/mail/minimta.cf
@@ -100,7 +100,7 @@ def test_trouble_makes_mail_wait(options: Options, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(executables, "why_not", broken)
     with pytest.raises(Refused, match="Input/output error") as refused:
-        restriction.checked(b"out.sh", options, (0,))
+        smrsh.checked(b"out.sh", options, (0,))
     assert refused.value.exit_code == os.EX_TEMPFAIL
 
 
@@ -116,7 +116,7 @@ def test_programs_are_restricted_where_there_is_a_directory(tmp_path: Path) -> N
         (str(tmp_path), True), (str(tmp_path / "no"), False), ("", False)
     ):  # fmt: skip
         options.set(by_name("SmrshDirectory"), text)
-        assert restriction.is_restricted(options) is is_restricted
+        assert smrsh.is_restricted(options) is is_restricted
     with pytest.raises(OptionError, match="no absolute path"):
         options.set(by_name("SmrshDirectory"), "mail/smrsh")
 
@@ -126,7 +126,7 @@ def test_a_directory_that_cannot_be_seen_is_no_missing_one(tmp_path: Path) -> No
     (tmp_path / "loop").symlink_to("loop")
     options.smrsh_directory = str(tmp_path / "loop")
     with pytest.raises(OSError):
-        restriction.is_restricted(options)
+        smrsh.is_restricted(options)
 
 
 def test_without_a_directory_nothing_is_run_from_the_root(
@@ -135,4 +135,4 @@ def test_without_a_directory_nothing_is_run_from_the_root(
     options.smrsh_directory = ""
     monkeypatch.setattr(executables, "why_not", lambda path, owners, blamed: "")
     with pytest.raises(Refused, match="stat failed"):
-        restriction.checked(b"bin/sh", options, (0,))
+        smrsh.checked(b"bin/sh", options, (0,))

@@ -12,7 +12,7 @@ import pytest
 import minimta
 from minimta import testmode
 from minimta.config.options import Options
-from minimta.exchangers import Guide
+from minimta.mailers.remote.route_preview import Guide
 from minimta.testmode import TestMode
 
 PROGRAM = Path(minimta.__file__).parent.parent / "bin" / "sendmail"

@@ -15,7 +15,7 @@ from minimta.admin.trace import Trace
 from minimta.aliases.rebuild import rebuild
 from minimta.aliases.source import Source
 from minimta.config.options import Options, by_name
-from minimta.exchangers import Guide
+from minimta.mailers.remote.route_preview import Guide
 from minimta.system import safefile
 from minimta.system.privileges import as_user, read_as
 from minimta.system.safefile import Untrusted

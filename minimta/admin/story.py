@@ -16,10 +16,11 @@ import os
 import stat
 from collections.abc import Callable
 
-from minimta import restriction, smrsh
-from minimta.exchangers import Guide, Stop, Way
 from minimta.expand import Destination, Node
 from minimta.locality import Locality
+from minimta.mailers.programs import smrsh as restriction
+from minimta.mailers.programs import smrsh_rules
+from minimta.mailers.remote.route_preview import Guide, Stop, Way
 from minimta.message import address
 from minimta.message.outcome import Fate
 from minimta.route import Route
@@ -172,7 +173,7 @@ class Story:
         def look() -> bytes:
             try:
                 return b"=" + restriction.checked(command, self._options, trusted_owners())
-            except smrsh.Refused as error:
+            except smrsh_rules.Refused as error:
                 return b"%d %b" % (error.exit_code, os.fsencode(str(error)))
 
         answer = privileges.as_user(user, look, _PATIENCE)

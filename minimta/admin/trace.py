@@ -15,9 +15,9 @@ from minimta.admin import Trouble
 from minimta.admin.story import Story
 from minimta.config import file as config_file
 from minimta.config.options import Options
-from minimta.exchangers import Guide
 from minimta.expand import Expander
 from minimta.locality import Locality
+from minimta.mailers.remote.route_preview import Guide
 from minimta.message import addresslist
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate

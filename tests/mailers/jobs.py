@@ -6,7 +6,7 @@ import tempfile
 from typing import IO
 
 from minimta.config.options import Options
-from minimta.mailers import Job, User
+from minimta.mailers.job import Job, User
 
 HEADER = b"Subject: c\n"
 #: data files of this test's jobs, to be closed at its end

@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from minimta.mailers import Job, Mailer
-from minimta.mailers.agent import AgentMailer
-from minimta.mailers.file import FileMailer
-from minimta.mailers.lmtp import LmtpMailer
-from minimta.mailers.maildir import MaildirMailer
-from minimta.mailers.mbox import MboxMailer
-from minimta.mailers.prog import ProgMailer
-from minimta.mailers.remote import RemoteMailer
+from minimta.mailers.files.file_mailer import FileMailer
+from minimta.mailers.files.maildir import MaildirMailer
+from minimta.mailers.files.mbox import MboxMailer
+from minimta.mailers.job import Job, Mailer
+from minimta.mailers.programs.agent import AgentMailer
+from minimta.mailers.programs.prog import ProgMailer
+from minimta.mailers.remote.lmtp import LmtpMailer
+from minimta.mailers.remote.mailer import RemoteMailer
 from minimta.message.outcome import Fate, Outcome
 from minimta.system.users import User, Users
 from tests.fakelmtp import FakeLmtp

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from minimta.mailers import Job, Mailer, batch
-from minimta.mailers.file import FileMailer
-from minimta.mailers.maildir import MaildirMailer
+from minimta.mailers.files import grouping
+from minimta.mailers.files.file_mailer import FileMailer
+from minimta.mailers.files.maildir import MaildirMailer
+from minimta.mailers.job import Job, Mailer
 from minimta.message.outcome import Fate
 from minimta.system.users import User, Users
 from tests.faults import Faults
@@ -78,7 +79,7 @@ def test_whatever_fails_it_is_deferred_or_there(
     lasting: bool,
 ) -> None:
     # In this process, where the faults are.
-    monkeypatch.setattr(batch, "as_owner", lambda owner, jobs, act: act())
+    monkeypatch.setattr(grouping, "as_owner", lambda owner, jobs, act: act())
     at, failed = 0, "?"
     while failed:
         home = ground / str(at)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from minimta.deliver import Deliverer
-from minimta.mailers.mbox import MboxMailer
+from minimta.mailers.files.mbox import MboxMailer
 from minimta.system.users import Users
 from tests.threats.sharedhost import UIDS, SharedHost, attacking
 

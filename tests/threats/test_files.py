@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from minimta.mailers.file import FileMailer
+from minimta.mailers.files.file_mailer import FileMailer
 from minimta.system.users import Users
 from tests.threats.plants import Plant, directory, fifo, sock
 from tests.threats.sharedhost import UIDS, SharedHost, attacking, exchanger, replacer, state_of

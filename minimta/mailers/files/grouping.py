@@ -1,0 +1,78 @@
+"""What the mailers of files share: jobs for one place are done together, by a child that is its owner.
+
+One opening, one lock, one fsync for all messages of a queue run that go to the same place. The child
+answers with an error number for each of them, 0 for what is durable.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+
+from minimta.mailers.job import Job
+from minimta.message.outcome import Fate, Outcome, deferred
+from minimta.system.privileges import as_user
+from minimta.system.users import User
+
+#: seconds that a child may take for all messages of one place (locks included)
+TIME = 300
+#: the disk or the quota is full: RFC 3463 has 4.2.2 for that
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+SENT = Outcome(Fate.SENT, "2.0.0", "Sent")
+
+Settled = tuple[Job, Mapping[bytes, Outcome]]
+
+
+def by_place(
+    jobs: Sequence[Job],
+    place: Callable[[Job, bytes], Hashable],
+    act: Callable[[bytes, list[Job]], Mapping[Job, Outcome]],
+) -> Iterator[Settled]:
+    """Let *act* do place by place what belongs together; yield a job once its last user is done.
+
+    *place* tells where a job goes for one of its user names; *act* gets the name and the jobs, and
+    gives each an Outcome.
+    """
+    places: dict[Hashable, tuple[bytes, list[Job]]] = {}
+    open_users = {job: {user.name for user in job.users} for job in jobs}
+    for job in jobs:
+        for name in dict.fromkeys(user.name for user in job.users):
+            places.setdefault(place(job, name), (name, []))[1].append(job)
+    outcomes: dict[Job, dict[bytes, Outcome]] = {job: {} for job in jobs}
+    for name, theirs in places.values():
+        for job, outcome in act(name, theirs).items():
+            outcomes[job][name] = outcome
+            if outcomes[job].keys() == open_users[job]:
+                yield job, outcomes[job]
+
+
+def as_owner(owner: User, jobs: Sequence[Job], act: Callable[[], bytes]) -> bytes:
+    """What *act* answers in a child that has become *owner* and can read the bodies of *jobs*.
+
+    Raise Untrusted or OSError, its own or that of a child which died or was too slow.
+    """
+    return as_user(owner, act, TIME, kept={job.body for job in jobs})
+
+
+def encode(codes: Sequence[int]) -> bytes:
+    """The child's answer: an error number for each job, 0 if it is done."""
+    return b" ".join(b"%d" % code for code in codes)
+
+
+def decode(answer: bytes, jobs: Sequence[Job], what: str) -> dict[Job, Outcome]:
+    """Outcomes from encode()'s text; *what* names the place. Raise OSError if it is no such text."""
+    numbers = answer.split(b" ")
+    if len(numbers) != len(jobs) or not all(number.isdigit() for number in numbers):
+        raise OSError(errno.EIO, "bad answer of the child")
+    codes = [int(number) for number in numbers]
+    return {
+        job: trouble(OSError(code, os.strerror(code)), what) if code else SENT
+        for job, code in zip(jobs, codes, strict=True)
+    }
+
+
+def trouble(error: OSError, what: str) -> Outcome:
+    """Not now: *what* names the place."""
+    status = "4.2.2" if error.errno in FULL else "4.3.0"
+    return deferred(status, f"{what}: {error.strerror or error}")

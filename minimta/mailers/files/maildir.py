@@ -1,0 +1,223 @@
+"""The local mailer for Maildirs: ~/Maildir of the recipient, filled by a child that is the recipient.
+
+Bernstein's rules (cr.yp.to/proto/maildir.html): no locks; a file with a name that nobody else uses is
+written to tmp, made durable, and only then linked to new. Readers never look into tmp, so nobody sees
+half a message, whatever dies when. What has lain in tmp for 36 hours was left by somebody who died.
+
+    Maildir/tmp/1574107394.M123456P321Q1.lab1.campus,S=412      ",S=" the size, for quotas (Maildir++)
+
+Home, Maildir, tmp and new must be the recipient's own directories, no links; those below home are
+made, 0700, if they are not there. The message is stored as it is: "From " lines are not quoted.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from itertools import count, islice
+
+from minimta.config.options import Options
+from minimta.mailers.files import grouping
+from minimta.mailers.job import Job
+from minimta.mailers.remote.content import Unreadable, read_body
+from minimta.message.outcome import Fate, Outcome, deferred
+from minimta.system import log
+from minimta.system.safefile import Untrusted, walk
+from minimta.system.users import User, Users
+
+#: seconds after which a file in tmp is nobody's any more
+ABANDONED = 36 * 3600
+#: files of tmp that are looked at on one visit
+_SWEPT = 100
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+#: link(2) on file systems without hard links
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+
+
+class MaildirMailer:
+    """Mailer ``local``: user.name is a login name."""
+
+    name = "local"
+    is_slow = False
+
+    def __init__(
+        self, options: Options, users: Users, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        """*options* as every local mailer has it; where a Maildir is the home tells."""
+        self._users = users
+        self._clock = clock
+
+    def deliver(self, jobs: Sequence[Job]) -> Iterator[grouping.Settled]:
+        """See Mailer.deliver; jobs come Maildir by Maildir."""
+        return grouping.by_place(jobs, lambda _, name: name, self._to_maildir)
+
+    def _to_maildir(self, name: bytes, jobs: list[Job]) -> dict[Job, Outcome]:
+        shown = f"Maildir of {log.clean(name)}"
+        try:
+            user = self._users.find(name)
+            if user is None:
+                unknown = Outcome(Fate.FAILED, "5.1.1", "User unknown", exit_code=os.EX_NOUSER)
+                return dict.fromkeys(jobs, unknown)
+            answer = grouping.as_owner(user, jobs, partial(_fill, user, jobs, self._clock))
+            return grouping.decode(answer, jobs, shown)
+        except Untrusted as error:
+            log.line(jobs[0].qid, f"{shown}: {error}", error=True)
+            return dict.fromkeys(jobs, deferred("4.2.0", f"{shown}: {error}"))
+        except OSError as error:
+            return dict.fromkeys(jobs, grouping.trouble(error, shown))
+
+
+def _fill(user: User, jobs: Sequence[Job], clock: Callable[[], float]) -> bytes:
+    """In the child: put all *jobs* into the Maildir, and say what became of each."""
+    with Maildir(user, clock) as maildir:
+        codes = []
+        for job in jobs:
+            try:
+                maildir.add(job)
+                codes.append(0)
+            except OSError as error:
+                codes.append(error.errno or errno.EIO)
+        maildir.sync()
+        maildir.sweep()
+        return grouping.encode(codes)
+
+
+class Maildir:
+    """~/Maildir of a user, made if need be, open between ``with`` and its end."""
+
+    #: deliveries of this process, the Q of a name
+    _deliveries = count(1)
+
+    def __init__(self, user: User, clock: Callable[[], float]) -> None:
+        self._user = user
+        self._clock = clock
+        self._open: list[int] = []
+        self._tmp = self._new = -1
+        #: names in new that are not durable yet
+        self._linked: list[str] = []
+
+    def __enter__(self) -> Maildir:
+        """Raise Untrusted if something on the way is not the user's own, or OSError."""
+        try:
+            maildir = self._below(self._home(), "Maildir")
+            self._tmp, self._new, _ = (self._below(maildir, name) for name in ("tmp", "new", "cur"))
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._open:
+            os.close(self._open.pop())
+
+    def _home(self) -> int:
+        if self._user.uid == 0:
+            # Nobody else's rights protect us: nobody else may have a hand in the way.
+            self._open.append(walk(self._user.home, (0,)))
+        else:
+            flags = _DIRECTORY & ~os.O_NOFOLLOW  # the administrator may have linked homes
+            self._open.append(os.open(self._user.home, flags | os.O_PATH))
+        return self._owned("home")
+
+    def _below(self, directory: int, name: str) -> int:
+        """Open *name*, made if it is not there."""
+        try:
+            self._open.append(os.open(name, _DIRECTORY, dir_fd=directory))
+        except FileNotFoundError:
+            with suppress(FileExistsError):  # by another delivery, a moment ago
+                os.mkdir(name, 0o700, dir_fd=directory)
+            _sync(directory)
+            self._open.append(os.open(name, _DIRECTORY, dir_fd=directory))
+        except OSError as error:
+            if error.errno in (errno.ENOTDIR, errno.ELOOP):
+                raise Untrusted(f"{name} is not a directory") from error
+            raise
+        return self._owned(name)
+
+    def _owned(self, name: str) -> int:
+        """The directory opened last, if it is the user's."""
+        owner = os.fstat(self._open[-1]).st_uid
+        if owner not in (self._user.uid, os.geteuid()):
+            raise Untrusted(f"{name} belongs to uid {owner}")
+        return self._open[-1]
+
+    def add(self, job: Job) -> None:
+        """Put a message into new; durable after sync(). Raise OSError: it is not there."""
+        name = self._unique_name(len(job.header) + 1 + job.size)
+        file = os.open(name, _NEW_FILE, 0o600, dir_fd=self._tmp)
+        try:
+            try:
+                _write(file, job)
+                os.fsync(file)
+            finally:
+                os.close(file)
+            self._publish(name)
+        finally:
+            with suppress(OSError):  # renamed; or it stays until it is swept
+                os.unlink(name, dir_fd=self._tmp)
+
+    def _publish(self, name: str) -> None:
+        # link(2) replaces nothing that has the name already, rename(2) would.
+        try:
+            os.link(name, name, src_dir_fd=self._tmp, dst_dir_fd=self._new)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            os.rename(name, name, src_dir_fd=self._tmp, dst_dir_fd=self._new)
+        self._linked.append(name)
+
+    def _unique_name(self, size: int) -> str:
+        now = self._clock()
+        host = os.uname().nodename.replace("/", "\\057").replace(":", "\\072")
+        identity = f"M{int(now % 1 * 1_000_000)}P{os.getpid()}Q{next(self._deliveries)}"
+        return f"{int(now)}.{identity}.{host},S={size}"
+
+    def sync(self) -> None:
+        """Make durable what was added. Raise OSError: all of it is taken back, as far as we can."""
+        try:
+            os.fsync(self._new)
+        except OSError:
+            for name in self._linked:
+                with suppress(OSError):
+                    os.unlink(name, dir_fd=self._new)
+            raise
+        self._linked.clear()
+
+    def sweep(self) -> None:
+        """Remove from tmp what somebody left who died; what goes wrong now does not matter."""
+        with suppress(OSError), os.scandir(self._tmp) as entries:
+            for entry in islice(entries, _SWEPT):
+                found = entry.stat(follow_symlinks=False)
+                if self._clock() - max(found.st_mtime, found.st_atime) > ABANDONED:
+                    with suppress(OSError):
+                        os.unlink(entry.name, dir_fd=self._tmp)
+
+
+def _write(file: int, job: Job) -> None:
+    """Header, empty line, body, octet for octet."""
+    _write_all(file, job.header + b"\n")
+    try:
+        for block in read_body(job):
+            _write_all(file, block)
+    except Unreadable as error:
+        raise OSError(errno.EIO, str(error)) from error
+
+
+def _write_all(file: int, octets: bytes) -> None:
+    rest = memoryview(octets)
+    while rest:
+        rest = rest[os.write(file, rest) :]
+
+
+def _sync(directory: int) -> None:
+    """fsync *directory*, which may be one that was opened to pass only."""
+    file = os.open(".", _DIRECTORY, dir_fd=directory)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

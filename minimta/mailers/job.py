@@ -1,0 +1,76 @@
+"""The interface every mailer has; Sendmail's ``M`` line as a Python protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from minimta.message.outcome import Outcome
+from minimta.system.users import User as SystemUser
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """One user of a Job: whom the mailer shall reach, and what the DSN parameters say of them."""
+
+    #: login name for local mailers (b"dave"), bare forward-path for esmtp (b"dave@lab2.campus"),
+    #: command without "|" for prog (b"vacation dave"), path for *file* (b"/var/tmp/archive")
+    name: bytes
+    #: NOTIFY for the next hop, "" if not given: "NEVER", "SUCCESS,FAILURE,DELAY"
+    notify: str = ""
+    #: ORCPT, xtext as received, b"" if none
+    original: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """One message for one (mailer, host) pair: Sendmail's triple, with its users.
+
+    Jobs compare by identity: two are never the same.
+    """
+
+    qid: str
+    #: bare; b"" is the null reverse-path of a DSN
+    reverse_path: bytes
+    #: next hop: "lab2.campus", "[10.0.3.135]", "[mx.campus]:2525"; for local the detail of
+    #: user+detail; for prog and *file* command or path
+    host: str
+    #: at least one
+    users: tuple[User, ...]
+    #: complete header block, LF line ends, ends with the LF of its last field (no empty line)
+    header: bytes
+    #: open data file: the body alone, LF line ends, to be read with pread from offset 0
+    body: int
+    #: octets of the body
+    size: int
+    #: 8-bit octets in header or body?
+    eight_bit: bool = False
+    #: BODY= as received: b"7BIT", b"8BITMIME" or b""
+    body_type: bytes = b""
+    ret: bytes = b""
+    envid: bytes = b""
+    #: never tried before (Timeout.iconnect)
+    first_attempt: bool = False
+    #: as whom prog and *file* act: who wrote the .forward or the list, or DefaultUser; never root
+    controlling: SystemUser | None = None
+
+
+class Mailer(Protocol):
+    """Deliver some messages of one queue run."""
+
+    #: "local", "esmtp" ...
+    name: str
+    #: waits for others, a program or a host, for minutes perhaps: mailboxes are not kept waiting
+    is_slow: bool
+
+    def deliver(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Mapping[bytes, Outcome]]]:
+        """Yield every job exactly once, with an Outcome for every ``user.name`` of it.
+
+        A job is yielded as soon as its outcomes are final and durable, so that the caller can
+        record it before the next irreversible act; a mailer may join what belongs together (all
+        jobs of one mailbox, all of one host). Expected trouble (mailbox locked, peer says 451) is
+        an Outcome. An exception means a bug or a dead machine: the caller defers with 4.3.0 what
+        was not yet yielded.
+        """
+        ...

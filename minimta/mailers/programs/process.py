@@ -1,0 +1,295 @@
+"""One run of a program for one message: as whom, with what, for how long, and how it ended.
+
+It runs in a child that has become the user and never is root: his home or / as directory, an
+environment made from nothing, umask 077, descriptors 0, 1 and 2 only, limits on memory and
+processes, a session and process group of its own.
+
+    on standard input    a "From " line, header, empty line, body; it need not read them
+    its output           the first 8 KiB, for the bounce
+    Timeout.program      then its group is told to end (SIGTERM), and two seconds later ended
+
+Whatever it leaves behind in its group is ended at once when it failed, and when its time is over
+if it succeeded: the mail may need what works in the background. What leaves the group (setsid) is
+not followed: it has its user's rights, counts among his processes, and a login could start it too.
+
+If the queue runner is killed the child goes on: the program gets all of the message, in the time that
+it has, but nobody hears how it ended. A later run of the queue starts it again, not before that.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import resource
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from minimta.config.options import Options
+from minimta.mailers.job import Job
+from minimta.message import dates
+from minimta.message.outcome import Outcome, deferred, from_exit_code
+from minimta.system import log, privileges
+from minimta.system.users import User
+
+#: octets of output that are kept
+_OUTPUT = 8192
+#: octets of a body that are in memory at a time
+_CHUNK = 1 << 20
+#: seconds in which what stands in the pipe is read, although others still write
+_REST = 0.5
+#: seconds between being told to end, and being ended
+_GRACE = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What is run: the words of its command line, its environment, the line before the header."""
+
+    words: Sequence[bytes | str]
+    environment: Mapping[str, str]
+    first_line: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How it ended: exit code, or minus the signal that killed it, or too late."""
+
+    code: int
+    output: bytes = b""
+    is_late: bool = False
+
+
+class Runner:
+    """Runs programs; whoever was too late once keeps no further message of this process waiting."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._late: set[tuple[int, bytes]] = set()
+
+    def run(
+        self, job: Job, user: User, name: bytes, prepare: Callable[[], Command | Ending]
+    ) -> Ending:
+        """See run(); *name* tells the programs of *user* apart."""
+        if (user.uid, name) in self._late:
+            return Ending(os.EX_TEMPFAIL, is_late=True)
+        ending = run(job, user, prepare, self._options)
+        if ending.is_late:
+            self._late.add((user.uid, name))
+        return ending
+
+
+def run(job: Job, user: User, prepare: Callable[[], Command | Ending], options: Options) -> Ending:
+    """Run for *job* what *prepare* gives; it is asked in the child, as the user.
+
+    Raise OSError if it cannot be run or nobody knows how it ended, Untrusted if *prepare* does.
+    """
+    if os.fstat(job.body).st_size < job.size:
+        raise OSError(errno.EIO, "data file is shorter than recorded")
+    _claim(job)
+
+    def act() -> bytes:
+        command = prepare()
+        done = command if isinstance(command, Ending) else _run(job, user, command, options)
+        return b"%d %d\n%b" % (done.code, done.is_late, done.output)
+
+    head, _, output = privileges.as_user(
+        user, act, options.timeout_program + 60, {job.body}
+    ).partition(b"\n")
+    code, is_late = map(int, head.split())
+    return Ending(code, output, bool(is_late))
+
+
+def _claim(job: Job) -> None:
+    """Lock the data file, whose descriptor the child shares: until both have let go of it."""
+    try:
+        fcntl.flock(job.body, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise OSError(errno.EBUSY, "one that an earlier run left behind has not ended") from error
+    except OSError:  # no locks there; then it may run beside itself
+        pass
+
+
+def outcome(ending: Ending, who: str, options: Options) -> Outcome:
+    """What that means for the message; *who* is "prog mailer (/bin/sh)"."""
+    if ending.is_late:
+        return deferred("4.3.0", f"{who} did not end in {options.timeout_program} seconds")
+    made = from_exit_code(ending.code)
+    if ending.code == os.EX_TEMPFAIL:
+        made = replace(made, text=f"{who} exited with EX_TEMPFAIL")
+    lines = tuple(log.clean(line) for line in ending.output.split(b"\n") if line)
+    return replace(made, transcript=lines)
+
+
+def from_line(reverse_path: bytes, blanks: bytes, now: float) -> bytes:
+    """ "From emma@lab1.campus Sun Nov 22 09:25:57 2026" in local time, *blanks* before the date."""
+    sender = reverse_path.translate(None, b"\r\n\0") or b"MAILER-DAEMON"
+    return b"From %b%b%b\n" % (sender, blanks, dates.asctime(now).encode("ascii"))
+
+
+def environment(user: User) -> dict[str, str]:
+    return {
+        "PATH": "/usr/bin:/bin",
+        "HOME": user.home or "/",
+        "USER": user.name,
+        "LOGNAME": user.name,
+        "SHELL": "/bin/sh",
+    }
+
+
+def _run(job: Job, user: User, command: Command, options: Options) -> Ending:
+    end = time.monotonic() + options.timeout_program
+    process = subprocess.Popen(
+        command.words,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=command.environment,
+        cwd=user.home if os.path.isdir(user.home) and os.access(user.home, os.X_OK) else "/",
+        # DIFFERS: Sendmail leaves 022; what a program writes is mail, and nobody else's.
+        umask=0o077,
+        start_new_session=True,
+        preexec_fn=lambda: _limit(options),  # noqa: PLW1509  # runner and children have one thread
+    )
+    is_over, output = False, b""
+    try:
+        output, is_over = _converse(process, _text(job, command.first_line), end)
+    finally:
+        code = _end(process, is_over, end)
+    return Ending(code, output, not is_over)
+
+
+def _limit(options: Options) -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    limits = [
+        (resource.RLIMIT_NPROC, options.max_program_processes),
+        (resource.RLIMIT_AS, options.max_program_memory),
+    ]
+    for number, value in limits:
+        _, hard = resource.getrlimit(number)
+        if value and (hard == resource.RLIM_INFINITY or value < hard):
+            resource.setrlimit(number, (value, value))
+
+
+def _text(job: Job, first_line: bytes) -> Iterator[bytes]:
+    yield b"%b%b\n" % (first_line, job.header)
+    for position in range(0, job.size, _CHUNK):
+        wanted = min(_CHUNK, job.size - position)
+        part = os.pread(job.body, wanted, position)
+        if len(part) < wanted:
+            raise OSError(errno.EIO, "data file is shorter than recorded")
+        yield part
+
+
+def _converse(
+    process: subprocess.Popen[bytes], parts: Iterator[bytes], end: float
+) -> tuple[bytes, bool]:
+    """Write the message and read what it says until it is gone. False: *end* came first."""
+    assert process.stdin and process.stdout
+    writing, reading = process.stdin.fileno(), process.stdout.fileno()
+    os.set_blocking(writing, False)
+    gone = os.pidfd_open(process.pid)
+    poll = select.poll()
+    poll.register(writing, select.POLLOUT)
+    poll.register(reading, select.POLLIN)
+    poll.register(gone, select.POLLIN)
+    output, pending = b"", b""
+    try:
+        while (left := end - time.monotonic()) > 0:
+            ready = [number for number, _ in poll.poll(left * 1000)]
+            if reading in ready:
+                said = os.read(reading, 1 << 16)
+                output = (output + said)[:_OUTPUT]
+                if not said:
+                    poll.unregister(reading)
+            if gone in ready:
+                return _rest(reading, output), True
+            if writing in ready:
+                rest = _unsent(writing, pending or next(parts, b""))
+                if rest is None:
+                    poll.unregister(writing)
+                    process.stdin.close()
+                pending = rest or b""
+        return output, False
+    finally:
+        os.close(gone)
+
+
+def _unsent(writing: int, data: bytes) -> bytes | None:
+    """What is still to be written of *data*; None if there was none, or nobody reads any more."""
+    if not data:
+        return None
+    try:
+        return data[os.write(writing, data) :]
+    except BlockingIOError:
+        return data
+    except BrokenPipeError:
+        return None
+
+
+def _rest(reading: int, output: bytes) -> bytes:
+    """*output* and what is in the pipe; who was left behind and still writes is not waited for."""
+    end = time.monotonic() + _REST
+    while len(output) < _OUTPUT and time.monotonic() < end and _is_ready(reading, 0):
+        said = os.read(reading, 1 << 16)
+        if not said:
+            break
+        output += said
+    return output[:_OUTPUT]
+
+
+def _is_ready(descriptor: int, seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
+def _end(process: subprocess.Popen[bytes], is_over: bool, end: float) -> int:
+    """Its exit code, with its group ended, or watched until *end*.
+
+    It is reaped last: until then its number cannot be another group's.
+    """
+    group = process.pid
+    has_failed = os.waitid(os.P_PID, group, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    if not is_over:
+        _tell(group, signal.SIGTERM)
+        gone = os.pidfd_open(group)
+        _is_ready(gone, _GRACE)
+        os.close(gone)
+    if not (has_failed and has_failed.si_code == os.CLD_EXITED and has_failed.si_status == 0):
+        _tell(group, signal.SIGKILL)
+    code = process.wait()
+    if _tell(group, 0):
+        _watch(group, end)
+    return code
+
+
+def _tell(group: int, number: int) -> bool:
+    """Send a signal to all that is left of *group*; False if nothing is."""
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def _watch(group: int, end: float) -> None:
+    """Let a process of its own, which nobody waits for, end *group* at *end*."""
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return
+    try:
+        os.setsid()
+        if os.fork() == 0:
+            privileges.isolate(())
+            while time.monotonic() < end and _tell(group, 0):
+                time.sleep(1)
+            _tell(group, signal.SIGKILL)
+    finally:
+        os._exit(0)

@@ -1,0 +1,92 @@
+"""The mailer prog: runs a command of an alias or a .forward, as the user in whose name it stands.
+
+    From emma@lab1.campus Sun Nov 22 09:25:57 2026      one blank, no Return-Path; as recorded
+    header fields, empty line, body
+
+/bin/sh -c COMMAND as ``process`` runs it: as the controlling user, never as root. Where there is a
+SmrshDirectory, only what ``restriction`` lets pass, with nothing but PATH in its environment.
+Nothing of the message gets into the command (threats T33).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from minimta.config.options import Options
+from minimta.mailers.job import Job
+from minimta.mailers.programs import process, smrsh
+from minimta.mailers.programs.process import Command, Ending
+from minimta.mailers.programs.smrsh_rules import Refused
+from minimta.message.outcome import Outcome, deferred
+from minimta.system import executables, log
+from minimta.system.users import User
+
+_SHELL = "/bin/sh"
+
+
+class ProgMailer:
+    """Mailer ``prog``: user.name is a command, job.controlling as whom it runs."""
+
+    name = "prog"
+    is_slow = True
+
+    def __init__(self, options: Options, *, clock: Callable[[], float] = time.time) -> None:
+        self._options = options
+        self._runner = process.Runner(options)
+        self._clock = clock
+
+    def deliver(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Mapping[bytes, Outcome]]]:
+        """See Mailer.deliver; one process for each command."""
+        for job in jobs:
+            commands = dict.fromkeys(user.name for user in job.users)
+            yield job, {command: self._run(job, command) for command in commands}
+
+    def _run(self, job: Job, command: bytes) -> Outcome:
+        user, options = job.controlling, self._options
+        if user is None or (user.uid == 0 and os.geteuid() == 0):
+            log.line(job.qid, f"no user to run {log.clean(command)} as", error=True)
+            return deferred("4.3.0", "no user to run it as")
+        try:
+            is_restricted = smrsh.is_restricted(options)
+            prepare = self._restricted if is_restricted else self._unrestricted
+            ending = self._runner.run(job, user, command, prepare(job, command, user))
+        except OSError as error:
+            reason = log.clean(error.strerror or str(error))
+            return deferred("4.3.0", f"cannot run the program: {reason}")
+        shell = smrsh.PATH if is_restricted else _SHELL
+        return process.outcome(_as_the_shell_saw(ending), f"prog mailer ({shell})", options)
+
+    def _unrestricted(self, job: Job, command: bytes, user: User) -> Callable[[], Command]:
+        made = Command([_SHELL, "-c", command], process.environment(user), self._first_line(job))
+        return lambda: made
+
+    def _restricted(self, job: Job, command: bytes, _: User) -> Callable[[], Command | Ending]:
+        owners = executables.trusted_owners()
+        first_line = self._first_line(job)
+
+        def prepare() -> Command | Ending:
+            try:
+                checked = smrsh.checked(command, self._options, owners)
+            except Refused as error:
+                return Ending(error.exit_code, f"smrsh: {error}\n".encode())
+            return Command([_SHELL, "-c", checked], smrsh.ENVIRONMENT, first_line)
+
+        return prepare
+
+    def _first_line(self, job: Job) -> bytes:
+        return process.from_line(job.reverse_path, b" ", self._clock())
+
+
+def _as_the_shell_saw(ending: Ending) -> Ending:
+    """What may pass, hidden in an exit code of the shell: no process to be had, or a signal.
+
+    DIFFERS: for Sendmail these are unknown errors, and final.
+    """
+    if ending.code == 2 and b"Cannot fork" in ending.output:
+        return replace(ending, code=os.EX_TEMPFAIL)
+    if 128 < ending.code <= 192:
+        return replace(ending, code=128 - ending.code)
+    return ending

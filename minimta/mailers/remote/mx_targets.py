@@ -1,0 +1,244 @@
+"""From a next hop to the addresses to connect to, in order (RFC 5321 section 5.1).
+
+    lab2.campus         MX records, else its addresses
+    [mx.campus]         its addresses, no MX
+    [10.0.3.135]        that address; [IPv6:2001:db8::1] too
+    any of them:2525    another port
+
+An MX list is somebody else's text. Addresses that lead back to us or nowhere (loopback, our own,
+link-local, multicast) are not connected to (threats T15) unless the administrator named the host
+in brackets. Our own name or address in the list cuts it there: what is equal or worse would loop.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+from minimta.config.options import Options
+from minimta.mailers.remote import reply_outcomes
+from minimta.message.address import domain_key
+from minimta.message.outcome import Outcome
+from minimta.system.dns import LookupFailed, Resolver
+from minimta.system.hostnames import local_names, own_addresses, own_name
+
+SMTP_PORT = 25
+
+
+class Unroutable(Exception):
+    """There is nowhere to connect to; ``outcome`` says why."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.text)
+        self.outcome = outcome
+
+
+@dataclass(frozen=True, slots=True)
+class NextHop:
+    """A next hop, taken apart."""
+
+    #: domain, host name or address
+    name: str
+    port: int
+    #: was it in brackets: no MX lookup
+    bracketed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One address to connect to, and what we call it: "lab2.campus." or "[10.0.3.135]"."""
+
+    name: str
+    address: str
+    port: int
+
+    @property
+    def relay(self) -> str:
+        """As the log has it: "lab2.campus. [10.0.3.135]"."""
+        return f"{self.name} [{self.address}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Ourselves:
+    """What must be known of this host to recognise it in an MX list."""
+
+    name: str
+    #: all names in small letters
+    names: frozenset[bytes] = frozenset()
+    addresses: frozenset[str] = frozenset()
+
+    def is_named(self, host: str) -> bool:
+        """Is *host* a name of ours?"""
+        return domain_key(host.encode("ascii", "replace")) in self.names
+
+
+def ourselves(options: Options) -> Ourselves:
+    """This host, as its interfaces and files say now."""
+    names, addresses = local_names(options), frozenset(own_addresses())
+    return Ourselves(own_name(options), names, addresses)
+
+
+def parse(text: str) -> NextHop:
+    """Take a next hop apart. Raise ValueError."""
+    if text.startswith("["):
+        inside, bracket, rest = text[1:].partition("]")
+        if not bracket or not inside or rest[:1] not in ("", ":"):
+            raise ValueError(f"bad next hop {text}")
+        name = inside[5:] if inside[:5].lower() == "ipv6:" else inside
+        return NextHop(name, _port(rest[1:], text), bracketed=True)
+    name, _, port = text.partition(":")
+    if not name:
+        raise ValueError(f"bad next hop {text}")
+    return NextHop(name.removesuffix("."), _port(port, text), bracketed=False)
+
+
+def _port(digits: str, text: str) -> int:
+    if not digits:
+        return SMTP_PORT
+    if not (digits.isascii() and digits.isdigit() and 0 < int(digits) < 65536):
+        raise ValueError(f"bad next hop {text}")
+    return int(digits)
+
+
+class Finder:
+    """Looks up the targets of one next hop, lazily: later MX hosts only if the first fail."""
+
+    def __init__(
+        self,
+        hop: NextHop,
+        ourselves: Ourselves,
+        resolver: Resolver,
+        *,
+        trusted: bool,
+        note: Callable[[Outcome], None],
+        shuffle: Callable[[list[str]], None] = random.shuffle,
+    ) -> None:
+        self._hop = hop
+        self._ourselves = ourselves
+        self._resolver = resolver
+        #: the administrator chose this hop: any address will do
+        self._trusted = trusted
+        self._note = note
+        self._shuffle = shuffle
+        self._seen: set[str] = set()
+
+    def targets(self) -> Iterator[Target]:
+        """Yield what to try, best first; tell ``note`` of hosts without an address.
+
+        Raise Unroutable when there is nothing (more) to try for a reason of its own.
+        """
+        if self._hop.bracketed:
+            yield from self._bracketed()
+        else:
+            yield from self._exchangers()
+
+    def _bracketed(self) -> Iterator[Target]:
+        name = f"[{self._hop.name}]"
+        try:
+            addresses = [str(ipaddress.ip_address(self._hop.name))]
+        except ValueError:
+            addresses = self._by_system(name)
+        usable = addresses if self._trusted else [a for a in addresses if self._leads_away(a)]
+        if not usable:
+            raise Unroutable(reply_outcomes.loops_back(name, self._ourselves.name))
+        for address in usable:
+            yield Target(name, address, self._hop.port)
+
+    def _by_system(self, name: str) -> list[str]:
+        host = self._hop.name.encode("ascii", "replace")
+        try:
+            found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        except socket.gaierror as error:
+            temporary = error.errno == socket.EAI_AGAIN
+            reason = "host name lookup failure" if temporary else "host not found"
+            failure = LookupFailed(self._hop.name, reason, temporary=temporary)
+            raise Unroutable(reply_outcomes.no_answer(name, failure)) from error
+        return list(dict.fromkeys(str(info[4][0]) for info in found))
+
+    def _exchangers(self) -> Iterator[Target]:
+        domain = self._hop.name
+        found_any = False
+        for hosts in self._by_preference():
+            usable, is_us = self._resolve(hosts)
+            if is_us:
+                # RFC 5321 section 5.1: what is not better than ourselves MUST be discarded.
+                if not found_any:
+                    raise Unroutable(reply_outcomes.loops_back(f"{domain}.", self._ourselves.name))
+                return
+            found_any = found_any or bool(usable)
+            yield from usable
+
+    def _by_preference(self) -> Iterator[list[str]]:
+        domain = self._hop.name
+        try:
+            exchangers = self._resolver.mail_exchangers(domain)
+        except LookupFailed as failure:
+            shown = f"{domain}." if failure.temporary else domain
+            raise Unroutable(reply_outcomes.no_answer(shown, failure)) from failure
+        if any(not host for _, host in exchangers):
+            raise Unroutable(reply_outcomes.null_mx(domain))
+        for _, group in groupby(exchangers or [(0, domain)], key=lambda pair: pair[0]):
+            hosts = list(dict.fromkeys(host for _, host in group))
+            self._shuffle(hosts)
+            yield hosts
+
+    def _resolve(self, hosts: list[str]) -> tuple[list[Target], bool]:
+        """Targets of the hosts of one preference; is one of them us?"""
+        usable: list[Target] = []
+        for host in hosts:
+            if self._ourselves.is_named(host):
+                return [], True
+            addresses = self._addresses(host)
+            if any(self._is_us(address) for address in addresses):
+                return [], True
+            usable += self._fresh(host, addresses)
+        return usable, False
+
+    def _addresses(self, host: str) -> list[str]:
+        try:
+            return self._resolver.addresses(host)
+        except LookupFailed as failure:
+            # A domain without an MX is named as it was given, an MX host with a dot.
+            implicit = host == self._hop.name and not failure.temporary
+            self._note(reply_outcomes.no_answer(host if implicit else f"{host}.", failure))
+            return []
+
+    def _fresh(self, host: str, addresses: list[str]) -> Iterator[Target]:
+        away = [address for address in addresses if self._leads_away(address)]
+        if addresses and not away:
+            self._note(reply_outcomes.leads_nowhere(f"{host}."))
+        for address in away:
+            if address not in self._seen and len(self._seen) < MAX_TARGETS:
+                self._seen.add(address)
+                yield Target(f"{host}.", address, self._hop.port)
+
+    def _is_us(self, address: str) -> bool:
+        ip = _ip(address)
+        if ip is None:
+            return False
+        return ip.is_loopback or ip.is_unspecified or str(ip) in self._ourselves.addresses
+
+    def _leads_away(self, address: str) -> bool:
+        ip = _ip(address)
+        if ip is None or self._is_us(address):
+            return False
+        this_network = ip.version == 4 and ip in _THIS_NETWORK
+        return not (this_network or ip.is_link_local or ip.is_multicast)
+
+
+#: addresses of one destination that are tried (threats T16)
+MAX_TARGETS = 100
+_THIS_NETWORK = ipaddress.IPv4Network("0.0.0.0/8")
+
+
+def _ip(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return None
+    # ::ffff:127.0.0.1 is 127.0.0.1
+    return ip.ipv4_mapped or ip if isinstance(ip, ipaddress.IPv6Address) else ip

@@ -1,0 +1,372 @@
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from minimta.config.options import Options
+from minimta.mailers.job import Job
+from minimta.mailers.remote import mailer as remote
+from minimta.mailers.remote import mx_targets, worker
+from minimta.mailers.remote.delivery import Delivery
+from minimta.mailers.remote.mailer import RemoteMailer
+from minimta.mailers.remote.worker import WINDOW
+from minimta.message.outcome import Fate, Outcome
+from minimta.system.dns import Resolver
+from tests.fakedns import FakeDns
+from tests.fakesmtp import HANG, FakeSmtp, Refusing
+from tests.mailers.jobs import HEADER, job, options
+
+
+@pytest.fixture(autouse=True)
+def stay_who_we_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests that do not speak of RunAsUser run their workers as themselves."""
+    monkeypatch.setattr("minimta.system.privileges.become", lambda name: None)
+
+
+def deliver(
+    *jobs: Job, configured: Options | None = None, say: Callable[[str], None] | None = None
+) -> dict[Job, Mapping[bytes, Outcome]]:
+    """Deliver; every job comes exactly once, with all its users."""
+    fates: dict[Job, Mapping[bytes, Outcome]] = {}
+    for one, outcomes in RemoteMailer(configured or options(), say=say).deliver(jobs):
+        assert one not in fates, "yielded twice"
+        assert set(outcomes) == {user.name for user in one.users}
+        fates[one] = outcomes
+    assert set(fates) == set(jobs)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)  # no zombie
+    return fates
+
+
+def only(outcomes: Mapping[bytes, Outcome]) -> Outcome:
+    (outcome,) = outcomes.values()
+    return outcome
+
+
+def misbehave(monkeypatch: pytest.MonkeyPatch, act: Callable[[worker.Line], object]) -> None:
+    """Let the worker do *act* instead of its work, and end."""
+
+    class Delivery:
+        def __init__(self, *arguments: object, **_: object) -> None:
+            self.line: worker.Line = arguments[3].__self__  # type: ignore[attr-defined]
+
+        def run(self) -> None:
+            act(self.line)
+
+    monkeypatch.setattr(worker, "Delivery", Delivery)
+
+
+def raw(line: worker.Line, octets: bytes) -> None:
+    line._connection.sendall(octets)
+
+
+def test_several_hosts_get_their_messages() -> None:
+    with FakeSmtp() as one, FakeSmtp() as two, Refusing() as dead:
+        jobs = [job(host, "x@a", "y@a") for host in (one.host, two.host) for _ in range(5)]
+        lost = job(f"[127.0.0.1]:{dead}")
+        fates = deliver(*jobs, lost)
+    assert only(fates[lost]).text == "Connection refused by [127.0.0.1]"
+    assert all(outcome.fate is Fate.SENT for one_job in jobs for outcome in fates[one_job].values())
+    for server in (one, two):
+        assert len(server.messages) == 5
+        assert len(server.commands) == 1
+
+
+def test_hosts_are_served_at_the_same_time() -> None:
+    both = threading.Barrier(2, timeout=10)
+    with FakeSmtp(before_greeting=both.wait) as one, FakeSmtp(before_greeting=both.wait) as two:
+        fates = deliver(job(one.host), job(two.host))
+    assert all(only(outcomes).fate is Fate.SENT for outcomes in fates.values())
+
+
+def test_no_more_workers_than_allowed() -> None:
+    together = threading.Semaphore(0)
+    running: list[int] = []
+
+    def count() -> None:
+        running.append(1)
+        assert len(running) == 1
+        together.acquire(timeout=0.05)
+        running.pop()
+
+    with FakeSmtp(before_greeting=count) as one, FakeSmtp(before_greeting=count) as two:
+        fates = deliver(job(one.host), job(two.host), configured=options(max_queue_children=1))
+    assert all(only(outcomes).fate is Fate.SENT for outcomes in fates.values())
+
+
+def test_the_case_of_a_host_does_not_matter() -> None:
+    with FakeSmtp() as server:
+        deliver(job(f"[LOCALHOST]:{server.port}"), job(f"[localhost]:{server.port}"))
+    assert len(server.commands) == 1
+
+
+def test_the_dialogue_is_passed_on() -> None:
+    lines: list[str] = []
+    with FakeSmtp() as server:
+        deliver(job(server.host), say=lines.append)
+    assert lines[0] == "x@lab2.campus... Connecting to [127.0.0.1] via esmtp..."
+    assert ">>> MAIL From:<emma@lab1.campus> SIZE=20" in lines
+    assert lines[-1] == "221 2.0.0 Bye"
+
+
+def test_a_message_is_yielded_before_the_peer_says_goodbye() -> None:
+    with FakeSmtp(answers={"QUIT": [HANG]}) as server:
+        mailer = RemoteMailer(options(timeout_quit=60))
+        outcomes = mailer.deliver([job(server.host)])
+        _, fates = next(outcomes)
+        assert only(fates).fate is Fate.SENT
+        outcomes.close()  # type: ignore[attr-defined]
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_a_worker_runs_ahead_of_the_record_by_a_window_only() -> None:
+    with FakeSmtp() as server:
+        outcomes = RemoteMailer(options()).deliver([job(server.host) for _ in range(50)])
+        next(outcomes)
+        server.wait_for_messages(WINDOW)
+        os.sched_yield()
+        assert len(server.messages) == WINDOW
+        for n, _ in enumerate(outcomes, 2):
+            assert len(server.messages) <= n + WINDOW
+    assert len(server.messages) == 50
+
+
+def test_a_message_to_many_is_no_reason_to_wait_for_the_record() -> None:
+    with FakeSmtp() as server:
+        users = [f"u{n}@a" for n in range(100 * (WINDOW + 3))]
+        (outcomes,) = deliver(job(server.host, *users)).values()
+    assert len(outcomes) == len(users)
+    assert len(server.messages) == WINDOW + 3
+
+
+@pytest.mark.parametrize(
+    ("act", "why"),
+    [
+        (lambda line: os.kill(os.getpid(), signal.SIGKILL), "died with signal 9"),
+        (lambda line: os._exit(3), "exit status 3"),
+        (lambda line: None, "exit status 0"),
+        (lambda line: 1 / 0, "ZeroDivisionError: division by zero"),
+        (lambda line: raw(line, b"hello\n"), "said nonsense: no JSON"),
+        (lambda line: raw(line, b'{"job": 7}\n'), "said nonsense: no such job"),
+        (lambda line: raw(line, b"x" * (remote.MAX_LINE + 1)), "said nonsense: endless line"),
+    ],
+)
+def test_a_worker_that_fails_costs_a_delay(
+    act: Callable[[worker.Line], object], why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    misbehave(monkeypatch, act)
+    fates = deliver(job("[127.0.0.1]:1", "x@a", "y@a"), job("[127.0.0.1]:2"))
+    for outcomes in fates.values():
+        for outcome in outcomes.values():
+            assert (outcome.fate, outcome.status) == (Fate.DEFERRED, "4.3.0")
+            assert outcome.text == f"remote worker {why}"
+
+
+def test_what_was_settled_before_a_worker_died_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = job("[127.0.0.1]", "x@a", "y@a"), job("[127.0.0.1]")
+    sent = ["delivered", "2.0.0", "Sent", "", "", "", [], 0, False]
+
+    def act(line: worker.Line) -> None:
+        raw(line, json.dumps({"job": 0, "outcomes": {"1": sent}}).encode() + b"\n")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    misbehave(monkeypatch, act)
+    fates = deliver(one, two)
+    assert fates[one][b"y@a"].fate is Fate.SENT
+    assert fates[one][b"x@a"].status == "4.3.0"
+    assert only(fates[two]).status == "4.3.0"
+
+
+def test_a_job_settled_twice_is_nonsense(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = job("[127.0.0.1]"), job("[127.0.0.1]")
+    failed = ["failed", "5.1.1", "User unknown", "", "", "", [], 67, False]
+    said = json.dumps({"job": 0, "outcomes": {"0": failed}}).encode() + b"\n"
+    misbehave(monkeypatch, lambda line: raw(line, said * 2))
+    fates = deliver(one, two)
+    assert only(fates[one]).fate is Fate.FAILED
+    assert only(fates[two]).text.startswith("remote worker said nonsense")
+
+
+def test_a_silent_worker_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    misbehave(monkeypatch, lambda line: signal.pause())
+    mailer = RemoteMailer(options())
+    mailer._patience = 0.05
+    ((_, outcomes),) = mailer.deliver([job("[127.0.0.1]")])
+    assert only(outcomes).text == "remote worker fell silent"
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_patience_outlasts_the_longest_timeout() -> None:
+    assert RemoteMailer(Options())._patience > 3600
+
+
+def test_without_processes_everything_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fork() -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", fork)
+    jobs = [job("[127.0.0.1]"), job("[127.0.0.2]")]
+    before = len(os.listdir("/proc/self/fd"))
+    fates = deliver(*jobs)
+    assert all(only(outcomes).status == "4.3.0" for outcomes in fates.values())
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_worker_ends_when_nobody_listens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    end = tmp_path / "ended"
+    os.mkfifo(end)
+
+    def act(line: worker.Line) -> None:
+        held = os.open(end, os.O_WRONLY)  # closed when this process ends
+        line.say("ready")
+        while held:
+            line.say("x" * 1000)
+
+    misbehave(monkeypatch, act)
+    ours, theirs = socket.socketpair()
+    child = os.fork()
+    if child == 0:
+        ours.close()
+        worker.run(
+            theirs, [job("[127.0.0.1]")], options(), mx_targets.ourselves(options()), verbose=True
+        )
+    theirs.close()
+    with open(end, "rb") as waiting:
+        assert ours.recv(10)
+        ours.close()
+        assert waiting.read() == b""
+    os.waitpid(child, 0)
+
+
+# -- confinement -----------------------------------------------------------------------------------
+
+
+def confined(monkeypatch: pytest.MonkeyPatch, look: Callable[[], str]) -> str:
+    """What *look* sees inside a worker."""
+    seen: list[str] = []
+    misbehave(monkeypatch, lambda line: line.say(look()))
+    deliver(job("[127.0.0.1]"), say=seen.append)
+    return seen[0]
+
+
+def test_a_worker_has_its_data_files_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    def look() -> str:
+        found = []
+        for fd in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(FileNotFoundError):  # the listing's own
+                found.append(os.readlink(f"/proc/self/fd/{fd}").partition(":")[0])
+        return "|".join(sorted(found))
+
+    with open("/etc/passwd", "rb"), open("/etc/group", "rb") as high:
+        os.dup2(high.fileno(), 200)
+        seen = confined(monkeypatch, look).split("|")
+        os.close(200)
+    assert seen[:3] == ["/dev/null"] * 3
+    assert seen[3].endswith(" (deleted)")  # the data file
+    assert seen[4:] == ["socket"]
+
+
+def test_a_worker_stands_in_the_root_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert confined(monkeypatch, os.getcwd) == "/"
+
+
+def test_a_worker_gives_a_sign_of_life_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        line = worker.Line(theirs, [])
+        line.alive()
+        monkeypatch.setattr(worker, "HEARTBEAT", -1.0)
+        line.alive()
+        assert ours.recv(100) == b"{}\n"
+
+
+def test_a_worker_has_no_signal_handlers_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        look = lambda: str(signal.getsignal(signal.SIGTERM))  # noqa: E731
+        assert confined(monkeypatch, look) == str(signal.SIG_DFL)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_worker_imports_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Watched(Delivery):
+        def run(self) -> None:
+            before = set(sys.modules)
+            with FakeDns({"d.campus": {"MX": ["10 m.campus."], "A": ["10.0.0.1"]}}) as server:
+                self._resolver = Resolver(nameserver=server.address)
+                super().run()
+            assert self._say is not None
+            self._say(f"imported {sorted(set(sys.modules) - before)}")
+
+    monkeypatch.setattr(worker, "Delivery", Watched)
+    with FakeSmtp(keywords=()) as server:
+        for host in (server.host, f"[localhost]:{server.port}", "d.campus"):
+            lines: list[str] = []
+            deliver(job(host, body=b"caf\xe9\n"), say=lines.append)
+            assert lines[-1] == "imported []"
+
+
+def test_a_worker_that_cannot_give_up_root_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def become(name: str) -> None:
+        raise OSError(1, f"no such user: {name}")
+
+    monkeypatch.setattr("minimta.system.privileges.become", become)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    with FakeSmtp() as server:
+        fates = deliver(job(server.host), configured=options(run_as_user="nosuch"))
+    (outcomes,) = fates.values()
+    assert (only(outcomes).fate, only(outcomes).status) == (Fate.DEFERRED, "4.3.0")
+    assert "no such user: nosuch" in only(outcomes).text
+    assert server.commands == []
+
+
+@pytest.mark.root
+def test_a_worker_of_root_is_runasuser_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+
+    def look() -> str:
+        try:
+            os.setuid(0)
+        except PermissionError:
+            return f"{os.getresuid()} {os.getgroups()}"
+        return "root again"
+
+    misbehave(monkeypatch, lambda line: line.say(look()))
+    seen: list[str] = []
+    deliver(job("[127.0.0.1]"), configured=options(run_as_user="nobody"), say=seen.append)
+    assert seen == ["(65534, 65534, 65534) []"]
+
+
+def test_a_message_of_50_mb_costs_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Measured(Delivery):
+        def run(self) -> None:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            super().run()
+            after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            assert self._say is not None
+            self._say(f"grown {after - before} KiB")
+
+    monkeypatch.setattr(worker, "Delivery", Measured)
+    lines: list[str] = []
+    with FakeSmtp(keywords=("SIZE",)) as server:
+        server.keep_messages = False
+        big = job(server.host, body=b"", size=50_000_000)
+        for _ in range(50):
+            os.write(big.body, b"%b\n" % (b"x" * 79) * 12_500)
+        (outcomes,) = deliver(big, say=lines.append).values()
+    assert only(outcomes).fate is Fate.SENT
+    assert server.commands[0][1].endswith(f"SIZE={50_000_000 + 625_000 + len(HEADER) + 3}")
+    assert int(lines[-1].split()[1]) < 16_000

@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import pytest
+
+from minimta.mailers.remote.mx_targets import (
+    MAX_TARGETS,
+    Finder,
+    NextHop,
+    Ourselves,
+    Unroutable,
+    parse,
+)
+from minimta.message.outcome import Fate, Outcome
+from minimta.system.dns import Resolver
+from tests.fakedns import FakeDns, Zone
+
+OURSELVES = Ourselves(
+    "lab1.campus",
+    frozenset({b"lab1.campus", b"lab1", b"localhost"}),
+    frozenset({"127.0.0.1", "::1", "10.0.3.134"}),
+)
+
+
+class Found:
+    """What a Finder gave."""
+
+    def __init__(self, zone: Zone, hop: str, *, trusted: bool = True) -> None:
+        self.noted: list[Outcome] = []
+        self.end: Outcome | None = None
+        self.relays: list[str] = []
+        self.port = 0
+        with FakeDns(zone) as server:
+            resolver = Resolver(
+                budget=5.0, nameserver=server.address, hosts_file="/nonexistent/hosts"
+            )
+            finder = Finder(
+                parse(hop),
+                OURSELVES,
+                resolver,
+                trusted=trusted,
+                note=self.noted.append,
+                shuffle=lambda hosts: hosts.reverse(),
+            )
+            try:
+                for target in finder.targets():
+                    self.relays.append(target.relay)
+                    self.port = target.port
+            except Unroutable as nowhere:
+                self.end = nowhere.outcome
+
+
+@pytest.mark.parametrize(
+    ("text", "hop"),
+    [
+        ("lab2.campus", NextHop("lab2.campus", 25, bracketed=False)),
+        ("lab2.campus.", NextHop("lab2.campus", 25, bracketed=False)),
+        ("lab2.campus:26", NextHop("lab2.campus", 26, bracketed=False)),
+        ("[10.0.3.135]", NextHop("10.0.3.135", 25, bracketed=True)),
+        ("[10.0.3.135]:2525", NextHop("10.0.3.135", 2525, bracketed=True)),
+        ("[IPv6:2001:db8::1]", NextHop("2001:db8::1", 25, bracketed=True)),
+        ("[ipv6:::1]:26", NextHop("::1", 26, bracketed=True)),
+        ("[mx.campus]:2525", NextHop("mx.campus", 2525, bracketed=True)),
+    ],
+)
+def test_every_form_of_a_next_hop_is_understood(text: str, hop: NextHop) -> None:
+    assert parse(text) == hop
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "[x", ":25", "a:0", "a:65536", "a:x", "a:-1", "[a]25", "a:２５", "a:1_0", "a:+5"],
+)
+def test_what_is_no_next_hop_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="bad next hop"):
+        parse(text)
+
+
+def test_hosts_come_by_preference_and_equal_ones_shuffled() -> None:
+    zone: Zone = {
+        "d.campus": {"MX": ["20 c.campus.", "10 a.campus.", "10 b.campus."]},
+        "a.campus": {"A": ["10.1.0.1"]},
+        "b.campus": {"A": ["10.1.0.3"], "AAAA": ["2001:db8::3"]},
+        "c.campus": {"A": ["10.1.0.4"]},
+    }
+    assert Found(zone, "d.campus").relays == [
+        "b.campus. [2001:db8::3]",
+        "b.campus. [10.1.0.3]",
+        "a.campus. [10.1.0.1]",
+        "c.campus. [10.1.0.4]",
+    ]
+
+
+def test_a_domain_without_mx_is_its_own_host() -> None:
+    found = Found({"lab2.campus": {"A": ["10.0.3.135"]}}, "Lab2.campus:26")
+    assert found.relays == ["Lab2.campus. [10.0.3.135]"]
+    assert found.port == 26
+
+
+def test_the_address_of_a_domain_with_mx_is_never_used() -> None:
+    zone: Zone = {"d.campus": {"MX": ["10 gone.campus."], "A": ["10.1.0.1"]}}
+    found = Found(zone, "d.campus")
+    assert found.relays == []
+    (outcome,) = found.noted
+    assert outcome.text == "Host unknown (Name server: gone.campus.: host not found)"
+    assert (outcome.fate, outcome.status, outcome.exit_code) == (Fate.FAILED, "5.1.2", 68)
+    assert (outcome.relay, outcome.remote_mta) == ("gone.campus.", "gone.campus")
+
+
+def test_the_null_mx_is_a_bounce() -> None:
+    found = Found({"nullmx.campus": {"MX": ["0 ."], "A": ["10.1.0.1"]}}, "nullmx.campus")
+    assert found.end is not None
+    assert (found.end.fate, found.end.status) == (Fate.FAILED, "5.1.10")
+
+
+@pytest.mark.parametrize(
+    ("zone", "fate", "status", "text", "relay"),
+    [
+        (
+            {},
+            Fate.FAILED,
+            "5.1.2",
+            "Host unknown (Name server: d.campus: host not found)",
+            "d.campus",
+        ),
+        (
+            {"d.campus": {"TXT": ['"x"']}},
+            Fate.FAILED,
+            "5.1.2",
+            "Host unknown (Name server: d.campus: no data known)",
+            "d.campus",
+        ),
+        (
+            {"d.campus": "SERVFAIL"},
+            Fate.DEFERRED,
+            "4.4.3",
+            "Name server: d.campus.: host name lookup failure",
+            "d.campus.",
+        ),
+        (
+            {"d.campus": {"MX": ["10 m.campus."]}, "m.campus": "SERVFAIL"},
+            Fate.DEFERRED,
+            "4.4.3",
+            "Name server: m.campus.: host name lookup failure",
+            "m.campus.",
+        ),
+    ],
+)
+def test_a_failed_lookup_reads_as_recorded(
+    zone: Zone, fate: Fate, status: str, text: str, relay: str
+) -> None:
+    found = Found(zone, "d.campus")
+    outcome = found.end or found.noted[0]
+    assert (outcome.fate, outcome.status, outcome.text) == (fate, status, text)
+    assert outcome.relay == relay
+    assert found.relays == []
+
+
+def with_us(preference: int, name: str = "lab1.campus.") -> Zone:
+    return {
+        "d.campus": {"MX": ["10 a.campus.", "20 b.campus.", f"{preference} {name}"]},
+        "a.campus": {"A": ["10.1.0.1"]},
+        "b.campus": {"A": ["10.1.0.2"]},
+        "alias.campus": {"A": ["10.0.3.134"]},
+        "mapped.campus": {"AAAA": ["::ffff:10.0.3.134"]},
+        "inward.campus": {"A": ["127.0.0.53"]},
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["lab1.campus.", "LAB1.campus.", "alias.campus.", "mapped.campus.", "inward.campus."],
+)
+@pytest.mark.parametrize(
+    ("preference", "relays"),
+    [
+        (30, ["a.campus. [10.1.0.1]", "b.campus. [10.1.0.2]"]),
+        (20, ["a.campus. [10.1.0.1]"]),
+        (15, ["a.campus. [10.1.0.1]"]),
+        (10, []),
+        (5, []),
+    ],
+)
+def test_the_list_is_cut_where_we_are_in_it(name: str, preference: int, relays: list[str]) -> None:
+    found = Found(with_us(preference, name), "d.campus")
+    assert found.relays == relays
+    assert (found.end is None) == bool(relays)
+    if found.end:
+        assert (found.end.fate, found.end.status) == (Fate.FAILED, "5.4.6")
+        assert found.end.transcript == (
+            "554 5.0.0 MX list for d.campus. points back to lab1.campus",
+        )
+
+
+INWARD = ["127.0.0.1", "127.1.2.3", "0.0.0.0", "10.0.3.134"]
+NOWHERE = ["0.1.2.3", "169.254.169.254", "224.0.0.1"]
+
+
+@pytest.mark.parametrize("address", [*INWARD, *NOWHERE])
+def test_addresses_that_lead_inward_or_nowhere_are_not_connected_to(address: str) -> None:
+    zone: Zone = {"d.campus": {"MX": ["10 m.campus."]}, "m.campus": {"A": [address]}}
+    found = Found(zone, "d.campus")
+    assert found.relays == []
+    outcome = found.end or found.noted[-1]
+    assert outcome.status == ("5.4.6" if address in INWARD else "5.4.4")
+
+
+@pytest.mark.parametrize(
+    "address", ["::1", "::", "fe80::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:169.254.1.1"]
+)
+def test_the_same_for_ipv6(address: str) -> None:
+    assert Found({"d.campus": {"AAAA": [address]}}, "d.campus").relays == []
+
+
+@pytest.mark.parametrize("hop", ["[127.0.0.1]:2525", "[IPv6:::1]", "[169.254.1.1]"])
+def test_an_address_that_was_configured_may_be_any(hop: str) -> None:
+    assert len(Found({}, hop, trusted=True).relays) == 1
+    untrusted = Found({}, hop, trusted=False)
+    assert untrusted.relays == []
+    assert untrusted.end is not None and untrusted.end.status == "5.4.6"
+
+
+def test_a_bracketed_name_is_looked_up_without_mx() -> None:
+    found = Found({}, "[localhost]:2525")
+    assert "[localhost] [127.0.0.1]" in found.relays
+
+
+def test_an_address_is_tried_once_however_often_it_is_listed() -> None:
+    zone: Zone = {
+        "d.campus": {"MX": ["10 a.campus.", "20 b.campus."]},
+        "a.campus": {"A": ["10.1.0.1"]},
+        "b.campus": {"A": ["10.1.0.1", "10.1.0.2"]},
+    }
+    assert Found(zone, "d.campus").relays == ["a.campus. [10.1.0.1]", "b.campus. [10.1.0.2]"]
+
+
+def test_a_hundred_addresses_are_enough() -> None:
+    hosts = [f"h{n}.campus" for n in range(40)]
+    zone: Zone = {
+        "d.campus": {"MX": [f"{n} {host}." for n, host in enumerate(hosts)]},
+        **{host: {"A": [f"10.1.{n}.{k}" for k in range(10)]} for n, host in enumerate(hosts)},
+    }
+    assert len(Found(zone, "d.campus").relays) == MAX_TARGETS
