@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from minimta.caller import Caller
     from minimta.config.commandline import Command
     from minimta.config.options import Options
-    from minimta.locality import Locality
+    from minimta.routing.local_host import Locality
 
 
 class Trouble(Exception):

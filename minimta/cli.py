@@ -125,7 +125,7 @@ def _list_queue(command: Command, options: Options, argv: list[str]) -> int:
 
 def _rebuild_aliases(command: Command, options: Options, argv: list[str]) -> int:
     from minimta.aliases.rebuild import rebuild
-    from minimta.locality import Locality
+    from minimta.routing.local_host import Locality
 
     who = Caller(options)
     if not who.is_trusted(options):

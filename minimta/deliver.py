@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 
 from minimta.aliases.lookup import Aliases
 from minimta.config.options import Options
-from minimta.expand import Destination, Expander
 from minimta.jobs import Task, tasks
 from minimta.mailers.by_name import local_mailer
 from minimta.mailers.files.file_mailer import FileMailer
@@ -33,7 +32,8 @@ from minimta.queue.locked import Held
 from minimta.queue.spool import Spool
 from minimta.record import Record, Unrecorded, addresses, stat
 from minimta.reporter import Reporter
-from minimta.route import Router
+from minimta.routing.expander import Destination, Expander
+from minimta.routing.route import Router
 from minimta.system import hostnames, log
 from minimta.system.users import Users
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from minimta import policy, targets
-from minimta.locality import Locality
+from minimta import policy
 from minimta.message import address, fullname
+from minimta.routing import targets
+from minimta.routing.local_host import Locality
 from minimta.smtp import path
 from minimta.smtp.reply import Reply, quoted, reply
 

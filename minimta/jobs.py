@@ -10,14 +10,15 @@ of a list is apart from what comes from the sender.
 
 from __future__ import annotations
 
-from minimta import controlling, notify
-from minimta.expand import Destination
+from minimta import notify
 from minimta.mailers.job import Job, User
 from minimta.message import address, addresslist, headers
 from minimta.message.envelope import Recipient
 from minimta.queue.control import Control
 from minimta.record import Record
-from minimta.route import Route
+from minimta.routing import controlling_user
+from minimta.routing.expander import Destination
+from minimta.routing.route import Route
 
 MAILERS = ("local", "*file*", "prog", "esmtp")
 _NOTIFY = {"S": "SUCCESS", "F": "FAILURE", "D": "DELAY"}
@@ -60,7 +61,7 @@ _Key = tuple[str, str, bytes, bytes | None]
 
 
 def _key(destination: Destination, route: Route) -> _Key:
-    owner = controlling.owner(destination.recipient)
+    owner = controlling_user.owner(destination.recipient)
     if route.mailer == "esmtp":
         return route.mailer, route.host.lower(), b"", owner
     acting = destination.controlling

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from minimta import bounce, controlling
+from minimta import bounce
 from minimta.bounce import Entry, Kind, Original, Report
 from minimta.config.options import Options
 from minimta.message import address, headers
 from minimta.message.envelope import Envelope, Recipient
 from minimta.message.outcome import Fate
 from minimta.queue.control import Control
+from minimta.routing import controlling_user
 from minimta.system import log
 
 MAILER_DAEMON = b"MAILER-DAEMON"
@@ -52,7 +53,7 @@ class Situation:
         failed = [e for e in entries if e.action == "failed" and "F" in e.recipient.flags]
         if not sender(control):
             return self._double_bounce(control, qid, failed)
-        of_lists = [e for e in entries if controlling.owner(e.recipient) is not None]
+        of_lists = [e for e in entries if controlling_user.owner(e.recipient) is not None]
         if of_lists:
             return self._to_owners(control, qid, entries, of_lists)
         succeeded = [e for e in entries if _wants_receipt(e)]
@@ -72,8 +73,8 @@ class Situation:
         theirs = set(map(id, of_lists))
         found = self.reports(control, qid, [e for e in entries if id(e) not in theirs])
         failed = [e for e in of_lists if e.action == "failed" and "F" in e.recipient.flags]
-        for whom in dict.fromkeys(controlling.owner(e.recipient) or b"" for e in failed):
-            mine = [e for e in failed if controlling.owner(e.recipient) == whom]
+        for whom in dict.fromkeys(controlling_user.owner(e.recipient) or b"" for e in failed):
+            mine = [e for e in failed if controlling_user.owner(e.recipient) == whom]
             found.append(self._report(Kind.FAILURE, whom, control, qid, mine))
         return found
 

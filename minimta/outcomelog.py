@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from minimta import controlling, notify
+from minimta import notify
 from minimta.message import address, dates
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome
 from minimta.record import Record, addresses, stat
-from minimta.route import Router
+from minimta.routing import controlling_user
+from minimta.routing.route import Router
 from minimta.system import log
 from minimta.system.users import Users
 
@@ -57,10 +58,10 @@ class OutcomeLog:
 
     def _controlling(self, recipient: Recipient) -> str:
         """The owner of the list, or who names programs and files: ":include:/l (1001/50)"."""
-        owner = controlling.owner(recipient)
+        owner = controlling_user.owner(recipient)
         if owner:
             return self._look_up(owner, owner)
-        return controlling.shown(recipient)
+        return controlling_user.shown(recipient)
 
     def _sender(self, record: Record) -> str:
         """The sender as controlling user, if he is one of ours."""

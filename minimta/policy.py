@@ -10,7 +10,7 @@ from minimta.message import address
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.aliases.lookup import Aliases
-    from minimta.route import Router
+    from minimta.routing.route import Router
     from minimta.system.users import User, Users
 
 _LOOPBACK = ("127.0.0.1", "::1", "::ffff:127.0.0.1")

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import minimta
 from minimta import policy
 from minimta.config.options import Options
-from minimta.locality import Locality
 from minimta.message import dates
 from minimta.queue.spool import Spool
+from minimta.routing.local_host import Locality
 from minimta.smtp.reply import Reply, reply
 from minimta.system import log
 

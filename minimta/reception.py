@@ -17,7 +17,7 @@ from minimta.premises import DISK_FULL, Client, Premises
 from minimta.queue import collect
 from minimta.queue import qid as queue_id
 from minimta.queue.control import is_plain
-from minimta.route import Route
+from minimta.routing.route import Route
 from minimta.smtp.command import Mail, Rcpt
 from minimta.smtp.reply import Reply, quoted, reply
 from minimta.system import log

@@ -15,14 +15,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Sequence
 
-from minimta import controlling
 from minimta.bounce import Entry
 from minimta.config.options import Options
-from minimta.expand import Destination
 from minimta.message import headers
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome
 from minimta.queue.locked import Held
+from minimta.routing import controlling_user
+from minimta.routing.expander import Destination
 from minimta.system import log
 
 #: seconds that a message rests whose fate could not be written down
@@ -69,7 +69,7 @@ class Record:
                 outcome,
                 self.mailer(n),
                 expired=expired and outcome.fate is Fate.DEFERRED,
-                expanded_from=controlling.named(self.destinations[n].recipient),
+                expanded_from=controlling_user.named(self.destinations[n].recipient),
             )
             for n, outcome in sorted(self.outcomes.items())
         ]

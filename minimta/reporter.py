@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from minimta import bounce, controlling, notify
+from minimta import bounce, notify
 from minimta.bounce import Entry, Kind
 from minimta.config.options import Options
 from minimta.message import headers
@@ -17,6 +17,7 @@ from minimta.queue import collect
 from minimta.queue import qid as queue_id
 from minimta.queue.spool import Spool
 from minimta.record import Record
+from minimta.routing import controlling_user
 from minimta.system import log
 
 _UNREPORTED = "Deferred: cannot queue the report of failed delivery"
@@ -75,7 +76,8 @@ class Reporter:
         header = headers.render(
             control.headers,
             mailer="local",
-            reverse_path=controlling.owner(report.entries[0].recipient) or notify.sender(control),
+            reverse_path=controlling_user.owner(report.entries[0].recipient)
+            or notify.sender(control),
             flags=control.flags,
         )
         choices: list[tuple[bytes, bytes | None]] = [(header, None), (b"", None)]

@@ -10,13 +10,13 @@ import os
 
 from minimta import attempt, caller, deadletter, stdin
 from minimta.author import Author, Trouble
-from minimta.locality import Locality
 from minimta.message import address, addresslist, dates, headers
 from minimta.message.envelope import Envelope, Recipient
 from minimta.queue import collect
 from minimta.queue import qid as queue_id
 from minimta.queue.commit import KeepingCommitter
 from minimta.queue.control import is_plain
+from minimta.routing.local_host import Locality
 from minimta.system import log
 from minimta.system.terminal import complain, say
 

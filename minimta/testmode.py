@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable, Iterator
 
 import minimta
-from minimta import targets
 from minimta.config.options import Options
-from minimta.locality import Locality
 from minimta.mailers.programs import smrsh
 from minimta.mailers.remote.route_preview import Guide
 from minimta.message import address, addresslist, dates
-from minimta.route import Route
+from minimta.routing import targets
+from minimta.routing.local_host import Locality
+from minimta.routing.route import Route
 from minimta.system import hostnames, log, users
 from minimta.system.terminal import complain, prompt, say
 

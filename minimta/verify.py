@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 
-from minimta.expand import Expander
-from minimta.locality import Locality
 from minimta.message import address, addresslist
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate
+from minimta.routing.expander import Expander
+from minimta.routing.local_host import Locality
 from minimta.system import log
 from minimta.system.terminal import say
 
@@ -16,8 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.config.commandline import Command
     from minimta.config.options import Options
-    from minimta.expand import Destination
-    from minimta.route import Route
+    from minimta.routing.expander import Destination
+    from minimta.routing.route import Route
 
 #: octets of a path that needs no quotes
 _SIMPLE = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+"

@@ -6,7 +6,7 @@ import pytest
 
 from minimta import policy
 from minimta.aliases.lookup import Aliases
-from minimta.route import Router
+from minimta.routing.route import Router
 from minimta.system.users import Users
 
 PASSWD = "".join(

@@ -16,14 +16,14 @@ import os
 import stat
 from collections.abc import Callable
 
-from minimta.expand import Destination, Node
-from minimta.locality import Locality
 from minimta.mailers.programs import smrsh as restriction
 from minimta.mailers.programs import smrsh_rules
 from minimta.mailers.remote.route_preview import Guide, Stop, Way
 from minimta.message import address
 from minimta.message.outcome import Fate
-from minimta.route import Route
+from minimta.routing.expander import Destination, Node
+from minimta.routing.local_host import Locality
+from minimta.routing.route import Route
 from minimta.system import log, privileges
 from minimta.system.executables import trusted_owners
 from minimta.system.users import User

@@ -10,17 +10,18 @@ import os
 from argparse import ArgumentError, ArgumentParser
 from collections.abc import Callable
 
-from minimta import caller, controlling
+from minimta import caller
 from minimta.admin import Trouble
 from minimta.admin.story import Story
 from minimta.config import file as config_file
 from minimta.config.options import Options
-from minimta.expand import Expander
-from minimta.locality import Locality
 from minimta.mailers.remote.route_preview import Guide
 from minimta.message import addresslist
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate
+from minimta.routing import controlling_user
+from minimta.routing.expander import Expander
+from minimta.routing.local_host import Locality
 from minimta.system import log
 from minimta.system.users import User
 
@@ -111,7 +112,7 @@ class _Expander(Expander):
     def default_user(self) -> User | None:
         if caller.may_administer(self.options):
             return super().default_user
-        return controlling.named_default(self.options, self.users)
+        return controlling_user.named_default(self.options, self.users)
 
 
 def _exit_code(fates: set[Fate]) -> int:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from minimta.targets import Target, parse, split_items, strip_address
+from minimta.routing.targets import Target, parse, split_items, strip_address
 
 
 @pytest.mark.parametrize(

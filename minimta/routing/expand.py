@@ -5,22 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 
-from minimta import controlling, forward, include, targets
-from minimta.controlling import Authority
-from minimta.expand import answers
-from minimta.expand.destination import Destination, Node
 from minimta.message import address
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Outcome, deferred
-from minimta.route import Route, is_status
+from minimta.routing import answers, controlling_user, forward, include, targets
+from minimta.routing.controlling_user import Authority
+from minimta.routing.destination import Destination, Node
+from minimta.routing.route import Route, is_status
+from minimta.routing.targets import Target
 from minimta.system import hostnames, log
 from minimta.system.safefile import Untrusted
 from minimta.system.users import User
-from minimta.targets import Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from minimta.expand import Expander
+    from minimta.routing.expander import Expander
 
 _OWNER = b"owner-"
 
@@ -116,7 +115,7 @@ class Worklist:
             return
         node.followed = text.path
         house = self._house
-        inner = controlling.of_include(path, text, authority, house.users, house.default_user)
+        inner = controlling_user.of_include(path, text, authority, house.users, house.default_user)
         if not self._push(node, targets.parse(text.text), inner, text.path):
             # DIFFERS: for Sendmail mail to an empty list is delivered; it may be being rewritten.
             self._add(node, None, deferred("4.2.4", f"{shown} is empty"))
@@ -126,7 +125,7 @@ class Worklist:
         if node.authority is None:
             house = self._house
             line = node.recipient.controlling_user
-            known = controlling.parse(line, house.users, house.default_user)
+            known = controlling_user.parse(line, house.users, house.default_user)
             node.authority = known or Authority(b"", -1, -1, None)
         return node.authority
 
@@ -174,7 +173,7 @@ class Worklist:
             return False
         node.alias = name
         self._say(node, "aliased to", found)
-        authority = controlling.of_alias(node.local_part, self._house.default_user)
+        authority = controlling_user.of_alias(node.local_part, self._house.default_user)
         return self._push(node, found, authority, "", self._owner(node))
 
     def _follow_forward(self, node: Node, user: User) -> bool:
@@ -192,7 +191,7 @@ class Worklist:
             return False
         self._say(node, "forwarding to", found)
         shown = self._qualified(address.bare(node.recipient.address))
-        authority = controlling.of_forward(user, text, log.clean(shown), house.default_user)
+        authority = controlling_user.of_forward(user, text, log.clean(shown), house.default_user)
         return self._push(node, found, authority, text.path)
 
     def _refuse(self, node: Node, path: str, reason: str) -> None:
@@ -252,7 +251,7 @@ class Worklist:
             text = f"aliasing/forwarding loop broken ({depth})"
             self._add(node, None, answers.loop_broken(text))
             return True
-        whose = owner or controlling.owner(node.recipient) or b""
+        whose = owner or controlling_user.owner(node.recipient) or b""
         line = authority.line(whose or node.recipient.address)
         for target in found:
             recipient = self._child(node, target, line, owned=bool(whose), forwarded=bool(path))
@@ -272,7 +271,7 @@ class Worklist:
         flags = parent.flags if keeps else parent.flags.replace("P", "").replace("A", "") + "A"
         return Recipient(
             bytes(target),
-            flags.replace(controlling.OWNED, "") + (controlling.OWNED if owned else ""),
+            flags.replace(controlling_user.OWNED, "") + (controlling_user.OWNED if owned else ""),
             original=parent.original,
             final=parent.final or self._final(parent.address),
             controlling_user=line,

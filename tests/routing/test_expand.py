@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from minimta import controlling, forward
 from minimta.aliases.lookup import Aliases
 from minimta.config.options import Options
-from minimta.expand import Destination, Expander
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate
-from minimta.route import Router
+from minimta.routing import controlling_user, forward
+from minimta.routing.expander import Destination, Expander
+from minimta.routing.route import Router
 from minimta.system import log
 from minimta.system.users import Users
 
@@ -233,8 +233,8 @@ def test_a_forward_is_answered_for_by_its_user(house: House) -> None:
     house.alias(b"list: dave")
     house.forward("dave", b"a@refused.campus\ncarol\n")
     direct = house.expand(Recipient(b"<dave@lab2.campus>", "PFD"))
-    controlling = b"dave:%d:%d:<dave@lab2.campus>" % (os.getuid(), os.getgid())
-    assert [it.recipient.controlling_user for it in direct] == [controlling] * 2
+    controlling_user = b"dave:%d:%d:<dave@lab2.campus>" % (os.getuid(), os.getgid())
+    assert [it.recipient.controlling_user for it in direct] == [controlling_user] * 2
     # As recorded: what a .forward sends to another host keeps its P.
     assert [it.recipient.flags for it in direct] == ["PFD", "FDA"]
     through = house.expand(Recipient(b"<list@lab2.campus>", "PFD"))
@@ -354,14 +354,14 @@ def test_an_empty_list_waits(house: House) -> None:
 def test_what_goes_to_a_list_comes_from_its_owner(house: House) -> None:
     house.alias(b"list: dave, henry@lab3.campus\nowner-list: carol\n")
     found = house.expand(b"list")
-    assert [controlling.owner(it.recipient) for it in found] == [b"carol", b"carol"]
+    assert [controlling_user.owner(it.recipient) for it in found] == [b"carol", b"carol"]
     again = house.expand(found[1].recipient)
-    assert [controlling.owner(it.recipient) for it in again] == [b"carol"]
+    assert [controlling_user.owner(it.recipient) for it in again] == [b"carol"]
     found = house.expand(b"list", sender=b"<>")
-    assert [controlling.owner(it.recipient) for it in found] == [None, None]
+    assert [controlling_user.owner(it.recipient) for it in found] == [None, None]
     house.alias(b"list: dave\nowner-list: carol, henry\n")
     (found_one,) = house.expand(b"list")
-    assert controlling.owner(found_one.recipient) == b"owner-list"
+    assert controlling_user.owner(found_one.recipient) == b"owner-list"
 
 
 def test_the_depth_of_expansion_is_limited(house: House) -> None:

@@ -21,14 +21,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from minimta import controlling
 from minimta.aliases.lookup import Aliases
 from minimta.config.options import Options
-from minimta.expand.destination import Destination, Node
-from minimta.expand.worklist import Worklist
 from minimta.message import address
 from minimta.message.envelope import Recipient
-from minimta.route import Router
+from minimta.routing import controlling_user
+from minimta.routing.destination import Destination, Node
+from minimta.routing.expand import Worklist
+from minimta.routing.route import Router
 from minimta.system import log
 from minimta.system.users import User, Users
 
@@ -57,7 +57,7 @@ class Expander:
     @property
     def default_user(self) -> User | None:
         """Option DefaultUser. Raise OSError if users cannot be asked now."""
-        return controlling.default_user(self.options, self.users)
+        return controlling_user.default_user(self.options, self.users)
 
     def expand(
         self, recipients: Sequence[Recipient], reverse_path: bytes, *, qid: str

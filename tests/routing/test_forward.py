@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from minimta import forward
 from minimta.config import options
 from minimta.config.options import Options
 from minimta.config.values import blame
+from minimta.routing import forward
 from minimta.system import hostnames
 from minimta.system.safefile import Text
 from minimta.system.users import User

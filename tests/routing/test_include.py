@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from minimta import include
 from minimta.config.options import Options
 from minimta.config.values import blame
+from minimta.routing import include
 from minimta.system.safefile import Text, Untrusted
 from minimta.system.users import User
 from tests import homes

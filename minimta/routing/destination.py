@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from minimta.controlling import Authority
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Outcome
-from minimta.route import Route
+from minimta.routing.controlling_user import Authority
+from minimta.routing.route import Route
+from minimta.routing.targets import Target
 from minimta.system.users import User
-from minimta.targets import Target
 
 
 class Destination:

@@ -6,7 +6,7 @@ from minimta import policy
 from minimta.aliases.lookup import Aliases
 from minimta.maps import open_map
 from minimta.message import address
-from minimta.route import Router
+from minimta.routing.route import Router
 from minimta.system import hostnames, log
 from minimta.system.users import Users
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from minimta import controlling
 from minimta.message.envelope import Recipient
+from minimta.routing import controlling_user
 
 ALIAS = b"list:1:0:<list@lab2.campus>"
 INCLUDE = b":include:/etc/lists/l:1001:50:<list@lab2.campus>"
@@ -26,6 +26,6 @@ def test_a_c_line_says_who_led_there(
     line: bytes, flags: str, named: bytes, shown: str, owner: bytes | None
 ) -> None:
     recipient = Recipient(b"dave", flags, controlling_user=line)
-    assert controlling.named(recipient) == named
-    assert controlling.shown(recipient) == shown
-    assert controlling.owner(recipient) == owner
+    assert controlling_user.named(recipient) == named
+    assert controlling_user.shown(recipient) == shown
+    assert controlling_user.owner(recipient) == owner
