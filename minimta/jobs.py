@@ -10,7 +10,7 @@ of a list is apart from what comes from the sender.
 
 from __future__ import annotations
 
-from minimta import notify
+from minimta.dsn import notify
 from minimta.mailers.job import Job, User
 from minimta.message import address, addresslist, headers
 from minimta.message.envelope import Recipient

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 
-from minimta import bounce, notify
-from minimta.bounce import Entry, Kind
 from minimta.config.options import Options
+from minimta.dsn import compose, notify
+from minimta.dsn.compose import Entry, Kind
 from minimta.message import headers
 from minimta.message.envelope import Recipient
 from minimta.queue import collect
@@ -45,7 +45,7 @@ class Reporter:
         for report in reports:
             if self._queued(situation, record, report):
                 if report.kind is Kind.DELAY:
-                    message = bounce.subject(report)
+                    message = compose.subject(report)
                     record.control.flags = "w" + record.control.flags
             elif report.kind is not Kind.DELAY:
                 reported = {id(entry.recipient) for entry in report.entries}
@@ -70,7 +70,7 @@ class Reporter:
         record.held.release()
         return True
 
-    def _queued(self, situation: notify.Situation, record: Record, report: bounce.Report) -> bool:
+    def _queued(self, situation: notify.Situation, record: Record, report: compose.Report) -> bool:
         """Make a report a message of its own; durable if True."""
         control, held = record.control, record.held
         header = headers.render(
@@ -96,10 +96,10 @@ class Reporter:
         log.line(record.qid, "SYSERR(root): the report is refused by our own limits", error=True)
         return False
 
-    def _commit(self, report: bounce.Report, header: bytes, body: bytes | None) -> str:
+    def _commit(self, report: compose.Report, header: bytes, body: bytes | None) -> str:
         """The id of the report, "" if it is larger than what the queue takes. Raise OSError."""
         qid = queue_id.new(report.now)
-        text = bounce.compose(report, qid, header, body)
+        text = compose.compose(report, qid, header, body)
         try:
             return self._enqueue(report.to, text, qid, report.now)
         except collect.Refused:
@@ -130,7 +130,7 @@ class Reporter:
         lost, self._spool.lost[:] = list(self._spool.lost), []
         if not lost or not postmaster:
             return
-        text = bounce.losses(lost, self._spool.directory, self._host)
+        text = compose.losses(lost, self._spool.directory, self._host)
         try:
             self._enqueue(postmaster, text, queue_id.new(now), now)
         except (OSError, collect.Refused) as error:

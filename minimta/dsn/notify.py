@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from minimta import bounce
-from minimta.bounce import Entry, Kind, Original, Report
 from minimta.config.options import Options
+from minimta.dsn import compose
+from minimta.dsn.compose import Entry, Kind, Original, Report
 from minimta.message import address, headers
 from minimta.message.envelope import Envelope, Recipient
 from minimta.message.outcome import Fate
@@ -130,7 +130,7 @@ class Situation:
         """
         failure = report.kind in (Kind.FAILURE, Kind.POSTMASTER)
         private = "nobodyreturn" in self.options.privacy_options
-        return failure and "n" not in control.flags and size <= bounce.RETURN_LIMIT and not private
+        return failure and "n" not in control.flags and size <= compose.RETURN_LIMIT and not private
 
 
 def _wants_receipt(entry: Entry) -> bool:
@@ -149,13 +149,13 @@ def envelope(to: bytes) -> Envelope:
 def log_text(control: Control, report: Report) -> str:
     """What the log says behind the id of the report."""
     if report.kind is Kind.DELAY:
-        return f"sender notify: {bounce.subject(report)}"
+        return f"sender notify: {compose.subject(report)}"
     if report.kind is Kind.RECEIPT:
-        return f"DSN: {bounce.subject(report)}"
+        return f"DSN: {compose.subject(report)}"
     about = [entry for entry in report.entries if entry.action == "failed"][-1]
     text = log.fact(about.outcome.text)
     if about.expired:
-        text = f"Cannot send message for {bounce.spell(report.queuereturn)}"
+        text = f"Cannot send message for {compose.spell(report.queuereturn)}"
     if report.kind is Kind.POSTMASTER:
         return f"{'return to sender' if 'r' in control.flags else 'postmaster notify'}: {text}"
     return f"DSN: {text}"

@@ -7,7 +7,7 @@ from email.message import Message
 
 import pytest
 
-from minimta.bounce import (
+from minimta.dsn.compose import (
     RETURN_LIMIT,
     Entry,
     Kind,

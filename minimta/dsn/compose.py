@@ -11,9 +11,9 @@ that came from outside passes ``clean``: a newline in a reply or an ORCPT would 
 
 from __future__ import annotations
 
-from minimta.bounce.explanation import text
-from minimta.bounce.report import Entry, Kind, Original, Report, clean, decode_xtext, spell, subject
-from minimta.bounce.statusfields import fields
+from minimta.dsn.delivery_status import fields
+from minimta.dsn.explanation import text
+from minimta.dsn.multipart import Entry, Kind, Original, Report, clean, decode_xtext, spell, subject
 
 __all__ = [
     "RETURN_LIMIT",

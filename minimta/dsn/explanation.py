@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from minimta.bounce.report import (
+from minimta.dsn.multipart import (
     Entry,
     Kind,
     Report,
