@@ -43,7 +43,7 @@ def first(options: Options, qid: str, kept: dict[str, int], *, verbose: bool) ->
 
 
 def _here(options: Options, qid: str, kept: dict[str, int], *, verbose: bool) -> int:
-    from minimta.deliver import Deliverer
+    from minimta.runner.deliver import Deliverer
 
     # Who waits for the answer is told what the aliases did not say when he named the recipients.
     tell = say if options.error_mode == "print" else _in_silence

@@ -126,7 +126,7 @@ def _run_both(options: Options, servers: list[Server], spool: Spool, interval: i
     spool.close()
     listener = _Child(child)
     told = _on_end()
-    from minimta import runqueue
+    from minimta.runner import queue_run
 
     def stop() -> bool:
         if told():
@@ -134,7 +134,7 @@ def _run_both(options: Options, servers: list[Server], spool: Spool, interval: i
         return told() or listener.has_ended()
 
     try:
-        code = runqueue.resident(options, interval, stop)
+        code = queue_run.resident(options, interval, stop)
     finally:
         listener.end()
     log.line("", "stopping daemon, reason=signal" if told() else _REASON, level=1)

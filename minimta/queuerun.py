@@ -75,10 +75,10 @@ def start(command: Command, options: Options, argv: list[str]) -> int:
 
 
 def _run(command: Command, options: Options, *, verbose: bool) -> int:
-    from minimta import runqueue
+    from minimta.runner import queue_run
 
     selections = selections_of(command.queue_runs)
-    return runqueue.run(options, selections, say=say, verbose=verbose)
+    return queue_run.run(options, selections, say=say, verbose=verbose)
 
 
 def _stay(options: Options, interval: int, argv: list[str]) -> int:
@@ -96,7 +96,7 @@ def _stay(options: Options, interval: int, argv: list[str]) -> int:
 def _reside(options: Options, interval: int, argv: list[str]) -> int:
     import signal
 
-    from minimta import runqueue
+    from minimta.runner import queue_run
     from minimta.system import pidfile
 
     ended = False
@@ -109,6 +109,6 @@ def _reside(options: Options, interval: int, argv: list[str]) -> int:
     signal.signal(signal.SIGINT, end)
     pidfile.write(options.pid_file, argv)
     try:
-        return runqueue.resident(options, interval, lambda: ended) or os.EX_OK
+        return queue_run.resident(options, interval, lambda: ended) or os.EX_OK
     finally:
         pidfile.remove(options.pid_file)

@@ -17,7 +17,6 @@ from email.message import Message
 from pathlib import Path
 
 from minimta.config.options import Options
-from minimta.deliver import Deliverer
 from minimta.mailers.job import Job
 from minimta.message.envelope import Envelope, Recipient
 from minimta.message.outcome import Fate, Outcome
@@ -25,6 +24,7 @@ from minimta.queue import collect
 from minimta.queue import qid as queue_id
 from minimta.queue.control import Control, decode
 from minimta.queue.spool import Spool
+from minimta.runner.deliver import Deliverer
 
 SENT = Outcome(Fate.SENT, "2.0.0", "Sent (ok)", remote_mta="lab2.campus")
 REFUSED = Outcome(

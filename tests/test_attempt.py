@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from minimta import attempt, deliver
+from minimta import attempt
 from minimta.config.options import Options
+from minimta.runner import deliver
 from minimta.system import locks
 
 

@@ -21,9 +21,9 @@ from pathlib import Path
 
 import pytest
 
-from minimta.deliver import Deliverer
 from minimta.queue.spool import Spool
-from minimta.record import Record
+from minimta.runner.checkpoint import Record
+from minimta.runner.deliver import Deliverer
 from tests.fakesmtp import FakeSmtp
 from tests.threats.sharedhost import UIDS, SharedHost
 

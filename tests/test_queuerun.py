@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from minimta import queuerun, runqueue
+from minimta import queuerun
 from minimta.config import flags
 from minimta.config.commandline import UsageError
 from minimta.config.options import Options
 from minimta.queue.selectors import Selection
+from minimta.runner import queue_run
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         return os.EX_TEMPFAIL
 
     parent = os.getpid()
-    monkeypatch.setattr(runqueue, "run", run)
+    monkeypatch.setattr(queue_run, "run", run)
     return notes
 
 
@@ -97,7 +98,7 @@ def test_a_runner_that_stays_writes_its_pid_and_takes_it_away(
         os.kill(os.getpid(), 15)
         return os.EX_OK if stop() else os.EX_SOFTWARE
 
-    monkeypatch.setattr(runqueue, "resident", resident)
+    monkeypatch.setattr(queue_run, "resident", resident)
     argv = ["sendmail", "-q15m"]
     assert queuerun.start(flags.parse(argv), options, argv) == 0
     pid, status = os.wait()

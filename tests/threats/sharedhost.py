@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from minimta.deliver import Deliverer, Report
+from minimta.runner.deliver import Deliverer, Report
 from minimta.system.privileges import drop
 from minimta.system.users import User, Users
 from tests.privatehost import PrivateHost

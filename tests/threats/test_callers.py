@@ -177,9 +177,9 @@ def test_what_concerns_only_his_own_message_is_everybodys(
 
 
 def adopted(host: SharedHost) -> None:
-    from minimta import runqueue
+    from minimta.runner import queue_run
 
-    assert runqueue.run(host.options) == 0
+    assert queue_run.run(host.options) == 0
 
 
 def test_a_users_message_is_his_whatever_he_says(host: SharedHost, command: Command) -> None:

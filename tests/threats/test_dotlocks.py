@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from minimta.deliver import Deliverer
 from minimta.mailers.files.mbox import MboxMailer
+from minimta.runner.deliver import Deliverer
 from minimta.system.users import Users
 from tests.threats.sharedhost import UIDS, SharedHost, attacking
 

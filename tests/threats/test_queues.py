@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from minimta import mailq, runqueue
+from minimta import mailq
 from minimta.queue import adopt
 from minimta.queue.control import Control, decode, encode
+from minimta.runner import queue_run
 from tests.threats.sharedhost import SECRET, UIDS, SharedHost, attacking, exchanger
 
 pytestmark = pytest.mark.root
@@ -32,7 +33,7 @@ def fresh(host: SharedHost, monkeypatch: pytest.MonkeyPatch) -> None:
 def run(host: SharedHost) -> None:
     """A queue run, in which carol gets hers."""
     host.submit_each("carol")
-    assert runqueue.run(host.options) == 0
+    assert queue_run.run(host.options) == 0
     assert len(host.letters("carol")) == 1
 
 
@@ -265,7 +266,7 @@ def test_no_race_makes_root_take_over_what_is_not_the_users(
         path = message.queue / (kind + message.qid)
         with attacking(host.user("root"), exchanger(path, swapped)):
             for _ in range(10):
-                if runqueue.take_in(host.options, deliverer.spool, host.clock()):
+                if queue_run.take_in(host.options, deliverer.spool, host.clock()):
                     break
         for left in (path, message.qf, message.df, swapped):
             left.unlink(missing_ok=True)

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from minimta import residence, runqueue
-from minimta.deliver import Deliverer
-from minimta.residence import Child, Loop, Watch
-from minimta.runqueue import resident
+from minimta.runner import queue_run
+from minimta.runner import resident as residence
+from minimta.runner.deliver import Deliverer
+from minimta.runner.queue_run import resident
+from minimta.runner.resident import Child, Loop, Watch
 from minimta.system import locks
 from tests.fakesmtp import HANG, FakeSmtp
 from tests.privatehost import PrivateHost
@@ -351,5 +352,5 @@ def test_a_child_that_is_killed_loses_nothing(
         wait_for(died.exists)
     monkeypatch.undo()
     assert host.queued() == [qid]
-    runqueue.run(host.options)
+    queue_run.run(host.options)
     assert len(host.letters("dave")) == 1

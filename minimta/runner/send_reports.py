@@ -16,8 +16,8 @@ from minimta.message.envelope import Recipient
 from minimta.queue import collect
 from minimta.queue import qid as queue_id
 from minimta.queue.spool import Spool
-from minimta.record import Record
 from minimta.routing import controlling_user
+from minimta.runner.checkpoint import Record
 from minimta.system import log
 
 _UNREPORTED = "Deferred: cannot queue the report of failed delivery"

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from minimta import runqueue
 from minimta.queue.control import Control
 from minimta.queue.listing import Listed
 from minimta.queue.spool import Spool
-from minimta.runqueue import is_due, ordered, parse_selection, run
+from minimta.runner import queue_run
+from minimta.runner.queue_run import is_due, ordered, parse_selection, run
 from tests.fakesmtp import FakeSmtp
 from tests.privatehost import PrivateHost
 
@@ -135,7 +135,7 @@ def test_a_run_takes_at_most_max_queue_run_size_messages(host: PrivateHost) -> N
 def test_batches_are_of_a_size_that_open_files_allow(
     host: PrivateHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runqueue, "batch_size", lambda: 2)
+    monkeypatch.setattr(queue_run, "batch_size", lambda: 2)
     for _ in range(5):
         host.submit(EMMA, DAVE)
     run(host.options)
@@ -145,7 +145,7 @@ def test_batches_are_of_a_size_that_open_files_allow(
 def test_the_batch_leaves_descriptors_for_everything_else(monkeypatch: pytest.MonkeyPatch) -> None:
     def limit(soft: int) -> int:
         monkeypatch.setattr(resource, "getrlimit", lambda what: (soft, soft))
-        return runqueue.batch_size()
+        return queue_run.batch_size()
 
     assert [limit(1024), limit(256), limit(64), limit(-1)] == [100, 52, 1, 100]
 
@@ -213,7 +213,7 @@ def test_what_was_adopted_a_moment_ago_is_due(
     clock = itertools.count(NOW)
     os.utime(Path(host.options.queue_directory, "qf" + qid), (NOW + 0.5, NOW + 0.5))
     monkeypatch.setattr(time, "time", lambda: next(clock))
-    monkeypatch.setattr(runqueue, "take_in", lambda options, spool, now: [qid])
+    monkeypatch.setattr(queue_run, "take_in", lambda options, spool, now: [qid])
     run(host.options)
     assert len(host.letters("dave")) == 1
 

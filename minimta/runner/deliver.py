@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 
 from minimta.aliases.lookup import Aliases
 from minimta.config.options import Options
-from minimta.jobs import Task, tasks
 from minimta.mailers.by_name import local_mailer
 from minimta.mailers.files.file_mailer import FileMailer
 from minimta.mailers.job import Job, Mailer
@@ -26,14 +25,15 @@ from minimta.maps import open_map
 from minimta.message import headers
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome, deferred
-from minimta.outcomelog import OutcomeLog
 from minimta.queue.control import DELIVERY_MODE
 from minimta.queue.locked import Held
 from minimta.queue.spool import Spool
-from minimta.record import Record, Unrecorded, addresses, stat
-from minimta.reporter import Reporter
 from minimta.routing.expander import Destination, Expander
 from minimta.routing.route import Router
+from minimta.runner.checkpoint import Record, Unrecorded, addresses, stat
+from minimta.runner.delivery_log import OutcomeLog
+from minimta.runner.make_jobs import Task, tasks
+from minimta.runner.send_reports import Reporter
 from minimta.system import hostnames, log
 from minimta.system.users import Users
 

@@ -13,14 +13,16 @@ import resource
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from minimta import caller, deliver, residence
+from minimta import caller
 from minimta.config.options import Options
-from minimta.deliver import Deliverer
 from minimta.queue import adopt, listing
 from minimta.queue.listing import Listed
 from minimta.queue.selectors import Selection, SelectionError, all_match, parse_selection
 from minimta.queue.spool import Spool
-from minimta.record import BACK_OFF
+from minimta.runner import deliver
+from minimta.runner import resident as residence
+from minimta.runner.checkpoint import BACK_OFF
+from minimta.runner.deliver import Deliverer
 from minimta.system import locks, log
 from minimta.system.terminal import complain
 from minimta.system.terminal import say as print_line

@@ -15,10 +15,10 @@ from minimta.mailers.job import Job, User
 from minimta.message import address, addresslist, headers
 from minimta.message.envelope import Recipient
 from minimta.queue.control import Control
-from minimta.record import Record
 from minimta.routing import controlling_user
 from minimta.routing.expander import Destination
 from minimta.routing.route import Route
+from minimta.runner.checkpoint import Record
 
 MAILERS = ("local", "*file*", "prog", "esmtp")
 _NOTIFY = {"S": "SUCCESS", "F": "FAILURE", "D": "DELAY"}

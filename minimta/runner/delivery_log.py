@@ -12,9 +12,9 @@ from minimta.dsn import notify
 from minimta.message import address, dates
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome
-from minimta.record import Record, addresses, stat
 from minimta.routing import controlling_user
 from minimta.routing.route import Router
+from minimta.runner.checkpoint import Record, addresses, stat
 from minimta.system import log
 from minimta.system.users import Users
 
