@@ -6,12 +6,12 @@ import os
 import time
 
 import minimta
-from minimta import caller
-from minimta.caller import NO_RIGHTS, Caller
 from minimta.config import file as config_file
 from minimta.config import flags
 from minimta.config.commandline import UsageError
 from minimta.config.options import OptionError
+from minimta.submission import caller
+from minimta.submission.caller import NO_RIGHTS, Caller
 from minimta.system import log
 from minimta.system.terminal import complain, occupy_standard_descriptors, say
 
@@ -102,8 +102,8 @@ def _submit(command: Command, options: Options, argv: list[str]) -> int:
         return _not_here("-X: a log of the traffic is not supported; see -v")
     if command.queue == "m":
         _require_queue(command, options)
-    from minimta.author import Trouble
-    from minimta.submit import Submission
+    from minimta.submission.sender import Trouble
+    from minimta.submission.submit import Submission
 
     try:
         return Submission(command, options, Caller(options), time.time()).run()

@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import time
 
-from minimta import caller
 from minimta.message import dates
 from minimta.queue import listing
+from minimta.submission import caller
 from minimta.system import log
 from minimta.system.terminal import complain, say
 

@@ -12,12 +12,12 @@ import select
 import termios
 import time
 
-from minimta import attempt, caller
 from minimta.config.options import Options
 from minimta.connection import session
 from minimta.premises import Client, Premises
 from minimta.reception import Reception
 from minimta.smtp.state import State
+from minimta.submission import caller, delivery_mode
 from minimta.system import log
 from minimta.system.terminal import complain
 
@@ -42,9 +42,13 @@ def serve(options: Options) -> int:
     if not who.is_trusted(options):
         reception.warnings.append(f"{log.clean(who.name)} owned process doing -bs")
     _Dialogue(premises, reception, client).run()
-    if is_mta and attempt.is_wanted(options) and attempt.is_ours(options, verbose=False):
+    if (
+        is_mta
+        and delivery_mode.is_wanted(options)
+        and delivery_mode.is_ours(options, verbose=False)
+    ):
         for qid in queued:
-            attempt.first(options, qid, {}, verbose=False)
+            delivery_mode.first(options, qid, {}, verbose=False)
     return os.EX_OK
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from minimta import caller, stdio
+from minimta import stdio
 from minimta.config.options import Options
 from minimta.queue.control import decode
+from minimta.submission import caller
 from tests.smtphost import SmtpHost
 
 HELLO = b"EHLO x\n"

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from minimta import caller
 from minimta.admin import command
 from minimta.admin.trace import Trace
 from minimta.aliases.rebuild import rebuild
 from minimta.aliases.source import Source
 from minimta.config.options import Options, by_name
 from minimta.mailers.remote.route_preview import Guide
+from minimta.submission import caller
 from minimta.system import safefile
 from minimta.system.privileges import as_user, read_as
 from minimta.system.safefile import Untrusted

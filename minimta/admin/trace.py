@@ -10,7 +10,6 @@ import os
 from argparse import ArgumentError, ArgumentParser
 from collections.abc import Callable
 
-from minimta import caller
 from minimta.admin import Trouble
 from minimta.admin.story import Story
 from minimta.config import file as config_file
@@ -22,6 +21,7 @@ from minimta.message.outcome import Fate
 from minimta.routing import controlling_user
 from minimta.routing.expander import Expander
 from minimta.routing.local_host import Locality
+from minimta.submission import caller
 from minimta.system import log
 from minimta.system.users import User
 

@@ -13,7 +13,6 @@ import resource
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from minimta import caller
 from minimta.config.options import Options
 from minimta.queue import adopt, listing
 from minimta.queue.listing import Listed
@@ -23,6 +22,7 @@ from minimta.runner import deliver
 from minimta.runner import resident as residence
 from minimta.runner.checkpoint import BACK_OFF
 from minimta.runner.deliver import Deliverer
+from minimta.submission import caller
 from minimta.system import locks, log
 from minimta.system.terminal import complain
 from minimta.system.terminal import say as print_line

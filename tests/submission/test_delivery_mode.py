@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from minimta import attempt
 from minimta.config.options import Options
 from minimta.runner import deliver
+from minimta.submission import delivery_mode
 from minimta.system import locks
 
 
@@ -66,7 +66,7 @@ def test_the_exit_code_of_an_interactive_attempt(
 ) -> None:
     Deliverer.exit_code = outcome
     options.delivery_mode = "interactive"
-    assert attempt.first(options, "6AM9CfOn000096", {}, verbose=False) == code
+    assert delivery_mode.first(options, "6AM9CfOn000096", {}, verbose=False) == code
     assert notes.read_text() == f"6AM9CfOn000096 say=False pid={os.getpid()}\n"
 
 
@@ -75,18 +75,18 @@ def test_what_the_aliases_refuse_is_told_to_who_wants_words(
     options: Options, notes: Path, mode: str, told: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     options.delivery_mode, options.error_mode = "interactive", mode
-    attempt.first(options, "6AM9CfOn000096", {}, verbose=False)
+    delivery_mode.first(options, "6AM9CfOn000096", {}, verbose=False)
     assert capfd.readouterr() == (told, "")
 
 
 def test_verbose_waits_and_lets_the_dialogue_be_seen(options: Options, notes: Path) -> None:
-    assert attempt.first(options, "6AM9CfOn000096", {}, verbose=True) == 0
+    assert delivery_mode.first(options, "6AM9CfOn000096", {}, verbose=True) == 0
     assert notes.read_text() == f"6AM9CfOn000096 say=True pid={os.getpid()}\n"
 
 
 def test_in_background_a_child_does_it_and_the_caller_gets_0(options: Options, notes: Path) -> None:
     Deliverer.exit_code = os.EX_NOUSER
-    assert attempt.first(options, "6AM9CfOn000096", {}, verbose=False) == 0
+    assert delivery_mode.first(options, "6AM9CfOn000096", {}, verbose=False) == 0
     pid, status = os.wait()
     assert notes.read_text() == f"6AM9CfOn000096 say=False pid={pid}\n"
     assert pid != os.getpid()
@@ -97,9 +97,9 @@ def test_a_resident_runner_is_left_to_do_it(options: Options, notes: Path) -> No
     held = locks.resident(locks.beside(options.queue_directory))
     assert held is not None
     with held:
-        assert not attempt.is_ours(options, verbose=False)
-        assert attempt.is_ours(options, verbose=True)
-    assert attempt.is_ours(options, verbose=False)
+        assert not delivery_mode.is_ours(options, verbose=False)
+        assert delivery_mode.is_ours(options, verbose=True)
+    assert delivery_mode.is_ours(options, verbose=False)
 
 
 @pytest.mark.parametrize(
@@ -117,4 +117,4 @@ def test_mode_and_load_decide_whether_there_is_one(
 ) -> None:
     monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
     options.delivery_mode = mode
-    assert attempt.is_wanted(options) is wanted
+    assert delivery_mode.is_wanted(options) is wanted

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from minimta import stdin
-from minimta.stdin import Canonical
+from minimta.submission import stdin
+from minimta.submission.stdin import Canonical
 
 
 def whole(text: bytes, size: int, *, ignore_dots: bool = False) -> tuple[bytes, Canonical]:

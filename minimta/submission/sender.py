@@ -9,10 +9,10 @@ from minimta.system import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from minimta.caller import Caller
     from minimta.config.commandline import Command
     from minimta.config.options import Options
     from minimta.routing.local_host import Locality
+    from minimta.submission.caller import Caller
 
 
 class Trouble(Exception):

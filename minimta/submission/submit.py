@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 
-from minimta import attempt, caller, deadletter, stdin
-from minimta.author import Author, Trouble
 from minimta.message import address, addresslist, dates, headers
 from minimta.message.envelope import Envelope, Recipient
 from minimta.queue import collect
@@ -17,15 +15,17 @@ from minimta.queue import qid as queue_id
 from minimta.queue.commit import KeepingCommitter
 from minimta.queue.control import is_plain
 from minimta.routing.local_host import Locality
+from minimta.submission import caller, deadletter, delivery_mode, stdin
+from minimta.submission.sender import Author, Trouble
 from minimta.system import log
 from minimta.system.terminal import complain, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from minimta.caller import Caller
     from minimta.config.commandline import Command
     from minimta.config.options import Options
     from minimta.message.addresslist import Mailbox
+    from minimta.submission.caller import Caller
 
 _RECIPIENT_FIELDS = (b"to", b"cc", b"bcc", b"apparently-to")
 #: what only an alias may be (threats: local destinations from outside)
@@ -94,16 +94,16 @@ class Submission:
     def _queue(self) -> int:
         """Make it ours, and try it if that is our business."""
         code, verbose = os.EX_OK, self.command.verbose
-        is_wanted = self.to_mta and attempt.is_wanted(self.options)
-        if is_wanted and attempt.is_ours(self.options, verbose=verbose):
+        is_wanted = self.to_mta and delivery_mode.is_wanted(self.options)
+        if is_wanted and delivery_mode.is_ours(self.options, verbose=verbose):
             keeping = KeepingCommitter()
             self.spool.use(keeping)
             qid = self.incoming.commit()
-            code = attempt.first(self.options, qid, keeping.locks, verbose=verbose)
+            code = delivery_mode.first(self.options, qid, keeping.locks, verbose=verbose)
         else:
             self.incoming.commit()
             if not is_wanted:
-                attempt.postpone(self.incoming, self._mailer, verbose=verbose)
+                delivery_mode.postpone(self.incoming, self._mailer, verbose=verbose)
         return os.EX_OK if self.options.error_mode == "exit" else self.exit_code or code
 
     def _mailer(self, bare: bytes) -> str:
