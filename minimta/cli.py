@@ -154,7 +154,7 @@ def _verify(command: Command, options: Options, argv: list[str]) -> int:
 
 
 def _speak_smtp(command: Command, options: Options, argv: list[str]) -> int:
-    from minimta import daemon
+    from minimta.listener import daemon
 
     return daemon.session_on_stdio(options)
 
@@ -164,7 +164,7 @@ def _serve(command: Command, options: Options, argv: list[str]) -> int:
     if os.path.lexists(options.queue_directory) and not caller.may_administer(options):
         log.line("", f"user {os.getuid()} attempted to run daemon")
         raise UsageError("550 Permission denied (real uid not trusted)")
-    from minimta import daemon
+    from minimta.listener import daemon
 
     runs = command.queue_runs
     return daemon.run(

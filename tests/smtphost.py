@@ -10,11 +10,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from minimta.config.options import Options
-from minimta.connection import session
-from minimta.premises import Client, Premises
+from minimta.listener.connection import session
+from minimta.listener.handler import Reception
+from minimta.listener.shared_state import Client, Premises
 from minimta.queue.control import Control, decode
 from minimta.queue.spool import Spool
-from minimta.reception import Reception
 
 PASSWD = """\
 root:x:0:0:root:/root:/bin/sh

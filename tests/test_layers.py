@@ -182,7 +182,7 @@ def plant(where: Path, text: str) -> Path:
 
 
 def test_an_upward_import_is_seen(planted: Path) -> None:
-    inside = "def f():\n    from minimta.listener.daemon import run\n"
+    inside = "def f():\n    from minimta.listener.sockets.daemon import run\n"
     path = plant(planted / "smtp" / "x.py", inside)
     assert upward(path) == {"listener"}
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from minimta import policy
 from minimta.aliases.lookup import Aliases
+from minimta.listener import relay
 from minimta.maps import open_map
 from minimta.message import address
 from minimta.routing.route import Router
@@ -48,7 +48,7 @@ class Locality:
     def is_unknown(self, bare: bytes) -> bool:
         """Is it a local recipient who does not exist? If that cannot be known now: no."""
         try:
-            verdict = policy.recipient_verdict(bare, self.router, self.aliases, self.users)
+            verdict = relay.recipient_verdict(bare, self.router, self.aliases, self.users)
         except OSError as error:
             log.line("", f"cannot look up {log.clean(bare)}: {error.strerror}")
             return False

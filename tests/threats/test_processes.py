@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_daemon import Daemon, send, status_of, wait_for
+from tests.listener.test_daemon import Daemon, send, status_of, wait_for
 from tests.threats.sharedhost import UIDS, SharedHost
 
 pytestmark = pytest.mark.root

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 
 import minimta
-from minimta import policy
 from minimta.config.options import Options
+from minimta.listener import relay
 from minimta.message import dates
 from minimta.queue.spool import Spool
 from minimta.routing.local_host import Locality
@@ -37,7 +37,7 @@ class Client:
         self.shown = f"{self.name} {literal}".strip() if ip else self.name
         if name and not confirmed:
             self.shown += " (may be forged)"
-        self.may_relay = not ip or policy.may_relay(ip)
+        self.may_relay = not ip or relay.may_relay(ip)
         #: our address that was connected to
         self.if_address = if_address
         self.path = "MTA" if ip else "stdin"
@@ -97,13 +97,13 @@ class Premises:
             self._greeting = (now, whole)
         return self._greeting[1]
 
-    def recipient(self, bare: bytes) -> policy.Verdict:
+    def recipient(self, bare: bytes) -> relay.Verdict:
         """policy.recipient_verdict, remembered for a moment if good. Raise OSError."""
         now = self.clock()
         if self._known.get(bare, 0.0) > now:
-            return policy.Verdict(local=True, known=True)
+            return relay.Verdict(local=True, known=True)
         here = self.locality
-        verdict = policy.recipient_verdict(bare, here.router, here.aliases, here.users)
+        verdict = relay.recipient_verdict(bare, here.router, here.aliases, here.users)
         if verdict.local and verdict.known:
             if len(self._known) > _MOST_REMEMBERED:
                 self._known.clear()

@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from minimta import workers
-from minimta.workers import Workers
+from minimta.listener import threads
+from minimta.listener.threads import Workers
 
 PATIENCE = 5.0
 
@@ -49,7 +49,7 @@ def test_jobs_at_the_same_time_have_a_thread_each() -> None:
 
 
 def test_an_idle_thread_ends_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "_IDLE", 0.01)
+    monkeypatch.setattr(threads, "_IDLE", 0.01)
     pool = Workers()
     ran = threading.Event()
     pool.start(ran.set)

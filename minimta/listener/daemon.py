@@ -22,9 +22,9 @@ from types import FrameType
 
 import minimta
 from minimta.config.options import Options
-from minimta.listener import Door, Server, bind
+from minimta.listener.shared_state import Premises
+from minimta.listener.sockets import Door, Server, bind
 from minimta.message import dates
-from minimta.premises import Premises
 from minimta.queue import commit
 from minimta.queue.spool import Spool
 from minimta.system import dns, log, pidfile, privileges, users
@@ -235,6 +235,6 @@ def _load_all(options: Options) -> None:
 
 def session_on_stdio(options: Options) -> int:
     """-bs: one session on standard input and output, for the user who runs it."""
-    from minimta import stdio
+    from minimta.listener import stdio
 
     return stdio.serve(options)

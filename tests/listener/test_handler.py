@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from minimta.premises import Premises
+from minimta.listener.shared_state import Premises
 from minimta.queue.spool import Spool
 from minimta.system import log
 from tests.smtphost import NOW, Peer, SmtpHost

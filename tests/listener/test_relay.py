@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from minimta import policy
 from minimta.aliases.lookup import Aliases
+from minimta.listener import relay
 from minimta.routing.route import Router
 from minimta.system.users import Users
 
@@ -26,7 +26,7 @@ class Here:
         self.users = Users(str(directory / "passwd"))
 
     def verdict(self, bare: bytes) -> tuple[bool, bool]:
-        found = policy.recipient_verdict(bare, self.router, self.aliases, self.users)
+        found = relay.recipient_verdict(bare, self.router, self.aliases, self.users)
         return found.local, found.known
 
 
@@ -109,7 +109,7 @@ def test_users_who_cannot_be_asked_are_not_unknown(here: Here, tmp_path: Path) -
 
 @pytest.mark.parametrize("ip", ["127.0.0.1", "::1", "::ffff:127.0.0.1"])
 def test_loopback_may_relay(ip: str) -> None:
-    assert policy.may_relay(ip)
+    assert relay.may_relay(ip)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_loopback_may_relay(ip: str) -> None:
     ["10.0.3.134", "127.0.0.2", "::", "::ffff:10.0.0.1", "0.0.0.0", "2001:db8::1", "", "localhost"],
 )
 def test_nobody_else_may(ip: str) -> None:
-    assert not policy.may_relay(ip)
+    assert not relay.may_relay(ip)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_nobody_else_may(ip: str) -> None:
     ],
 )
 def test_an_address_is_an_address(text: str, is_one: bool) -> None:
-    assert policy.is_ip(text) is is_one
+    assert relay.is_ip(text) is is_one
 
 
 @pytest.mark.parametrize(
@@ -145,4 +145,4 @@ def test_an_address_is_an_address(text: str, is_one: bool) -> None:
     ],
 )
 def test_a_local_part_that_asks_to_be_sent_on_is_told(bare: bytes, asks: bool) -> None:
-    assert policy.looks_like_route(bare) is asks
+    assert relay.looks_like_route(bare) is asks

@@ -12,9 +12,9 @@ import struct
 import time
 from collections.abc import Callable
 
-from minimta import policy
-from minimta.premises import Client, Premises
-from minimta.reception import Reception
+from minimta.listener import relay
+from minimta.listener.handler import Reception
+from minimta.listener.shared_state import Client, Premises
 from minimta.smtp.server import Session
 from minimta.smtp.state import State
 from minimta.system import hostnames, log
@@ -133,7 +133,7 @@ class Connection:
 
     def _own_address(self) -> str:
         """Our end, "" for loopback."""
-        if policy.may_relay(self.ip):
+        if relay.may_relay(self.ip):
             return ""
         address = str(self._socket.getsockname()[0]).removeprefix("::ffff:").partition("%")[0]
         return "" if address == "::1" or address.startswith("127.") else address

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from minimta import connection, listener
 from minimta.config.options import Options
-from minimta.listener import Door, Server, bind
+from minimta.listener import connection, sockets
+from minimta.listener.sockets import Door, Server, bind
 from minimta.system import hostnames, log
 from tests.smtphost import SmtpHost
 
@@ -217,7 +217,7 @@ def test_one_client_may_not_take_all(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     host.options.max_connections_per_client = 2
-    monkeypatch.setattr("minimta.policy.may_relay", lambda ip: False)
+    monkeypatch.setattr("minimta.listener.relay.may_relay", lambda ip: False)
     listening = start()
     for _ in range(2):
         assert listening.connect().answer().startswith("220")
@@ -247,7 +247,7 @@ def test_loopback_may_have_as_many_as_there_are(
     ],
 )
 def test_an_ipv6_client_is_a_network(one: str, other: str, same: bool) -> None:
-    assert (listener._network(one) == listener._network(other)) is same
+    assert (sockets._network(one) == sockets._network(other)) is same
 
 
 # --- time -----------------------------------------------------------------------------------------
@@ -369,7 +369,7 @@ def test_a_bug_costs_one_connection(
     listening = start()
     peer = listening.connect()
     peer.answer()
-    monkeypatch.setattr("minimta.reception.Reception.mail", lambda self, mail: 1 // 0)
+    monkeypatch.setattr("minimta.listener.handler.Reception.mail", lambda self, mail: 1 // 0)
     assert peer.says("MAIL FROM:<a@b>").startswith("421 4.3.0")
     assert peer.answer() == ""
     assert any("ZeroDivisionError" in line for line in lines)

@@ -10,10 +10,10 @@ import errno
 import os
 from collections.abc import Callable
 
-from minimta import expansion, policy
+from minimta.listener import relay, vrfy
+from minimta.listener.shared_state import DISK_FULL, Client, Premises
 from minimta.message import address
 from minimta.message.envelope import Envelope, Recipient
-from minimta.premises import DISK_FULL, Client, Premises
 from minimta.queue import collect
 from minimta.queue import qid as queue_id
 from minimta.queue.control import is_plain
@@ -131,7 +131,7 @@ class Reception:
     def _exists(self, domain: bytes) -> bool | None:
         literal = address.literal(domain)
         if literal:
-            return policy.is_ip(literal)
+            return relay.is_ip(literal)
         return self._premises.resolves(address.domain_key(domain).decode("ascii"))
 
     def _new_envelope(self, mail: Mail) -> Envelope:
@@ -201,7 +201,7 @@ class Reception:
         if verdict.local and verdict.known:
             return None
         may_relay = self._client.may_relay
-        if verdict.local and (may_relay or not policy.looks_like_route(bare)):
+        if verdict.local and (may_relay or not relay.looks_like_route(bare)):
             refusal = reply(550, "5.1.1", f"{shown}... User unknown")
         elif not may_relay:
             reason = self._client.why_not_relay()
@@ -338,7 +338,7 @@ class Reception:
     def _members(self, argument: bytes, *, expand: bool) -> Reply:
         """DIFFERS: threats T12 would have VRFY tell nothing; it tells what RCPT tells, slower."""
         try:
-            return expansion.answer(argument, self._premises.locality, expand=expand)
+            return vrfy.answer(argument, self._premises.locality, expand=expand)
         except OSError as error:
             self.note(f"cannot look up {quoted(argument)}: {error.strerror or error}")
             return reply(451, "4.3.0", f"{quoted(argument)}... Cannot look it up now")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from minimta import stdio
 from minimta.config.options import Options
+from minimta.listener import stdio
 from minimta.queue.control import decode
 from minimta.submission import caller
 from tests.smtphost import SmtpHost

@@ -14,12 +14,12 @@ import socketserver
 import threading
 import time
 
-from minimta import policy
 from minimta.config.options import Options
-from minimta.connection import Connection
-from minimta.premises import Premises
+from minimta.listener import relay
+from minimta.listener.connection import Connection
+from minimta.listener.shared_state import Premises
+from minimta.listener.threads import Workers
 from minimta.system import log
-from minimta.workers import Workers
 
 #: seconds for which a load average is believed
 _LOAD_AGE = 5.0
@@ -159,7 +159,7 @@ class Door:
 
     def _too_many_of(self, ip: str) -> str:
         most = self._options.max_connections_per_client
-        if not most or len(self._inside) < most or policy.may_relay(ip):
+        if not most or len(self._inside) < most or relay.may_relay(ip):
             return ""
         network = _network(ip)
         with self._changed:

@@ -13,9 +13,9 @@ import termios
 import time
 
 from minimta.config.options import Options
-from minimta.connection import session
-from minimta.premises import Client, Premises
-from minimta.reception import Reception
+from minimta.listener.connection import session
+from minimta.listener.handler import Reception
+from minimta.listener.shared_state import Client, Premises
 from minimta.smtp.state import State
 from minimta.submission import caller, delivery_mode
 from minimta.system import log
