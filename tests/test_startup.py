@@ -37,7 +37,7 @@ SCRIPT = """
 import sys
 before = set(sys.modules)
 sys.path.insert(0, sys.argv[1])
-from minimta.cli import main
+from minimta.commands.sendmail import main
 code = main(["sendmail", "-C", sys.argv[2], "dave@lab2.campus", "{who}"])
 print(code, *sorted(set(sys.modules) - before))
 """

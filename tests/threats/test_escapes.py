@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from minimta import mailq, verify
+from minimta.commands import mailq, verify
 from minimta.system import log
 from tests.threats.sharedhost import SharedHost
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from minimta import mailq
+from minimta.commands import mailq
 from minimta.queue import adopt
 from minimta.queue.control import Control, decode, encode
 from minimta.runner import queue_run

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from minimta import mailq
+from minimta.commands import mailq
 from minimta.config.options import Options
 from minimta.queue.selectors import Selection, parse_selection
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from minimta import makemap
 from minimta.admin import HOME
+from minimta.commands import makemap
 from minimta.maps.cdb import Cdb
 
 USAGE = makemap.USAGE + "\n"

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 import minimta
-from minimta import testmode
+from minimta.commands import testmode
+from minimta.commands.testmode import TestMode
 from minimta.config.options import Options
 from minimta.mailers.remote.route_preview import Guide
-from minimta.testmode import TestMode
 
 PROGRAM = Path(minimta.__file__).parent.parent / "bin" / "sendmail"
 TITLE = "ADDRESS TEST MODE (ruleset 3 NOT automatically invoked)\nEnter <ruleset> <address>\n"

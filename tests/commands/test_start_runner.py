@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from minimta import queuerun
+from minimta.commands import start_runner
 from minimta.config import flags
 from minimta.config.commandline import UsageError
 from minimta.config.options import Options
@@ -22,22 +22,22 @@ from minimta.runner import queue_run
      ("p", None), ("Rlab2", None), ("!I6AM", None), ("I15m", None), ("Gmqueue", None)],
 )  # fmt: skip
 def test_the_time_between_runs(run: str, seconds: int | None) -> None:
-    assert queuerun.interval_of(run) == seconds
+    assert start_runner.interval_of(run) == seconds
 
 
 @pytest.mark.parametrize(("run", "unit"), [("X", "X"), ("5x", "x"), ("pX", "X")])
 def test_a_wrong_unit_is_named(run: str, unit: str) -> None:
     with pytest.raises(UsageError, match=f"Invalid time unit `{unit}'"):
-        queuerun.interval_of(run)
+        start_runner.interval_of(run)
 
 
 def test_only_criteria_are_selections() -> None:
-    assert queuerun.selections_of(["", "f", "15m", "Rgrey", "!Sx"]) == [
+    assert start_runner.selections_of(["", "f", "15m", "Rgrey", "!Sx"]) == [
         Selection("R", "grey"),
         Selection("S", "x", negated=True),
     ]
     with pytest.raises(UsageError):
-        queuerun.selections_of(["!x"])
+        start_runner.selections_of(["!x"])
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def start(*arguments: str) -> int:
     argv = ["sendmail", *arguments]
-    return queuerun.start(flags.parse(argv), Options(), argv)
+    return start_runner.start(flags.parse(argv), Options(), argv)
 
 
 def test_a_run_returns_at_once_and_goes_on_in_a_child(runs: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_runner_that_stays_writes_its_pid_and_takes_it_away(
 
     monkeypatch.setattr(queue_run, "resident", resident)
     argv = ["sendmail", "-q15m"]
-    assert queuerun.start(flags.parse(argv), options, argv) == 0
+    assert start_runner.start(flags.parse(argv), options, argv) == 0
     pid, status = os.wait()
     assert os.waitstatus_to_exitcode(status) == 0
     assert seen.read_text() == f"900 {pid}\nsendmail -q15m\n"

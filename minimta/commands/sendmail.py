@@ -116,9 +116,9 @@ def _submit(command: Command, options: Options, argv: list[str]) -> int:
 
 
 def _list_queue(command: Command, options: Options, argv: list[str]) -> int:
-    from minimta import mailq, queuerun
+    from minimta.commands import mailq, start_runner
 
-    selections = queuerun.selections_of(command.queue_runs)
+    selections = start_runner.selections_of(command.queue_runs)
     client = command.queue == "c"
     return mailq.show(options, verbose=command.verbose, client=client, selections=selections)
 
@@ -148,7 +148,7 @@ def _rebuild_aliases(command: Command, options: Options, argv: list[str]) -> int
 
 def _verify(command: Command, options: Options, argv: list[str]) -> int:
     _require_queue(command, options)
-    from minimta import verify
+    from minimta.commands import verify
 
     return verify.show(command, options)
 
@@ -178,14 +178,14 @@ def _serve(command: Command, options: Options, argv: list[str]) -> int:
 
 def _run_queue(command: Command, options: Options, argv: list[str]) -> int:
     _require_queue(command, options)
-    from minimta import queuerun
+    from minimta.commands import start_runner
 
-    return queuerun.start(command, options, argv)
+    return start_runner.start(command, options, argv)
 
 
 def _interval(text: str) -> int | None:
     """ "15m", "p15m", "f" -> seconds, None for a single run. Raise UsageError."""
-    from minimta.queuerun import interval_of
+    from minimta.commands.start_runner import interval_of
 
     return interval_of(text)
 
@@ -201,7 +201,7 @@ def _check_configuration(command: Command, options: Options, argv: list[str]) ->
 
 
 def _address_test(command: Command, options: Options, argv: list[str]) -> int:
-    from minimta import testmode
+    from minimta.commands import testmode
 
     return testmode.run(options)
 

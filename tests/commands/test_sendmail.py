@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from minimta import cli
+from minimta.commands import sendmail
 from minimta.config import file as config_file
 from minimta.queue import collect
 from minimta.queue.control import Control, decode
@@ -72,7 +72,7 @@ class Host:
         os.dup2(file, 0)
         self._capfd.readouterr()
         try:
-            code = cli.main([name, *arguments])
+            code = sendmail.main([name, *arguments])
         finally:
             os.dup2(saved, 0)
             os.close(saved)
