@@ -6,7 +6,7 @@ import os
 import sys
 
 from minimta.admin import HOME
-from minimta.admin.environment import enter
+from minimta.admin.venv import enter
 
 
 def run(arguments: list[str]) -> int:

@@ -11,7 +11,7 @@ from argparse import ArgumentError, ArgumentParser
 from collections.abc import Callable
 
 from minimta.admin import Trouble
-from minimta.admin.story import Story
+from minimta.admin.trace_report import Story
 from minimta.config import file as config_file
 from minimta.config.options import Options
 from minimta.mailers.remote.route_preview import Guide

@@ -10,7 +10,8 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from minimta.admin import Trouble, environment
+from minimta.admin import Trouble
+from minimta.admin import venv as environment
 
 WANTED = {"nosuch.module": "python3-nosuch"}
 
@@ -43,7 +44,7 @@ def venv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, programs: Programs) -> Programs:
-    monkeypatch.setattr("minimta.admin.environment.subprocess.run", programs)
+    monkeypatch.setattr("minimta.admin.venv.subprocess.run", programs)
     return programs
 
 
@@ -107,7 +108,7 @@ def test_a_read_only_checkout_is_told_with_the_remedy(
     def refuse(path: Path) -> None:
         raise OSError(30, "Read-only file system", str(path))
 
-    monkeypatch.setattr("minimta.admin.environment.Path.touch", refuse)
+    monkeypatch.setattr("minimta.admin.venv.Path.touch", refuse)
     with pytest.raises(Trouble, match=r"Read-only file system.*directory of your own") as trouble:
         environment.need_writable(venv.parent)
     assert trouble.value.exit_code == os.EX_CANTCREAT
@@ -124,8 +125,8 @@ def test_otherwise_the_same_command_starts_again_there(
     use(monkeypatch, Programs(venv))
     started: list[list[str]] = []
     monkeypatch.setattr(environment, "has_modules", lambda wanted: False)
-    monkeypatch.setattr("minimta.admin.environment.os.execv", lambda _, argv: started.append(argv))
-    monkeypatch.setattr("minimta.admin.environment.sys.argv", ["bin/minimta", "demo"])
+    monkeypatch.setattr("minimta.admin.venv.os.execv", lambda _, argv: started.append(argv))
+    monkeypatch.setattr("minimta.admin.venv.sys.argv", ["bin/minimta", "demo"])
     environment.enter()
     assert started == [[str(venv / "bin" / "python"), "-I", "bin/minimta", "demo"]]
 
@@ -133,10 +134,10 @@ def test_otherwise_the_same_command_starts_again_there(
 def test_the_newest_libraries_are_only_there(venv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, Programs(venv))
     started: list[list[str]] = []
-    monkeypatch.setattr("minimta.admin.environment.os.execv", lambda _, argv: started.append(argv))
+    monkeypatch.setattr("minimta.admin.venv.os.execv", lambda _, argv: started.append(argv))
     environment.enter("test", newest=True)
     assert started
-    monkeypatch.setattr("minimta.admin.environment.sys.prefix", str(venv))
+    monkeypatch.setattr("minimta.admin.venv.sys.prefix", str(venv))
     environment.enter("test", newest=True)
     assert len(started) == 1
 
@@ -145,7 +146,7 @@ def test_a_venv_without_the_modules_does_not_start_itself_for_ever(
     venv: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(environment, "has_modules", lambda wanted: False)
-    monkeypatch.setattr("minimta.admin.environment.sys.prefix", str(venv))
+    monkeypatch.setattr("minimta.admin.venv.sys.prefix", str(venv))
     with pytest.raises(Trouble, match="incomplete: delete it"):
         environment.enter()
 

@@ -11,14 +11,17 @@ from minimta.admin import Trouble
 
 #: verb -> (module with its run(arguments) -> exit code, what it does)
 VERBS = {
-    "demo": ("minimta.admin.demo", "play the way of a letter with a private root in var/demo"),
+    "demo": ("minimta.admin.demo.demo", "play the way of a letter with a private root in var/demo"),
     "test": (
         "minimta.admin.test",
         "run the test suite [--newest: not on this Python's libraries]; more goes to pytest",
     ),
-    "install": ("minimta.admin.install", "put sendmail in its place on this machine [--dry-run]"),
+    "install": (
+        "minimta.admin.install.install",
+        "put sendmail in its place on this machine [--dry-run]",
+    ),
     "trace": ("minimta.admin.trace", "tell where an address leads, and why [-C FILE] ADDRESS..."),
-    "uninstall": ("minimta.admin.uninstall", "take that back, leave all mail [--dry-run]"),
+    "uninstall": ("minimta.admin.install.uninstall", "take that back, leave all mail [--dry-run]"),
 }
 
 

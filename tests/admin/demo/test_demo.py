@@ -13,8 +13,9 @@ from threading import Thread
 
 import pytest
 
-from minimta.admin import HOME, Trouble, demo, dialogue
-from minimta.admin.privateroot import (
+from minimta.admin import HOME, Trouble
+from minimta.admin.demo import demo, dialogue
+from minimta.admin.demo.privateroot import (
     ADDRESS,
     PrivateRoot,
     free_port,
@@ -97,7 +98,7 @@ def test_a_demo_that_still_runs_is_not_overwritten(
 ) -> None:
     root = PrivateRoot(tmp_path / "demo", "lab2.campus", 1)
     root.make("", {})
-    monkeypatch.setattr("minimta.admin.privateroot.processes_of", lambda cf: [4711])
+    monkeypatch.setattr("minimta.admin.demo.privateroot.processes_of", lambda cf: [4711])
     with pytest.raises(Trouble, match="kill 4711"):
         root.make("", {})
 

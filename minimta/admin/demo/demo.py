@@ -10,9 +10,17 @@ import os
 from argparse import ArgumentError, ArgumentParser
 from pathlib import Path
 
-from minimta.admin import HOME, Trouble, dialogue
-from minimta.admin.environment import enter
-from minimta.admin.privateroot import ADDRESS, PrivateRoot, free_port, need_port, shown, wait_for
+from minimta.admin import HOME, Trouble
+from minimta.admin.demo import dialogue
+from minimta.admin.demo.privateroot import (
+    ADDRESS,
+    PrivateRoot,
+    free_port,
+    need_port,
+    shown,
+    wait_for,
+)
+from minimta.admin.venv import enter
 
 BY_HAND: dialogue.Script = (
     ("HELO lab1.campus", 250),

@@ -16,12 +16,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from minimta.admin import HOME, SENDMAIL, Trouble
-from minimta.admin.accounts import Account
-from minimta.admin.environment import RUN_TIME
-from minimta.admin.files import Directory, Link, LockFile, Text
-from minimta.admin.programs import AliasDatabase, ByteCode, Service
-from minimta.admin.programs import run as run_program
-from minimta.admin.steps import Step, below
+from minimta.admin.install.accounts import Account
+from minimta.admin.install.files import Directory, Link, LockFile, Text
+from minimta.admin.install.services import AliasDatabase, ByteCode, Service
+from minimta.admin.install.services import run as run_program
+from minimta.admin.install.steps import Step, below
+from minimta.admin.venv import RUN_TIME
 from minimta.system.locks import beside
 
 #: what the first line of bin/sendmail names

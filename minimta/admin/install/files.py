@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minimta.admin import HOME
-from minimta.admin.accounts import group_number
-from minimta.admin.steps import below
+from minimta.admin.install.accounts import group_number
+from minimta.admin.install.steps import below
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minimta.admin import Trouble
-from minimta.admin.steps import below
+from minimta.admin.install.steps import below
 
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from minimta.admin.programs import call
-from minimta.admin.steps import below
+from minimta.admin.install.services import call
+from minimta.admin.install.steps import below
 from minimta.system.users import User, Users
 
 

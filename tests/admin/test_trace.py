@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from minimta.admin import command
+from minimta.admin import verbs
 from minimta.admin.trace import Trace
 from minimta.aliases.rebuild import rebuild
 from minimta.aliases.source import Source
@@ -521,7 +521,7 @@ def test_the_verb_prints_lines_and_ends_with_the_code(
         f"AliasFile = {host.root}/etc/aliases\nMailboxDirectory = /var/mail\n"
     )
     configuration.chmod(0o644)
-    assert command.main(["trace", "-C", str(configuration), "nosuch"]) == 67
+    assert verbs.main(["trace", "-C", str(configuration), "nosuch"]) == 67
     assert capsys.readouterr().out.split("\n")[-2] == "nosuch: refused: User unknown (5.1.1)"
 
 
@@ -536,7 +536,7 @@ def test_the_verb_prints_lines_and_ends_with_the_code(
 def test_a_command_line_that_cannot_be_obeyed(
     capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, text: str
 ) -> None:
-    assert command.main(["trace", *arguments]) == code
+    assert verbs.main(["trace", *arguments]) == code
     told = capsys.readouterr()
     assert (told.out, text in told.err) == ("", True)
 
@@ -548,7 +548,7 @@ def test_a_table_that_cannot_be_read_is_named(
     configuration = host.root / "cf"
     configuration.write_text(f"MailerTable = {host.root}/etc/mailertable\n")
     configuration.chmod(0o644)
-    assert command.main(["trace", "-C", str(configuration), "dave"]) == 75
+    assert verbs.main(["trace", "-C", str(configuration), "dave"]) == 75
     assert f"{host.root}/etc/mailertable" in capsys.readouterr().err
 
 

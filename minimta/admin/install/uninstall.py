@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 from functools import partial
 
-from minimta.admin.install import parse, perform, steps
-from minimta.admin.steps import Step
+from minimta.admin.install.install import parse, perform, steps
+from minimta.admin.install.steps import Step
 
 
 def run(arguments: list[str]) -> int:

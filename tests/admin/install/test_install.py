@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from minimta.admin import HOME, Trouble, install, programs, uninstall
-from minimta.admin.files import Directory, Link, Text
+from minimta.admin import HOME, Trouble
+from minimta.admin.install import install, services, uninstall
+from minimta.admin.install.files import Directory, Link, Text
 
 COMMANDS = (
     "/usr/sbin/sendmail", "/usr/lib/sendmail", "/usr/bin/mailq", "/usr/bin/newaliases",
@@ -28,7 +29,7 @@ def python(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def user(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minimta.admin.install.os.geteuid", lambda: 1000)
+    monkeypatch.setattr("minimta.admin.install.install.os.geteuid", lambda: 1000)
 
 
 def checkout(place: Path) -> Path:
@@ -119,7 +120,7 @@ def test_a_row_that_fails_is_named(
     def fail() -> None:
         raise OSError(28, "No space left on device", "/etc/cron.d/minimta")
 
-    monkeypatch.setattr("minimta.admin.install.os.geteuid", lambda: 0)
+    monkeypatch.setattr("minimta.admin.install.install.os.geteuid", lambda: 0)
     with pytest.raises(Trouble, match=r"^the cron entry: .*No space left") as trouble:
         install.perform([("the cron entry", fail), ("another", pytest.fail)], is_dry=False)
     assert trouble.value.exit_code == os.EX_CANTCREAT
@@ -198,7 +199,7 @@ def test_systemd_understands_the_service(tmp_path: Path) -> None:
 def test_byte_code_is_seen_to_be_of_this_source(tmp_path: Path) -> None:
     source = tmp_path / "room.py"
     source.write_text("x = 1\n")
-    row = programs.ByteCode(tmp_path)
+    row = services.ByteCode(tmp_path)
     assert not row.is_done()
     row.do()
     assert row.is_done()
@@ -215,7 +216,7 @@ def test_a_checkout_that_others_can_write_is_seen(
     (tmp_path / "x").chmod(mode)
     found = os.lstat(tmp_path / "x")
     as_root = os.stat_result((found.st_mode, *found[1:4], 0, 0, *found[6:]))
-    monkeypatch.setattr("minimta.admin.install.Path.lstat", lambda path: as_root)
+    monkeypatch.setattr("minimta.admin.install.install.Path.lstat", lambda path: as_root)
     assert install.is_writable_by_others(tmp_path / "x") is weak
 
 
