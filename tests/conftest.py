@@ -12,7 +12,7 @@ from typing import Protocol
 
 import pytest
 
-from tests.mailers import jobs
+from tests.support import jobs
 
 CI = os.environ.get("CI", "").lower() in ("true", "1")
 

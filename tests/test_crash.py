@@ -19,8 +19,8 @@ import pytest
 from minimta.mailers.files import dotlock
 from minimta.mailers.files.mbox import MboxMailer
 from minimta.system.users import Users
-from tests.powercut import Disk, Identity, State, playground
-from tests.privatehost import BUSY, Elsewhere, PrivateHost
+from tests.support.powercut import Disk, Identity, State, playground
+from tests.support.privatehost import BUSY, Elsewhere, PrivateHost
 
 EMMA, DAVE, X, Y = (
     b"<emma@lab1.campus>",

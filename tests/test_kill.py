@@ -24,8 +24,8 @@ import pytest
 from minimta.queue.spool import Spool
 from minimta.runner.checkpoint import Record
 from minimta.runner.deliver import Deliverer
-from tests.fakesmtp import FakeSmtp
-from tests.threats.sharedhost import UIDS, SharedHost
+from tests.support.fakesmtp import FakeSmtp
+from tests.support.sharedhost import UIDS, SharedHost
 
 pytestmark = pytest.mark.root
 

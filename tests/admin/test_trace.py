@@ -20,8 +20,8 @@ from minimta.system import safefile
 from minimta.system.privileges import as_user, read_as
 from minimta.system.safefile import Untrusted
 from minimta.system.users import User, Users
-from tests.fakedns import FakeDns, Zone
-from tests.homes import SPOILED, put
+from tests.support.fakedns import FakeDns, Zone
+from tests.support.homes import SPOILED, put
 
 HOME = Path(__file__).parent.parent
 ZONE: Zone = {

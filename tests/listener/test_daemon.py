@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import minimta
-from tests.smtphost import PASSWD, SmtpHost
+from tests.support.smtphost import PASSWD, SmtpHost
 
 SENDMAIL = Path(minimta.__file__).parent.parent / "bin" / "sendmail"
 PATIENCE = 20.0

@@ -8,7 +8,7 @@ import pytest
 from minimta.listener.shared_state import Premises
 from minimta.queue.spool import Spool
 from minimta.system import log
-from tests.smtphost import NOW, Peer, SmtpHost
+from tests.support.smtphost import NOW, Peer, SmtpHost
 
 STRANGER = ("10.0.3.134", "lab1.campus")
 

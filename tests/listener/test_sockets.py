@@ -16,7 +16,7 @@ from minimta.config.options import Options
 from minimta.listener import connection, sockets
 from minimta.listener.sockets import Door, Server, bind
 from minimta.system import hostnames, log
-from tests.smtphost import SmtpHost
+from tests.support.smtphost import SmtpHost
 
 PATIENCE = 10.0
 

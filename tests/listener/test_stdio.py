@@ -11,7 +11,7 @@ from minimta.config.options import Options
 from minimta.listener import stdio
 from minimta.queue.control import decode
 from minimta.submission import caller
-from tests.smtphost import SmtpHost
+from tests.support.smtphost import SmtpHost
 
 HELLO = b"EHLO x\n"
 

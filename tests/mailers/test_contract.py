@@ -24,9 +24,9 @@ from minimta.mailers.remote.lmtp import LmtpMailer
 from minimta.mailers.remote.mailer import RemoteMailer
 from minimta.message.outcome import Fate, Outcome
 from minimta.system.users import User, Users
-from tests.fakelmtp import FakeLmtp
-from tests.fakesmtp import FakeSmtp
-from tests.mailers.jobs import job, options
+from tests.support.fakelmtp import FakeLmtp
+from tests.support.fakesmtp import FakeSmtp
+from tests.support.jobs import job, options
 
 
 class Place:

@@ -16,8 +16,8 @@ from minimta.mailers.files.maildir import MaildirMailer
 from minimta.mailers.job import Job, Mailer
 from minimta.message.outcome import Fate
 from minimta.system.users import User, Users
-from tests.faults import Faults
-from tests.mailers.jobs import job, options
+from tests.support.faults import Faults
+from tests.support.jobs import job, options
 
 KEPT = b"From a then\n\nkept\n\n"
 

@@ -20,8 +20,8 @@ from minimta.queue.control import Control, decode, encode
 from minimta.queue.spool import Spool
 from minimta.system import hostnames, log
 from minimta.system.users import Users
-from tests.faults import Faults
-from tests.powercut import Disk, playground
+from tests.support.faults import Faults
+from tests.support.powercut import Disk, playground
 
 QID = "6AM9CfOn000096"
 OTHER = "6AM9CfOo000096"

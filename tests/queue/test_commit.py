@@ -16,7 +16,7 @@ from minimta.queue import qid as ids
 from minimta.queue.commit import GroupCommitter, PlainCommitter, committer, write_all
 from minimta.queue.control import Control
 from minimta.queue.spool import Spool
-from tests.faults import Faults
+from tests.support.faults import Faults
 
 QID = "6AM9CfOn000096"
 

@@ -17,7 +17,7 @@ from minimta.queue import qid as ids
 from minimta.queue.control import Control, encode
 from minimta.queue.spool import Spool
 from minimta.system import log
-from tests.faults import Faults
+from tests.support.faults import Faults
 
 QID = "6AM9CfOn000096"
 BODY = b"body\n"

@@ -16,8 +16,8 @@ from minimta.routing import forward
 from minimta.system import hostnames
 from minimta.system.safefile import Text
 from minimta.system.users import User
-from tests import homes
-from tests.homes import put
+from tests.support import homes
+from tests.support.homes import put
 
 
 class Forwards:

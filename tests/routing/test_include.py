@@ -14,8 +14,8 @@ from minimta.config.values import blame
 from minimta.routing import include
 from minimta.system.safefile import Text, Untrusted
 from minimta.system.users import User
-from tests import homes
-from tests.homes import put
+from tests.support import homes
+from tests.support.homes import put
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from minimta.queue.control import Control
 from minimta.queue.locked import Held
 from minimta.queue.spool import Spool
 from minimta.system import log
-from tests.privatehost import BUSY, DOWN, REFUSED, SENT, Elsewhere, PrivateHost
+from tests.support.privatehost import BUSY, DOWN, REFUSED, SENT, Elsewhere, PrivateHost
 
 EMMA, DAVE, CAROL = b"<emma@lab1.campus>", b"<dave@lab1.campus>", b"<carol@lab1.campus>"
 X, Y = b"<x@lab2.campus>", b"<y@lab3.campus>"

@@ -15,8 +15,8 @@ from minimta.queue.listing import Listed
 from minimta.queue.spool import Spool
 from minimta.runner import queue_run
 from minimta.runner.queue_run import is_due, ordered, parse_selection, run
-from tests.fakesmtp import FakeSmtp
-from tests.privatehost import PrivateHost
+from tests.support.fakesmtp import FakeSmtp
+from tests.support.privatehost import PrivateHost
 
 EMMA, DAVE, CAROL = b"<emma@lab1.campus>", b"<dave@lab1.campus>", b"<carol@lab1.campus>"
 NOW = 1795339967.0

@@ -17,8 +17,8 @@ from minimta.runner.deliver import Deliverer
 from minimta.runner.queue_run import resident
 from minimta.runner.resident import Child, Loop, Watch
 from minimta.system import locks
-from tests.fakesmtp import HANG, FakeSmtp
-from tests.privatehost import PrivateHost
+from tests.support.fakesmtp import HANG, FakeSmtp
+from tests.support.privatehost import PrivateHost
 
 EMMA, DAVE, X = b"<emma@lab1.campus>", b"<dave@lab1.campus>", b"<x@lab2.campus>"
 

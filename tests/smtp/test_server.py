@@ -6,8 +6,8 @@ import pytest
 
 from minimta.smtp.reply import reply
 from minimta.smtp.state import AFTER, State, out_of_order
-from tests.fakereceiver import FakeReceiver, codes, session
 from tests.smtp.test_data import FALSE_ENDS
+from tests.support.fakereceiver import FakeReceiver, codes, session
 
 #: commands of a whole session, one group a line, and the code that answers each command
 DIALOGUE = [

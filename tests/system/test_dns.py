@@ -8,7 +8,7 @@ import pytest
 
 from minimta.system import dns
 from minimta.system.dns import MAX_EXCHANGERS, LookupFailed, Resolver
-from tests.fakedns import FakeDns, Zone
+from tests.support.fakedns import FakeDns, Zone
 
 NO_HOSTS = "/nonexistent/hosts"
 

@@ -10,7 +10,7 @@ import pytest
 
 from minimta.system import executables
 from minimta.system.safefile import Untrusted
-from tests.homes import STRANGER, mode
+from tests.support.homes import STRANGER, mode
 
 OWNERS = tuple({0, os.geteuid()})
 

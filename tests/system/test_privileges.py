@@ -19,8 +19,8 @@ from minimta.system import privileges
 from minimta.system.privileges import as_user, read_as
 from minimta.system.safefile import STRICT, Untrusted, allowance
 from minimta.system.users import User, groups_of
-from tests import homes
-from tests.homes import put
+from tests.support import homes
+from tests.support.homes import put
 
 # -- reading as ourselves -------------------------------------------------------------------------
 

@@ -15,9 +15,9 @@ import pytest
 from minimta.system import safefile
 from minimta.system.safefile import STRICT, Allowance, Untrusted, allowance, read_trusted, walk
 from minimta.system.users import User
-from tests import homes
-from tests.faults import Faults
-from tests.homes import put
+from tests.support import homes
+from tests.support.faults import Faults
+from tests.support.homes import put
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from minimta.system import log
-from tests.threats.sharedhost import SharedHost
+from tests.support.sharedhost import SharedHost
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.threats.sharedhost import UIDS, SharedHost
+from tests.support.sharedhost import UIDS, SharedHost
 
 pytestmark = pytest.mark.root
 

@@ -13,7 +13,7 @@ import pytest
 
 import minimta
 from minimta.config import file as config_file
-from tests.threats.sharedhost import UIDS, SharedHost
+from tests.support.sharedhost import UIDS, SharedHost
 
 pytestmark = [pytest.mark.root, pytest.mark.debian("python3")]
 

@@ -12,7 +12,7 @@ import pytest
 from minimta.mailers.files.mbox import MboxMailer
 from minimta.runner.deliver import Deliverer
 from minimta.system.users import Users
-from tests.threats.sharedhost import UIDS, SharedHost, attacking
+from tests.support.sharedhost import UIDS, SharedHost, attacking
 
 pytestmark = pytest.mark.root
 

@@ -8,7 +8,7 @@ import pytest
 
 from minimta.commands import mailq, verify
 from minimta.system import log
-from tests.threats.sharedhost import SharedHost
+from tests.support.sharedhost import SharedHost
 
 pytestmark = pytest.mark.root
 

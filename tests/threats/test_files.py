@@ -9,8 +9,8 @@ import pytest
 
 from minimta.mailers.files.file_mailer import FileMailer
 from minimta.system.users import Users
-from tests.threats.plants import Plant, directory, fifo, sock
-from tests.threats.sharedhost import UIDS, SharedHost, attacking, exchanger, replacer, state_of
+from tests.support.plants import Plant, directory, fifo, sock
+from tests.support.sharedhost import UIDS, SharedHost, attacking, exchanger, replacer, state_of
 
 pytestmark = pytest.mark.root
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import homes
-from tests.threats.sharedhost import UIDS, SharedHost, attacking, exchanger
+from tests.support import homes
+from tests.support.sharedhost import UIDS, SharedHost, attacking, exchanger
 
 pytestmark = pytest.mark.root
 

@@ -11,8 +11,8 @@ import pytest
 from minimta.mailers.files.mbox import MboxMailer
 from minimta.runner.deliver import Deliverer
 from minimta.system.users import Users
-from tests.threats.plants import Plant, directory, fifo, sock
-from tests.threats.sharedhost import UIDS, SharedHost, attacking, exchanger, replacer, state_of
+from tests.support.plants import Plant, directory, fifo, sock
+from tests.support.sharedhost import UIDS, SharedHost, attacking, exchanger, replacer, state_of
 
 pytestmark = pytest.mark.root
 

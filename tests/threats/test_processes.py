@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.listener.test_daemon import Daemon, send, status_of, wait_for
-from tests.threats.sharedhost import UIDS, SharedHost
+from tests.support.sharedhost import UIDS, SharedHost
 
 pytestmark = pytest.mark.root
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from minimta.system import privileges
-from tests.threats.sharedhost import UIDS, SharedHost
+from tests.support.sharedhost import UIDS, SharedHost
 
 pytestmark = pytest.mark.root
 

@@ -13,7 +13,7 @@ from minimta.commands import mailq
 from minimta.queue import adopt
 from minimta.queue.control import Control, decode, encode
 from minimta.runner import queue_run
-from tests.threats.sharedhost import SECRET, UIDS, SharedHost, attacking, exchanger
+from tests.support.sharedhost import SECRET, UIDS, SharedHost, attacking, exchanger
 
 pytestmark = pytest.mark.root
 

@@ -15,7 +15,7 @@ import pytest
 
 from minimta.system import privileges
 from minimta.system.users import User
-from tests.threats.sharedhost import UIDS, SharedHost
+from tests.support.sharedhost import UIDS, SharedHost
 
 pytestmark = pytest.mark.root
 

@@ -18,7 +18,7 @@ from minimta.mailers.files.locked_file import Archive
 from minimta.mailers.files.mailbox import Mailbox
 from minimta.mailers.files.mbox import Text
 from minimta.system.users import User
-from tests.mailers.jobs import job
+from tests.support.jobs import job
 
 DATE = b"Sun Nov 22 09:37:07 2026"
 LATER = b"Mon Nov 23 10:00:00 2026"

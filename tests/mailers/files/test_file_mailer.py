@@ -24,7 +24,7 @@ from minimta.message import dates
 from minimta.message.outcome import Fate, Outcome
 from minimta.system import log
 from minimta.system.users import User, Users
-from tests.mailers.jobs import job, options
+from tests.support.jobs import job, options
 
 SENT = Outcome(Fate.SENT, "2.0.0", "Sent")
 CANNOT = Outcome(Fate.FAILED, "5.0.0", "Can't create output", exit_code=os.EX_CANTCREAT)

@@ -19,7 +19,7 @@ from minimta.mailers.job import Job
 from minimta.message.outcome import Fate, Outcome
 from minimta.system import log
 from minimta.system.users import User, Users
-from tests.mailers.jobs import job, options
+from tests.support.jobs import job, options
 
 NOW = 1574107394.123456
 SENT = Outcome(Fate.SENT, "2.0.0", "Sent")

@@ -16,8 +16,8 @@ import pytest
 from minimta.mailers.files.mbox import MboxMailer
 from minimta.message.outcome import Fate
 from minimta.system.users import User, Users
-from tests.mailers import jobs
-from tests.mailers.jobs import job, options
+from tests.support import jobs
+from tests.support.jobs import job, options
 
 pytestmark = [pytest.mark.root, pytest.mark.debian("mutt", "dovecot-core")]
 

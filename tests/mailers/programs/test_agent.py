@@ -11,7 +11,7 @@ from minimta.config.options import Options
 from minimta.mailers.programs.agent import AgentMailer, harmless
 from minimta.message.outcome import Fate, Outcome
 from minimta.system.users import User, Users
-from tests.mailers.jobs import job, options
+from tests.support.jobs import job, options
 
 AGENT = """#!/bin/sh
 for word; do printf '<%s>\\n' "$word"; done > "$HOME/words"

@@ -13,9 +13,9 @@ from minimta.mailers.remote.delivery import Delivery
 from minimta.mailers.remote.mx_targets import Ourselves
 from minimta.message.outcome import Fate, Outcome
 from minimta.system.dns import Resolver
-from tests.fakedns import FakeDns, Zone
-from tests.fakesmtp import ALL, DROP, HANG, FakeSmtp, Refusing
-from tests.mailers.jobs import job, options
+from tests.support.fakedns import FakeDns, Zone
+from tests.support.fakesmtp import ALL, DROP, HANG, FakeSmtp, Refusing
+from tests.support.jobs import job, options
 
 OURSELVES = Ourselves("lab1.campus", frozenset({b"lab1.campus"}), frozenset({"127.0.0.1"}))
 PLAIN = ("8BITMIME", "HELP")

@@ -18,9 +18,9 @@ from minimta.mailers.remote import lmtp
 from minimta.mailers.remote.lmtp import LATER, LmtpMailer
 from minimta.message.outcome import Fate, Outcome
 from minimta.system.users import User
-from tests.fakelmtp import DOVECOT, FakeLmtp
-from tests.fakesmtp import DROP, HANG, FakeSmtp, Refusing
-from tests.mailers.jobs import job, options
+from tests.support.fakelmtp import DOVECOT, FakeLmtp
+from tests.support.fakesmtp import DROP, HANG, FakeSmtp, Refusing
+from tests.support.jobs import job, options
 
 
 @pytest.fixture(autouse=True)

@@ -22,9 +22,9 @@ from minimta.mailers.remote.mailer import RemoteMailer
 from minimta.mailers.remote.worker import WINDOW
 from minimta.message.outcome import Fate, Outcome
 from minimta.system.dns import Resolver
-from tests.fakedns import FakeDns
-from tests.fakesmtp import HANG, FakeSmtp, Refusing
-from tests.mailers.jobs import HEADER, job, options
+from tests.support.fakedns import FakeDns
+from tests.support.fakesmtp import HANG, FakeSmtp, Refusing
+from tests.support.jobs import HEADER, job, options
 
 
 @pytest.fixture(autouse=True)

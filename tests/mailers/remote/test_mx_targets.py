@@ -12,7 +12,7 @@ from minimta.mailers.remote.mx_targets import (
 )
 from minimta.message.outcome import Fate, Outcome
 from minimta.system.dns import Resolver
-from tests.fakedns import FakeDns, Zone
+from tests.support.fakedns import FakeDns, Zone
 
 OURSELVES = Ourselves(
     "lab1.campus",

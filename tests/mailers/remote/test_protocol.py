@@ -8,7 +8,7 @@ import pytest
 from minimta.mailers.job import User
 from minimta.mailers.remote.protocol import BadAnswer, Progress, decode
 from minimta.message.outcome import Fate, Outcome
-from tests.mailers.jobs import job
+from tests.support.jobs import job
 
 GOOD = ["delivered", "2.0.0", "Sent (ok)", "a. [1.2.3.4]", "a", "", [], 0, False]
 

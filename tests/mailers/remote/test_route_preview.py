@@ -13,7 +13,7 @@ from minimta.mailers.remote.route_preview import Guide, Way
 from minimta.message.outcome import Fate
 from minimta.system import privileges
 from minimta.system.users import User
-from tests.fakedns import FakeDns, Zone
+from tests.support.fakedns import FakeDns, Zone
 
 ZONE: Zone = {
     "lab3.campus": {"MX": ["20 mx2.campus.", "10 mx.campus."], "A": ["10.0.3.136"]},

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from io import BufferedIOBase
 from types import TracebackType
 
-from tests.fakesmtp import FakeSmtp
+from tests.support.fakesmtp import FakeSmtp
 
 DOVECOT = ("8BITMIME", "ENHANCEDSTATUSCODES", "PIPELINING")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from tests.powercut import CHANGES, SYNCS
+from tests.support.powercut import CHANGES, SYNCS
 
 CALLS = (*CHANGES, *SYNCS, "close", "fstat", "stat", "fstatvfs", "read", "pread")
 

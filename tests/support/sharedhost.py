@@ -20,7 +20,7 @@ from pathlib import Path
 from minimta.runner.deliver import Deliverer, Report
 from minimta.system.privileges import drop
 from minimta.system.users import User, Users
-from tests.privatehost import PrivateHost
+from tests.support.privatehost import PrivateHost
 
 #: numbers that nobody has, and no other test at the same time: their processes are counted
 _FIRST = 60000 + os.getpid() % 500 * 10

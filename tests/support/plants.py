@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.threats.sharedhost import UIDS, SharedHost
+from tests.support.sharedhost import UIDS, SharedHost
 
 Plant = Callable[[SharedHost, Path], None]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tests.powercut import Disk, State, playground
+from tests.support.powercut import Disk, State, playground
 
 
 def put(root: Path, name: str, content: bytes, *, sync: bool) -> None:
