@@ -86,7 +86,7 @@ class Host(SharedHost):
 
     def hear(self, fifo: str) -> bytes:
         """What somebody says through it."""
-        heard, _, _ = select.select([self.fifos[fifo]], [], [], LONG)
+        heard = is_readable(self.fifos[fifo])
         assert heard, f"nothing came through {fifo}"
         return os.read(self.fifos[fifo], 100)
 
@@ -112,6 +112,13 @@ def letters(path: Path) -> list[bytes]:
         return [box.get_bytes(key) for key in box.keys()]  # noqa: SIM118  # a mailbox iterates over messages
     finally:
         box.close()
+
+
+def is_readable(file: int) -> bool:
+    """Is there something to read, or does it come in time? (poll: descriptors may be over 1023)"""
+    waiting = select.poll()
+    waiting.register(file, select.POLLIN)
+    return bool(waiting.poll(LONG * 1000))
 
 
 class Server(FakeSmtp):
@@ -164,7 +171,7 @@ class Runner:
 
     def status(self) -> int:
         """Minus the signal that ended it, or its exit code."""
-        assert select.select([self._end], [], [], LONG)[0], "the runner hangs"
+        assert is_readable(self._end), "the runner hangs"
         self._reaped = True
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 

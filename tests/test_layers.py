@@ -37,9 +37,9 @@ ROOMS: dict[str, str] = {
 }
 
 #: These see no file, no socket and no clock: what they need comes in as arguments.
-PURE = ("message", "smtp", "config/options", "config/values", "config/commandline")
+PURE: tuple[str, ...] = ("message", "smtp", "config/options", "config/values", "config/commandline")
 PURE += ("queue/control", "queue/selectors", "routing/route", "routing/targets", "dsn/compose")
-PURE += ("dsn/explanation", "dsn/multipart", "dsn/delivery_status", "mailers/programs/smrsh_rules")
+PURE += ("dsn/explanation", "dsn/multipart", "dsn/delivery_status")
 IMPURE = {"socket", "ssl", "select", "time", "datetime", "subprocess", "pwd", "syslog"}
 #: Turning seconds into dates needs time.gmtime and the zone, not the clock.
 MAY = {"message/dates": {"time"}}

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from minimta.admin import HOME
+from minimta.admin.checkout import HOME
 
 pytestmark = [
     pytest.mark.root,

@@ -24,13 +24,17 @@ FORBIDDEN = {
 }  # fmt: skip
 #: the rooms on the way from standard input to the queue
 ROOMS = {
-    "address", "addresslist", "aliases", "aliases.source", "aliases.report", "aliases.text",
-    "attempt", "author", "caller", "cli", "collect", "commandline",
-    "completion",
-    "config", "dates", "deadletter", "envelope", "flags", "fullname", "headers", "hosts",
-    "locality", "locks", "log", "maps", "maps.cdb", "newcontrol", "options", "options.values", "policy", "queue", "queue.commit",
-    "queue.control", "queue.held", "queue.qid", "queue.spool", "route", "stdin", "submit",
-    "terminal", "trust", "users",
+    "aliases", "aliases.lookup", "aliases.rebuild_report", "aliases.source", "aliases.text",
+    "commands", "commands.sendmail", "config", "config.commandline", "config.file",
+    "config.options", "config.values", "listener", "listener.relay", "maps", "maps.cdb",
+    "maps.open_map", "message", "message.address", "message.addresslist", "message.dates",
+    "message.envelope", "message.fullname", "message.headers", "message.missing_fields",
+    "message.received", "queue", "queue.collect", "queue.commit", "queue.control",
+    "queue.first_control", "queue.locked", "queue.permission", "queue.qid", "queue.spool",
+    "routing", "routing.local_host", "routing.recipients", "routing.route", "submission",
+    "submission.caller", "submission.deadletter", "submission.delivery_mode",
+    "submission.sender", "submission.stdin", "submission.submit", "system", "system.hostnames",
+    "system.locks", "system.log", "system.safefile", "system.terminal", "system.users",
 }  # fmt: skip
 
 SCRIPT = """
@@ -165,8 +169,8 @@ def test_packages_are_found_when_somebody_needs_one(tmp_path: Path) -> None:
     """The first line has -S, which leaves site-packages out until then."""
     script = (
         f"import sys; sys.path.insert(0, {str(HOME)!r})\n"
-        "from minimta import locks; assert 'site' not in sys.modules\n"
-        "from minimta import dns\n"
+        "from minimta.system import locks; assert 'site' not in sys.modules\n"
+        "from minimta.system import dns\n"
         "dns.load(); assert locks.resident(sys.argv[1])\n"
     )
     command = [sys.executable, "-I", "-S", "-c", script, str(tmp_path / "lock")]

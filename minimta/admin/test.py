@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from minimta.admin import HOME
+from minimta.admin.checkout import HOME
 from minimta.admin.venv import enter
 
 

@@ -10,7 +10,7 @@ import os
 from argparse import ArgumentError, ArgumentParser
 from collections.abc import Callable
 
-from minimta.admin import Trouble
+from minimta.admin.checkout import Trouble
 from minimta.admin.trace_report import Story
 from minimta.config import file as config_file
 from minimta.config.options import Options
@@ -18,10 +18,10 @@ from minimta.mailers.remote.route_preview import Guide
 from minimta.message import addresslist
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate
+from minimta.queue import permission
 from minimta.routing import controlling_user
 from minimta.routing.expander import Expander
 from minimta.routing.local_host import Locality
-from minimta.submission import caller
 from minimta.system import log
 from minimta.system.users import User
 
@@ -95,7 +95,7 @@ class Trace:
 
     def _warnings(self) -> list[str]:
         told = []
-        if os.geteuid() != 0 and not caller.may_administer(self._options):
+        if os.geteuid() != 0 and not permission.may_administer(self._options):
             user = self._here.users.by_uid(os.geteuid())
             name = log.clean(user.name) if user else str(os.geteuid())
             told.append(f"Read with the rights of {name}; mail is delivered with others.")
@@ -110,7 +110,7 @@ class _Expander(Expander):
 
     @property
     def default_user(self) -> User | None:
-        if caller.may_administer(self.options):
+        if permission.may_administer(self.options):
             return super().default_user
         return controlling_user.named_default(self.options, self.users)
 

@@ -16,8 +16,8 @@ import os
 import stat
 from collections.abc import Callable
 
+from minimta.mailers.programs import smrsh
 from minimta.mailers.programs import smrsh as restriction
-from minimta.mailers.programs import smrsh_rules
 from minimta.mailers.remote.route_preview import Guide, Stop, Way
 from minimta.message import address
 from minimta.message.outcome import Fate
@@ -173,7 +173,7 @@ class Story:
         def look() -> bytes:
             try:
                 return b"=" + restriction.checked(command, self._options, trusted_owners())
-            except smrsh_rules.Refused as error:
+            except smrsh.Refused as error:
                 return b"%d %b" % (error.exit_code, os.fsencode(str(error)))
 
         answer = privileges.as_user(user, look, _PATIENCE)

@@ -13,7 +13,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from minimta.admin import HOME, Trouble
+from minimta.admin.checkout import HOME, Trouble
 
 VENV = Path(HOME, "var", "venv")
 #: what is imported -> Debian's package with it

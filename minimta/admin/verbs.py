@@ -7,7 +7,7 @@ import sys
 from importlib import import_module
 
 from minimta import __version__
-from minimta.admin import Trouble
+from minimta.admin.checkout import Trouble
 
 #: verb -> (module with its run(arguments) -> exit code, what it does)
 VERBS = {

@@ -9,8 +9,7 @@ import os
 import time
 
 from minimta.message import dates
-from minimta.queue import listing
-from minimta.submission import caller
+from minimta.queue import listing, permission
 from minimta.system import log
 from minimta.system.terminal import complain, say
 
@@ -38,10 +37,10 @@ def show(
     Returns the exit code: 78 if the caller may not look.
     """
     main = options.client_queue_directory if client else options.queue_directory
-    reason = caller.why_not_queue(main)
+    reason = permission.why_not_queue(main)
     if reason:
         say(reason)
-        complain(caller.NO_RIGHTS)
+        complain(permission.NO_RIGHTS)
         return os.EX_CONFIG
     printer = _Printer(options, verbose)
     found = _select(main, selections)

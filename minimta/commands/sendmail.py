@@ -6,12 +6,13 @@ import os
 import time
 
 import minimta
+from minimta.config import commandline
 from minimta.config import file as config_file
-from minimta.config import flags
 from minimta.config.commandline import UsageError
 from minimta.config.options import OptionError
-from minimta.submission import caller
-from minimta.submission.caller import NO_RIGHTS, Caller
+from minimta.queue import permission
+from minimta.queue.permission import NO_RIGHTS
+from minimta.submission.caller import Caller
 from minimta.system import log
 from minimta.system.terminal import complain, occupy_standard_descriptors, say
 
@@ -28,7 +29,7 @@ def main(argv: list[str]) -> int:
     occupy_standard_descriptors()
     os.umask(0o077)
     try:
-        command = flags.parse(argv)
+        command = commandline.parse(argv)
         options = _options(command)
         log.configure(command.tag or _tag(command), options.log_to, options.log_level)
         if command.debug is not None:
@@ -50,8 +51,8 @@ def _show_version(command: Command) -> None:
     text = f"Version {minimta.__version__}"
     if not command.debug_file:
         return say(text)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-    file = os.open(command.debug_file, flags, 0o600)
+    commandline = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+    file = os.open(command.debug_file, commandline, 0o600)
     os.write(file, text.encode("ascii") + b"\n")
     os.close(file)
     return None
@@ -73,7 +74,7 @@ def _options(command: Command) -> Options:
         unsafe = list(command.unsafe)
         if command.config_file:
             unsafe.append(f"-C {log.clean(command.config_file)}")
-        if unsafe and not caller.may_administer(options):
+        if unsafe and not permission.may_administer(options):
             text = f"{unsafe[0]}: Permission denied (real uid not trusted)"
             raise UsageError(text, exit_code=os.EX_NOPERM, on_stderr=True)
     config_file.override(options, command.settings)
@@ -82,7 +83,7 @@ def _options(command: Command) -> Options:
 
 def _require_queue(command: Command, options: Options) -> None:
     """Raise UsageError (78) if the caller may not enter the MTA queue."""
-    reason = caller.why_not_queue(options.queue_directory)
+    reason = permission.why_not_queue(options.queue_directory)
     if not reason:
         return
     log.line("", f"NOQUEUE: SYSERR({log.clean(Caller(options).name)}): {reason}")
@@ -124,26 +125,9 @@ def _list_queue(command: Command, options: Options, argv: list[str]) -> int:
 
 
 def _rebuild_aliases(command: Command, options: Options, argv: list[str]) -> int:
-    from minimta.aliases.rebuild import rebuild
-    from minimta.routing.local_host import Locality
+    from minimta.commands import newaliases
 
-    who = Caller(options)
-    if not who.is_trusted(options):
-        log.line("", f"user {who.uid} attempted to rebuild the alias map")
-        raise UsageError("Permission denied (real uid not trusted)")
-    here = Locality(options)
-    code = os.EX_OK
-    for source in here.aliases.sources:
-        try:
-            report = rebuild(source, here.users, here.router.is_local)
-        except OSError as error:
-            complain(f"newaliases: cannot write the database of {source.path}: {error}")
-            code = code or os.EX_CANTCREAT
-            continue
-        for line in report.lines():
-            say(line)
-        code = code or report.exit_code
-    return code
+    return newaliases.run(options)
 
 
 def _verify(command: Command, options: Options, argv: list[str]) -> int:
@@ -161,7 +145,7 @@ def _speak_smtp(command: Command, options: Options, argv: list[str]) -> int:
 
 def _serve(command: Command, options: Options, argv: list[str]) -> int:
     # A queue that is not there is nobody's; that it is missing is the better answer.
-    if os.path.lexists(options.queue_directory) and not caller.may_administer(options):
+    if os.path.lexists(options.queue_directory) and not permission.may_administer(options):
         log.line("", f"user {os.getuid()} attempted to run daemon")
         raise UsageError("550 Permission denied (real uid not trusted)")
     from minimta.listener import daemon

@@ -14,7 +14,8 @@ from collections.abc import Callable
 
 from minimta.listener import relay
 from minimta.listener.handler import Reception
-from minimta.listener.shared_state import Client, Premises
+from minimta.listener.peer import Client
+from minimta.listener.shared_state import Premises
 from minimta.smtp.server import Session
 from minimta.smtp.state import State
 from minimta.system import hostnames, log

@@ -22,8 +22,9 @@ from types import FrameType
 
 import minimta
 from minimta.config.options import Options
+from minimta.listener.limits import Door
 from minimta.listener.shared_state import Premises
-from minimta.listener.sockets import Door, Server, bind
+from minimta.listener.sockets import Server, bind
 from minimta.message import dates
 from minimta.queue import commit
 from minimta.queue.spool import Spool

@@ -11,7 +11,8 @@ import os
 from collections.abc import Callable
 
 from minimta.listener import relay, vrfy
-from minimta.listener.shared_state import DISK_FULL, Client, Premises
+from minimta.listener.peer import Client
+from minimta.listener.shared_state import DISK_FULL, Premises
 from minimta.message import address
 from minimta.message.envelope import Envelope, Recipient
 from minimta.queue import collect

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import minimta
 from minimta.config.options import Options
-from minimta.listener import relay
 from minimta.message import dates
 from minimta.queue.spool import Spool
+from minimta.routing import recipients
 from minimta.routing.local_host import Locality
 from minimta.smtp.reply import Reply, reply
 from minimta.system import log
@@ -21,34 +21,6 @@ _FREE_AGE = 0.5
 
 DISK_FULL = reply(452, "4.3.1", "Insufficient disk space; try again later")
 _TOO_BIG_FOR_DISK = reply(452, "4.4.5", "Insufficient disk space; try again later")
-
-
-class Client:
-    """Who is at the other end."""
-
-    __slots__ = ("if_address", "ip", "may_relay", "name", "path", "shown")
-
-    def __init__(self, ip: str, name: str, *, confirmed: bool, if_address: str = "") -> None:
-        """*confirmed*: the *name* from reverse lookup leads back to *ip*. "" ip is standard input."""
-        literal = f"[IPv6:{ip}]" if ":" in ip else f"[{ip}]"
-        self.ip = ip
-        self.name = log.clean(name)
-        #: "lab1.campus [10.0.3.134]", as in $_, in replies and in the log
-        self.shown = f"{self.name} {literal}".strip() if ip else self.name
-        if name and not confirmed:
-            self.shown += " (may be forged)"
-        self.may_relay = not ip or relay.may_relay(ip)
-        #: our address that was connected to
-        self.if_address = if_address
-        self.path = "MTA" if ip else "stdin"
-
-    def why_not_relay(self) -> str:
-        """What follows "Relaying denied" in the reply."""
-        if not self.name:
-            return f". IP name lookup failed [{self.ip}]"
-        if self.shown.endswith(" (may be forged)"):
-            return f". IP name possibly forged [{self.ip}]"
-        return ""
 
 
 class Premises:
@@ -97,13 +69,13 @@ class Premises:
             self._greeting = (now, whole)
         return self._greeting[1]
 
-    def recipient(self, bare: bytes) -> relay.Verdict:
+    def recipient(self, bare: bytes) -> recipients.Verdict:
         """policy.recipient_verdict, remembered for a moment if good. Raise OSError."""
         now = self.clock()
         if self._known.get(bare, 0.0) > now:
-            return relay.Verdict(local=True, known=True)
+            return recipients.Verdict(local=True, known=True)
         here = self.locality
-        verdict = relay.recipient_verdict(bare, here.router, here.aliases, here.users)
+        verdict = recipients.recipient_verdict(bare, here.router, here.aliases, here.users)
         if verdict.local and verdict.known:
             if len(self._known) > _MOST_REMEMBERED:
                 self._known.clear()

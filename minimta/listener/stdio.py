@@ -15,7 +15,8 @@ import time
 from minimta.config.options import Options
 from minimta.listener.connection import session
 from minimta.listener.handler import Reception
-from minimta.listener.shared_state import Client, Premises
+from minimta.listener.peer import Client
+from minimta.listener.shared_state import Premises
 from minimta.smtp.state import State
 from minimta.submission import caller, delivery_mode
 from minimta.system import log

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from minimta.listener import relay
 from minimta.message import address, fullname
-from minimta.routing import targets
+from minimta.routing import recipients, targets
 from minimta.routing.local_host import Locality
 from minimta.smtp import path
 from minimta.smtp.reply import Reply, quoted, reply
@@ -24,7 +23,7 @@ def answer(argument: bytes, here: Locality, *, expand: bool) -> Reply:
         if expand:
             return reply(250, "2.1.5", f"<{quoted(bare)}>")
         return reply(252, "2.5.2", f"<{quoted(bare)}>")
-    verdict = relay.recipient_verdict(bare, here.router, here.aliases, here.users)
+    verdict = recipients.recipient_verdict(bare, here.router, here.aliases, here.users)
     if not verdict.known:
         return reply(550, "5.1.1", f"{quoted(given)}... User unknown")
     found = _members(bare, here) if expand or verdict.user is None else [bare]

@@ -8,8 +8,6 @@ Content-Length that would lie in a mailbox, and foreign Return-Path fields are l
 
 from __future__ import annotations
 
-import minimta
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -19,8 +17,6 @@ if TYPE_CHECKING:
 #: Sendmail's marker for the sender, replaced on delivery (0x81 introduces a macro in its queue files)
 RETURN_PATH = (b"P", b"Return-Path: <\x81g>")
 
-#: what stands in parentheses in our Received fields, as Sendmail's "version/configuration version"
-PRODUCT = f"minimta {minimta.__version__}/{minimta.__version__}".encode()
 
 #: RFC 5322 section 2.2: 33 to 126 but the colon
 _NAME_OCTETS = bytes(octet for octet in range(33, 127) if octet != 0x3A)
@@ -77,30 +73,6 @@ def split_message(text: bytes) -> tuple[list[bytes], int]:
     if position > begin:
         fields.append(text[begin:position].removesuffix(b"\n"))
     return fields, len(text)
-
-
-def received(
-    *,
-    client: bytes,
-    helo: bytes,
-    protocol: bytes,
-    host: bytes,
-    product: bytes,
-    qid: bytes,
-    recipient: bytes,
-    date: bytes,
-) -> bytes:
-    """The trace field (RFC 5321 section 4.4), in Sendmail's form.
-
-    Without *helo* the submission form "(from emma@localhost)"; *recipient* b"" leaves the "for"
-    away, as it must be when there are several (section 7.2).
-    """
-    client, helo, protocol = printable(client), printable(helo), printable(protocol)
-    origin = b"from %b (%b)" % (helo, client) if helo else b"(from %b)" % client
-    with_protocol = b" with " + protocol if protocol else b""
-    for_whom = b"\n\tfor %b; " % printable(recipient) if recipient else b";\n\t"
-    by = b"by %b (%b)%b id %b" % (host, product, with_protocol, qid)
-    return b"Received: " + origin + b"\n\t" + by + for_whom + date
 
 
 def render(

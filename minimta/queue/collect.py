@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from minimta.message import addresslist, dates, headers, missing_fields
+from minimta.message import addresslist, dates, headers, missing_fields, received
 from minimta.queue import first_control
 from minimta.queue import qid as queue_id
 from minimta.queue.control import Control
@@ -34,12 +34,6 @@ class Refused(Exception):
         self.code = code
         self.status = status
         self.text = text
-
-
-def owns_queue(options: Options) -> bool:
-    """May this process act on the MTA queue? Raise OSError if it cannot be looked at."""
-    user = os.geteuid()
-    return not user or os.stat(options.queue_directory).st_uid == user
 
 
 class Incoming:
@@ -260,12 +254,12 @@ class Incoming:
         if recipient is None:
             only = len(envelope.recipients) == 1 and envelope.protocol
             recipient = envelope.recipients[0].address if only else b""
-        trace = headers.received(
+        trace = received.received(
             client=envelope.client,
             helo=envelope.helo,
             protocol=envelope.protocol,
             host=host,
-            product=headers.PRODUCT + b"/Submit" if self._submit else headers.PRODUCT,
+            product=received.PRODUCT + b"/Submit" if self._submit else received.PRODUCT,
             qid=self.qid.encode("ascii"),
             recipient=recipient,
             date=dates.rfc5322(self._now).encode("ascii"),

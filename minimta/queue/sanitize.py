@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 
-from minimta.message import dates, headers
+from minimta.message import dates, received
 from minimta.message.address import bare, is_printable, split
 from minimta.message.envelope import Recipient
 from minimta.queue.control import DELIVERY_MODE, Control, is_plain
@@ -65,12 +65,12 @@ def traced(control: Control, owner: User, options: Options, *, qid: str, now: fl
     """
     host = hostnames.own_name(options).encode("ascii", "replace")
     only = len(control.recipients) == 1
-    field = headers.received(
+    field = received.received(
         client=os.fsencode(owner.name) + b"@localhost",
         helo=host,
         protocol=b"ESMTP",
         host=host,
-        product=headers.PRODUCT,
+        product=received.PRODUCT,
         qid=qid.encode("ascii"),
         recipient=control.recipients[0].address if only else b"",
         date=dates.rfc5322(now).encode("ascii"),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from minimta.message import address
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Outcome, deferred
-from minimta.routing import answers, controlling_user, forward, include, targets
+from minimta.routing import controlling_user, destination, forward, include, targets
 from minimta.routing.controlling_user import Authority
 from minimta.routing.destination import Destination, Node
 from minimta.routing.route import Route, is_status
@@ -69,8 +69,8 @@ class Worklist:
         node.key = b"error:" + value
         status, _, text = value.decode("utf-8", "replace").partition(":")
         # As Sendmail: without a status it is only a name that nobody has.
-        unknown = answers.unknown_user("error:" + log.clean(value))
-        self._add(node, None, answers.refusal(status, text) if is_status(status) else unknown)
+        unknown = destination.unknown_user("error:" + log.clean(value))
+        self._add(node, None, destination.refusal(status, text) if is_status(status) else unknown)
 
     def _visit_program(self, node: Node) -> None:
         self._start(node, Route("prog", "", node.target.value), "programs")
@@ -79,7 +79,7 @@ class Worklist:
         path = node.target.value
         if path == b"/dev/null":
             node.key = path
-            self._add(node, Route("*file*", "", path), answers.DISCARDED)
+            self._add(node, Route("*file*", "", path), destination.DISCARDED)
         else:
             self._start(node, Route("*file*", "", path), "files")
 
@@ -89,7 +89,7 @@ class Worklist:
         node.key = b"%b %b %d" % (route.mailer.encode(), route.user, authority.uid)
         shown = node.origin + log.clean(bytes(node.target))
         if authority.refusal:
-            self._add(node, route, answers.not_allowed(shown, f"{authority.refusal} {what}"))
+            self._add(node, route, destination.not_allowed(shown, f"{authority.refusal} {what}"))
         elif authority.user is None:
             self._add(node, route, deferred("4.3.0", f"no user {authority.uid} to act as"))
         else:
@@ -111,7 +111,7 @@ class Worklist:
             reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
             why = f"Cannot open {log.clean(path)}: {reason}"
             self._note(f"{shown}... {why}")
-            self._add(node, None, answers.no_list(node.origin + shown, why))
+            self._add(node, None, destination.no_list(node.origin + shown, why))
             return
         node.followed = text.path
         house = self._house
@@ -139,7 +139,7 @@ class Worklist:
             node.target.final = True  # came out of an earlier expansion
         if route.mailer == "error":
             text = route.user.decode("utf-8", "replace")
-            self._add(node, route, answers.refusal(route.host, text))
+            self._add(node, route, destination.refusal(route.host, text))
         elif route.mailer != "local":
             self._add(node, route)
         else:
@@ -249,7 +249,7 @@ class Worklist:
         if found and node.depth >= limit:
             depth = f"{node.depth + 1} aliases deep; {limit} max"
             text = f"aliasing/forwarding loop broken ({depth})"
-            self._add(node, None, answers.loop_broken(text))
+            self._add(node, None, destination.loop_broken(text))
             return True
         whose = owner or controlling_user.owner(node.recipient) or b""
         line = authority.line(whose or node.recipient.address)
@@ -292,7 +292,7 @@ class Worklist:
         if user is None:
             shown = node.origin + log.clean(address.bare(node.recipient.address))
             route = Route("local", "", node.local_part)
-            self._add(node, route, answers.unknown_user(shown))
+            self._add(node, route, destination.unknown_user(shown))
             return
         detail = forward.detail(node.local_part, user)
         node.key = os.fsencode(user.name) + (b"+" + detail if detail else b"")
@@ -344,7 +344,7 @@ class Worklist:
         """A circle without users is an error only if its alias leads to nobody else."""
         for node in self._broken:
             if not self._found:
-                self._add(node, None, answers.loop_broken("aliasing/forwarding loop broken"))
+                self._add(node, None, destination.loop_broken("aliasing/forwarding loop broken"))
 
     def _postpone(self, node: Node, error: OSError) -> None:
         reason = error.strerror or str(error)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from minimta.aliases.lookup import Aliases
-from minimta.listener import relay
 from minimta.maps import open_map
 from minimta.message import address
+from minimta.routing import recipients
 from minimta.routing.route import Router
 from minimta.system import hostnames, log
 from minimta.system.users import Users
@@ -48,7 +48,7 @@ class Locality:
     def is_unknown(self, bare: bytes) -> bool:
         """Is it a local recipient who does not exist? If that cannot be known now: no."""
         try:
-            verdict = relay.recipient_verdict(bare, self.router, self.aliases, self.users)
+            verdict = recipients.recipient_verdict(bare, self.router, self.aliases, self.users)
         except OSError as error:
             log.line("", f"cannot look up {log.clean(bare)}: {error.strerror}")
             return False

@@ -11,18 +11,17 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from minimta.config.options import Options
-from minimta.queue import adopt, listing
+from minimta.queue import adopt, listing, permission
 from minimta.queue.listing import Listed
 from minimta.queue.selectors import Selection, SelectionError, all_match, parse_selection
 from minimta.queue.spool import Spool
 from minimta.runner import deliver
 from minimta.runner import resident as residence
-from minimta.runner.checkpoint import BACK_OFF
 from minimta.runner.deliver import Deliverer
-from minimta.submission import caller
+from minimta.runner.due import is_due, ordered
 from minimta.system import locks, log
 from minimta.system.terminal import complain
 from minimta.system.terminal import say as print_line
@@ -44,10 +43,10 @@ def run(
     stop: Callable[[], bool] = lambda: False,
 ) -> int:
     """Run the queue once, here and now. Returns the exit code: 78 if the caller may not."""
-    reason = caller.why_not_queue(options.queue_directory)
+    reason = permission.why_not_queue(options.queue_directory)
     if reason:
         say(reason)
-        complain(caller.NO_RIGHTS)
+        complain(permission.NO_RIGHTS)
         log.line("", f"SYSERR: {reason}", error=True)
         return os.EX_CONFIG
     return _Run(options, selections, say if verbose else None, stop).all()
@@ -122,33 +121,6 @@ class _Run:
             recipients=[address for address, _, _ in one.recipients],
             quarantine="",
         )
-
-
-def is_due(mtime: float, now: float, min_queue_age: int) -> bool:
-    """May a message be tried whose qf has this time? One too far ahead was written by a wrong clock."""
-    return mtime <= now or mtime > now + max(min_queue_age, BACK_OFF)
-
-
-def ordered(found: Iterable[Listed], order: str, times: dict[str, float]) -> list[Listed]:
-    """Option QueueSortOrder; *times* are the mtimes."""
-    if order == "none":
-        return list(found)
-    keys: dict[str, Callable[[Listed], object]] = {
-        "priority": lambda one: (one.priority, one.created, one.qid),
-        "host": lambda one: (_first_host(one), one.priority, one.qid),
-        "time": lambda one: (one.created, one.qid),
-        "filename": lambda one: one.qid,
-        "modification": lambda one: (times.get(one.qid, 0.0), one.qid),
-    }
-    return sorted(found, key=keys[order])  # type: ignore[arg-type]
-
-
-def _first_host(one: Listed) -> bytes:
-    """Domain of the first recipient, last label first: hosts of a domain come together."""
-    if not one.recipients:
-        return b""
-    domain = one.recipients[0][0].rpartition(b"@")[2].strip(b"<>").lower()
-    return b".".join(reversed(domain.split(b".")))
 
 
 def batch_size() -> int:

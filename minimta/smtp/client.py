@@ -21,8 +21,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Container, Sequence
 
-from minimta.smtp.reply import Reply
-from minimta.smtp.replyreader import ReplyError, ReplyReader, verbatim
+from minimta.smtp.reply import Reply, ReplyError, ReplyReader, verbatim
 
 #: longest address that we say; RFC 5321 section 4.5.3.1.3 has 256
 MAX_PATH = 1000

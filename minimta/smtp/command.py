@@ -1,4 +1,7 @@
-"""SMTP command lines to values (RFC 5321 section 4.1). Pure: no socket, no state."""
+"""SMTP command lines to values (RFC 5321 section 4.1), and the commands that are known and not served.
+
+Pure: no socket, no state. A line that cannot be read is a CommandError, which carries the reply.
+"""
 
 from __future__ import annotations
 
@@ -109,3 +112,33 @@ def _path(keyword: bytes, argument: bytes) -> tuple[bytes, bytes]:
 
 def _scanning(word: bytes) -> Reply:
     return reply(501, "5.5.2", f'Syntax error in parameters scanning "{quoted(word)}"')
+
+
+# Browsers, proxies, and what malware says (threats T10).
+_FOREIGN = frozenset(
+    ("GET", "POST", "HEAD", "PUT", "DELETE", "TRACE", "PATCH", "PRI", "CONNECT", "PROXY", "USER")
+)
+_OBSOLETE = frozenset(("SEND", "SAML", "SOML", "TURN", "AUTH", "BDAT"))
+
+NOT_ALLOWED = reply(502, "5.7.0", "Sorry, we do not allow this operation")
+_KNOWN = {
+    "STARTTLS": reply(454, "4.3.3", "TLS not available after start"),
+    # DIFFERS: nothing is delivered while the client waits, so there is nothing to tell him.
+    "VERB": reply(502, "5.7.0", "Verbose unavailable"),
+    # DIFFERS: the listener has no rights to run the queue, and strangers would start it (T12).
+    "ETRN": NOT_ALLOWED,
+}
+
+
+def is_foreign(verb: str) -> bool:
+    """Is it the beginning of another protocol?"""
+    return verb in _FOREIGN
+
+
+def answer(verb: str, line: bytes) -> Reply:
+    """The reply to a command that is not served (RFC 5321 section 4.2.4)."""
+    if verb in _KNOWN:
+        return _KNOWN[verb]
+    if verb in _OBSOLETE:
+        return reply(502, "5.5.1", f'Command not implemented: "{quoted(line)}"')
+    return reply(500, "5.5.1", f'Command unrecognized: "{quoted(line)}"')

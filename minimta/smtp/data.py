@@ -1,10 +1,18 @@
-"""Transparency for DATA: message text out of the octets of a session (RFC 5321 section 4.5.2).
+"""DATA, both ways: message text out of the octets of a session, and onto the wire.
 
-In bulk: find, count, replace. No loop over lines, no copy of more than a chunk.
+In bulk: find, count, replace. No loop over lines, no copy of more than a chunk (RFC 5321 section
+4.5.2).
 
-One line end rules a whole session. With CRLF only CRLF "." CRLF ends the message, and a bare CR or
-LF anywhere is a violation; with LF (what nc(1) sends) only LF "." LF, and any CR is one. So no two
-servers can disagree about where a message ends: the hole of CVE-2023-51764 and its sisters.
+Coming in, one line end rules a whole session. With CRLF only CRLF "." CRLF ends the message, and a
+bare CR or LF anywhere is a violation; with LF (what nc(1) sends) only LF "." LF, and any CR is one.
+So no two servers can disagree about where a message ends: CVE-2023-51764 and its sisters.
+
+Going out, LF becomes CRLF and a dot at the start of a line is doubled. The text is stored without
+CR or NUL; both are looked for again, in every block, because a bare CR or LF that we sent would
+open the same hole in the hosts behind us.
+
+DIFFERS: Sendmail's esmtp mailer breaks lines longer than 990 octets with "!"; that would break
+signatures (RFC 6376 section 5.3), so they go out as they are and the peer may refuse them.
 """
 
 from __future__ import annotations
@@ -83,3 +91,32 @@ def check(octets: bytes, eol: bytes) -> None:
     if b"\0" in octets:
         # DIFFERS: Sendmail keeps a NUL. RFC 5321 section 4.5.2 and threats T1: nobody may see less.
         raise Violation("NUL byte not allowed")
+
+
+class BadText(ValueError):
+    """The text holds a CR or NUL; nothing of the block was given out."""
+
+
+class DataWriter:
+    """Incremental encoder: feed it the text in any blocks, then finish()."""
+
+    __slots__ = ("_at_line_start",)
+
+    def __init__(self) -> None:
+        self._at_line_start = True
+
+    def feed(self, block: bytes) -> bytes:
+        """Encode one *block*. Raise BadText."""
+        if b"\r" in block or b"\0" in block:
+            raise BadText("CR or NUL in the message")
+        if not block:
+            return b""
+        wire = block.replace(b"\n.", b"\n..").replace(b"\n", b"\r\n")
+        if self._at_line_start and block[:1] == b".":
+            wire = b"." + wire
+        self._at_line_start = block[-1:] == b"\n"
+        return wire
+
+    def finish(self) -> bytes:
+        """The end of data; a last line without an end gets one."""
+        return b".\r\n" if self._at_line_start else b"\r\n.\r\n"

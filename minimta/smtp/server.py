@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from minimta.smtp import command, help, unserved
+from minimta.smtp import command, help
+from minimta.smtp import command as unserved
 from minimta.smtp import data as dotstuff
 from minimta.smtp.command import CommandError, Mail, Rcpt
 from minimta.smtp.reply import Reply, quoted, reply

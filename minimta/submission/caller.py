@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from minimta.message import fullname
-from minimta.queue import collect
+from minimta.queue.permission import may_administer
 from minimta.queue.spool import Spool
 from minimta.system import users
 from minimta.system.users import Users
@@ -18,8 +18,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.config.options import Options
     from minimta.system.users import User
-
-NO_RIGHTS = "Program mode requires special privileges, e.g., root or TrustedUser."
 
 
 class Caller:
@@ -50,14 +48,6 @@ class Caller:
         )
 
 
-def may_administer(options: Options) -> bool:
-    """Root and the owner of the MTA queue may; a queue that is not there is nobody's."""
-    try:
-        return collect.owns_queue(options)
-    except OSError:
-        return False
-
-
 def choose_spool(options: Options, queue: str) -> tuple[Spool, bool]:
     """The queue to write, and whether it is the MTA's.
 
@@ -68,14 +58,3 @@ def choose_spool(options: Options, queue: str) -> tuple[Spool, bool]:
     if queue == "c" or not may_administer(options):
         return Spool(options.client_queue_directory), False
     return Spool(options.queue_directory), True
-
-
-def why_not_queue(directory: str) -> str:
-    """What keeps this process out of a queue directory, in Sendmail's words; "" if nothing does."""
-    try:
-        os.stat(os.path.join(directory, "."))
-    except OSError as error:
-        return f"can not chdir({directory.rstrip('/')}/): {error.strerror}"
-    if os.access(directory, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
-        return ""
-    return f"can not chdir({directory.rstrip('/')}/): Permission denied"

@@ -15,7 +15,7 @@ from minimta.aliases.rebuild import rebuild
 from minimta.aliases.source import Source
 from minimta.config.options import Options, by_name
 from minimta.mailers.remote.route_preview import Guide
-from minimta.submission import caller
+from minimta.queue import permission
 from minimta.system import safefile
 from minimta.system.privileges import as_user, read_as
 from minimta.system.safefile import Untrusted
@@ -23,7 +23,7 @@ from minimta.system.users import User, Users
 from tests.support.fakedns import FakeDns, Zone
 from tests.support.homes import SPOILED, put
 
-HOME = Path(__file__).parent.parent
+HOME = Path(__file__).parent.parent.parent
 ZONE: Zone = {
     "lab3.campus": {"MX": ["10 mx.lab3.campus.", "20 mx2.lab3.campus."]},
     "mx.lab3.campus": {"A": ["10.0.3.136"]},
@@ -439,10 +439,10 @@ def test_who_has_no_rights_is_told_whose_rights_count(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: OWNER.pw_uid)
-    monkeypatch.setattr(caller, "may_administer", lambda options: False)
+    monkeypatch.setattr(permission, "may_administer", lambda options: False)
     told = host.trace("dave")[1]
     assert told[0] == "Read with the rights of dave; mail is delivered with others."
-    monkeypatch.setattr(caller, "may_administer", lambda options: True)
+    monkeypatch.setattr(permission, "may_administer", lambda options: True)
     assert host.trace("dave")[1] == told[1:]
 
 
@@ -452,7 +452,7 @@ def test_without_rights_programs_are_still_the_default_users(
     host.aliases("it: |/bin/x")
     host.set("DefaultUser", "carol")
     monkeypatch.setattr(os, "geteuid", lambda: OWNER.pw_uid + 1)
-    monkeypatch.setattr(caller, "may_administer", lambda options: False)
+    monkeypatch.setattr(permission, "may_administer", lambda options: False)
     assert host.trace("it")[1][-1] == (
         "  |/bin/x: program, runs as carol (1001) in /home/carol (mailer prog)"
     )
@@ -463,7 +463,7 @@ def test_who_runs_a_queue_of_his_own_runs_its_programs(
 ) -> None:
     host.aliases("it: |/bin/x")
     monkeypatch.setattr(os, "geteuid", lambda: OWNER.pw_uid + 1)
-    monkeypatch.setattr(caller, "may_administer", lambda options: True)
+    monkeypatch.setattr(permission, "may_administer", lambda options: True)
     assert f"runs as henry ({OWNER.pw_uid + 1})" in host.trace("it")[1][-1]
 
 
@@ -472,7 +472,7 @@ def test_a_default_user_who_is_root_runs_nothing(
 ) -> None:
     host.aliases("it: |/bin/x")
     host.set("DefaultUser", "root")
-    monkeypatch.setattr(caller, "may_administer", lambda options: False)
+    monkeypatch.setattr(permission, "may_administer", lambda options: False)
     code, told = host.trace("it")
     assert (code, "cannot be told now: no user" in told[-1]) == (75, True)
 

@@ -10,8 +10,8 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from minimta.admin import Trouble
 from minimta.admin import venv as environment
+from minimta.admin.checkout import Trouble
 
 WANTED = {"nosuch.module": "python3-nosuch"}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from minimta.admin import HOME
+from minimta.admin.checkout import HOME
 from minimta.commands import makemap
 from minimta.maps.cdb import Cdb
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from minimta.admin import HOME
+from minimta.admin.checkout import HOME
 from minimta.aliases.lookup import Aliases
 
 ONE, TWO = "1 aliases, longest 4 bytes, 7 bytes total", "1 aliases, longest 5 bytes, 8 bytes total"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from minimta.admin import HOME
+from minimta.admin.checkout import HOME
 from minimta.aliases.rebuild import rebuild
 from minimta.aliases.source import Source
 from minimta.system.users import Users

@@ -10,7 +10,7 @@ import pytest
 
 from minimta.commands import sendmail
 from minimta.config import file as config_file
-from minimta.queue import collect
+from minimta.queue import permission
 from minimta.queue.control import Control, decode
 from minimta.system import log
 
@@ -110,7 +110,7 @@ def host(
 def stranger(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """The caller is henry, who has no rights on the MTA queue."""
     monkeypatch.setattr(os, "getuid", lambda: 4242)
-    monkeypatch.setattr(collect, "owns_queue", lambda options: False)
+    monkeypatch.setattr(permission, "owns_queue", lambda options: False)
 
 
 def fields(control: Control) -> dict[bytes, bytes]:

@@ -10,21 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from minimta.admin import HOME
+from minimta.admin.checkout import HOME
 from minimta.config.options import OptionError, Options, by_name
 from minimta.mailers.programs import smrsh
-from minimta.mailers.programs.smrsh_rules import Refused
+from minimta.mailers.programs.smrsh import Refused
 from minimta.system import executables
 
 #: runs main() with a directory of its own: the command reads /etc/mail/minimta.cf
 SCRIPT = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from minimta import restriction
-from minimta.options import Options
+from minimta.commands import smrsh
+from minimta.config.options import Options
 options = Options()
 options.smrsh_directory, options.log_to = sys.argv[2], "stderr"
-sys.exit(restriction.main(["smrsh", *sys.argv[3:]], options))
+sys.exit(smrsh.main(["smrsh", *sys.argv[3:]], options))
 """
 
 

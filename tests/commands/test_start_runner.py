@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from minimta.commands import start_runner
-from minimta.config import flags
+from minimta.config import commandline
 from minimta.config.commandline import UsageError
 from minimta.config.options import Options
 from minimta.queue.selectors import Selection
@@ -61,7 +61,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def start(*arguments: str) -> int:
     argv = ["sendmail", *arguments]
-    return start_runner.start(flags.parse(argv), Options(), argv)
+    return start_runner.start(commandline.parse(argv), Options(), argv)
 
 
 def test_a_run_returns_at_once_and_goes_on_in_a_child(runs: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_runner_that_stays_writes_its_pid_and_takes_it_away(
 
     monkeypatch.setattr(queue_run, "resident", resident)
     argv = ["sendmail", "-q15m"]
-    assert start_runner.start(flags.parse(argv), options, argv) == 0
+    assert start_runner.start(commandline.parse(argv), options, argv) == 0
     pid, status = os.wait()
     assert os.waitstatus_to_exitcode(status) == 0
     assert seen.read_text() == f"900 {pid}\nsendmail -q15m\n"

@@ -6,13 +6,13 @@ import os
 
 import pytest
 
-from minimta.config import flags
+from minimta.config import commandline
 from minimta.config.commandline import Command, UsageError
 from minimta.config.options import OptionError
 
 
 def parse(*arguments: str) -> Command:
-    return flags.parse(["/usr/sbin/sendmail", *arguments])
+    return commandline.parse(["/usr/sbin/sendmail", *arguments])
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ def parse(*arguments: str) -> Command:
     [("sendmail", "m"), ("/usr/bin/mailq", "p"), ("newaliases", "i"), ("smtpd", "d")],
 )
 def test_the_name_of_the_program_decides_the_mode(name: str, mode: str) -> None:
-    assert flags.parse([name]).mode == mode
+    assert commandline.parse([name]).mode == mode
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 
 from minimta.aliases.lookup import Aliases
 from minimta.listener import relay
+from minimta.routing import recipients
 from minimta.routing.route import Router
 from minimta.system.users import Users
 
@@ -26,7 +27,7 @@ class Here:
         self.users = Users(str(directory / "passwd"))
 
     def verdict(self, bare: bytes) -> tuple[bool, bool]:
-        found = relay.recipient_verdict(bare, self.router, self.aliases, self.users)
+        found = recipients.recipient_verdict(bare, self.router, self.aliases, self.users)
         return found.local, found.known
 
 

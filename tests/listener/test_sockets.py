@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from minimta.config.options import Options
-from minimta.listener import connection, sockets
-from minimta.listener.sockets import Door, Server, bind
+from minimta.listener import connection, limits
+from minimta.listener.limits import Door
+from minimta.listener.sockets import Server, bind
 from minimta.system import hostnames, log
 from tests.support.smtphost import SmtpHost
 
@@ -247,7 +248,7 @@ def test_loopback_may_have_as_many_as_there_are(
     ],
 )
 def test_an_ipv6_client_is_a_network(one: str, other: str, same: bool) -> None:
-    assert (sockets._network(one) == sockets._network(other)) is same
+    assert (limits._network(one) == limits._network(other)) is same
 
 
 # --- time -----------------------------------------------------------------------------------------

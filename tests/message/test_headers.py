@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from minimta.message import headers
+from minimta.message import headers, received
 
 FIELDS = [
     headers.RETURN_PATH,
@@ -116,7 +116,7 @@ def test_qualify_sees_every_field_of_the_block() -> None:
     assert text == b"To: dave@lab1.campus\nX: y\n"
 
 
-def received(**changes: bytes) -> bytes:
+def trace(**changes: bytes) -> bytes:
     values = {
         "client": b"emma@localhost",
         "helo": b"",
@@ -127,11 +127,11 @@ def received(**changes: bytes) -> bytes:
         "recipient": b"",
         "date": b"DATE",
     }
-    return headers.received(**{**values, **changes})
+    return received.received(**{**values, **changes})
 
 
 def test_received_of_a_submission_names_the_caller() -> None:
-    assert received(recipient=b"dave") == (
+    assert trace(recipient=b"dave") == (
         b"Received: (from emma@localhost)\n"
         b"\tby lab1.campus (minimta 0/0) id 6AM9CfOn000096\n"
         b"\tfor dave; DATE"
@@ -139,7 +139,7 @@ def test_received_of_a_submission_names_the_caller() -> None:
 
 
 def test_received_over_smtp_names_helo_client_and_protocol() -> None:
-    field = received(client=b"x [10.0.3.1]", helo=b"me", protocol=b"ESMTP", recipient=b"<d@e>")
+    field = trace(client=b"x [10.0.3.1]", helo=b"me", protocol=b"ESMTP", recipient=b"<d@e>")
     assert field == (
         b"Received: from me (x [10.0.3.1])\n"
         b"\tby lab1.campus (minimta 0/0) with ESMTP id 6AM9CfOn000096\n"
@@ -148,11 +148,11 @@ def test_received_over_smtp_names_helo_client_and_protocol() -> None:
 
 
 def test_received_without_recipient_folds_before_the_date() -> None:
-    assert received().endswith(b" id 6AM9CfOn000096;\n\tDATE")
+    assert trace().endswith(b" id 6AM9CfOn000096;\n\tDATE")
 
 
 @pytest.mark.parametrize("argument", ["client", "helo", "protocol", "recipient"])
 @pytest.mark.parametrize("evil", [b"\n", b"\r", b"\0", b"\x1b", b"\x7f", b"\xe9", b"\n\t"])
 def test_nothing_from_outside_can_forge_a_line_of_received(argument: str, evil: bytes) -> None:
-    plain = received(**{argument: b"aXBcc: x"})
-    assert received(**{argument: b"a" + evil + b"Bcc: x"}) == plain.replace(b"X", b"?" * len(evil))
+    plain = trace(**{argument: b"aXBcc: x"})
+    assert trace(**{argument: b"a" + evil + b"Bcc: x"}) == plain.replace(b"X", b"?" * len(evil))

@@ -10,8 +10,8 @@ import pytest
 from minimta.config.options import Options
 from minimta.message import dates
 from minimta.message.envelope import Envelope, Recipient
-from minimta.message.headers import PRODUCT
-from minimta.queue import collect
+from minimta.message.received import PRODUCT
+from minimta.queue import permission
 from minimta.queue import qid as queue_id
 from minimta.queue.collect import Incoming, Refused
 from minimta.queue.spool import Spool
@@ -388,6 +388,6 @@ def test_nothing_in_the_envelope_forges_a_line_of_the_control_file(
 def test_root_and_the_owner_write_mqueue_and_others_clientmqueue(
     options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert collect.owns_queue(options)
+    assert permission.owns_queue(options)
     monkeypatch.setattr(os, "geteuid", lambda: 54321)
-    assert not collect.owns_queue(options)
+    assert not permission.owns_queue(options)

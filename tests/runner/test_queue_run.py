@@ -14,7 +14,8 @@ from minimta.queue.control import Control
 from minimta.queue.listing import Listed
 from minimta.queue.spool import Spool
 from minimta.runner import queue_run
-from minimta.runner.queue_run import is_due, ordered, parse_selection, run
+from minimta.runner.due import is_due, ordered
+from minimta.runner.queue_run import parse_selection, run
 from tests.support.fakesmtp import FakeSmtp
 from tests.support.privatehost import PrivateHost
 

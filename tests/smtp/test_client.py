@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from minimta.smtp.client import Client, PeerClosed, Transaction, mail_line, path, rcpt_line
-from minimta.smtp.replyreader import ReplyError
+from minimta.smtp.reply import ReplyError
 
 EHLO = b"250-lab2.campus Hello\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SIZE 1000\r\n250 DSN\r\n"
 PLAIN_EHLO = b"250-lab2.campus\r\n250 HELP\r\n"

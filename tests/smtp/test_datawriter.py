@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from minimta.smtp.datawriter import BadText, DataWriter
+from minimta.smtp.data import BadText, DataWriter
 
 TEXT = b".\n..\n.x\nplain\n\n.\nend."
 WIRE = b"..\r\n...\r\n..x\r\nplain\r\n\r\n..\r\nend.\r\n.\r\n"

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from minimta.smtp.reply import Reply
-from minimta.smtp.replyreader import MAX_LINE, MAX_LINES, ReplyError, ReplyReader, verbatim
+from minimta.smtp.reply import MAX_LINE, MAX_LINES, Reply, ReplyError, ReplyReader, verbatim
 
 WIRE = (
     b"250-lab2.campus Hello\r\n250-SIZE 100\r\n250 DSN\r\n550 5.1.1 <x>... User unknown\r\n354\r\n"

@@ -12,7 +12,8 @@ from pathlib import Path
 from minimta.config.options import Options
 from minimta.listener.connection import session
 from minimta.listener.handler import Reception
-from minimta.listener.shared_state import Client, Premises
+from minimta.listener.peer import Client
+from minimta.listener.shared_state import Premises
 from minimta.queue.control import Control, decode
 from minimta.queue.spool import Spool
 

@@ -141,7 +141,7 @@ def test_after_load_no_question_imports_anything() -> None:
     with FakeDns(zone) as server:
         script = f"""
 import sys
-from minimta import dns
+from minimta.system import dns
 dns.load()
 before = set(sys.modules)
 resolver = dns.Resolver(nameserver={server.address})
@@ -151,7 +151,7 @@ try:
 except dns.LookupFailed:
     print(sorted(set(sys.modules) - before))
 """
-        root = Path(dns.__file__).parent.parent
+        root = Path(dns.__file__).parent.parent.parent
         done = subprocess.run(
             [sys.executable, "-c", script], cwd=root, capture_output=True, check=True, text=True
         )

@@ -10,7 +10,7 @@ import os
 from argparse import ArgumentError, ArgumentParser
 from pathlib import Path
 
-from minimta.admin import HOME, Trouble
+from minimta.admin.checkout import HOME, Trouble
 from minimta.admin.demo import dialogue
 from minimta.admin.demo.privateroot import (
     ADDRESS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Sequence
 
-from minimta.admin import Trouble
+from minimta.admin.checkout import Trouble
 
 #: (what is typed, code of the reply that must come; 0: none comes, it is a line of the message)
 Script = Sequence[tuple[str, int]]

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from minimta.admin import HOME, Trouble
+from minimta.admin.checkout import HOME, Trouble
 
 ADDRESS = "127.0.0.1"
 PEOPLE = {"emma": "Emma Berg", "dave": "Dave Hill", "carol": "Carol Lake"}

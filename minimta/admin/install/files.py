@@ -7,7 +7,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from minimta.admin import HOME
+from minimta.admin.checkout import HOME
 from minimta.admin.install.accounts import group_number
 from minimta.admin.install.steps import below
 

@@ -15,7 +15,7 @@ from argparse import ArgumentError, ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
 
-from minimta.admin import HOME, SENDMAIL, Trouble
+from minimta.admin.checkout import HOME, SENDMAIL, Trouble
 from minimta.admin.install.accounts import Account
 from minimta.admin.install.files import Directory, Link, LockFile, Text
 from minimta.admin.install.services import AliasDatabase, ByteCode, Service

@@ -10,7 +10,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from minimta.admin import Trouble
+from minimta.admin.checkout import Trouble
 from minimta.admin.install.steps import below
 
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"

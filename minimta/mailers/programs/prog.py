@@ -19,7 +19,7 @@ from minimta.config.options import Options
 from minimta.mailers.job import Job
 from minimta.mailers.programs import process, smrsh
 from minimta.mailers.programs.process import Command, Ending
-from minimta.mailers.programs.smrsh_rules import Refused
+from minimta.mailers.programs.smrsh import Refused
 from minimta.message.outcome import Outcome, deferred
 from minimta.system import executables, log
 from minimta.system.users import User

@@ -1,4 +1,11 @@
-"""The restriction of programs to one directory: what ``smrsh`` checks, runs and logs.
+"""smrsh, Sendmail's restricted shell: which commands it takes, and what /bin/sh is given for them.
+
+    command = simple *( ("&&" / "||") simple )
+    simple  = *( "exec" blank ) name *( blank argument )
+
+Directories are taken off a name; what is left must be in the one directory of programs that may be
+run (SmrshDirectory), or the shell's own "exit" or "echo". Characters with which a shell could be
+led elsewhere are refused wherever they stand, in quotes too.
 
 The prog mailer checks in its own child; ``smrsh -c command`` is the same for other mailers, which
 think that it is a shell:
@@ -12,12 +19,8 @@ written, or that cannot be looked at now, is the administrator's to mend: that m
 from __future__ import annotations
 
 import os
-import sys
 
-from minimta.config import file as config_file
 from minimta.config.options import Options
-from minimta.mailers.programs import smrsh_rules
-from minimta.mailers.programs.smrsh_rules import Refused
 from minimta.system import executables, log
 from minimta.system.safefile import Untrusted
 
@@ -44,7 +47,7 @@ def checked(command: bytes, options: Options, owners: tuple[int, ...]) -> bytes:
         return executables.why_not(path, owners, blamed) if directory else "stat failed"
 
     try:
-        return smrsh_rules.restrict(command, os.fsencode(directory), why_not)
+        return restrict(command, os.fsencode(directory), why_not)
     except Refused as error:
         refused = error
     except Untrusted as error:
@@ -59,34 +62,87 @@ def _later(text: str) -> Refused:
     return Refused(log.clean(text), exit_code=os.EX_TEMPFAIL)
 
 
-def main(arguments: list[str], options: Options | None = None) -> int:
-    """``smrsh -c command``: becomes /bin/sh, or returns the exit code of a refusal."""
-    program = arguments[0] if arguments else PATH
-    try:
-        options = options or config_file.load(None, [])
-    except config_file.ConfigError as error:
-        return _end(program, str(error), os.EX_TEMPFAIL)
-    log.configure("smrsh", options.log_to, options.log_level)
-    if len(arguments) != 3 or arguments[1] != "-c":
-        log.line_of("smrsh", "usage")
-        print(f"Usage: {program} -c command", file=sys.stderr)
-        return os.EX_USAGE
-    command = os.fsencode(arguments[2])
-    try:
-        command = checked(command, options, executables.trusted_owners())
-    except Refused as error:
-        return _end(program, str(error), error.exit_code)
-    _forget_pythons_signals()
-    os.execve("/bin/sh", [b"/bin/sh", b"-c", command], ENVIRONMENT)
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_BLANKS = b" \t\n\v\f\r"
+_SPECIAL = b"<|>^();&`$\r\n\0"
+#: Old shells drop the eighth bit before they look.
+_FORBIDDEN = _SPECIAL + bytes(octet | 0x80 for octet in _SPECIAL)
+_OPERATORS = (b"&&", b"||")
+_BUILTINS = (b"exit", b"echo")
+#: needs no quotes in a shell
+_PLAIN = b"/._+-@%:,=ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
-def _end(program: str, text: str, exit_code: int) -> int:
-    print(f"{program}: {text}", file=sys.stderr)
-    return exit_code
+class Refused(Exception):
+    """The command is not run. ``str()`` is what its user is told, without the name of the shell."""
+
+    def __init__(self, told: str, logged: str = "", exit_code: int = os.EX_UNAVAILABLE) -> None:
+        super().__init__(told)
+        #: what the log says of the user
+        self.logged = logged or told
+        self.exit_code = exit_code
 
 
-def _forget_pythons_signals() -> None:
-    import signal
+def restrict(command: bytes, directory: bytes, why_not: Callable[[bytes], str]) -> bytes:
+    """The command for /bin/sh, with full paths into *directory*.
 
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, signal.SIG_DFL)
+    *why_not* says of a path why it may not be run, "" if it may. Raise Refused, and what
+    *why_not* raises.
+    """
+    made, joint, rest = b"", b"", command
+    while joint or not made:
+        before, name, rest = _name(rest)
+        made += before + _program(name, directory, why_not)
+        arguments, joint, rest = _arguments(rest, command)
+        made += arguments + joint + (b" " if joint else b"")
+    return made
+
+
+def _name(text: bytes) -> tuple[bytes, bytes, bytes]:
+    """What stands before the name of the program ("exec "), the name, and what follows it."""
+    before = b""
+    while text := text.lstrip(_BLANKS):
+        end = next((at for at, octet in enumerate(text) if octet in b" \t"), len(text))
+        name, text = text[:end], text[end:]
+        if name != b"exec" or not text:
+            return before, name, text
+        before += b"exec "
+    raise Refused("missing command to exec" if before else "missing command")
+
+
+def _program(name: bytes, directory: bytes, why_not: Callable[[bytes], str]) -> bytes:
+    """*name* if the shell has it itself, else the path of the program."""
+    if name in _BUILTINS:
+        return name
+    last = name.rpartition(b"/")[2]
+    path = directory.rstrip(b"/") + b"/" + last
+    reason = why_not(path)
+    if reason:
+        shown = _shown(last)
+        told = f'"{shown}" not available for sendmail programs ({reason})'
+        raise Refused(told, f'attempt to use "{shown}" ({reason})')
+    return _quoted(path)
+
+
+def _arguments(text: bytes, command: bytes) -> tuple[bytes, bytes, bytes]:
+    """*text* up to its first operator, the operator, and what follows."""
+    at = next((at for at, octet in enumerate(text) if octet in _FORBIDDEN), len(text))
+    joint = text[at : at + 2]
+    if joint and joint not in _OPERATORS:
+        character = _shown(joint[:1])
+        told = f"cannot use {character} in command"
+        raise Refused(told, f"attempt to use {character} in command: {_shown(command)}")
+    return text[:at], joint, text[at + 2 :]
+
+
+def _quoted(path: bytes) -> bytes:
+    if not path.translate(None, _PLAIN):
+        return path
+    return b"'" + path.replace(b"'", b"'\\''") + b"'"
+
+
+def _shown(text: bytes) -> str:
+    return "".join(chr(octet) if 32 <= octet < 127 else "?" for octet in text[:200])

@@ -15,7 +15,7 @@ from minimta.config.options import Options
 from minimta.mailers.remote.content import Letter
 from minimta.mailers.remote.mx_targets import Target
 from minimta.smtp.client import Client, PeerClosed
-from minimta.smtp.replyreader import ReplyError
+from minimta.smtp.reply import ReplyError
 
 
 class Session:

@@ -7,7 +7,7 @@ from collections.abc import Container, Iterator
 
 from minimta.mailers.job import Job
 from minimta.message import mime8to7
-from minimta.smtp.datawriter import BadText, DataWriter
+from minimta.smtp.data import BadText, DataWriter
 
 #: octets read and sent at once; what is smaller goes out in one write
 BLOCK = 256 * 1024

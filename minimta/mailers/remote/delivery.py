@@ -26,8 +26,7 @@ from minimta.mailers.remote.mx_targets import Finder, Ourselves, Target, Unrouta
 from minimta.message.address import domain_key, split
 from minimta.message.outcome import Fate, Outcome, deferred
 from minimta.smtp.client import PeerClosed, Transaction, mail_line, rcpt_line
-from minimta.smtp.reply import Reply
-from minimta.smtp.replyreader import ReplyError
+from minimta.smtp.reply import Reply, ReplyError
 from minimta.system.dns import Resolver
 
 #: recipients of one transaction; every host must take so many (RFC 5321 section 4.5.3.1.8)

@@ -11,8 +11,7 @@ import os
 from dataclasses import replace
 
 from minimta.message.outcome import Fate, Outcome
-from minimta.smtp.reply import Reply
-from minimta.smtp.replyreader import verbatim
+from minimta.smtp.reply import Reply, verbatim
 from minimta.system.dns import LookupFailed
 
 # SMTP code -> RFC 3463 status when the peer gave none

@@ -17,74 +17,16 @@ means that the parent is gone.
 from __future__ import annotations
 
 import gc
-import json
 import os
 import socket
-import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import astuple
+from collections.abc import Callable, Collection, Sequence
 
 from minimta.config.options import Options
 from minimta.mailers.job import Job
 from minimta.mailers.remote.delivery import Delivery
 from minimta.mailers.remote.mx_targets import Ourselves
-from minimta.message.outcome import Fate, Outcome
+from minimta.mailers.remote.protocol import Line, ParentGone
 from minimta.system import privileges
-
-#: messages sent and not yet recorded by the parent
-WINDOW = 8
-#: seconds between signs of life
-HEARTBEAT = 30.0
-
-
-class ParentGone(Exception):
-    """Nobody is left to tell."""
-
-
-class Line:
-    """The worker's end of the socket pair."""
-
-    def __init__(self, connection: socket.socket, jobs: Sequence[Job]) -> None:
-        self._connection = connection
-        self._numbers = {job: number for number, job in enumerate(jobs)}
-        self._unrecorded = 0
-        self._spoke = time.monotonic()
-
-    def report(self, job: Job, outcomes: Mapping[bytes, Outcome]) -> None:
-        """Tell the fate of some users; wait while too much is unrecorded. Raise ParentGone."""
-        fates = {
-            str(number): (outcomes[user.name].fate.value, *astuple(outcomes[user.name])[1:])
-            for number, user in enumerate(job.users)
-            if user.name in outcomes
-        }
-        self._write({"job": self._numbers[job], "outcomes": fates})
-        if any(outcome.fate is Fate.SENT for outcome in outcomes.values()):
-            self._unrecorded += 1
-        while self._unrecorded >= WINDOW:
-            recorded = self._connection.recv(WINDOW)
-            if not recorded:
-                raise ParentGone
-            self._unrecorded -= len(recorded)
-
-    def say(self, text: str) -> None:
-        """Pass on a line of the dialogue."""
-        self._write({"say": text})
-
-    def fail(self, text: str) -> None:
-        """Say why the worker ends."""
-        self._write({"error": text})
-
-    def alive(self) -> None:
-        """Give a sign of life if the last one is long ago."""
-        if time.monotonic() - self._spoke > HEARTBEAT:
-            self._write({})
-
-    def _write(self, message: object) -> None:
-        self._spoke = time.monotonic()
-        try:
-            self._connection.sendall(json.dumps(message).encode("ascii") + b"\n")
-        except OSError as error:
-            raise ParentGone from error
 
 
 def run(

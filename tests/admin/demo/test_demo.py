@@ -13,7 +13,7 @@ from threading import Thread
 
 import pytest
 
-from minimta.admin import HOME, Trouble
+from minimta.admin.checkout import HOME, Trouble
 from minimta.admin.demo import demo, dialogue
 from minimta.admin.demo.privateroot import (
     ADDRESS,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from minimta.admin import HOME, Trouble
+from minimta.admin.checkout import HOME, Trouble
 from minimta.admin.install import install, services, uninstall
 from minimta.admin.install.files import Directory, Link, Text
 

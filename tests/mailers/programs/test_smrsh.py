@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from minimta.mailers.programs.smrsh_rules import Refused, restrict
+from minimta.mailers.programs.smrsh import Refused, restrict
 
 PROGRAMS = {b"/s/out.sh", b"/s/vacation", b"/s/it's", b"/s/b&&c"}
 

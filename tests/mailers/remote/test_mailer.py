@@ -16,10 +16,11 @@ import pytest
 from minimta.config.options import Options
 from minimta.mailers.job import Job
 from minimta.mailers.remote import mailer as remote
-from minimta.mailers.remote import mx_targets, worker
+from minimta.mailers.remote import mx_targets, protocol, worker
 from minimta.mailers.remote.delivery import Delivery
 from minimta.mailers.remote.mailer import RemoteMailer
-from minimta.mailers.remote.worker import WINDOW
+from minimta.mailers.remote import protocol
+from minimta.mailers.remote.protocol import WINDOW
 from minimta.message.outcome import Fate, Outcome
 from minimta.system.dns import Resolver
 from tests.support.fakedns import FakeDns
@@ -53,12 +54,12 @@ def only(outcomes: Mapping[bytes, Outcome]) -> Outcome:
     return outcome
 
 
-def misbehave(monkeypatch: pytest.MonkeyPatch, act: Callable[[worker.Line], object]) -> None:
+def misbehave(monkeypatch: pytest.MonkeyPatch, act: Callable[[protocol.Line], object]) -> None:
     """Let the worker do *act* instead of its work, and end."""
 
     class Delivery:
         def __init__(self, *arguments: object, **_: object) -> None:
-            self.line: worker.Line = arguments[3].__self__  # type: ignore[attr-defined]
+            self.line: protocol.Line = arguments[3].__self__  # type: ignore[attr-defined]
 
         def run(self) -> None:
             act(self.line)
@@ -66,7 +67,7 @@ def misbehave(monkeypatch: pytest.MonkeyPatch, act: Callable[[worker.Line], obje
     monkeypatch.setattr(worker, "Delivery", Delivery)
 
 
-def raw(line: worker.Line, octets: bytes) -> None:
+def raw(line: protocol.Line, octets: bytes) -> None:
     line._connection.sendall(octets)
 
 
@@ -163,7 +164,7 @@ def test_a_message_to_many_is_no_reason_to_wait_for_the_record() -> None:
     ],
 )
 def test_a_worker_that_fails_costs_a_delay(
-    act: Callable[[worker.Line], object], why: str, monkeypatch: pytest.MonkeyPatch
+    act: Callable[[protocol.Line], object], why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     misbehave(monkeypatch, act)
     fates = deliver(job("[127.0.0.1]:1", "x@a", "y@a"), job("[127.0.0.1]:2"))
@@ -177,7 +178,7 @@ def test_what_was_settled_before_a_worker_died_stands(monkeypatch: pytest.Monkey
     one, two = job("[127.0.0.1]", "x@a", "y@a"), job("[127.0.0.1]")
     sent = ["delivered", "2.0.0", "Sent", "", "", "", [], 0, False]
 
-    def act(line: worker.Line) -> None:
+    def act(line: protocol.Line) -> None:
         raw(line, json.dumps({"job": 0, "outcomes": {"1": sent}}).encode() + b"\n")
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -228,7 +229,7 @@ def test_a_worker_ends_when_nobody_listens(monkeypatch: pytest.MonkeyPatch, tmp_
     end = tmp_path / "ended"
     os.mkfifo(end)
 
-    def act(line: worker.Line) -> None:
+    def act(line: protocol.Line) -> None:
         held = os.open(end, os.O_WRONLY)  # closed when this process ends
         line.say("ready")
         while held:
@@ -285,9 +286,9 @@ def test_a_worker_stands_in_the_root_directory(monkeypatch: pytest.MonkeyPatch) 
 def test_a_worker_gives_a_sign_of_life_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        line = worker.Line(theirs, [])
+        line = protocol.Line(theirs, [])
         line.alive()
-        monkeypatch.setattr(worker, "HEARTBEAT", -1.0)
+        monkeypatch.setattr(protocol, "HEARTBEAT", -1.0)
         line.alive()
         assert ours.recv(100) == b"{}\n"
 

@@ -1,0 +1,38 @@
+"""``newaliases``, ``sendmail -bi``: the alias databases made anew from their text."""
+
+from __future__ import annotations
+
+import os
+
+from minimta.aliases.rebuild import rebuild
+from minimta.config.commandline import UsageError
+from minimta.config.options import Options
+from minimta.routing.local_host import Locality
+from minimta.submission.caller import Caller
+from minimta.system import log
+from minimta.system.terminal import complain, say
+
+
+def run(options: Options) -> int:
+    """Rebuild every database of option AliasFile, whatever became of the one before it.
+
+    Returns the exit code of the first that could not be made, and tells what each has become.
+    Raise UsageError for a caller who may not.
+    """
+    who = Caller(options)
+    if not who.is_trusted(options):
+        log.line("", f"user {who.uid} attempted to rebuild the alias map")
+        raise UsageError("Permission denied (real uid not trusted)")
+    here = Locality(options)
+    code = os.EX_OK
+    for source in here.aliases.sources:
+        try:
+            report = rebuild(source, here.users, here.router.is_local)
+        except OSError as error:
+            complain(f"newaliases: cannot write the database of {source.path}: {error}")
+            code = code or os.EX_CANTCREAT
+            continue
+        for line in report.lines():
+            say(line)
+        code = code or report.exit_code
+    return code

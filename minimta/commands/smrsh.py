@@ -1,0 +1,44 @@
+"""smrsh: the restricted shell as other mailers call it."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from minimta.config import file as config_file
+from minimta.config.options import Options
+from minimta.mailers.programs.smrsh import ENVIRONMENT, PATH, Refused, checked
+from minimta.system import executables, log
+
+
+def main(arguments: list[str], options: Options | None = None) -> int:
+    """``smrsh -c command``: becomes /bin/sh, or returns the exit code of a refusal."""
+    program = arguments[0] if arguments else PATH
+    try:
+        options = options or config_file.load(None, [])
+    except config_file.ConfigError as error:
+        return _end(program, str(error), os.EX_TEMPFAIL)
+    log.configure("smrsh", options.log_to, options.log_level)
+    if len(arguments) != 3 or arguments[1] != "-c":
+        log.line_of("smrsh", "usage")
+        print(f"Usage: {program} -c command", file=sys.stderr)
+        return os.EX_USAGE
+    command = os.fsencode(arguments[2])
+    try:
+        command = checked(command, options, executables.trusted_owners())
+    except Refused as error:
+        return _end(program, str(error), error.exit_code)
+    _forget_pythons_signals()
+    os.execve("/bin/sh", [b"/bin/sh", b"-c", command], ENVIRONMENT)
+
+
+def _end(program: str, text: str, exit_code: int) -> int:
+    print(f"{program}: {text}", file=sys.stderr)
+    return exit_code
+
+
+def _forget_pythons_signals() -> None:
+    import signal
+
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)

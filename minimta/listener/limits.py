@@ -1,0 +1,141 @@
+"""How many connections are served: in all, for each client, and under load."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+
+from minimta.listener import relay
+from minimta.listener.connection import Connection
+from minimta.listener.shared_state import Premises
+from minimta.listener.threads import Workers
+from minimta.system import log
+
+#: seconds for which a load average is believed
+_LOAD_AGE = 5.0
+
+
+class Door:
+    """Who may come in, and who is in."""
+
+    def __init__(self, premises: Premises) -> None:
+        self._premises = premises
+        self._options = premises.options
+        self._workers = Workers()
+        self._changed = threading.Condition(threading.Lock())
+        self._inside: set[Connection] = set()
+        self._stopping = False
+        self._refusing = ""
+        self._load = (0.0, 0.0)
+
+    def is_stopping(self) -> bool:
+        return self._stopping
+
+    def admit(self, sock: socket.socket, ip: str, daemon: str) -> None:
+        """Serve a new connection in a thread, or turn it away here."""
+        why_not = self._why_not(ip, daemon)
+        if why_not:
+            return _turn_away(sock, why_not)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection = Connection(sock, ip, self._premises, self.is_stopping)
+        with self._changed:
+            self._inside.add(connection)
+        try:
+            self._workers.start(lambda: self._serve(connection))
+        except RuntimeError as error:  # no more threads
+            log.line("", f"SYSERR(root): cannot start thread: {error}", level=1, error=True)
+            self._leave(connection)
+            _turn_away(sock, f"421 4.3.2 {self._premises.host} Too busy")
+        return None
+
+    def _serve(self, connection: Connection) -> None:
+        try:
+            connection.run()
+        finally:
+            self._leave(connection)
+
+    def _leave(self, connection: Connection) -> None:
+        with self._changed:
+            self._inside.discard(connection)
+            if self._stopping:
+                self._changed.notify_all()
+
+    # --- limits -----------------------------------------------------------------------------------
+
+    def _why_not(self, ip: str, daemon: str) -> str:
+        """The 421 for a client who may not come in now, "" if he may."""
+        options = self._options
+        count, most = len(self._inside), options.max_daemon_children
+        if most and count >= most:
+            self._note_refusing(f"{daemon}: {count} children, max {most}")
+            return f"421 4.3.2 {self._premises.host} Too many open connections; try again later"
+        load = self._load_average()
+        if load >= options.refuse_la:
+            self._note_refusing(f"{daemon}: load average: {load:.0f}")
+            return f"421 4.3.2 {self._premises.host} Load average too high; try again later"
+        self._refusing = ""
+        return self._too_many_of(ip)
+
+    def _too_many_of(self, ip: str) -> str:
+        most = self._options.max_connections_per_client
+        if not most or len(self._inside) < most or relay.may_relay(ip):
+            return ""
+        network = _network(ip)
+        with self._changed:
+            count = sum(_network(connection.ip) == network for connection in self._inside)
+        if count < most:
+            return ""
+        text = "421 4.3.2 Too many open connections."
+        shown = f"[IPv6:{ip}]" if ":" in ip else f"[{ip}]"
+        facts = f"arg1={shown}, arg2={ip}, relay={shown}, reject={text}"
+        log.line("", f"ruleset=check_relay, {facts}")
+        return text
+
+    def _note_refusing(self, why: str) -> None:
+        """Once, not for every client who comes."""
+        if not self._refusing:
+            log.line("", f"rejecting connections on daemon {why}", level=8)
+        self._refusing = why
+
+    def _load_average(self) -> float:
+        now = time.monotonic()
+        if now - self._load[0] > _LOAD_AGE or not self._load[0]:
+            self._load = (now, os.getloadavg()[0])
+        return self._load[1]
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def close(self, seconds: float) -> bool:
+        """421 to the idle, an end to the messages at hand; have all left after *seconds*?"""
+        with self._changed:
+            self._stopping = True
+            inside = list(self._inside)
+        for connection in inside:
+            connection.wake()
+        if self._wait_until_empty(seconds):
+            return True
+        with self._changed:
+            inside = list(self._inside)
+        for connection in inside:
+            connection.drop()
+        return self._wait_until_empty(1.0)
+
+    def _wait_until_empty(self, seconds: float) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._inside, seconds)
+
+
+def _network(ip: str) -> str:
+    """What counts as one client: an IPv4 address, or the /64 of an IPv6 address."""
+    if ":" not in ip:
+        return ip
+    return socket.inet_pton(socket.AF_INET6, ip)[:8].hex()
+
+
+def _turn_away(sock: socket.socket, text: str) -> None:
+    with contextlib.suppress(OSError):  # he is gone, or will see that we are
+        sock.send(text.encode("ascii", "replace") + b"\r\n", socket.MSG_DONTWAIT)
+    sock.close()

@@ -1,0 +1,37 @@
+"""The trace field that every host adds (RFC 5321 section 4.4), and how it names this program."""
+
+from __future__ import annotations
+
+import minimta
+from minimta.message import headers
+
+#: what stands in parentheses in our Received fields, as Sendmail's "version/configuration version"
+PRODUCT = f"minimta {minimta.__version__}/{minimta.__version__}".encode()
+
+
+def received(
+    *,
+    client: bytes,
+    helo: bytes,
+    protocol: bytes,
+    host: bytes,
+    product: bytes,
+    qid: bytes,
+    recipient: bytes,
+    date: bytes,
+) -> bytes:
+    """The trace field (RFC 5321 section 4.4), in Sendmail's form.
+
+    Without *helo* the submission form "(from emma@localhost)"; *recipient* b"" leaves the "for"
+    away, as it must be when there are several (section 7.2).
+    """
+    client, helo, protocol = (
+        headers.printable(client),
+        headers.printable(helo),
+        headers.printable(protocol),
+    )
+    origin = b"from %b (%b)" % (helo, client) if helo else b"(from %b)" % client
+    with_protocol = b" with " + protocol if protocol else b""
+    for_whom = b"\n\tfor %b; " % headers.printable(recipient) if recipient else b";\n\t"
+    by = b"by %b (%b)%b id %b" % (host, product, with_protocol, qid)
+    return b"Received: " + origin + b"\n\t" + by + for_whom + date

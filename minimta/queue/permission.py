@@ -1,0 +1,37 @@
+"""Who may act on the MTA queue, and what keeps others out."""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minimta.config.options import Options
+
+
+NO_RIGHTS = "Program mode requires special privileges, e.g., root or TrustedUser."
+
+
+def may_administer(options: Options) -> bool:
+    """Root and the owner of the MTA queue may; a queue that is not there is nobody's."""
+    try:
+        return owns_queue(options)
+    except OSError:
+        return False
+
+
+def why_not_queue(directory: str) -> str:
+    """What keeps this process out of a queue directory, in Sendmail's words; "" if nothing does."""
+    try:
+        os.stat(os.path.join(directory, "."))
+    except OSError as error:
+        return f"can not chdir({directory.rstrip('/')}/): {error.strerror}"
+    if os.access(directory, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
+        return ""
+    return f"can not chdir({directory.rstrip('/')}/): Permission denied"
+
+
+def owns_queue(options: Options) -> bool:
+    """May this process act on the MTA queue? Raise OSError if it cannot be looked at."""
+    user = os.geteuid()
+    return not user or os.stat(options.queue_directory).st_uid == user
