@@ -136,7 +136,7 @@ def test_the_table_has_no_circles() -> None:
 
 
 def test_the_house_has_these_rooms_and_no_others() -> None:
-    assert {path.name for path in ROOT.iterdir() if path.is_dir()} - {"__pycache__"} == set(ROOMS)
+    assert {room_of(path) for path in FILES} == set(ROOMS)
     assert [path.name for path in ROOT.glob("*.py")] == ["__init__.py"]
 
 

@@ -11,7 +11,7 @@ HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__
 SENDMAIL = os.path.join(HOME, "bin", "sendmail")
 
 
-class Trouble(Exception):
+class AdminError(Exception):
     """Something outside is missing or in the way: one sentence with the remedy, and an exit code."""
 
     def __init__(self, text: str, exit_code: int = os.EX_UNAVAILABLE) -> None:

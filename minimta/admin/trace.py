@@ -10,7 +10,7 @@ import os
 from argparse import ArgumentError, ArgumentParser
 from collections.abc import Callable
 
-from minimta.admin.checkout import Trouble
+from minimta.admin.checkout import AdminError
 from minimta.admin.trace_report import Story
 from minimta.config import file as config_file
 from minimta.config.options import Options
@@ -32,12 +32,12 @@ def run(arguments: list[str]) -> int:
     try:
         return Trace(config_file.load(file, [])).tell(addresses)
     except config_file.ConfigError as error:
-        raise Trouble(str(error), error.exit_code) from error
+        raise AdminError(str(error), error.exit_code) from error
     except OSError as error:  # the mailer table, the list of users
         where = f"{log.clean(str(error.filename))}: " if error.filename else ""
-        raise Trouble(f"{where}{error.strerror or error}", os.EX_TEMPFAIL) from error
+        raise AdminError(f"{where}{error.strerror or error}", os.EX_TEMPFAIL) from error
     except ImportError as error:
-        raise Trouble(f"{error}; see Install in the README") from error
+        raise AdminError(f"{error}; see Install in the README") from error
 
 
 def _parse(arguments: list[str]) -> tuple[str | None, list[bytes]]:
@@ -48,10 +48,10 @@ def _parse(arguments: list[str]) -> tuple[str | None, list[bytes]]:
     try:
         given, unknown = parser.parse_known_args(arguments)
     except ArgumentError as error:
-        raise Trouble(str(error), os.EX_USAGE) from error
+        raise AdminError(str(error), os.EX_USAGE) from error
     if unknown or not given.address:
         why = f"cannot make sense of {' '.join(unknown)}" if unknown else "no address"
-        raise Trouble(f"{why}; see --help", os.EX_USAGE)
+        raise AdminError(f"{why}; see --help", os.EX_USAGE)
     return given.C, [os.fsencode(address) for address in given.address]
 
 
@@ -86,7 +86,7 @@ class Trace:
             self._say(line)
         return _exit_code(story.fates)
 
-    def _mailboxes(self, argument: bytes, story: Story) -> list[addresslist.Mailbox]:
+    def _mailboxes(self, argument: bytes, story: Story) -> list[addresslist.ListedAddress]:
         found = addresslist.parse(argument)
         for mailbox in found:
             if mailbox.problem:

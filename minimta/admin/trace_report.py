@@ -173,7 +173,7 @@ class Story:
         def look() -> bytes:
             try:
                 return b"=" + restriction.checked(command, self._options, trusted_owners())
-            except smrsh.Refused as error:
+            except smrsh.CommandRefused as error:
                 return b"%d %b" % (error.exit_code, os.fsencode(str(error)))
 
         answer = privileges.as_user(user, look, _PATIENCE)

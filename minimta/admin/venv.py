@@ -13,7 +13,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from minimta.admin.checkout import HOME, Trouble
+from minimta.admin.checkout import HOME, AdminError
 
 VENV = Path(HOME, "var", "venv")
 #: what is imported -> Debian's package with it
@@ -31,7 +31,7 @@ def enter(*extras: str, newest: bool = False) -> None:
     if has_modules(wanted) and (is_inside() or not newest):
         return
     if is_inside():
-        raise Trouble(f"{VENV} is incomplete: delete it and try again")
+        raise AdminError(f"{VENV} is incomplete: delete it and try again")
     fill(requirements(*extras), wanted)
     python = str(VENV / "bin" / "python")
     sys.stdout.flush()
@@ -78,7 +78,7 @@ def is_complete(stamp: Path) -> bool:
 
 def need_venv_module(wanted: dict[str, str]) -> None:
     if not (find_spec("venv") and find_spec("ensurepip")):
-        raise Trouble(
+        raise AdminError(
             "this Python cannot make virtual environments: apt install python3-venv"
             f" (or: apt install {' '.join(wanted.values())})"
         )
@@ -91,7 +91,7 @@ def need_writable(directory: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise Trouble(
+        raise AdminError(
             f"cannot write in {directory} ({error.strerror}):"
             " clone the project into a directory of your own",
             os.EX_CANTCREAT,
@@ -102,7 +102,7 @@ def make_venv() -> None:
     command = [sys.executable, "-I", "-m", "venv", "--clear", str(VENV)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise Trouble(f"cannot make {VENV}: {last_line(done.stdout + done.stderr)}")
+        raise AdminError(f"cannot make {VENV}: {last_line(done.stdout + done.stderr)}")
 
 
 def call_pip(names: list[str], wanted: dict[str, str]) -> None:
@@ -110,7 +110,7 @@ def call_pip(names: list[str], wanted: dict[str, str]) -> None:
     command = [str(VENV / "bin" / "python"), "-I", "-m", "pip", "install", *options, *names]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise Trouble(
+        raise AdminError(
             f"pip cannot get {', '.join(names)} ({last_line(done.stderr)}): connect this machine"
             f" to a package index, or: apt install {' '.join(wanted.values())}",
             os.EX_TEMPFAIL,

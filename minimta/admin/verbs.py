@@ -7,7 +7,7 @@ import sys
 from importlib import import_module
 
 from minimta import __version__
-from minimta.admin.checkout import Trouble
+from minimta.admin.checkout import AdminError
 
 #: verb -> (module with its run(arguments) -> exit code, what it does)
 VERBS = {
@@ -44,7 +44,7 @@ def _run(verb: str, arguments: list[str]) -> int:
     try:
         run = import_module(VERBS[verb][0]).run
         return int(run(arguments))
-    except Trouble as trouble:
+    except AdminError as trouble:
         print(f"minimta {verb}: {trouble}", file=sys.stderr)
         return trouble.exit_code
     except KeyboardInterrupt:

@@ -6,7 +6,7 @@ import errno
 import os
 import time
 
-from minimta.aliases.rebuild_report import Report
+from minimta.aliases.rebuild_report import RebuildReport
 from minimta.aliases.source import SUFFIX, Source, read_text
 from minimta.aliases.text import compile_text
 from minimta.maps import open_map
@@ -31,14 +31,14 @@ def rebuild(
     is_local: Callable[[bytes], bool] | None = None,
     *,
     pause: Callable[[float], None] = time.sleep,
-) -> Report:
+) -> RebuildReport:
     """Compile a file into its database, atomically, one process at a time; log and report it.
 
     *is_local* says which domains may stand on a left side (``Router.is_local``); none without it.
     Bad lines are reported and left out, as Sendmail does. Raise OSError if the database cannot be
     written, or if another process is at it for too long; then the old one stands.
     """
-    report = Report(source.path)
+    report = RebuildReport(source.path)
     try:
         os.stat(source.path)
         with _rebuild_lock(source.path + SUFFIX + ".lock", pause):
@@ -49,7 +49,9 @@ def rebuild(
     return report
 
 
-def _compile(source: Source, report: Report, is_local: Callable[[bytes], bool] | None) -> None:
+def _compile(
+    source: Source, report: RebuildReport, is_local: Callable[[bytes], bool] | None
+) -> None:
     try:
         text = read_text(source.path, source.forgiven)
     except Untrusted as error:
@@ -74,7 +76,7 @@ def _rebuild_lock(path: str, pause: Callable[[float], None]) -> Lock:
     raise OSError(errno.EAGAIN, "another process rebuilds the aliases", path)
 
 
-def _log(report: Report, users: Users) -> None:
+def _log(report: RebuildReport, users: Users) -> None:
     user = users.by_uid(os.getuid())
     name = log.clean(user.name if user else str(os.getuid()))
     if not report.refusal:

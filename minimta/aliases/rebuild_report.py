@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 
-class Report:
+class RebuildReport:
     """Counts, warnings and errors of a rebuild."""
 
     __slots__ = ("count", "errors", "exit_code", "longest", "path", "refusal", "total", "warnings")

@@ -114,7 +114,7 @@ class Source:
 
     def _read(self) -> dict[bytes, bytes]:
         from minimta.aliases import text
-        from minimta.aliases.rebuild_report import Report
+        from minimta.aliases.rebuild_report import RebuildReport
 
         try:
             octets = read_text(self.path, self.forgiven)
@@ -123,7 +123,7 @@ class Source:
             self._refuse(str(error), self.path)
         self._refuse("", self.path)
         # What is wrong in it, newaliases tells.
-        return text.compile_text(octets, Report(self.path), None)
+        return text.compile_text(octets, RebuildReport(self.path), None)
 
     def _refuse(self, reason: str, path: str) -> None:
         """Raise OSError for *reason*, or if others can put another file in the place of *path*."""

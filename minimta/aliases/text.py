@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from minimta.aliases.rebuild_report import Report
+    from minimta.aliases.rebuild_report import RebuildReport
 
 #: a name of these alone needs no second look
 _PLAIN = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._+*"
@@ -39,7 +39,7 @@ def logical_lines(text: bytes) -> Iterator[tuple[int, int, bytes]]:
 
 
 def compile_text(
-    text: bytes, report: Report, is_local: Callable[[bytes], bool] | None
+    text: bytes, report: RebuildReport, is_local: Callable[[bytes], bool] | None
 ) -> dict[bytes, bytes]:
     """Name -> right-hand side; the later of two equal names wins. Fills in *report*."""
     found: dict[bytes, bytes] = {}

@@ -103,12 +103,12 @@ def _submit(command: Command, options: Options, argv: list[str]) -> int:
         return _not_here("-X: a log of the traffic is not supported; see -v")
     if command.queue == "m":
         _require_queue(command, options)
-    from minimta.submission.sender import Trouble
+    from minimta.submission.sender import SubmissionError
     from minimta.submission.submit import Submission
 
     try:
         return Submission(command, options, Caller(options), time.time()).run()
-    except Trouble as trouble:
+    except SubmissionError as trouble:
         say(str(trouble))
         return trouble.exit_code
     except OSError as error:

@@ -7,7 +7,7 @@ import sys
 
 from minimta.config import file as config_file
 from minimta.config.options import Options
-from minimta.mailers.programs.smrsh import ENVIRONMENT, PATH, Refused, checked
+from minimta.mailers.programs.smrsh import ENVIRONMENT, PATH, CommandRefused, checked
 from minimta.system import executables, log
 
 
@@ -26,7 +26,7 @@ def main(arguments: list[str], options: Options | None = None) -> int:
     command = os.fsencode(arguments[2])
     try:
         command = checked(command, options, executables.trusted_owners())
-    except Refused as error:
+    except CommandRefused as error:
         return _end(program, str(error), error.exit_code)
     _forget_pythons_signals()
     os.execve("/bin/sh", [b"/bin/sh", b"-c", command], ENVIRONMENT)

@@ -138,7 +138,7 @@ class TestMode:
     def _route(self, bare: bytes) -> Route:
         """As an alias would name it: a program, a file and a list too."""
         found = targets.parse(bare)
-        target = found[0] if found else targets.Target("user", bare)
+        target = found[0] if found else targets.AliasTarget("user", bare)
         if target.kind == "user":
             return self._here.router.route(target.value)
         user = target.value

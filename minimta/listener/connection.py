@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from minimta.listener import relay
 from minimta.listener.handler import Reception
-from minimta.listener.peer import Client
+from minimta.listener.peer import Peer
 from minimta.listener.shared_state import Premises
 from minimta.smtp.server import Session
 from minimta.smtp.state import State
@@ -29,7 +29,7 @@ _SLOW_AFTER, _MIN_RATE = 60.0, 100
 _LINGER, _MOST_LINGER = 1.0, 1 << 20
 
 
-def session(premises: Premises, reception: Reception, client: Client) -> Session:
+def session(premises: Premises, reception: Reception, client: Peer) -> Session:
     """A session as the options want it."""
     options = premises.options
     return Session(
@@ -113,13 +113,13 @@ class Connection:
         self._set_timeout(self._premises.options.timeout_command)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(60))
         name, _, confirmed = hostnames.client_name(self.ip)
-        client = Client(self.ip, name, confirmed=confirmed, if_address=self._own_address())
+        client = Peer(self.ip, name, confirmed=confirmed, if_address=self._own_address())
         self._reception = Reception(self._premises, client)
         self._session = session(self._premises, self._reception, client)
         self._greet(client)
         return self._session
 
-    def _greet(self, client: Client) -> None:
+    def _greet(self, client: Peer) -> None:
         """Whoever talks first is no mail server (threats T10)."""
         assert self._session is not None
         try:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 
 from minimta.listener import relay, vrfy
-from minimta.listener.peer import Client
+from minimta.listener.peer import Peer
 from minimta.listener.shared_state import DISK_FULL, Premises
 from minimta.message import address
 from minimta.message.envelope import Envelope, Recipient
@@ -37,7 +37,7 @@ class Reception:
     def __init__(
         self,
         premises: Premises,
-        client: Client,
+        client: Peer,
         *,
         submit: bool = False,
         queued: Callable[[str], None] = lambda qid: None,
@@ -251,7 +251,7 @@ class Reception:
         assert self._incoming is not None
         try:
             self._incoming.write(text)
-        except (collect.Refused, OSError) as error:
+        except (collect.MessageRefused, OSError) as error:
             self._refusal = self._explain(error)
             self._incoming.abort()
         return None
@@ -265,7 +265,7 @@ class Reception:
                 qid = incoming.commit()
                 self._queued(qid)
                 answer = reply(250, "2.0.0", f"{qid} Message accepted for delivery")
-            except (collect.Refused, OSError) as error:
+            except (collect.MessageRefused, OSError) as error:
                 answer = self._explain(error)
         if answer.code != 250:
             self._log_message(envelope.reverse_path, incoming.size)
@@ -274,7 +274,7 @@ class Reception:
 
     def _explain(self, error: Exception) -> Reply:
         """The reply for what went wrong with the message, and its log line."""
-        if isinstance(error, collect.Refused):
+        if isinstance(error, collect.MessageRefused):
             self.note(f"{error.text} from {self.client_name}")
             return reply(error.code, error.status, log.clean(error.text))
         number = error.errno if isinstance(error, OSError) else None

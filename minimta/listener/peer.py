@@ -6,7 +6,7 @@ from minimta.listener import relay
 from minimta.system import log
 
 
-class Client:
+class Peer:
     """Who is at the other end."""
 
     __slots__ = ("if_address", "ip", "may_relay", "name", "path", "shown")

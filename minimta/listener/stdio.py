@@ -15,7 +15,7 @@ import time
 from minimta.config.options import Options
 from minimta.listener.connection import session
 from minimta.listener.handler import Reception
-from minimta.listener.peer import Client
+from minimta.listener.peer import Peer
 from minimta.listener.shared_state import Premises
 from minimta.smtp.state import State
 from minimta.submission import caller, delivery_mode
@@ -36,7 +36,7 @@ def serve(options: Options) -> int:
         complain(f"sendmail: cannot open the queue: {error.strerror}")
         return os.EX_TEMPFAIL
     options.privacy_options = (*options.privacy_options, *_PRIVACY)
-    client = Client("", f"{who.name}@localhost", confirmed=True)
+    client = Peer("", f"{who.name}@localhost", confirmed=True)
     premises = Premises(options, spool)
     queued: list[str] = []
     reception = Reception(premises, client, submit=True, queued=queued.append)
@@ -56,7 +56,7 @@ def serve(options: Options) -> int:
 class _Dialogue:
     """The session on its descriptors."""
 
-    def __init__(self, premises: Premises, reception: Reception, client: Client) -> None:
+    def __init__(self, premises: Premises, reception: Reception, client: Peer) -> None:
         self._options = premises.options
         self._premises = premises
         self._reception = reception

@@ -11,7 +11,7 @@ from minimta.system.users import User as SystemUser
 
 
 @dataclass(frozen=True, slots=True)
-class User:
+class JobUser:
     """One user of a Job: whom the mailer shall reach, and what the DSN parameters say of them."""
 
     #: login name for local mailers (b"dave"), bare forward-path for esmtp (b"dave@lab2.campus"),
@@ -37,7 +37,7 @@ class Job:
     #: user+detail; for prog and *file* command or path
     host: str
     #: at least one
-    users: tuple[User, ...]
+    users: tuple[JobUser, ...]
     #: complete header block, LF line ends, ends with the LF of its last field (no empty line)
     header: bytes
     #: open data file: the body alone, LF line ends, to be read with pread from offset 0

@@ -22,7 +22,7 @@ FIELDS = frozenset(
 )
 
 
-class Mailbox:
+class ListedAddress:
     """One address of a list."""
 
     __slots__ = ("address", "end", "given", "problem")
@@ -54,7 +54,7 @@ class _Item:
         self.problem = ""
 
 
-def parse(text: bytes) -> list[Mailbox]:
+def parse(text: bytes) -> list[ListedAddress]:
     """The mailboxes of a list; group names and empty items are left out."""
     found = []
     for item in _items(text):
@@ -169,7 +169,7 @@ def _angle_end(text: bytes, position: int, item: _Item) -> int:
     return len(text)
 
 
-def _mailbox(text: bytes, item: _Item) -> Mailbox:
+def _mailbox(text: bytes, item: _Item) -> ListedAddress:
     begin, end = item.angle or (item.begin, item.end)
     comments = [span for span in item.comments if begin <= span[0] < end]
     raw = _without(text, begin, end, comments)
@@ -180,7 +180,7 @@ def _mailbox(text: bytes, item: _Item) -> Mailbox:
         ]  # a source route (RFC 5321 appendix C): only its end counts
     problem = item.problem or _problem(bare, bool(item.angle))
     last = _last_octet(text, begin, end, comments) if raw.strip(_BLANKS) == bare else -1
-    return Mailbox(bare, _given(text, item, bare), last, problem)
+    return ListedAddress(bare, _given(text, item, bare), last, problem)
 
 
 def _without(text: bytes, begin: int, end: int, comments: list[tuple[int, int]]) -> bytes:

@@ -26,7 +26,7 @@ _IN_MEMORY = 65536
 _MOST_FIELDS = 1000
 
 
-class Refused(Exception):
+class MessageRefused(Exception):
     """The message cannot be accepted: SMTP reply code, RFC 3463 status, text."""
 
     def __init__(self, code: int, status: str, text: str) -> None:
@@ -97,11 +97,11 @@ class Incoming:
         """Take a piece of canonical text. Raise Refused (a limit) or OSError (the disk)."""
         if b"\r" in text or b"\0" in text:
             # RFC 5321 section 2.3.8; nothing stored may turn into a line end later.
-            raise Refused(554, "5.6.1", "Bare carriage return or NUL not allowed")
+            raise MessageRefused(554, "5.6.1", "Bare carriage return or NUL not allowed")
         self.size += len(text)
         limit = self._options.max_message_size
         if limit and self.size > limit:
-            raise Refused(552, "5.2.3", f"Message exceeds maximum fixed size ({limit})")
+            raise MessageRefused(552, "5.2.3", f"Message exceeds maximum fixed size ({limit})")
         if text:
             self._complete_line = text.endswith(b"\n")
             self._eight_bit = self._eight_bit or not text.isascii()
@@ -180,9 +180,9 @@ class Incoming:
                 break
         limit = self._options.max_headers_length
         if len(header) > limit:
-            raise Refused(552, "5.6.0", f"Headers too large ({limit} max)")
+            raise MessageRefused(552, "5.6.0", f"Headers too large ({limit} max)")
         if self._count > _MOST_FIELDS:
-            raise Refused(552, "5.6.0", f"Too many header fields ({_MOST_FIELDS} max)")
+            raise MessageRefused(552, "5.6.0", f"Too many header fields ({_MOST_FIELDS} max)")
         return None
 
     def _end_header(self, end: int, skip: int = 0) -> None:
@@ -246,7 +246,7 @@ class Incoming:
             sender = log.clean(self.envelope.reverse_path)
             via = log.clean(self.envelope.helo or b"localhost")
             text = f"Too many hops {hops} ({most} max): from {sender} via {via}, to {to}"
-            raise Refused(554, "5.4.6", text)
+            raise MessageRefused(554, "5.4.6", text)
 
     def _facts(self, host: bytes) -> missing_fields.Facts:
         envelope, options = self.envelope, self._options

@@ -30,7 +30,7 @@ ORPHAN_AGE = 3600
 _KINDS = ("df", "qf", "tf", "xf", "hf", "Qf")
 
 
-class Entry:
+class QueueEntry:
     """One queued message, as a run sorts it."""
 
     __slots__ = ("mtime", "qid")
@@ -140,13 +140,13 @@ class Spool:
         """Queue ids of all that is queued, in no order. Raise OSError."""
         return [name[2:] for name in self._list() if name.startswith("qf") and valid(name[2:])]
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[QueueEntry]:
         """The same with their times; a stat for each. What vanishes meanwhile is left out."""
         found = []
         for qid in self.names():
             there = self.find("qf" + qid)
             if there:
-                found.append(Entry(qid, there.st_mtime))
+                found.append(QueueEntry(qid, there.st_mtime))
         return found
 
     def lock(self, qid: str, *, trusted: bool = True) -> Held | None:

@@ -11,7 +11,7 @@ from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome, deferred
 from minimta.routing.controlling_user import Authority
 from minimta.routing.route import Route
-from minimta.routing.targets import Target
+from minimta.routing.targets import AliasTarget
 from minimta.system import log
 from minimta.system.users import User
 
@@ -65,7 +65,7 @@ class Node:
     def __init__(
         self,
         recipient: Recipient,
-        target: Target,
+        target: AliasTarget,
         parent: Node | None = None,
         authority: Authority | None = None,
         origin: str = "",

@@ -12,7 +12,7 @@ from minimta.routing import controlling_user, destination, forward, include, tar
 from minimta.routing.controlling_user import Authority
 from minimta.routing.destination import Destination, Node
 from minimta.routing.route import Route, is_status
-from minimta.routing.targets import Target
+from minimta.routing.targets import AliasTarget
 from minimta.system import hostnames, log
 from minimta.system.safefile import Untrusted
 from minimta.system.users import User
@@ -199,7 +199,7 @@ class Worklist:
         self._note(f"forward {log.clean(path)}: {reason}")
         node.refused.append((path, reason))
 
-    def _say(self, node: Node, verb: str, found: list[Target]) -> None:
+    def _say(self, node: Node, verb: str, found: list[AliasTarget]) -> None:
         if self._house.say:
             shown = log.clean(b", ".join(map(bytes, found)), 400)
             self._house.say(f"{log.clean(node.recipient.address)}... {verb} {shown}")
@@ -239,7 +239,7 @@ class Worklist:
     def _push(
         self,
         node: Node,
-        found: list[Target],
+        found: list[AliasTarget],
         authority: Authority,
         path: str,
         owner: bytes = b"",
@@ -260,7 +260,7 @@ class Worklist:
         return bool(found)
 
     def _child(
-        self, node: Node, target: Target, line: bytes, *, owned: bool, forwarded: bool
+        self, node: Node, target: AliasTarget, line: bytes, *, owned: bool, forwarded: bool
     ) -> Recipient:
         parent = node.recipient
         remote = target.kind == "user" and not self._house.router.is_local(
@@ -358,11 +358,11 @@ class Worklist:
             node.end = Destination(node.recipient, None, outcome)
 
 
-def _target_of(recipient: Recipient) -> Target:
+def _target_of(recipient: Recipient) -> AliasTarget:
     """What a recipient of the qf names; only one from an expansion can be more than a mailbox."""
     bare = address.bare(recipient.address)
     if "A" in recipient.flags:
         found = targets.parse(bare)
         if len(found) == 1:
             return found[0]
-    return targets.Target("user", bare)
+    return targets.AliasTarget("user", bare)

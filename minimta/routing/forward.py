@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from minimta.config.options import Options
-    from minimta.system.safefile import Text
+    from minimta.system.safefile import TrustedText
     from minimta.system.users import User
 
 #: octets of a .forward that are read; a longer one is not followed
@@ -35,7 +35,7 @@ def detail(local_part: bytes, user: User) -> bytes:
 
 def read(
     user: User, of_detail: bytes, options: Options, *, refused: Callable[[str, str], None]
-) -> Text | None:
+) -> TrustedText | None:
     """The first of the user's files that exists and may be trusted; None if there is none.
 
     *refused* hears path and reason of each that exists and may not ("Group writable file").

@@ -14,14 +14,14 @@ from minimta.system.safefile import Untrusted, allowance
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.config.options import Options
-    from minimta.system.safefile import Text
+    from minimta.system.safefile import TrustedText
     from minimta.system.users import User
 
 #: octets of a list that are read: some 100,000 addresses
 LIMIT = 4 * 1024 * 1024
 
 
-def read(path: bytes, user: User, options: Options) -> Text:
+def read(path: bytes, user: User, options: Options) -> TrustedText:
     """The list *path*, read with the rights of *user*: DefaultUser for what aliases name.
 
     Raise Untrusted if others could have written it, it is no plain file, longer than LIMIT or not

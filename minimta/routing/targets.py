@@ -17,7 +17,7 @@ from __future__ import annotations
 _OPEN, _CLOSE = b"(<", b")>"
 
 
-class Target:
+class AliasTarget:
     """One destination as the text names it."""
 
     __slots__ = ("final", "kind", "line", "value", "written")
@@ -37,7 +37,7 @@ class Target:
         self.written = written
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Target):
+        if not isinstance(other, AliasTarget):
             return NotImplemented
         mine, theirs = (self.kind, self.value, self.final), (other.kind, other.value, other.final)
         return mine == theirs
@@ -60,9 +60,9 @@ class Target:
         return (b"\\" if self.final else b"") + prefix + self.value
 
 
-def parse(text: bytes) -> list[Target]:
+def parse(text: bytes) -> list[AliasTarget]:
     """Read a right-hand side or a whole file; whatever is no other kind is a user, perhaps unknown."""
-    found: list[Target] = []
+    found: list[AliasTarget] = []
     for number, line in enumerate(text.split(b"\n"), 1):
         if line[:1] == b"#":
             continue
@@ -101,21 +101,21 @@ def split_items(line: bytes) -> list[bytes]:
     return [item.strip() for item in items if item.strip()]
 
 
-def _target(item: bytes, line: int) -> Target | None:
+def _target(item: bytes, line: int) -> AliasTarget | None:
     whole = _unquoted(item)
     if whole[:1] == b"|":
-        return Target("program", whole[1:].strip(), line=line, written=item)
+        return AliasTarget("program", whole[1:].strip(), line=line, written=item)
     if whole[:1] == b"/":
-        return Target("file", whole, line=line)
+        return AliasTarget("file", whole, line=line)
     if whole[:9].lower() == b":include:":
-        return Target("include", whole[9:].strip(), line=line)
+        return AliasTarget("include", whole[9:].strip(), line=line)
     if whole[:6].lower() == b"error:":
-        return Target("error", whole[6:].strip(), line=line)
+        return AliasTarget("error", whole[6:].strip(), line=line)
     address = strip_address(item)
     if not address:
         return None
     final = address[:1] == b"\\"
-    return Target("user", address[1:] if final else address, final=final, line=line)
+    return AliasTarget("user", address[1:] if final else address, final=final, line=line)
 
 
 def _unquoted(item: bytes) -> bytes:

@@ -42,7 +42,7 @@ _GENERATIONS = 3
 
 
 @dataclass(slots=True)
-class Report:
+class AttemptResult:
     """What an attempt did to one message."""
 
     qid: str
@@ -109,7 +109,7 @@ class Deliverer:
         remote: bool = True,
         kept: Mapping[str, int] | None = None,
         fresh: bool = False,
-    ) -> list[Report]:
+    ) -> list[AttemptResult]:
         """Try these messages once, and then the bounces that came of it.
 
         *kept* are locks that we have on some of them (``KeepingCommitter``). *fresh* ones have just
@@ -134,8 +134,8 @@ class Deliverer:
 
     def _attempt(
         self, qids: Sequence[str], between: Callable[[], None], remote: bool
-    ) -> list[Report]:
-        reports = {qid: Report(qid, locked=True) for qid in qids}
+    ) -> list[AttemptResult]:
+        reports = {qid: AttemptResult(qid, locked=True) for qid in qids}
         records: list[Record] = []
         try:
             for qid in reports:
@@ -149,7 +149,7 @@ class Deliverer:
                 outcomes = [
                     (record.destinations[n].recipient, o) for n, o in record.outcomes.items()
                 ]
-                reports[record.qid] = Report(record.qid, outcomes=outcomes)
+                reports[record.qid] = AttemptResult(record.qid, outcomes=outcomes)
         if self.spool.retired:
             with self._trouble_with(""):
                 self.spool.flush()

@@ -11,7 +11,7 @@ of a list is apart from what comes from the sender.
 from __future__ import annotations
 
 from minimta.dsn import notify
-from minimta.mailers.job import Job, User
+from minimta.mailers.job import Job, JobUser
 from minimta.message import address, addresslist, headers
 from minimta.message.envelope import Recipient
 from minimta.queue.control import Control
@@ -78,7 +78,7 @@ def _job(
         record.qid,
         sender,
         next_hop,
-        tuple(User(name, _notify(r), r.original) for name, r in recipients.items()),
+        tuple(JobUser(name, _notify(r), r.original) for name, r in recipients.items()),
         block,
         held.data,
         held.size,

@@ -102,7 +102,7 @@ class Reporter:
         text = compose.compose(report, qid, header, body)
         try:
             return self._enqueue(report.to, text, qid, report.now)
-        except collect.Refused:
+        except collect.MessageRefused:
             return ""
 
     def _enqueue(self, to: bytes, text: bytes, qid: str, now: float) -> str:
@@ -133,7 +133,7 @@ class Reporter:
         text = compose.losses(lost, self._spool.directory, self._host)
         try:
             self._enqueue(postmaster, text, queue_id.new(now), now)
-        except (OSError, collect.Refused) as error:
+        except (OSError, collect.MessageRefused) as error:
             log.line(
                 "", f"SYSERR(root): cannot tell postmaster: {log.clean(str(error))}", error=True
             )

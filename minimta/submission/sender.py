@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from minimta.submission.caller import Caller
 
 
-class Trouble(Exception):
+class SubmissionError(Exception):
     """The submission ends here: exit code, and what to tell."""
 
     def __init__(self, text: str, exit_code: int, *, save: bool = False) -> None:
@@ -77,5 +77,5 @@ def _given(text: bytes) -> bytes:
     found = addresslist.parse(text)
     if len(found) != 1 or found[0].problem:
         problem = (found[0].problem if found else "User address required") or "One sender only"
-        raise Trouble(f"{log.clean(text)}... {problem}", os.EX_DATAERR)
+        raise SubmissionError(f"{log.clean(text)}... {problem}", os.EX_DATAERR)
     return found[0].address

@@ -16,7 +16,7 @@ from minimta.queue.commit import KeepingCommitter
 from minimta.queue.control import is_plain
 from minimta.routing.local_host import Locality
 from minimta.submission import caller, deadletter, delivery_mode, stdin
-from minimta.submission.sender import Author, Trouble
+from minimta.submission.sender import Author, SubmissionError
 from minimta.system import log
 from minimta.system.terminal import complain, say
 
@@ -24,7 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.config.commandline import Command
     from minimta.config.options import Options
-    from minimta.message.addresslist import Mailbox
+    from minimta.message.addresslist import ListedAddress
     from minimta.submission.caller import Caller
 
 _RECIPIENT_FIELDS = (b"to", b"cc", b"bcc", b"apparently-to")
@@ -77,11 +77,11 @@ class Submission:
             self._complete_recipients()
             if self.envelope.recipients:
                 return self._queue()
-        except Trouble as trouble:
+        except SubmissionError as trouble:
             self._tell(str(trouble), trouble.exit_code)
             if trouble.save:
                 self._save()
-        except collect.Refused as refusal:
+        except collect.MessageRefused as refusal:
             self._tell(refusal.text, _exit_code(refusal))
             self._save()
         except OSError as error:
@@ -138,7 +138,7 @@ class Submission:
     # --- recipients -------------------------------------------------------------------------------
 
     def _take_arguments(self) -> None:
-        named: list[Mailbox] = []
+        named: list[ListedAddress] = []
         for argument in self.command.arguments:
             named += self._add(addresslist.parse(argument), argument)
         only = (
@@ -156,7 +156,7 @@ class Submission:
                 text = headers.value(field)
                 self._add(addresslist.parse(text), text)
 
-    def _add(self, found: list[Mailbox], text: bytes) -> list[Mailbox]:
+    def _add(self, found: list[ListedAddress], text: bytes) -> list[ListedAddress]:
         """Take what is an address, once, and tell what is none. Returns the addresses."""
         good = []
         for mailbox in found:
@@ -179,7 +179,7 @@ class Submission:
             good.append(mailbox)
         return good
 
-    def _recipient(self, mailbox: Mailbox) -> Recipient:
+    def _recipient(self, mailbox: ListedAddress) -> Recipient:
         given = mailbox.given
         flags = "P" + (self.command.notify or "FD")
         if self.to_mta and not self.command.expand_aliases and self.locality.is_local(given):
@@ -198,8 +198,8 @@ class Submission:
             return
         if self.command.take_header_recipients:
             # DIFFERS: Sendmail exits with 0, and nobody learns that nothing was sent.
-            raise Trouble("No recipient addresses found in header", os.EX_USAGE)
-        raise Trouble("Recipient names must be specified", os.EX_USAGE)
+            raise SubmissionError("No recipient addresses found in header", os.EX_USAGE)
+        raise SubmissionError("Recipient names must be specified", os.EX_USAGE)
 
     def _find_unknown(self) -> None:
         """Local users who do not exist: told now (67), bounced if ErrorMode or -f ask for mail."""
@@ -231,7 +231,7 @@ class Submission:
 
     def _read(self) -> None:
         if self.spool.free_blocks() < self.options.min_free_blocks:
-            raise Trouble("Insufficient disk space; try again later", os.EX_TEMPFAIL)
+            raise SubmissionError("Insufficient disk space; try again later", os.EX_TEMPFAIL)
         canonical = stdin.Canonical(ignore_dots=self.options.ignore_dots)
         beginning = True
         for piece in stdin.pieces(canonical):
@@ -241,7 +241,7 @@ class Submission:
         self._is_whole = True
         if canonical.has_nul:
             # DIFFERS: Sendmail mails the text back and exits with 0.
-            raise Trouble("NUL byte not allowed", os.EX_DATAERR, save=True)
+            raise SubmissionError("NUL byte not allowed", os.EX_DATAERR, save=True)
 
     def _without_from_line(self, text: bytes) -> bytes:
         """Drop a Unix From_ line at the very beginning; its date serves if there is no Date field."""
@@ -272,5 +272,5 @@ class Submission:
         say(f"{path}... Saved message in {path}")
 
 
-def _exit_code(refusal: collect.Refused) -> int:
+def _exit_code(refusal: collect.MessageRefused) -> int:
     return os.EX_TEMPFAIL if refusal.code < 500 else os.EX_UNAVAILABLE

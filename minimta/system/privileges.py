@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Collection
 from itertools import pairwise
 
-from minimta.system.safefile import STRICT, Allowance, Text, Untrusted, read_trusted
+from minimta.system.safefile import STRICT, Allowance, TrustedText, Untrusted, read_trusted
 from minimta.system.users import User, Users, groups_of
 
 #: seconds that a child may take to read one file (a dead NFS server)
@@ -77,7 +77,7 @@ def _close_all_but(kept: set[int]) -> None:
         os.closerange(low + 1, high)
 
 
-def read_as(user: User, path: str, limit: int, allowed: Allowance = STRICT) -> Text:
+def read_as(user: User, path: str, limit: int, allowed: Allowance = STRICT) -> TrustedText:
     """The file *path*, read with the rights of *user*, at most *limit* octets.
 
     Raise FileNotFoundError if there is none, Untrusted if others could have written it or it is no
@@ -94,7 +94,7 @@ def read_as(user: User, path: str, limit: int, allowed: Allowance = STRICT) -> T
     except OSError as error:
         raise OSError(error.errno, error.strerror, path) from error
     uid, gid, safe = map(int, head.split())
-    return Text(path, text, uid, gid, bool(safe))
+    return TrustedText(path, text, uid, gid, bool(safe))
 
 
 def as_user(

@@ -31,7 +31,7 @@ class Untrusted(Exception):
     """The file is there, but others could have written it. The text says why."""
 
 
-class Text:
+class TrustedText:
     """A file as it was read."""
 
     __slots__ = ("gid", "path", "safe", "text", "uid")
@@ -86,7 +86,7 @@ def allowance(kind: str, blamed: frozenset[str]) -> Allowance:
     return Allowance(kind, blamed)
 
 
-def read_trusted(path: str, uid: int, limit: int, allowed: Allowance = STRICT) -> Text:
+def read_trusted(path: str, uid: int, limit: int, allowed: Allowance = STRICT) -> TrustedText:
     """The file *path*, absolute, of *uid* or root and safe all the way from /.
 
     Raise Untrusted, also for more than *limit* octets and what is no plain file; OSError, with
@@ -164,7 +164,7 @@ class _Walk:
             self._step(names)
         return os.dup(self._trail[-1])
 
-    def read(self, path: str, limit: int) -> Text:
+    def read(self, path: str, limit: int) -> TrustedText:
         file = self._open(path)
         try:
             found = os.fstat(file)
@@ -172,7 +172,7 @@ class _Walk:
             text = _read_up_to(file, limit)
         finally:
             os.close(file)
-        return Text(path, text, found.st_uid, found.st_gid, self._safe)
+        return TrustedText(path, text, found.st_uid, found.st_gid, self._safe)
 
     def _open(self, path: str) -> int:
         names = _names(path)

@@ -11,7 +11,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from minimta.admin import venv as environment
-from minimta.admin.checkout import Trouble
+from minimta.admin.checkout import AdminError
 
 WANTED = {"nosuch.module": "python3-nosuch"}
 
@@ -71,7 +71,7 @@ def test_one_that_was_left_half_made_is_made_anew(
     venv: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(monkeypatch, Programs(venv, "pip"))
-    with pytest.raises(Trouble):
+    with pytest.raises(AdminError):
         environment.fill(["dnspython"], WANTED)
     (venv / "bin" / "python").unlink()
     (venv / "bin").rmdir()
@@ -86,7 +86,7 @@ def test_no_package_index_is_told_with_the_remedy(
     words = "WARNING: Retrying\nERROR: No matching distribution found for dnspython\n"
     use(monkeypatch, Programs(venv, "pip", words))
     with pytest.raises(
-        Trouble, match=r"\(No matching distribution found for dnspython\)"
+        AdminError, match=r"\(No matching distribution found for dnspython\)"
     ) as trouble:
         environment.fill(["dnspython"], WANTED)
     assert str(trouble.value).endswith("apt install python3-nosuch")
@@ -98,7 +98,7 @@ def test_no_venv_module_is_told_with_the_remedy(
     venv: Path, monkeypatch: pytest.MonkeyPatch, module: str
 ) -> None:
     monkeypatch.setattr(environment, "find_spec", lambda name: name != module)
-    with pytest.raises(Trouble, match="apt install python3-venv"):
+    with pytest.raises(AdminError, match="apt install python3-venv"):
         environment.fill(["dnspython"], WANTED)
 
 
@@ -109,7 +109,9 @@ def test_a_read_only_checkout_is_told_with_the_remedy(
         raise OSError(30, "Read-only file system", str(path))
 
     monkeypatch.setattr("minimta.admin.venv.Path.touch", refuse)
-    with pytest.raises(Trouble, match=r"Read-only file system.*directory of your own") as trouble:
+    with pytest.raises(
+        AdminError, match=r"Read-only file system.*directory of your own"
+    ) as trouble:
         environment.need_writable(venv.parent)
     assert trouble.value.exit_code == os.EX_CANTCREAT
 
@@ -147,7 +149,7 @@ def test_a_venv_without_the_modules_does_not_start_itself_for_ever(
 ) -> None:
     monkeypatch.setattr(environment, "has_modules", lambda wanted: False)
     monkeypatch.setattr("minimta.admin.venv.sys.prefix", str(venv))
-    with pytest.raises(Trouble, match="incomplete: delete it"):
+    with pytest.raises(AdminError, match="incomplete: delete it"):
         environment.enter()
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from minimta.aliases.lookup import Aliases
 from minimta.aliases.rebuild import rebuild
-from minimta.aliases.rebuild_report import Report
+from minimta.aliases.rebuild_report import RebuildReport
 from minimta.aliases.source import Source
 from minimta.aliases.text import logical_lines
 from minimta.maps.cdb import Cdb
@@ -27,7 +27,7 @@ def path(tmp_path: Path) -> str:
     return str(path)
 
 
-def add(path: str, text: bytes) -> Report:
+def add(path: str, text: bytes) -> RebuildReport:
     with open(path, "ab") as file:
         file.write(text)
     return rebuild(Source(path), Users(), lambda domain: domain == b"lab2.campus")

@@ -13,7 +13,7 @@ import pytest
 from minimta.admin.checkout import HOME
 from minimta.config.options import OptionError, Options, by_name
 from minimta.mailers.programs import smrsh
-from minimta.mailers.programs.smrsh import Refused
+from minimta.mailers.programs.smrsh import CommandRefused
 from minimta.system import executables
 
 #: runs main() with a directory of its own: the command reads /etc/mail/minimta.cf
@@ -99,7 +99,7 @@ def test_trouble_makes_mail_wait(options: Options, monkeypatch: pytest.MonkeyPat
         raise OSError(errno.EIO, "Input/output error", path)
 
     monkeypatch.setattr(executables, "why_not", broken)
-    with pytest.raises(Refused, match="Input/output error") as refused:
+    with pytest.raises(CommandRefused, match="Input/output error") as refused:
         smrsh.checked(b"out.sh", options, (0,))
     assert refused.value.exit_code == os.EX_TEMPFAIL
 
@@ -134,5 +134,5 @@ def test_without_a_directory_nothing_is_run_from_the_root(
 ) -> None:
     options.smrsh_directory = ""
     monkeypatch.setattr(executables, "why_not", lambda path, owners, blamed: "")
-    with pytest.raises(Refused, match="stat failed"):
+    with pytest.raises(CommandRefused, match="stat failed"):
         smrsh.checked(b"bin/sh", options, (0,))

@@ -8,7 +8,7 @@ import pytest
 from minimta.listener.shared_state import Premises
 from minimta.queue.spool import Spool
 from minimta.system import log
-from tests.support.smtphost import NOW, Peer, SmtpHost
+from tests.support.smtphost import NOW, ClientEnd, SmtpHost
 
 STRANGER = ("10.0.3.134", "lab1.campus")
 
@@ -26,7 +26,7 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-def begun(host: SmtpHost, ip: str = STRANGER[0], name: str = STRANGER[1]) -> Peer:
+def begun(host: SmtpHost, ip: str = STRANGER[0], name: str = STRANGER[1]) -> ClientEnd:
     peer = host.connect(ip, name)
     peer.says("EHLO lab1.campus")
     assert peer.says("MAIL FROM:<emma@lab1.campus>")[0].startswith("250")
@@ -418,7 +418,7 @@ def test_what_cannot_be_made_durable_is_not_accepted(
     spool.error = error
     premises = Premises(host.options, spool, clock=lambda: NOW)
     client = host.connect("127.0.0.1", "localhost").reception._client
-    peer = Peer(premises, client)
+    peer = ClientEnd(premises, client)
     assert peer.writes("dave@lab2.campus", "carol").startswith(answer)
     assert host.files() == []
     assert any("SYSERR(root): queueing: " in line for line in lines)

@@ -13,7 +13,7 @@ from minimta.message.envelope import Envelope, Recipient
 from minimta.message.received import PRODUCT
 from minimta.queue import permission
 from minimta.queue import qid as queue_id
-from minimta.queue.collect import Incoming, Refused
+from minimta.queue.collect import Incoming, MessageRefused
 from minimta.queue.spool import Spool
 
 NOW = 1795340561.0
@@ -310,7 +310,7 @@ def test_limits_of_the_header_are_refusals_that_leave_nothing(
     spool: Spool, options: Options, pieces: list[bytes], code: int, text: str
 ) -> None:
     incoming = Incoming(spool, options, over_smtp(), qid=QID, now=NOW)
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(MessageRefused) as caught:
         for piece in pieces:
             incoming.write(piece)
     incoming.abort()
@@ -324,7 +324,7 @@ def test_a_message_that_is_too_big_is_refused_while_it_comes(
     options.max_message_size = 100_000
     incoming = Incoming(spool, options, over_smtp(), qid=QID, now=NOW)
     incoming.write(b"Subject: x\n\n" + b"y" * 99_987 + b"\n")
-    with pytest.raises(Refused, match=r"Message exceeds maximum fixed size \(100000\)"):
+    with pytest.raises(MessageRefused, match=r"Message exceeds maximum fixed size \(100000\)"):
         incoming.write(b"z")
     incoming.abort()
     assert not os.listdir(spool.directory)
@@ -339,7 +339,7 @@ def test_too_many_hops_are_a_loop(
     if not refused:
         incoming.commit()
         return
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(MessageRefused) as caught:
         incoming.commit()
     assert (caught.value.code, caught.value.status) == (554, "5.4.6")
     assert caught.value.text.startswith(

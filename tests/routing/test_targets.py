@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from minimta.routing.targets import Target, parse, split_items, strip_address
+from minimta.routing.targets import AliasTarget, parse, split_items, strip_address
 
 
 @pytest.mark.parametrize(
@@ -81,18 +81,18 @@ def test_nothing_gives_no_target(text: bytes) -> None:
 @pytest.mark.parametrize(
     "target",
     [
-        Target("user", b"dave"),
-        Target("user", b"dave", final=True),
-        Target("user", b'"a b"@c'),
-        Target("program", b'/bin/x "a\\b", c'),
-        Target("file", b"/var/a, b"),
-        Target("file", b"/dev/null"),
-        Target("include", b"/etc/list"),
-        Target("error", b"5.7.1:550 No"),
+        AliasTarget("user", b"dave"),
+        AliasTarget("user", b"dave", final=True),
+        AliasTarget("user", b'"a b"@c'),
+        AliasTarget("program", b'/bin/x "a\\b", c'),
+        AliasTarget("file", b"/var/a, b"),
+        AliasTarget("file", b"/dev/null"),
+        AliasTarget("include", b"/etc/list"),
+        AliasTarget("error", b"5.7.1:550 No"),
     ],
     ids=bytes,
 )
-def test_what_a_recipient_line_holds_reads_back_as_the_same_target(target: Target) -> None:
+def test_what_a_recipient_line_holds_reads_back_as_the_same_target(target: AliasTarget) -> None:
     assert parse(bytes(target)) == [target]
 
 
@@ -100,7 +100,7 @@ def test_what_a_recipient_line_holds_reads_back_as_the_same_target(target: Targe
 def test_a_program_is_shown_as_it_was_written(item: bytes) -> None:
     (target,) = parse(item)
     assert bytes(target) == item
-    assert parse(bytes(target)) == [Target("program", item.strip(b'"')[1:])]
+    assert parse(bytes(target)) == [AliasTarget("program", item.strip(b'"')[1:])]
 
 
 @pytest.mark.parametrize("cut", range(40))

@@ -6,7 +6,7 @@ import tempfile
 from typing import IO
 
 from minimta.config.options import Options
-from minimta.mailers.job import Job, User
+from minimta.mailers.job import Job, JobUser
 
 HEADER = b"Subject: c\n"
 #: data files of this test's jobs, to be closed at its end
@@ -21,7 +21,7 @@ def close_all() -> None:
 
 def job(
     host: str,
-    *names: str | User,
+    *names: str | JobUser,
     body: bytes = b"body\n",
     qid: str = "6AM9jfMc005642",
     reverse_path: bytes = b"emma@lab1.campus",
@@ -36,7 +36,7 @@ def job(
     _files.append(file)
     file.write(body)
     users = tuple(
-        n if isinstance(n, User) else User(n.encode()) for n in names or ("x@lab2.campus",)
+        n if isinstance(n, JobUser) else JobUser(n.encode()) for n in names or ("x@lab2.campus",)
     )
     return Job(
         qid,

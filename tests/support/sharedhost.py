@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from minimta.runner.deliver import Deliverer, Report
+from minimta.runner.deliver import AttemptResult, Deliverer
 from minimta.system.privileges import drop
 from minimta.system.users import User, Users
 from tests.support.privatehost import PrivateHost
@@ -100,7 +100,9 @@ class SharedHost(PrivateHost):
         sender = b"<emma@lab1.campus>"
         return [self.submit(sender, b"<%b@lab1.campus>" % n.encode(), text=text) for n in names]
 
-    def run(self, qids: Sequence[str] = (), deliverer: Deliverer | None = None) -> list[Report]:
+    def run(
+        self, qids: Sequence[str] = (), deliverer: Deliverer | None = None
+    ) -> list[AttemptResult]:
         """Attempt *qids*, or all that is queued."""
         return (deliverer or self.deliverer()).attempt(qids or self.queued())
 

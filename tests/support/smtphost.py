@@ -12,7 +12,7 @@ from pathlib import Path
 from minimta.config.options import Options
 from minimta.listener.connection import session
 from minimta.listener.handler import Reception
-from minimta.listener.peer import Client
+from minimta.listener.peer import Peer
 from minimta.listener.shared_state import Premises
 from minimta.queue.control import Control, decode
 from minimta.queue.spool import Spool
@@ -66,8 +66,8 @@ class SmtpHost:
         self.asked.append(domain)
         return DOMAINS.get(domain, True)
 
-    def connect(self, ip: str, name: str = "", *, confirmed: bool = True) -> Peer:
-        return Peer(self.premises(), Client(ip, name, confirmed=confirmed))
+    def connect(self, ip: str, name: str = "", *, confirmed: bool = True) -> ClientEnd:
+        return ClientEnd(self.premises(), Peer(ip, name, confirmed=confirmed))
 
     def queued(self) -> list[tuple[Control, bytes]]:
         """(control file, body) of every message in the queue."""
@@ -79,10 +79,10 @@ class SmtpHost:
         return sorted(path.name for path in self.mqueue.iterdir())
 
 
-class Peer:
+class ClientEnd:
     """A client's end of a session, without a socket."""
 
-    def __init__(self, premises: Premises, client: Client) -> None:
+    def __init__(self, premises: Premises, client: Peer) -> None:
         self.reception = Reception(premises, client)
         self.session = session(premises, self.reception, client)
 

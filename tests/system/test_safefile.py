@@ -25,7 +25,7 @@ def dave(tmp_path: Path) -> User:
     return homes.own_home(tmp_path)
 
 
-def read(user: User, *names: str, limit: int = 100, name: str = ".forward") -> safefile.Text:
+def read(user: User, *names: str, limit: int = 100, name: str = ".forward") -> safefile.TrustedText:
     """With *names* of DontBlameSendmail."""
     allowed = allowance("Forward", frozenset(names)) if names else STRICT
     return read_trusted(os.path.join(user.home, name), user.uid, limit, allowed)

@@ -10,7 +10,7 @@ import os
 from argparse import ArgumentError, ArgumentParser
 from pathlib import Path
 
-from minimta.admin.checkout import HOME, Trouble
+from minimta.admin.checkout import HOME, AdminError
 from minimta.admin.demo import dialogue
 from minimta.admin.demo.privateroot import (
     ADDRESS,
@@ -130,7 +130,7 @@ class Demo:
         for line in done.stdout.split("\n")[:-1]:
             self._say(line)
         if done.returncode:
-            raise Trouble(f"{program} ended with exit code {done.returncode}", os.EX_SOFTWARE)
+            raise AdminError(f"{program} ended with exit code {done.returncode}", os.EX_SOFTWARE)
         return done.stdout
 
     def _arrives(self, root: PrivateRoot, person: str, subject: str) -> None:
@@ -144,7 +144,7 @@ class Demo:
     def _check(self, fact: str, is_so: bool) -> None:
         if not is_so:
             log = self.here.file("log").relative_to(HOME)
-            raise Trouble(f"not so: {fact}; the log is {log}", os.EX_SOFTWARE)
+            raise AdminError(f"not so: {fact}; the log is {log}", os.EX_SOFTWARE)
         self._say(f"ok: {fact}")
 
     def _title(self, text: str) -> None:
@@ -170,7 +170,7 @@ def run(arguments: list[str]) -> int:
     finally:
         is_quiet = [root.stop() for root in (here, there)]
     if not all(is_quiet):
-        raise Trouble("processes were left and had to be killed", os.EX_SOFTWARE)
+        raise AdminError("processes were left and had to be killed", os.EX_SOFTWARE)
     show_end(here)
     return os.EX_OK
 
@@ -182,9 +182,9 @@ def parse(arguments: list[str]) -> int:
     try:
         given, unknown = parser.parse_known_args(arguments)
     except ArgumentError as error:
-        raise Trouble(str(error), os.EX_USAGE) from error
+        raise AdminError(str(error), os.EX_USAGE) from error
     if unknown or not 0 <= given.port < 65536:
-        raise Trouble(f"cannot make sense of {' '.join(arguments)}; see --help", os.EX_USAGE)
+        raise AdminError(f"cannot make sense of {' '.join(arguments)}; see --help", os.EX_USAGE)
     return given.port or free_port()
 
 

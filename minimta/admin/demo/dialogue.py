@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Sequence
 
-from minimta.admin.checkout import Trouble
+from minimta.admin.checkout import AdminError
 
 #: (what is typed, code of the reply that must come; 0: none comes, it is a line of the message)
 Script = Sequence[tuple[str, int]]
@@ -25,7 +25,7 @@ def play(address: str, port: int, script: Script, show: Callable[[str], None]) -
                 if code:
                     _expect(code, replies.readline, show)
     except OSError as error:
-        raise Trouble(f"the dialogue broke: {error}") from error
+        raise AdminError(f"the dialogue broke: {error}") from error
 
 
 def _expect(code: int, read: Callable[[], bytes], show: Callable[[str], None]) -> None:
@@ -36,4 +36,4 @@ def _expect(code: int, read: Callable[[], bytes], show: Callable[[str], None]) -
         if line[3:4] != "-":
             break
     if line[:3] != str(code):
-        raise Trouble(f"expected {code}, got {line!r}")
+        raise AdminError(f"expected {code}, got {line!r}")

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from minimta.admin.checkout import HOME, Trouble
+from minimta.admin.checkout import HOME, AdminError
 
 ADDRESS = "127.0.0.1"
 PEOPLE = {"emma": "Emma Berg", "dave": "Dave Hill", "carol": "Carol Lake"}
@@ -65,7 +65,7 @@ class PrivateRoot:
                 self.home(person).mkdir(parents=True)
             self._write_files(aliases, mailer_table)
         except OSError as error:
-            raise Trouble(
+            raise AdminError(
                 f"cannot write {error.filename} ({error.strerror}):"
                 " clone the project into a directory of your own",
                 os.EX_CANTCREAT,
@@ -79,7 +79,7 @@ class PrivateRoot:
     def _must_be_idle(self) -> None:
         if running := processes_of(self.cf):
             numbers = " ".join(str(pid) for pid in running)
-            raise Trouble(f"an earlier demo still runs in {self.directory}: kill {numbers}")
+            raise AdminError(f"an earlier demo still runs in {self.directory}: kill {numbers}")
 
     def _write_files(self, aliases: str, mailer_table: Mapping[str, str]) -> None:
         values = {"directory": self.directory, "host": self.host, "port": self.port}
@@ -131,7 +131,7 @@ class PrivateRoot:
                 self.listener(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         if not wait_for(lambda: self._is_dead() or answers(self.port), 10) or self._is_dead():
-            raise Trouble(f"the listener does not start: {self._last_words()}")
+            raise AdminError(f"the listener does not start: {self._last_words()}")
 
     def _is_dead(self) -> bool:
         return self._listener is not None and self._listener.poll() is not None
@@ -194,7 +194,7 @@ def need_port(port: int) -> None:
         try:
             probe.bind((ADDRESS, port))
         except OSError as error:
-            raise Trouble(
+            raise AdminError(
                 f"port {port} of {ADDRESS} cannot be had ({error.strerror}):"
                 " name another one with --port"
             ) from error

@@ -97,7 +97,7 @@ class Directory:
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class TextFile:
     """A file of ours. With ``keep`` one that exists is the administrator's and stays."""
 
     root: Path

@@ -15,9 +15,9 @@ from argparse import ArgumentError, ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
 
-from minimta.admin.checkout import HOME, SENDMAIL, Trouble
+from minimta.admin.checkout import HOME, SENDMAIL, AdminError
 from minimta.admin.install.accounts import Account
-from minimta.admin.install.files import Directory, Link, LockFile, Text
+from minimta.admin.install.files import Directory, Link, LockFile, TextFile
 from minimta.admin.install.services import AliasDatabase, ByteCode, Service
 from minimta.admin.install.services import run as run_program
 from minimta.admin.install.steps import Step, below
@@ -104,12 +104,12 @@ def steps(root: Path) -> list[Step]:
         Directory(root, CLIENT_QUEUE, 0o1733),
         Directory(root, "/etc/mail", 0o755, keep=True),
         LockFile(root, beside(QUEUE)),
-        Text(root, "/etc/aliases", ALIASES, keep=True),
+        TextFile(root, "/etc/aliases", ALIASES, keep=True),
         LockFile(root, "/etc/aliases.cdb.lock"),
         AliasDatabase(root, "/etc/aliases", SENDMAIL),
-        Text(root, "/etc/tmpfiles.d/minimta.conf", TMPFILES),
-        Text(root, "/etc/cron.d/minimta", CRON),
-        Text(root, "/etc/systemd/system/minimta.service", UNIT.format(home=HOME)),
+        TextFile(root, "/etc/tmpfiles.d/minimta.conf", TMPFILES),
+        TextFile(root, "/etc/cron.d/minimta", CRON),
+        TextFile(root, "/etc/systemd/system/minimta.service", UNIT.format(home=HOME)),
         *(Link(root, path, f"{HOME}/bin/{name}") for path, name in COMMANDS.items()),
     ]
     return rows if root != Path("/") else [*rows, Service("minimta.service")]
@@ -135,16 +135,16 @@ def parse(verb: str, arguments: list[str]) -> tuple[Path, bool]:
     try:
         given, unknown = parser.parse_known_args(arguments)
     except ArgumentError as error:
-        raise Trouble(str(error), os.EX_USAGE) from error
+        raise AdminError(str(error), os.EX_USAGE) from error
     if unknown:
-        raise Trouble(f"cannot make sense of {' '.join(unknown)}; see --help", os.EX_USAGE)
+        raise AdminError(f"cannot make sense of {' '.join(unknown)}; see --help", os.EX_USAGE)
     return Path(given.root).resolve(), given.dry_run
 
 
 def perform(deeds: list[tuple[str, Callable[[], None]]], *, is_dry: bool) -> None:
     """Do one after the other and tell each; stop at the first that fails."""
     if not is_dry and os.geteuid() != 0:
-        raise Trouble("only root can do that (--dry-run shows what it would be)", os.EX_NOPERM)
+        raise AdminError("only root can do that (--dry-run shows what it would be)", os.EX_NOPERM)
     os.umask(0o022)
     for name, deed in deeds:
         print(f"would do: {name}" if is_dry else name, flush=True)
@@ -152,7 +152,7 @@ def perform(deeds: list[tuple[str, Callable[[], None]]], *, is_dry: bool) -> Non
             if not is_dry:
                 deed()
         except OSError as error:
-            raise Trouble(f"{name}: {error}", os.EX_CANTCREAT) from error
+            raise AdminError(f"{name}: {error}", os.EX_CANTCREAT) from error
     if not deeds:
         print("nothing to do")
 
@@ -162,7 +162,7 @@ def need_modules() -> None:
     code = f"import {', '.join(RUN_TIME)}"
     done = subprocess.run([PYTHON, "-I", "-c", code], capture_output=True, check=False)
     if done.returncode:
-        raise Trouble(f"{PYTHON} lacks a library: apt install {' '.join(RUN_TIME.values())}")
+        raise AdminError(f"{PYTHON} lacks a library: apt install {' '.join(RUN_TIME.values())}")
 
 
 def need_no_other_mta(root: Path, links: list[Link]) -> None:
@@ -173,7 +173,7 @@ def need_no_other_mta(root: Path, links: list[Link]) -> None:
             remedy = f"apt remove {package}" if package else "move it away"
             owner = f"of the package {package}" if package else "of nobody that dpkg knows"
             text = f"{link.path} is there already, {owner}: {remedy}, and try again"
-            raise Trouble(text, os.EX_CANTCREAT)
+            raise AdminError(text, os.EX_CANTCREAT)
 
 
 def package_of(root: Path, path: str) -> str:
@@ -181,7 +181,7 @@ def package_of(root: Path, path: str) -> str:
     for name in (path, os.path.realpath(path)):
         try:
             done = run_program(["dpkg", f"--root={root}", "--search", name])
-        except Trouble:
+        except AdminError:
             return ""
         if done.returncode == 0:
             return done.stdout.partition(":")[0]

@@ -10,7 +10,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from minimta.admin.checkout import Trouble
+from minimta.admin.checkout import AdminError
 from minimta.admin.install.steps import below
 
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -20,7 +20,7 @@ def run(command: list[str]) -> subprocess.CompletedProcess[str]:
     """Run a program of the system, with little of our environment. Trouble if there is none."""
     program = shutil.which(command[0], path=_PATH)
     if program is None:
-        raise Trouble(f"there is no {command[0]} on this machine", os.EX_OSFILE)
+        raise AdminError(f"there is no {command[0]} on this machine", os.EX_OSFILE)
     environment = {"PATH": _PATH, "LC_ALL": "C.UTF-8"}
     words = [program, *command[1:]]
     return subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
@@ -31,7 +31,7 @@ def call(command: list[str]) -> None:
     done = run(command)
     if done.returncode:
         said = (done.stderr or done.stdout).strip() or f"exit code {done.returncode}"
-        raise Trouble(f"{' '.join(command)}: {said}", os.EX_OSERR)
+        raise AdminError(f"{' '.join(command)}: {said}", os.EX_OSERR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class ByteCode:
 
     def do(self) -> None:
         if not compileall.compile_dir(self.package, quiet=1, force=True):
-            raise Trouble(f"cannot compile {self.package}", os.EX_CANTCREAT)
+            raise AdminError(f"cannot compile {self.package}", os.EX_CANTCREAT)
 
     def undo(self) -> None:
         """Nothing: see is_ours()."""

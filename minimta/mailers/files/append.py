@@ -40,7 +40,7 @@ _SEPARATOR = b"From "
 _DATE = len("Sun Nov 22 09:37:07 2026")
 
 
-class Text(Protocol):
+class AppendedText(Protocol):
     """A message as it is written here: the same at every attempt, but for the date."""
 
     #: the separator line up to its date
@@ -144,7 +144,7 @@ class Tail:
 
     # --- mending ----------------------------------------------------------------------------------
 
-    def mend(self, texts: Collection[Text]) -> int:
+    def mend(self, texts: Collection[AppendedText]) -> int:
         """Cut off the torn piece of a delivery that was killed; *texts* are appended next.
 
         Returns its octets, mostly 0. Raise OSError if it cannot be cut off.
@@ -185,7 +185,7 @@ class Tail:
             total, start = zlib.crc32(block, total), start + len(block)
         return total
 
-    def _resumed_start(self, size: int, texts: Collection[Text]) -> int:
+    def _resumed_start(self, size: int, texts: Collection[AppendedText]) -> int:
         """Where the last message begins, if it is a beginning of one of *texts*; else -1."""
         start = self._last_separator(size, max((text.limit for text in texts), default=0))
         if start >= 0 and any(self._is_beginning(text, start, size) for text in texts):
@@ -206,7 +206,7 @@ class Tail:
             end = begin
         return -1
 
-    def _is_beginning(self, text: Text, start: int, size: int) -> bool:
+    def _is_beginning(self, text: AppendedText, start: int, size: int) -> bool:
         """Is what is between *start* and *size* a beginning of *text* that lacks more than line ends?"""
         opening = os.pread(self._file, len(text.sender) + _DATE, start)
         parts = text.parts(opening[len(text.sender) :])

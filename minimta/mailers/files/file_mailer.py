@@ -21,8 +21,8 @@ from minimta.config.options import Options
 from minimta.mailers.files import grouping
 from minimta.mailers.files.append import Tail
 from minimta.mailers.files.locked_file import Archive
-from minimta.mailers.files.mailbox import Busy, Refused
-from minimta.mailers.files.mbox import Text
+from minimta.mailers.files.mailbox import Busy, UnusableMailbox
+from minimta.mailers.files.mbox import MboxText
 from minimta.mailers.job import Job
 from minimta.message import dates
 from minimta.message.outcome import Outcome, deferred, from_exit_code
@@ -89,13 +89,13 @@ class FileMailer:
                 return grouping.encode(self._fill(archive, jobs))
         except Busy:
             return _BUSY
-        except Refused as error:
+        except UnusableMailbox as error:
             return _REFUSED + os.fsencode(str(error))
 
     def _fill(self, archive: Archive, jobs: Sequence[Job]) -> list[int]:
         """Octets of a killed delivery that were cut off, and an error number for each job."""
         tail = archive.tail
-        texts = [Text(job, b" ") for job in jobs]
+        texts = [MboxText(job, b" ") for job in jobs]
         torn = tail.mend(texts)
         start = tail.size()
         try:
@@ -113,7 +113,7 @@ def _place(job: Job, name: bytes) -> Hashable:
     return name, user and (user.name, user.uid, user.gid)
 
 
-def _append(tail: Tail, text: Text, date: str) -> int:
+def _append(tail: Tail, text: MboxText, date: str) -> int:
     """Write one message whole; else cut it off again and return the error's number."""
     end = tail.size()
     try:

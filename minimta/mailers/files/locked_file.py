@@ -21,7 +21,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from minimta.mailers.files.append import Tail
-from minimta.mailers.files.mailbox import PAUSES, Busy, Refused
+from minimta.mailers.files.mailbox import PAUSES, Busy, UnusableMailbox
 from minimta.system.safefile import Untrusted, walk
 from minimta.system.users import User
 
@@ -91,19 +91,19 @@ class Archive:
             self._path = os.path.realpath(self._path)
         directory, self._name = os.path.split(self._path)
         if self._name in ("", ".", ".."):
-            raise Refused("not a file")
+            raise UnusableMailbox("not a file")
         try:
             self._directory = walk(directory, self._owners)
         except Untrusted as error:
             if _shuts_out(self._path):
-                raise Refused(f"{error}, and closed to the user") from error
+                raise UnusableMailbox(f"{error}, and closed to the user") from error
             raise
         except PermissionError as error:
             if _is_closed(directory):
-                raise Refused(f"{error.strerror} (directory)") from error
+                raise UnusableMailbox(f"{error.strerror} (directory)") from error
             raise
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise Refused(f"{error.strerror} (directory)") from error
+            raise UnusableMailbox(f"{error.strerror} (directory)") from error
 
     def _attempt(self) -> bool:
         """Open, lock, then look whether it is still the one."""
@@ -144,7 +144,9 @@ class Archive:
             # Sendmail bounces; a server that says "permission denied" although the mode allows it
             # means "not now" (no ticket, or a read-only export).
             if _forbids(found, 2):
-                raise Refused(f"{error.strerror}, mode {stat.S_IMODE(found.st_mode):o}") from error
+                raise UnusableMailbox(
+                    f"{error.strerror}, mode {stat.S_IMODE(found.st_mode):o}"
+                ) from error
             if not _forbids(found, 4):
                 raise
         return os.open(self._name, os.O_WRONLY | _FLAGS, dir_fd=self._directory)
@@ -161,23 +163,23 @@ class Archive:
     def _closed(self, error: OSError, wanted: int) -> Exception:
         """What a refusal of the directory means: its mode says so, or it may pass."""
         if _forbids(os.fstat(self._directory), wanted):
-            return Refused(f"{error.strerror} (directory)")
+            return UnusableMailbox(f"{error.strerror} (directory)")
         return error
 
     def _check(self, found: os.stat_result) -> None:
         if not stat.S_ISREG(found.st_mode):
-            raise Refused("not a regular file")
+            raise UnusableMailbox("not a regular file")
         if found.st_nlink > 1 and not self._hard_links:  # 0: removed a moment ago
-            raise Refused(f"{found.st_nlink} names")
+            raise UnusableMailbox(f"{found.st_nlink} names")
         # DIFFERS: a set-id file makes Sendmail act as its owner. Nobody is made somebody by the mode
         # of a file here; the mail waits, so that nothing is lost while the administrator looks.
         if found.st_mode & _SET_ID:
             raise Untrusted("Set-id file")
         if found.st_mode & _EXECUTABLE:
-            raise Refused(f"executable, mode {stat.S_IMODE(found.st_mode):o}")
+            raise UnusableMailbox(f"executable, mode {stat.S_IMODE(found.st_mode):o}")
         if found.st_uid not in self._owners:
             if _forbids(found, 2):
-                raise Refused(f"belongs to uid {found.st_uid}")
+                raise UnusableMailbox(f"belongs to uid {found.st_uid}")
             raise Untrusted("Wrong owner")
         # DIFFERS: Sendmail writes to a file that all may write to; whoever reads it then reads
         # what anybody has put there.
@@ -227,7 +229,7 @@ class Archive:
 
 
 def _judged(error: OSError) -> Exception:
-    return Refused(error.strerror) if error.errno in _NO_FILE else error
+    return UnusableMailbox(error.strerror) if error.errno in _NO_FILE else error
 
 
 def _forbids(found: os.stat_result, wanted: int) -> bool:

@@ -37,7 +37,7 @@ _FORBIDDEN_MODE = 0o6113
 _DEADLY = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM)
 
 
-class Refused(Exception):
+class UnusableMailbox(Exception):
     """This is no mailbox to write to; the text says why."""
 
 
@@ -128,7 +128,7 @@ class Mailbox:
             file = self._created(flags)
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
-                raise Refused(f"{self.path} is no regular file") from error
+                raise UnusableMailbox(f"{self.path} is no regular file") from error
             raise
         try:
             self._check(os.fstat(file))
@@ -158,13 +158,13 @@ class Mailbox:
     def _check(self, found: os.stat_result) -> None:
         owner = self._user.uid if os.geteuid() == 0 else os.geteuid()
         if not stat.S_ISREG(found.st_mode):
-            raise Refused(f"{self.path} is no regular file")
+            raise UnusableMailbox(f"{self.path} is no regular file")
         if found.st_nlink > 1:  # 0: removed a moment ago, _is_current() sees it
-            raise Refused(f"{self.path} has {found.st_nlink} names")
+            raise UnusableMailbox(f"{self.path} has {found.st_nlink} names")
         if found.st_uid != owner:
-            raise Refused(f"{self.path} belongs to uid {found.st_uid}")
+            raise UnusableMailbox(f"{self.path} belongs to uid {found.st_uid}")
         if found.st_mode & _FORBIDDEN_MODE:
-            raise Refused(f"{self.path} has mode {stat.S_IMODE(found.st_mode):o}")
+            raise UnusableMailbox(f"{self.path} has mode {stat.S_IMODE(found.st_mode):o}")
 
     def _kernel_locks(self) -> bool:
         try:

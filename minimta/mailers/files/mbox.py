@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from minimta.config.options import Options
 from minimta.mailers.files.append import CHUNK, Tail
-from minimta.mailers.files.mailbox import Busy, Mailbox, Refused
+from minimta.mailers.files.mailbox import Busy, Mailbox, UnusableMailbox
 from minimta.mailers.job import Job
 from minimta.message import dates
 from minimta.message.outcome import Fate, Outcome, deferred
@@ -72,7 +72,7 @@ class MboxMailer:
             return self._append_all(user, jobs)
         except Busy as error:
             return dict.fromkeys(jobs, deferred("4.2.0", str(error)))
-        except Refused as error:
+        except UnusableMailbox as error:
             log.line(jobs[0].qid, f"mailbox {error}", error=True)
             return dict.fromkeys(jobs, deferred("4.2.0", f"mailbox {error}"))
         except OSError as error:
@@ -82,7 +82,7 @@ class MboxMailer:
         outcomes: dict[Job, Outcome] = {}
         with Mailbox(self.directory, user, pause=self._pause) as mailbox:
             tail = mailbox.tail
-            texts = [Text(job) for job in jobs]
+            texts = [MboxText(job) for job in jobs]
             if torn := tail.mend(texts):
                 log.line("", f"mailbox {mailbox.path}: cut off {torn} octets of a killed delivery")
             start = end = tail.size()
@@ -120,7 +120,7 @@ def _cut(tail: Tail, size: int, path: str) -> None:
         raise
 
 
-class Text:
+class MboxText:
     """A message as a mailbox has it."""
 
     def __init__(self, job: Job, blanks: bytes = b"  ") -> None:

@@ -25,7 +25,7 @@ from minimta.config.values import agent_words
 from minimta.mailers.files.mbox import MboxMailer
 from minimta.mailers.job import Job
 from minimta.mailers.programs import process
-from minimta.mailers.programs.process import Command
+from minimta.mailers.programs.process import Invocation
 from minimta.message.outcome import Fate, Outcome, deferred
 from minimta.system import executables, log
 from minimta.system.safefile import Untrusted
@@ -79,13 +79,13 @@ class AgentMailer:
         ((_, outcomes),) = MboxMailer(self._options, self._users, clock=self._clock).deliver([job])
         return outcomes[name]
 
-    def _prepared(self, job: Job, user: User) -> Callable[[], Command]:
+    def _prepared(self, job: Job, user: User) -> Callable[[], Invocation]:
         words = self._filled(job, user)
         first_line = process.from_line(job.reverse_path, b"  ", self._clock())
-        made = Command(words, process.environment(user), first_line)
+        made = Invocation(words, process.environment(user), first_line)
         owners = executables.trusted_owners()
 
-        def prepare() -> Command:
+        def prepare() -> Invocation:
             fault = executables.why_not(words[0], owners, self._options.dont_blame)
             if fault:
                 raise OSError(None, fault)

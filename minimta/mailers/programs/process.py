@@ -47,7 +47,7 @@ _GRACE = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class Invocation:
     """What is run: the words of its command line, its environment, the line before the header."""
 
     words: Sequence[bytes | str]
@@ -72,7 +72,7 @@ class Runner:
         self._late: set[tuple[int, bytes]] = set()
 
     def run(
-        self, job: Job, user: User, name: bytes, prepare: Callable[[], Command | Ending]
+        self, job: Job, user: User, name: bytes, prepare: Callable[[], Invocation | Ending]
     ) -> Ending:
         """See run(); *name* tells the programs of *user* apart."""
         if (user.uid, name) in self._late:
@@ -83,7 +83,9 @@ class Runner:
         return ending
 
 
-def run(job: Job, user: User, prepare: Callable[[], Command | Ending], options: Options) -> Ending:
+def run(
+    job: Job, user: User, prepare: Callable[[], Invocation | Ending], options: Options
+) -> Ending:
     """Run for *job* what *prepare* gives; it is asked in the child, as the user.
 
     Raise OSError if it cannot be run or nobody knows how it ended, Untrusted if *prepare* does.
@@ -141,7 +143,7 @@ def environment(user: User) -> dict[str, str]:
     }
 
 
-def _run(job: Job, user: User, command: Command, options: Options) -> Ending:
+def _run(job: Job, user: User, command: Invocation, options: Options) -> Ending:
     end = time.monotonic() + options.timeout_program
     process = subprocess.Popen(
         command.words,

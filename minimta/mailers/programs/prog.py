@@ -18,8 +18,8 @@ from dataclasses import replace
 from minimta.config.options import Options
 from minimta.mailers.job import Job
 from minimta.mailers.programs import process, smrsh
-from minimta.mailers.programs.process import Command, Ending
-from minimta.mailers.programs.smrsh import Refused
+from minimta.mailers.programs.process import Ending, Invocation
+from minimta.mailers.programs.smrsh import CommandRefused
 from minimta.message.outcome import Outcome, deferred
 from minimta.system import executables, log
 from minimta.system.users import User
@@ -59,20 +59,20 @@ class ProgMailer:
         shell = smrsh.PATH if is_restricted else _SHELL
         return process.outcome(_as_the_shell_saw(ending), f"prog mailer ({shell})", options)
 
-    def _unrestricted(self, job: Job, command: bytes, user: User) -> Callable[[], Command]:
-        made = Command([_SHELL, "-c", command], process.environment(user), self._first_line(job))
+    def _unrestricted(self, job: Job, command: bytes, user: User) -> Callable[[], Invocation]:
+        made = Invocation([_SHELL, "-c", command], process.environment(user), self._first_line(job))
         return lambda: made
 
-    def _restricted(self, job: Job, command: bytes, _: User) -> Callable[[], Command | Ending]:
+    def _restricted(self, job: Job, command: bytes, _: User) -> Callable[[], Invocation | Ending]:
         owners = executables.trusted_owners()
         first_line = self._first_line(job)
 
-        def prepare() -> Command | Ending:
+        def prepare() -> Invocation | Ending:
             try:
                 checked = smrsh.checked(command, self._options, owners)
-            except Refused as error:
+            except CommandRefused as error:
                 return Ending(error.exit_code, f"smrsh: {error}\n".encode())
-            return Command([_SHELL, "-c", checked], smrsh.ENVIRONMENT, first_line)
+            return Invocation([_SHELL, "-c", checked], smrsh.ENVIRONMENT, first_line)
 
         return prepare
 

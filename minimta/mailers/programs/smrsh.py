@@ -48,7 +48,7 @@ def checked(command: bytes, options: Options, owners: tuple[int, ...]) -> bytes:
 
     try:
         return restrict(command, os.fsencode(directory), why_not)
-    except Refused as error:
+    except CommandRefused as error:
         refused = error
     except Untrusted as error:
         refused = _later(f"{directory} or a program in it may not be trusted: {error}")
@@ -58,8 +58,8 @@ def checked(command: bytes, options: Options, owners: tuple[int, ...]) -> bytes:
     raise refused
 
 
-def _later(text: str) -> Refused:
-    return Refused(log.clean(text), exit_code=os.EX_TEMPFAIL)
+def _later(text: str) -> CommandRefused:
+    return CommandRefused(log.clean(text), exit_code=os.EX_TEMPFAIL)
 
 
 TYPE_CHECKING = False
@@ -76,7 +76,7 @@ _BUILTINS = (b"exit", b"echo")
 _PLAIN = b"/._+-@%:,=ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
-class Refused(Exception):
+class CommandRefused(Exception):
     """The command is not run. ``str()`` is what its user is told, without the name of the shell."""
 
     def __init__(self, told: str, logged: str = "", exit_code: int = os.EX_UNAVAILABLE) -> None:
@@ -110,7 +110,7 @@ def _name(text: bytes) -> tuple[bytes, bytes, bytes]:
         if name != b"exec" or not text:
             return before, name, text
         before += b"exec "
-    raise Refused("missing command to exec" if before else "missing command")
+    raise CommandRefused("missing command to exec" if before else "missing command")
 
 
 def _program(name: bytes, directory: bytes, why_not: Callable[[bytes], str]) -> bytes:
@@ -123,7 +123,7 @@ def _program(name: bytes, directory: bytes, why_not: Callable[[bytes], str]) -> 
     if reason:
         shown = _shown(last)
         told = f'"{shown}" not available for sendmail programs ({reason})'
-        raise Refused(told, f'attempt to use "{shown}" ({reason})')
+        raise CommandRefused(told, f'attempt to use "{shown}" ({reason})')
     return _quoted(path)
 
 
@@ -134,7 +134,7 @@ def _arguments(text: bytes, command: bytes) -> tuple[bytes, bytes, bytes]:
     if joint and joint not in _OPERATORS:
         character = _shown(joint[:1])
         told = f"cannot use {character} in command"
-        raise Refused(told, f"attempt to use {character} in command: {_shown(command)}")
+        raise CommandRefused(told, f"attempt to use {character} in command: {_shown(command)}")
     return text[:at], joint, text[at + 2 :]
 
 

@@ -18,7 +18,7 @@ from minimta.smtp.client import Client, PeerClosed
 from minimta.smtp.reply import ReplyError
 
 
-class Session:
+class OutgoingConnection:
     """A socket and the client that says what goes over it."""
 
     def __init__(

@@ -18,9 +18,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from minimta.config.options import Options
-from minimta.mailers.job import Job, User
+from minimta.mailers.job import Job, JobUser
 from minimta.mailers.remote import reply_outcomes
-from minimta.mailers.remote.connection import Session
+from minimta.mailers.remote.connection import OutgoingConnection
 from minimta.mailers.remote.content import Letter, Unreadable, Unsendable, prepare
 from minimta.mailers.remote.mx_targets import Finder, Ourselves, Target, Unroutable, parse
 from minimta.message.address import domain_key, split
@@ -39,14 +39,14 @@ Report = Callable[[Job, Mapping[bytes, Outcome]], None]
 _UNFORESEEN = Outcome(Fate.DEFERRED, "4.4.1", "No host could be reached")
 
 
-class Task:
+class PendingJob:
     """A Job and those of its users that have no Outcome yet."""
 
     __slots__ = ("job", "users")
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.users: list[User] = list({user.name: user for user in job.users}.values())
+        self.users: list[JobUser] = list({user.name: user for user in job.users}.values())
 
 
 class Delivery:
@@ -65,7 +65,7 @@ class Delivery:
         shuffle: Callable[[list[str]], None] = random.shuffle,
     ) -> None:
         """All *jobs* have the same host. *report* gets outcomes as they become final."""
-        self._pending = deque(Task(job) for job in jobs)
+        self._pending = deque(PendingJob(job) for job in jobs)
         self._options = options
         self._ourselves = ourselves
         self._report = report
@@ -139,11 +139,11 @@ class Delivery:
             session.close()
         return True
 
-    def _session(self, target: Target) -> Session:
+    def _session(self, target: Target) -> OutgoingConnection:
         name = self._ourselves.name
-        return Session(target, self._options, name, say=self._say, alive=self._alive)
+        return OutgoingConnection(target, self._options, name, say=self._say, alive=self._alive)
 
-    def _open(self, session: Session) -> bool:
+    def _open(self, session: OutgoingConnection) -> bool:
         target = session.target
         self._dial(f"Connecting to {target.name} via esmtp...")
         try:
@@ -164,10 +164,10 @@ class Delivery:
             return False
         return True
 
-    def _connect(self, session: Session) -> None:
+    def _connect(self, session: OutgoingConnection) -> None:
         session.connect(self._connect_timeout())
 
-    def _is_us(self, session: Session) -> bool:
+    def _is_us(self, session: OutgoingConnection) -> bool:
         """Did a host that nobody configured as the next hop greet with our name?"""
         configured = session.target.name.startswith("[")
         return not configured and self._ourselves.is_named(session.client.peer_name)
@@ -181,14 +181,14 @@ class Delivery:
         first = all(task.job.first_attempt for task in self._pending)
         return self._options.timeout_iconnect if first else self._options.timeout_connect
 
-    def _leave(self, session: Session) -> None:
+    def _leave(self, session: OutgoingConnection) -> None:
         if session.client.closing:
             return
         if self._say:
             self._say(f"Closing connection to {session.target.name}")
         session.quit()
 
-    def _offer(self, session: Session, task: Task) -> None:
+    def _offer(self, session: OutgoingConnection, task: PendingJob) -> None:
         """One transaction, or the reason why there can be none."""
         job = self._as_sent(task.job)
         try:
@@ -208,11 +208,13 @@ class Delivery:
         """Reverse path and header as the peer gets them."""
         return job
 
-    def _forward_path(self, job: Job, user: User) -> bytes:
+    def _forward_path(self, job: Job, user: JobUser) -> bytes:
         """The address that stands for *user*."""
         return user.name
 
-    def _recipients(self, session: Session, task: Task) -> tuple[list[User], list[bytes]]:
+    def _recipients(
+        self, session: OutgoingConnection, task: PendingJob
+    ) -> tuple[list[JobUser], list[bytes]]:
         """The next users of *task* with their RCPT lines; who cannot be named in one is settled."""
         users, lines, bad = [], [], {}
         for user in task.users[:MAX_RECIPIENTS]:
@@ -231,11 +233,11 @@ class Delivery:
 
     def _transact(
         self,
-        session: Session,
-        task: Task,
+        session: OutgoingConnection,
+        task: PendingJob,
         letter: Letter,
         transaction: Transaction,
-        users: Sequence[User],
+        users: Sequence[JobUser],
     ) -> None:
         trouble = None
         try:
@@ -253,19 +255,19 @@ class Delivery:
             self._completed += 1
         self._settle(task, _outcomes(transaction, users, session, trouble))
 
-    def _interrupted(self, task: Task, trouble: Outcome) -> None:
+    def _interrupted(self, task: PendingJob, trouble: Outcome) -> None:
         """Nothing of it can be the peer's: it may come again, after the others."""
         self._note(trouble)
         self._pending.rotate(-1)
 
-    def _settle(self, task: Task, outcomes: Mapping[bytes, Outcome]) -> None:
+    def _settle(self, task: PendingJob, outcomes: Mapping[bytes, Outcome]) -> None:
         task.users = [user for user in task.users if user.name not in outcomes]
         if not task.users:
             self._pending.remove(task)
         self._report(task.job, outcomes)
 
 
-def _mail_line(session: Session, job: Job, letter: Letter) -> bytes:
+def _mail_line(session: OutgoingConnection, job: Job, letter: Letter) -> bytes:
     """The MAIL command. Raise Unsendable if the peer's SIZE or the address forbids it."""
     extensions = session.client.extensions
     limit = extensions.get("SIZE", "")
@@ -301,7 +303,7 @@ def _bad_address(error: ValueError, address: bytes, target: Target) -> Outcome:
     return reply_outcomes.unsendable(status, str(error), target.name, target.relay, os.EX_DATAERR)
 
 
-def _trouble(error: Exception, session: Session) -> Outcome:
+def _trouble(error: Exception, session: OutgoingConnection) -> Outcome:
     """What became of a conversation that ended in *error*."""
     target, client = session.target, session.client
     if isinstance(error, Unreadable):
@@ -313,7 +315,10 @@ def _trouble(error: Exception, session: Session) -> Outcome:
 
 
 def _outcomes(
-    transaction: Transaction, users: Sequence[User], session: Session, trouble: Outcome | None
+    transaction: Transaction,
+    users: Sequence[JobUser],
+    session: OutgoingConnection,
+    trouble: Outcome | None,
 ) -> dict[bytes, Outcome]:
     """What the replies mean for each user; who comes too many is left out, for another round."""
     target = session.target
@@ -335,7 +340,9 @@ def _outcomes(
     return outcomes
 
 
-def _decisive(transaction: Transaction, i: int, session: Session) -> tuple[Reply | None, str, str]:
+def _decisive(
+    transaction: Transaction, i: int, session: OutgoingConnection
+) -> tuple[Reply | None, str, str]:
     """The reply that decided on recipient *i*, what it answered, and the line said before it."""
     mail, rcpt, data = transaction.mail, transaction.rcpt, transaction.data
     if mail is not None and mail.code >= 300:

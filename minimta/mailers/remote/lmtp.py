@@ -21,10 +21,10 @@ from functools import partial
 
 from minimta.config.options import Options
 from minimta.config.values import host_and_port
-from minimta.mailers.job import Job, User
+from minimta.mailers.job import Job, JobUser
 from minimta.mailers.remote import reply_outcomes, worker
-from minimta.mailers.remote.connection import Session
-from minimta.mailers.remote.delivery import MAX_FRUITLESS, Delivery, Report, Task
+from minimta.mailers.remote.connection import OutgoingConnection
+from minimta.mailers.remote.delivery import MAX_FRUITLESS, Delivery, PendingJob, Report
 from minimta.mailers.remote.mailer import RemoteMailer, Settled, _Worker
 from minimta.mailers.remote.mx_targets import Finder, NextHop, Ourselves, Target, Unroutable
 from minimta.message.address import split
@@ -140,23 +140,25 @@ class LmtpDelivery(Delivery):
         )
         return finder.targets()
 
-    def _session(self, target: Target) -> Session:
+    def _session(self, target: Target) -> OutgoingConnection:
         name = self._ourselves.name
-        return Session(target, self._options, name, say=self._say, alive=self._alive, lmtp=True)
+        return OutgoingConnection(
+            target, self._options, name, say=self._say, alive=self._alive, lmtp=True
+        )
 
-    def _connect(self, session: Session) -> None:
+    def _connect(self, session: OutgoingConnection) -> None:
         if self._connected:
             session.adopt(self._connected)
         else:
             super()._connect(session)
 
-    def _is_us(self, session: Session) -> bool:
+    def _is_us(self, session: OutgoingConnection) -> bool:
         return False  # an LMTP server of this host has its name, and relays nothing
 
     def _dial(self, what: str) -> None:
         pass  # who runs us has said "Connecting to local..."
 
-    def _interrupted(self, task: Task, trouble: Outcome) -> None:
+    def _interrupted(self, task: PendingJob, trouble: Outcome) -> None:
         # It may be what broke the connection: the others do not wait for it.
         self._settle(task, {user.name: trouble for user in task.users})
 
@@ -170,7 +172,7 @@ class LmtpDelivery(Delivery):
             sender += b"@" + self._ourselves.name.encode("ascii", "replace")
         return replace(job, header=header, reverse_path=sender)
 
-    def _forward_path(self, job: Job, user: User) -> bytes:
+    def _forward_path(self, job: Job, user: JobUser) -> bytes:
         # DIFFERS from RFC 5321, which wants a domain: the name alone, as Sendmail gives it to its
         # LMTP mailers. Dovecot, as it is installed, knows users of the system by that only.
         # The option promises users of this host, so no domain says more than the name.

@@ -13,7 +13,7 @@ from threading import Thread
 
 import pytest
 
-from minimta.admin.checkout import HOME, Trouble
+from minimta.admin.checkout import HOME, AdminError
 from minimta.admin.demo import demo, dialogue
 from minimta.admin.demo.privateroot import (
     ADDRESS,
@@ -81,14 +81,14 @@ def test_a_port_in_use_is_told_with_the_remedy_before_anything_begins(
 ) -> None:
     with socket.create_server((ADDRESS, 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(Trouble, match=rf"^port {port} .*in use.*--port"):
+        with pytest.raises(AdminError, match=rf"^port {port} .*in use.*--port"):
             demo.run(["--port", str(port)])
     assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("words", [["--port", "x"], ["--port", "65536"], ["more"]])
 def test_words_that_mean_nothing_are_a_usage_error(words: list[str]) -> None:
-    with pytest.raises(Trouble) as trouble:
+    with pytest.raises(AdminError) as trouble:
         demo.run(words)
     assert trouble.value.exit_code == os.EX_USAGE
 
@@ -99,14 +99,14 @@ def test_a_demo_that_still_runs_is_not_overwritten(
     root = PrivateRoot(tmp_path / "demo", "lab2.campus", 1)
     root.make("", {})
     monkeypatch.setattr("minimta.admin.demo.privateroot.processes_of", lambda cf: [4711])
-    with pytest.raises(Trouble, match="kill 4711"):
+    with pytest.raises(AdminError, match="kill 4711"):
         root.make("", {})
 
 
 def test_a_directory_that_cannot_be_written_is_told_with_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     root = PrivateRoot(tmp_path / "file" / "demo", "lab2.campus", 1)
-    with pytest.raises(Trouble, match="directory of your own") as trouble:
+    with pytest.raises(AdminError, match="directory of your own") as trouble:
         root.make("", {})
     assert trouble.value.exit_code == os.EX_CANTCREAT
 
@@ -122,7 +122,7 @@ def test_processes_are_found_by_their_configuration(tmp_path: Path) -> None:
 
 def test_a_step_that_does_not_hold_ends_the_demo(tmp_path: Path) -> None:
     root = PrivateRoot(Path(HOME, "var", "demo"), "lab2.campus", 1)
-    with pytest.raises(Trouble, match="not so: it arrived; the log is var/demo/log"):
+    with pytest.raises(AdminError, match="not so: it arrived; the log is var/demo/log"):
         demo.Demo(root, root)._check("it arrived", False)
 
 
@@ -147,7 +147,7 @@ def test_a_letter_must_arrive_once_and_whole(
     monkeypatch.setattr(root, "mailbox", lambda person: box)
     try:
         demo.Demo(root, root)._arrives(root, "dave", "hello")
-    except Trouble as trouble:
+    except AdminError as trouble:
         assert not is_good
         assert "not so: it is in the mailbox of dave" in str(trouble)
     else:
@@ -186,7 +186,7 @@ def test_the_dialogue_is_typed_with_bare_line_feeds() -> None:
 @pytest.mark.parametrize("reply", [b"550 no\r\n", b""])
 def test_another_reply_than_expected_ends_the_dialogue(reply: bytes) -> None:
     port, finish = serve([b"220 hi\r\n", reply][: 2 if reply else 1])
-    with pytest.raises(Trouble, match="expected 250, got"):
+    with pytest.raises(AdminError, match="expected 250, got"):
         dialogue.play(ADDRESS, port, [("HELO me", 250)], lambda line: None)
     finish()
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from minimta.admin.checkout import HOME, Trouble
+from minimta.admin.checkout import HOME, AdminError
 from minimta.admin.install import install, services, uninstall
-from minimta.admin.install.files import Directory, Link, Text
+from minimta.admin.install.files import Directory, Link, TextFile
 
 COMMANDS = (
     "/usr/sbin/sendmail", "/usr/lib/sendmail", "/usr/bin/mailq", "/usr/bin/newaliases",
@@ -68,7 +68,7 @@ def test_it_stops_before_the_files_of_another_mail_system(
 ) -> None:
     (tmp_path / "usr/sbin").mkdir(parents=True)
     make(tmp_path / "usr/sbin/sendmail")
-    with pytest.raises(Trouble, match=r"^/usr/sbin/sendmail is there already") as trouble:
+    with pytest.raises(AdminError, match=r"^/usr/sbin/sendmail is there already") as trouble:
         install.run(["--root", str(tmp_path)])
     assert trouble.value.exit_code == os.EX_CANTCREAT
     assert [path.name for path in tmp_path.rglob("*")] == ["usr", "sbin", "sendmail"]
@@ -81,7 +81,7 @@ def test_the_package_that_is_in_the_way_is_named(
     (tmp_path / "usr/bin/mailq").touch()
     found = subprocess.CompletedProcess([], 0, "postfix: /usr/bin/mailq\n", "")
     monkeypatch.setattr(install, "run_program", lambda command: found)
-    with pytest.raises(Trouble, match=r"of the package postfix: apt remove postfix"):
+    with pytest.raises(AdminError, match=r"of the package postfix: apt remove postfix"):
         install.run(["--root", str(tmp_path)])
 
 
@@ -89,13 +89,15 @@ def test_missing_libraries_are_told_with_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(install, "PYTHON", "/bin/false")
-    with pytest.raises(Trouble, match="apt install python3-dnspython python3-filelock") as trouble:
+    with pytest.raises(
+        AdminError, match="apt install python3-dnspython python3-filelock"
+    ) as trouble:
         install.run(["--root", str(tmp_path)])
     assert trouble.value.exit_code == os.EX_UNAVAILABLE
 
 
 def test_only_root_installs(tmp_path: Path, python: None, user: None) -> None:
-    with pytest.raises(Trouble, match="only root") as trouble:
+    with pytest.raises(AdminError, match="only root") as trouble:
         install.run(["--root", str(tmp_path)])
     assert trouble.value.exit_code == os.EX_NOPERM
     assert not list(tmp_path.iterdir())
@@ -121,20 +123,20 @@ def test_a_row_that_fails_is_named(
         raise OSError(28, "No space left on device", "/etc/cron.d/minimta")
 
     monkeypatch.setattr("minimta.admin.install.install.os.geteuid", lambda: 0)
-    with pytest.raises(Trouble, match=r"^the cron entry: .*No space left") as trouble:
+    with pytest.raises(AdminError, match=r"^the cron entry: .*No space left") as trouble:
         install.perform([("the cron entry", fail), ("another", pytest.fail)], is_dry=False)
     assert trouble.value.exit_code == os.EX_CANTCREAT
 
 
 @pytest.mark.parametrize("words", [["--nonsense"], ["--root"], ["more"]])
 def test_words_that_mean_nothing_are_a_usage_error(words: list[str]) -> None:
-    with pytest.raises(Trouble) as trouble:
+    with pytest.raises(AdminError) as trouble:
         install.parse("install", words)
     assert trouble.value.exit_code == os.EX_USAGE
 
 
 def test_the_administrators_aliases_stay(tmp_path: Path) -> None:
-    row = Text(tmp_path, "/etc/aliases", install.ALIASES, keep=True)
+    row = TextFile(tmp_path, "/etc/aliases", install.ALIASES, keep=True)
     row.do()
     assert row.is_ours()
     (tmp_path / "etc/aliases").write_text("root: emma\n")
@@ -142,7 +144,7 @@ def test_the_administrators_aliases_stay(tmp_path: Path) -> None:
 
 
 def test_a_file_of_ours_that_was_changed_is_written_again(tmp_path: Path) -> None:
-    row = Text(tmp_path, "/etc/cron.d/minimta", install.CRON)
+    row = TextFile(tmp_path, "/etc/cron.d/minimta", install.CRON)
     row.do()
     (tmp_path / "etc/cron.d/minimta").write_text("")
     assert not row.is_done()

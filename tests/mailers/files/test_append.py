@@ -16,7 +16,7 @@ from minimta.mailers.files import append
 from minimta.mailers.files.append import NOTE, PAGE, Tail, tears
 from minimta.mailers.files.locked_file import Archive
 from minimta.mailers.files.mailbox import Mailbox
-from minimta.mailers.files.mbox import Text
+from minimta.mailers.files.mbox import MboxText
 from minimta.system.users import User
 from tests.support.jobs import job
 
@@ -78,8 +78,8 @@ def content(box: int) -> bytes:
     return os.pread(box, 1 << 24, 0)
 
 
-def text(body: bytes = WORDS, **more: Any) -> Text:
-    return Text(job("", "dave", body=body, **more))
+def text(body: bytes = WORDS, **more: Any) -> MboxText:
+    return MboxText(job("", "dave", body=body, **more))
 
 
 OTHER = b"Subject: another one\n"
@@ -89,7 +89,7 @@ class Killed(BaseException):
     pass
 
 
-def killed(box: int, patch: pytest.MonkeyPatch, at: int, *texts: Text) -> None:
+def killed(box: int, patch: pytest.MonkeyPatch, at: int, *texts: MboxText) -> None:
     """Append *texts*, but die when the file has *at* octets: nothing after that is done."""
 
     def writev(file: int, parts: list[bytes]) -> int:
@@ -107,7 +107,7 @@ def killed(box: int, patch: pytest.MonkeyPatch, at: int, *texts: Text) -> None:
                 end.append(one.parts(DATE))
 
 
-def whole(*texts: Text) -> bytes:
+def whole(*texts: MboxText) -> bytes:
     return b"".join(part for one in texts for part in one.parts(DATE))
 
 
@@ -445,6 +445,6 @@ def test_a_kill_cuts_at_pages_and_between_writes_of_one_message(
 
 
 def test_quoting_and_header_are_part_of_what_is_compared(box: int, no_attributes: None) -> None:
-    one = Text(replace(job("", "dave", body=b"From a\n" * 900), header=b"From x\nSubject: y\n"))
+    one = MboxText(replace(job("", "dave", body=b"From a\n" * 900), header=b"From x\nSubject: y\n"))
     os.write(box, whole(one)[:2000])
     assert Tail(box).mend([one]) == 2000

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from minimta.mailers.files.mailbox import PAUSES, Busy, Mailbox, Refused
+from minimta.mailers.files.mailbox import PAUSES, Busy, Mailbox, UnusableMailbox
 from minimta.system.users import User
 
 
@@ -118,7 +118,7 @@ def test_what_is_no_plain_mailbox_is_refused(
     victim.write_bytes(b"precious")
     victim.chmod(0o600)
     plant(spool / "dave")
-    with pytest.raises(Refused, match=str(spool / "dave")):
+    with pytest.raises(UnusableMailbox, match=str(spool / "dave")):
         append(spool, dave)
     assert victim.read_bytes() == b"precious"
     assert sorted(os.listdir(spool.parent)) == ["mail", "victim"]
@@ -128,7 +128,7 @@ def test_what_is_no_plain_mailbox_is_refused(
 def test_a_mailbox_of_another_user_is_refused(spool: Path) -> None:
     (spool / "dave").touch(0o600)
     os.chown(spool / "dave", 4242, 4242)
-    with pytest.raises(Refused, match="belongs to uid 4242"):
+    with pytest.raises(UnusableMailbox, match="belongs to uid 4242"):
         append(spool, User("dave", 4243, 4243))
 
 
@@ -259,7 +259,7 @@ def test_a_link_planted_while_we_wait_is_refused(
             os.link(spool / "dave", spool / "link")
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    with pytest.raises(Refused, match="2 names"):
+    with pytest.raises(UnusableMailbox, match="2 names"):
         append(spool, dave)
     assert not (spool / "dave.lock").exists()
 
@@ -288,7 +288,7 @@ def test_signals_are_as_before_after_any_end(spool: Path, dave: User) -> None:
         append(spool, dave)
     os.unlink(spool / "dave.lock")
     (spool / "dave").chmod(0o777)
-    with pytest.raises(Refused):
+    with pytest.raises(UnusableMailbox):
         append(spool, dave)
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
 

@@ -11,9 +11,9 @@ import pytest
 
 from minimta.config.options import Options
 from minimta.mailers.files import mbox
-from minimta.mailers.files.mbox import MboxMailer, Text, quote, quoted_body
+from minimta.mailers.files.mbox import MboxMailer, MboxText, quote, quoted_body
 from minimta.mailers.job import Job
-from minimta.mailers.job import User as To
+from minimta.mailers.job import JobUser as To
 from minimta.message import dates
 from minimta.message.outcome import Fate, Outcome
 from minimta.system.users import Users
@@ -89,11 +89,11 @@ def test_a_message_is_written_as_mail_readers_want_it(
 
 
 def test_the_null_sender_is_mailer_daemon(job: Callable[..., Job]) -> None:
-    assert Text(replace(job(b""), reverse_path=b"")).sender == b"From MAILER-DAEMON  "
+    assert MboxText(replace(job(b""), reverse_path=b"")).sender == b"From MAILER-DAEMON  "
 
 
 def test_no_line_end_in_a_sender_forges_a_line(job: Callable[..., Job]) -> None:
-    assert Text(replace(job(b""), reverse_path=b"a\nFrom b\r")).sender == b"From aFrom b  "
+    assert MboxText(replace(job(b""), reverse_path=b"a\nFrom b\r")).sender == b"From aFrom b  "
 
 
 @pytest.mark.parametrize(

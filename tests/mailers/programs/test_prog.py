@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from minimta.config.options import Options
-from minimta.mailers.job import Job, User
+from minimta.mailers.job import Job, JobUser
 from minimta.mailers.programs import process
 from minimta.mailers.programs.prog import ProgMailer
 from minimta.message.outcome import Fate, Outcome
@@ -46,7 +46,7 @@ class Place:
         data = self.path / "df"
         data.write_bytes(body)
         file = os.open(data, os.O_RDONLY)
-        user = User(command)
+        user = JobUser(command)
         header = b"Subject: t\n"
         size = size or len(body)
         job = Job("id1", sender, "", (user,), header, file, size, controlling=self.user)
@@ -201,7 +201,7 @@ def test_a_data_file_that_is_too_short_starts_nothing(place: Place) -> None:
         return process.Ending(0)
 
     with open(os.devnull, "rb") as empty:
-        job = Job("id1", b"", "", (User(b"x"),), b"", empty.fileno(), 1000)
+        job = Job("id1", b"", "", (JobUser(b"x"),), b"", empty.fileno(), 1000)
         with pytest.raises(OSError, match="shorter than recorded"):
             process.run(job, place.user, prepare, place.options)
     assert not (place.path / "got").exists()
@@ -210,9 +210,9 @@ def test_a_data_file_that_is_too_short_starts_nothing(place: Place) -> None:
 
 def test_not_even_in_memory_is_all_of_an_endless_output(place: Place) -> None:
     place.options.timeout_program = 1
-    command = process.Command(["/usr/bin/yes"], {}, b"")
+    command = process.Invocation(["/usr/bin/yes"], {}, b"")
     with open(os.devnull, "rb") as empty:
-        job = Job("id1", b"", "", (User(b"x"),), b"", empty.fileno(), 0)
+        job = Job("id1", b"", "", (JobUser(b"x"),), b"", empty.fileno(), 0)
         ending = process.run(job, place.user, lambda: command, place.options)
     assert ending.is_late
     assert len(ending.output) == 8192
@@ -245,7 +245,7 @@ def test_one_that_never_ends_is_ended_with_its_children(place: Place) -> None:
 def test_one_that_was_too_slow_keeps_no_other_message_waiting(place: Place) -> None:
     place.options.timeout_program = 1
     mailer = ProgMailer(place.options)
-    slow, quick = User(b"echo >>slow; exec sleep 99"), User(b"echo >>quick")
+    slow, quick = JobUser(b"echo >>slow; exec sleep 99"), JobUser(b"echo >>quick")
     (place.path / "df").write_bytes(b"x\n")
     with open(place.path / "df", "rb") as file:
         jobs = [
@@ -324,7 +324,7 @@ def test_nothing_of_the_message_gets_into_the_command(place: Place, sender: byte
 def test_nothing_runs_as_root_or_without_a_user(place: Place, user: SystemUser | None) -> None:
     command = b"touch %b/got" % os.fsencode(place.path)
     with open(os.devnull, "rb") as empty:
-        users = (User(command),)
+        users = (JobUser(command),)
         job = Job("id1", b"", "", users, b"", empty.fileno(), 0, controlling=user)
         ((_, outcomes),) = ProgMailer(place.options).deliver([job])
     assert outcomes[command].fate is Fate.DEFERRED

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from minimta.mailers.programs.smrsh import Refused, restrict
+from minimta.mailers.programs.smrsh import CommandRefused, restrict
 
 PROGRAMS = {b"/s/out.sh", b"/s/vacation", b"/s/it's", b"/s/b&&c"}
 
@@ -37,7 +37,7 @@ def why_not(path: bytes) -> str:
 )
 def test_names_become_paths_and_the_rest_stays(command: bytes, made: bytes | None) -> None:
     if made is None:
-        with pytest.raises(Refused):
+        with pytest.raises(CommandRefused):
             restrict(command, b"/s", why_not)
     else:
         assert restrict(command, b"/s/", why_not) == made
@@ -55,7 +55,7 @@ def test_names_become_paths_and_the_rest_stays(command: bytes, made: bytes | Non
     ],
 )  # fmt: skip
 def test_what_is_not_in_the_directory_is_refused_for_good(command: bytes, name: str) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(CommandRefused) as refused:
         restrict(command, b"/s", why_not)
     assert str(refused.value) == f'"{name}" not available for sendmail programs (stat failed)'
     assert refused.value.logged == f'attempt to use "{name}" (stat failed)'
@@ -66,7 +66,7 @@ def test_what_is_not_in_the_directory_is_refused_for_good(command: bytes, name: 
 @pytest.mark.parametrize("where", ["out.sh {}x", "out.sh a{}", "out.sh a && out.sh '{}'"])
 def test_no_character_leads_the_shell_elsewhere(character: str, where: str) -> None:
     command = where.format(character)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(CommandRefused) as refused:
         restrict(command.encode(), b"/s", why_not)
     seen = character if character.isprintable() else "?"
     assert str(refused.value) == f"cannot use {seen} in command"
@@ -76,7 +76,7 @@ def test_no_character_leads_the_shell_elsewhere(character: str, where: str) -> N
 
 @pytest.mark.parametrize("text", [b"|", b"&", b"| id", b"& id", b"&| id", b"a |& id", b"a\0b"])
 def test_neither_pipes_nor_the_background(text: bytes) -> None:
-    with pytest.raises(Refused, match="cannot use"):
+    with pytest.raises(CommandRefused, match="cannot use"):
         restrict(b"out.sh " + text, b"/s", why_not)
 
 
@@ -85,7 +85,7 @@ def test_every_special_octet_is_refused_also_with_the_eighth_bit() -> None:
     for octet in range(256):
         try:
             restrict(b"out.sh a%cb" % octet, b"/s", why_not)
-        except Refused:
+        except CommandRefused:
             continue
         allowed.add(octet)
     special = set(b"<|>^();&`$\r\n\0")
@@ -96,5 +96,5 @@ def test_every_special_octet_is_refused_also_with_the_eighth_bit() -> None:
     "command", [b"", b"  ", b"exec ", b"out.sh &&", b"out.sh || exec ", b"exec \t"]
 )
 def test_something_must_be_run(command: bytes) -> None:
-    with pytest.raises(Refused, match="missing command"):
+    with pytest.raises(CommandRefused, match="missing command"):
         restrict(command, b"/s", why_not)

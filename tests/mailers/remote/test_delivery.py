@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from minimta.config.options import Options
-from minimta.mailers.job import Job, User
+from minimta.mailers.job import Job, JobUser
 from minimta.mailers.remote.delivery import Delivery
 from minimta.mailers.remote.mx_targets import Ourselves
 from minimta.message.outcome import Fate, Outcome
@@ -121,7 +121,7 @@ def test_one_connection_carries_all_messages(keywords: tuple[str, ...]) -> None:
 
 
 def test_dsn_parameters_go_to_a_peer_that_offers_dsn() -> None:
-    user = User(b"x@s.campus", "SUCCESS,FAILURE", b"rfc822;x@s.campus")
+    user = JobUser(b"x@s.campus", "SUCCESS,FAILURE", b"rfc822;x@s.campus")
     with FakeSmtp() as sink:
         outcome = only(deliver(job(sink.host, user, envid=b"e1", ret=b"HDRS")))
     assert sink.commands[0][1].endswith(" SIZE=20 ENVID=e1 RET=HDRS")
@@ -130,7 +130,7 @@ def test_dsn_parameters_go_to_a_peer_that_offers_dsn() -> None:
 
 
 def test_without_dsn_the_reports_stay_our_business() -> None:
-    user = User(b"x@s.campus", "SUCCESS,FAILURE", b"rfc822;x@s.campus")
+    user = JobUser(b"x@s.campus", "SUCCESS,FAILURE", b"rfc822;x@s.campus")
     with FakeSmtp(keywords=PLAIN) as sink:
         outcome = only(deliver(job(sink.host, user, envid=b"e1", ret=b"HDRS")))
     assert sink.commands[0][2] == "RCPT To:<x@s.campus>"
@@ -232,7 +232,7 @@ def test_a_data_file_cut_short_waits() -> None:
 )
 def test_an_address_that_cannot_be_said_fails_alone(address: bytes, status: str) -> None:
     with FakeSmtp() as sink:
-        (fates,) = deliver(job(sink.host, User(address), "y@s.campus"))
+        (fates,) = deliver(job(sink.host, JobUser(address), "y@s.campus"))
     assert fates[address.decode()].status == status
     assert fates["y@s.campus"].fate is Fate.SENT
 

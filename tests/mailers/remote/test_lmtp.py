@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from minimta.mailers.job import Job
-from minimta.mailers.job import User as To
+from minimta.mailers.job import JobUser as To
 from minimta.mailers.remote import lmtp
 from minimta.mailers.remote.lmtp import LATER, LmtpMailer
 from minimta.message.outcome import Fate, Outcome

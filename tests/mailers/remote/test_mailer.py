@@ -19,7 +19,6 @@ from minimta.mailers.remote import mailer as remote
 from minimta.mailers.remote import mx_targets, protocol, worker
 from minimta.mailers.remote.delivery import Delivery
 from minimta.mailers.remote.mailer import RemoteMailer
-from minimta.mailers.remote import protocol
 from minimta.mailers.remote.protocol import WINDOW
 from minimta.message.outcome import Fate, Outcome
 from minimta.system.dns import Resolver

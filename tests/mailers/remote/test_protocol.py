@@ -5,7 +5,7 @@ from dataclasses import astuple
 
 import pytest
 
-from minimta.mailers.job import User
+from minimta.mailers.job import JobUser
 from minimta.mailers.remote.protocol import BadAnswer, Progress, decode
 from minimta.message.outcome import Fate, Outcome
 from tests.support.jobs import job
@@ -103,7 +103,7 @@ def test_text_is_cleaned_and_cut(at: int) -> None:
 
 
 def test_a_job_is_complete_when_every_user_has_a_fate() -> None:
-    progress = Progress(job("h", "x@a", "y@a", User(b"x@a")))
+    progress = Progress(job("h", "x@a", "y@a", JobUser(b"x@a")))
     sent, failed = Outcome(Fate.SENT, "2.0.0", "Sent"), Outcome(Fate.FAILED, "5.0.0", "no")
     progress.add({0: sent})
     assert not progress.is_complete
