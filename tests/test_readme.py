@@ -86,6 +86,15 @@ def test_the_way_of_a_message_leads_through_files_that_exist() -> None:
     assert all((HOME / path).is_file() for path in way)
 
 
+def test_the_sizes_that_the_first_screen_tells_are_true() -> None:
+    """To a tenth: they are there to say whether it is an evening or a month."""
+    whole, way = re.findall(r"about ([\d,]+) lines", README.partition("## Try it")[0])
+    nine = re.findall(r"^\d\. `(minimta/[a-z0-9_/]+\.py)`", README, re.MULTILINE)
+    for told, paths in ((whole, SOURCES), (way, [HOME / path for path in nine])):
+        lines = sum(path.read_text(encoding="utf-8").count("\n") for path in paths)
+        assert int(told.replace(",", "")) == pytest.approx(lines, rel=0.1)
+
+
 def test_every_room_is_in_the_picture_of_the_house() -> None:
     picture = re.sub(r"[^a-z_]+", " ", section("## The house")).split()
     rooms = {
