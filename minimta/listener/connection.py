@@ -97,9 +97,9 @@ class Connection:
             if not chunk:
                 return self._shut_down() if self._is_stopping() else self._lost()
             replies = session.receive(chunk)
-            if session.patience.pause:
-                self._wait(session.patience.pause)
-                session.patience.pause = 0.0
+            if session.throttle.pause:
+                self._wait(session.throttle.pause)
+                session.throttle.pause = 0.0
             if replies:
                 self._send(replies)
             if session.is_closed:

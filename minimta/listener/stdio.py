@@ -71,8 +71,8 @@ class _Dialogue:
                 if not chunk:
                     break
                 replies = session.receive(chunk)
-                time.sleep(session.patience.pause)
-                session.patience.pause = 0.0
+                time.sleep(session.throttle.pause)
+                session.throttle.pause = 0.0
                 _write(replies)
         except BrokenPipeError:
             pass  # nobody reads the replies

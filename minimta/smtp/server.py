@@ -20,7 +20,7 @@ from minimta.smtp import data as dotstuff
 from minimta.smtp.command import CommandError, Mail, Rcpt
 from minimta.smtp.reply import Reply, quoted, reply
 from minimta.smtp.state import State, advance, out_of_order
-from minimta.smtp.throttle import Patience
+from minimta.smtp.throttle import Throttle
 
 _ALWAYS = frozenset(("EHLO", "HELO", "NOOP", "RSET", "QUIT"))
 
@@ -86,7 +86,7 @@ class Session:
         self.host = host
         self.client = client
         self.state = State.IDLE
-        self.patience = Patience(bad_rcpt_throttle)
+        self.throttle = Throttle(bad_rcpt_throttle)
         #: has the client said MAIL, VRFY, EXPN or ETRN?
         self.was_used = False
         self._receiver = receiver
@@ -210,7 +210,7 @@ class Session:
         act = _VERBS.get(name)
         if act is None:
             return self._other(name, line[: -len(self._eol)])
-        self._note_about_client(self.patience.verb(name))
+        self._note_about_client(self.throttle.verb(name))
         if name in ("EHLO", "HELO"):
             return self._hello(name, argument, has_more)
         answer = out_of_order(self.state, name) or self._needs_hello(name)
@@ -285,7 +285,7 @@ class Session:
         except CommandError as error:
             return error.reply
         if answer.code == 250:
-            self.patience.message_begins()
+            self.throttle.message_begins()
         return answer
 
     def _rcpt(self, argument: bytes) -> Reply:
@@ -341,7 +341,7 @@ class Session:
             self._receiver.note(f"{self.client}: {text}")
 
     def _counted(self, answer: Reply) -> Reply:
-        if self.patience.error():
+        if self.throttle.error():
             text = f"{self.host} Too many bad commands; closing connection"
             return self._last(421, "4.7.0", text)
         return answer
@@ -349,8 +349,8 @@ class Session:
     def _counted_recipient(self, answer: Reply) -> Reply:
         """One that may come later (4yz) is neither good nor bad."""
         if not 400 <= answer.code < 500:
-            self._note_about_client(self.patience.recipient(accepted=answer.code < 400))
-        if self.patience.has_harvester():
+            self._note_about_client(self.throttle.recipient(accepted=answer.code < 400))
+        if self.throttle.has_harvester():
             text = f"{self.host} Too many bad recipients; closing connection"
             return self._last(421, "4.7.0", text)
         return answer

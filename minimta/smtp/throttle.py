@@ -1,9 +1,11 @@
-"""How long a session bears with its client (threats T12, T22, T23).
+"""Tarpitting: delays and limits for a client that misbehaves. Pure; who owns the socket waits.
 
-refused commands      after 10 each costs a second, after 25 the session is over
-refused recipients    after BadRcptThrottle everything costs a second; after 100 the session is
-                      over, if fewer were good
-NOOP, VRFY ...        after some each costs a second, and a log line tells of it
+    refused commands      after 10 each costs a second; the 26th ends the session
+    refused recipients    after BadRcptThrottle every RCPT costs a second; the 101st ends the
+                          session, unless as many were accepted
+    NOOP, VRFY ...        after some each costs a second, and one log line tells of it
+
+Against guessing of user names (RCPT, VRFY, EXPN), and clients that only keep a connection busy.
 """
 
 from __future__ import annotations
@@ -14,12 +16,13 @@ MAX_REFUSED_RECIPIENTS = 100
 FREE = {"NOOP": 20, "HELO/EHLO": 20, "VRFY": 5, "EXPN": 5}
 
 
-class Patience:
-    """What a client has done so far, and what it costs him."""
+class Throttle:
+    """What the client of one session has done so far, and what it costs the client."""
 
     __slots__ = ("_accepted", "_errors", "_refused", "_said", "_throttle", "pause")
 
     def __init__(self, bad_rcpt_throttle: int) -> None:
+        """*bad_rcpt_throttle* is the option BadRcptThrottle; 0 slows down no recipient."""
         #: seconds to wait before the replies are sent; whoever waits sets it back to 0
         self.pause = 0.0
         self._throttle = bad_rcpt_throttle
@@ -27,11 +30,11 @@ class Patience:
         self._said: dict[str, int] = {}
 
     def message_begins(self) -> None:
-        """He does what he is here for."""
+        """MAIL was accepted: the verbs of FREE are counted anew."""
         self._said.clear()
 
     def verb(self, name: str) -> str:
-        """He said *name*. Returns what the log should say, "" if nothing."""
+        """The client said *name*. Returns what the log should say, "" if nothing."""
         name = "HELO/EHLO" if name in ("EHLO", "HELO") else name
         free = FREE.get(name)
         if free is None:
@@ -41,7 +44,7 @@ class Patience:
         return f"possible SMTP attack: command={name}, count={count}" if count == free else ""
 
     def error(self) -> bool:
-        """A command was refused. Is it the end?"""
+        """A command was refused. Must the session end?"""
         self._errors += 1
         self.pause += self._errors > PATIENT_ERRORS
         return self._errors > MAX_ERRORS
@@ -60,9 +63,9 @@ class Patience:
         return ""
 
     def has_harvester(self) -> bool:
-        """Are the refused recipients too many?
+        """Are the refused recipients too many? Then the session must end.
 
-        DIFFERS: a list with some dead addresses is mail and gets through, if slowly; threats T23
-        would end every session after 25, and the list's host would try for ever.
+        DIFFERS: a list with some dead addresses is mail and gets through, if slowly. Were every
+        session ended after 25, the list's host would try for ever.
         """
         return self._refused > max(MAX_REFUSED_RECIPIENTS, self._accepted)

@@ -247,7 +247,7 @@ def test_bad_commands_cost_time_and_at_last_the_session() -> None:
     smtp = session(FakeReceiver())
     for number in range(1, 26):
         assert codes(smtp.receive(b"FOO\r\n")) == ["500 5.5.1"]
-        assert smtp.patience.pause == max(0, number - 10)
+        assert smtp.throttle.pause == max(0, number - 10)
     assert codes(smtp.receive(b"FOO\r\nNOOP\r\n")) == ["421 4.7.0"]
     assert smtp.is_closed
 
@@ -261,7 +261,7 @@ def test_many_dead_recipients_among_good_ones_do_not_end_the_session() -> None:
     receiver.answers["rcpt"] = reply(550, "5.1.1", "User unknown")
     for _ in range(110):
         assert codes(smtp.receive(b"RCPT TO:<e@f>\r\n")) == ["550 5.1.1"]
-    assert smtp.patience.pause == 100
+    assert smtp.throttle.pause == 100
     assert codes(smtp.receive(b"DATA\r\n")) == ["354"]
 
 
@@ -278,7 +278,7 @@ def test_recipients_that_may_come_later_are_not_held_against_anybody() -> None:
     )
     smtp.receive(b"MAIL FROM:<a@b>\r\n")
     assert codes(smtp.receive(b"RCPT TO:<c@d>\r\n" * 4000)) == ["452 4.5.3"] * 4000
-    assert smtp.patience.pause == 0
+    assert smtp.throttle.pause == 0
 
 
 @pytest.mark.parametrize(("verb", "free"), [(b"NOOP", 20), (b"VRFY dave", 5), (b"EHLO x", 20)])
@@ -287,7 +287,7 @@ def test_idle_talk_becomes_slow_and_is_logged_once(verb: bytes, free: int) -> No
     smtp = session(receiver)
     for _ in range(free + 3):
         smtp.receive(verb + b"\r\n")
-    assert smtp.patience.pause == 3
+    assert smtp.throttle.pause == 3
     assert sum("possible SMTP attack" in note for note in receiver.notes) == 1
 
 
