@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 from minimta.queue.spool import Spool
-from minimta.runner.checkpoint import Record
+from minimta.runner.checkpoint import MessageProgress
 from minimta.runner.deliver import Deliverer
 from tests.support.fakesmtp import FakeSmtp
 from tests.support.sharedhost import UIDS, SharedHost
@@ -243,21 +243,21 @@ def before_record(mailer: str) -> Callable[[], None]:
     """The act of *mailer* is done, the record of it is not begun."""
 
     def fault() -> None:
-        real = Record.checkpoint
+        real = MessageProgress.checkpoint
 
-        def checkpoint(self: Record) -> None:
+        def checkpoint(self: MessageProgress) -> None:
             if self.mailer(list(self.outcomes)[-1]) == mailer:
                 die()
             real(self)
 
-        Record.checkpoint = checkpoint  # type: ignore[method-assign]
+        MessageProgress.checkpoint = checkpoint  # type: ignore[method-assign]
 
     return fault
 
 
 def before_the_end() -> None:
     """All have it, and the qf still says that one has not."""
-    Record.close = lambda *_, **__: die()  # type: ignore[method-assign]
+    MessageProgress.close = lambda *_, **__: die()  # type: ignore[method-assign]
 
 
 def without_its_df() -> None:

@@ -13,13 +13,22 @@ from __future__ import annotations
 
 from minimta.dsn.delivery_status import fields
 from minimta.dsn.explanation import text
-from minimta.dsn.multipart import Entry, Kind, Original, Report, clean, decode_xtext, spell, subject
+from minimta.dsn.multipart import (
+    OriginalMessage,
+    Report,
+    ReportEntry,
+    ReportKind,
+    clean,
+    decode_xtext,
+    spell,
+    subject,
+)
 
 __all__ = [
     "RETURN_LIMIT",
-    "Entry",
-    "Kind",
-    "Original",
+    "ReportEntry",
+    "ReportKind",
+    "OriginalMessage",
     "Report",
     "compose",
     "decode_xtext",
@@ -62,7 +71,7 @@ def losses(names: list[tuple[str, str]], directory: str, host: str) -> bytes:
     lines = "".join(f"    Qf{clean(qid)}: {clean(reason)}\n" for qid, reason in names)
     return (
         "To: postmaster\nSubject: Queue files put aside\n"
-        f"Auto-Submitted: auto-generated ({Kind.POSTMASTER.value})\n\n"
+        f"Auto-Submitted: auto-generated ({ReportKind.POSTMASTER.value})\n\n"
         f"These control files in {clean(directory)} on {clean(host)} cannot be used.\n"
         f"They were renamed to Qf and will not be tried again:\n\n{lines}"
     ).encode("ascii", "replace")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from minimta.dsn.multipart import (
-    Entry,
     Report,
+    ReportEntry,
     actual,
     clean,
     decode_xtext,
@@ -31,7 +31,7 @@ def fields(report: Report) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _recipient_fields(report: Report, entry: Entry) -> list[str]:
+def _recipient_fields(report: Report, entry: ReportEntry) -> list[str]:
     """RFC 3464 section 2.3."""
     lines = []
     outcome = entry.outcome
@@ -58,7 +58,7 @@ def _recipient_fields(report: Report, entry: Entry) -> list[str]:
     return lines
 
 
-def _status_of(entry: Entry) -> str:
+def _status_of(entry: ReportEntry) -> str:
     if entry.expired:
         return "4.4.7"
     if entry.outcome.fate is Fate.SENT:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from minimta.dsn.multipart import (
-    Entry,
-    Kind,
     Report,
+    ReportEntry,
+    ReportKind,
     clean,
     diagnostic,
     expanded_from,
@@ -31,7 +31,7 @@ def text(report: Report) -> str:
         f"The original message was received at {dates.rfc5322(report.original.created)}",
         f"from {clean(report.original.client or b'localhost')}",
     ]
-    if report.kind is Kind.POSTMASTER:
+    if report.kind is ReportKind.POSTMASTER:
         lines.append(f"with id {report.original.qid}")
     failed = [entry for entry in report.entries if entry.action == "failed"]
     if failed:
@@ -47,7 +47,7 @@ def text(report: Report) -> str:
         lines += [f"{shown(entry)}  ({_SUCCESS[entry.action][0]})" for entry in done]
     lines += ["", "   ----- Transcript of session follows -----"]
     lines += _transcript(report)
-    box = _BOX if report.kind is Kind.DELAY else ""
+    box = _BOX if report.kind is ReportKind.DELAY else ""
     return box + "\n".join(lines) + "\n"
 
 
@@ -57,7 +57,7 @@ _SUCCESS = {
 }
 
 
-def _reason(entry: Entry) -> list[str]:
+def _reason(entry: ReportEntry) -> list[str]:
     lines = [shown(entry)]
     code = diagnostic(entry)
     if code:
@@ -76,7 +76,7 @@ def _transcript(report: Report) -> list[str]:
     if any(entry.expired for entry in report.entries):
         lines.append(f"Message could not be delivered for {spell(report.queuereturn)}")
         lines.append("Message will be deleted from queue")
-    elif report.kind is Kind.DELAY:
+    elif report.kind is ReportKind.DELAY:
         lines.append(f"Warning: message still undelivered after {spell(report.waited)}")
         lines.append(f"Will keep trying until message is {spell(report.queuereturn)} old")
     if len(lines) > _TRANSCRIPT_LINES:
@@ -84,11 +84,11 @@ def _transcript(report: Report) -> list[str]:
     return lines
 
 
-def _session(entry: Entry) -> list[str]:
+def _session(entry: ReportEntry) -> list[str]:
     return [clean(line) for line in entry.outcome.transcript]
 
 
-def _conclusion(entry: Entry) -> list[str]:
+def _conclusion(entry: ReportEntry) -> list[str]:
     """The line that says of this recipient how it ended, unless the transcript has it already."""
     text = clean(entry.outcome.text)
     if entry.action in _SUCCESS:

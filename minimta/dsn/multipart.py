@@ -10,7 +10,7 @@ from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome
 
 
-class Kind(Enum):
+class ReportKind(Enum):
     """What a report is; the value is what Auto-Submitted says (RFC 3834 section 5)."""
 
     FAILURE = "failure"
@@ -21,7 +21,7 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ReportEntry:
     """One recipient of a report."""
 
     recipient: Recipient
@@ -44,7 +44,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Original:
+class OriginalMessage:
     """What a report says of the message it is about."""
 
     qid: str
@@ -62,11 +62,11 @@ class Original:
 class Report:
     """Whom to tell what of which message. Times are seconds since the epoch."""
 
-    kind: Kind
+    kind: ReportKind
     #: where it goes, as for an R line: b"<emma@lab1.campus>"
     to: bytes
-    original: Original
-    entries: tuple[Entry, ...]
+    original: OriginalMessage
+    entries: tuple[ReportEntry, ...]
     #: our name
     host: str
     now: float
@@ -78,24 +78,24 @@ class Report:
 
 def subject(report: Report) -> str:
     """Of the report; for a delay it is also what the log and mailq say."""
-    if report.kind is Kind.DELAY:
+    if report.kind is ReportKind.DELAY:
         return f"Warning: could not send message for past {spell(report.waited)}"
     return {
-        Kind.FAILURE: "Returned mail: see transcript for details",
-        Kind.RECEIPT: "Return receipt",
-        Kind.POSTMASTER: "Postmaster notify: see transcript for details",
+        ReportKind.FAILURE: "Returned mail: see transcript for details",
+        ReportKind.RECEIPT: "Return receipt",
+        ReportKind.POSTMASTER: "Postmaster notify: see transcript for details",
     }[report.kind]
 
 
-def shown(entry: Entry) -> str:
+def shown(entry: ReportEntry) -> str:
     return clean(entry.recipient.address)
 
 
-def final_address(entry: Entry) -> str:
+def final_address(entry: ReportEntry) -> str:
     return clean(entry.recipient.final.partition(b";")[2].strip())
 
 
-def actual(report: Report, entry: Entry) -> str:
+def actual(report: Report, entry: ReportEntry) -> str:
     """The address that was tried, with its type: rfc822, fully qualified, or a program or file."""
     if is_unix(entry):
         target = address.bare(entry.recipient.address).strip(b'"')
@@ -105,16 +105,16 @@ def actual(report: Report, entry: Entry) -> str:
     return f"rfc822; {clean(whole)}"
 
 
-def expanded_from(entry: Entry) -> str:
+def expanded_from(entry: ReportEntry) -> str:
     return clean(entry.expanded_from) if entry.expanded_from else final_address(entry)
 
 
-def is_unix(entry: Entry) -> bool:
+def is_unix(entry: ReportEntry) -> bool:
     """Is it a program or a file, not a mailbox?"""
     return entry.mailer in ("prog", "*file*")
 
 
-def diagnostic(entry: Entry) -> str:
+def diagnostic(entry: ReportEntry) -> str:
     """The reply that decided; for a local failure what we would have replied."""
     outcome = entry.outcome
     if outcome.fate is Fate.SENT:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from minimta.config.options import Options
 from minimta.dsn import compose
-from minimta.dsn.compose import Entry, Kind, Original, Report
+from minimta.dsn.compose import OriginalMessage, Report, ReportEntry, ReportKind
 from minimta.message import address, headers
 from minimta.message.envelope import Envelope, Recipient
 from minimta.message.outcome import Fate
@@ -36,11 +36,11 @@ def sender(control: Control) -> bytes:
 def is_double_bounce(control: Control) -> bool:
     """Is it our own report to the postmaster? Its failure makes no further message."""
     fields = headers.find(control.headers, b"auto-submitted")
-    marked = any(Kind.POSTMASTER.value.encode() in field for field in fields)
+    marked = any(ReportKind.POSTMASTER.value.encode() in field for field in fields)
     return "r" in control.flags and marked
 
 
-class Situation:
+class Notifier:
     """What is the same for all messages of an attempt."""
 
     def __init__(self, options: Options, host: str, now: float) -> None:
@@ -48,7 +48,7 @@ class Situation:
         self.host = host
         self.now = now
 
-    def reports(self, control: Control, qid: str, entries: Sequence[Entry]) -> list[Report]:
+    def reports(self, control: Control, qid: str, entries: Sequence[ReportEntry]) -> list[Report]:
         """The reports that these fates call for: none, one, or one and a warning."""
         failed = [e for e in entries if e.action == "failed" and "F" in e.recipient.flags]
         if not sender(control):
@@ -60,14 +60,20 @@ class Situation:
         delayed = [e for e in entries if e.action == "delayed" and "D" in e.recipient.flags]
         found = []
         if failed or succeeded:
-            kind = Kind.FAILURE if failed else Kind.RECEIPT
+            kind = ReportKind.FAILURE if failed else ReportKind.RECEIPT
             found.append(self._report(kind, control.reverse_path, control, qid, failed + succeeded))
         if delayed and self.is_late(control):
-            found.append(self._report(Kind.DELAY, control.reverse_path, control, qid, delayed))
+            found.append(
+                self._report(ReportKind.DELAY, control.reverse_path, control, qid, delayed)
+            )
         return found
 
     def _to_owners(
-        self, control: Control, qid: str, entries: Sequence[Entry], of_lists: list[Entry]
+        self,
+        control: Control,
+        qid: str,
+        entries: Sequence[ReportEntry],
+        of_lists: list[ReportEntry],
     ) -> list[Report]:
         """Members of a list that has an owner are his; the sender hears of all others."""
         theirs = set(map(id, of_lists))
@@ -75,14 +81,14 @@ class Situation:
         failed = [e for e in of_lists if e.action == "failed" and "F" in e.recipient.flags]
         for whom in dict.fromkeys(controlling_user.owner(e.recipient) or b"" for e in failed):
             mine = [e for e in failed if controlling_user.owner(e.recipient) == whom]
-            found.append(self._report(Kind.FAILURE, whom, control, qid, mine))
+            found.append(self._report(ReportKind.FAILURE, whom, control, qid, mine))
         return found
 
-    def _double_bounce(self, control: Control, qid: str, failed: list[Entry]) -> list[Report]:
+    def _double_bounce(self, control: Control, qid: str, failed: list[ReportEntry]) -> list[Report]:
         postmaster = self.options.double_bounce_address.encode("ascii", "replace")
         if not failed or not postmaster or is_double_bounce(control):
             return []
-        return [self._report(Kind.POSTMASTER, postmaster, control, qid, failed)]
+        return [self._report(ReportKind.POSTMASTER, postmaster, control, qid, failed)]
 
     def is_late(self, control: Control) -> bool:
         """Is the one warning due? (Timeout.queuewarn)"""
@@ -103,13 +109,13 @@ class Situation:
         return self.now - control.created > limit and rested <= max(limit, 86400)
 
     def _report(
-        self, kind: Kind, to: bytes, control: Control, qid: str, entries: list[Entry]
+        self, kind: ReportKind, to: bytes, control: Control, qid: str, entries: list[ReportEntry]
     ) -> Report:
         by_smtp = control.macros.get(b"r")
         return Report(
             kind,
             to,
-            Original(
+            OriginalMessage(
                 qid,
                 control.created,
                 control.macros.get(b"_", b""),
@@ -128,12 +134,12 @@ class Situation:
 
         DIFFERS: Sendmail sends it whole with a warning, too.
         """
-        failure = report.kind in (Kind.FAILURE, Kind.POSTMASTER)
+        failure = report.kind in (ReportKind.FAILURE, ReportKind.POSTMASTER)
         private = "nobodyreturn" in self.options.privacy_options
         return failure and "n" not in control.flags and size <= compose.RETURN_LIMIT and not private
 
 
-def _wants_receipt(entry: Entry) -> bool:
+def _wants_receipt(entry: ReportEntry) -> bool:
     sent = entry.outcome.fate is Fate.SENT and not entry.outcome.dsn_passed_on
     return sent and "S" in entry.recipient.flags
 
@@ -148,14 +154,14 @@ def envelope(to: bytes) -> Envelope:
 
 def log_text(control: Control, report: Report) -> str:
     """What the log says behind the id of the report."""
-    if report.kind is Kind.DELAY:
+    if report.kind is ReportKind.DELAY:
         return f"sender notify: {compose.subject(report)}"
-    if report.kind is Kind.RECEIPT:
+    if report.kind is ReportKind.RECEIPT:
         return f"DSN: {compose.subject(report)}"
     about = [entry for entry in report.entries if entry.action == "failed"][-1]
     text = log.fact(about.outcome.text)
     if about.expired:
         text = f"Cannot send message for {compose.spell(report.queuereturn)}"
-    if report.kind is Kind.POSTMASTER:
+    if report.kind is ReportKind.POSTMASTER:
         return f"{'return to sender' if 'r' in control.flags else 'postmaster notify'}: {text}"
     return f"DSN: {text}"

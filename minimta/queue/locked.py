@@ -37,7 +37,7 @@ class Unusable(Exception):
         self.reason = reason
 
 
-class Held:
+class LockedMessage:
     """One locked message. ``control`` is edited by the holder and written back by rewrite()."""
 
     __slots__ = ("_lock", "_spool", "control", "data", "owner", "qid", "size")
@@ -54,7 +54,7 @@ class Held:
         #: uid of the qf
         self.owner = os.fstat(lock).st_uid
 
-    def __enter__(self) -> Held:
+    def __enter__(self) -> LockedMessage:
         return self
 
     def __exit__(self, *unused: object) -> None:
@@ -120,21 +120,21 @@ class Held:
             commit.close(data)
 
 
-def take(spool: Spool, qid: str, trusted: bool) -> Held | None:
+def take(spool: Spool, qid: str, trusted: bool) -> LockedMessage | None:
     """Lock and look; see ``Spool.lock``."""
-    lock, held = -1, None
+    lock, message = -1, None
     try:
         lock = spool.kept.pop(qid, -1)
         if lock < 0:
             lock = _lock(spool, qid)
         if lock >= 0:
-            held = _look(spool, qid, lock, trusted)
+            message = _look(spool, qid, lock, trusted)
     except Unusable as error:
         spool.lose(qid, str(error), error.reason)  # while it is still locked
     finally:
-        if held is None and lock >= 0:
+        if message is None and lock >= 0:
             os.close(lock)
-    return held
+    return message
 
 
 def _lock(spool: Spool, qid: str) -> int:
@@ -177,7 +177,7 @@ def is_still(directory: int, name: str, opened: os.stat_result) -> bool:
     return (found.st_dev, found.st_ino) == (opened.st_dev, opened.st_ino)
 
 
-def _look(spool: Spool, qid: str, lock: int, trusted: bool) -> Held | None:
+def _look(spool: Spool, qid: str, lock: int, trusted: bool) -> LockedMessage | None:
     """Check and read a locked message. None: Sendmail has made the file and not yet written it."""
     found = os.fstat(lock)
     may_command = _may_command(spool, found) and trusted
@@ -191,7 +191,7 @@ def _look(spool: Spool, qid: str, lock: int, trusted: bool) -> Held | None:
         )
     data = _open_data(spool, qid, control.size, _owners(spool) if may_command else {found.st_uid})
     try:
-        return Held(spool, qid, lock, control, data)
+        return LockedMessage(spool, qid, lock, control, data)
     except BaseException:
         os.close(data)
         raise

@@ -17,7 +17,7 @@ import stat
 from minimta.queue import commit as _commit
 from minimta.queue import locked
 from minimta.queue.control import Control, encode
-from minimta.queue.locked import Held
+from minimta.queue.locked import LockedMessage
 from minimta.queue.qid import valid
 from minimta.system import log
 
@@ -149,7 +149,7 @@ class Spool:
                 found.append(QueueEntry(qid, there.st_mtime))
         return found
 
-    def lock(self, qid: str, *, trusted: bool = True) -> Held | None:
+    def lock(self, qid: str, *, trusted: bool = True) -> LockedMessage | None:
         """Take a message; None if another has it, or it is gone, or it had to be put aside (Qf).
 
         Not *trusted*: programs, files and controlling users are refused whoever owns the file.

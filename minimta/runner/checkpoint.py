@@ -16,11 +16,11 @@ import contextlib
 from collections.abc import Iterable, Sequence
 
 from minimta.config.options import Options
-from minimta.dsn.compose import Entry
+from minimta.dsn.compose import ReportEntry
 from minimta.message import headers
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome
-from minimta.queue.locked import Held
+from minimta.queue.locked import LockedMessage
 from minimta.routing import controlling_user
 from minimta.routing.expander import Destination
 from minimta.system import log
@@ -33,14 +33,16 @@ class Unrecorded(Exception):
     """The queue file cannot be written. The message is stopped: what was done may be done again."""
 
 
-class Record:
-    """A held message, its destinations and their outcomes."""
+class MessageProgress:
+    """A locked message, its destinations and their outcomes."""
 
-    def __init__(self, held: Held, destinations: Sequence[Destination], now: float) -> None:
-        self.held = held
+    def __init__(
+        self, message: LockedMessage, destinations: Sequence[Destination], now: float
+    ) -> None:
+        self.message = message
         self._begun = now
-        self.qid = held.qid
-        self.control = held.control
+        self.qid = message.qid
+        self.control = message.control
         self.destinations = list(destinations)
         #: by position in destinations
         self.outcomes: dict[int, Outcome] = {}
@@ -61,10 +63,10 @@ class Record:
     def unsettled(self) -> list[int]:
         return [n for n in range(len(self.destinations)) if n not in self.outcomes]
 
-    def entries(self, *, expired: bool) -> list[Entry]:
+    def entries(self, *, expired: bool) -> list[ReportEntry]:
         """All that is settled, for the reports; *expired* turns a delay into a failure."""
         return [
-            Entry(
+            ReportEntry(
                 self.destinations[n].recipient,
                 outcome,
                 self.mailer(n),
@@ -103,14 +105,14 @@ class Record:
         control.message = message or self._reason()
         lasting = self._unrecorded or bool(gone) or bool(message)
         self._keep(left, now + options.min_queue_age, lasting=lasting)
-        self.held.release()
+        self.message.release()
 
     def leave(self) -> None:
         """Let go of the message, however far the attempt came; what was done is written down."""
         if not self.stopped and not self.closed:
             with contextlib.suppress(Unrecorded):
                 self.checkpoint()
-        self.held.release()
+        self.message.release()
 
     def _not_sent(self) -> list[Recipient]:
         """Those who still wait, with the reason that a peer gave."""
@@ -131,14 +133,14 @@ class Record:
         self.control.recipients = recipients
         try:
             # If nobody got it and nobody was dropped, the qf before says the same of everybody.
-            self.held.rewrite(due, lasting=lasting)
+            self.message.rewrite(due, lasting=lasting)
         except (OSError, ValueError) as error:
             self._stop(error)
         self._unrecorded = False
 
     def _remove(self) -> None:
         try:
-            self.held.retire()
+            self.message.retire()
         except OSError as error:
             self._stop(error)
 
@@ -148,7 +150,7 @@ class Record:
         text = f"SYSERR(root): cannot record what was delivered: {reason}; it may come twice"
         log.line(self.qid, text, level=1, error=True)
         with contextlib.suppress(OSError):
-            self.held.postpone(self._begun + BACK_OFF)
+            self.message.postpone(self._begun + BACK_OFF)
         raise Unrecorded(reason) from error
 
 

@@ -26,14 +26,14 @@ from minimta.message import headers
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome, deferred
 from minimta.queue.control import DELIVERY_MODE
-from minimta.queue.locked import Held
+from minimta.queue.locked import LockedMessage
 from minimta.queue.spool import Spool
 from minimta.routing.expander import Destination, Expander
 from minimta.routing.route import Router
-from minimta.runner.checkpoint import Record, Unrecorded, addresses, stat
-from minimta.runner.delivery_log import OutcomeLog
+from minimta.runner.checkpoint import MessageProgress, Unrecorded, addresses, stat
+from minimta.runner.delivery_log import DeliveryLog
 from minimta.runner.make_jobs import Task, tasks
-from minimta.runner.send_reports import Reporter
+from minimta.runner.send_reports import ReportSender
 from minimta.system import hostnames, log
 from minimta.system.users import Users
 
@@ -91,9 +91,9 @@ class Deliverer:
         )
         aliases = Aliases(options.alias_files, options.dont_blame)
         self._expander = Expander(options, aliases, users, router, say=say)
-        self._log = OutcomeLog(users, router)
+        self._log = DeliveryLog(users, router)
         self.spool = open_spool(options)
-        self._reporter = Reporter(options, self.spool, self._host)
+        self._reporter = ReportSender(options, self.spool, self._host)
         self.local: Mailer = local_mailer(options, users, say)
         self.file: Mailer = FileMailer(options, users)
         self.program: Mailer = ProgMailer(options)
@@ -120,7 +120,7 @@ class Deliverer:
         """
         self.spool.kept.update(kept or {})
         self._fresh = fresh
-        reports = self._attempt(qids, between, remote)
+        results = self._attempt(qids, between, remote)
         self._fresh = False
         for _ in range(_GENERATIONS - 1):
             made, self._reporter.made = self._reporter.made, []
@@ -128,67 +128,69 @@ class Deliverer:
                 break
             self._attempt(made, lambda: None, remote)
         self._reporter.report_losses(self._clock())
-        return reports
+        return results
 
     # --- one batch --------------------------------------------------------------------------------
 
     def _attempt(
         self, qids: Sequence[str], between: Callable[[], None], remote: bool
     ) -> list[AttemptResult]:
-        reports = {qid: AttemptResult(qid, locked=True) for qid in qids}
-        records: list[Record] = []
+        results = {qid: AttemptResult(qid, locked=True) for qid in qids}
+        tried: list[MessageProgress] = []
         try:
-            for qid in reports:
-                record = self._open(qid)
-                if record is not None:
-                    records.append(record)
-            self._deliver(records, between, remote)
+            for qid in results:
+                progress = self._open(qid)
+                if progress is not None:
+                    tried.append(progress)
+            self._deliver(tried, between, remote)
         finally:
-            for record in records:
-                record.leave()
+            for progress in tried:
+                progress.leave()
                 outcomes = [
-                    (record.destinations[n].recipient, o) for n, o in record.outcomes.items()
+                    (progress.destinations[n].recipient, o) for n, o in progress.outcomes.items()
                 ]
-                reports[record.qid] = AttemptResult(record.qid, outcomes=outcomes)
+                results[progress.qid] = AttemptResult(progress.qid, outcomes=outcomes)
         if self.spool.retired:
             with self._trouble_with(""):
                 self.spool.flush()
-        return list(reports.values())
+        return list(results.values())
 
-    def _open(self, qid: str) -> Record | None:
+    def _open(self, qid: str) -> MessageProgress | None:
         """Lock and expand; None if there is nothing to be done for it now."""
-        held = None
+        message = None
         with self._trouble_with(qid):
-            held = self.spool.lock(qid)
-            if held is None:
+            message = self.spool.lock(qid)
+            if message is None:
                 return None
-            if not held.control.quarantine and not (self._fresh and _shall_wait(held)):
-                return Record(held, self._expand(held), self._clock())
-        if held is not None:
-            held.release()
+            if not message.control.quarantine and not (self._fresh and _shall_wait(message)):
+                return MessageProgress(message, self._expand(message), self._clock())
+        if message is not None:
+            message.release()
         return None
 
-    def _expand(self, held: Held) -> list[Destination]:
-        control = held.control
+    def _expand(self, message: LockedMessage) -> list[Destination]:
+        control = message.control
         hops = len(headers.find(control.headers, b"received"))
         if hops > self._options.max_hop_count:
             looping = _too_many_hops(hops, self._options.max_hop_count)
             return [Destination(r, None, looping) for r in control.recipients]
         try:
-            found = self._expander.expand(control.recipients, control.reverse_path, qid=held.qid)
+            found = self._expander.expand(control.recipients, control.reverse_path, qid=message.qid)
             reason = "expanded to nobody"
         except Exception:
-            log.bug(held.qid, "expand")
+            log.bug(message.qid, "expand")
             found, reason = [], "cannot be expanded"
         return found or [
             Destination(r, None, deferred("4.3.0", reason)) for r in control.recipients
         ]
 
-    def _deliver(self, records: list[Record], between: Callable[[], None], remote: bool) -> None:
+    def _deliver(
+        self, tried: list[MessageProgress], between: Callable[[], None], remote: bool
+    ) -> None:
         made: list[list[Task]] = []
-        for record in records:
-            with self._trouble_with(record.qid):
-                made.append(self._prepare(record))
+        for progress in tried:
+            with self._trouble_with(progress.qid):
+                made.append(self._prepare(progress))
         mailers = (self.local, self.file, self.program)
         self._in_turns([mailer for mailer in mailers if not mailer.is_slow], made)
         between()
@@ -208,28 +210,28 @@ class Deliverer:
             turn = [waiting.pop(0) for waiting in queues]
             for mailer in mailers:
                 mine = [task for task in turn if task.mailer == mailer.name]
-                self._run(mailer, [task for task in mine if not task.record.stopped])
+                self._run(mailer, [task for task in mine if not task.progress.stopped])
 
-    def _prepare(self, record: Record) -> list[Task]:
+    def _prepare(self, progress: MessageProgress) -> list[Task]:
         """Settle what needs no mailer, and make tasks of the rest."""
         now = self._clock()
         try:
-            made = tasks(record, self._host)
+            made = tasks(progress, self._host)
         except Exception:
-            log.bug(record.qid, "header")
+            log.bug(progress.qid, "header")
             made = []
-        for number, destination in enumerate(record.destinations):
+        for number, destination in enumerate(progress.destinations):
             if destination.outcome is not None:
-                self._settle(record, [number], destination.outcome, now)
+                self._settle(progress, [number], destination.outcome, now)
                 for line in destination.outcome.told():
                     self._tell(log.clean(line))
-        record.open_jobs = len(made)
+        progress.open_jobs = len(made)
         served = {n for task in made for positions in task.users.values() for n in positions}
-        for number in record.unsettled():
+        for number in progress.unsettled():
             if number not in served:
-                self._settle(record, [number], deferred("4.3.0", "no mailer for this route"), now)
+                self._settle(progress, [number], deferred("4.3.0", "no mailer for this route"), now)
         if not made:
-            self._finish(record)
+            self._finish(progress)
         return made
 
     # --- mailers ----------------------------------------------------------------------------------
@@ -259,8 +261,8 @@ class Deliverer:
 
     def _done(self, task: Task, outcomes: Mapping[bytes, Outcome], begun: float) -> None:
         """A job is over: tell, record, and if it was the message's last one, finish."""
-        record = task.record
-        with self._trouble_with(record.qid):
+        progress = task.progress
+        with self._trouble_with(progress.qid):
             together: dict[Outcome, list[int]] = {}
             for name, positions in task.users.items():
                 outcome = outcomes.get(name) or deferred(
@@ -269,26 +271,26 @@ class Deliverer:
                 together.setdefault(outcome, []).extend(positions)
                 self._remember(task.job, outcome)
             for outcome, positions in together.items():
-                self._settle(record, positions, outcome, begun)
-            record.open_jobs -= 1
-            if record.open_jobs:
-                record.checkpoint()
+                self._settle(progress, positions, outcome, begun)
+            progress.open_jobs -= 1
+            if progress.open_jobs:
+                progress.checkpoint()
             else:
-                self._finish(record)
+                self._finish(progress)
 
     def _settle(
-        self, record: Record, positions: Sequence[int], outcome: Outcome, begun: float
+        self, progress: MessageProgress, positions: Sequence[int], outcome: Outcome, begun: float
     ) -> None:
-        record.settle(positions, outcome)
+        progress.settle(positions, outcome)
         now = self._clock()
-        self._log.write(record, positions, outcome, now=now, took=now - begun)
+        self._log.write(progress, positions, outcome, now=now, took=now - begun)
         if self._say:
-            whom = addresses([record.destinations[n].recipient for n in positions])
+            whom = addresses([progress.destinations[n].recipient for n in positions])
             self._say(f"{whom}... {stat(outcome)}")
 
-    def _finish(self, record: Record) -> None:
+    def _finish(self, progress: MessageProgress) -> None:
         """Every recipient has an answer: report, then drop or keep."""
-        self._reporter.finish(record, self._clock())
+        self._reporter.finish(progress, self._clock())
 
     def _remember(self, job: Job, outcome: Outcome) -> None:
         if outcome.fate is Fate.DEFERRED and outcome.status == "4.4.1":
@@ -306,7 +308,7 @@ class Deliverer:
 
     def _whom(self, task: Task) -> str:
         positions = [n for at in task.users.values() for n in at]
-        return addresses([task.record.destinations[n].recipient for n in positions])
+        return addresses([task.progress.destinations[n].recipient for n in positions])
 
     @contextmanager
     def _trouble_with(self, qid: str) -> Iterator[None]:
@@ -321,9 +323,9 @@ class Deliverer:
             log.bug(qid, "attempt")
 
 
-def _shall_wait(held: Held) -> bool:
+def _shall_wait(message: LockedMessage) -> bool:
     """Was it queued for a full run (-odq, -odd)?"""
-    return DELIVERY_MODE in held.control.macros and not held.control.attempts
+    return DELIVERY_MODE in message.control.macros and not message.control.attempts
 
 
 def open_spool(options: Options) -> Spool:

@@ -14,12 +14,12 @@ from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome
 from minimta.routing import controlling_user
 from minimta.routing.route import Router
-from minimta.runner.checkpoint import Record, addresses, stat
+from minimta.runner.checkpoint import MessageProgress, addresses, stat
 from minimta.system import log
 from minimta.system.users import Users
 
 
-class OutcomeLog:
+class DeliveryLog:
     """Writes what became of recipients; remembers which senders are users of this host."""
 
     def __init__(self, users: Users, router: Router) -> None:
@@ -28,20 +28,26 @@ class OutcomeLog:
         self._senders: dict[bytes, str] = {}
 
     def write(
-        self, record: Record, positions: Sequence[int], outcome: Outcome, *, now: float, took: float
+        self,
+        progress: MessageProgress,
+        positions: Sequence[int],
+        outcome: Outcome,
+        *,
+        now: float,
+        took: float,
     ) -> None:
         """One line for the recipients at *positions*, who share *outcome*; *took* seconds."""
-        recipients = [record.destinations[n].recipient for n in positions]
-        control = record.control
+        recipients = [progress.destinations[n].recipient for n in positions]
+        control = progress.control
         facts = [f"to={log.fact(addresses(recipients), 1000)}"]
-        whose = self._controlling(recipients[0]) or self._sender(record)
+        whose = self._controlling(recipients[0]) or self._sender(progress)
         if whose:
             facts.append(f"ctladdr={log.fact(whose)}")
         if control.body_type:
             facts.append(f"bodytype={log.clean(control.body_type)}")
         facts.append(f"delay={dates.duration(now - control.created)}")
         facts.append(f"xdelay={dates.duration(took)}")
-        mailer = record.mailer(positions[0])
+        mailer = progress.mailer(positions[0])
         if mailer:
             facts.append(f"mailer={mailer}")
         facts.append(f"pri={control.priority}")
@@ -54,7 +60,7 @@ class OutcomeLog:
         if reply:
             facts.append(f"reply={log.fact(reply)}")
         facts.append(f"stat={log.fact(stat(outcome), 300)}")
-        log.line(record.qid, ", ".join(facts))
+        log.line(progress.qid, ", ".join(facts))
 
     def _controlling(self, recipient: Recipient) -> str:
         """The owner of the list, or who names programs and files: ":include:/l (1001/50)"."""
@@ -63,11 +69,11 @@ class OutcomeLog:
             return self._look_up(owner, owner)
         return controlling_user.shown(recipient)
 
-    def _sender(self, record: Record) -> str:
+    def _sender(self, progress: MessageProgress) -> str:
         """The sender as controlling user, if he is one of ours."""
-        path = record.control.reverse_path
+        path = progress.control.reverse_path
         if path not in self._senders:
-            self._senders[path] = self._look_up(path, notify.sender(record.control))
+            self._senders[path] = self._look_up(path, notify.sender(progress.control))
         return self._senders[path]
 
     def _look_up(self, path: bytes, sender: bytes) -> str:

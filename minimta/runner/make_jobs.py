@@ -18,7 +18,7 @@ from minimta.queue.control import Control
 from minimta.routing import controlling_user
 from minimta.routing.expander import Destination
 from minimta.routing.route import Route
-from minimta.runner.checkpoint import Record
+from minimta.runner.checkpoint import MessageProgress
 
 MAILERS = ("local", "*file*", "prog", "esmtp")
 _NOTIFY = {"S": "SUCCESS", "F": "FAILURE", "D": "DELAY"}
@@ -28,19 +28,19 @@ class Task:
     """A job and whom of the message it serves."""
 
     def __init__(
-        self, record: Record, mailer: str, job: Job, users: dict[bytes, list[int]]
+        self, progress: MessageProgress, mailer: str, job: Job, users: dict[bytes, list[int]]
     ) -> None:
-        self.record = record
+        self.progress = progress
         self.mailer = mailer
         self.job = job
-        #: user.name -> positions among the record's destinations
+        #: user.name -> positions among its destinations
         self.users = users
 
 
-def tasks(record: Record, host: str) -> list[Task]:
+def tasks(progress: MessageProgress, host: str) -> list[Task]:
     """The tasks for all that is not settled and has one of MAILERS; *host* is our name."""
     groups: dict[_Key, dict[bytes, list[int]]] = {}
-    for number, destination in enumerate(record.destinations):
+    for number, destination in enumerate(progress.destinations):
         route = destination.route
         if destination.outcome is None and route is not None and route.mailer in MAILERS:
             users = groups.setdefault(_key(destination, route), {})
@@ -48,11 +48,11 @@ def tasks(record: Record, host: str) -> list[Task]:
     rendered: dict[tuple[str, bytes], bytes] = {}
     made = []
     for (mailer, next_hop, _, owner), users in groups.items():
-        sender = reverse_path(record.control, mailer, host, owner)
+        sender = reverse_path(progress.control, mailer, host, owner)
         if (mailer, sender) not in rendered:
-            rendered[mailer, sender] = header(record.control, mailer, host, owner)
-        job = _job(record, next_hop, users, sender, rendered[mailer, sender])
-        made.append(Task(record, mailer, job, users))
+            rendered[mailer, sender] = header(progress.control, mailer, host, owner)
+        job = _job(progress, next_hop, users, sender, rendered[mailer, sender])
+        made.append(Task(progress, mailer, job, users))
     return made
 
 
@@ -69,19 +69,23 @@ def _key(destination: Destination, route: Route) -> _Key:
 
 
 def _job(
-    record: Record, next_hop: str, users: dict[bytes, list[int]], sender: bytes, block: bytes
+    progress: MessageProgress,
+    next_hop: str,
+    users: dict[bytes, list[int]],
+    sender: bytes,
+    block: bytes,
 ) -> Job:
-    control, held = record.control, record.held
-    first = {name: record.destinations[at[0]] for name, at in users.items()}
+    control, message = progress.control, progress.message
+    first = {name: progress.destinations[at[0]] for name, at in users.items()}
     recipients = {name: destination.recipient for name, destination in first.items()}
     return Job(
-        record.qid,
+        progress.qid,
         sender,
         next_hop,
         tuple(JobUser(name, _notify(r), r.original) for name, r in recipients.items()),
         block,
-        held.data,
-        held.size,
+        message.data,
+        message.size,
         "8" in control.flags,
         control.body_type,
         _ret(control),

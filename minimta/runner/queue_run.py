@@ -89,9 +89,9 @@ class _Run:
             path = os.path.join(self._options.queue_directory, qids[0])
             self._say(f"\nRunning {path} (sequence {number} of {total})")
         complaints = self._deliverer.spool.complaints
-        for report in self._deliverer.attempt(qids):
-            if report.locked and self._say:
-                self._say("\n".join(complaints) or f"{report.qid}: locked")
+        for result in self._deliverer.attempt(qids):
+            if result.locked and self._say:
+                self._say("\n".join(complaints) or f"{result.qid}: locked")
         complaints.clear()
 
     def _chosen(self, now: float) -> list[str]:

@@ -10,20 +10,20 @@ import os
 
 from minimta.config.options import Options
 from minimta.dsn import compose, notify
-from minimta.dsn.compose import Entry, Kind
+from minimta.dsn.compose import ReportEntry, ReportKind
 from minimta.message import headers
 from minimta.message.envelope import Recipient
 from minimta.queue import collect
 from minimta.queue import qid as queue_id
 from minimta.queue.spool import Spool
 from minimta.routing import controlling_user
-from minimta.runner.checkpoint import Record
+from minimta.runner.checkpoint import MessageProgress
 from minimta.system import log
 
 _UNREPORTED = "Deferred: cannot queue the report of failed delivery"
 
 
-class Reporter:
+class ReportSender:
     """Makes bounces, warnings, receipts and notes to the postmaster."""
 
     def __init__(self, options: Options, spool: Spool, host: str) -> None:
@@ -33,46 +33,50 @@ class Reporter:
         #: ids of the reports queued since somebody emptied this
         self.made: list[str] = []
 
-    def finish(self, record: Record, now: float) -> None:
-        """Report what is to be reported, then drop or keep recipients. Raise record.Unrecorded."""
-        situation = notify.Situation(self._options, self._host, now)
-        entries = record.entries(expired=situation.is_expired(record.control))
-        reports = situation.reports(record.control, record.qid, entries)
+    def finish(self, progress: MessageProgress, now: float) -> None:
+        """Report what is to be reported, then drop or keep recipients. Raise Unrecorded."""
+        notifier = notify.Notifier(self._options, self._host, now)
+        entries = progress.entries(expired=notifier.is_expired(progress.control))
+        reports = notifier.reports(progress.control, progress.qid, entries)
         if reports:
-            record.checkpoint()
+            progress.checkpoint()
         dropped = [entry.recipient for entry in entries if entry.action == "failed"]
         message = ""
         for report in reports:
-            if self._queued(situation, record, report):
-                if report.kind is Kind.DELAY:
+            if self._queued(notifier, progress, report):
+                if report.kind is ReportKind.DELAY:
                     message = compose.subject(report)
-                    record.control.flags = "w" + record.control.flags
-            elif report.kind is not Kind.DELAY:
+                    progress.control.flags = "w" + progress.control.flags
+            elif report.kind is not ReportKind.DELAY:
                 reported = {id(entry.recipient) for entry in report.entries}
                 dropped = [recipient for recipient in dropped if id(recipient) not in reported]
                 message = _UNREPORTED
-        if not self._is_lost(record, entries, dropped):
-            record.close(dropped, now=now, options=self._options, message=message)
+        if not self._is_lost(progress, entries, dropped):
+            progress.close(dropped, now=now, options=self._options, message=message)
 
-    def _is_lost(self, record: Record, entries: list[Entry], dropped: list[Recipient]) -> bool:
+    def _is_lost(
+        self, progress: MessageProgress, entries: list[ReportEntry], dropped: list[Recipient]
+    ) -> bool:
         """A double bounce that reached nobody is kept as Qf: who would be told of it?"""
         if (
             not dropped
             or len(dropped) != len(entries)
-            or not notify.is_double_bounce(record.control)
+            or not notify.is_double_bounce(progress.control)
         ):
             return False
         noted = len(self._spool.lost)
         self._spool.lose(
-            record.qid, "savemail: cannot save rejected email anywhere", "savemail panic"
+            progress.qid, "savemail: cannot save rejected email anywhere", "savemail panic"
         )
         del self._spool.lost[noted:]  # a note to the postmaster is what has just failed
-        record.held.release()
+        progress.message.release()
         return True
 
-    def _queued(self, situation: notify.Situation, record: Record, report: compose.Report) -> bool:
+    def _queued(
+        self, notifier: notify.Notifier, progress: MessageProgress, report: compose.Report
+    ) -> bool:
         """Make a report a message of its own; durable if True."""
-        control, held = record.control, record.held
+        control, message = progress.control, progress.message
         header = headers.render(
             control.headers,
             mailer="local",
@@ -82,18 +86,18 @@ class Reporter:
         )
         choices: list[tuple[bytes, bytes | None]] = [(header, None), (b"", None)]
         try:
-            if situation.returns_body(control, report, held.size):
-                choices.insert(0, (header, os.pread(held.data, held.size, 0)))
+            if notifier.returns_body(control, report, message.size):
+                choices.insert(0, (header, os.pread(message.data, message.size, 0)))
             for head, body in choices:
                 qid = self._commit(report, head, body)
                 if qid:
-                    log.line(record.qid, f"{qid}: {notify.log_text(control, report)}")
+                    log.line(progress.qid, f"{qid}: {notify.log_text(control, report)}")
                     return True
         except OSError as error:
             reason = log.clean(str(error))
-            log.line(record.qid, f"SYSERR(root): cannot queue a report: {reason}", error=True)
+            log.line(progress.qid, f"SYSERR(root): cannot queue a report: {reason}", error=True)
             return False
-        log.line(record.qid, "SYSERR(root): the report is refused by our own limits", error=True)
+        log.line(progress.qid, "SYSERR(root): the report is refused by our own limits", error=True)
         return False
 
     def _commit(self, report: compose.Report, header: bytes, body: bytes | None) -> str:

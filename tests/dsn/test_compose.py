@@ -9,10 +9,10 @@ import pytest
 
 from minimta.dsn.compose import (
     RETURN_LIMIT,
-    Entry,
-    Kind,
-    Original,
+    OriginalMessage,
     Report,
+    ReportEntry,
+    ReportKind,
     compose,
     decode_xtext,
     losses,
@@ -44,20 +44,20 @@ SENT = Outcome(Fate.SENT, "2.0.0", "Sent")
 HEADER = b"Return-Path: <emma@lab1.campus>\nSubject: orig subject\nX-Orig: yes\n"
 
 
-def entry(outcome: Outcome, mailer: str = "esmtp", original: bytes = b"") -> Entry:
+def entry(outcome: Outcome, mailer: str = "esmtp", original: bytes = b"") -> ReportEntry:
     final = b"RFC822; nosuch@lab2.campus"
     recipient = Recipient(b"<nosuch@lab2.campus>", "PFD", original=original, final=final)
-    return Entry(recipient, outcome, mailer)
+    return ReportEntry(recipient, outcome, mailer)
 
 
 def report(
-    *entries: Entry,
-    kind: Kind = Kind.FAILURE,
+    *entries: ReportEntry,
+    kind: ReportKind = ReportKind.FAILURE,
     client: bytes = b"",
     helo: bytes = b"",
     envid: bytes = b"",
 ) -> Report:
-    about = Original("6AM9WlS0002504", int(NOW) - 20000, client, helo, envid)
+    about = OriginalMessage("6AM9WlS0002504", int(NOW) - 20000, client, helo, envid)
     return Report(
         kind, b"<emma@lab1.campus>", about, entries, "lab1.campus", NOW, 4 * 3600, 5 * 86400
     )
@@ -121,7 +121,7 @@ def test_a_program_or_file_is_told_by_its_exit_code_as_recorded(
 ) -> None:
     failed = Outcome(Fate.FAILED, "5.3.0", "Internal error", transcript=("out",), exit_code=70)
     recipient = Recipient(named, "FDA", final=b"RFC822; list@lab2.campus")
-    message = made(report(Entry(recipient, failed, mailer, expanded_from=b"list")))
+    message = made(report(ReportEntry(recipient, failed, mailer, expanded_from=b"list")))
     about = status_of(message, 1)
     assert about["Final-Recipient"] == "RFC822; list@lab2.campus"
     assert about["X-Actual-Recipient"] == f"X-Unix; {shown}"
@@ -150,7 +150,7 @@ def test_a_local_failure_says_what_smtp_would_have_said() -> None:
 
 
 def test_what_has_waited_too_long_is_4_4_7_with_its_last_trouble() -> None:
-    late = Entry(Recipient(b"<x@lab2.campus>"), REFUSES_CONNECTION, "esmtp", expired=True)
+    late = ReportEntry(Recipient(b"<x@lab2.campus>"), REFUSES_CONNECTION, "esmtp", expired=True)
     message = made(report(late))
     assert status_of(message, 1)["Action"] == "failed"
     assert status_of(message, 1)["Status"] == "4.4.7"
@@ -161,7 +161,7 @@ def test_what_has_waited_too_long_is_4_4_7_with_its_last_trouble() -> None:
 
 
 def test_a_warning_is_delayed_and_says_until_when() -> None:
-    message = made(report(entry(REFUSES_CONNECTION), kind=Kind.DELAY), body=None)
+    message = made(report(entry(REFUSES_CONNECTION), kind=ReportKind.DELAY), body=None)
     assert message["Subject"] == "Warning: could not send message for past 4 hours"
     assert message["Auto-Submitted"] == "auto-generated (warning-timeout)"
     assert status_of(message, 1)["Action"] == "delayed"
@@ -178,7 +178,7 @@ def test_a_warning_is_delayed_and_says_until_when() -> None:
 def test_success_is_delivered_here_and_relayed_elsewhere(
     mailer: str, action: str, status: str
 ) -> None:
-    message = made(report(entry(SENT, mailer), kind=Kind.RECEIPT), body=None)
+    message = made(report(entry(SENT, mailer), kind=ReportKind.RECEIPT), body=None)
     assert message["Subject"] == "Return receipt"
     assert status_of(message, 1)["Action"] == action
     assert status_of(message, 1)["Status"] == status
@@ -274,7 +274,9 @@ def test_times_are_spelled_as_sendmail_does(seconds: int, words: str) -> None:
 
 
 def test_many_recipients_of_one_session_share_its_transcript() -> None:
-    several = [Entry(Recipient(b"<u%d@lab2.campus>" % n), REFUSED, "esmtp") for n in range(100)]
+    several = [
+        ReportEntry(Recipient(b"<u%d@lab2.campus>" % n), REFUSED, "esmtp") for n in range(100)
+    ]
     text = text_of(made(report(*several)))
     assert text.count("... while talking to lab2.campus.:") == 1
     assert text.count("(reason:") == 100

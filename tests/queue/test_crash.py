@@ -51,13 +51,13 @@ def found(directory: Path) -> dict[str, tuple[bytes, ...]]:
     lost.clear()
     with opened(directory) as spool:
         for qid in spool.names():
-            held = spool.lock(qid)
-            if held is None:
+            message = spool.lock(qid)
+            if message is None:
                 lost.append(qid)
                 continue
-            with held:
-                assert os.pread(held.data, 10000, 0) == BODY[qid], f"torn: {qid}"
-                there[qid] = tuple(r.address for r in held.control.recipients)
+            with message:
+                assert os.pread(message.data, 10000, 0) == BODY[qid], f"torn: {qid}"
+                there[qid] = tuple(r.address for r in message.control.recipients)
     return there
 
 
@@ -175,12 +175,12 @@ def test_a_rewritten_message_is_the_old_one_or_the_new(queue: Path, tmp_path: Pa
     with opened(queue) as spool:
         submit(spool, qid)
         with Disk(queue) as disk:
-            held = spool.lock(qid)
-            assert held
-            held.control.recipients.pop()
-            held.rewrite(5.0)
+            message = spool.lock(qid)
+            assert message
+            message.control.recipients.pop()
+            message.rewrite(5.0)
             disk.mark("recorded")
-            held.release()
+            message.release()
     court = Court(disk, tmp_path / "after", old_or_new)
     court.judge()
     court.every_fsync_counts(expected=2)
@@ -192,10 +192,10 @@ def test_the_due_time_of_a_rewritten_message_is_as_durable_as_its_text(
     with opened(queue) as spool:
         submit(spool, QIDS[0])
         with Disk(queue) as disk:
-            held = spool.lock(QIDS[0])
-            assert held
-            held.rewrite(5.0)
-            held.release()
+            message = spool.lock(QIDS[0])
+            assert message
+            message.rewrite(5.0)
+            message.release()
     for state in disk.survivors(after=len(disk.calls)):
         with playground(tmp_path / "after") as fresh:
             state.write(fresh)
@@ -214,9 +214,9 @@ def test_a_retired_message_is_whole_or_gone_and_stays_gone_after_flush(
         submit(spool, QIDS[0])
         submit(spool, QIDS[1])
         with Disk(queue) as disk:
-            held = spool.lock(QIDS[0])
-            assert held
-            held.retire()
+            message = spool.lock(QIDS[0])
+            assert message
+            message.retire()
             spool.flush()
             disk.mark("flushed")
     court = Court(disk, tmp_path / "after", whole_or_gone)

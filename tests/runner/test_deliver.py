@@ -14,7 +14,7 @@ from minimta.message.envelope import Envelope, Recipient
 from minimta.message.outcome import Fate, Outcome
 from minimta.queue.commit import PlainCommitter
 from minimta.queue.control import Control
-from minimta.queue.locked import Held
+from minimta.queue.locked import LockedMessage
 from minimta.queue.spool import Spool
 from minimta.system import log
 from tests.support.privatehost import BUSY, DOWN, REFUSED, SENT, Elsewhere, PrivateHost
@@ -68,9 +68,9 @@ def test_the_mailbox_gets_one_return_path_and_the_next_hop_none(host: PrivateHos
 
 def test_a_message_that_another_holds_is_left_alone(host: PrivateHost) -> None:
     qid = host.submit(EMMA, DAVE)
-    held = Spool(host.options.queue_directory).lock(qid)
-    assert held is not None
-    with held:
+    message = Spool(host.options.queue_directory).lock(qid)
+    assert message is not None
+    with message:
         (report,) = host.deliverer().attempt([qid])
     assert report.locked
     assert host.letters("dave") == []
@@ -367,19 +367,19 @@ def test_the_bounce_is_durable_before_the_failed_are_dropped(
     host: PrivateHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[str] = []
-    accept, retire = Spool.accept, Held.retire
+    accept, retire = Spool.accept, LockedMessage.retire
 
     def accepted(spool: Spool, qid: str, data: int, control: Control) -> None:
         accept(spool, qid, data, control)
         steps.append("accepted")
 
-    def removed(held: Held) -> None:
+    def removed(message: LockedMessage) -> None:
         steps.append("removed")
-        retire(held)
+        retire(message)
 
     qid = host.submit(EMMA, b"<nosuch@lab1.campus>")
     monkeypatch.setattr(Spool, "accept", accepted)
-    monkeypatch.setattr(Held, "retire", removed)
+    monkeypatch.setattr(LockedMessage, "retire", removed)
     host.deliverer().attempt([qid])
     assert steps == ["accepted", "removed", "removed"]
 
@@ -542,10 +542,10 @@ def test_a_message_that_cannot_be_recorded_is_stopped_and_rests(
     deliverer = host.deliverer()
     with monkeypatch.context() as patch:
 
-        def read_only(held: Held, due: float, *, lasting: bool = True) -> None:
+        def read_only(message: LockedMessage, due: float, *, lasting: bool = True) -> None:
             raise OSError(errno.EROFS, "Read-only file system")
 
-        patch.setattr(Held, "rewrite", read_only)
+        patch.setattr(LockedMessage, "rewrite", read_only)
         deliverer.attempt([qid, other])
     assert len(host.letters("dave")) == 2
     assert host.letters("carol") == []
@@ -561,14 +561,14 @@ def test_a_record_that_failed_is_tried_again_after_the_next_act(
     """Jobs for other hosts are under way together; when the disk has room again all is written."""
     qid = host.submit(EMMA, X, Y, b"<z@lab4.campus>")
     elsewhere = Elsewhere({b"z@lab4.campus": BUSY})
-    rewrite = Held.rewrite
+    rewrite = LockedMessage.rewrite
 
-    def full_at_first(held: Held, due: float, *, lasting: bool = True) -> None:
+    def full_at_first(message: LockedMessage, due: float, *, lasting: bool = True) -> None:
         if len(elsewhere.jobs) == 1:
             raise OSError(errno.ENOSPC, "No space left on device")
-        rewrite(held, due, lasting=lasting)
+        rewrite(message, due, lasting=lasting)
 
-    monkeypatch.setattr(Held, "rewrite", full_at_first)
+    monkeypatch.setattr(LockedMessage, "rewrite", full_at_first)
     host.deliverer(esmtp=elsewhere).attempt([qid])
     assert [r.address for r in host.control(qid).recipients] == [b"<z@lab4.campus>"]
 

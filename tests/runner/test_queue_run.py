@@ -154,9 +154,9 @@ def test_the_batch_leaves_descriptors_for_everything_else(monkeypatch: pytest.Mo
 def test_v_shows_each_message_with_its_place_in_the_run(host: PrivateHost) -> None:
     said: list[str] = []
     first, second = host.submit(EMMA, DAVE), host.submit(EMMA, CAROL)
-    held = Spool(host.options.queue_directory).lock(second)
-    assert held is not None
-    with held:
+    message = Spool(host.options.queue_directory).lock(second)
+    assert message is not None
+    with message:
         run(host.options, say=said.append, verbose=True)
     directory = host.options.queue_directory
     assert said == [
