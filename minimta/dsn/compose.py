@@ -1,7 +1,7 @@
 """Delivery status notifications as octets (RFC 3464 in RFC 6522's multipart/report), pure.
 
     text part                 for people: reasons, transcript           explanation
-    message/delivery-status   for programs: one block for the message,  statusfields
+    message/delivery-status   for programs: one block for the message,  delivery_status
                               one for each recipient
     message/rfc822            the message, or text/rfc822-headers: its header alone
 
@@ -13,33 +13,7 @@ from __future__ import annotations
 
 from minimta.dsn.delivery_status import fields
 from minimta.dsn.explanation import text
-from minimta.dsn.multipart import (
-    OriginalMessage,
-    Report,
-    ReportEntry,
-    ReportKind,
-    clean,
-    decode_xtext,
-    spell,
-    subject,
-)
-
-__all__ = [
-    "RETURN_LIMIT",
-    "ReportEntry",
-    "ReportKind",
-    "OriginalMessage",
-    "Report",
-    "compose",
-    "decode_xtext",
-    "losses",
-    "spell",
-    "subject",
-]
-
-#: octets of a message that go back with its bounce.
-#: DIFFERS: Sendmail returns any size. Whoever forges senders would have us send it (threats T18).
-RETURN_LIMIT = 65536
+from minimta.dsn.multipart import RETURN_LIMIT, Report, ReportKind, clean, subject
 
 
 def compose(report: Report, qid: str, header: bytes, body: bytes | None) -> bytes:

@@ -9,6 +9,10 @@ from minimta.message import address, headers
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome
 
+#: octets of a message that go back with its bounce.
+#: DIFFERS: Sendmail returns any size. Whoever forges senders would have us send it (backscatter).
+RETURN_LIMIT = 65536
+
 
 class ReportKind(Enum):
     """What a report is; the value is what Auto-Submitted says (RFC 3834 section 5)."""

@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from minimta.config.options import Options
-from minimta.dsn import compose
-from minimta.dsn.compose import OriginalMessage, Report, ReportEntry, ReportKind
+from minimta.dsn import multipart
+from minimta.dsn.multipart import OriginalMessage, Report, ReportEntry, ReportKind
 from minimta.message import address, headers
 from minimta.message.envelope import Envelope, Recipient
 from minimta.message.outcome import Fate
@@ -136,7 +136,9 @@ class Notifier:
         """
         failure = report.kind in (ReportKind.FAILURE, ReportKind.POSTMASTER)
         private = "nobodyreturn" in self.options.privacy_options
-        return failure and "n" not in control.flags and size <= compose.RETURN_LIMIT and not private
+        return (
+            failure and "n" not in control.flags and size <= multipart.RETURN_LIMIT and not private
+        )
 
 
 def _wants_receipt(entry: ReportEntry) -> bool:
@@ -155,13 +157,13 @@ def envelope(to: bytes) -> Envelope:
 def log_text(control: Control, report: Report) -> str:
     """What the log says behind the id of the report."""
     if report.kind is ReportKind.DELAY:
-        return f"sender notify: {compose.subject(report)}"
+        return f"sender notify: {multipart.subject(report)}"
     if report.kind is ReportKind.RECEIPT:
-        return f"DSN: {compose.subject(report)}"
+        return f"DSN: {multipart.subject(report)}"
     about = [entry for entry in report.entries if entry.action == "failed"][-1]
     text = log.fact(about.outcome.text)
     if about.expired:
-        text = f"Cannot send message for {compose.spell(report.queuereturn)}"
+        text = f"Cannot send message for {multipart.spell(report.queuereturn)}"
     if report.kind is ReportKind.POSTMASTER:
         return f"{'return to sender' if 'r' in control.flags else 'postmaster notify'}: {text}"
     return f"DSN: {text}"

@@ -16,7 +16,7 @@ import contextlib
 from collections.abc import Iterable, Sequence
 
 from minimta.config.options import Options
-from minimta.dsn.compose import ReportEntry
+from minimta.dsn.multipart import ReportEntry
 from minimta.message import headers
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome

@@ -10,7 +10,7 @@ import os
 
 from minimta.config.options import Options
 from minimta.dsn import compose, notify
-from minimta.dsn.compose import ReportEntry, ReportKind
+from minimta.dsn.multipart import Report, ReportEntry, ReportKind, subject
 from minimta.message import headers
 from minimta.message.envelope import Recipient
 from minimta.queue import collect
@@ -45,7 +45,7 @@ class ReportSender:
         for report in reports:
             if self._queued(notifier, progress, report):
                 if report.kind is ReportKind.DELAY:
-                    message = compose.subject(report)
+                    message = subject(report)
                     progress.control.flags = "w" + progress.control.flags
             elif report.kind is not ReportKind.DELAY:
                 reported = {id(entry.recipient) for entry in report.entries}
@@ -72,9 +72,7 @@ class ReportSender:
         progress.message.release()
         return True
 
-    def _queued(
-        self, notifier: notify.Notifier, progress: MessageProgress, report: compose.Report
-    ) -> bool:
+    def _queued(self, notifier: notify.Notifier, progress: MessageProgress, report: Report) -> bool:
         """Make a report a message of its own; durable if True."""
         control, message = progress.control, progress.message
         header = headers.render(
@@ -100,7 +98,7 @@ class ReportSender:
         log.line(progress.qid, "SYSERR(root): the report is refused by our own limits", error=True)
         return False
 
-    def _commit(self, report: compose.Report, header: bytes, body: bytes | None) -> str:
+    def _commit(self, report: Report, header: bytes, body: bytes | None) -> str:
         """The id of the report, "" if it is larger than what the queue takes. Raise OSError."""
         qid = queue_id.new(report.now)
         text = compose.compose(report, qid, header, body)

@@ -7,15 +7,14 @@ from email.message import Message
 
 import pytest
 
-from minimta.dsn.compose import (
+from minimta.dsn.compose import compose, losses
+from minimta.dsn.multipart import (
     RETURN_LIMIT,
     OriginalMessage,
     Report,
     ReportEntry,
     ReportKind,
-    compose,
     decode_xtext,
-    losses,
     spell,
 )
 from minimta.message.envelope import Recipient
