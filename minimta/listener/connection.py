@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable
 
 from minimta.listener import relay
-from minimta.listener.handler import Reception
+from minimta.listener.handler import Handler
 from minimta.listener.peer import Peer
-from minimta.listener.shared_state import Premises
+from minimta.listener.shared_state import SharedState
 from minimta.smtp.server import Session
 from minimta.smtp.state import State
 from minimta.system import hostnames, log
@@ -29,12 +29,12 @@ _SLOW_AFTER, _MIN_RATE = 60.0, 100
 _LINGER, _MOST_LINGER = 1.0, 1 << 20
 
 
-def session(premises: Premises, reception: Reception, client: Peer) -> Session:
+def session(shared: SharedState, handler: Handler, client: Peer) -> Session:
     """A session as the options want it."""
-    options = premises.options
+    options = shared.options
     return Session(
-        reception,
-        host=premises.host,
+        handler,
+        host=shared.host,
         client=client.shown,
         privacy=_privacy(options.privacy_options),
         max_message_size=options.max_message_size,
@@ -52,11 +52,11 @@ class Connection:
     """A client's connection; run() is the whole life of it."""
 
     def __init__(
-        self, sock: socket.socket, ip: str, premises: Premises, is_stopping: Callable[[], bool]
+        self, sock: socket.socket, ip: str, shared: SharedState, is_stopping: Callable[[], bool]
     ) -> None:
         self.ip = ip
         self._socket = sock
-        self._premises = premises
+        self._shared = shared
         self._is_stopping = is_stopping
         self._session: Session | None = None
         self._timeout = 0
@@ -110,12 +110,12 @@ class Connection:
 
     def _begin(self) -> Session:
         """Look who it is, and greet him."""
-        self._set_timeout(self._premises.options.timeout_command)
+        self._set_timeout(self._shared.options.timeout_command)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(60))
         name, _, confirmed = hostnames.client_name(self.ip)
         client = Peer(self.ip, name, confirmed=confirmed, if_address=self._own_address())
-        self._reception = Reception(self._premises, client)
-        self._session = session(self._premises, self._reception, client)
+        self._handler = Handler(self._shared, client)
+        self._session = session(self._shared, self._handler, client)
         self._greet(client)
         return self._session
 
@@ -128,9 +128,9 @@ class Connection:
             early = b""
         if early:
             text = f"rejecting commands from {client.shown} due to pre-greeting traffic"
-            self._reception.note(f"{text} after 0 seconds")
+            self._handler.note(f"{text} after 0 seconds")
             return self._send(self._session.rejection())
-        return self._send(self._session.greeting(self._premises.greeting()))
+        return self._send(self._session.greeting(self._shared.greeting()))
 
     def _own_address(self) -> str:
         """Our end, "" for loopback."""
@@ -141,7 +141,7 @@ class Connection:
 
     def _receive(self) -> bytes:
         """The next octets; b"" at the end of the connection, or when the client was too slow."""
-        session, options = self._session, self._premises.options
+        session, options = self._session, self._shared.options
         assert session is not None
         in_data = session.state is State.DATA
         self._set_timeout(options.timeout_datablock if in_data else options.timeout_command)
@@ -150,12 +150,12 @@ class Connection:
         except BlockingIOError:
             pass
         if in_data:
-            self._hang_up(421, "4.4.1", self._reception.timed_out())
+            self._hang_up(421, "4.4.1", self._handler.timed_out())
         else:
-            where = self._reception.client_name
+            where = self._handler.client_name
             text = f"timeout waiting for input from {where} during server cmd read"
-            self._reception.note(text)
-            self._hang_up(421, "4.4.2", f"{self._premises.host} Timeout; closing connection")
+            self._handler.note(text)
+            self._hang_up(421, "4.4.2", f"{self._shared.host} Timeout; closing connection")
         return b""
 
     def _watch_time(self, octets: int) -> None:
@@ -170,10 +170,8 @@ class Connection:
         elapsed = now - self._begun
         crawls = session.state is State.DATA and elapsed > _SLOW_AFTER
         if elapsed > TRANSACTION_DEADLINE or (crawls and self._received < elapsed * _MIN_RATE):
-            self._reception.note(
-                f"transaction too slow: {self._received} octets in {elapsed:.0f} s"
-            )
-            self._hang_up(421, "4.4.2", f"{self._premises.host} Too slow; closing connection")
+            self._handler.note(f"transaction too slow: {self._received} octets in {elapsed:.0f} s")
+            self._hang_up(421, "4.4.2", f"{self._shared.host} Too slow; closing connection")
 
     def _wait(self, seconds: float) -> None:
         """Let the client wait, but not the end of the daemon."""
@@ -188,12 +186,12 @@ class Connection:
         if session is None or session.is_closed:
             return
         if session.is_in_transaction:
-            self._reception.lost(session.state.name.lower())
+            self._handler.lost(session.state.name.lower())
         self._note_if_unused()
         session.closing(421, "4.4.2", "Connection lost")
 
     def _shut_down(self) -> None:
-        self._hang_up(421, "4.3.2", f"{self._premises.host} Shutting down")
+        self._hang_up(421, "4.3.2", f"{self._shared.host} Shutting down")
 
     def _hang_up(self, code: int, status: str, text: str) -> None:
         """End the session from our side, and tell the client."""
@@ -224,7 +222,7 @@ class Connection:
 
     def _note_if_unused(self) -> None:
         if self._session is not None and not self._session.was_used:
-            self._reception.note_unused()
+            self._handler.note_unused()
 
     # --- socket -----------------------------------------------------------------------------------
 

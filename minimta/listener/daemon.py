@@ -22,8 +22,8 @@ from types import FrameType
 
 import minimta
 from minimta.config.options import Options
-from minimta.listener.limits import Door
-from minimta.listener.shared_state import Premises
+from minimta.listener.limits import ConnectionLimits
+from minimta.listener.shared_state import SharedState
 from minimta.listener.sockets import Server, bind
 from minimta.message import dates
 from minimta.queue import commit
@@ -197,11 +197,11 @@ def _listen(options: Options, servers: list[Server], spool: Spool, *, parent: in
     """Serve until told to end, or until the process *parent* (0: none) is gone."""
     _raise_file_limit()
     _load_all(options)
-    premises = Premises(options, spool, resolves=dns.resolves)
+    shared = SharedState(options, spool, resolves=dns.resolves)
     privileges.become(options.run_as_user)
-    door = Door(premises)
+    limits = ConnectionLimits(shared)
     for server in servers:
-        server.door = door
+        server.limits = limits
         start_new_thread(server.accept_forever, ())
     # Threads inherit that these are held: the end comes here.
     while signal.sigtimedwait(_ENDING, 0.5) is None:
@@ -210,7 +210,7 @@ def _listen(options: Options, servers: list[Server], spool: Spool, *, parent: in
             break
     for server in servers:
         server.stop()
-    if not door.close(GRACE):
+    if not limits.close(GRACE):
         log.line("", "some connections did not end in time", level=1)
     if not parent:
         log.line("", "stopping daemon, reason=signal", level=1)

@@ -1,6 +1,6 @@
 """What the commands of an SMTP session mean here: who may send, who receives, where it is kept.
 
-One Reception a connection, used by one thread. Nothing is delivered: a message is made durable, and
+One Handler a connection, used by one thread. Nothing is delivered: a message is made durable, and
 the queue runner finds it.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from minimta.listener import relay, vrfy
 from minimta.listener.peer import Peer
-from minimta.listener.shared_state import DISK_FULL, Premises
+from minimta.listener.shared_state import DISK_FULL, SharedState
 from minimta.message import address
 from minimta.message.envelope import Envelope, Recipient
 from minimta.queue import collect
@@ -31,12 +31,12 @@ _QUEUE_FAILED = reply(451, "4.3.0", "Queue error; try again later")
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-class Reception:
+class Handler:
     """The Receiver of one SMTP session."""
 
     def __init__(
         self,
-        premises: Premises,
+        shared: SharedState,
         client: Peer,
         *,
         submit: bool = False,
@@ -46,8 +46,8 @@ class Reception:
 
         *queued* is told the id of every message that was accepted.
         """
-        self._premises = premises
-        self._options = premises.options
+        self._shared = shared
+        self._options = shared.options
         self._client = client
         self._submit = submit
         self._queued = queued
@@ -67,7 +67,7 @@ class Reception:
     def qid(self) -> str:
         """Of the message at hand, or one that the log lines of this connection have in common."""
         if not self._qid:
-            self._qid = queue_id.new(self._premises.clock())
+            self._qid = queue_id.new(self._shared.clock())
         return self._qid
 
     def note(self, text: str) -> None:
@@ -90,7 +90,7 @@ class Reception:
     # --- sender -----------------------------------------------------------------------------------
 
     def mail(self, mail: Mail) -> Reply:
-        self._qid = queue_id.new(self._premises.clock())
+        self._qid = queue_id.new(self._shared.clock())
         self._size = max(mail.parameters.size, 0)
         refusal = self._refuse_size(mail) or self._refuse_sender(mail)
         if refusal:
@@ -105,7 +105,7 @@ class Reception:
         if limit and self._size > limit:
             text = f"Message size exceeds fixed maximum message size ({limit})"
             return reply(552, "5.2.3", text)
-        return self._premises.lacks_space(mail.parameters.size)
+        return self._shared.lacks_space(mail.parameters.size)
 
     def _refuse_sender(self, mail: Mail) -> Reply | None:
         bare = address.bare(mail.reverse_path)
@@ -116,7 +116,7 @@ class Reception:
         if not domain:
             text = f"{quoted(mail.given)}... Domain name required for sender address {shown}"
             return reply(553, "5.5.4", text)
-        if self._client.may_relay or self._premises.locality.router.is_local(domain):
+        if self._client.may_relay or self._shared.locality.router.is_local(domain):
             return None
         exists = self._exists(domain)
         if exists:
@@ -133,7 +133,7 @@ class Reception:
         literal = address.literal(domain)
         if literal:
             return relay.is_ip(literal)
-        return self._premises.resolves(address.domain_key(domain).decode("ascii"))
+        return self._shared.resolves(address.domain_key(domain).decode("ascii"))
 
     def _new_envelope(self, mail: Mail) -> Envelope:
         found, client = mail.parameters, self._client
@@ -152,7 +152,7 @@ class Reception:
 
     def _as_queued(self, path: bytes) -> bytes:
         bare = address.bare(path)
-        return b"<%b>" % self._premises.locality.qualified(bare) if self._submit and bare else path
+        return b"<%b>" % self._shared.locality.qualified(bare) if self._submit and bare else path
 
     def _warn(self, envelope: Envelope) -> None:
         """X-Authentication-Warning (PrivacyOptions=authwarnings)."""
@@ -162,7 +162,7 @@ class Reception:
         if not self._helo:
             warnings.append(f"{self._client.shown} didn't use HELO protocol")
         for text in warnings:
-            whole = f"{self._premises.host}: {text}"
+            whole = f"{self._shared.host}: {text}"
             envelope.warnings.append(whole.encode("ascii", "replace"))
             self.note(f"Authentication-Warning: {whole}")
 
@@ -173,7 +173,7 @@ class Reception:
         assert envelope is not None
         shown = quoted(rcpt.given)
         bare = address.bare(rcpt.forward_path)
-        key = self._premises.locality.key(bare)
+        key = self._shared.locality.key(bare)
         if key in self._recipients:
             # Sendmail answers with the address that it knows already.
             return reply(250, "2.1.5", f"{self._recipients[key]}... Recipient ok")
@@ -195,7 +195,7 @@ class Reception:
 
     def _refuse_recipient(self, rcpt: Rcpt, shown: str, bare: bytes) -> Reply | None:
         try:
-            verdict = self._premises.recipient(bare)
+            verdict = self._shared.recipient(bare)
         except OSError as error:
             self.note(f"cannot look up {shown}: {error.strerror or error}")
             return reply(451, "4.3.0", f"{shown}... Cannot look it up now; try again later")
@@ -211,7 +211,7 @@ class Reception:
             self._rejected("check_rcpt", rcpt.given, refusal, reason or _AUTHENTICATE)
             return refusal
         else:
-            return _table_refusal(self._premises.locality.router.route(bare), shown)
+            return _table_refusal(self._shared.locality.router.route(bare), shown)
         return self._rejected("check_rcpt", rcpt.given, refusal)
 
     def _rejected(self, ruleset: str, given: bytes, refusal: Reply, more: str = "") -> Reply:
@@ -231,12 +231,12 @@ class Reception:
         assert envelope is not None
         self._refusal, self._skipped = None, 0
         self._incoming = collect.Incoming(
-            self._premises.spool,
+            self._shared.spool,
             self._options,
             envelope,
             qid=self._qid,
-            now=self._premises.clock(),
-            host=self._premises.host,
+            now=self._shared.clock(),
+            host=self._shared.host,
             submit=self._submit,
             qualify=self._submit,
         )
@@ -339,7 +339,7 @@ class Reception:
     def _members(self, argument: bytes, *, expand: bool) -> Reply:
         """DIFFERS: threats T12 would have VRFY tell nothing; it tells what RCPT tells, slower."""
         try:
-            return vrfy.answer(argument, self._premises.locality, expand=expand)
+            return vrfy.answer(argument, self._shared.locality, expand=expand)
         except OSError as error:
             self.note(f"cannot look up {quoted(argument)}: {error.strerror or error}")
             return reply(451, "4.3.0", f"{quoted(argument)}... Cannot look it up now")

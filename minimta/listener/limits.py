@@ -10,21 +10,21 @@ import time
 
 from minimta.listener import relay
 from minimta.listener.connection import Connection
-from minimta.listener.shared_state import Premises
-from minimta.listener.threads import Workers
+from minimta.listener.shared_state import SharedState
+from minimta.listener.threads import ThreadPool
 from minimta.system import log
 
 #: seconds for which a load average is believed
 _LOAD_AGE = 5.0
 
 
-class Door:
+class ConnectionLimits:
     """Who may come in, and who is in."""
 
-    def __init__(self, premises: Premises) -> None:
-        self._premises = premises
-        self._options = premises.options
-        self._workers = Workers()
+    def __init__(self, shared: SharedState) -> None:
+        self._shared = shared
+        self._options = shared.options
+        self._threads = ThreadPool()
         self._changed = threading.Condition(threading.Lock())
         self._inside: set[Connection] = set()
         self._stopping = False
@@ -40,15 +40,15 @@ class Door:
         if why_not:
             return _turn_away(sock, why_not)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection = Connection(sock, ip, self._premises, self.is_stopping)
+        connection = Connection(sock, ip, self._shared, self.is_stopping)
         with self._changed:
             self._inside.add(connection)
         try:
-            self._workers.start(lambda: self._serve(connection))
+            self._threads.start(lambda: self._serve(connection))
         except RuntimeError as error:  # no more threads
             log.line("", f"SYSERR(root): cannot start thread: {error}", level=1, error=True)
             self._leave(connection)
-            _turn_away(sock, f"421 4.3.2 {self._premises.host} Too busy")
+            _turn_away(sock, f"421 4.3.2 {self._shared.host} Too busy")
         return None
 
     def _serve(self, connection: Connection) -> None:
@@ -71,11 +71,11 @@ class Door:
         count, most = len(self._inside), options.max_daemon_children
         if most and count >= most:
             self._note_refusing(f"{daemon}: {count} children, max {most}")
-            return f"421 4.3.2 {self._premises.host} Too many open connections; try again later"
+            return f"421 4.3.2 {self._shared.host} Too many open connections; try again later"
         load = self._load_average()
         if load >= options.refuse_la:
             self._note_refusing(f"{daemon}: load average: {load:.0f}")
-            return f"421 4.3.2 {self._premises.host} Load average too high; try again later"
+            return f"421 4.3.2 {self._shared.host} Load average too high; try again later"
         self._refusing = ""
         return self._too_many_of(ip)
 

@@ -23,7 +23,7 @@ DISK_FULL = reply(452, "4.3.1", "Insufficient disk space; try again later")
 _TOO_BIG_FOR_DISK = reply(452, "4.4.5", "Insufficient disk space; try again later")
 
 
-class Premises:
+class SharedState:
     """What all connections of a process share. Built once; Aliases and Users see changes."""
 
     def __init__(

@@ -1,7 +1,7 @@
-"""The listening sockets of the daemon, the limits at its door, and its connections.
+"""The listening sockets of the daemon: one for each DaemonPortOptions, one accepting thread each.
 
-One ``Server`` for each DaemonPortOptions, one accepting thread each. The limits stand in front of
-the threads (threats T22): whoever comes too many gets 421 from the accepting thread.
+The accepting thread itself answers 421 to a connection over the limits (limits.py): a flood of
+connections costs no threads.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import socketserver
 import time
 
 from minimta.config.options import Options
-from minimta.listener.limits import Door
+from minimta.listener.limits import ConnectionLimits
 from minimta.system import log
 
 
@@ -26,7 +26,7 @@ class Server(socketserver.TCPServer):
     def __init__(self, name: str, address: str, port: int) -> None:
         """Raise OSError if *address* cannot be had."""
         self.name = name
-        self.door: Door | None = None
+        self.limits: ConnectionLimits | None = None
         self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
         super().__init__((address, port), socketserver.BaseRequestHandler)
 
@@ -38,9 +38,9 @@ class Server(socketserver.TCPServer):
 
     def accept_forever(self) -> None:
         """Until the socket is shut down. serve_forever() would poll before every accept."""
-        door = self.door
-        assert door is not None
-        while not door.is_stopping():
+        limits = self.limits
+        assert limits is not None
+        while not limits.is_stopping():
             try:
                 request, client = self.get_request()
             except OSError as error:
@@ -53,11 +53,11 @@ class Server(socketserver.TCPServer):
             self.process_request(request, client)
 
     def process_request(self, request: object, client_address: object) -> None:
-        assert self.door is not None
+        assert self.limits is not None
         assert isinstance(request, socket.socket)
         assert isinstance(client_address, tuple)
         ip = str(client_address[0]).removeprefix("::ffff:").partition("%")[0]
-        self.door.admit(request, ip, self.name)
+        self.limits.admit(request, ip, self.name)
 
     def stop(self) -> None:
         """From another thread: no more connections."""

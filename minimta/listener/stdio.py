@@ -14,9 +14,9 @@ import time
 
 from minimta.config.options import Options
 from minimta.listener.connection import session
-from minimta.listener.handler import Reception
+from minimta.listener.handler import Handler
 from minimta.listener.peer import Peer
-from minimta.listener.shared_state import Premises
+from minimta.listener.shared_state import SharedState
 from minimta.smtp.state import State
 from minimta.submission import caller, delivery_mode
 from minimta.system import log
@@ -37,12 +37,12 @@ def serve(options: Options) -> int:
         return os.EX_TEMPFAIL
     options.privacy_options = (*options.privacy_options, *_PRIVACY)
     client = Peer("", f"{who.name}@localhost", confirmed=True)
-    premises = Premises(options, spool)
+    shared = SharedState(options, spool)
     queued: list[str] = []
-    reception = Reception(premises, client, submit=True, queued=queued.append)
+    handler = Handler(shared, client, submit=True, queued=queued.append)
     if not who.is_trusted(options):
-        reception.warnings.append(f"{log.clean(who.name)} owned process doing -bs")
-    _Dialogue(premises, reception, client).run()
+        handler.warnings.append(f"{log.clean(who.name)} owned process doing -bs")
+    _Dialogue(shared, handler, client).run()
     if (
         is_mta
         and delivery_mode.is_wanted(options)
@@ -56,14 +56,14 @@ def serve(options: Options) -> int:
 class _Dialogue:
     """The session on its descriptors."""
 
-    def __init__(self, premises: Premises, reception: Reception, client: Peer) -> None:
-        self._options = premises.options
-        self._premises = premises
-        self._reception = reception
-        self._session = session(premises, reception, client)
+    def __init__(self, shared: SharedState, handler: Handler, client: Peer) -> None:
+        self._options = shared.options
+        self._shared = shared
+        self._handler = handler
+        self._session = session(shared, handler, client)
 
     def run(self) -> None:
-        session, reception = self._session, self._reception
+        session, handler = self._session, self._handler
         try:
             self._greet()
             while not session.is_closed:
@@ -77,19 +77,19 @@ class _Dialogue:
         except BrokenPipeError:
             pass  # nobody reads the replies
         if not session.was_used:
-            reception.note_unused()
+            handler.note_unused()
         if not session.is_closed:
             if session.is_in_transaction:
-                reception.lost(session.state.name.lower())
+                handler.lost(session.state.name.lower())
             session.closing(421, "4.4.2", "Input ended")
 
     def _greet(self) -> None:
         if _waiting():
             text = "rejecting commands from {} due to pre-greeting traffic after 0 seconds"
-            self._reception.note(text.format(self._reception.client_name))
+            self._handler.note(text.format(self._handler.client_name))
             _write(self._session.rejection())
         else:
-            _write(self._session.greeting(self._premises.greeting("/Submit")))
+            _write(self._session.greeting(self._shared.greeting("/Submit")))
 
     def _read(self) -> bytes:
         """b"" at the end of the input, or when nothing came in time."""
@@ -100,7 +100,7 @@ class _Dialogue:
         poll.register(0, select.POLLIN)
         if poll.poll(seconds * 1000):
             return os.read(0, _CHUNK)
-        text = self._reception.timed_out() if in_data else "Timeout; closing connection"
+        text = self._handler.timed_out() if in_data else "Timeout; closing connection"
         _write(self._session.closing(421, "4.4.2", text))
         return b""
 

@@ -12,7 +12,7 @@ STACK = 256 * 1024
 _IDLE = 60.0
 
 
-class _Worker:
+class _Thread:
     """One thread and what it has to do next."""
 
     __slots__ = ("gate", "job")
@@ -24,34 +24,34 @@ class _Worker:
         self.gate.acquire()
 
 
-class Workers:
+class ThreadPool:
     """As many threads as there are jobs at the same time. Whoever gives jobs limits their number."""
 
     def __init__(self) -> None:
         threading.stack_size(STACK)
         self._mutex = allocate_lock()
-        self._idle: list[_Worker] = []
+        self._idle: list[_Thread] = []
 
     def start(self, job: Callable[[], None]) -> None:
         """Do *job*, which raises nothing, in a thread. Raise RuntimeError if there can be none."""
         with self._mutex:
-            worker = self._idle.pop() if self._idle else None
-        if worker is None:
-            start_new_thread(self._work, (_Worker(job),))
+            thread = self._idle.pop() if self._idle else None
+        if thread is None:
+            start_new_thread(self._work, (_Thread(job),))
         else:
-            worker.job = job
-            worker.gate.release()
+            thread.job = job
+            thread.gate.release()
 
-    def _work(self, worker: _Worker) -> None:
-        while worker.job is not None:
-            worker.job()
-            worker.job = None
+    def _work(self, thread: _Thread) -> None:
+        while thread.job is not None:
+            thread.job()
+            thread.job = None
             with self._mutex:
-                self._idle.append(worker)
-            if worker.gate.acquire(timeout=_IDLE):
+                self._idle.append(thread)
+            if thread.gate.acquire(timeout=_IDLE):
                 continue
             with self._mutex:
-                if worker in self._idle:
-                    self._idle.remove(worker)
+                if thread in self._idle:
+                    self._idle.remove(thread)
                     return
-            worker.gate.acquire()  # just now somebody has taken it
+            thread.gate.acquire()  # just now somebody has taken it

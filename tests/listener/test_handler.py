@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from minimta.listener.shared_state import Premises
+from minimta.listener.shared_state import SharedState
 from minimta.queue.spool import Spool
 from minimta.system import log
 from tests.support.smtphost import NOW, ClientEnd, SmtpHost
@@ -99,7 +99,7 @@ def test_a_connection_lost_in_the_text_leaves_nothing(host: SmtpHost, lines: lis
     peer.says("RCPT TO:<dave>", "DATA")
     peer.sends(b"Subject: x\r\n\r\n" + b"x" * 100_000)
     assert host.files()
-    peer.reception.lost("data")
+    peer.handler.lost("data")
     assert host.files() == []
     assert "info=unexpected close" in lines[0]
     assert lines[1].startswith("from=<emma@lab1.campus>, size=")
@@ -108,7 +108,7 @@ def test_a_connection_lost_in_the_text_leaves_nothing(host: SmtpHost, lines: lis
 def test_a_connection_lost_before_is_told_with_the_last_command(
     host: SmtpHost, lines: list[str]
 ) -> None:
-    begun(host).reception.lost("rcpt")
+    begun(host).handler.lost("rcpt")
     assert lines[0] == "lost input channel from lab1.campus [10.0.3.134] to MTA after rcpt"
 
 
@@ -416,9 +416,9 @@ def test_what_cannot_be_made_durable_is_not_accepted(
 ) -> None:
     spool = FailingSpool(host.options.queue_directory)
     spool.error = error
-    premises = Premises(host.options, spool, clock=lambda: NOW)
-    client = host.connect("127.0.0.1", "localhost").reception._client
-    peer = ClientEnd(premises, client)
+    shared = SharedState(host.options, spool, clock=lambda: NOW)
+    client = host.connect("127.0.0.1", "localhost").handler._client
+    peer = ClientEnd(shared, client)
     assert peer.writes("dave@lab2.campus", "carol").startswith(answer)
     assert host.files() == []
     assert any("SYSERR(root): queueing: " in line for line in lines)

@@ -14,7 +14,7 @@ import pytest
 
 from minimta.config.options import Options
 from minimta.listener import connection, limits
-from minimta.listener.limits import Door
+from minimta.listener.limits import ConnectionLimits
 from minimta.listener.sockets import Server, bind
 from minimta.system import hostnames, log
 from tests.support.smtphost import SmtpHost
@@ -30,7 +30,7 @@ class Listening:
         host.options.refuse_la = 10_000
         self.server = Server("MTA", address, 0)
         self.port = int(self.server.server_address[1])
-        self.server.door = self.door = Door(host.premises())
+        self.server.limits = self.limits = ConnectionLimits(host.shared_state())
         self._thread = threading.Thread(target=self.server.accept_forever, daemon=True)
         self._thread.start()
         self.address = address
@@ -42,7 +42,7 @@ class Listening:
 
     def stop(self) -> None:
         self.server.stop()
-        self.door.close(0.1)
+        self.limits.close(0.1)
         self._thread.join(PATIENCE)
         assert not self._thread.is_alive()
         self.server.server_close()
@@ -178,7 +178,7 @@ def test_who_talks_before_the_greeting_is_rejected(
     assert peer.says("MAIL FROM:<a@b>") == "550 5.0.0 Command rejected"
 
 
-# --- the door -------------------------------------------------------------------------------------
+# --- limits ---------------------------------------------------------------------------------------
 
 
 def test_over_max_daemon_children_is_421(
@@ -194,7 +194,7 @@ def test_over_max_daemon_children_is_421(
         assert turned_away.answer() == ""
     assert lines == ["rejecting connections on daemon MTA: 2 children, max 2"]
     inside[0].says("QUIT")
-    wait_for(lambda: len(listening.door._inside) < 2)
+    wait_for(lambda: len(listening.limits._inside) < 2)
     assert listening.connect().answer().startswith("220")
 
 
@@ -337,7 +337,7 @@ def test_the_idle_are_told_and_a_message_at_hand_is_finished(
         busy.says(line)
     ended: list[bool] = []
     listening.server.stop()
-    closing = threading.Thread(target=lambda: ended.append(listening.door.close(PATIENCE)))
+    closing = threading.Thread(target=lambda: ended.append(listening.limits.close(PATIENCE)))
     closing.start()
     assert idle.answer() == "421 4.3.2 lab2.campus Shutting down"
     assert not ended
@@ -359,7 +359,7 @@ def test_a_message_that_does_not_come_to_its_end_is_dropped(
     for line in ("MAIL FROM:<emma@lab1.campus>", "RCPT TO:<dave>", "DATA"):
         peer.says(line)
     peer.socket.sendall(b"Subject: x\r\n\r\nhalf\r\n")
-    assert listening.door.close(0.05)
+    assert listening.limits.close(0.05)
     assert peer.answer() in ("", "421 4.3.2 lab2.campus Shutting down")
     assert host.files() == []
 
@@ -370,7 +370,7 @@ def test_a_bug_costs_one_connection(
     listening = start()
     peer = listening.connect()
     peer.answer()
-    monkeypatch.setattr("minimta.listener.handler.Reception.mail", lambda self, mail: 1 // 0)
+    monkeypatch.setattr("minimta.listener.handler.Handler.mail", lambda self, mail: 1 // 0)
     assert peer.says("MAIL FROM:<a@b>").startswith("421 4.3.0")
     assert peer.answer() == ""
     assert any("ZeroDivisionError" in line for line in lines)

@@ -5,13 +5,13 @@ import threading
 import pytest
 
 from minimta.listener import threads
-from minimta.listener.threads import Workers
+from minimta.listener.threads import ThreadPool
 
 PATIENCE = 5.0
 
 
 def test_an_idle_thread_is_used_again() -> None:
-    pool = Workers()
+    pool = ThreadPool()
     seen: list[int] = []
     for number in range(1, 6):
         done = threading.Event()
@@ -27,7 +27,7 @@ def test_an_idle_thread_is_used_again() -> None:
     assert len(set(seen)) == 1
 
 
-def wait_until_idle(pool: Workers, count: int = 1) -> None:
+def wait_until_idle(pool: ThreadPool, count: int = 1) -> None:
     for _ in range(500):
         if len(pool._idle) == count:
             return
@@ -36,7 +36,7 @@ def wait_until_idle(pool: Workers, count: int = 1) -> None:
 
 
 def test_jobs_at_the_same_time_have_a_thread_each() -> None:
-    pool = Workers()
+    pool = ThreadPool()
     together = threading.Barrier(6)
 
     def job() -> None:
@@ -50,7 +50,7 @@ def test_jobs_at_the_same_time_have_a_thread_each() -> None:
 
 def test_an_idle_thread_ends_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "_IDLE", 0.01)
-    pool = Workers()
+    pool = ThreadPool()
     ran = threading.Event()
     pool.start(ran.set)
     assert ran.wait(PATIENCE)

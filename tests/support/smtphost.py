@@ -11,9 +11,9 @@ from pathlib import Path
 
 from minimta.config.options import Options
 from minimta.listener.connection import session
-from minimta.listener.handler import Reception
+from minimta.listener.handler import Handler
 from minimta.listener.peer import Peer
-from minimta.listener.shared_state import Premises
+from minimta.listener.shared_state import SharedState
 from minimta.queue.control import Control, decode
 from minimta.queue.spool import Spool
 
@@ -58,16 +58,16 @@ class SmtpHost:
         self.asked: list[str] = []
         self.now = NOW
 
-    def premises(self) -> Premises:
+    def shared_state(self) -> SharedState:
         spool = Spool(self.options.queue_directory)
-        return Premises(self.options, spool, resolves=self._resolves, clock=lambda: self.now)
+        return SharedState(self.options, spool, resolves=self._resolves, clock=lambda: self.now)
 
     def _resolves(self, domain: str) -> bool | None:
         self.asked.append(domain)
         return DOMAINS.get(domain, True)
 
     def connect(self, ip: str, name: str = "", *, confirmed: bool = True) -> ClientEnd:
-        return ClientEnd(self.premises(), Peer(ip, name, confirmed=confirmed))
+        return ClientEnd(self.shared_state(), Peer(ip, name, confirmed=confirmed))
 
     def queued(self) -> list[tuple[Control, bytes]]:
         """(control file, body) of every message in the queue."""
@@ -82,9 +82,9 @@ class SmtpHost:
 class ClientEnd:
     """A client's end of a session, without a socket."""
 
-    def __init__(self, premises: Premises, client: Peer) -> None:
-        self.reception = Reception(premises, client)
-        self.session = session(premises, self.reception, client)
+    def __init__(self, shared: SharedState, client: Peer) -> None:
+        self.handler = Handler(shared, client)
+        self.session = session(shared, self.handler, client)
 
     def sends(self, octets: bytes) -> list[str]:
         return self.session.receive(octets).decode("ascii").split("\r\n")[:-1]
