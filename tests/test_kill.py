@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 
 from minimta.queue.spool import Spool
+from minimta.routing.local_host import LocalHost
 from minimta.runner.checkpoint import MessageProgress
 from minimta.runner.deliver import Deliverer
 from tests.support.fakesmtp import FakeSmtp
@@ -147,7 +148,7 @@ class Runner:
                 os.close(self._telling)
                 if os.read(waiting, 1):
                     fault()
-                    deliverer = Deliverer(host.options, clock=host.clock)
+                    deliverer = Deliverer(LocalHost(host.options), clock=host.clock)
                     deliverer.attempt(host.queued())
             finally:
                 os._exit(0)

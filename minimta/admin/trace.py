@@ -21,7 +21,7 @@ from minimta.message.outcome import Fate
 from minimta.queue import permission
 from minimta.routing import controlling_user
 from minimta.routing.expander import Expander
-from minimta.routing.local_host import Locality
+from minimta.routing.local_host import LocalHost
 from minimta.system import log
 from minimta.system.users import User
 
@@ -64,7 +64,8 @@ class Trace:
         self._options = options
         self._say = say
         self._guide = guide or Guide(options)
-        self._here = Locality(options)
+        self._here = LocalHost(options)
+        self._here.read_tables()
 
     def tell(self, arguments: list[bytes]) -> int:
         """The exit code."""
@@ -78,7 +79,7 @@ class Trace:
             for mailbox in self._mailboxes(argument, story)
         ]
         # One by one: what two arguments have in common is told twice, not "is a duplicate".
-        expander = _Expander(here.options, here.aliases, here.users, here.router)
+        expander = _Expander(here)
         for recipient in recipients:
             for node in expander.explain([recipient]):
                 story.tell(node)

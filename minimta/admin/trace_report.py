@@ -22,7 +22,7 @@ from minimta.mailers.remote.route_preview import Guide, Stop, Way
 from minimta.message import address
 from minimta.message.outcome import Fate
 from minimta.routing.expander import Destination, Node
-from minimta.routing.local_host import Locality
+from minimta.routing.local_host import LocalHost
 from minimta.routing.route import Route
 from minimta.system import log, privileges
 from minimta.system.executables import trusted_owners
@@ -43,7 +43,7 @@ _PATIENCE = 60
 class Story:
     """Grows line by line; everything in it is printable."""
 
-    def __init__(self, here: Locality, guide: Guide) -> None:
+    def __init__(self, here: LocalHost, guide: Guide) -> None:
         self.lines: list[str] = []
         #: of all that has an end
         self.fates: set[Fate] = set()

@@ -7,7 +7,7 @@ import os
 from minimta.aliases.rebuild import rebuild
 from minimta.config.commandline import UsageError
 from minimta.config.options import Options
-from minimta.routing.local_host import Locality
+from minimta.routing.local_host import LocalHost
 from minimta.submission.caller import Caller
 from minimta.system import log
 from minimta.system.terminal import complain, say
@@ -23,7 +23,7 @@ def run(options: Options) -> int:
     if not who.is_trusted(options):
         log.line("", f"user {who.uid} attempted to rebuild the alias map")
         raise UsageError("Permission denied (real uid not trusted)")
-    here = Locality(options)
+    here = LocalHost(options)
     code = os.EX_OK
     for source in here.aliases.sources:
         try:

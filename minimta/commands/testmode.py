@@ -17,7 +17,7 @@ from minimta.mailers.programs import smrsh
 from minimta.mailers.remote.route_preview import Guide
 from minimta.message import address, addresslist, dates
 from minimta.routing import targets
-from minimta.routing.local_host import Locality
+from minimta.routing.local_host import LocalHost
 from minimta.routing.route import Route
 from minimta.system import hostnames, log, users
 from minimta.system.terminal import complain, prompt, say
@@ -74,7 +74,8 @@ class TestMode:
 
     def __init__(self, options: Options, guide: Guide | None = None) -> None:
         self._options = options
-        self._here = Locality(options)
+        self._here = LocalHost(options)
+        self._here.read_tables()
         self._guide = guide or Guide(options)
         #: /try is about a header's address, about a sender's
         self._of_header = self._of_sender = False
@@ -226,7 +227,7 @@ class TestMode:
     # --- macros, classes, mailers -----------------------------------------------------------------
 
     def _macros(self) -> dict[str, str]:
-        own = self._here.host
+        own = self._here.name
         first, _, domain = own.partition(".")
         return {
             "b": dates.rfc5322(int(time.time())),
@@ -244,7 +245,7 @@ class TestMode:
 
     def _class(self, name: bytes) -> Iterator[str]:
         if name == b"w":
-            own = self._here.host.lower().encode()
+            own = self._here.name.lower().encode()
             names = hostnames.local_names(self._options)
             yield from map(log.clean, sorted(names, key=lambda n: (n[:1] == b"[", n != own, n)))
         elif name == b"t":

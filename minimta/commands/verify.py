@@ -8,7 +8,7 @@ from minimta.message import address, addresslist
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate
 from minimta.routing.expander import Expander
-from minimta.routing.local_host import Locality
+from minimta.routing.local_host import LocalHost
 from minimta.system import log
 from minimta.system.terminal import say
 
@@ -30,7 +30,7 @@ _SPECIAL = (
 
 def show(command: Command, options: Options) -> int:
     """Print one line for each destination, failures first. Returns the exit code."""
-    here = Locality(options)
+    here = LocalHost(options)
     recipients, failures = _recipients(command)
     flags = "PA" if not command.expand_aliases else "P"
     found = [] if not recipients else _expand(here, recipients, flags)
@@ -70,13 +70,13 @@ def _recipients(command: Command) -> tuple[list[bytes], list[_Failure]]:
     return good, failures
 
 
-def _expand(here: Locality, addresses: list[bytes], flags: str) -> list[Destination]:
+def _expand(here: LocalHost, addresses: list[bytes], flags: str) -> list[Destination]:
     # Without aliases (-n) a name is written as an alias would write the user himself: "\dave".
     mark = b"\\" if "A" in flags else b""
     recipients = [
         Recipient((mark if here.is_local(bare) else b"") + bare, flags) for bare in addresses
     ]
-    expander = Expander(here.options, here.aliases, here.users, here.router)
+    expander = Expander(here)
     return list(expander.expand(recipients, b"", qid=""))
 
 

@@ -198,6 +198,7 @@ def _listen(options: Options, servers: list[Server], spool: Spool, *, parent: in
     _raise_file_limit()
     _load_all(options)
     shared = SharedState(options, spool, resolves=dns.resolves)
+    shared.here.read_tables()  # RunAsUser may have no right to
     privileges.become(options.run_as_user)
     limits = ConnectionLimits(shared)
     for server in servers:

@@ -116,7 +116,7 @@ class Handler:
         if not domain:
             text = f"{quoted(mail.given)}... Domain name required for sender address {shown}"
             return reply(553, "5.5.4", text)
-        if self._client.may_relay or self._shared.locality.router.is_local(domain):
+        if self._client.may_relay or self._shared.here.router.is_local(domain):
             return None
         exists = self._exists(domain)
         if exists:
@@ -152,7 +152,7 @@ class Handler:
 
     def _as_queued(self, path: bytes) -> bytes:
         bare = address.bare(path)
-        return b"<%b>" % self._shared.locality.qualified(bare) if self._submit and bare else path
+        return b"<%b>" % self._shared.here.qualified(bare) if self._submit and bare else path
 
     def _warn(self, envelope: Envelope) -> None:
         """X-Authentication-Warning (PrivacyOptions=authwarnings)."""
@@ -173,7 +173,7 @@ class Handler:
         assert envelope is not None
         shown = quoted(rcpt.given)
         bare = address.bare(rcpt.forward_path)
-        key = self._shared.locality.key(bare)
+        key = self._shared.here.key(bare)
         if key in self._recipients:
             # Sendmail answers with the address that it knows already.
             return reply(250, "2.1.5", f"{self._recipients[key]}... Recipient ok")
@@ -211,7 +211,7 @@ class Handler:
             self._rejected("check_rcpt", rcpt.given, refusal, reason or _AUTHENTICATE)
             return refusal
         else:
-            return _table_refusal(self._shared.locality.router.route(bare), shown)
+            return _table_refusal(self._shared.here.router.route(bare), shown)
         return self._rejected("check_rcpt", rcpt.given, refusal)
 
     def _rejected(self, ruleset: str, given: bytes, refusal: Reply, more: str = "") -> Reply:
@@ -339,7 +339,7 @@ class Handler:
     def _members(self, argument: bytes, *, expand: bool) -> Reply:
         """DIFFERS: threats T12 would have VRFY tell nothing; it tells what RCPT tells, slower."""
         try:
-            return vrfy.answer(argument, self._shared.locality, expand=expand)
+            return vrfy.answer(argument, self._shared.here, expand=expand)
         except OSError as error:
             self.note(f"cannot look up {quoted(argument)}: {error.strerror or error}")
             return reply(451, "4.3.0", f"{quoted(argument)}... Cannot look it up now")

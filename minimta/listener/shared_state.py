@@ -10,7 +10,7 @@ from minimta.config.options import Options
 from minimta.message import dates
 from minimta.queue.spool import Spool
 from minimta.routing import recipients
-from minimta.routing.local_host import Locality
+from minimta.routing.local_host import LocalHost
 from minimta.smtp.reply import Reply, reply
 from minimta.system import log
 
@@ -37,7 +37,7 @@ class SharedState:
         """*resolves* tells if a sender's domain exists; None: nobody can tell now."""
         self.options = options
         self.spool = spool
-        self.locality = Locality(options)
+        self.here = LocalHost(options)
         self.resolves = resolves
         self.clock = clock
         self._greeting = (0, "")
@@ -46,7 +46,7 @@ class SharedState:
 
     @property
     def host(self) -> str:
-        return self.locality.host
+        return self.here.name
 
     def greeting(self, product_suffix: str = "") -> str:
         """Option SmtpGreetingMessage, filled in; "ESMTP" follows the first word, as in Sendmail."""
@@ -74,7 +74,7 @@ class SharedState:
         now = self.clock()
         if self._known.get(bare, 0.0) > now:
             return recipients.Verdict(local=True, known=True)
-        here = self.locality
+        here = self.here
         verdict = recipients.recipient_verdict(bare, here.router, here.aliases, here.users)
         if verdict.local and verdict.known:
             if len(self._known) > _MOST_REMEMBERED:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from minimta.message import address, fullname
 from minimta.routing import recipients, targets
-from minimta.routing.local_host import Locality
+from minimta.routing.local_host import LocalHost
 from minimta.smtp import path
 from minimta.smtp.reply import Reply, quoted, reply
 
@@ -12,7 +12,7 @@ from minimta.smtp.reply import Reply, quoted, reply
 _MOST = 100
 
 
-def answer(argument: bytes, here: Locality, *, expand: bool) -> Reply:
+def answer(argument: bytes, here: LocalHost, *, expand: bool) -> Reply:
     """The reply to VRFY, or with *expand* to EXPN. Raise OSError if it cannot be known now."""
     given, _ = path.scan(argument)
     bare = path.mailbox(given)
@@ -30,7 +30,7 @@ def answer(argument: bytes, here: Locality, *, expand: bool) -> Reply:
     return Reply(250, "2.1.5", tuple(_shown(member, here) for member in found[:_MOST]))
 
 
-def _members(bare: bytes, here: Locality) -> list[bytes]:
+def _members(bare: bytes, here: LocalHost) -> list[bytes]:
     """The addresses behind an alias; the alias itself if there is nothing that may be shown."""
     waiting, seen, members = [(bare, 0)], {here.key(bare)}, list[bytes]()
     while waiting:
@@ -48,13 +48,13 @@ def _members(bare: bytes, here: Locality) -> list[bytes]:
     return members or [bare]
 
 
-def _alias(name: bytes, here: Locality) -> bytes | None:
+def _alias(name: bytes, here: LocalHost) -> bytes | None:
     return (
         here.aliases.find(address.unquote(address.split(name)[0])) if here.is_local(name) else None
     )
 
 
-def _shown(bare: bytes, here: Locality) -> str:
+def _shown(bare: bytes, here: LocalHost) -> str:
     """ "Dave Example <dave@lab2.campus>" """
     user = here.users.find(address.split(bare)[0]) if here.is_local(bare) else None
     name = quoted(fullname.from_gecos(user.gecos, user.name)) if user else ""

@@ -134,7 +134,7 @@ class Worklist:
     def _visit_address(self, node: Node) -> None:
         bare = node.target.value
         node.key = self._house.key_of(bare)
-        route = self._house.router.route(bare)
+        route = self._house.here.router.route(bare)
         if "A" in node.recipient.flags and not node.parent:
             node.target.final = True  # came out of an earlier expansion
         if route.mailer == "error":
@@ -263,7 +263,7 @@ class Worklist:
         self, node: Node, target: AliasTarget, line: bytes, *, owned: bool, forwarded: bool
     ) -> Recipient:
         parent = node.recipient
-        remote = target.kind == "user" and not self._house.router.is_local(
+        remote = target.kind == "user" and not self._house.here.router.is_local(
             address.split(target.value)[1]
         )
         # As Sendmail: what a .forward sends to another host keeps its place (flag P).

@@ -21,16 +21,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from minimta.aliases.lookup import Aliases
-from minimta.config.options import Options
 from minimta.message import address
 from minimta.message.envelope import Recipient
 from minimta.routing import controlling_user
 from minimta.routing.destination import Destination, Node
 from minimta.routing.expand import Worklist
-from minimta.routing.route import Router
+from minimta.routing.local_host import LocalHost
 from minimta.system import log
-from minimta.system.users import User, Users
+from minimta.system.users import User
 
 __all__ = ["Destination", "Expander", "Node"]
 
@@ -38,20 +36,12 @@ __all__ = ["Destination", "Expander", "Node"]
 class Expander:
     """Expands recipients by the aliases, users and routes of this host."""
 
-    def __init__(
-        self,
-        options: Options,
-        aliases: Aliases,
-        users: Users,
-        router: Router,
-        *,
-        say: Callable[[str], None] | None = None,
-    ) -> None:
+    def __init__(self, here: LocalHost, *, say: Callable[[str], None] | None = None) -> None:
         """*say* gets what -v shows: "list... aliased to dave"."""
-        self.options = options
-        self.aliases = aliases
-        self.users = users
-        self.router = router
+        self.options = here.options
+        self.aliases = here.aliases
+        self.users = here.users
+        self.here = here
         self.say = say
 
     @property
@@ -79,6 +69,6 @@ class Expander:
     def key_of(self, bare: bytes) -> bytes:
         """Equal for addresses that mean the same: local names without host, in small letters."""
         local_part, domain = address.split(bare)
-        if self.router.is_local(domain):
+        if self.here.router.is_local(domain):
             return address.unquote(local_part).lower()
         return local_part + b"@" + address.domain_key(domain)

@@ -1,4 +1,11 @@
-"""What this host makes of an address: ours or not, complete or not, known or not."""
+"""This host as far as addresses need it: names, users, aliases, routes, DefaultUser. One a process.
+
+Everything is opened when it is first asked for: a command that only writes to the queue reads no
+alias database, and mail to users of this host does not depend on the mailer table. Users and
+aliases see changes; names and routes are those of the first question, so whoever runs for long
+makes a LocalHost for each attempt, or keeps one on purpose (the listener, which has no right to
+read the tables later: ``read_tables``).
+"""
 
 from __future__ import annotations
 
@@ -15,23 +22,41 @@ if TYPE_CHECKING:
     from minimta.config.options import Options
 
 
-class Locality:
-    """What is known of this host, as far as addresses need it."""
+class LocalHost:
+    """What is known of this host."""
 
-    __slots__ = ("aliases", "host", "options", "router", "users")
+    __slots__ = ("_router", "_table", "aliases", "name", "options", "users")
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.host = hostnames.own_name(options)
+        #: our full name, "lab2.campus"
+        self.name = hostnames.own_name(options)
         self.users = Users(options.passwd_file)
         self.aliases = Aliases(options.alias_files, options.dont_blame)
-        table = open_map.read_table(options.mailer_table)
-        self.router = Router(hostnames.local_names(options), options.smart_host, table)
+        self._router: Router | None = None
+        self._table: dict[bytes, bytes] | None = None
+
+    @property
+    def router(self) -> Router:
+        """The routes of this host; asked for another's domain it reads the mailer table (OSError)."""
+        if self._router is None:
+            names = hostnames.local_names(self.options)
+            self._router = Router(names, self.options.smart_host, self._row)
+        return self._router
+
+    def read_tables(self) -> None:
+        """Read now what would be read when a route is asked for. Raise OSError, with the path."""
+        self.router.row(b"")
+
+    def _row(self, key: bytes) -> bytes | None:
+        if self._table is None:
+            self._table = open_map.read_table(self.options.mailer_table)
+        return self._table.get(key)
 
     def qualified(self, bare: bytes) -> bytes:
         """*bare* with our name behind it if it has no domain."""
         domain = address.split(bare)[1]
-        return bare if domain else b"%b@%b" % (bare, self.host.encode("ascii", "replace"))
+        return bare if domain else b"%b@%b" % (bare, self.name.encode("ascii", "replace"))
 
     def is_local(self, bare: bytes) -> bool:
         """Is the domain, or its absence, ours?"""

@@ -14,14 +14,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from minimta.aliases.lookup import Aliases
 from minimta.config.options import Options
 from minimta.mailers.by_name import local_mailer
 from minimta.mailers.files.file_mailer import FileMailer
 from minimta.mailers.job import Job, Mailer
 from minimta.mailers.programs.prog import ProgMailer
 from minimta.mailers.remote.mailer import RemoteMailer
-from minimta.maps import open_map
 from minimta.message import headers
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome, deferred
@@ -29,12 +27,12 @@ from minimta.queue.control import DELIVERY_MODE
 from minimta.queue.locked import LockedMessage
 from minimta.queue.spool import Spool
 from minimta.routing.expander import Destination, Expander
-from minimta.routing.route import Router
+from minimta.routing.local_host import LocalHost
 from minimta.runner.checkpoint import MessageProgress, Unrecorded, addresses, stat
 from minimta.runner.delivery_log import DeliveryLog
 from minimta.runner.make_jobs import Task, tasks
 from minimta.runner.send_reports import ReportSender
-from minimta.system import hostnames, log
+from minimta.system import log
 from minimta.system.users import Users
 
 #: a bounce and its double bounce are tried in the attempt that made them
@@ -62,11 +60,11 @@ class AttemptResult:
 
 
 class Deliverer:
-    """Attempts; knows users, aliases, routes and mailers of this host."""
+    """Attempts; knows this host and its mailers."""
 
     def __init__(
         self,
-        options: Options,
+        here: LocalHost,
         *,
         say: Callable[[str], None] | None = None,
         tell: Callable[[str], None] = lambda text: None,
@@ -81,21 +79,15 @@ class Deliverer:
         self._tell = tell
         self._clock = clock
         self._stop = stop
-        self._host = hostnames.own_name(options)
+        options = here.options
+        self._host = here.name
         self._options = options
-        users = Users(options.passwd_file)
-        router = Router(
-            hostnames.local_names(options),
-            options.smart_host,
-            open_map.read_table(options.mailer_table),
-        )
-        aliases = Aliases(options.alias_files, options.dont_blame)
-        self._expander = Expander(options, aliases, users, router, say=say)
-        self._log = DeliveryLog(users, router)
+        self._expander = Expander(here, say=say)
+        self._log = DeliveryLog(here.users, here.router)
         self.spool = open_spool(options)
         self._reporter = ReportSender(options, self.spool, self._host)
-        self.local: Mailer = local_mailer(options, users, say)
-        self.file: Mailer = FileMailer(options, users)
+        self.local: Mailer = local_mailer(options, here.users, say)
+        self.file: Mailer = FileMailer(options, here.users)
         self.program: Mailer = ProgMailer(options)
         self.esmtp: Mailer = RemoteMailer(options, say=say)
         self._unreachable: dict[str, Outcome] = {}

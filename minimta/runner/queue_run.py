@@ -18,6 +18,7 @@ from minimta.queue import adopt, listing, permission
 from minimta.queue.listing import Listed
 from minimta.queue.selectors import Selection, SelectionError, all_match, parse_selection
 from minimta.queue.spool import Spool
+from minimta.routing.local_host import LocalHost
 from minimta.runner import deliver
 from minimta.runner import resident as residence
 from minimta.runner.deliver import Deliverer
@@ -66,7 +67,7 @@ class _Run:
         self._selections = selections
         self._say = say
         self._stop = stop
-        self._deliverer = Deliverer(options, say=say, stop=stop)
+        self._deliverer = Deliverer(LocalHost(options), say=say, stop=stop)
 
     def all(self) -> int:
         take_in(self._options, self._deliverer.spool, time.time())
@@ -190,7 +191,7 @@ class _Work:
     def attempt(
         self, qids: list[str], between: Callable[[], None], stop: Callable[[], bool], remote: bool
     ) -> None:
-        deliverer = Deliverer(self._options, stop=stop)
+        deliverer = Deliverer(LocalHost(self._options), stop=stop)
         deliverer.attempt(qids, between=between, remote=remote, fresh=True)
 
     def take_in(self) -> None:

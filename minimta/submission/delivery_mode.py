@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from minimta.config.options import Options
     from minimta.queue.collect import Incoming
+    from minimta.routing.local_host import LocalHost
 
 
 def is_wanted(options: Options) -> bool:
@@ -34,20 +35,20 @@ def is_ours(options: Options, *, verbose: bool) -> bool:
     return here or not locks.is_resident(locks.beside(options.queue_directory))
 
 
-def first(options: Options, qid: str, kept: dict[str, int], *, verbose: bool) -> int:
+def first(here: LocalHost, qid: str, kept: dict[str, int], *, verbose: bool) -> int:
     """Try it: *kept* has the lock on it. Returns the exit code: 0 for what is queued."""
-    if verbose or options.delivery_mode == "interactive":
-        return _here(options, qid, kept, verbose=verbose)
-    _in_background(options, qid, kept)
+    if verbose or here.options.delivery_mode == "interactive":
+        return _attempt(here, qid, kept, verbose=verbose)
+    _in_background(here, qid, kept)
     return os.EX_OK
 
 
-def _here(options: Options, qid: str, kept: dict[str, int], *, verbose: bool) -> int:
+def _attempt(here: LocalHost, qid: str, kept: dict[str, int], *, verbose: bool) -> int:
     from minimta.runner.deliver import Deliverer
 
     # Who waits for the answer is told what the aliases did not say when he named the recipients.
-    tell = say if options.error_mode == "print" else _in_silence
-    deliverer = Deliverer(options, say=say if verbose else None, tell=tell)
+    tell = say if here.options.error_mode == "print" else _in_silence
+    deliverer = Deliverer(here, say=say if verbose else None, tell=tell)
     reports = deliverer.attempt([qid], kept=kept)
     codes = [report.exit_code for report in reports]
     return next((code for code in codes if code not in (os.EX_OK, os.EX_TEMPFAIL)), os.EX_OK)
@@ -57,13 +58,13 @@ def _in_silence(text: str) -> None:
     """For who did not ask for words."""
 
 
-def _in_background(options: Options, qid: str, kept: dict[str, int]) -> None:
+def _in_background(here: LocalHost, qid: str, kept: dict[str, int]) -> None:
     if os.fork():
         return
     code = os.EX_SOFTWARE
     try:
         detach()
-        code = _here(options, qid, kept, verbose=False)
+        code = _attempt(here, qid, kept, verbose=False)
     finally:
         os._exit(code)
 

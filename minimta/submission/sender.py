@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.config.commandline import Command
     from minimta.config.options import Options
-    from minimta.routing.local_host import Locality
+    from minimta.routing.local_host import LocalHost
     from minimta.submission.caller import Caller
 
 
@@ -28,7 +28,7 @@ class SubmissionError(Exception):
 class Author:
     """The caller, or whom he gives with -f. Raise Trouble for what is no sender."""
 
-    def __init__(self, command: Command, options: Options, who: Caller, here: Locality) -> None:
+    def __init__(self, command: Command, options: Options, who: Caller, here: LocalHost) -> None:
         self._command = command
         self._options = options
         self._caller = who
@@ -64,7 +64,7 @@ class Author:
         if self._caller.is_trusted(self._options):
             return ""
         who, sender = log.clean(self._caller.name), log.clean(shown or b"<>")
-        return f"{self._here.host}: {who} set sender to {sender} using -f"
+        return f"{self._here.name}: {who} set sender to {sender} using -f"
 
     def _is_caller(self) -> bool:
         local = address.split(self.sender)[0]

@@ -14,7 +14,7 @@ from minimta.queue import collect
 from minimta.queue import qid as queue_id
 from minimta.queue.commit import KeepingCommitter
 from minimta.queue.control import is_plain
-from minimta.routing.local_host import Locality
+from minimta.routing.local_host import LocalHost
 from minimta.submission import caller, deadletter, delivery_mode, stdin
 from minimta.submission.sender import Author, SubmissionError
 from minimta.system import log
@@ -46,9 +46,9 @@ class Submission:
         self.caller = who
         self.now = now
         self.exit_code = os.EX_OK
-        self.locality = Locality(options)
+        self.here = LocalHost(options)
         self.spool, self.to_mta = caller.choose_spool(options, command.queue)
-        self.author = Author(command, options, who, self.locality)
+        self.author = Author(command, options, who, self.here)
         self.envelope = self._envelope()
         self.incoming = collect.Incoming(
             self.spool,
@@ -56,7 +56,7 @@ class Submission:
             self.envelope,
             qid=queue_id.new(now),
             now=now,
-            host=self.locality.host,
+            host=self.here.name,
             submit=command.queue != "m",
             qualify=command.queue != "m" and not command.gateway,
             hops=command.hops,
@@ -99,7 +99,7 @@ class Submission:
             keeping = KeepingCommitter()
             self.spool.use(keeping)
             qid = self.incoming.commit()
-            code = delivery_mode.first(self.options, qid, keeping.locks, verbose=verbose)
+            code = delivery_mode.first(self.here, qid, keeping.locks, verbose=verbose)
         else:
             self.incoming.commit()
             if not is_wanted:
@@ -107,7 +107,7 @@ class Submission:
         return os.EX_OK if self.options.error_mode == "exit" else self.exit_code or code
 
     def _mailer(self, bare: bytes) -> str:
-        return self.locality.router.route(bare).mailer if self.to_mta else "relay"
+        return self.here.router.route(bare).mailer if self.to_mta else "relay"
 
     # --- envelope ---------------------------------------------------------------------------------
 
@@ -119,7 +119,7 @@ class Submission:
         envelope.protocol, envelope.helo = command.protocol, command.helo
         envelope.ret, envelope.envid = command.ret, command.envid
         envelope.body_type = command.body_type
-        envelope.auth = self.locality.qualified(sender) if sender else b""
+        envelope.auth = self.here.qualified(sender) if sender else b""
         envelope.full_name = self.author.full_name()
         return envelope
 
@@ -127,7 +127,7 @@ class Submission:
         """How an address stands in the queue: complete, or with -Am as it was given."""
         if self.command.queue == "m":
             return bare
-        return b"<%b>" % self.locality.qualified(bare)
+        return b"<%b>" % self.here.qualified(bare)
 
     def _warn(self) -> None:
         text = self.author.warning(address.bare(self.envelope.reverse_path))
@@ -172,7 +172,7 @@ class Submission:
                 self._tell(f"{log.clean(text.strip())}... {mailbox.problem}", os.EX_USAGE)
                 if not mailbox.problem.startswith("Unbalanced '<"):
                     continue
-            key = self.locality.key(mailbox.address)
+            key = self.here.key(mailbox.address)
             if key not in self._seen:
                 self._seen.add(key)
                 self.envelope.recipients.append(self._recipient(mailbox))
@@ -182,7 +182,7 @@ class Submission:
     def _recipient(self, mailbox: ListedAddress) -> Recipient:
         given = mailbox.given
         flags = "P" + (self.command.notify or "FD")
-        if self.to_mta and not self.command.expand_aliases and self.locality.is_local(given):
+        if self.to_mta and not self.command.expand_aliases and self.here.is_local(given):
             # -n: the user himself, whatever the aliases say; as an alias "\\dave" would have it
             given, flags = b"\\" + address.split(mailbox.address)[0], flags + "A"
         return Recipient(given, flags)
@@ -207,7 +207,7 @@ class Submission:
         kept = []
         for recipient in self.envelope.recipients:
             bare = address.bare(recipient.address)
-            if not self.locality.is_unknown(bare.removeprefix(b"\\")):
+            if not self.here.is_unknown(bare.removeprefix(b"\\")):
                 kept.append(recipient)
                 continue
             self._unknown(recipient.address, "User unknown")

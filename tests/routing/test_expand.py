@@ -13,11 +13,9 @@ from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate
 from minimta.routing import controlling_user, forward
 from minimta.routing.expander import Destination, Expander
-from minimta.routing.route import Router
+from minimta.routing.local_host import LocalHost
 from minimta.system import log
-from minimta.system.users import Users
 
-LOCAL = frozenset((b"lab2.campus", b"localhost"))
 NAMES = ("dave", "carol", "henry", "list")
 
 
@@ -34,7 +32,10 @@ class House:
         (root / "passwd").write_text("".join(lines))
         self.options = Options()
         self.options.host_name = "lab2.campus"
-        self.router = Router(LOCAL)
+        self.options.local_host_names = "/nonexistent"
+        self.options.mailer_table = str(root / "mailertable")
+        self.options.passwd_file = str(root / "passwd")
+        self.options.alias_files = (str(root / "aliases"),)
         self.alias(b"")
 
     def alias(self, text: bytes) -> None:
@@ -55,10 +56,7 @@ class House:
         self, *recipients: bytes | Recipient, sender: bytes = b"<emma@lab1.campus>"
     ) -> list[Destination]:
         given = [r if isinstance(r, Recipient) else Recipient(r) for r in recipients]
-        users = Users(str(self.root / "passwd"))
-        aliases = Aliases((str(self.root / "aliases"),))
-        expander = Expander(self.options, aliases, users, self.router)
-        return expander.expand(given, sender, qid="id1")
+        return Expander(LocalHost(self.options)).expand(given, sender, qid="id1")
 
 
 @pytest.fixture
@@ -515,8 +513,8 @@ def test_an_unknown_user_is_told_as_sendmail_tells_it(house: House) -> None:
 
 
 def test_an_error_of_the_mailer_table_is_an_outcome(house: House) -> None:
-    table = {b"bad.example": b"error:5.7.1:550 Go away", b"odd.example": b"uucp:x"}
-    house.router = Router(LOCAL, "", table)
+    table = "bad.example error:5.7.1:550 Go away\nodd.example uucp:x\n"
+    Path(house.options.mailer_table).write_text(table)
     refused, postponed = house.expand(b"x@bad.example", b"x@odd.example")
     assert refused.outcome is not None and postponed.outcome is not None
     assert (refused.outcome.fate, refused.outcome.text) == (Fate.FAILED, "550 Go away")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from minimta.config.options import Options
+from minimta.routing.local_host import LocalHost
 from minimta.runner import deliver
 from minimta.submission import delivery_mode
 from minimta.system import locks
@@ -27,7 +28,7 @@ class Deliverer:
 
     def __init__(
         self,
-        options: Options,
+        here: LocalHost,
         *,
         say: Callable[[str], None] | None = None,
         tell: Callable[[str], None],
@@ -66,7 +67,7 @@ def test_the_exit_code_of_an_interactive_attempt(
 ) -> None:
     Deliverer.exit_code = outcome
     options.delivery_mode = "interactive"
-    assert delivery_mode.first(options, "6AM9CfOn000096", {}, verbose=False) == code
+    assert delivery_mode.first(LocalHost(options), "6AM9CfOn000096", {}, verbose=False) == code
     assert notes.read_text() == f"6AM9CfOn000096 say=False pid={os.getpid()}\n"
 
 
@@ -75,18 +76,18 @@ def test_what_the_aliases_refuse_is_told_to_who_wants_words(
     options: Options, notes: Path, mode: str, told: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     options.delivery_mode, options.error_mode = "interactive", mode
-    delivery_mode.first(options, "6AM9CfOn000096", {}, verbose=False)
+    delivery_mode.first(LocalHost(options), "6AM9CfOn000096", {}, verbose=False)
     assert capfd.readouterr() == (told, "")
 
 
 def test_verbose_waits_and_lets_the_dialogue_be_seen(options: Options, notes: Path) -> None:
-    assert delivery_mode.first(options, "6AM9CfOn000096", {}, verbose=True) == 0
+    assert delivery_mode.first(LocalHost(options), "6AM9CfOn000096", {}, verbose=True) == 0
     assert notes.read_text() == f"6AM9CfOn000096 say=True pid={os.getpid()}\n"
 
 
 def test_in_background_a_child_does_it_and_the_caller_gets_0(options: Options, notes: Path) -> None:
     Deliverer.exit_code = os.EX_NOUSER
-    assert delivery_mode.first(options, "6AM9CfOn000096", {}, verbose=False) == 0
+    assert delivery_mode.first(LocalHost(options), "6AM9CfOn000096", {}, verbose=False) == 0
     pid, status = os.wait()
     assert notes.read_text() == f"6AM9CfOn000096 say=False pid={pid}\n"
     assert pid != os.getpid()

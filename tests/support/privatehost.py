@@ -24,6 +24,7 @@ from minimta.queue import collect
 from minimta.queue import qid as queue_id
 from minimta.queue.control import Control, decode
 from minimta.queue.spool import Spool
+from minimta.routing.local_host import LocalHost
 from minimta.runner.deliver import Deliverer
 
 SENT = Outcome(Fate.SENT, "2.0.0", "Sent (ok)", remote_mta="lab2.campus")
@@ -112,7 +113,7 @@ class PrivateHost:
         say: Callable[[str], None] | None = None,
         stop: Callable[[], bool] = lambda: False,
     ) -> Deliverer:
-        made = Deliverer(self.options, say=say, clock=self.clock, stop=stop)
+        made = Deliverer(LocalHost(self.options), say=say, clock=self.clock, stop=stop)
         made.esmtp = esmtp or Elsewhere({})
         return made
 
