@@ -64,7 +64,8 @@ class Command:
         #: N S F D letters of an R line's flags, "" if -N was not given
         self.notify = ""
         self.ret = b""
-        self.envid = b""
+        #: -V as it was given, None if it was not; submission refuses what is no xtext
+        self.envid: bytes | None = None
         self.body_type = b""
         self.protocol = b""
         self.helo = b""
@@ -276,17 +277,7 @@ def _ret(command: Command, value: str) -> None:
 
 
 def _envid(command: Command, value: str) -> None:
-    if not is_xtext(value) or len(value) > 100:
-        raise UsageError("Invalid syntax in -V flag")
-    command.envid = value.encode("ascii")
-
-
-def is_xtext(text: str) -> bool:
-    """RFC 3461 section 4: printable ASCII without "=", and "+" only before two capital hex digits."""
-    if not text or not all("!" <= c <= "~" and c != "=" for c in text):
-        return False
-    codes = text.split("+")[1:]
-    return all(len(c) > 1 and not c[:2].strip("0123456789ABCDEF") for c in codes)
+    command.envid = os.fsencode(value)
 
 
 def _traffic_log(command: Command, value: str) -> None:

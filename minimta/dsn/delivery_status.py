@@ -7,13 +7,13 @@ from minimta.dsn.multipart import (
     ReportEntry,
     actual,
     clean,
-    decode_xtext,
     diagnostic,
     final_address,
     is_unix,
 )
 from minimta.message import dates
 from minimta.message.outcome import Fate
+from minimta.message.xtext import decode_xtext
 
 
 def fields(report: Report) -> str:

@@ -135,21 +135,6 @@ def diagnostic(entry: ReportEntry) -> str:
     return "550 Host unknown" if "host not found" in outcome.text else ""
 
 
-def decode_xtext(text: bytes) -> bytes:
-    """RFC 3461 section 4: "+2B" is "+". What is no xtext stays as it is."""
-    if b"+" not in text:
-        return text
-    first, *rest = text.split(b"+")
-    out = [first]
-    for piece in rest:
-        digits = piece[:2]
-        if len(digits) == 2 and not digits.translate(None, b"0123456789ABCDEFabcdef"):
-            out.append(bytes((int(digits, 16),)) + piece[2:])
-        else:
-            out.append(b"+" + piece)
-    return b"".join(out)
-
-
 def spell(seconds: int) -> str:
     """A span of time as Sendmail says it: "4 hours", "1 day, 12 hours"."""
     parts = []

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import re
 
+from minimta.message.xtext import MAX_ENVID, is_xtext
 from minimta.smtp.reply import Reply, quoted, reply
 
-#: RFC 3461 sections 4.2 and 4.4
-MAX_ENVID, MAX_ORCPT = 100, 500
+#: octets of ORCPT (RFC 3461 section 4.2), and of AUTH, which names one address too
+MAX_ORCPT = 500
 # RFC 5321 section 4.1.2: esmtp-keyword ["=" esmtp-value]; a value holds no "=" and no control.
 _PARAMETER = re.compile(rb"([A-Za-z0-9-]*)(?:=([^=\s]*))?")
-# RFC 3461 section 4: xtext
-_XTEXT = re.compile(rb"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+")
-_ORCPT = re.compile(rb"[A-Za-z0-9!#$%&'*+/?^_`{|}~.-]+;(?:[!-*,-<>-~]|\+[0-9A-F]{2})+")
+# RFC 3461 section 4.2: the address type is an atom.
+_ATOM = re.compile(rb"[A-Za-z0-9!#$%&'*+/?^_`{|}~.-]+")
 _DIGITS = re.compile(rb"[0-9]{1,20}")
 _NOTIFY = {b"SUCCESS": "S", b"FAILURE": "F", b"DELAY": "D"}
 
@@ -154,19 +154,20 @@ def _ret(value: bytes) -> bytes:
 
 
 def _envid(value: bytes) -> bytes:
-    if len(value) > MAX_ENVID or not _XTEXT.fullmatch(value):
+    if len(value) > MAX_ENVID or not is_xtext(value):
         raise _refuse(501, "5.5.4", "Syntax error in ENVID parameter value")
     return value
 
 
 def _auth(value: bytes) -> bytes:
-    if value != b"<>" and not (len(value) <= MAX_ORCPT and _XTEXT.fullmatch(value)):
+    if value != b"<>" and not (len(value) <= MAX_ORCPT and is_xtext(value)):
         raise _refuse(501, "5.5.4", "Syntax error in AUTH parameter value")
     return value
 
 
 def _orcpt(value: bytes) -> bytes:
-    if len(value) > MAX_ORCPT or not _ORCPT.fullmatch(value):
+    kind, _, text = value.partition(b";")
+    if len(value) > MAX_ORCPT or not _ATOM.fullmatch(kind) or not is_xtext(text):
         raise _refuse(501, "5.5.4", "Syntax error in ORCPT parameter value")
     return value
 

@@ -117,11 +117,22 @@ class Submission:
         envelope.client = os.fsencode(self.caller.name) + b"@localhost"
         envelope.daemon_flags = b"c u"
         envelope.protocol, envelope.helo = command.protocol, command.helo
-        envelope.ret, envelope.envid = command.ret, command.envid
+        envelope.ret, envelope.envid = command.ret, self._envid()
         envelope.body_type = command.body_type
         envelope.auth = self.here.qualified(sender) if sender else b""
         envelope.full_name = self.author.full_name()
         return envelope
+
+    def _envid(self) -> bytes:
+        """What -V says. Raise SubmissionError if it is no ENVID."""
+        envid = self.command.envid
+        if envid is None:
+            return b""
+        from minimta.message.xtext import MAX_ENVID, is_xtext  # few messages have one
+
+        if len(envid) > MAX_ENVID or not is_xtext(envid):
+            raise SubmissionError("Invalid syntax in -V flag", os.EX_USAGE)
+        return envid
 
     def _as_queued(self, bare: bytes) -> bytes:
         """How an address stands in the queue: complete, or with -Am as it was given."""

@@ -14,7 +14,6 @@ from minimta.dsn.multipart import (
     Report,
     ReportEntry,
     ReportKind,
-    decode_xtext,
     spell,
 )
 from minimta.message.envelope import Recipient
@@ -240,22 +239,6 @@ def test_an_orcpt_with_a_coded_newline_forges_no_field() -> None:
     message = made(report(entry(REFUSED, original=b"rfc822;a+0AAction: delivered+0D+0A")))
     assert status_of(message, 1)["Original-Recipient"] == "rfc822;a?Action: delivered??"
     assert status_of(message, 1).get_all("Action") == ["failed"]
-
-
-@pytest.mark.parametrize(
-    "text, meaning",
-    [
-        (b"a+2Bb", b"a+b"),
-        (b"+3D+3d", b"=="),
-        (b"plain", b"plain"),
-        (b"bad+2", b"bad+2"),
-        (b"bad+GG", b"bad+GG"),
-        (b"+", b"+"),
-        (b"++2B", b"++"),
-    ],
-)
-def test_xtext_is_decoded_and_what_is_none_stays(text: bytes, meaning: bytes) -> None:
-    assert decode_xtext(text) == meaning
 
 
 @pytest.mark.parametrize(
