@@ -32,7 +32,7 @@ class Command:
             shutil.copytree(
                 CHECKOUT / name, home / name, ignore=shutil.ignore_patterns("__pycache__")
             )
-        file = home / "minimta" / "config.py"
+        file = home / "minimta" / "config" / "file.py"
         text = file.read_text()
         assert config_file.DEFAULT_FILE in text
         file.write_text(text.replace(config_file.DEFAULT_FILE, str(self.cf)))
