@@ -1,14 +1,22 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
+import minimta
 from minimta.config.options import OptionError, Options, by_name
 from minimta.config.values import agent_words, host_and_port
-from minimta.mailers.by_name import local_mailer
+from minimta.mailers.by_name import Mailers
+from minimta.mailers.files.file_mailer import FileMailer
 from minimta.mailers.files.maildir import MaildirMailer
 from minimta.mailers.files.mbox import MboxMailer
 from minimta.mailers.programs.agent import AgentMailer
+from minimta.mailers.programs.prog import ProgMailer
 from minimta.mailers.remote.lmtp import LmtpMailer
+from minimta.mailers.remote.mailer import RemoteMailer
 from minimta.system.users import Users
 
 
@@ -29,13 +37,54 @@ def chosen(text: str) -> Options:
     ],
 )
 def test_the_option_chooses_the_mailer(text: str, kind: type) -> None:
-    made = local_mailer(chosen(text), Users())
+    made = Mailers(chosen(text), Users())["local"]
     assert type(made) is kind
     assert made.name == "local"
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"), [("*file*", FileMailer), ("prog", ProgMailer), ("esmtp", RemoteMailer)]
+)
+def test_the_other_mailers_have_their_names(name: str, kind: type) -> None:
+    made = Mailers(Options(), Users())[name]
+    assert type(made) is kind
+    assert made.name == name
+
+
+def test_a_mailer_is_made_once_and_a_name_that_is_none_is_told() -> None:
+    mailers = Mailers(Options(), Users())
+    assert mailers["prog"] is mailers["prog"]
+    with pytest.raises(KeyError):
+        mailers["uucp"]
+
+
+@pytest.mark.parametrize(
+    ("local", "slow"), [("mbox", False), ("maildir", False), ("lmtp:h", True), ("|/a", True)]
+)
+def test_who_waits_for_others_is_slow(local: str, slow: bool) -> None:
+    mailers = Mailers(chosen(local), Users())
+    found = [mailers.is_slow(name) for name in ("local", "*file*", "prog", "esmtp")]
+    assert found == [slow, False, True, True]
+    assert not mailers, "nobody had to be made for that"
+
+
+def test_what_nobody_asks_for_is_not_even_imported() -> None:
+    script = (
+        "import sys\n"
+        "from minimta.config.options import Options\n"
+        "from minimta.mailers.by_name import Mailers\n"
+        "from minimta.system.users import Users\n"
+        "assert Mailers(Options(), Users())['local'].name == 'local'\n"
+        "print(*(name for name in sys.modules if name.startswith('minimta.mailers.')))\n"
+    )
+    home = Path(minimta.__file__).parent.parent
+    found = subprocess.check_output([sys.executable, "-c", script], cwd=home)
+    loaded = {name.split(".")[2] for name in found.decode().split()}
+    assert loaded == {"by_name", "job", "files"}
+
+
 def test_without_the_option_there_are_mailboxes() -> None:
-    assert type(local_mailer(Options(), Users())) is MboxMailer
+    assert type(Mailers(Options(), Users())["local"]) is MboxMailer
 
 
 @pytest.mark.parametrize(
