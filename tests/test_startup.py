@@ -34,7 +34,7 @@ ROOMS = {
     "routing", "routing.local_host", "routing.recipients", "routing.route", "submission",
     "submission.caller", "submission.deadletter", "submission.delivery_mode",
     "submission.sender", "submission.stdin", "submission.submit", "system", "system.hostnames",
-    "system.locks", "system.log", "system.safefile", "system.terminal", "system.users",
+    "system.files", "system.locks", "system.log", "system.safefile", "system.terminal", "system.users",
 }  # fmt: skip
 
 SCRIPT = """

@@ -19,7 +19,7 @@ from minimta.listener.peer import Peer
 from minimta.listener.shared_state import SharedState
 from minimta.smtp.state import State
 from minimta.submission import caller, delivery_mode
-from minimta.system import log
+from minimta.system import files, log
 from minimta.system.terminal import complain
 
 _CHUNK = 65536
@@ -73,7 +73,7 @@ class _Dialogue:
                 replies = session.receive(chunk)
                 time.sleep(session.throttle.pause)
                 session.throttle.pause = 0.0
-                _write(replies)
+                files.write_all(1, replies)
         except BrokenPipeError:
             pass  # nobody reads the replies
         if not session.was_used:
@@ -87,9 +87,9 @@ class _Dialogue:
         if _waiting():
             text = "rejecting commands from {} due to pre-greeting traffic after 0 seconds"
             self._handler.note(text.format(self._handler.client_name))
-            _write(self._session.rejection())
+            files.write_all(1, self._session.rejection())
         else:
-            _write(self._session.greeting(self._shared.greeting("/Submit")))
+            files.write_all(1, self._session.greeting(self._shared.greeting("/Submit")))
 
     def _read(self) -> bytes:
         """b"" at the end of the input, or when nothing came in time."""
@@ -101,7 +101,7 @@ class _Dialogue:
         if poll.poll(seconds * 1000):
             return os.read(0, _CHUNK)
         text = self._handler.timed_out() if in_data else "Timeout; closing connection"
-        _write(self._session.closing(421, "4.4.2", text))
+        files.write_all(1, self._session.closing(421, "4.4.2", text))
         return b""
 
 
@@ -113,9 +113,3 @@ def _waiting() -> int:
     except OSError:
         return 0
     return count[0]
-
-
-def _write(octets: bytes) -> None:
-    rest = memoryview(octets)
-    while rest:
-        rest = rest[os.write(1, rest) :]

@@ -7,6 +7,7 @@ from array import array
 from struct import pack
 
 from minimta.maps.cdb import HEADER, LIMIT, key_hash
+from minimta.system import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,21 +45,13 @@ def write_cdb(
     except BaseException:
         os.unlink(temporary)
         raise
-    _sync_directory(os.path.dirname(path) or ".")
-
-
-def _sync_directory(directory: str) -> None:
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    files.sync_directory(os.path.dirname(path) or ".")
 
 
 def _write_database(out: int, items: Iterable[tuple[bytes, bytes]]) -> None:
     # Of each table its entries as hash, position, hash, position ...
     tables = [array("I") for _ in range(256)]
-    _write(out, bytes(HEADER))
+    files.write_all(out, bytes(HEADER))
     position = HEADER
     batch: list[bytes] = []
     for key, data in items:
@@ -69,19 +62,19 @@ def _write_database(out: int, items: Iterable[tuple[bytes, bytes]]) -> None:
         batch += (pack("<II", len(key), len(data)), key, data)
         position += 8 + len(key) + len(data)
         if len(batch) >= _BATCH:
-            _write(out, b"".join(batch))
+            files.write_all(out, b"".join(batch))
             batch.clear()
-    _write(out, b"".join(batch))
+    files.write_all(out, b"".join(batch))
     header: list[int] = []
     for entries in tables:
         slots = len(entries)
         header += (position, slots)
-        _write(out, pack(f"<{2 * slots}I", *_placed(entries, slots)))
+        files.write_all(out, pack(f"<{2 * slots}I", *_placed(entries, slots)))
         position += 8 * slots
     if position > LIMIT:
         raise ValueError("more than 4 GiB do not fit into a cdb")
     os.lseek(out, 0, os.SEEK_SET)
-    _write(out, pack("<512I", *header))
+    files.write_all(out, pack("<512I", *header))
 
 
 def _placed(entries: Iterable[int], slots: int) -> list[int]:
@@ -95,9 +88,3 @@ def _placed(entries: Iterable[int], slots: int) -> list[int]:
         table[place] = value
         table[place + 1] = position
     return table
-
-
-def _write(out: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(out, rest) :]

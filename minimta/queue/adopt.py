@@ -15,11 +15,11 @@ import fcntl
 import os
 import stat
 
-from minimta.queue import commit, locked, qid
+from minimta.queue import locked, qid
 from minimta.queue.control import Control, CorruptControlFile, decode
 from minimta.queue.sanitize import Unacceptable, believed, traced
 from minimta.queue.spool import Spool
-from minimta.system import log
+from minimta.system import files, log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class _Adoption:
         data_file, data = self._open_file("df" + name, self.options.max_message_size, opened)
         if data.st_uid != found.st_uid:
             raise Unacceptable("qf and df have different owners")
-        text = locked.read_all(control_file, MAX_CONTROL)
+        text = files.read_to_limit(control_file, MAX_CONTROL)
         if b"\r" in text or b"\0" in text or len(text) > MAX_CONTROL:
             raise Unacceptable("bare carriage return or NUL in the control file, or too long")
         written = decode(text)
@@ -257,10 +257,10 @@ def _copy_body(source: int, target: int, size: int) -> None:
             break
         if b"\r" in piece or b"\0" in piece:
             raise Unacceptable("bare carriage return or NUL in the data file")
-        commit.write_all(target, piece)
+        files.write_all(target, piece)
         position += len(piece)
         last = piece[-1:]
     if position != size:
         raise Unacceptable("data file changed while it was read")
     if last != b"\n":
-        commit.write_all(target, b"\n")
+        files.write_all(target, b"\n")

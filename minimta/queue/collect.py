@@ -14,7 +14,7 @@ from minimta.queue import first_control
 from minimta.queue import qid as queue_id
 from minimta.queue.control import Control
 from minimta.queue.spool import Spool
-from minimta.system import hostnames, log
+from minimta.system import files, hostnames, log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -158,9 +158,9 @@ class Incoming:
             piece = os.pread(self._data, _IN_MEMORY, position)
             if not piece:
                 break
-            _write_all(file, piece)
+            files.write_all(file, piece)
             position += len(piece)
-        _write_all(file, b"".join(self._body))
+        files.write_all(file, b"".join(self._body))
 
     # --- header -----------------------------------------------------------------------------------
 
@@ -204,7 +204,7 @@ class Incoming:
         """Put what is held of the body into the df."""
         if self._data < 0:
             self._data = self._create()
-        _write_all(self._data, b"".join(self._body))
+        files.write_all(self._data, b"".join(self._body))
         self._body.clear()
         self._held = 0
 
@@ -296,9 +296,3 @@ class Incoming:
                 facts.append("daemon=MTA")
         facts.append(f"relay={log.fact(envelope.client)}")
         log.line(self.qid, ", ".join(facts), level=5)
-
-
-def _write_all(file: int, text: bytes) -> None:
-    view = memoryview(text)
-    while view:
-        view = view[os.write(file, view) :]

@@ -19,7 +19,7 @@ import fcntl
 import os
 from _thread import allocate_lock
 
-from minimta.system import log
+from minimta.system import files, log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,13 +45,6 @@ if TYPE_CHECKING:
 
 #: from here on syncfs(2) reports what could not be written (man page, "BUGS")
 _SYNCFS_REPORTS = (5, 8)
-
-
-def write_all(file: int, text: bytes) -> None:
-    """Write all of *text*: write(2) may take less than it was given."""
-    rest = memoryview(text)
-    while rest:
-        rest = rest[os.write(file, rest) :]
 
 
 def close(file: int) -> None:
@@ -81,7 +74,7 @@ class PlainCommitter:
         os.fsync(data)
         control = create(spool.descriptor, "tf" + qid)
         try:
-            write_all(control, text)
+            files.write_all(control, text)
             _finish(spool, qid, control)
         finally:
             close(control)
@@ -103,7 +96,7 @@ class KeepingCommitter:
         control = create(spool.descriptor, "tf" + qid)
         try:
             fcntl.flock(control, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            write_all(control, text)
+            files.write_all(control, text)
             _finish(spool, qid, control)
         except BaseException:
             close(control)
@@ -151,7 +144,7 @@ class GroupCommitter:
         """Durable on return. Raise OSError: the caller removes what is there."""
         control = create(spool.descriptor, "tf" + qid)
         try:
-            write_all(control, text)
+            files.write_all(control, text)
             error = self._wait(spool, _Waiting(qid, data, control))
         finally:
             close(control)

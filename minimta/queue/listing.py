@@ -12,6 +12,7 @@ import os
 import stat
 
 from minimta.queue.qid import valid
+from minimta.system import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def _read(folder: int, name: str, locked: set[int] | None) -> Listed | None:
             return None
         text = os.read(file, _ENOUGH)
         if len(text) == _ENOUGH and b"\nH" not in text:
-            text += _rest(file)
+            text += files.read_to_limit(file, _MOST, len(text))
         is_locked = _is_locked(file, locked)
     except OSError:
         return None
@@ -101,15 +102,6 @@ def _read(folder: int, name: str, locked: set[int] | None) -> Listed | None:
         pass
     _parse(listed, text)
     return listed
-
-
-def _rest(file: int) -> bytes:
-    """What follows, but no more than a control file may have: anybody may write in clientmqueue."""
-    pieces, left = [], _MOST
-    while left > 0 and (piece := os.read(file, min(left, 65536))):
-        pieces.append(piece)
-        left -= len(piece)
-    return b"".join(pieces)
 
 
 def _parse(listed: Listed, text: bytes) -> None:

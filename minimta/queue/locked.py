@@ -17,6 +17,7 @@ import stat
 
 from minimta.queue import commit
 from minimta.queue.control import Control, CorruptControlFile, decode, encode, is_plain
+from minimta.system import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class LockedMessage:
         new = self._create(name)
         try:
             fcntl.flock(new, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            commit.write_all(new, text)
+            files.write_all(new, text)
             os.utime(new, (due, due))
             os.fsync(new)
             commit.rename(descriptor, self.qid)
@@ -230,24 +231,12 @@ def _bogus(found: os.stat_result) -> str:
 
 
 def _read(qid: str, file: int) -> Control:
-    text = read_all(file, MAX_CONTROL)
+    text = files.read_to_limit(file, MAX_CONTROL)
     try:
         return decode(text)
     except CorruptControlFile as error:
         where = f"readqf: ./qf{qid}: " if str(error).startswith(("line ", "incomplete ")) else ""
         raise Unusable(f"{where}{error}", error.reason) from error
-
-
-def read_all(file: int, limit: int) -> bytes:
-    """The content of *file*, at most *limit* octets and one."""
-    pieces, position = [], 0
-    while position <= limit:
-        piece = os.pread(file, min(limit + 1 - position, 1 << 20), position)
-        if not piece:
-            break
-        pieces.append(piece)
-        position += len(piece)
-    return b"".join(pieces)
 
 
 def _open_data(spool: Spool, qid: str, size: int, owners: set[int]) -> int:

@@ -10,6 +10,7 @@ import os
 import stat
 
 from minimta.message import address, dates, headers
+from minimta.system import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,9 +47,9 @@ def _append(incoming: Incoming, path: str, now: float) -> None:
             sender or b"MAILER-DAEMON",
             dates.asctime(now).encode("ascii"),
         )
-        os.write(file, from_line + incoming.text(sender) + b"\n")
+        files.write_all(file, from_line + incoming.text(sender) + b"\n")
         incoming.copy_body(file)
-        os.write(file, b"\n")
+        files.write_all(file, b"\n")
         os.fsync(file)
     finally:
         os.close(file)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from minimta.system import log
+from minimta.system import files, log
 
 
 def write(path: str, argv: list[str]) -> None:
@@ -14,7 +14,8 @@ def write(path: str, argv: list[str]) -> None:
         file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
         try:
             os.fchmod(file, 0o644)
-            os.write(file, f"{os.getpid()}\n{' '.join(argv)}\n".encode("utf-8", "replace"))
+            text = f"{os.getpid()}\n{' '.join(argv)}\n"
+            files.write_all(file, text.encode("utf-8", "replace"))
         finally:
             os.close(file)
         os.rename(temporary, path)

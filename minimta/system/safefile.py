@@ -12,6 +12,8 @@ import errno
 import os
 import stat
 
+from minimta.system import files
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
@@ -168,8 +170,10 @@ class _Walk:
         file = self._open(path)
         try:
             found = os.fstat(file)
-            self._check_file(found, limit)
-            text = _read_up_to(file, limit)
+            self._check_file(found)
+            text = files.read_to_limit(file, limit)
+            if len(text) > limit:
+                raise Untrusted(f"Larger than {limit} octets")
         finally:
             os.close(file)
         return TrustedText(path, text, found.st_uid, found.st_gid, self._safe)
@@ -248,7 +252,7 @@ class _Walk:
         faults = _faults(os.fstat(self._trail[-1]), self._owners)
         return bool(set(faults) - ({"Wrong owner"} if self._allowed.any_owner else set()))
 
-    def _check_file(self, found: os.stat_result, limit: int) -> None:
+    def _check_file(self, found: os.stat_result) -> None:
         if not stat.S_ISREG(found.st_mode):
             raise Untrusted("Regular files only")
         faults = _faults(found, self._owners)
@@ -269,20 +273,8 @@ class _Walk:
         # or root's, it is read with the reader's own rights, and only they could link it here.
         if found.st_nlink > 1 and self._is_open_to_others():
             raise Untrusted("Hard links not allowed")
-        if found.st_size > limit:
-            raise Untrusted(f"Larger than {limit} octets")
 
 
 def _names(path: str) -> list[str]:
     """The steps of *path*, the next one last."""
     return [name for name in reversed(path.split("/")) if name not in ("", ".")]
-
-
-def _read_up_to(file: int, limit: int) -> bytes:
-    text = b""
-    while len(text) <= limit:
-        part = os.read(file, limit + 1 - len(text))
-        if not part:
-            return text
-        text += part
-    raise Untrusted(f"Larger than {limit} octets")

@@ -13,7 +13,7 @@ import pytest
 from minimta.message.envelope import Recipient
 from minimta.queue import commit
 from minimta.queue import qid as ids
-from minimta.queue.commit import GroupCommitter, PlainCommitter, committer, write_all
+from minimta.queue.commit import GroupCommitter, PlainCommitter, committer
 from minimta.queue.control import Control
 from minimta.queue.spool import Spool
 from tests.support.faults import Faults
@@ -203,15 +203,6 @@ def test_syncfs_is_relied_upon_from_linux_5_8(
     monkeypatch.setattr(os, "uname", lambda: os.uname_result(("Linux", "h", release, "v", "m")))
     assert isinstance(committer(True), kind)
     assert isinstance(committer(False), PlainCommitter)
-
-
-def test_a_short_write_is_gone_on_with(queue: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = os.open(queue / "x", os.O_WRONLY | os.O_CREAT, 0o600)
-    real = os.write
-    monkeypatch.setattr(os, "write", lambda file, text: real(file, bytes(text)[:7]))
-    write_all(file, b"0123456789" * 5)
-    os.close(file)
-    assert (queue / "x").read_bytes() == b"0123456789" * 5
 
 
 # --- every call may fail --------------------------------------------------------------------------

@@ -48,14 +48,14 @@ def test_a_file_that_grows_beyond_the_limit_is_not_read(
     dave: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = put(dave, b"x" * 100)
-    real = os.read
+    real = os.pread
 
-    def grow(file: int, octets: int) -> bytes:
+    def grow(file: int, octets: int, position: int) -> bytes:
         with path.open("ab") as out:
             out.write(b"y" * 100)
-        return real(file, octets)
+        return real(file, octets, position)
 
-    monkeypatch.setattr(os, "read", grow)
+    monkeypatch.setattr(os, "pread", grow)
     with pytest.raises(Untrusted, match=r"^Larger than 100 octets$"):
         read(dave)
 

@@ -22,6 +22,7 @@ from contextlib import suppress
 
 from minimta.mailers.files.append import Tail
 from minimta.mailers.files.mailbox import PAUSES, Busy, UnusableMailbox
+from minimta.system.files import sync_directory
 from minimta.system.safefile import Untrusted, walk
 from minimta.system.users import User
 
@@ -218,14 +219,9 @@ class Archive:
 
     def _sync_directory(self) -> None:
         try:
-            directory = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=self._directory)
+            sync_directory(".", self._directory)
         except PermissionError:
             os.sync()  # a directory that we may write to but not read; rare, and slow
-            return
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
 
 
 def _judged(error: OSError) -> Exception:

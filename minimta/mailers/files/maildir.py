@@ -26,6 +26,7 @@ from minimta.mailers.job import Job
 from minimta.mailers.remote.content import Unreadable, read_body
 from minimta.message.outcome import Fate, Outcome, deferred
 from minimta.system import log
+from minimta.system.files import sync_directory, write_all
 from minimta.system.safefile import Untrusted, walk
 from minimta.system.users import User, Users
 
@@ -131,7 +132,7 @@ class Maildir:
         except FileNotFoundError:
             with suppress(FileExistsError):  # by another delivery, a moment ago
                 os.mkdir(name, 0o700, dir_fd=directory)
-            _sync(directory)
+            sync_directory(".", directory)
             self._open.append(os.open(name, _DIRECTORY, dir_fd=directory))
         except OSError as error:
             if error.errno in (errno.ENOTDIR, errno.ELOOP):
@@ -200,24 +201,9 @@ class Maildir:
 
 def _write(file: int, job: Job) -> None:
     """Header, empty line, body, octet for octet."""
-    _write_all(file, job.header + b"\n")
+    write_all(file, job.header + b"\n")
     try:
         for block in read_body(job):
-            _write_all(file, block)
+            write_all(file, block)
     except Unreadable as error:
         raise OSError(errno.EIO, str(error)) from error
-
-
-def _write_all(file: int, octets: bytes) -> None:
-    rest = memoryview(octets)
-    while rest:
-        rest = rest[os.write(file, rest) :]
-
-
-def _sync(directory: int) -> None:
-    """fsync *directory*, which may be one that was opened to pass only."""
-    file = os.open(".", _DIRECTORY, dir_fd=directory)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

@@ -230,7 +230,7 @@ def test_whatever_fails_nothing_is_delivered_and_nothing_is_left(
             os.chown(Path(dave.home, "Maildir", part), dave.uid, dave.gid)
     failing(monkeypatch, name, code)
     if name == "write":  # the child's answer goes through write(2) as well
-        monkeypatch.setattr(maildir, "_write_all", lambda *_: os.write(-1, b""))
+        monkeypatch.setattr(maildir, "write_all", lambda *_: os.write(-1, b""))
     found = deliver(dave, job(""), job(""))
     assert {(each.fate, each.status) for each in found} == {(Fate.DEFERRED, status)}
     assert found[0].text == f"Maildir of dave: {os.strerror(code)}"

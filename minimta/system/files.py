@@ -1,0 +1,46 @@
+"""Octets to and from open files, and names made durable: what read(2), write(2) and fsync(2) leave to do.
+
+Everything here goes by descriptor and raises OSError as the call below it does.
+"""
+
+from __future__ import annotations
+
+import os
+
+#: octets that are asked for at a time: a limit of 16 MB shall not allocate 16 MB for a short file
+_PIECE = 1 << 16
+
+
+def write_all(file: int, octets: bytes | memoryview) -> None:
+    """Write all of *octets*: write(2) may take less than it was given. Raise OSError."""
+    rest = memoryview(octets)
+    while rest:
+        rest = rest[os.write(file, rest) :]
+
+
+def read_to_limit(file: int, limit: int, start: int = 0) -> bytes:
+    """A regular file's content from *start*, at most *limit* octets and one more: that one says
+    that the file is too long. Where the descriptor stands does not matter. Raise OSError.
+    """
+    pieces, left = list[bytes](), limit + 1
+    while left > 0:
+        # To the end, whatever st_size said: the file may grow while we read.
+        piece = os.pread(file, min(left, _PIECE), start + limit + 1 - left)
+        if not piece:
+            break
+        pieces.append(piece)
+        left -= len(piece)
+    return b"".join(pieces)
+
+
+def sync_directory(path: str, dir_fd: int | None = None) -> None:
+    """Make names in a directory durable that were made, changed or removed before. Raise OSError.
+
+    *path* "." with *dir_fd* is for a directory that was opened with O_PATH, to pass only: fsync(2)
+    does not take such a descriptor. PermissionError means that we may write there, but not list.
+    """
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dir_fd)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
