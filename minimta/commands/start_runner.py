@@ -11,13 +11,11 @@ import os
 
 from minimta.config.commandline import UsageError
 from minimta.config.values import interval
-from minimta.system import log
-from minimta.system.terminal import detach, say
+from minimta.system import log, processes
+from minimta.system.terminal import say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import FrameType
-
     from minimta.config.commandline import Command
     from minimta.config.options import Options
     from minimta.queue.selectors import Selection
@@ -61,17 +59,12 @@ def start(command: Command, options: Options, argv: list[str]) -> int:
             return os.EX_OK
     intervals = [interval for interval in map(interval_of, runs) if interval]
     if intervals:
-        return _stay(options, intervals[-1], argv)
+        processes.in_background("queue runner", lambda: _reside(options, intervals[-1], argv))
+        return os.EX_OK
     if command.verbose or "f" in runs:
         return _run(command, options, verbose=command.verbose)
-    if os.fork():
-        return os.EX_OK
-    code = os.EX_SOFTWARE
-    try:
-        detach()
-        code = _run(command, options, verbose=False)
-    finally:
-        os._exit(code)
+    processes.in_background("queue runner", lambda: _run(command, options, verbose=False))
+    return os.EX_OK
 
 
 def _run(command: Command, options: Options, *, verbose: bool) -> int:
@@ -81,34 +74,15 @@ def _run(command: Command, options: Options, *, verbose: bool) -> int:
     return queue_run.run(options, selections, say=say, verbose=verbose)
 
 
-def _stay(options: Options, interval: int, argv: list[str]) -> int:
-    """Become a resident runner in the background; the caller gets 0 at once."""
-    if os.fork():
-        return os.EX_OK
-    code = os.EX_SOFTWARE
-    try:
-        detach()
-        code = _reside(options, interval, argv)
-    finally:
-        os._exit(code)
-
-
 def _reside(options: Options, interval: int, argv: list[str]) -> int:
     import signal
 
     from minimta.runner import queue_run
     from minimta.system import pidfile
 
-    ended = False
-
-    def end(number: int, frame: FrameType | None) -> None:
-        nonlocal ended
-        ended = True
-
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGINT, end)
+    ended = processes.signal_flag(signal.SIGTERM, signal.SIGINT)
     pidfile.write(options.pid_file, argv)
     try:
-        return queue_run.resident(options, interval, lambda: ended) or os.EX_OK
+        return queue_run.resident(options, interval, ended) or os.EX_OK
     finally:
         pidfile.remove(options.pid_file)

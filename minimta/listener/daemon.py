@@ -17,8 +17,6 @@ import resource
 import signal
 import time
 from _thread import start_new_thread
-from collections.abc import Callable
-from types import FrameType
 
 import minimta
 from minimta.config.options import Options
@@ -28,8 +26,8 @@ from minimta.listener.sockets import Server, bind
 from minimta.message import dates
 from minimta.queue import commit
 from minimta.queue.spool import Spool
-from minimta.system import dns, log, pidfile, privileges, users
-from minimta.system.terminal import complain, detach
+from minimta.system import dns, log, pidfile, privileges, processes, users
+from minimta.system.terminal import complain
 
 #: seconds for the messages at hand when the end has been ordered, and for the other process
 GRACE, PATIENCE = 8.0, 10.0
@@ -58,18 +56,31 @@ def run(
         complain(f"sendmail: {error.filename}: {error.strerror}")
         # As Sendmail, which has gone to the background by now.
         return os.EX_OSERR if foreground else os.EX_OK
-    ready = -1
-    if not foreground:
-        begun, ready = os.pipe()
-        if os.fork():
-            os.close(ready)
-            os.read(begun, 1)  # whoever reads the PidFile when we return finds it
-            return os.EX_OK
+    if foreground:
+        pidfile.write(options.pid_file, command)
+        return _serve(options, servers, spool, interval, queue_runner)
+    begun, ready = os.pipe()
+
+    def serve() -> int:
         os.close(begun)
-        detach()
-    pidfile.write(options.pid_file, command)
-    if ready >= 0:
+        pidfile.write(options.pid_file, command)
         os.close(ready)
+        return _serve(options, servers, spool, interval, queue_runner)
+
+    processes.in_background("daemon", serve)
+    os.close(ready)
+    os.read(begun, 1)  # whoever reads the PidFile when we return finds it
+    return os.EX_OK
+
+
+def _serve(
+    options: Options,
+    servers: list[Server],
+    spool: Spool,
+    interval: int | None,
+    queue_runner: bool,
+) -> int:
+    """See run(); in the process that the PidFile names."""
     mode = f"SMTP+queueing@{dates.duration(interval or 0)}" if queue_runner else "SMTP"
     log.line("", f"starting daemon ({minimta.__version__}): {mode}", level=1)
     try:
@@ -113,20 +124,13 @@ def _bind(options: Options) -> list[Server]:
 
 def _run_both(options: Options, servers: list[Server], spool: Spool, interval: int | None) -> int:
     runner = os.getpid()
-    child = os.fork()
-    if child == 0:
-        code = os.EX_SOFTWARE
-        try:
-            code = _listen(options, servers, spool, parent=runner)
-        except Exception:
-            log.bug("", "listener")
-        finally:
-            os._exit(code)
+    child = processes.fork("listener", lambda: _listen(options, servers, spool, parent=runner))
     for server in servers:
         server.server_close()
     spool.close()
     listener = _Child(child)
-    told = _on_end()
+    told = processes.signal_flag(*_ENDING)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
     from minimta.runner import queue_run
 
     def stop() -> bool:
@@ -143,20 +147,6 @@ def _run_both(options: Options, servers: list[Server], spool: Spool, interval: i
 
 
 _REASON = "stopping daemon, reason=the listener has ended"
-
-
-def _on_end() -> Callable[[], bool]:
-    """Let SIGTERM and SIGINT, held until now, only set a flag; returns what reads it."""
-    told = False
-
-    def note(number: int, frame: FrameType | None) -> None:
-        nonlocal told
-        told = True
-
-    for number in _ENDING:
-        signal.signal(number, note)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
-    return lambda: told
 
 
 class _Child:

@@ -20,10 +20,9 @@ import select
 import signal
 import time
 from collections.abc import Callable
-from types import FrameType
 from typing import Protocol
 
-from minimta.system import log
+from minimta.system import log, processes
 
 #: seconds between two looks, and what a child may take to end
 POLL, PATIENCE = 0.1, 10.0
@@ -159,36 +158,28 @@ class Loop:
     def _fork(self, what: str, qids: list[str]) -> None:
         ours, theirs = os.pipe()
         try:
-            pid = os.fork()
+            pid = processes.fork("queue child", lambda: self._be_child(what, qids, ours, theirs))
         except OSError as error:
             os.close(ours)
             os.close(theirs)
             log.line("", f"SYSERR(root): cannot fork: {error.strerror}", level=1, error=True)
             self._new = qids + self._new
             return
-        if pid == 0:
-            os.close(ours)
-            self._be_child(what, qids, theirs)
         os.close(theirs)
         self._children[pid] = Child(pid, ours, what, qids)
 
-    def _be_child(self, what: str, qids: list[str], pipe: int) -> None:
-        """Never returns."""
-        code = os.EX_SOFTWARE
-        try:
-            ended = _on_sigterm()
-            self._work.begin()
-            if what == "full":
-                self._work.full_run(ended)
-            elif what == "adopt":
-                self._work.take_in()
-            else:
-                self._work.attempt(qids, lambda: _tell(pipe), ended, what != "half")
-            code = os.EX_OK
-        except BaseException:
-            log.bug("", "queue child")
-        finally:
-            os._exit(code)
+    def _be_child(self, what: str, qids: list[str], unused: int, pipe: int) -> int:
+        """Do what is to do; *pipe* is told when only slow deliveries are left. The exit code."""
+        os.close(unused)
+        ended = processes.signal_flag(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        self._work.begin()
+        if what == "full":
+            self._work.full_run(ended)
+        elif what == "adopt":
+            self._work.take_in()
+        else:
+            self._work.attempt(qids, lambda: _tell(pipe), ended, what != "half")
+        return os.EX_OK
 
     def _wait(self, seconds: float) -> None:
         """Until a child has something to tell, at most *seconds*."""
@@ -242,16 +233,3 @@ class Loop:
 def _tell(pipe: int) -> None:
     with contextlib.suppress(OSError):  # nobody is there any more
         os.write(pipe, b".")
-
-
-def _on_sigterm() -> Callable[[], bool]:
-    """Let SIGTERM only set a flag; returns what reads it."""
-    told = False
-
-    def note(number: int, frame: FrameType | None) -> None:
-        nonlocal told
-        told = True
-
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, note)
-    return lambda: told

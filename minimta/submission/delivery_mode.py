@@ -11,7 +11,7 @@ import os
 
 from minimta.message import address
 from minimta.system import locks, log
-from minimta.system.terminal import detach, say
+from minimta.system.terminal import say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +39,9 @@ def first(here: LocalHost, qid: str, kept: dict[str, int], *, verbose: bool) -> 
     """Try it: *kept* has the lock on it. Returns the exit code: 0 for what is queued."""
     if verbose or here.options.delivery_mode == "interactive":
         return _attempt(here, qid, kept, verbose=verbose)
-    _in_background(here, qid, kept)
+    from minimta.system import processes
+
+    processes.in_background("delivery", lambda: _attempt(here, qid, kept, verbose=False))
     return os.EX_OK
 
 
@@ -56,17 +58,6 @@ def _attempt(here: LocalHost, qid: str, kept: dict[str, int], *, verbose: bool) 
 
 def _in_silence(text: str) -> None:
     """For who did not ask for words."""
-
-
-def _in_background(here: LocalHost, qid: str, kept: dict[str, int]) -> None:
-    if os.fork():
-        return
-    code = os.EX_SOFTWARE
-    try:
-        detach()
-        code = _attempt(here, qid, kept, verbose=False)
-    finally:
-        os._exit(code)
 
 
 def postpone(incoming: Incoming, mailer_of: Callable[[bytes], str], *, verbose: bool) -> None:

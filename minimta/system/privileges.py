@@ -12,8 +12,8 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Collection
-from itertools import pairwise
 
+from minimta.system import files, processes
 from minimta.system.safefile import STRICT, Allowance, TrustedText, Untrusted, read_trusted
 from minimta.system.users import User, Users, groups_of
 
@@ -50,31 +50,6 @@ def drop(uid: int, gid: int, groups: list[int]) -> None:
         if os.getresuid() == (uid,) * 3 and os.getresgid() == (gid,) * 3:
             return
     raise OSError(errno.EPERM, f"could not give up root for uid {uid}")
-
-
-def isolate(kept: Collection[int]) -> None:
-    """Take from a forked child what came with the fork: signal handlers and masks, descriptors.
-
-    Of the descriptors only *kept* stay open; 0, 1 and 2 become /dev/null (threats T39).
-    """
-    import signal
-
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGALRM):
-        signal.signal(number, signal.SIG_DFL)
-    signal.set_wakeup_fd(-1)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    _close_all_but(set(kept))
-
-
-def _close_all_but(kept: set[int]) -> None:
-    """Close what is not *kept*: locks of the queue, the user's terminal."""
-    null = os.open(os.devnull, os.O_RDWR)
-    for standard in (0, 1, 2):
-        if standard not in kept:
-            os.dup2(null, standard)
-    limits = [2, *sorted(fd for fd in kept if fd > 2), os.sysconf("SC_OPEN_MAX")]
-    for low, high in pairwise(limits):
-        os.closerange(low + 1, high)
 
 
 def read_as(user: User, path: str, limit: int, allowed: Allowance = STRICT) -> TrustedText:
@@ -125,10 +100,10 @@ def as_user(
 def _ask_child(
     user: User, act: Callable[[], bytes], seconds: float, kept: Collection[int]
 ) -> bytes:
-    _lingering[:] = [child for child in _lingering if not _is_gone(child, 0)]
+    _lingering[:] = [child for child in _lingering if not processes.has_ended(child, 0)]
     receiving, sending = os.pipe()
     try:
-        child = _fork(user, act, {sending, *kept}, sending)
+        child = processes.fork("child of a user", lambda: _be_child(user, act, sending, kept))
     except OSError:
         os.close(receiving)
         raise
@@ -144,15 +119,13 @@ def _ask_child(
         _end(child, patience)
 
 
-def _fork(user: User, act: Callable[[], bytes], kept: set[int], sending: int) -> int:
-    child = os.fork()
-    if child == 0:
-        try:
-            isolate(kept)
-            _write_all(sending, _answer(lambda: _as(user, act)))
-        finally:
-            os._exit(0)
-    return child
+def _be_child(user: User, act: Callable[[], bytes], sending: int, kept: Collection[int]) -> int:
+    processes.isolate({sending, *kept})
+    try:
+        files.write_all(sending, _answer(lambda: _as(user, act)))
+    except BrokenPipeError:
+        pass  # the parent has given us up
+    return os.EX_OK
 
 
 def _as(user: User, act: Callable[[], bytes]) -> bytes:
@@ -190,12 +163,6 @@ def _decoded(answer: bytes) -> bytes:
     raise OSError(int(code), text, name or None)
 
 
-def _write_all(out: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(out, rest) :]
-
-
 def _read_answer(receiving: int, seconds: float) -> bytes:
     """The whole answer. Raise OSError if there is none after *seconds*, or never will be."""
     import select
@@ -217,29 +184,8 @@ def _read_answer(receiving: int, seconds: float) -> bytes:
 
 def _end(child: int, patience: float) -> None:
     """See *child* gone, by itself within *patience* seconds, or killed with all its session."""
-    if patience and _is_gone(child, patience):
+    if patience and processes.has_ended(child, patience):
         return
-    for kill in (os.killpg, os.kill):
-        try:
-            kill(child, 9)
-        except OSError:  # has not come to setsid(), or is dead already
-            continue
-    if not _is_gone(child, _PATIENCE):
+    processes.kill_session(child)
+    if not processes.has_ended(child, _PATIENCE):
         _lingering.append(child)
-
-
-def _is_gone(child: int, seconds: float) -> bool:
-    """Has *child* ended within *seconds*? It is waited for: no zombie is left."""
-    import time
-
-    end, pause = time.monotonic() + seconds, 0.0001
-    while True:
-        try:
-            if os.waitpid(child, os.WNOHANG)[0]:
-                return True
-        except ChildProcessError:
-            return True
-        if time.monotonic() >= end:
-            return False
-        time.sleep(pause)
-        pause = min(2 * pause, 0.05)

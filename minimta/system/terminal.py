@@ -52,14 +52,3 @@ def occupy_standard_descriptors() -> None:
     while null <= 2:
         null = os.open(os.devnull, os.O_RDWR)
     os.close(null)
-
-
-def detach() -> None:
-    """Leave the caller's session, directory and standard streams (in a child after fork)."""
-    os.setsid()
-    os.chdir("/")
-    null = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(null, descriptor)
-    if null > 2:
-        os.close(null)

@@ -33,7 +33,7 @@ from minimta.config.options import Options
 from minimta.mailers.job import Job
 from minimta.message import dates
 from minimta.message.outcome import Outcome, deferred, from_exit_code
-from minimta.system import log, privileges
+from minimta.system import log, privileges, processes
 from minimta.system.users import User
 
 #: octets of output that are kept
@@ -282,16 +282,17 @@ def _tell(group: int, number: int) -> bool:
 
 def _watch(group: int, end: float) -> None:
     """Let a process of its own, which nobody waits for, end *group* at *end*."""
-    child = os.fork()
-    if child:
-        os.waitpid(child, 0)
-        return
-    try:
+
+    def leave() -> int:
         os.setsid()
-        if os.fork() == 0:
-            privileges.isolate(())
-            while time.monotonic() < end and _tell(group, 0):
-                time.sleep(1)
-            _tell(group, signal.SIGKILL)
-    finally:
-        os._exit(0)
+        processes.fork("watch over a program", watch)
+        return os.EX_OK
+
+    def watch() -> int:
+        processes.isolate(())
+        while time.monotonic() < end and _tell(group, 0):
+            time.sleep(1)
+        _tell(group, signal.SIGKILL)
+        return os.EX_OK
+
+    os.waitpid(processes.fork("watch over a program", leave), 0)

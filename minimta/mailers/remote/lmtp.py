@@ -85,8 +85,8 @@ class LmtpMailer(RemoteMailer):
         with self._connection:
             yield from super()._start(jobs, ourselves, workers)
 
-    def _work(self, connection: socket.socket, jobs: Sequence[Job], ourselves: Ourselves) -> None:
-        worker.run(
+    def _work(self, connection: socket.socket, jobs: Sequence[Job], ourselves: Ourselves) -> int:
+        return worker.run(
             connection,
             jobs,
             self._options,

@@ -23,7 +23,7 @@ from minimta.mailers.remote.mx_targets import Ourselves
 from minimta.mailers.remote.protocol import Answer, BadAnswer, Progress, decode
 from minimta.message.address import domain_key
 from minimta.message.outcome import Fate, Outcome, deferred
-from minimta.system import dns, log
+from minimta.system import dns, log, processes
 
 #: longest line that a worker may write
 MAX_LINE = 4 * 1024 * 1024
@@ -114,10 +114,10 @@ class RemoteMailer:
             dns.load()  # once here instead of in every child
         return groups
 
-    def _work(self, connection: socket.socket, jobs: Sequence[Job], ourselves: Ourselves) -> None:
-        """Be a worker, in the child; never returns."""
+    def _work(self, connection: socket.socket, jobs: Sequence[Job], ourselves: Ourselves) -> int:
+        """Be a worker, in the child. Returns its exit code."""
         verbose = self._say is not None
-        worker.run(connection, jobs, self._options, ourselves, verbose=verbose)
+        return worker.run(connection, jobs, self._options, ourselves, verbose=verbose)
 
     def _start(
         self, jobs: list[Job], ourselves: Ourselves, workers: dict[int, _Worker]
@@ -126,12 +126,12 @@ class RemoteMailer:
             ours, theirs = socket.socketpair()
             with theirs:
                 try:
-                    pid = os.fork()
+                    pid = processes.fork(
+                        "remote worker", lambda: self._work(theirs, jobs, ourselves)
+                    )
                 except OSError:
                     ours.close()
                     raise
-                if pid == 0:
-                    self._work(theirs, jobs, ourselves)
         except OSError as error:
             yield from _given_up([Progress(job) for job in jobs], f"cannot fork: {error.strerror}")
         else:

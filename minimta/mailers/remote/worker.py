@@ -26,7 +26,7 @@ from minimta.mailers.job import Job
 from minimta.mailers.remote.delivery import Delivery
 from minimta.mailers.remote.mx_targets import Ourselves
 from minimta.mailers.remote.protocol import Line, ParentGone
-from minimta.system import privileges
+from minimta.system import privileges, processes
 
 
 def run(
@@ -38,8 +38,8 @@ def run(
     verbose: bool,
     delivery: Callable[..., Delivery] | None = None,
     kept: Collection[int] = (),
-) -> None:
-    """Be the worker. Called in the forked child; never returns.
+) -> int:
+    """Be the worker, in the forked child. Returns its exit code.
 
     *delivery* takes what ``Delivery`` takes; *kept* are descriptors that it needs.
     """
@@ -57,13 +57,12 @@ def run(
             line.fail(f"{type(error).__name__}: {error}")
     except ParentGone:
         pass
-    finally:
-        os._exit(status)
+    return status
 
 
 def _confine(kept: Collection[int], options: Options) -> None:
     """Drop rights, signal handlers, and all descriptors but *kept*, that came with the fork."""
-    privileges.isolate(kept)
+    processes.isolate(kept)
     os.chdir("/")
     if os.geteuid() == 0:
         privileges.become(options.run_as_user)

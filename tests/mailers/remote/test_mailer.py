@@ -21,6 +21,7 @@ from minimta.mailers.remote.delivery import Delivery
 from minimta.mailers.remote.mailer import RemoteMailer
 from minimta.mailers.remote.protocol import WINDOW
 from minimta.message.outcome import Fate, Outcome
+from minimta.system import processes
 from minimta.system.dns import Resolver
 from tests.support.fakedns import FakeDns
 from tests.support.fakesmtp import HANG, FakeSmtp, Refusing
@@ -236,12 +237,13 @@ def test_a_worker_ends_when_nobody_listens(monkeypatch: pytest.MonkeyPatch, tmp_
 
     misbehave(monkeypatch, act)
     ours, theirs = socket.socketpair()
-    child = os.fork()
-    if child == 0:
+    jobs, ourselves = [job("[127.0.0.1]")], mx_targets.ourselves(options())
+
+    def work() -> int:
         ours.close()
-        worker.run(
-            theirs, [job("[127.0.0.1]")], options(), mx_targets.ourselves(options()), verbose=True
-        )
+        return worker.run(theirs, jobs, options(), ourselves, verbose=True)
+
+    child = processes.fork("worker", work)
     theirs.close()
     with open(end, "rb") as waiting:
         assert ours.recv(10)

@@ -1,0 +1,129 @@
+"""Children: forked, detached, cut off from what they inherited, seen to be gone; and signals noted.
+
+A forked child never returns into its parent's code: whatever happens it ends by _exit(2), with
+neither the parent's ``finally`` clauses nor what stands in the parent's buffers. Only processes
+with one thread fork: a lock that another thread holds at that moment stays locked in the child.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+    from types import FrameType
+
+
+def fork(name: str, act: Callable[[], int]) -> int:
+    """Do *act* in a child, which exits with what it returns; the child's pid. Raise OSError.
+
+    An exception in the child is logged with its *name*, and ends it with EX_SOFTWARE.
+    """
+    child = os.fork()
+    if child:
+        return child
+    code = os.EX_SOFTWARE
+    try:
+        code = act()
+    except BaseException:
+        from minimta.system import log
+
+        log.bug("", name)
+    finally:
+        os._exit(code)
+
+
+def in_background(name: str, act: Callable[[], int]) -> None:
+    """Do *act* in a child that the caller's terminal and descriptors cannot hold up. Raise OSError.
+
+    Nobody waits for it: it outlives the caller, whose exit gives it to init.
+    """
+
+    def detached() -> int:
+        _detach()
+        return act()
+
+    fork(name, detached)
+
+
+def _detach() -> None:
+    """Leave the caller's session, directory and standard streams."""
+    os.setsid()
+    os.chdir("/")
+    _stand_in((0, 1, 2))
+
+
+def isolate(kept: Collection[int]) -> None:
+    """Take from a forked child what came with the fork: signal handlers and masks, descriptors.
+
+    Of the descriptors only *kept* stay open: a lock of the queue or a listening socket that a
+    user's program inherits would outlive us in it. 0, 1 and 2 become /dev/null.
+    """
+    import signal
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGALRM):
+        signal.signal(number, signal.SIG_DFL)
+    signal.set_wakeup_fd(-1)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    _stand_in([standard for standard in (0, 1, 2) if standard not in kept])
+    low = 3
+    for descriptor in sorted(fd for fd in kept if fd > 2):
+        os.closerange(low, descriptor)
+        low = descriptor + 1
+    os.closerange(low, os.sysconf("SC_OPEN_MAX"))
+
+
+def _stand_in(descriptors: Collection[int]) -> None:
+    """Put /dev/null in the place of *descriptors*."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in descriptors:
+        os.dup2(null, descriptor)
+    if null > 2:
+        os.close(null)
+
+
+def signal_flag(*numbers: int) -> Callable[[], bool]:
+    """Let these signals only set a flag, from now on; returns what reads it.
+
+    A handler runs between any two instructions: all else it might do would find things half done.
+    """
+    import signal
+
+    came = False
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal came
+        came = True
+
+    for number in numbers:
+        signal.signal(number, note)
+    return lambda: came
+
+
+def has_ended(child: int, seconds: float) -> bool:
+    """Does *child* end within *seconds*? Then it was waited for: no zombie is left."""
+    import time
+
+    end, pause = time.monotonic() + seconds, 0.0001
+    while True:
+        try:
+            if os.waitpid(child, os.WNOHANG)[0]:
+                return True
+        except ChildProcessError:
+            return True  # reaped by somebody else
+        if time.monotonic() >= end:
+            return False
+        time.sleep(pause)
+        pause = min(2 * pause, 0.05)
+
+
+def kill_session(leader: int) -> None:
+    """Send SIGKILL to *leader*, a child that is not yet reaped, and to its process group."""
+    import signal
+
+    for kill in (os.killpg, os.kill):
+        try:
+            kill(leader, signal.SIGKILL)
+        except OSError:  # has not come to setsid(), or is dead already
+            continue
