@@ -39,6 +39,16 @@ def option_row(option: options.Option) -> list[str]:
     return [f"`{option.name}`", letter, option.default and f"`{option.default}`", option.meaning]
 
 
+def always_row(option: options.Option) -> list[str]:
+    letter = f"-o{option.letter}" if option.letter else ""
+    return [
+        f"`{option.name}`",
+        letter,
+        f"`{option.default}`" if option.default else "any",
+        option.meaning,
+    ]
+
+
 def cited() -> dict[str, set[str]]:
     """RFC -> the rooms whose code or comments name it."""
     found: dict[str, set[str]] = defaultdict(set)
@@ -50,6 +60,10 @@ def cited() -> dict[str, set[str]]:
 
 def test_the_option_table_is_the_table_of_the_code() -> None:
     assert rows("## Options") == [option_row(option) for option in options.TABLE]
+
+
+def test_the_table_of_what_is_always_so_is_the_table_of_the_code() -> None:
+    assert rows("## Options that say what is always so") == list(map(always_row, options.ALWAYS))
 
 
 def test_every_rfc_that_the_code_cites_is_in_the_table() -> None:

@@ -95,9 +95,6 @@ if TYPE_CHECKING:
 
 #: modes that exist, here or in Sendmail (-bX)
 _MODES = "abCdDhHimpPstv"
-#: options of Sendmail's that say what is always so here: mailers are never "expensive", bounces are
-#: MIME, commas separate addresses, nothing is accepted before it is safe
-_ALWAYS_SO = "cjos"
 _NOTIFY = ("success", "failure", "delay")
 
 
@@ -232,27 +229,17 @@ def _short_option(command: Command, value: str) -> None:
         _macro(command, text)
     elif letter == "v":
         command.verbose = True
-    elif not letter or letter not in _ALWAYS_SO:
+    else:
         _set(command, options.by_letter(letter or "?"), text, f"-o{letter}")
 
 
 def _set(command: Command, option: options.Option, text: str, shown: str) -> None:
+    if not option.attribute:
+        option.value(text)  # it is so already, or it is an error
+        return
     command.settings.append((option.name, text))
-    if option.attribute not in _SAFE:
+    if not option.anybody:
         command.unsafe.append(shown)
-
-
-#: options that anybody may set for his own message
-_SAFE = frozenset(
-    (
-        "delivery_mode",
-        "error_mode",
-        "ignore_dots",
-        "me_too",
-        "no_recipient_action",
-        "eight_bit_mode",
-    )
-)
 
 
 def _protocol(command: Command, value: str) -> None:

@@ -1,7 +1,10 @@
 """Every option, once: Sendmail's name, its letter, type, default, meaning. Nothing else defines one.
 
-Names that Sendmail does not have are marked "ours". ``config.py`` reads the file and the command
-line into an ``Options``; the README's table is checked against TABLE by a test.
+A row of ``Options`` is an option that does something: ``options.queue_la`` is its value, of the type
+that its reader returns. A row of ``ALWAYS`` is one of Sendmail's that says what is always so here:
+it may be set to that and to nothing else, so that nothing is read and then ignored. Names that
+Sendmail does not have are marked "ours". The README's tables are made from these, and a test
+compares them.
 """
 
 from __future__ import annotations
@@ -11,8 +14,9 @@ from minimta.config.values import (
     blame,
     boolean,
     choice,
-    daemon_port,
+    daemon_ports,
     directory,
+    file_mode,
     forward_path,
     interval,
     local_delivery,
@@ -25,6 +29,9 @@ from minimta.config.values import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 
 class OptionError(ValueError):
@@ -32,199 +39,201 @@ class OptionError(ValueError):
 
 
 class Option:
-    """One row of the table."""
+    """One row. As an attribute of Options it is what its default says, until it is set."""
 
-    __slots__ = ("attribute", "default", "letter", "meaning", "name", "read")
+    __slots__ = (
+        "accumulates",
+        "anybody",
+        "attribute",
+        "default",
+        "letter",
+        "meaning",
+        "name",
+        "read",
+    )
 
     def __init__(
         self,
         name: str,
-        attribute: str,
         default: str,
-        read: Callable[[str], object] | None,
+        read: Callable[[str], object],
         meaning: str,
         letter: str = "",
+        *,
+        anybody: bool = False,
+        accumulates: bool = False,
     ) -> None:
+        """*name*, *letter* (for -oX, "" if none) and *default*, as it would stand in the file.
+
+        *read* turns text into the value, or raises ValueError. *anybody* may set it for their own
+        message; what *accumulates* gives a tuple, and each line of the file adds to it.
+        """
         self.name = name
-        self.attribute = attribute
-        #: as it would stand in the file
+        #: of Options; "" in ALWAYS
+        self.attribute = ""
         self.default = default
-        #: text to value; None accumulates (DaemonPortOptions)
         self.read = read
         self.meaning = meaning
-        #: one-letter form for -oX, "" if none
         self.letter = letter
+        self.anybody = anybody
+        self.accumulates = accumulates
+
+    def __set_name__(self, owner: type, attribute: str) -> None:
+        """Called for each row when the class Options is made."""
+        self.attribute = attribute
+
+    def __get__(self, options: object, owner: type) -> object:
+        """Read the default when it is first asked for, then it is an attribute like any other.
+
+        A command asks for few of them, and the start of ``sendmail`` does not wait for the rest.
+        """
+        if options is None:
+            return self
+        value = vars(options)[self.attribute] = self.read(self.default)
+        return value
+
+    def value(self, text: str) -> object:
+        """What *text* means. Raise OptionError if it is no value, or not what is always so."""
+        try:
+            value = self.read(text)
+        except ValueError as error:
+            raise OptionError(f"option {self.name}: {error}") from error
+        if not self.attribute and self.default and value != self.read(self.default):
+            raise OptionError(f"option {self.name}: only {self.default} can be had: {self.meaning}")
+        return value
 
 
-# fmt: off
-TABLE: tuple[Option, ...] = tuple(
-    Option(*row)
-    for row in (
-        ("HostName", "host_name", "", str.strip, "this host's full name ($j); empty: ask the system (ours)"),
-        ("QueueDirectory", "queue_directory", "/var/spool/mqueue", str.strip, "where qf and df files live", "Q"),
-        ("ClientQueueDirectory", "client_queue_directory", "/var/spool/clientmqueue", str.strip, "where callers without rights leave their messages (ours)"),
-        ("MailboxDirectory", "mailbox_directory", "/var/mail", str.strip, "where the mailboxes are, one file a user (ours)"),
-        ("AliasFile", "alias_files", "/etc/aliases", alias_files, "sources of the alias databases that newaliases compiles, separated by commas; the first that has a name counts; -o PATH: it may be missing", "A"),
-        ("PasswdFile", "passwd_file", "", str.strip, "users from this file in passwd form instead of the system's (ours)"),
-        ("LocalHostNames", "local_host_names", "/etc/mail/local-host-names", str.strip, "file of further names that this host takes mail for (class w)"),
-        ("TrustedUsers", "trusted_users", "/etc/mail/trusted-users", str.strip, "file of users who may give any sender with -f without a warning (class t)"),
-        ("ForwardPath", "forward_path", "$z/.forward.$w+$h:$z/.forward+$h:$z/.forward.$w:$z/.forward", forward_path, "files that forward a user's mail, the first that exists counts; $z home, $u user, $h detail, $w host; empty: none", "J"),
-        ("DefaultUser", "default_user", "daemon", str.strip, "as whom programs and files of the aliases run", "u"),
-        ("DontBlameSendmail", "dont_blame", "safe", blame, "checks of files that are left out: GroupWritableForwardFile, ForwardFileInUnsafeDirPath and others"),
-        ("LocalMailer", "local_mailer", "mbox", local_delivery, "mbox, maildir, lmtp:SOCKET, lmtp:HOST:PORT, or a program with its arguments behind a bar: $u user, $h detail, $f sender (ours)"),
-        ("SmrshDirectory", "smrsh_directory", "/etc/mail/smrsh", directory, "if it exists, aliases and .forward files may run only what is in it (smrsh); empty: anything (ours)"),
-        ("MaxProgramMemory", "max_program_memory", "512000000", number, "octets of memory for each process of a program, 0 = no limit (ours)"),
-        ("MaxProgramProcesses", "max_program_processes", "200", number, "processes the user may have while a program of his runs, 0 = no limit (ours)"),
-        ("MailerTable", "mailer_table", "/etc/mail/mailertable", str.strip, "text table domain -> mailer:host"),
-        ("SmartHost", "smart_host", "", str.strip, "send all that is not local there: host, [host] without MX lookup, [host]:port"),
-        ("DaemonPortOptions", "daemon_ports", "Name=MTA, Addr=127.0.0.1, Port=25; Name=MTA-v6, Addr=::1, Port=25", None, "where to listen; may be given several times", "O"),
-        ("DeliveryMode", "delivery_mode", "background", choice("background", "interactive", "queueonly", "deferred"), "when a new message is first tried", "d"),
-        ("ErrorMode", "error_mode", "print", choice("print", "quiet", "mail", "write", "exit"), "how the submitter is told of errors", "e"),
-        ("IgnoreDots", "ignore_dots", "False", boolean, "a line with a single dot does not end the message (-i)", "i"),
-        ("MeToo", "me_too", "True", boolean, "the sender gets a copy when an alias names him too", "m"),
-        ("NoRecipientAction", "no_recipient_action", "none", choice("none", "add-to", "add-apparently-to", "add-bcc", "add-to-undisclosed"), "what to do with a message without To, Cc, Bcc"),
-        ("PrivacyOptions", "privacy_options", "authwarnings", words, "authwarnings, needmailhelo, novrfy, noexpn, goaway, public", "p"),
-        ("RunAsUser", "run_as_user", "minimta", str.strip, "whom listener and remote worker become when started as root"),
-        ("PidFile", "pid_file", "/run/sendmail.pid", str.strip, "pid and command line of the daemon"),
-        ("LogLevel", "log_level", "9", number, "0 nothing, 9 every message, 10 and more details", "L"),
-        ("LogTo", "log_to", "syslog", choice("syslog", "stderr", "none"), "syslog (facility mail), stderr, none (ours)"),
-        ("SmtpGreetingMessage", "greeting", "$j minimta $v/$Z; $b", str.strip, "text of the 220; $j host, $v and $Z version, $b date"),
-        ("MaxMessageSize", "max_message_size", "0", number, "largest message accepted in octets, 0 = no limit (RFC 1870)"),
-        ("MaxHeadersLength", "max_headers_length", "262144", number, "largest header block accepted in octets"),
-        ("MaxRecipientsPerMessage", "max_recipients", "1000", number, "recipients accepted for one message, 0 = no limit; over it 452"),
-        ("MaxHopCount", "max_hop_count", "25", number, "Received fields before a message is taken for a loop"),
-        ("MaxAliasRecursion", "max_alias_recursion", "10", number, "depth of alias and .forward expansion"),
-        ("MaxDaemonChildren", "max_daemon_children", "100", number, "connections at the same time, 0 = no limit; over it 421"),
-        ("MaxConnectionsPerClient", "max_connections_per_client", "20", number, "the same for one address that may not relay, 0 = no limit (ours)"),
-        ("MaxQueueChildren", "max_queue_children", "10", number, "delivery attempts that run at the same time"),
-        ("QueueLA", "queue_la", "8", number, "load average from which on messages are only queued", "x"),
-        ("RefuseLA", "refuse_la", "12", number, "load average from which on connections are refused", "X"),
-        ("MinFreeBlocks", "min_free_blocks", "100", number, "free blocks the queue's file system must have, else 452", "b"),
-        ("BadRcptThrottle", "bad_rcpt_throttle", "10", number, "refused recipients after which each costs the client a second, 0 = never"),
-        ("GroupCommit", "group_commit", "True", boolean, "messages that arrive together become durable together; False: fsync each (ours)"),
-        ("EightBitMode", "eight_bit_mode", "mimify", choice("mimify", "pass8", "strict"), "8-bit text for a host without 8BITMIME: convert, send as it is, return", "8"),
-        ("MinQueueAge", "min_queue_age", "0", interval, "how long a deferred message rests between attempts"),
-        ("QueueSortOrder", "queue_sort_order", "priority", choice("priority", "host", "time", "filename", "modification", "none"), "which message a queue run takes first"),
-        ("MaxQueueRunSize", "max_queue_run_size", "0", number, "messages in one queue run, 0 = all"),
-        ("RecipientFactor", "recipient_factor", "30000", number, "what each recipient adds to the priority number", "y"),
-        ("ClassFactor", "class_factor", "1800", number, "what each point of Precedence takes from it", "z"),
-        ("RetryFactor", "retry_factor", "90000", number, "what each attempt adds to it", "Z"),
-        ("DoubleBounceAddress", "double_bounce_address", "postmaster", str.strip, "who gets a bounce that cannot be delivered; empty: nobody"),
-        ("DeadLetterDrop", "dead_letter_drop", "", str.strip, "file for messages that can be neither delivered nor returned nor saved at home"),
-        ("Timeout.queuereturn", "timeout_queuereturn", "5d", interval, "bounce what has waited longer", "T"),
-        ("Timeout.queuewarn", "timeout_queuewarn", "4h", interval, "tell the sender, once, when it has waited longer; 0 = never"),
-        ("Timeout.program", "timeout_program", "15m", interval, "a program that runs longer is ended and tried again later (ours)"),
-        ("Timeout.command", "timeout_command", "5m", seconds, "listener: wait for the next command"),
-        ("Timeout.datablock", "timeout_datablock", "5m", seconds, "wait for the next block of message data, both ways"),
-        ("Timeout.connect", "timeout_connect", "1m", seconds, "client: TCP connection"),
-        ("Timeout.iconnect", "timeout_iconnect", "1m", seconds, "client: TCP connection in the first attempt"),
-        ("Timeout.initial", "timeout_initial", "5m", seconds, "client: the 220 greeting"),
-        ("Timeout.helo", "timeout_helo", "5m", seconds, "client: reply to EHLO and HELO"),
-        ("Timeout.mail", "timeout_mail", "10m", seconds, "client: reply to MAIL"),
-        ("Timeout.rcpt", "timeout_rcpt", "1h", seconds, "client: reply to RCPT"),
-        ("Timeout.datainit", "timeout_datainit", "5m", seconds, "client: the 354"),
-        ("Timeout.datafinal", "timeout_datafinal", "1h", seconds, "client: reply to the final dot"),
-        ("Timeout.rset", "timeout_rset", "5m", seconds, "client: reply to RSET"),
-        ("Timeout.quit", "timeout_quit", "2m", seconds, "client: reply to QUIT"),
-    )
-)
-# fmt: on
-
-_BY_NAME = {option.name.lower(): option for option in TABLE}
-_BY_LETTER = {option.letter: option for option in TABLE if option.letter}
+def _option(
+    name: str,
+    default: str,
+    read: Callable[[str], T],
+    meaning: str,
+    letter: str = "",
+    *,
+    anybody: bool = False,
+    accumulates: bool = False,
+) -> T:
+    """A row. To a type checker it is the value that it becomes in an object of the class."""
+    row = Option(name, default, read, meaning, letter, anybody=anybody, accumulates=accumulates)
+    return row  # type: ignore[return-value]
 
 
 class Options:
-    """Typed values of the table. Times are seconds, sizes octets. Read-only after start-up."""
+    """Typed values. Times are seconds, sizes octets. Read-only after start-up."""
 
-    host_name: str
-    queue_directory: str
-    client_queue_directory: str
-    mailbox_directory: str
-    alias_files: tuple[str, ...]
-    passwd_file: str
-    local_host_names: str
-    trusted_users: str
-    forward_path: str
-    default_user: str
-    #: in small letters
-    dont_blame: frozenset[str]
-    local_mailer: str
-    smrsh_directory: str
-    max_program_memory: int
-    max_program_processes: int
-    mailer_table: str
-    smart_host: str
-    #: (name, address, port)
-    daemon_ports: tuple[tuple[str, str, str], ...]
-    delivery_mode: str
-    error_mode: str
-    ignore_dots: bool
-    me_too: bool
-    no_recipient_action: str
-    privacy_options: tuple[str, ...]
-    run_as_user: str
-    pid_file: str
-    log_level: int
-    log_to: str
-    greeting: str
-    max_message_size: int
-    max_headers_length: int
-    max_recipients: int
-    max_hop_count: int
-    max_alias_recursion: int
-    max_daemon_children: int
-    max_connections_per_client: int
-    max_queue_children: int
-    queue_la: int
-    refuse_la: int
-    min_free_blocks: int
-    bad_rcpt_throttle: int
-    group_commit: bool
-    eight_bit_mode: str
-    min_queue_age: int
-    queue_sort_order: str
-    max_queue_run_size: int
-    recipient_factor: int
-    class_factor: int
-    retry_factor: int
-    double_bounce_address: str
-    dead_letter_drop: str
-    timeout_queuereturn: int
-    timeout_queuewarn: int
-    timeout_program: int
-    timeout_command: int
-    timeout_datablock: int
-    timeout_connect: int
-    timeout_iconnect: int
-    timeout_initial: int
-    timeout_helo: int
-    timeout_mail: int
-    timeout_rcpt: int
-    timeout_datainit: int
-    timeout_datafinal: int
-    timeout_rset: int
-    timeout_quit: int
+    # fmt: off
+    host_name = _option("HostName", "", str.strip, "this host's full name ($j); empty: ask the system (ours)")
+    queue_directory = _option("QueueDirectory", "/var/spool/mqueue", str.strip, "where qf and df files live", "Q")
+    client_queue_directory = _option("ClientQueueDirectory", "/var/spool/clientmqueue", str.strip, "where callers without rights leave their messages (ours)")
+    mailbox_directory = _option("MailboxDirectory", "/var/mail", str.strip, "where the mailboxes are, one file a user (ours)")
+    alias_files = _option("AliasFile", "/etc/aliases", alias_files, "sources of the alias databases that newaliases compiles, separated by commas; the first that has a name counts; -o PATH: it may be missing", "A")
+    passwd_file = _option("PasswdFile", "", str.strip, "users from this file in passwd form instead of the system's (ours)")
+    local_host_names = _option("LocalHostNames", "/etc/mail/local-host-names", str.strip, "file of further names that this host takes mail for (class w)")
+    trusted_users = _option("TrustedUsers", "/etc/mail/trusted-users", str.strip, "file of users who may give any sender with -f without a warning (class t)")
+    forward_path = _option("ForwardPath", "$z/.forward.$w+$h:$z/.forward+$h:$z/.forward.$w:$z/.forward", forward_path, "files that forward a user's mail, the first that exists counts; $z home, $u user, $h detail, $w host; empty: none", "J")
+    default_user = _option("DefaultUser", "daemon", str.strip, "as whom programs and files of the aliases run", "u")
+    dont_blame = _option("DontBlameSendmail", "safe", blame, "checks of files that are left out: GroupWritableForwardFile, ForwardFileInUnsafeDirPath and others")
+    local_mailer = _option("LocalMailer", "mbox", local_delivery, "mbox, maildir, lmtp:SOCKET, lmtp:HOST:PORT, or a program with its arguments behind a bar: $u user, $h detail, $f sender (ours)")
+    smrsh_directory = _option("SmrshDirectory", "/etc/mail/smrsh", directory, "if it exists, aliases and .forward files may run only what is in it (smrsh); empty: anything (ours)")
+    max_program_memory = _option("MaxProgramMemory", "512000000", number, "octets of memory for each process of a program, 0 = no limit (ours)")
+    max_program_processes = _option("MaxProgramProcesses", "200", number, "processes the user may have while a program of his runs, 0 = no limit (ours)")
+    mailer_table = _option("MailerTable", "/etc/mail/mailertable", str.strip, "text table domain -> mailer:host")
+    smart_host = _option("SmartHost", "", str.strip, "send all that is not local there: host, [host] without MX lookup, [host]:port")
+    daemon_ports = _option("DaemonPortOptions", "Name=MTA, Addr=127.0.0.1, Port=25; Name=MTA-v6, Addr=::1, Port=25", daemon_ports, "where to listen; may be given several times", "O", accumulates=True)
+    delivery_mode = _option("DeliveryMode", "background", choice("background", "interactive", "queueonly", "deferred"), "when a new message is first tried", "d", anybody=True)
+    error_mode = _option("ErrorMode", "print", choice("print", "quiet", "mail", "write", "exit"), "how the submitter is told of errors", "e", anybody=True)
+    ignore_dots = _option("IgnoreDots", "False", boolean, "a line with a single dot does not end the message (-i)", "i", anybody=True)
+    me_too = _option("MeToo", "True", boolean, "the sender gets a copy when an alias names him too", "m", anybody=True)
+    no_recipient_action = _option("NoRecipientAction", "none", choice("none", "add-to", "add-apparently-to", "add-bcc", "add-to-undisclosed"), "what to do with a message without To, Cc, Bcc", anybody=True)
+    privacy_options = _option("PrivacyOptions", "authwarnings", words, "authwarnings, needmailhelo, novrfy, noexpn, goaway, public", "p")
+    run_as_user = _option("RunAsUser", "minimta", str.strip, "whom listener and remote worker become when started as root")
+    pid_file = _option("PidFile", "/run/sendmail.pid", str.strip, "pid and command line of the daemon")
+    log_level = _option("LogLevel", "9", number, "0 nothing, 9 every message, 10 and more details", "L")
+    log_to = _option("LogTo", "syslog", choice("syslog", "stderr", "none"), "syslog (facility mail), stderr, none (ours)")
+    greeting = _option("SmtpGreetingMessage", "$j minimta $v/$Z; $b", str.strip, "text of the 220; $j host, $v and $Z version, $b date")
+    max_message_size = _option("MaxMessageSize", "0", number, "largest message accepted in octets, 0 = no limit (RFC 1870)")
+    max_headers_length = _option("MaxHeadersLength", "262144", number, "largest header block accepted in octets")
+    max_recipients = _option("MaxRecipientsPerMessage", "1000", number, "recipients accepted for one message, 0 = no limit; over it 452")
+    max_hop_count = _option("MaxHopCount", "25", number, "Received fields before a message is taken for a loop")
+    max_alias_recursion = _option("MaxAliasRecursion", "10", number, "depth of alias and .forward expansion")
+    max_daemon_children = _option("MaxDaemonChildren", "100", number, "connections at the same time, 0 = no limit; over it 421")
+    max_connections_per_client = _option("MaxConnectionsPerClient", "20", number, "the same for one address that may not relay, 0 = no limit (ours)")
+    max_queue_children = _option("MaxQueueChildren", "10", number, "delivery attempts that run at the same time")
+    queue_la = _option("QueueLA", "8", number, "load average from which on messages are only queued", "x")
+    refuse_la = _option("RefuseLA", "12", number, "load average from which on connections are refused", "X")
+    min_free_blocks = _option("MinFreeBlocks", "100", number, "free blocks the queue's file system must have, else 452", "b")
+    bad_rcpt_throttle = _option("BadRcptThrottle", "10", number, "refused recipients after which each costs the client a second, 0 = never")
+    group_commit = _option("GroupCommit", "True", boolean, "messages that arrive together become durable together; False: fsync each (ours)")
+    eight_bit_mode = _option("EightBitMode", "mimify", choice("mimify", "pass8", "strict"), "8-bit text for a host without 8BITMIME: convert, send as it is, return", "8", anybody=True)
+    min_queue_age = _option("MinQueueAge", "0", interval, "how long a deferred message rests between attempts")
+    queue_sort_order = _option("QueueSortOrder", "priority", choice("priority", "host", "time", "filename", "modification", "none"), "which message a queue run takes first")
+    max_queue_run_size = _option("MaxQueueRunSize", "0", number, "messages in one queue run, 0 = all")
+    recipient_factor = _option("RecipientFactor", "30000", number, "what each recipient adds to the priority number", "y")
+    class_factor = _option("ClassFactor", "1800", number, "what each point of Precedence takes from it", "z")
+    retry_factor = _option("RetryFactor", "90000", number, "what each attempt adds to it", "Z")
+    double_bounce_address = _option("DoubleBounceAddress", "postmaster", str.strip, "who gets a bounce that cannot be delivered; empty: nobody")
+    dead_letter_drop = _option("DeadLetterDrop", "", str.strip, "file for messages that can be neither delivered nor returned nor saved at home")
+    timeout_queuereturn = _option("Timeout.queuereturn", "5d", interval, "bounce what has waited longer", "T")
+    timeout_queuewarn = _option("Timeout.queuewarn", "4h", interval, "tell the sender, once, when it has waited longer; 0 = never")
+    timeout_program = _option("Timeout.program", "15m", interval, "a program that runs longer is ended and tried again later (ours)")
+    timeout_command = _option("Timeout.command", "5m", seconds, "listener: wait for the next command")
+    timeout_datablock = _option("Timeout.datablock", "5m", seconds, "wait for the next block of message data, both ways")
+    timeout_connect = _option("Timeout.connect", "1m", seconds, "client: TCP connection")
+    timeout_iconnect = _option("Timeout.iconnect", "1m", seconds, "client: TCP connection in the first attempt")
+    timeout_initial = _option("Timeout.initial", "5m", seconds, "client: the 220 greeting")
+    timeout_helo = _option("Timeout.helo", "5m", seconds, "client: reply to EHLO and HELO")
+    timeout_mail = _option("Timeout.mail", "10m", seconds, "client: reply to MAIL")
+    timeout_rcpt = _option("Timeout.rcpt", "1h", seconds, "client: reply to RCPT")
+    timeout_datainit = _option("Timeout.datainit", "5m", seconds, "client: the 354")
+    timeout_datafinal = _option("Timeout.datafinal", "1h", seconds, "client: reply to the final dot")
+    timeout_rset = _option("Timeout.rset", "5m", seconds, "client: reply to RSET")
+    timeout_quit = _option("Timeout.quit", "2m", seconds, "client: reply to QUIT")
+    # fmt: on
 
     def __init__(self) -> None:
-        self._ports_given = False
-        for option in TABLE:
-            if option.read:
-                setattr(self, option.attribute, option.read(option.default))
-        ports = next(option for option in TABLE if option.attribute == "daemon_ports")
-        self.daemon_ports = tuple(daemon_port(text) for text in ports.default.split(";"))
+        #: names of accumulating options that were given: the first value replaces the default
+        self._given: set[str] = set()
 
     def set(self, option: Option, text: str) -> None:
         """Set one option; DaemonPortOptions accumulates. Raise OptionError for a bad value."""
-        try:
-            if option.read:
-                setattr(self, option.attribute, option.read(text))
-            else:
-                given = self.daemon_ports if self._ports_given else ()
-                self.daemon_ports = (*given, daemon_port(text))
-                self._ports_given = True
-        except ValueError as error:
-            raise OptionError(f"option {option.name}: {error}") from error
+        value = option.value(text)
+        if option.accumulates:
+            if option.name in self._given:
+                value = getattr(self, option.attribute) + value
+            self._given.add(option.name)
+        if option.attribute:
+            setattr(self, option.attribute, value)
+
+
+#: all that may be set, in the order of the README
+TABLE = tuple(row for row in vars(Options).values() if isinstance(row, Option))
+
+# fmt: off
+#: What Sendmail can be told to do otherwise; an empty default: any value, it cannot matter.
+ALWAYS = (
+    Option("SevenBitInput", "False", boolean, "the eighth bit of an octet is kept", "7"),
+    Option("AliasWait", "", interval, "a new alias database replaces the old one at once, nobody waits for it", "a"),
+    Option("BlankSub", ".", str.strip, "a blank in an address becomes a dot", "B"),
+    Option("HoldExpensive", "", boolean, "no mailer is expensive", "c"),
+    Option("TempFileMode", "0600", file_mode, "mode of all files in the queue", "F"),
+    Option("QueueFileMode", "0600", file_mode, "mode of all files in the queue"),
+    Option("SaveFromLine", "False", boolean, "a Unix From_ line before the header is taken off", "f"),
+    Option("MatchGECOS", "False", boolean, "a full name is no address", "G"),
+    Option("SendMimeErrors", "True", boolean, "bounces are MIME", "j"),
+    Option("UseErrorsTo", "False", boolean, "bounces go to the envelope sender, whatever Errors-To says", "l"),
+    Option("CheckAliases", "False", boolean, "newaliases does not look up what the right sides name", "n"),
+    Option("OldStyleHeaders", "", boolean, "commas separate addresses", "o"),
+    Option("DontPruneRoutes", "False", boolean, "of a source route only the last address counts", "R"),
+    Option("SuperSafe", "True", boolean, "a message is on disk before it is accepted", "s"),
+    Option("TryNullMXList", "False", boolean, "a domain whose best MX host is this one is a mail loop", "w"),
+    Option("RrtImpliesDsn", "False", boolean, "Return-Receipt-To asks for nothing; -N does"),
+    Option("Timeout.ident", "0", seconds, "clients are not asked for a user name (ident)"),
+    Option("UnixFromLine", "From $g $d", str.strip, "how a message begins in a mailbox: sender and date"),
+)
+# fmt: on
+
+_BY_NAME = {row.name.lower(): row for row in (*TABLE, *ALWAYS)}
+_BY_LETTER = {row.letter: row for row in (*TABLE, *ALWAYS) if row.letter}
 
 
 def by_name(name: str) -> Option:

@@ -154,6 +154,19 @@ def daemon_port(text: str) -> tuple[str, str, str]:
     return fields["n"], address.strip("[]").removeprefix("IPv6:"), port
 
 
+def daemon_ports(text: str) -> tuple[tuple[str, str, str], ...]:
+    """DaemonPortOptions values separated by semicolons: see daemon_port()."""
+    return tuple(daemon_port(part) for part in text.split(";"))
+
+
+def file_mode(text: str) -> int:
+    """Permissions in octal digits: "0600"."""
+    digits = text.strip()
+    if not digits or digits.strip("01234567"):
+        raise ValueError(f"no mode of a file: {digits!r}")
+    return int(digits, 8)
+
+
 #: where an LMTP server listens if nothing else is said (IANA: "any private mail system")
 LMTP_PORT = 24
 

@@ -150,6 +150,15 @@ def test_an_unknown_option_name_is_an_option_error(words: list[str]) -> None:
         parse(*words)
 
 
-@pytest.mark.parametrize("words", [["-oo"], ["-os"], ["-oc"], ["-oj"], ["-c"]])
+@pytest.mark.parametrize(
+    "words", [["-oo"], ["-os"], ["-oc"], ["-oj"], ["-c"], ["-osTrue"], ["-O", "SuperSafe=True"]]
+)
 def test_what_is_always_so_may_be_said(words: list[str]) -> None:
     assert not parse(*words).settings
+    assert not parse(*words).unsafe
+
+
+@pytest.mark.parametrize("words", [["-osFalse"], ["-o7"], ["-O", "SendMimeErrors=False"]])
+def test_what_is_otherwise_here_is_an_option_error(words: list[str]) -> None:
+    with pytest.raises(OptionError, match="can be had"):
+        parse(*words)

@@ -27,16 +27,76 @@ def test_no_name_attribute_or_letter_occurs_twice() -> None:
     for column in ("name", "attribute", "letter"):
         values = [
             getattr(option, column).lower() if column == "name" else getattr(option, column)
-            for option in options.TABLE
+            for option in (*options.TABLE, *options.ALWAYS)
         ]
         given = [value for value in values if value]
         assert len(given) == len(set(given)), column
 
 
-def test_every_row_sets_its_annotated_attribute() -> None:
+@pytest.mark.parametrize("option", options.TABLE, ids=lambda option: str(option.name))
+def test_every_row_has_its_default_until_it_is_set(option: options.Option) -> None:
     chosen = Options()
-    assert {option.attribute for option in options.TABLE} == set(Options.__annotations__)
-    assert all(hasattr(chosen, option.attribute) for option in options.TABLE)
+    default = option.value(option.default)
+    assert getattr(chosen, option.attribute) == default
+    setattr(chosen, option.attribute, "set")
+    assert getattr(chosen, option.attribute) == "set"
+    assert getattr(Options(), option.attribute) == default
+
+
+@pytest.mark.parametrize("option", options.TABLE, ids=lambda option: str(option.name))
+def test_every_row_is_an_attribute_of_the_one_type_that_its_reader_gives(
+    option: options.Option,
+) -> None:
+    assert vars(Options)[option.attribute] is option
+    chosen = Options()
+    chosen.set(option, option.default)
+    assert type(vars(chosen)[option.attribute]) is type(option.value(option.default))
+
+
+def test_a_default_is_read_once_and_only_when_asked_for() -> None:
+    chosen = Options()
+    assert "dont_blame" not in vars(chosen)
+    assert chosen.dont_blame is chosen.dont_blame
+
+
+@pytest.mark.parametrize("option", options.ALWAYS, ids=lambda option: str(option.name))
+def test_what_is_always_so_may_be_said_and_sets_nothing(option: options.Option) -> None:
+    chosen = Options()
+    before = dict(vars(chosen))
+    chosen.set(options.by_name(option.name), option.default or "1")
+    assert vars(chosen) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("SuperSafe", "False", "only True can be had: a message is on disk before"),
+        ("SuperSafe", "Interactive", "not a boolean: 'Interactive'"),
+        ("SevenBitInput", "", "only False can be had: the eighth bit"),
+        ("TempFileMode", "0640", "only 0600 can be had: "),
+        ("TempFileMode", "rw", "no mode of a file: 'rw'"),
+        ("Timeout.ident", "5s", "only 0 can be had: clients are not asked"),
+        ("BlankSub", "_", "only . can be had: "),
+        ("HoldExpensive", "perhaps", "not a boolean: 'perhaps'"),
+        ("AliasWait", "x", "Invalid time unit 'x'"),
+    ],
+)
+def test_what_is_otherwise_here_is_refused_with_the_reason(
+    name: str, text: str, reason: str
+) -> None:
+    with pytest.raises(OptionError, match=f"^option {name}: {reason}"):
+        Options().set(options.by_name(name), text)
+
+
+@pytest.mark.parametrize("text", ["False", "True", "t", ""])
+def test_what_cannot_matter_may_have_any_value(text: str) -> None:
+    Options().set(options.by_name("HoldExpensive"), text)
+    Options().set(options.by_letter("o"), text)
+
+
+def test_a_mode_may_be_written_with_or_without_the_nought() -> None:
+    for text in ("0600", "600", " 0600 "):
+        Options().set(options.by_name("QueueFileMode"), text)
 
 
 def test_a_bad_value_names_the_option() -> None:
