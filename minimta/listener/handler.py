@@ -195,14 +195,14 @@ class Handler:
 
     def _refuse_recipient(self, rcpt: Rcpt, shown: str, bare: bytes) -> Reply | None:
         try:
-            verdict = self._shared.recipient(bare)
+            found = self._shared.recipient(bare)
         except OSError as error:
             self.note(f"cannot look up {shown}: {error.strerror or error}")
             return reply(451, "4.3.0", f"{shown}... Cannot look it up now; try again later")
-        if verdict.local and verdict.known:
+        if found is not None and found.is_known:
             return None
         may_relay = self._client.may_relay
-        if verdict.local and (may_relay or not relay.looks_like_route(bare)):
+        if found is not None and (may_relay or not relay.looks_like_route(bare)):
             refusal = reply(550, "5.1.1", f"{shown}... User unknown")
         elif not may_relay:
             reason = self._client.why_not_relay()

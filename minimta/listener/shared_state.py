@@ -41,7 +41,7 @@ class SharedState:
         self.resolves = resolves
         self.clock = clock
         self._greeting = (0, "")
-        self._known: dict[bytes, float] = {}
+        self._known: dict[bytes, tuple[float, recipients.LocalRecipient | None]] = {}
         self._free = (0.0, 0)
 
     @property
@@ -69,18 +69,18 @@ class SharedState:
             self._greeting = (now, whole)
         return self._greeting[1]
 
-    def recipient(self, bare: bytes) -> recipients.Verdict:
-        """policy.recipient_verdict, remembered for a moment if good. Raise OSError."""
+    def recipient(self, bare: bytes) -> recipients.LocalRecipient | None:
+        """recipients.look_up(), remembered for a moment if somebody was found. Raise OSError."""
         now = self.clock()
-        if self._known.get(bare, 0.0) > now:
-            return recipients.Verdict(local=True, known=True)
-        here = self.here
-        verdict = recipients.recipient_verdict(bare, here.router, here.aliases, here.users)
-        if verdict.local and verdict.known:
+        until, known = self._known.get(bare, (0.0, None))
+        if until > now:
+            return known
+        found = recipients.look_up(bare, self.here)
+        if found is not None and found.is_known:
             if len(self._known) > _MOST_REMEMBERED:
                 self._known.clear()
-            self._known[bare] = now + _REMEMBER
-        return verdict
+            self._known[bare] = (now + _REMEMBER, found)
+        return found
 
     def lacks_space(self, size: int) -> Reply | None:
         """The refusal if a message of *size* octets (-1: not told) has no room in the queue."""

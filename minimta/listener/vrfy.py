@@ -19,43 +19,38 @@ def answer(argument: bytes, here: LocalHost, *, expand: bool) -> Reply:
     wrong = path.problem(given) if bare else None
     if wrong or not bare:
         return wrong or reply(553, "5.0.0", f"{quoted(given)}... User address required")
-    if not here.is_local(bare):
+    found = recipients.look_up(bare, here)
+    if found is None:
         if expand:
             return reply(250, "2.1.5", f"<{quoted(bare)}>")
         return reply(252, "2.5.2", f"<{quoted(bare)}>")
-    verdict = recipients.recipient_verdict(bare, here.router, here.aliases, here.users)
-    if not verdict.known:
+    if not found.is_known:
         return reply(550, "5.1.1", f"{quoted(given)}... User unknown")
-    found = _members(bare, here) if expand or verdict.user is None else [bare]
-    return Reply(250, "2.1.5", tuple(_shown(member, here) for member in found[:_MOST]))
+    members = _members(bare, here) if expand or found.user is None else [bare]
+    return Reply(250, "2.1.5", tuple(_shown(member, here) for member in members[:_MOST]))
 
 
 def _members(bare: bytes, here: LocalHost) -> list[bytes]:
     """The addresses behind an alias; the alias itself if there is nothing that may be shown."""
-    waiting, seen, members = [(bare, 0)], {here.key(bare)}, list[bytes]()
+    waiting, seen, members = [(bare, False)], {here.key(bare)}, list[bytes]()
     while waiting:
-        name, depth = waiting.pop(0)
-        right_hand_side = _alias(name, here) if depth < here.options.max_alias_recursion else None
-        if right_hand_side is None:
+        name, is_final = waiting.pop(0)
+        found = None if is_final else recipients.look_up(name, here)
+        if found is None or found.alias is None:
             members.append(name)
             continue
-        for target in targets.parse(right_hand_side):
+        for target in targets.parse(found.value):
             key = here.key(target.value)
             if target.kind == "user" and (key not in seen or target.final):
                 seen.add(key)
-                # "\dave" is dave himself, whatever the aliases say of him.
-                waiting.append((target.value, here.options.max_alias_recursion * target.final + 1))
+                # "\dave" is dave's own mailbox, whatever the aliases say of dave.
+                waiting.append((target.value, target.final))
     return members or [bare]
-
-
-def _alias(name: bytes, here: LocalHost) -> bytes | None:
-    return (
-        here.aliases.find(address.unquote(address.split(name)[0])) if here.is_local(name) else None
-    )
 
 
 def _shown(bare: bytes, here: LocalHost) -> str:
     """ "Dave Example <dave@lab2.campus>" """
-    user = here.users.find(address.split(bare)[0]) if here.is_local(bare) else None
+    local_part = address.unquote(address.split(bare)[0])
+    user = recipients.find_user(local_part, here.users) if here.is_local(bare) else None
     name = quoted(fullname.from_gecos(user.gecos, user.name)) if user else ""
     return f"{name} <{quoted(here.qualified(bare))}>".strip()

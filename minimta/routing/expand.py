@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from minimta.message import address
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Outcome, deferred
-from minimta.routing import controlling_user, destination, forward, include, targets
+from minimta.routing import controlling_user, destination, forward, include, recipients, targets
 from minimta.routing.controlling_user import Authority
 from minimta.routing.destination import Destination, Node
 from minimta.routing.route import Route, is_status
@@ -160,15 +160,16 @@ class Worklist:
             self._drop(node, self._found.get(node.key))
 
     def _expand_local(self, node: Node) -> None:
-        if self._follow_alias(node):
+        found = recipients.find(node.local_part, self._house.here)
+        if found.alias is not None and self._follow_alias(node, found.alias, found.value):
             return
-        user = self._user(node.local_part)
+        # An alias that leads to nobody, "dave: (away)", hides no user of its name.
+        user = found.user or recipients.find_user(node.local_part, self._house.users)
         if user is None or not self._follow_forward(node, user):
             self._deliver_locally(node)
 
-    def _follow_alias(self, node: Node) -> bool:
-        name, value = self._alias(node.local_part)
-        found = targets.parse(value) if value is not None else []
+    def _follow_alias(self, node: Node, name: bytes, value: bytes) -> bool:
+        found = targets.parse(value)
         if not found:
             return False
         node.alias = name
@@ -181,7 +182,7 @@ class Worklist:
         node.user = user
         text = forward.read(
             user,
-            forward.detail(node.local_part, user),
+            recipients.detail(node.local_part, user),
             house.options,
             refused=lambda path, reason: self._refuse(node, path, reason),
         )
@@ -204,18 +205,6 @@ class Worklist:
             shown = log.clean(b", ".join(map(bytes, found)), 400)
             self._house.say(f"{log.clean(node.recipient.address)}... {verb} {shown}")
 
-    def _alias(self, local_part: bytes) -> tuple[bytes, bytes | None]:
-        """The alias that counts, and its right-hand side: user+detail, then user+*, then user."""
-        name, plus, _ = local_part.partition(b"+")
-        for key in (local_part, name + b"+*", name) if plus and name else (local_part,):
-            value = self._house.aliases.find(key)
-            if value is not None:
-                return key, value
-        if local_part.lower() == b"postmaster" and not self._user(local_part):
-            # DIFFERS: RFC 5321 section 4.5.1 wants mail for postmaster accepted, alias or not.
-            return b"", b"root"
-        return local_part, None
-
     def _owner(self, node: Node) -> bytes:
         """Who hears of what fails for a list (RFC 5321 section 3.9.2): owner-NAME, if it is an alias.
 
@@ -230,11 +219,6 @@ class Worklist:
         found = targets.parse(value)
         simple = len(found) == 1 and found[0].kind == "user" and not found[0].final
         return found[0].value if simple else alias
-
-    def _user(self, local_part: bytes) -> User | None:
-        user = self._house.users.find(local_part)
-        name, plus, _ = local_part.partition(b"+")
-        return self._house.users.find(name) if user is None and plus else user
 
     def _push(
         self,
@@ -288,13 +272,13 @@ class Worklist:
     # --- ends ---------------------------------------------------------------------------------------
 
     def _deliver_locally(self, node: Node) -> None:
-        user = self._user(node.local_part)
+        user = recipients.find_user(node.local_part, self._house.users)
         if user is None:
             shown = node.origin + log.clean(address.bare(node.recipient.address))
             route = Route("local", "", node.local_part)
             self._add(node, route, destination.unknown_user(shown))
             return
-        detail = forward.detail(node.local_part, user)
+        detail = recipients.detail(node.local_part, user)
         node.key = os.fsencode(user.name) + (b"+" + detail if detail else b"")
         self._add(node, Route("local", os.fsdecode(detail), os.fsencode(user.name)))
 
@@ -329,7 +313,11 @@ class Worklist:
 
     def _break_circle(self, node: Node, circle: list[Node]) -> None:
         node.notes.append("leads back to itself")
-        users = [member for member in circle if self._user(member.local_part) is not None]
+        users = [
+            member
+            for member in circle
+            if recipients.find_user(member.local_part, self._house.users) is not None
+        ]
         for member in users:
             # The first is met again in *node*, which is from an expansion; so are all others.
             last = node if member is circle[0] else member

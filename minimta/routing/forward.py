@@ -27,12 +27,6 @@ if TYPE_CHECKING:
 LIMIT = 65536
 
 
-def detail(local_part: bytes, user: User) -> bytes:
-    """b"info" of dave+info, b"" for dave alone."""
-    whole = os.fsencode(user.name).lower() == local_part.lower()
-    return b"" if whole else local_part.partition(b"+")[2]
-
-
 def read(
     user: User, of_detail: bytes, options: Options, *, refused: Callable[[str, str], None]
 ) -> TrustedText | None:

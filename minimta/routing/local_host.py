@@ -12,9 +12,8 @@ from __future__ import annotations
 from minimta.aliases.lookup import Aliases
 from minimta.maps import open_map
 from minimta.message import address
-from minimta.routing import recipients
 from minimta.routing.route import Router
-from minimta.system import hostnames, log
+from minimta.system import hostnames
 from minimta.system.users import Users
 
 TYPE_CHECKING = False
@@ -69,12 +68,3 @@ class LocalHost:
         if self.is_local(bare):
             return address.unquote(local).lower()
         return local + b"@" + address.domain_key(domain)
-
-    def is_unknown(self, bare: bytes) -> bool:
-        """Is it a local recipient who does not exist? If that cannot be known now: no."""
-        try:
-            verdict = recipients.recipient_verdict(bare, self.router, self.aliases, self.users)
-        except OSError as error:
-            log.line("", f"cannot look up {log.clean(bare)}: {error.strerror}")
-            return False
-        return verdict.local and not verdict.known

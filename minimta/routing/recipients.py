@@ -1,43 +1,94 @@
-"""Is an address one of ours, and does its recipient exist?"""
+"""Who is a recipient of this host: an alias, a user, or nobody.
+
+The one place that knows: RCPT, VRFY, EXPN, -bv, the check of a submission and the expansion ask it.
+As with Sendmail an alias comes before a user, and for ``dave+lists`` the first of these counts:
+
+    alias dave+lists, alias dave+*, alias dave, user dave+lists, user dave with the detail "lists"
+
+postmaster is always somebody: without alias and user it is root (RFC 5321 section 4.5.1). All raise
+OSError if aliases or users cannot be asked now, which never means that there is nobody.
+"""
 
 from __future__ import annotations
 
+import os
+
 from minimta.message import address
+from minimta.system import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from minimta.aliases.lookup import Aliases
-    from minimta.routing.route import Router
+    from minimta.routing.local_host import LocalHost
     from minimta.system.users import User, Users
 
+_POSTMASTER = b"postmaster"
 
-class Verdict:
-    """What a recipient address is to this host."""
 
-    __slots__ = ("known", "local", "user")
+class LocalRecipient:
+    """What stands behind the local part of an address of ours."""
 
-    def __init__(self, *, local: bool, known: bool, user: User | None = None) -> None:
-        #: is the domain ours?
-        self.local = local
-        #: local: is it a user or an alias? Remote recipients are always known.
-        self.known = known
-        #: the user of that name, None for aliases
+    __slots__ = ("alias", "user", "value")
+
+    def __init__(
+        self, *, alias: bytes | None = None, value: bytes = b"", user: User | None = None
+    ) -> None:
+        #: name of the alias that counts, b"list+*" for list+x; b"" if postmaster needs none; or None
+        self.alias = alias
+        #: the alias's right-hand side, which may lead to nobody
+        self.value = value
+        #: the user, if there is no alias
         self.user = user
 
+    @property
+    def is_known(self) -> bool:
+        """Is there an alias or a user?"""
+        return self.alias is not None or self.user is not None
 
-def recipient_verdict(bare: bytes, router: Router, aliases: Aliases, users: Users) -> Verdict:
-    """Judge a bare recipient address. Raise OSError if aliases or users cannot be asked now.
 
-    postmaster is always known (RFC 5321 section 4.5.1).
-    """
-    route = router.route(bare)
+def look_up(bare: bytes, here: LocalHost) -> LocalRecipient | None:
+    """Who a bare address is; None if it is not for this host to say. Raise OSError."""
+    route = here.router.route(bare)
     if route.mailer != "local":
-        return Verdict(local=False, known=True)
-    local_part = address.unquote(route.user)
+        return None
+    return find(address.unquote(route.user), here)
+
+
+def is_unknown(bare: bytes, here: LocalHost) -> bool:
+    """Is it a local recipient who does not exist? If that cannot be known now: no."""
+    try:
+        found = look_up(bare, here)
+    except OSError as error:
+        log.line("", f"cannot look up {log.clean(bare)}: {error.strerror}")
+        return False
+    return found is not None and not found.is_known
+
+
+def find(local_part: bytes, here: LocalHost) -> LocalRecipient:
+    """Who an unquoted local part is. Raise OSError."""
+    for name in _alias_names(local_part):
+        value = here.aliases.find(name)
+        if value is not None:
+            return LocalRecipient(alias=name, value=value)
+    user = find_user(local_part, here.users)
+    if user is None and local_part.lower() == _POSTMASTER:
+        # DIFFERS: RFC 5321 section 4.5.1 wants mail for postmaster accepted, alias or not.
+        return LocalRecipient(alias=b"", value=b"root")
+    return LocalRecipient(user=user)
+
+
+def _alias_names(local_part: bytes) -> tuple[bytes, ...]:
     name, plus, _ = local_part.partition(b"+")
-    keys = (local_part, name + b"+*", name) if plus and name else (local_part,)
-    if any(aliases.find(key) is not None for key in keys):
-        return Verdict(local=True, known=True)
-    user = users.find(local_part) or (users.find(name) if plus else None)
-    known = user is not None or local_part.lower() == b"postmaster"
-    return Verdict(local=True, known=known, user=user)
+    return (local_part, name + b"+*", name) if plus and name else (local_part,)
+
+
+def find_user(local_part: bytes, users: Users) -> User | None:
+    """The user, whatever the aliases say of them: dave+lists itself, or dave. Raise OSError."""
+    user = users.find(local_part)
+    name, plus, _ = local_part.partition(b"+")
+    return users.find(name) if user is None and plus else user
+
+
+def detail(local_part: bytes, user: User) -> bytes:
+    """b"lists" of dave+lists if that is *user* dave, b"" for dave alone, or a user "dave+lists"."""
+    whole = os.fsencode(user.name).lower() == local_part.lower()
+    return b"" if whole else local_part.partition(b"+")[2]

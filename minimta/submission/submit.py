@@ -14,6 +14,7 @@ from minimta.queue import collect
 from minimta.queue import qid as queue_id
 from minimta.queue.commit import KeepingCommitter
 from minimta.queue.control import is_plain
+from minimta.routing import recipients
 from minimta.routing.local_host import LocalHost
 from minimta.submission import caller, deadletter, delivery_mode, stdin
 from minimta.submission.sender import Author, SubmissionError
@@ -218,7 +219,7 @@ class Submission:
         kept = []
         for recipient in self.envelope.recipients:
             bare = address.bare(recipient.address)
-            if not self.here.is_unknown(bare.removeprefix(b"\\")):
+            if not recipients.is_unknown(bare.removeprefix(b"\\"), self.here):
                 kept.append(recipient)
                 continue
             self._unknown(recipient.address, "User unknown")

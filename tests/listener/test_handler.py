@@ -458,9 +458,46 @@ def test_too_many_hops_are_refused(host: SmtpHost) -> None:
             ["250-2.1.5 <self@lab2.campus>", "250 2.1.5 Dave Example <dave@lab2.campus>"],
         ),
         ("EXPN loop", ["250 2.1.5 <loop@lab2.campus>"]),
+        ("VRFY dave+lists", ["250 2.1.5 Dave Example <dave+lists@lab2.campus>"]),
+        ("EXPN dave+lists", ["250 2.1.5 Dave Example <dave+lists@lab2.campus>"]),
+        ("VRFY nosuch+x", ["550 5.1.1 nosuch+x... User unknown"]),
+        ("VRFY postmaster+x", ["250 2.1.5 root <root@lab2.campus>"]),
+        *[
+            (
+                f"{verb} staff+x",
+                [
+                    "250-2.1.5 Dave Example <dave@lab2.campus>",
+                    "250-2.1.5 Carol ??xample <carol@lab2.campus>",
+                    "250 2.1.5 <henry@lab3.campus>",
+                ],
+            )
+            for verb in ("VRFY", "EXPN")
+        ],
     ],
 )
 def test_vrfy_and_expn_tell_people_and_no_programs(
     host: SmtpHost, question: str, answer: list[str]
 ) -> None:
     assert host.connect(*STRANGER).says(question) == answer
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "dave",
+        "DAVE+x",
+        "staff+x",
+        "+dave",
+        "nosuch",
+        "nosuch+x",
+        "postmaster",
+        "dave@table.example",
+    ],
+)
+def test_rcpt_vrfy_and_expn_agree_who_exists(host: SmtpHost, name: str) -> None:
+    Path(host.options.mailer_table).write_text("table.example local:nosuch\n")
+    peer = host.connect(*STRANGER)
+    peer.says("MAIL FROM:<emma@lab1.campus>")
+    questions = (f"RCPT TO:<{name}>", f"VRFY {name}", f"EXPN {name}")
+    known = {peer.says(question)[0][:3] for question in questions}
+    assert known in ({"250"}, {"550"})

@@ -50,21 +50,6 @@ def dave(tmp_path: Path) -> User:
     return homes.own_home(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("local_part", "expected"),
-    [(b"dave", b""), (b"DAVE", b""), (b"dave+info", b"info"), (b"dave+", b""), (b"d+a+b", b"a+b")],
-)
-def test_the_detail_is_what_follows_the_first_plus(
-    dave: User, local_part: bytes, expected: bytes
-) -> None:
-    assert forward.detail(local_part, dave) == expected
-
-
-def test_a_user_may_have_a_plus_in_his_name(dave: User) -> None:
-    dave.name = "c++"
-    assert forward.detail(b"C++", dave) == b""
-
-
 # -- ForwardPath ----------------------------------------------------------------------------------
 
 
