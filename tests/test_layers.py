@@ -21,7 +21,7 @@ ROOMS: dict[str, str] = {
     "message": "",
     "config": "",
     "smtp": "message",
-    "system": "config",
+    "system": "message config",
     "maps": "system",
     "aliases": "message system maps",
     "queue": "message config system",

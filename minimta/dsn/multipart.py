@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from minimta.message import address, headers
+from minimta.message import address, printable
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome
 
@@ -147,5 +147,4 @@ def spell(seconds: int) -> str:
 
 def clean(text: bytes | str, limit: int = 900) -> str:
     """Printable ASCII, short enough for a line (RFC 5322 section 2.1.1)."""
-    octets = text.encode("utf-8", "replace") if isinstance(text, str) else text
-    return headers.printable(octets[:limit]).decode("ascii")
+    return printable.shown(text[:limit])

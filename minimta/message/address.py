@@ -61,8 +61,3 @@ def literal(domain: bytes) -> str:
         return ""
     inside = domain[1:-1].decode("ascii", "replace")
     return inside[5:] if inside[:5].lower() == "ipv6:" else inside
-
-
-def is_printable(octets: bytes) -> bool:
-    """No control character, no 8-bit octet: what may stand in an envelope (RFC 5321 section 4.1.2)."""
-    return octets.isascii() and octets.decode("ascii").isprintable()

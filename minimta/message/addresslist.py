@@ -9,6 +9,7 @@ decide a route, which only looks at ``Mailbox.address``.
 from __future__ import annotations
 
 from minimta.message import address
+from minimta.message.printable import is_printable
 
 _QUOTE, _OPEN, _CLOSE, _LESS, _BRACKET, _BACKSLASH, _COLON = b'"()<[\\:'
 _END = (0x2C, 0x3B)  # comma and semicolon
@@ -217,7 +218,7 @@ def _problem(bare: bytes, bracketed: bool) -> str:
         return "User address required" if bracketed else ""
     if not bare.isascii():
         return "Non-ASCII address needs SMTPUTF8, which is not offered"
-    if not address.is_printable(bare) or len(bare) > _LONGEST or b"<" in bare or b">" in bare:
+    if not is_printable(bare) or len(bare) > _LONGEST or b"<" in bare or b">" in bare:
         return "Illegal address"
     if not local:
         return "User address required"
@@ -231,6 +232,6 @@ def _given(text: bytes, item: _Item, bare: bytes) -> bytes:
     if not item.angle:
         return bare
     words = b" ".join(text[item.begin : item.angle[0] - 1].split())
-    if item.comments or not address.is_printable(words):
+    if item.comments or not is_printable(words):
         words = b""
     return b"%b <%b>" % (words, bare) if words else b"<%b>" % bare

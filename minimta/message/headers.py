@@ -8,6 +8,8 @@ Content-Length that would lie in a mailbox, and foreign Return-Path fields are l
 
 from __future__ import annotations
 
+from minimta.message.printable import printable
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -20,13 +22,6 @@ RETURN_PATH = (b"P", b"Return-Path: <\x81g>")
 
 #: RFC 5322 section 2.2: 33 to 126 but the colon
 _NAME_OCTETS = bytes(octet for octet in range(33, 127) if octet != 0x3A)
-_CONTROLS = bytes(range(32)) + bytes(range(127, 256))
-_PRINTABLE = bytes.maketrans(_CONTROLS, b"?" * len(_CONTROLS))
-
-
-def printable(value: bytes) -> bytes:
-    """*value* with every octet that could forge a line or a screen replaced by "?"."""
-    return value.translate(_PRINTABLE)
 
 
 def field_name(line: bytes) -> bytes:

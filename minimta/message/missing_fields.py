@@ -14,6 +14,7 @@ M  Resent-Message-Id, Message-Id
 from __future__ import annotations
 
 from minimta.message import address, fullname, headers
+from minimta.message.printable import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def complete(fields: list[bytes], envelope: Envelope, facts: Facts) -> list[head
     for flag, text in _missing(present, resent, envelope, facts):
         whole.append((flag, facts.qualify(text) if facts.qualify else text))
     for warning in envelope.warnings:
-        whole.append((b"", b"X-Authentication-Warning: " + headers.printable(warning)))
+        whole.append((b"", b"X-Authentication-Warning: " + printable(warning)))
     for field in own:
         whole.append((b"", facts.qualify(field) if facts.qualify else field))
     if not present & _DESTINATIONS:
@@ -75,7 +76,7 @@ def _missing(
     present: set[bytes], resent: bool, envelope: Envelope, facts: Facts
 ) -> list[headers.Field]:
     sender, full_name = address.bare(envelope.reverse_path), envelope.full_name
-    mailbox = headers.printable(sender)
+    mailbox = printable(sender)
     if full_name:
         mailbox = b"%b <%b>" % (fullname.phrase(full_name), mailbox)
     message_id = b"<%b.%b@%b>" % (facts.compact_date, facts.qid, facts.host)
@@ -89,13 +90,13 @@ def _missing(
             if (prefix + name).lower() not in present:
                 added.append((flag, prefix + name + b": " + text))
         if flag == b"F" and full_name:
-            added.append((b"x", b"Full-Name: " + headers.printable(full_name)))
+            added.append((b"x", b"Full-Name: " + printable(full_name)))
     return added
 
 
 def _no_recipient(envelope: Envelope, action: str) -> list[headers.Field]:
     """NoRecipientAction: what to do with a header that names no recipient."""
-    everyone = b", ".join(headers.printable(r.address) for r in envelope.recipients)
+    everyone = b", ".join(printable(r.address) for r in envelope.recipients)
     text = {
         "add-to": b"To: " + everyone,
         "add-apparently-to": b"Apparently-To: " + everyone,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import minimta
-from minimta.message import headers
+from minimta.message.printable import printable
 
 #: what stands in parentheses in our Received fields, as Sendmail's "version/configuration version"
 PRODUCT = f"minimta {minimta.__version__}/{minimta.__version__}".encode()
@@ -26,12 +26,12 @@ def received(
     away, as it must be when there are several (section 7.2).
     """
     client, helo, protocol = (
-        headers.printable(client),
-        headers.printable(helo),
-        headers.printable(protocol),
+        printable(client),
+        printable(helo),
+        printable(protocol),
     )
     origin = b"from %b (%b)" % (helo, client) if helo else b"(from %b)" % client
     with_protocol = b" with " + protocol if protocol else b""
-    for_whom = b"\n\tfor %b; " % headers.printable(recipient) if recipient else b";\n\t"
+    for_whom = b"\n\tfor %b; " % printable(recipient) if recipient else b";\n\t"
     by = b"by %b (%b)%b id %b" % (host, product, with_protocol, qid)
     return b"Received: " + origin + b"\n\t" + by + for_whom + date

@@ -34,6 +34,7 @@ is an error, as it is for Sendmail, which loses such a file.
 from __future__ import annotations
 
 from minimta.message.envelope import Recipient
+from minimta.message.printable import shown
 
 VERSION = 8
 #: macro with the DeliveryMode of a message that is to wait for a full queue run
@@ -231,8 +232,8 @@ def _count(value: bytes) -> int:
 
 
 def _shown(value: bytes) -> str:
-    """For a log line: printable ASCII, no more than a few words of it."""
-    return "".join(chr(octet) if 32 <= octet < 127 else "?" for octet in value[:60])
+    """For a log line, no more than a few words of it."""
+    return shown(value[:60])
 
 
 class _Reader:

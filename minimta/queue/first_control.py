@@ -7,6 +7,7 @@ less ClassFactor for each point of Precedence.
 from __future__ import annotations
 
 from minimta.message import address, headers
+from minimta.message.printable import printable
 from minimta.queue.control import DELIVERY_MODE, QUEUE_ONLY, Control
 
 TYPE_CHECKING = False
@@ -64,10 +65,10 @@ def _final(recipient: Recipient, host: bytes) -> bytes:
 
 
 def _macros(envelope: Envelope, delivery_mode: str) -> dict[bytes, bytes]:
-    macros = {b"_": headers.printable(envelope.client)}
+    macros = {b"_": printable(envelope.client)}
     if envelope.protocol or envelope.helo:
-        macros[b"r"] = headers.printable(envelope.protocol)
-        macros[b"s"] = headers.printable(envelope.helo)
+        macros[b"r"] = printable(envelope.protocol)
+        macros[b"s"] = printable(envelope.helo)
     macros[b"{daemon_flags}"] = envelope.daemon_flags
     if envelope.if_address:
         macros[b"{if_addr}"] = envelope.if_address

@@ -12,8 +12,9 @@ from __future__ import annotations
 import os
 
 from minimta.message import dates, received
-from minimta.message.address import bare, is_printable, split
+from minimta.message.address import bare, split
 from minimta.message.envelope import Recipient
+from minimta.message.printable import is_printable
 from minimta.queue.control import DELIVERY_MODE, Control, is_plain
 from minimta.system import hostnames, log, users
 

@@ -17,9 +17,9 @@ from collections.abc import Iterable, Sequence
 
 from minimta.config.options import Options
 from minimta.dsn.multipart import ReportEntry
-from minimta.message import headers
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome
+from minimta.message.printable import printable
 from minimta.queue.locked import LockedMessage
 from minimta.routing import controlling_user
 from minimta.routing.expander import Destination
@@ -166,4 +166,4 @@ def stat(outcome: Outcome) -> str:
 
 def addresses(recipients: Sequence[Recipient]) -> str:
     """Several recipients as one word of the log or of -v."""
-    return ",".join(headers.printable(r.address).decode("ascii") for r in recipients)
+    return ",".join(printable(r.address).decode("ascii") for r in recipients)

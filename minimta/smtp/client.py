@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Container, Sequence
 
+from minimta.message.printable import is_printable
 from minimta.smtp.reply import Reply, ReplyError, ReplyReader, verbatim
 
 #: longest address that we say; RFC 5321 section 4.5.3.1.3 has 256
@@ -107,7 +108,7 @@ class Client:
     def begin(self, transaction: Transaction) -> None:
         """Queue a message. Raise ValueError if a line could forge another."""
         for line in (transaction.mail_line, *transaction.rcpt_lines):
-            if not (line.isascii() and line.decode("ascii").isprintable()):
+            if not is_printable(line):
                 raise ValueError("a control character would forge a command")
         self._transaction = transaction
         if self._needs_reset:
@@ -288,7 +289,7 @@ def path(address: bytes) -> bytes:
 
     DIFFERS: "<" and ">" are refused inside a quoted local part too; some hosts end the path there.
     """
-    if not address.isascii() or not address.decode("ascii").isprintable():
+    if not is_printable(address):
         raise ValueError("control or 8-bit character in the address")
     unquoted = address.rpartition(b"@")[2] if address[:1] == b'"' else address
     if b"<" in address or b">" in address or b" " in unquoted or len(address) > MAX_PATH:

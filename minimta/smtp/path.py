@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 
 from minimta.message import address
+from minimta.message.printable import is_printable
 from minimta.smtp.reply import Reply, quoted, reply
 
 _PLAIN = re.compile(rb'<[^<>"\s\\]*>')
@@ -68,7 +69,7 @@ def problem(path: bytes) -> Reply | None:
     if not bare.isascii():
         # DIFFERS: Sendmail takes the eighth bit off. RFC 6531 section 3.5: only after SMTPUTF8.
         return reply(553, "5.6.7", f"{shown}... Address must be ASCII")
-    if not address.is_printable(bare):
+    if not is_printable(bare):
         return reply(553, "5.1.3", f"{shown}... Control character in address")
     local, domain = address.split(bare)
     return _problem(shown, bare, local, domain)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from minimta.message.printable import shown
+
 #: RFC 5321 section 4.5.3.1.5 allows a reply line of 512 octets; what is quoted from a command is cut
 _MAX_QUOTED = 300
 
@@ -54,10 +56,7 @@ def reply(code: int, enhanced: str, text: str) -> Reply:
 
 def quoted(octets: bytes) -> str:
     """What a client said, fit to be said back: printable ASCII, not too long."""
-    text = octets.decode("ascii", "replace")
-    if not (text.isascii() and text.isprintable()):
-        text = "".join(c if " " <= c <= "~" else "?" for c in text)
-    return text if len(text) <= _MAX_QUOTED else text[: _MAX_QUOTED - 3] + "..."
+    return shown(octets, _MAX_QUOTED)
 
 
 #: RFC 5321 section 4.5.3.1.5 says 512 octets a line; real hosts send longer ones
@@ -122,19 +121,12 @@ class ReplyReader:
 
 def parse(code: int, texts: list[bytes]) -> Reply:
     """A Reply from the texts behind the code; an enhanced status of the same class is taken off."""
-    shown = [_printable(text) for text in texts]
-    found = _ENHANCED.match(shown[-1])
+    lines = [shown(text) for text in texts]
+    found = _ENHANCED.match(lines[-1])
     if found is None or found[1][0] != str(code)[0]:
-        return Reply(code, "", tuple(shown))
+        return Reply(code, "", tuple(lines))
     prefix = found[0]
-    return Reply(code, found[1], tuple(text.removeprefix(prefix) for text in shown))
-
-
-def _printable(text: bytes) -> str:
-    shown = text.decode("ascii", "replace")
-    if shown.isascii() and shown.isprintable():
-        return shown
-    return "".join(c if " " <= c <= "~" else "?" for c in shown)
+    return Reply(code, found[1], tuple(line.removeprefix(prefix) for line in lines))
 
 
 def verbatim(reply: Reply) -> list[str]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import stat
 
-from minimta.message import address, dates, headers
+from minimta.message import address, dates
+from minimta.message.printable import printable
 from minimta.system import files
 
 TYPE_CHECKING = False
@@ -42,7 +43,7 @@ def _append(incoming: Incoming, path: str, now: float) -> None:
             raise OSError(f"{path} is not a plain file")
         if status.st_uid != os.geteuid():
             raise OSError(f"{path} belongs to somebody else")
-        sender = headers.printable(address.bare(incoming.envelope.reverse_path))
+        sender = printable(address.bare(incoming.envelope.reverse_path))
         from_line = b"From %b %b\n" % (
             sender or b"MAILER-DAEMON",
             dates.asctime(now).encode("ascii"),

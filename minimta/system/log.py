@@ -11,6 +11,8 @@ import os
 import sys
 import syslog
 
+from minimta.message.printable import shown
+
 _sink = "none"
 _tag = "sendmail"
 _level = 9
@@ -62,10 +64,7 @@ def clean(value: str | bytes, limit: int = 256) -> str:
 
     Control characters and all beyond ASCII become "?"; what is cut ends in "...".
     """
-    text = value.decode("ascii", "replace") if isinstance(value, bytes) else value
-    if not (text.isascii() and text.isprintable()):
-        text = "".join(c if " " <= c <= "~" else "?" for c in text)
-    return text if len(text) <= limit else text[: limit - 3] + "..."
+    return shown(value, limit)
 
 
 def fact(value: str | bytes, limit: int = 256) -> str:

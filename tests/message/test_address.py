@@ -69,12 +69,6 @@ def test_literals_are_recognised_by_their_brackets(domain: bytes, literal: str) 
     assert address.literal(domain) == literal
 
 
-@pytest.mark.parametrize("octets", [b"a\nb", b"a\0", b"\x1b[2J", b"\xff", b"\x7f"])
-def test_controls_and_8_bit_octets_are_not_printable(octets: bytes) -> None:
-    assert address.is_printable(b"dave@lab2.campus")
-    assert not address.is_printable(octets)
-
-
 def test_the_address_is_found_behind_a_name() -> None:
     assert address.bare(b"Henry E <henry@lab3.campus>") == b"henry@lab3.campus"
     assert address.bare(b"a>b") == b"a>b"

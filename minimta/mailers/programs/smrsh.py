@@ -21,6 +21,7 @@ from __future__ import annotations
 import os
 
 from minimta.config.options import Options
+from minimta.message.printable import shown
 from minimta.system import executables, log
 from minimta.system.safefile import Untrusted
 
@@ -145,4 +146,4 @@ def _quoted(path: bytes) -> bytes:
 
 
 def _shown(text: bytes) -> str:
-    return "".join(chr(octet) if 32 <= octet < 127 else "?" for octet in text[:200])
+    return shown(text[:200])
