@@ -1,8 +1,11 @@
 """Sendmail's command line: what it asks for, before anything is done.
 
-getopt(3) rules: letters may be grouped (-ti), a value is glued or the next argument, "--" ends the
-options; so does anything that begins with "--". Long options do not exist. -C, -d and -q may
-stand without a value. A new flag is a row of _STORES, or a function and a row of _WITH_VALUE.
+getopt(3) rules: letters may be grouped (-ti), a value is glued on or the next argument, "--" ends
+the options; so does anything that begins with "--". Long options do not exist. What a letter means
+is a row of _FLAGS: how it takes its value, and what becomes of that. A new flag is a new row.
+
+Nothing is looked up and nobody's rights are asked here: what needs them is noted in
+``Command.unsafe``. What is wrong is a UsageError, or an OptionError for the value of an option.
 """
 
 from __future__ import annotations
@@ -10,6 +13,16 @@ from __future__ import annotations
 import os
 
 from minimta.config import options
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: modes that exist, here or in Sendmail (-bX)
+MODES = "abCdDhHimpPstv"
+#: names of the program that stand for a mode
+_MODE_OF_NAME = {"mailq": "p", "newaliases": "i", "smtpd": "d"}
+_NOTIFY = ("success", "failure", "delay")
 
 
 class UsageError(Exception):
@@ -24,84 +37,62 @@ class UsageError(Exception):
 class Command:
     """A command line, read."""
 
-    __slots__ = (
-        "arguments",
-        "body_type",
-        "config_file",
-        "debug",
-        "debug_file",
-        "envid",
-        "expand_aliases",
-        "full_name",
-        "gateway",
-        "helo",
-        "hops",
-        "mode",
-        "notify",
-        "program",
-        "protocol",
-        "quarantine",
-        "queue",
-        "queue_runs",
-        "ret",
-        "sender",
-        "settings",
-        "tag",
-        "take_header_recipients",
-        "traffic_log",
-        "unsafe",
-        "verbose",
-    )
-
     def __init__(self, program: str) -> None:
+        #: name by which the program was called, without directories
         self.program = program
-        self.mode = "m"
+        #: one letter of MODES
+        self.mode = _MODE_OF_NAME.get(program, "m")
+        #: what is no option: the recipients
         self.arguments: list[bytes] = []
         #: -f or -r, None if not given; b"" and b"<>" are the null reverse-path
         self.sender: bytes | None = None
+        #: -F, b"" if not given; so are the others that are empty
         self.full_name = b""
+        #: -t
         self.take_header_recipients = False
-        #: N S F D letters of an R line's flags, "" if -N was not given
+        #: -N as N S F D letters of an R line's flags
         self.notify = ""
+        #: -R: b"FULL" or b"HDRS"
         self.ret = b""
         #: -V as it was given, None if it was not; submission refuses what is no xtext
         self.envid: bytes | None = None
+        #: -B: b"7BIT" or b"8BITMIME"
         self.body_type = b""
+        #: -p PROTOCOL:HOST or -M: macros $r and $s
         self.protocol = b""
         self.helo = b""
+        #: -h, Received fields that the message had elsewhere
         self.hops = 0
+        #: not -n
         self.expand_aliases = True
+        #: -G, the message comes from elsewhere: its addresses stay as they are
         self.gateway = False
+        #: -v
         self.verbose = False
+        #: -C, None for the default file
         self.config_file: str | None = None
         #: (name, value) of -O and -o, in order
         self.settings: list[tuple[str, str]] = []
         #: what only those with rights may say, as it was said
         self.unsafe: list[str] = []
-        #: "m" the MTA queue, "c" the client queue, "" as the caller's rights are
+        #: -A: "m" the MTA queue, "c" the client queue, "" as the caller's rights are
         self.queue = ""
         #: values of -q, in order; "" is one run
         self.queue_runs: list[str] = []
+        #: -Q, a reason; "" is to release
         self.quarantine: str | None = None
+        #: -L, for the log
         self.tag = ""
+        #: -d
         self.debug: str | None = None
+        #: -D and -X: files
         self.debug_file = ""
         self.traffic_log = ""
 
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-#: modes that exist, here or in Sendmail (-bX)
-_MODES = "abCdDhHimpPstv"
-_NOTIFY = ("success", "failure", "delay")
-
-
 def parse(argv: list[str]) -> Command:
-    """Read the command line. Raise UsageError, or OptionError for -O and -o."""
+    """Read the command line, the program's name first. Raise UsageError or OptionError."""
     command = Command(os.path.basename(argv[0]) if argv else "sendmail")
-    command.mode = {"mailq": "p", "newaliases": "i", "smtpd": "d"}.get(command.program, "m")
     rest = list(argv[1:])
     while rest and rest[0][:1] == "-" and rest[0] != "-":
         word = rest.pop(0)
@@ -116,124 +107,64 @@ def _read_word(command: Command, word: str, rest: list[str]) -> None:
     """One argument that begins with "-"; *rest* gives the value if none is glued on."""
     while word:
         letter, word = word[0], word[1:]
-        if letter in _PLAIN:
-            _PLAIN[letter](command)
-        elif letter in _WITH_VALUE:
-            return _WITH_VALUE[letter](command, _value(letter, word, rest))
-        else:
+        if letter not in _FLAGS:
             shown = letter if " " < letter <= "~" else "?"
             raise UsageError(f"sendmail: illegal option -- {shown}", on_stderr=True)
-    return None
+        takes, act = _FLAGS[letter]
+        if takes is not _NOTHING:
+            # The rest of the word is the value, or there is none and the next argument may be it.
+            act(command, word or _separate_value(letter, takes, rest))
+            return
+        act(command, "")
 
 
-def _value(letter: str, glued: str, rest: list[str]) -> str:
-    if glued or letter in "dq":
-        return glued
-    if letter == "C" and (not rest or rest[0].startswith("-")):
+def _separate_value(letter: str, takes: str, rest: list[str]) -> str:
+    if takes is _GLUED or (takes is _OPTIONAL and (not rest or rest[0].startswith("-"))):
         return ""
     if not rest:
         raise UsageError(f"sendmail: option requires an argument -- {letter}", on_stderr=True)
     return rest.pop(0)
 
 
-def _queue(command: Command, value: str) -> None:
-    command.queue = "c" if value == "c" else "m"
+# --- what becomes of a flag -----------------------------------------------------------------------
 
 
-def _body_type(command: Command, value: str) -> None:
-    if value.upper() not in ("7BIT", "8BITMIME"):
-        raise UsageError(f"Illegal body type {value[:60]}")
-    command.body_type = value.upper().encode("ascii")
+def _sets(attribute: str, value: object) -> Callable[[Command, str], None]:
+    """The flag stands for *value* of an attribute."""
+    return lambda command, text: setattr(command, attribute, value)
 
 
-def _mode(command: Command, value: str) -> None:
-    if len(value) != 1 or value not in _MODES:
-        raise UsageError(f"Invalid operation mode {value[:1]}")
-    command.mode = value
+def _stores(
+    attribute: str, read: Callable[[str], object] = str, *, unsafe: str = ""
+) -> Callable[[Command, str], None]:
+    """The value goes into an attribute, as *read* makes it of the text, or raises UsageError."""
+
+    def store(command: Command, text: str) -> None:
+        setattr(command, attribute, read(text))
+        if unsafe:
+            command.unsafe.append(unsafe)
+
+    return store
 
 
-def _config_file(command: Command, value: str) -> None:
-    command.config_file = value or None
+def _is_option(name: str, value: str = "") -> Callable[[Command, str], None]:
+    """The flag is a short form of an option; *value* if it takes none itself."""
+    return lambda command, text: _set(command, options.by_name(name), value or text, f"-O {name}")
 
 
-def _debug(command: Command, value: str) -> None:
-    if value and value.partition(".")[0].partition("-")[0] != "0":
-        raise UsageError("-d: only category 0 (version and identity) exists")
-    command.debug = value
+def _refuses(
+    text: str, exit_code: int = os.EX_USAGE, *, on_stderr: bool = False
+) -> Callable[[Command, str], None]:
+    """The flag exists in Sendmail; here it is answered with *text*."""
 
+    def refuse(command: Command, value: str) -> None:
+        raise UsageError(text, exit_code=exit_code, on_stderr=on_stderr)
 
-def _debug_file(command: Command, value: str) -> None:
-    command.debug_file = value
-    command.unsafe.append("-D")
-
-
-def _error_mode(command: Command, value: str) -> None:
-    command.settings.append(("ErrorMode", value))
-
-
-def _sender(command: Command, value: str) -> None:
-    if command.sender is not None:
-        raise UsageError('More than one "from" person')
-    command.sender = os.fsencode(value)
-
-
-def _full_name(command: Command, value: str) -> None:
-    command.full_name = os.fsencode(value)
-
-
-def _hops(command: Command, value: str) -> None:
-    if not (value.isascii() and value.isdigit() and len(value) < 6):
-        raise UsageError(f"Bad hop count ({value[:60]})")
-    command.hops = int(value)
-
-
-def _tag(command: Command, value: str) -> None:
-    if not value or not (value.isascii() and value.replace("-", "").replace("_", "").isalnum()):
-        raise UsageError(f"-L: bad tag {value[:60]!r}")
-    command.tag = value[:32]
-
-
-def _macro(command: Command, value: str) -> None:
-    """-M and -oM set a macro; only protocol ($r) and host ($s) mean something to a submission."""
-    name, text = value[:1], os.fsencode(value[1:])
-    if name not in ("r", "s"):
-        raise UsageError(f"-M: there is no macro {name[:1]!r} to set")
-    command.unsafe.append("-M")
-    if name == "r":
-        command.protocol = text
-    else:
-        command.helo = text
-
-
-def _notify(command: Command, value: str) -> None:
-    words = [word.strip().lower() for word in value.split(",")]
-    if words == ["never"]:
-        command.notify = "N"
-        return
-    if not all(word in _NOTIFY for word in words):
-        raise UsageError("Invalid -N argument")
-    # Sendmail's order of the flags: N S F D.
-    command.notify = "N" + "".join(word[0].upper() for word in _NOTIFY if word in words)
-
-
-def _option(command: Command, value: str) -> None:
-    """-O Name=value."""
-    name, equals, text = value.partition("=")
-    _set(command, options.by_name(name), text if equals else "", f"-O {name.strip()}")
-
-
-def _short_option(command: Command, value: str) -> None:
-    """-oX, the value glued on: -oi, -odq, -oem, -oQ/some/where."""
-    letter, text = value[:1], value[1:]
-    if letter == "M":
-        _macro(command, text)
-    elif letter == "v":
-        command.verbose = True
-    else:
-        _set(command, options.by_letter(letter or "?"), text, f"-o{letter}")
+    return refuse
 
 
 def _set(command: Command, option: options.Option, text: str, shown: str) -> None:
+    """Note an option; *shown* is how it was said."""
     if not option.attribute:
         option.value(text)  # it is so already, or it is an error
         return
@@ -242,116 +173,150 @@ def _set(command: Command, option: options.Option, text: str, shown: str) -> Non
         command.unsafe.append(shown)
 
 
-def _protocol(command: Command, value: str) -> None:
+def _option(command: Command, text: str) -> None:
+    """-O Name=value."""
+    name, _, value = text.partition("=")
+    _set(command, options.by_name(name), value, f"-O {name.strip()}")
+
+
+def _short_option(command: Command, text: str) -> None:
+    """-oX, the value glued on: -oi, -odq, -oem, -oQ/some/where."""
+    letter, value = text[:1], text[1:]
+    if letter == "M":
+        _macro(command, value)
+    elif letter == "v":
+        command.verbose = True
+    else:
+        _set(command, options.by_letter(letter or "?"), value, f"-o{letter}")
+
+
+def _sender(command: Command, text: str) -> None:
+    if command.sender is not None:
+        raise UsageError('More than one "from" person')
+    command.sender = os.fsencode(text)
+
+
+def _macro(command: Command, text: str) -> None:
+    """-M and -oM set a macro; only protocol ($r) and host ($s) mean something to a submission."""
+    name, value = text[:1], os.fsencode(text[1:])
+    if name not in ("r", "s"):
+        raise UsageError(f"-M: there is no macro {name!r} to set")
+    command.unsafe.append("-M")
+    if name == "r":
+        command.protocol = value
+    else:
+        command.helo = value
+
+
+def _protocol(command: Command, text: str) -> None:
     """-p PROTOCOL[:HOST], how the message came to us (rmail)."""
-    protocol, _, host = value.partition(":")
+    protocol, _, host = text.partition(":")
     command.protocol, command.helo = os.fsencode(protocol), os.fsencode(host)
     command.unsafe.append("-p")
 
 
-def _quarantine(command: Command, value: str) -> None:
-    command.quarantine = value
+def _queue_run(command: Command, text: str) -> None:
+    command.queue_runs.append(text)
 
 
-def _queue_run(command: Command, value: str) -> None:
-    command.queue_runs.append(value)
+# --- what checks a value --------------------------------------------------------------------------
 
 
-def _ret(command: Command, value: str) -> None:
-    if value.upper() not in ("FULL", "HDRS"):
+def _queue(text: str) -> str:
+    return "c" if text == "c" else "m"
+
+
+def _body_type(text: str) -> bytes:
+    if text.upper() not in ("7BIT", "8BITMIME"):
+        raise UsageError(f"Illegal body type {text[:60]}")
+    return text.upper().encode("ascii")
+
+
+def _mode(text: str) -> str:
+    if len(text) != 1 or text not in MODES:
+        raise UsageError(f"Invalid operation mode {text[:1]}")
+    return text
+
+
+def _config_file(text: str) -> str | None:
+    return text or None
+
+
+def _debug(text: str) -> str:
+    if text and text.partition(".")[0].partition("-")[0] != "0":
+        raise UsageError("-d: only category 0 (version and identity) exists")
+    return text
+
+
+def _hops(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 6):
+        raise UsageError(f"Bad hop count ({text[:60]})")
+    return int(text)
+
+
+def _tag(text: str) -> str:
+    if not text or not (text.isascii() and text.replace("-", "").replace("_", "").isalnum()):
+        raise UsageError(f"-L: bad tag {text[:60]!r}")
+    return text[:32]
+
+
+def _notify(text: str) -> str:
+    words = [word.strip().lower() for word in text.split(",")]
+    if words == ["never"]:
+        return "N"
+    if not all(word in _NOTIFY for word in words):
+        raise UsageError("Invalid -N argument")
+    # Sendmail's order of the flags: N S F D.
+    return "N" + "".join(word[0].upper() for word in _NOTIFY if word in words)
+
+
+def _ret(text: str) -> bytes:
+    if text.upper() not in ("FULL", "HDRS"):
         raise UsageError("Invalid -R argument")
-    command.ret = value.upper().encode("ascii")
+    return text.upper().encode("ascii")
 
 
-def _envid(command: Command, value: str) -> None:
-    command.envid = os.fsencode(value)
+# --- the flags ------------------------------------------------------------------------------------
 
+#: a flag takes no value; one that is glued on or the next argument; the same, but may do without;
+#: one that is glued on or none
+_NOTHING, _VALUE, _OPTIONAL, _GLUED = "nothing", "value", "optional", "glued"
 
-def _traffic_log(command: Command, value: str) -> None:
-    command.traffic_log = value
-    command.unsafe.append("-X")
-
-
-def _ignore_dots(command: Command) -> None:
-    command.settings.append(("IgnoreDots", "true"))
-
-
-def _me_too(command: Command) -> None:
-    command.settings.append(("MeToo", "true"))
-
-
-def _take_header_recipients(command: Command) -> None:
-    command.take_header_recipients = True
-
-
-def _verbose(command: Command) -> None:
-    command.verbose = True
-
-
-def _gateway(command: Command) -> None:
-    command.gateway = True
-
-
-def _no_aliases(command: Command) -> None:
-    command.expand_aliases = False
-
-
-def _newaliases(command: Command) -> None:
-    command.mode = "i"
-
-
-def _always_so(command: Command) -> None:
-    """-c: hold expensive mailers, of which there are none."""
-
-
-def _save_from_line(command: Command) -> None:
-    raise UsageError(
-        "-s: a From_ line is never kept as a header field", exit_code=os.EX_UNAVAILABLE
-    )
-
-
-def _timeout(command: Command) -> None:
-    raise UsageError("Invalid time unit `T'")
-
-
-def _smtputf8(command: Command) -> None:
-    raise UsageError("-U: SMTPUTF8 is not supported", on_stderr=True)
-
-
-_PLAIN: dict[str, Callable[[Command], None]] = {
-    "c": _always_so,
-    "G": _gateway,
-    "I": _newaliases,
-    "i": _ignore_dots,
-    "m": _me_too,
-    "n": _no_aliases,
-    "s": _save_from_line,
-    "T": _timeout,
-    "t": _take_header_recipients,
-    "U": _smtputf8,
-    "v": _verbose,
-}
-_WITH_VALUE: dict[str, Callable[[Command, str], None]] = {
-    "A": _queue,
-    "B": _body_type,
-    "b": _mode,
-    "C": _config_file,
-    "D": _debug_file,
-    "d": _debug,
-    "e": _error_mode,
-    "F": _full_name,
-    "f": _sender,
-    "h": _hops,
-    "L": _tag,
-    "M": _macro,
-    "N": _notify,
-    "O": _option,
-    "o": _short_option,
-    "p": _protocol,
-    "Q": _quarantine,
-    "q": _queue_run,
-    "R": _ret,
-    "r": _sender,
-    "V": _envid,
-    "X": _traffic_log,
+_FLAGS: dict[str, tuple[str, Callable[[Command, str], None]]] = {
+    "A": (_VALUE, _stores("queue", _queue)),
+    "B": (_VALUE, _stores("body_type", _body_type)),
+    "b": (_VALUE, _stores("mode", _mode)),
+    "C": (_OPTIONAL, _stores("config_file", _config_file)),
+    "c": (_NOTHING, _is_option("HoldExpensive", "true")),
+    "D": (_VALUE, _stores("debug_file", unsafe="-D")),
+    "d": (_GLUED, _stores("debug", _debug)),
+    "e": (_VALUE, _is_option("ErrorMode")),
+    "F": (_VALUE, _stores("full_name", os.fsencode)),
+    "f": (_VALUE, _sender),
+    "G": (_NOTHING, _sets("gateway", True)),
+    "h": (_VALUE, _stores("hops", _hops)),
+    "I": (_NOTHING, _sets("mode", "i")),
+    "i": (_NOTHING, _is_option("IgnoreDots", "true")),
+    "L": (_VALUE, _stores("tag", _tag)),
+    "M": (_VALUE, _macro),
+    "m": (_NOTHING, _is_option("MeToo", "true")),
+    "N": (_VALUE, _stores("notify", _notify)),
+    "n": (_NOTHING, _sets("expand_aliases", False)),
+    "O": (_VALUE, _option),
+    "o": (_VALUE, _short_option),
+    "p": (_VALUE, _protocol),
+    "Q": (_VALUE, _stores("quarantine")),
+    "q": (_GLUED, _queue_run),
+    "R": (_VALUE, _stores("ret", _ret)),
+    "r": (_VALUE, _sender),
+    "s": (
+        _NOTHING,
+        _refuses("-s: a From_ line is never kept as a header field", os.EX_UNAVAILABLE),
+    ),
+    "T": (_NOTHING, _refuses("Invalid time unit `T'")),
+    "t": (_NOTHING, _sets("take_header_recipients", True)),
+    "U": (_NOTHING, _refuses("-U: SMTPUTF8 is not supported", on_stderr=True)),
+    "V": (_VALUE, _stores("envid", os.fsencode)),
+    "v": (_NOTHING, _sets("verbose", True)),
+    "X": (_VALUE, _stores("traffic_log", unsafe="-X")),
 }

@@ -116,6 +116,17 @@ def test_queue_runs_are_kept_in_order() -> None:
     assert parse("-qRgrey", "-q!Sx", "-q").queue_runs == ["Rgrey", "!Sx", ""]
 
 
+#: a value that each flag takes, "" for what takes any, or none
+VALUES = {"B": "7BIT", "b": "m", "d": "0.1", "h": "1", "M": "rSMTP", "N": "never", "R": "full"}
+VALUES |= {"O": "MeToo=true", "o": "i", "L": "tag"}
+
+
+@pytest.mark.parametrize("letter", [letter for letter in commandline._FLAGS if letter not in "sTU"])
+def test_every_flag_sets_attributes_that_a_command_has(letter: str) -> None:
+    command = parse(f"-{letter}", *([] if letter in "dq" else [VALUES.get(letter, "x")]))
+    assert vars(command).keys() == vars(Command("sendmail")).keys()
+
+
 @pytest.mark.parametrize("words", [["-I"], ["-bi"]])
 def test_both_ways_to_rebuild_the_aliases(words: list[str]) -> None:
     assert parse(*words).mode == "i"
