@@ -262,11 +262,14 @@ class Handler:
         answer = self._refusal
         if answer is None:
             try:
+                incoming.finish()
+                # Filters will stand here: the whole message is there, and we have not said 250.
                 qid = incoming.commit()
                 self._queued(qid)
                 answer = reply(250, "2.0.0", f"{qid} Message accepted for delivery")
             except (collect.MessageRefused, OSError) as error:
                 answer = self._explain(error)
+                incoming.abort()
         if answer.code != 250:
             self._log_message(envelope.reverse_path, incoming.size)
         self._forget()

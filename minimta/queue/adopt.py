@@ -15,7 +15,7 @@ import fcntl
 import os
 import stat
 
-from minimta.queue import locked, qid
+from minimta.queue import commit, locked, qid
 from minimta.queue.control import Control, CorruptControlFile, decode
 from minimta.queue.sanitize import Unacceptable, believed, traced
 from minimta.queue.spool import Spool
@@ -200,7 +200,11 @@ class _Adoption:
         except BaseException:
             self.spool.discard(new, data)
             raise
-        self.spool.accept(new, data, control)
+        try:
+            self.spool.accept(new, data, control)
+        except BaseException:
+            commit.close(data)
+            raise
         return new
 
     def _remove(self, name: str, found: os.stat_result, data: os.stat_result | None) -> None:

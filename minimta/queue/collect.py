@@ -1,35 +1,45 @@
 """The only way into the queue: a message and its envelope become a df and a qf, durably.
 
-``Incoming`` takes the text as it comes, in pieces of any size. The header is kept in memory (and
-limited); of the body at most 64 KiB, the rest is already in the df. ``commit()`` returns when the
-message is ours; until then nothing of it is in the queue but a df that nobody looks at.
+    write()    the text as it comes, in pieces of any size: the header is kept in memory (and
+               limited), of the body at most 64 KiB, the rest is already in the df
+    finish()   header and body are complete, limits and hops are checked
+    commit()   durable on return: now it is ours, and not before
+    abort()    at any time: nothing is left of it
+
+Until commit() nothing of it is in the queue but a df that nobody looks at. What fails is a
+MessageRefused (a limit, a mail loop) or an OSError (the disk).
 """
 
 from __future__ import annotations
 
 import os
 
-from minimta.message import addresslist, dates, headers, missing_fields, received
-from minimta.queue import first_control
+from minimta.message import address, addresslist, dates, headers, missing_fields, received
+from minimta.message.printable import printable
+from minimta.queue import commit
 from minimta.queue import qid as queue_id
-from minimta.queue.control import Control
+from minimta.queue.control import DELIVERY_MODE, QUEUE_ONLY, Control
 from minimta.queue.spool import Spool
-from minimta.system import files, hostnames, log
+from minimta.system import files, log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.config.options import Options
-    from minimta.message.envelope import Envelope
+    from minimta.message.envelope import Envelope, Recipient
 
-#: what of a body stays in memory
+#: octets of a body that stay in memory
 _IN_MEMORY = 65536
 _MOST_FIELDS = 1000
+#: Precedence -> Sendmail's message class
+_CLASSES = {b"special-delivery": 100, b"first-class": 0, b"list": -30, b"bulk": -60, b"junk": -100}
+_NAMING = {b"to", b"cc", b"resent-to", b"resent-cc", b"apparently-to"}
 
 
 class MessageRefused(Exception):
-    """The message cannot be accepted: SMTP reply code, RFC 3463 status, text."""
+    """The message cannot be accepted."""
 
     def __init__(self, code: int, status: str, text: str) -> None:
+        """*code* is an SMTP reply code, *status* RFC 3463's ("5.4.6"), *text* one line of ASCII."""
         super().__init__(text)
         self.code = code
         self.status = status
@@ -37,14 +47,7 @@ class MessageRefused(Exception):
 
 
 class Incoming:
-    """One message on its way in.
-
-    The keyword arguments are for what did not come by SMTP: *trace_recipient* is named after "for"
-    in Received (None: the only recipient of an SMTP transaction), *submit* marks the submission
-    form of the product, *qualify* completes unqualified addresses in the header, *response* marks a
-    bounce, *hops* is what the message has behind it already (-h), *date* replaces the clock in
-    Date, *host* is our name (else hosts.own_name).
-    """
+    """One message on its way in, for one thread."""
 
     def __init__(
         self,
@@ -54,24 +57,29 @@ class Incoming:
         *,
         qid: str,
         now: float,
-        host: str = "",
-        trace_recipient: bytes | None = None,
+        host: str,
         submit: bool = False,
         qualify: bool = False,
         response: bool = False,
         hops: int = 0,
-        date: float | None = None,
     ) -> None:
+        """*qid* is the id it gets if that is free, *now* epoch seconds, *host* our full name.
+
+        *submit* marks the submission form of the product, *qualify* completes unqualified addresses
+        in the header, *response* marks a bounce, *hops* is what the message has behind it (-h).
+        """
         self.envelope = envelope
         self.qid = qid
+        self.host = host
         #: octets of the message, LF line ends
         self.size = 0
-        self.date = now if date is None else date
-        self.trace_recipient = trace_recipient
+        #: what a Date field says that we have to add, epoch seconds
+        self.date = now
+        #: who is named after "for" in Received; None: the only recipient of an SMTP transaction
+        self.trace_recipient: bytes | None = None
         self._spool = spool
         self._options = options
         self._now = now
-        self._host = host
         self._submit = submit
         self._qualify = qualify
         self._response = response
@@ -84,17 +92,13 @@ class Incoming:
         self._held = 0
         self._eight_bit = False
         self._complete_line = True
+        self._is_finished = False
         self._data = -1
-
-    @property
-    def host(self) -> str:
-        """Our name, as it stands in Received and Message-Id."""
-        if not self._host:
-            self._host = hostnames.own_name(self._options)
-        return self._host
+        #: the df has its name in the queue, and to remove it is our business
+        self._is_named = False
 
     def write(self, text: bytes) -> None:
-        """Take a piece of canonical text. Raise Refused (a limit) or OSError (the disk)."""
+        """Take a piece of canonical text. Raise MessageRefused or OSError; then abort() it."""
         if b"\r" in text or b"\0" in text:
             # RFC 5321 section 2.3.8; nothing stored may turn into a line end later.
             raise MessageRefused(554, "5.6.1", "Bare carriage return or NUL not allowed")
@@ -112,47 +116,70 @@ class Incoming:
         self._look_for_body()
 
     def fields(self) -> list[bytes]:
-        """The header fields of the message, once all of it is written; may be called often."""
+        """The header fields of the message, once all of it is written; may be called often.
+
+        Raise MessageRefused or OSError as write() does: a last line without end gets one.
+        """
+        if not self._complete_line:
+            self.write(b"\n")
         if self._fields is None:
-            if not self._complete_line:
-                self.write(b"\n")
-            if self._fields is None:
-                self._end_header(len(self._header))
+            self._end_header(len(self._header))
         assert self._fields is not None
         return self._fields
 
-    def commit(self) -> str:
-        """Make the message ours: durable on return. Returns the queue id.
+    def finish(self) -> None:
+        """Header and body are complete: no more text comes. Nothing is durable, nothing promised.
 
-        Raise Refused (too many hops) or OSError; then nothing is left in the queue.
+        Between this and commit() stand those who judge a whole message before it is accepted
+        (filters: ``fields()``, ``copy_body()``), and who rewrite its addresses. May be called
+        twice. Raise MessageRefused (a limit, too many hops) or OSError; then abort() it.
+        """
+        if not self._is_finished:
+            self._check_hops()
+            self._is_finished = True
+
+    def commit(self) -> str:
+        """Make the message ours: durable on return. Returns the queue id; finishes if need be.
+
+        Raise MessageRefused or OSError; then nothing is left in the queue, as far as the disk
+        obeys, but ``text()`` and ``copy_body()`` still give the message until abort().
         """
         try:
-            self._check_hops()
+            self.finish()
             control = self.control()
             self._store()
-            data, self._data = self._data, -1
-            self._spool.accept(self.qid, data, control)
         except BaseException:
-            self.abort()
+            if self._is_named:
+                self._is_named = False
+                self._spool.unlink("df" + self.qid)
             raise
+        # accept() removes what it made, or leaves a whole message where it cannot: not ours to undo.
+        self._is_named = False
+        self._spool.accept(self.qid, self._data, control)
+        self._data = -1
         self._log(control)
         return self.qid
 
     def abort(self) -> None:
-        """Leave nothing behind."""
-        if self._data >= 0:
-            data, self._data = self._data, -1
+        """Leave nothing behind. May be called at any time, and often."""
+        if self._data < 0:
+            return
+        data, self._data = self._data, -1
+        if self._is_named:
+            self._is_named = False
             self._spool.discard(self.qid, data)
+        else:
+            commit.close(data)
 
     def text(self, reverse_path: bytes) -> bytes:
-        """The header block as a local mailbox would get it."""
+        """The header block as a local mailbox would get it. Raise OSError (see control())."""
         control = self.control()
         return headers.render(
             control.headers, mailer="local", reverse_path=reverse_path, flags=control.flags
         )
 
     def copy_body(self, file: int) -> None:
-        """Write the body to *file*, wherever it is kept."""
+        """Write the body to the descriptor *file*, wherever it is kept. Raise OSError."""
         position = 0
         while self._data >= 0:
             piece = os.pread(self._data, _IN_MEMORY, position)
@@ -211,30 +238,51 @@ class Incoming:
     def _create(self) -> int:
         while True:
             try:
-                return self._spool.create(self.qid)
+                data = self._spool.create(self.qid)
             except FileExistsError:
                 self.qid = queue_id.new(self._now)
+                continue
+            self._is_named = True
+            return data
 
     # --- control file -----------------------------------------------------------------------------
 
     def control(self) -> Control:
-        """The control file of the message; its Received field names ``qid`` as it is now."""
-        fields = self.fields()
-        if not self._complete_line:
-            self.write(b"\n")
+        """The control file that the message begins with; its Received field names ``qid``.
+
+        Completes the recipients' r lines. Raise OSError if the df, which fixes the id, cannot be
+        made.
+        """
+        envelope, options, fields = self.envelope, self._options, self.fields()
         if self._data < 0:
             self._data = self._create()  # from here on the id is certain
         host = self.host.encode("ascii", "replace")
-        mode = self._options.delivery_mode
-        control = first_control.make(self.envelope, int(self._now), host, mode)
-        control.headers = missing_fields.complete(fields, self.envelope, self._facts(host))
-        control.priority = first_control.priority(
-            self._options, self.size, len(self.envelope.recipients), fields
-        )
-        control.flags = first_control.flags(
-            self.envelope, fields, eight_bit=self._eight_bit, response=self._response
-        )
+        for recipient in envelope.recipients:
+            recipient.final = recipient.final or _final(recipient, host)
+        control = Control(int(self._now), envelope.reverse_path, envelope.recipients)
+        control.body_type = envelope.body_type
+        control.envid = envelope.envid
+        control.auth = envelope.auth
+        control.macros = _macros(envelope, options.delivery_mode)
+        control.headers = missing_fields.complete(fields, envelope, self._facts(host))
+        # What a queue run sorts by, low first.
+        weight = options.recipient_factor * len(envelope.recipients)
+        control.priority = self.size + weight - options.class_factor * _precedence(fields)
+        control.flags = self._flags(fields)
         return control
+
+    def _flags(self, fields: list[bytes]) -> str:
+        """The F line, in Sendmail's order; "s" (split) always stands there."""
+        names, ret = {headers.name(field) for field in fields}, self.envelope.ret
+        letters = {
+            "r": self._response,
+            "8": self._eight_bit,
+            "b": bool(names & _NAMING) and not self._response,
+            "d": bool(ret),
+            "n": ret == b"HDRS" or _precedence(fields) < 0,
+            "s": True,
+        }
+        return "".join(letter for letter, is_set in letters.items() if is_set)
 
     def _check_hops(self) -> None:
         """RFC 5321 section 6.3: count the Received fields, ours included."""
@@ -283,7 +331,7 @@ class Incoming:
         facts = [
             f"from={log.fact(envelope.reverse_path)}",
             f"size={self.size}",
-            f"class={first_control.precedence(self.fields())}",
+            f"class={_precedence(self.fields())}",
             f"nrcpts={len(envelope.recipients)}",
         ]
         if message_id:
@@ -296,3 +344,30 @@ class Incoming:
                 facts.append("daemon=MTA")
         facts.append(f"relay={log.fact(envelope.client)}")
         log.line(self.qid, ", ".join(facts), level=5)
+
+
+def _precedence(fields: list[bytes]) -> int:
+    """Sendmail's message class; the last Precedence field counts."""
+    words = [headers.value(f).lower() for f in fields if headers.name(f) == b"precedence"]
+    return _CLASSES.get(words[-1], 0) if words else 0
+
+
+def _final(recipient: Recipient, host: bytes) -> bytes:
+    """The r line: final recipient for the DSN, fully qualified (RFC 3464 section 2.3.2)."""
+    bare = address.bare(recipient.address)
+    domain = address.split(bare)[1]
+    return b"RFC822; " + (bare if domain else b"%b@%b" % (bare, host))
+
+
+def _macros(envelope: Envelope, delivery_mode: str) -> dict[bytes, bytes]:
+    macros = {b"_": printable(envelope.client)}
+    if envelope.protocol or envelope.helo:
+        macros[b"r"] = printable(envelope.protocol)
+        macros[b"s"] = printable(envelope.helo)
+    macros[b"{daemon_flags}"] = envelope.daemon_flags
+    if envelope.if_address:
+        macros[b"{if_addr}"] = envelope.if_address
+    if delivery_mode in QUEUE_ONLY:
+        # Sendmail's macro: for the resident runner, which else would try it as soon as it sees it.
+        macros[DELIVERY_MODE] = delivery_mode[:1].encode("ascii")
+    return macros

@@ -100,10 +100,11 @@ class Spool:
         return data
 
     def accept(self, qid: str, data: int, control: Control) -> None:
-        """End a message whose df is written: durable on return. Closes *data*.
+        """End a message whose df is written: durable on return, and *data* is closed.
 
-        On OSError (ENOSPC, EIO ...) the message is gone again, as far as the disk obeys, and was not
-        accepted; ValueError if a field would forge a line.
+        Raise OSError (ENOSPC, EIO ...), or ValueError if a field would forge a line. Then it was not
+        accepted and its names are gone again, as far as the disk obeys; *data* is still open, for
+        who wants to save the text elsewhere.
         """
         try:
             control.size = os.fstat(data).st_size
@@ -111,8 +112,7 @@ class Spool:
         except BaseException:
             self._withdraw(qid)
             raise
-        finally:
-            _commit.close(data)
+        _commit.close(data)
 
     def discard(self, qid: str, data: int) -> None:
         """End a message that is not wanted, before accept()."""

@@ -119,6 +119,7 @@ class ReportSender:
         )
         try:
             incoming.write(text)
+            incoming.finish()
             qid = incoming.commit()
         except BaseException:
             incoming.abort()

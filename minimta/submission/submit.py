@@ -95,6 +95,7 @@ class Submission:
     def _queue(self) -> int:
         """Make it ours, and try it if that is our business."""
         code, verbose = os.EX_OK, self.command.verbose
+        self.incoming.finish()
         is_wanted = self.to_mta and delivery_mode.is_wanted(self.options)
         if is_wanted and delivery_mode.is_ours(self.options, verbose=verbose):
             keeping = KeepingCommitter()

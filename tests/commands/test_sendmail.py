@@ -470,6 +470,19 @@ def test_dead_letter_drop_is_the_last_resort(host: Host) -> None:
     assert (host.root / "drop").read_bytes().endswith(b"hello\n\n")
 
 
+def test_a_letter_that_the_queue_did_not_take_is_kept_whole(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*unused: object, **more: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "rename", full)
+    ran = host.run("dave", stdin=b"Subject: x\n\n" + b"y" * 100_000 + b"\n")
+    assert ran.code == 75
+    assert host.dead_letter().endswith(b"\n\n" + b"y" * 100_000 + b"\n\n")
+    assert not host.queued()
+
+
 def test_a_full_disk_is_temporary_and_the_letter_is_kept(host: Host) -> None:
     (host.root / "mqueue").rmdir()
     (host.root / "mqueue").write_text("")

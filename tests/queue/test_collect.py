@@ -57,9 +57,17 @@ class Queued:
     """A committed message."""
 
     def __init__(
-        self, spool: Spool, options: Options, envelope: Envelope, text: bytes, **more: object
+        self,
+        spool: Spool,
+        options: Options,
+        envelope: Envelope,
+        text: bytes,
+        *,
+        trace_recipient: bytes | None = None,
+        **more: object,
     ):
-        incoming = Incoming(spool, options, envelope, qid=QID, now=NOW, **more)  # type: ignore[arg-type]
+        incoming = Incoming(spool, options, envelope, qid=QID, now=NOW, host="lab1.campus", **more)  # type: ignore[arg-type]
+        incoming.trace_recipient = trace_recipient
         incoming.write(text)
         self.qid = incoming.commit()
         directory = Path(spool.directory)
@@ -252,7 +260,7 @@ MESSAGES = [
 def test_any_chunking_gives_the_same_message(spool: Spool, options: Options, text: bytes) -> None:
     whole = Queued(spool, options, over_smtp(), text)
     for size in range(1, len(text) + 1):
-        incoming = Incoming(spool, options, over_smtp(), qid=QID, now=NOW)
+        incoming = Incoming(spool, options, over_smtp(), qid=QID, now=NOW, host="lab1.campus")
         for begin in range(0, len(text), size):
             incoming.write(text[begin : begin + size])
         qid = incoming.commit()
@@ -271,7 +279,7 @@ def test_any_chunking_gives_the_same_message(spool: Spool, options: Options, tex
 @pytest.mark.parametrize("size", [65535, 65536, 65537, 200_000])
 def test_a_body_of_any_size_arrives_whole(spool: Spool, options: Options, size: int) -> None:
     body = (b"x" * 79 + b"\n") * (size // 80) + b"y" * (size % 80 - 1) + b"\n"
-    incoming = Incoming(spool, options, over_smtp(), qid=QID, now=NOW)
+    incoming = Incoming(spool, options, over_smtp(), qid=QID, now=NOW, host="lab1.campus")
     incoming.write(b"Subject: big\n\n")
     for begin in range(0, len(body), 10_000):
         incoming.write(body[begin : begin + 10_000])
@@ -281,7 +289,7 @@ def test_a_body_of_any_size_arrives_whole(spool: Spool, options: Options, size: 
 
 
 def test_a_body_beyond_64_kib_is_not_kept_in_memory(spool: Spool, options: Options) -> None:
-    incoming = Incoming(spool, options, over_smtp(), qid=QID, now=NOW)
+    incoming = Incoming(spool, options, over_smtp(), qid=QID, now=NOW, host="lab1.campus")
     incoming.write(b"\n")
     for _ in range(64):
         incoming.write(b"z" * 65536)  # one endless line
@@ -309,7 +317,7 @@ def test_a_missing_last_line_end_is_added(spool: Spool, options: Options) -> Non
 def test_limits_of_the_header_are_refusals_that_leave_nothing(
     spool: Spool, options: Options, pieces: list[bytes], code: int, text: str
 ) -> None:
-    incoming = Incoming(spool, options, over_smtp(), qid=QID, now=NOW)
+    incoming = Incoming(spool, options, over_smtp(), qid=QID, now=NOW, host="lab1.campus")
     with pytest.raises(MessageRefused) as caught:
         for piece in pieces:
             incoming.write(piece)
@@ -322,7 +330,7 @@ def test_a_message_that_is_too_big_is_refused_while_it_comes(
     spool: Spool, options: Options
 ) -> None:
     options.max_message_size = 100_000
-    incoming = Incoming(spool, options, over_smtp(), qid=QID, now=NOW)
+    incoming = Incoming(spool, options, over_smtp(), qid=QID, now=NOW, host="lab1.campus")
     incoming.write(b"Subject: x\n\n" + b"y" * 99_987 + b"\n")
     with pytest.raises(MessageRefused, match=r"Message exceeds maximum fixed size \(100000\)"):
         incoming.write(b"z")
@@ -334,7 +342,7 @@ def test_a_message_that_is_too_big_is_refused_while_it_comes(
 def test_too_many_hops_are_a_loop(
     spool: Spool, options: Options, given: int, refused: bool
 ) -> None:
-    incoming = Incoming(spool, options, over_smtp(), qid=QID, now=NOW)
+    incoming = Incoming(spool, options, over_smtp(), qid=QID, now=NOW, host="lab1.campus")
     incoming.write(b"Received: from a by b; x\n" * given + b"\nx\n")
     if not refused:
         incoming.commit()
@@ -346,6 +354,63 @@ def test_too_many_hops_are_a_loop(
         f"Too many hops {given + 1} (25 max): from <dave@lab2.campus>"
     )
     assert not os.listdir(spool.directory)
+
+
+@pytest.mark.parametrize("text", [b"Subject: x\n\nbody\n", b"Subject: x\n\n" + b"y" * 100_000])
+def test_a_finished_message_is_complete_but_not_yet_in_the_queue(
+    spool: Spool, options: Options, text: bytes
+) -> None:
+    incoming = Incoming(spool, options, over_smtp(), qid=QID, now=NOW, host="lab1.campus")
+    incoming.write(text)
+    incoming.finish()
+    assert incoming.fields() == [b"Subject: x"]
+    assert incoming.size == len(text) + (not text.endswith(b"\n"))
+    assert not spool.names()
+    incoming.abort()
+    assert not os.listdir(spool.directory)
+
+
+def test_finishing_twice_is_finishing_once(spool: Spool, options: Options) -> None:
+    incoming = Incoming(spool, options, over_smtp(), qid=QID, now=NOW, host="lab1.campus")
+    incoming.write(b"Subject: x\n\nbody")
+    incoming.finish()
+    incoming.finish()
+    qid = incoming.commit()
+    assert (Path(spool.directory) / f"df{qid}").read_bytes() == b"body\n"
+
+
+def test_a_loop_is_found_when_the_message_is_finished(spool: Spool, options: Options) -> None:
+    incoming = Incoming(spool, options, over_smtp(), qid=QID, now=NOW, host="lab1.campus")
+    incoming.write(b"Received: from a by b; x\n" * 25 + b"\nx\n")
+    with pytest.raises(MessageRefused, match="Too many hops"):
+        incoming.finish()
+
+
+@pytest.mark.parametrize("size", [5, 200_000])
+@pytest.mark.parametrize("fails", ["fsync", "rename"])
+def test_what_the_disk_refused_can_still_be_saved_elsewhere(
+    spool: Spool,
+    options: Options,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fails: str,
+    size: int,
+) -> None:
+    def full(*unused: object, **more: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    body = b"x" * size + b"\n"
+    incoming = Incoming(spool, options, over_smtp(), qid=QID, now=NOW, host="lab1.campus")
+    incoming.write(b"Subject: x\n\n" + body)
+    monkeypatch.setattr(os, fails, full)
+    with pytest.raises(OSError, match="No space left"):
+        incoming.commit()
+    assert not os.listdir(spool.directory)
+    assert b"\nSubject: x\n" in incoming.text(b"emma")
+    with open(tmp_path / "saved", "wb") as file:
+        incoming.copy_body(file.fileno())
+    assert (tmp_path / "saved").read_bytes() == body
+    incoming.abort()
 
 
 def test_an_id_that_is_taken_gives_another(spool: Spool, options: Options) -> None:
@@ -361,7 +426,7 @@ def test_a_full_disk_leaves_nothing_and_is_told(
     def full(*unused: object) -> int:
         raise OSError(28, "No space left on device")
 
-    incoming = Incoming(spool, options, over_smtp(), qid=QID, now=NOW)
+    incoming = Incoming(spool, options, over_smtp(), qid=QID, now=NOW, host="lab1.campus")
     incoming.write(b"\nx\n")
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
