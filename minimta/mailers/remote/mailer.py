@@ -88,7 +88,7 @@ class RemoteMailer:
         """*say* gets the lines of the dialogue (-v)."""
         self._options = options
         self._say = say
-        waits = (v for k, v in vars(options).items() if k.startswith("timeout_"))
+        waits = (getattr(options, name) for name in dir(options) if name.startswith("timeout_"))
         queue = (options.timeout_queuereturn, options.timeout_queuewarn)
         self._patience = max(seconds for seconds in waits if seconds not in queue) + GRACE
 
