@@ -108,7 +108,7 @@ class Handler:
         return self._shared.lacks_space(mail.parameters.size)
 
     def _refuse_sender(self, mail: Mail) -> Reply | None:
-        bare = address.bare(mail.reverse_path)
+        bare = mail.mailbox
         if not bare or self._submit:
             return None
         domain = address.split(bare)[1]
@@ -172,7 +172,7 @@ class Handler:
         envelope = self._envelope
         assert envelope is not None
         shown = quoted(rcpt.given)
-        bare = address.bare(rcpt.forward_path)
+        bare = rcpt.mailbox
         key = self._shared.here.key(bare)
         if key in self._recipients:
             # Sendmail answers with the address that it knows already.

@@ -6,7 +6,7 @@ from minimta.message import address, fullname
 from minimta.routing import recipients, targets
 from minimta.routing.local_host import LocalHost
 from minimta.smtp import path
-from minimta.smtp.reply import Reply, quoted, reply
+from minimta.smtp.reply import CommandError, Reply, quoted, reply
 
 #: members of a list that are shown
 _MOST = 100
@@ -15,10 +15,12 @@ _MOST = 100
 def answer(argument: bytes, here: LocalHost, *, expand: bool) -> Reply:
     """The reply to VRFY, or with *expand* to EXPN. Raise OSError if it cannot be known now."""
     given, _ = path.scan(argument)
-    bare = path.mailbox(given)
-    wrong = path.problem(given) if bare else None
-    if wrong or not bare:
-        return wrong or reply(553, "5.0.0", f"{quoted(given)}... User address required")
+    try:
+        bare = path.parse(given)
+    except CommandError as error:
+        return error.reply
+    if not bare:
+        return reply(553, "5.0.0", f"{quoted(given)}... User address required")
     found = recipients.look_up(bare, here)
     if found is None:
         if expand:

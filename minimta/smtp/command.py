@@ -1,4 +1,4 @@
-"""SMTP command lines to values (RFC 5321 section 4.1), and the commands that are known and not served.
+"""SMTP command lines to values (RFC 5321 section 4.1), and what is said to commands not served.
 
 Pure: no socket, no state. A line that cannot be read is a CommandError, which carries the reply.
 """
@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from minimta.smtp import parameters, path
-from minimta.smtp.reply import Reply, quoted, reply
+from minimta.smtp.reply import CommandError, Reply, quoted, refusal, reply
 
 #: octets with the line end: RFC 5321 section 4.5.3.1.4 says 512, extensions add (RFC 4954: 12288).
 #: A longer line is refused; at the second limit the session is over.
@@ -19,20 +19,14 @@ MAX_LINE, MAX_BUFFERED = 2048, 12288
 _HOST = re.compile(rb"[A-Za-z0-9\[\]._:+#/-]{1,255}")
 
 
-class CommandError(Exception):
-    """The line cannot be this command; ``reply`` is the answer."""
-
-    def __init__(self, answer: Reply) -> None:
-        super().__init__(str(answer))
-        self.reply = answer
-
-
 @dataclass(frozen=True, slots=True)
 class Mail:
     """MAIL FROM:<reverse-path>."""
 
     #: as the client wrote it, to be quoted back
     given: bytes
+    #: without brackets and source route: b"emma@lab1.campus"; b"" is the null reverse-path
+    mailbox: bytes
     #: as the queue keeps it: b"<emma@lab1.campus>", b"emma@lab1.campus", b"<>"
     reverse_path: bytes
     parameters: parameters.MailParameters
@@ -42,7 +36,10 @@ class Mail:
 class Rcpt:
     """RCPT TO:<forward-path>."""
 
+    #: as the client wrote it, to be quoted back
     given: bytes
+    #: without brackets and source route, never b""
+    mailbox: bytes
     #: as the queue keeps it
     forward_path: bytes
     parameters: parameters.RcptParameters
@@ -60,72 +57,71 @@ def split(line: bytes) -> tuple[bytes, bytes]:
 
 
 def parse_hello(verb: str, argument: bytes) -> bytes:
-    """The name in HELO and EHLO. It is not believed, only written down (section 4.1.4)."""
+    """The name in HELO and EHLO, as it was given. Raise CommandError.
+
+    It is not believed, only written down (section 4.1.4).
+    """
     if not argument:
-        raise CommandError(reply(501, "5.0.0", f"{verb} requires domain address"))
+        raise refusal(501, "5.0.0", f"{verb} requires domain address")
     if not _HOST.fullmatch(argument):
-        raise CommandError(reply(501, "5.0.0", "Invalid domain name"))
+        raise refusal(501, "5.0.0", "Invalid domain name")
     return argument
 
 
 def parse_mail(argument: bytes, *, dsn: bool = True) -> Mail:
-    """Parse what follows MAIL. Raise CommandError."""
-    given, rest = _path(b"FROM", argument)
-    try:
-        found = parameters.of_mail(rest, dsn=dsn)
-    except parameters.ParameterError as error:
-        raise CommandError(error.reply) from error
-    return Mail(given, path.canonical(given), found)
+    """Parse what follows MAIL; *dsn* False refuses RET and ENVID. Raise CommandError."""
+    given, mailbox, rest = _path(b"FROM", argument)
+    found = parameters.of_mail(rest, dsn=dsn)
+    return Mail(given, mailbox, path.as_queued(given, mailbox), found)
 
 
 def parse_rcpt(argument: bytes, *, dsn: bool = True) -> Rcpt:
-    """Parse what follows RCPT; the null path is no recipient. Raise CommandError."""
-    given, rest = _path(b"TO", argument)
-    if not path.mailbox(given):
-        raise CommandError(reply(553, "5.0.0", f"{quoted(given)}... User address required"))
-    try:
-        found = parameters.of_rcpt(rest, dsn=dsn)
-    except parameters.ParameterError as error:
-        raise CommandError(error.reply) from error
-    return Rcpt(given, path.canonical(given), found)
+    """Parse what follows RCPT; *dsn* False refuses NOTIFY and ORCPT. Raise CommandError.
+
+    The null path is no recipient.
+    """
+    given, mailbox, rest = _path(b"TO", argument)
+    if not mailbox:
+        raise refusal(553, "5.0.0", f"{quoted(given)}... User address required")
+    found = parameters.of_rcpt(rest, dsn=dsn)
+    return Rcpt(given, mailbox, path.as_queued(given, mailbox), found)
 
 
-def _path(keyword: bytes, argument: bytes) -> tuple[bytes, bytes]:
-    """(path, parameters) after *keyword* and its colon."""
+def _path(keyword: bytes, argument: bytes) -> tuple[bytes, bytes, bytes]:
+    """(path as given, its mailbox, parameters) after *keyword* and its colon."""
     word, colon, rest = argument.partition(b":")
     if word.strip().upper() != keyword or not colon:
         first = argument.split(None, 1)[0] if not colon and argument else word.strip()
-        raise CommandError(_scanning(first))
+        raise _scanning(first)
     given, rest = path.scan(rest)
     if not given:
-        raise CommandError(_scanning(keyword))
+        raise _scanning(keyword)
     # DIFFERS: Sendmail takes MAIL FROM:<x>garbage.
     closed = given.rfind(b">") + 1
     if given[:1] == b"<" and closed and given[closed:] and b'"' not in given[closed:]:
-        keyword_after = quoted(given[closed:])
-        raise CommandError(reply(555, "5.5.4", f"{keyword_after} parameter unrecognized"))
-    wrong = path.problem(given)
-    if wrong:
-        raise CommandError(wrong)
-    return given, rest
+        raise refusal(555, "5.5.4", f"{quoted(given[closed:])} parameter unrecognized")
+    return given, path.parse(given), rest
 
 
-def _scanning(word: bytes) -> Reply:
-    return reply(501, "5.5.2", f'Syntax error in parameters scanning "{quoted(word)}"')
+def _scanning(word: bytes) -> CommandError:
+    return refusal(501, "5.5.2", f'Syntax error in parameters scanning "{quoted(word)}"')
 
 
-# Browsers, proxies, and what malware says (threats T10).
+# --- not served -----------------------------------------------------------------------------------
+
+# What browsers and proxies say, and malware that has them speak to a mail server: the session ends
+# at once, before a message in the body of their request is read as commands.
 _FOREIGN = frozenset(
     ("GET", "POST", "HEAD", "PUT", "DELETE", "TRACE", "PATCH", "PRI", "CONNECT", "PROXY", "USER")
 )
-_OBSOLETE = frozenset(("SEND", "SAML", "SOML", "TURN", "AUTH", "BDAT"))
+_NOT_IMPLEMENTED = frozenset(("SEND", "SAML", "SOML", "TURN", "AUTH", "BDAT"))
 
 NOT_ALLOWED = reply(502, "5.7.0", "Sorry, we do not allow this operation")
-_KNOWN = {
+_REFUSED = {
     "STARTTLS": reply(454, "4.3.3", "TLS not available after start"),
-    # DIFFERS: nothing is delivered while the client waits, so there is nothing to tell him.
+    # DIFFERS: nothing is delivered while the client waits, so there is nothing to report to it.
     "VERB": reply(502, "5.7.0", "Verbose unavailable"),
-    # DIFFERS: the listener has no rights to run the queue, and strangers would start it (T12).
+    # DIFFERS: the listener has no rights to run the queue, and any stranger could start runs.
     "ETRN": NOT_ALLOWED,
 }
 
@@ -135,10 +131,10 @@ def is_foreign(verb: str) -> bool:
     return verb in _FOREIGN
 
 
-def answer(verb: str, line: bytes) -> Reply:
+def not_served(verb: str, line: bytes) -> Reply:
     """The reply to a command that is not served (RFC 5321 section 4.2.4)."""
-    if verb in _KNOWN:
-        return _KNOWN[verb]
-    if verb in _OBSOLETE:
+    if verb in _REFUSED:
+        return _REFUSED[verb]
+    if verb in _NOT_IMPLEMENTED:
         return reply(502, "5.5.1", f'Command not implemented: "{quoted(line)}"')
     return reply(500, "5.5.1", f'Command unrecognized: "{quoted(line)}"')

@@ -1,15 +1,16 @@
 """DATA, both ways: message text out of the octets of a session, and onto the wire.
 
+Coming in (DataReader), the line end of the session's first command rules the whole session. With
+CRLF only CRLF "." CRLF ends the message, and a bare CR or LF anywhere is a violation; with LF (what
+nc(1) sends) only LF "." LF, and any CR is one. So no two servers can disagree about where a message
+ends, and no mail can be smuggled in behind a false end: CVE-2023-51764 and its sisters.
+
+Going out (DataWriter), LF becomes CRLF and a dot at the start of a line is doubled. The text is
+stored without CR or NUL; both are looked for again, in every block, because a bare CR or LF that we
+sent would open the same hole in the hosts behind us.
+
 In bulk: find, count, replace. No loop over lines, no copy of more than a chunk (RFC 5321 section
 4.5.2).
-
-Coming in, one line end rules a whole session. With CRLF only CRLF "." CRLF ends the message, and a
-bare CR or LF anywhere is a violation; with LF (what nc(1) sends) only LF "." LF, and any CR is one.
-So no two servers can disagree about where a message ends: CVE-2023-51764 and its sisters.
-
-Going out, LF becomes CRLF and a dot at the start of a line is doubled. The text is stored without
-CR or NUL; both are looked for again, in every block, because a bare CR or LF that we sent would
-open the same hole in the hosts behind us.
 
 DIFFERS: Sendmail's esmtp mailer breaks lines longer than 990 octets with "!"; that would break
 signatures (RFC 6376 section 5.3), so they go out as they are and the peer may refuse them.
@@ -26,7 +27,38 @@ class Violation(Exception):
         self.text = text
 
 
-class DotReader:
+class BadText(ValueError):
+    """Stored text that holds a CR or NUL may not be sent."""
+
+
+def check(octets: bytes, eol: bytes) -> None:
+    """Raise Violation if *octets* have a NUL, or a CR or LF that is no part of *eol*.
+
+    *octets* must not end between a CR and its LF.
+    """
+    carriage_returns = octets.count(b"\r")
+    if eol == b"\n":
+        if carriage_returns:
+            raise Violation("Carriage return (CR) not allowed in a session with bare linefeeds")
+    else:
+        pairs = octets.count(b"\r\n")
+        if octets.count(b"\n") != pairs:
+            raise Violation("Bare linefeed (LF) not allowed")
+        if carriage_returns != pairs:
+            raise Violation("Bare carriage return (CR) not allowed")
+    if b"\0" in octets:
+        # DIFFERS: Sendmail keeps a NUL. RFC 5322 section 3.5 has none in a message, and a program
+        # that stops at one would see less of it than a filter that does not.
+        raise Violation("NUL byte not allowed")
+
+
+def check_stored(text: bytes) -> None:
+    """Raise BadText if *text*, with LF line ends, has a CR or NUL."""
+    if b"\r" in text or b"\0" in text:
+        raise BadText("CR or NUL in the message")
+
+
+class DataReader:
     """Incremental decoder: feed it chunks, take message text with LF line ends out."""
 
     __slots__ = ("_end", "_eol", "_held", "_is_first", "done", "trailing")
@@ -39,6 +71,7 @@ class DotReader:
         # as if a line end had come before it.
         self._held = eol
         self._is_first = True
+        #: has the final dot come? Then feed() may not be called again
         self.done = False
         #: octets after the final dot, already sent by the client
         self.trailing = b""
@@ -64,7 +97,7 @@ class DotReader:
         return 0
 
     def _text(self, octets: bytes) -> bytes:
-        """Whole line ends only: no CR here has its LF in the next chunk."""
+        """Whole line ends only: no CR here has its LF in the next chunk, for it was held back."""
         if not octets:
             return b""
         check(octets, self._eol)
@@ -72,33 +105,12 @@ class DotReader:
         text = text.replace(b"\n.", b"\n")
         if self._is_first:
             self._is_first = False
-            text = text[1:]
+            text = text[1:]  # the line end that was made up before the first line
         return text
 
 
-def check(octets: bytes, eol: bytes) -> None:
-    """Raise Violation if *octets* have a NUL, or a CR or LF that is no part of *eol*."""
-    carriage_returns = octets.count(b"\r")
-    if eol == b"\n":
-        if carriage_returns:
-            raise Violation("Carriage return (CR) not allowed in a session with bare linefeeds")
-    else:
-        pairs = octets.count(b"\r\n")
-        if octets.count(b"\n") != pairs:
-            raise Violation("Bare linefeed (LF) not allowed")
-        if carriage_returns != pairs:
-            raise Violation("Bare carriage return (CR) not allowed")
-    if b"\0" in octets:
-        # DIFFERS: Sendmail keeps a NUL. RFC 5321 section 4.5.2 and threats T1: nobody may see less.
-        raise Violation("NUL byte not allowed")
-
-
-class BadText(ValueError):
-    """The text holds a CR or NUL; nothing of the block was given out."""
-
-
 class DataWriter:
-    """Incremental encoder: feed it the text in any blocks, then finish()."""
+    """Incremental encoder: feed it text with LF line ends in any blocks, then finish()."""
 
     __slots__ = ("_at_line_start",)
 
@@ -106,9 +118,8 @@ class DataWriter:
         self._at_line_start = True
 
     def feed(self, block: bytes) -> bytes:
-        """Encode one *block*. Raise BadText."""
-        if b"\r" in block or b"\0" in block:
-            raise BadText("CR or NUL in the message")
+        """Encode one *block*. Raise BadText; then nothing of the block may go out."""
+        check_stored(block)
         if not block:
             return b""
         wire = block.replace(b"\n.", b"\n..").replace(b"\n", b"\r\n")

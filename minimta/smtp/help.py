@@ -1,4 +1,4 @@
-"""What HELP says (RFC 5321 section 4.1.1.8)."""
+"""What HELP says (RFC 5321 section 4.1.1.8): a topic is a verb of the protocol, or an extension."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _TOPICS: dict[str, tuple[str, ...]] = {
 
 
 def answer(topic: bytes) -> Reply:
-    """The reply to HELP with this argument."""
+    """The reply to HELP with this argument, b"" if it had none: 214, or 504."""
     if not topic:
         return Reply(214, "2.0.0", _general())
     lines = _TOPICS.get(topic.decode("ascii", "replace").upper())

@@ -1,15 +1,19 @@
 """ESMTP parameters of MAIL and RCPT: SIZE, BODY, AUTH and those of DSN (RFC 3461 section 4).
 
-Digits are ASCII digits, a parameter comes once, xtext is checked before anything keeps it
-(threats T6, T9); whoever shows it decodes it.
+    MAIL FROM:<emma@lab1.campus> SIZE=1000 BODY=8BITMIME RET=HDRS ENVID=QQ314 AUTH=<>
+    RCPT TO:<dave@lab2.campus> NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;dave@lab2.campus
+
+Each comes once (but NOTIFY), numbers are ASCII digits, and xtext is seen to be xtext, for it goes
+into a line of the control file and into reports as it came. All that is wrong is a CommandError.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from minimta.message.xtext import MAX_ENVID, is_xtext
-from minimta.smtp.reply import Reply, quoted, reply
+from minimta.smtp.reply import CommandError, quoted, refusal
 
 #: octets of ORCPT (RFC 3461 section 4.2), and of AUTH, which names one address too
 MAX_ORCPT = 500
@@ -21,16 +25,8 @@ _DIGITS = re.compile(rb"[0-9]{1,20}")
 _NOTIFY = {b"SUCCESS": "S", b"FAILURE": "F", b"DELAY": "D"}
 
 
-class ParameterError(Exception):
-    """A parameter that cannot be accepted; ``reply`` says so."""
-
-    def __init__(self, answer: Reply) -> None:
-        super().__init__(str(answer))
-        self.reply = answer
-
-
 def split(text: bytes) -> list[tuple[bytes, bytes | None]]:
-    """(keyword as given, value) pairs; the value is None without "="."""
+    """(keyword as given, value) pairs; the value is None without "=". Raise CommandError."""
     found = []
     for word in text.split():
         match = _PARAMETER.match(word)
@@ -39,17 +35,13 @@ def split(text: bytes) -> list[tuple[bytes, bytes | None]]:
         rest = word[match.end() :].lstrip(b"=")
         found.append((keyword, value))
         if rest or not keyword:
-            raise ParameterError(_unrecognized(keyword and rest))
+            raise _unrecognized(keyword and rest)
     return found
 
 
-def _unrecognized(keyword: bytes) -> Reply:
+def _unrecognized(keyword: bytes) -> CommandError:
     known = _PARAMETER.match(keyword)
-    return reply(555, "5.5.4", f"{quoted(known[1]) if known else ''} parameter unrecognized")
-
-
-def _refuse(code: int, status: str, text: str) -> ParameterError:
-    return ParameterError(reply(code, status, text))
+    return refusal(555, "5.5.4", f"{quoted(known[1]) if known else ''} parameter unrecognized")
 
 
 class MailParameters:
@@ -83,36 +75,29 @@ class RcptParameters:
 
 
 def of_mail(text: bytes, *, dsn: bool = True) -> MailParameters:
-    """Read the parameters of MAIL; *dsn* False refuses those of DSN. Raise ParameterError."""
-    found = MailParameters()
+    """Read the parameters of MAIL; *dsn* False refuses those of DSN. Raise CommandError."""
+    found, seen = MailParameters(), set[bytes]()
     for given, value in split(text):
         keyword = given.upper()
+        if keyword not in _MAIL:
+            raise _unrecognized(given)
         if keyword in (b"RET", b"ENVID") and not dsn:
-            raise _refuse(504, "5.7.0", _no_dsn(keyword))
-        if keyword == b"SIZE":
-            found.size = _size(_once(keyword, value, found.size >= 0))
-        elif keyword == b"BODY":
-            found.body_type = _body(_once(keyword, value, bool(found.body_type)))
-        elif keyword == b"RET":
-            found.ret = _ret(_once(keyword, value, bool(found.ret)))
-        elif keyword == b"ENVID":
-            found.envid = _envid(_once(keyword, value, bool(found.envid)))
-        elif keyword == b"AUTH":
-            found.auth = _auth(_once(keyword, value, bool(found.auth)))
-        else:
-            raise ParameterError(_unrecognized(given))
+            raise refusal(504, "5.7.0", _no_dsn(keyword))
+        name, read = _MAIL[keyword]
+        setattr(found, name, read(_once(keyword, value, keyword in seen)))
+        seen.add(keyword)
     return found
 
 
 def of_rcpt(text: bytes, *, dsn: bool = True) -> RcptParameters:
-    """Read the parameters of RCPT. Raise ParameterError."""
+    """Read the parameters of RCPT; *dsn* False refuses them all. Raise CommandError."""
     found, notify = RcptParameters(), set[bytes]()
     for given, value in split(text):
         keyword = given.upper()
         if keyword not in (b"NOTIFY", b"ORCPT"):
-            raise ParameterError(_unrecognized(given))
+            raise _unrecognized(given)
         if not dsn:
-            raise _refuse(504, "5.7.0", _no_dsn(keyword))
+            raise refusal(504, "5.7.0", _no_dsn(keyword))
         if keyword == b"NOTIFY":
             # A second NOTIFY adds to the first, as in Sendmail.
             notify |= set(_once(keyword, value, False).upper().split(b","))
@@ -128,47 +113,47 @@ def _no_dsn(keyword: bytes) -> str:
 
 def _once(keyword: bytes, value: bytes | None, is_second: bool) -> bytes:
     if value is None:
-        raise _refuse(501, "5.5.2", f"{quoted(keyword)} requires a value")
+        raise refusal(501, "5.5.2", f"{quoted(keyword)} requires a value")
     if is_second:
-        raise _refuse(501, "5.5.0", f"Duplicate {quoted(keyword)} parameter")
+        raise refusal(501, "5.5.0", f"Duplicate {quoted(keyword)} parameter")
     return value
 
 
 def _size(value: bytes) -> int:
     # DIFFERS: Sendmail reads what is no number as 0. RFC 1870 section 3: 1 to 20 digits.
     if not _DIGITS.fullmatch(value):
-        raise _refuse(501, "5.5.4", f'Bad argument "{quoted(value)}" to SIZE')
+        raise refusal(501, "5.5.4", f'Bad argument "{quoted(value)}" to SIZE')
     return int(value)
 
 
 def _body(value: bytes) -> bytes:
     if value.upper() not in (b"7BIT", b"8BITMIME"):
-        raise _refuse(501, "5.5.4", f"Unknown BODY type {quoted(value)}")
+        raise refusal(501, "5.5.4", f"Unknown BODY type {quoted(value)}")
     return value.upper()
 
 
 def _ret(value: bytes) -> bytes:
     if value.upper() not in (b"FULL", b"HDRS"):
-        raise _refuse(501, "5.5.2", f'Bad argument "{quoted(value)}" to RET')
+        raise refusal(501, "5.5.2", f'Bad argument "{quoted(value)}" to RET')
     return value.upper()
 
 
 def _envid(value: bytes) -> bytes:
     if len(value) > MAX_ENVID or not is_xtext(value):
-        raise _refuse(501, "5.5.4", "Syntax error in ENVID parameter value")
+        raise refusal(501, "5.5.4", "Syntax error in ENVID parameter value")
     return value
 
 
 def _auth(value: bytes) -> bytes:
     if value != b"<>" and not (len(value) <= MAX_ORCPT and is_xtext(value)):
-        raise _refuse(501, "5.5.4", "Syntax error in AUTH parameter value")
+        raise refusal(501, "5.5.4", "Syntax error in AUTH parameter value")
     return value
 
 
 def _orcpt(value: bytes) -> bytes:
     kind, _, text = value.partition(b";")
     if len(value) > MAX_ORCPT or not _ATOM.fullmatch(kind) or not is_xtext(text):
-        raise _refuse(501, "5.5.4", "Syntax error in ORCPT parameter value")
+        raise refusal(501, "5.5.4", "Syntax error in ORCPT parameter value")
     return value
 
 
@@ -177,5 +162,15 @@ def _notify(words: set[bytes]) -> str:
         return "N"
     for word in sorted(words):
         if word not in _NOTIFY:
-            raise _refuse(501, "5.5.4", f'Bad argument "{quoted(word)}"  to NOTIFY')
+            raise refusal(501, "5.5.4", f'Bad argument "{quoted(word)}"  to NOTIFY')
     return "N" + "".join(letter for word, letter in _NOTIFY.items() if word in words)
+
+
+#: keyword of MAIL -> attribute of MailParameters, and what reads the value
+_MAIL: dict[bytes, tuple[str, Callable[[bytes], object]]] = {
+    b"SIZE": ("size", _size),
+    b"BODY": ("body_type", _body),
+    b"RET": ("ret", _ret),
+    b"ENVID": ("envid", _envid),
+    b"AUTH": ("auth", _auth),
+}

@@ -1,8 +1,14 @@
-"""SMTP replies: the value, its wire form, and the reader that takes it off the wire.
+"""SMTP replies: the value and its wire form, and the reader that takes a peer's off the wire.
 
-RFC 5321 section 4.2. Of a peer's reply only the digits count (section 4.3.2); its text is kept for
-people, with everything that is not printable ASCII made a "?", so that a peer cannot forge a line
-in our log or in a bounce.
+RFC 5321 section 4.2: lines of a code, "-" (more lines follow) or a blank, and text; the text may
+begin with an enhanced status (RFC 2034 section 4).
+
+    250-lab2.campus Hello
+    250 DSN                         Reply(250, "", ("lab2.campus Hello", "DSN"))
+    550 5.1.1 User unknown          Reply(550, "5.1.1", ("User unknown",))
+
+Of a peer's reply only the digits count (section 4.3.2). Its text is kept for people, and whatever
+is not printable ASCII in it becomes "?": a peer cannot forge a line in our log or in a bounce.
 """
 
 from __future__ import annotations
@@ -12,13 +18,20 @@ from dataclasses import dataclass
 
 from minimta.message.printable import shown
 
-#: RFC 5321 section 4.5.3.1.5 allows a reply line of 512 octets; what is quoted from a command is cut
+#: octets of a peer's line. RFC 5321 section 4.5.3.1.5 says 512; real hosts send longer ones
+MAX_LINE = 4096
+#: lines of a peer's reply
+MAX_LINES = 300
+#: what is quoted from a command is cut, so that our own line keeps to 512 octets
 _MAX_QUOTED = 300
+
+# RFC 2034 section 4: class "." subject "." detail SP text
+_ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?: +|$)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One complete reply, possibly of several lines.
+    """One complete reply, possibly of several lines. Raise ValueError for a control character.
 
     ``enhanced`` is the RFC 3463 status ("5.7.1"), or "" where RFC 2034 forbids
     one (the 220 greeting, EHLO's 250, and 354).
@@ -59,12 +72,20 @@ def quoted(octets: bytes) -> str:
     return shown(octets, _MAX_QUOTED)
 
 
-#: RFC 5321 section 4.5.3.1.5 says 512 octets a line; real hosts send longer ones
-MAX_LINE = 4096
-MAX_LINES = 300
+class CommandError(Exception):
+    """A command that cannot be obeyed as it stands; ``reply`` is the answer."""
 
-# RFC 2034 section 4: class "." subject "." detail SP text
-_ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?: +|$)", re.ASCII)
+    def __init__(self, answer: Reply) -> None:
+        super().__init__(str(answer))
+        self.reply = answer
+
+
+def refusal(code: int, enhanced: str, text: str) -> CommandError:
+    """The exception whose answer is a reply of one line."""
+    return CommandError(reply(code, enhanced, text))
+
+
+# --- off the wire ---------------------------------------------------------------------------------
 
 
 class ReplyError(Exception):
@@ -72,7 +93,7 @@ class ReplyError(Exception):
 
 
 class ReplyReader:
-    """Feed it what the socket gives, take whole replies out."""
+    """Incremental decoder: feed it what the socket gives, take whole replies out."""
 
     __slots__ = ("_buffer", "_code", "_lines")
 
@@ -101,11 +122,8 @@ class ReplyReader:
 
     def _line(self, line: bytes) -> Reply | None:
         code, mark = line[:3], line[3:4]
-        if not (len(code) == 3 and code.isdigit() and b"2" <= code[:1] <= b"5") or mark not in (
-            b"",
-            b" ",
-            b"-",
-        ):
+        has_code = len(code) == 3 and code.isdigit() and b"2" <= code[:1] <= b"5"
+        if not has_code or mark not in (b"", b" ", b"-"):
             raise ReplyError("not a reply")
         if len(line) > MAX_LINE or len(self._lines) >= MAX_LINES:
             raise ReplyError("reply too long")
@@ -116,10 +134,10 @@ class ReplyReader:
         if mark == b"-":
             return None
         texts, self._lines = self._lines, []
-        return parse(int(code), texts)
+        return _parse(int(code), texts)
 
 
-def parse(code: int, texts: list[bytes]) -> Reply:
+def _parse(code: int, texts: list[bytes]) -> Reply:
     """A Reply from the texts behind the code; an enhanced status of the same class is taken off."""
     lines = [shown(text) for text in texts]
     found = _ENHANCED.match(lines[-1])

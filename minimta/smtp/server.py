@@ -3,25 +3,27 @@
 ``receive()`` takes what the client sent and gives what to send back. What a command means for mail,
 a ``Receiver`` decides. Replies to pipelined commands come together (RFC 2920 section 3.2).
 
-The first command decides the line end of the session: CRLF, or the bare LF of people with nc(1). The
-other kind, or a NUL, anywhere later ends the session with 421 and nothing kept (see dotstuff).
-
-A line of more than 2048 octets gets 500 and is left out; one that has not ended after 12288 gets 421.
+    octets                              become
+    up to the first line end            a command line; it decides the line end of the session,
+                                        CRLF or the bare LF of people with nc(1)
+    a line end of the other kind, NUL   421 and the end, nothing kept (see ``data``)
+    a line of more than 2048 octets     500, and the line is left out
+    12288 octets without a line end     421 and the end
+    after a 354                         message text, until the final dot
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
-from minimta.smtp import command, help
-from minimta.smtp import command as unserved
-from minimta.smtp import data as dotstuff
-from minimta.smtp.command import CommandError, Mail, Rcpt
-from minimta.smtp.reply import Reply, quoted, reply
+from minimta.smtp import command, extensions, help
+from minimta.smtp.data import DataReader, Violation, check
+from minimta.smtp.receiver import Receiver
+from minimta.smtp.reply import CommandError, Reply, quoted, reply
 from minimta.smtp.state import State, advance, out_of_order
 from minimta.smtp.throttle import Throttle
 
+#: what is answered after a client talked before it was its turn
 _ALWAYS = frozenset(("EHLO", "HELO", "NOOP", "RSET", "QUIT"))
 
 _OK = reply(250, "2.0.0", "OK")
@@ -34,39 +36,6 @@ _ARGUMENT = reply(501, "5.5.2", "Argument required")
 _CANNOT_VERIFY = reply(
     252, "2.5.2", "Cannot VRFY user; try RCPT to attempt delivery (or try finger)"
 )
-
-
-class Receiver(Protocol):
-    """Who decides about mail, and takes it."""
-
-    def hello(self, name: bytes, *, extended: bool) -> None:
-        """The client said HELO or EHLO."""
-
-    def mail(self, mail: Mail) -> Reply: ...
-
-    def rcpt(self, rcpt: Rcpt) -> Reply: ...
-
-    def data(self) -> Reply:
-        """354, or why not."""
-
-    def text(self, text: bytes) -> Reply | None:
-        """A piece of the message, LF line ends. A reply ends the session."""
-
-    def end_of_data(self) -> Reply:
-        """All was given. 250 says that the message is durable."""
-
-    def reset(self) -> None:
-        """The transaction, if there is one, is over without a message."""
-
-    def violation(self, text: str) -> None:
-        """The message that was coming in had line ends that it may not have."""
-
-    def verify(self, argument: bytes) -> Reply: ...
-
-    def expand(self, argument: bytes) -> Reply: ...
-
-    def note(self, text: str) -> None:
-        """A fact for the log; *text* is printable."""
 
 
 class Session:
@@ -82,7 +51,10 @@ class Session:
         max_message_size: int = 0,
         bad_rcpt_throttle: int = 0,
     ) -> None:
-        """*client* is how the client is called back: "lab1.campus [10.0.3.134]"."""
+        """*host* is our name, *client* what the client is called: "lab1.campus [10.0.3.134]".
+
+        *privacy* has the words of PrivacyOptions, *max_message_size* octets (0: no limit).
+        """
         self.host = host
         self.client = client
         self.state = State.IDLE
@@ -91,12 +63,14 @@ class Session:
         self.was_used = False
         self._receiver = receiver
         self._privacy = privacy
+        self._dsn = extensions.has_dsn(privacy)
         self._max_message_size = max_message_size
         self._greeted = False
         self._rejecting = False
         self._eol = b""
         self._buffer = b""
-        self._dots: dotstuff.DotReader | None = None
+        #: reads the message text; None but in State.DATA
+        self._data_reader: DataReader | None = None
 
     # --- in and out -------------------------------------------------------------------------------
 
@@ -105,7 +79,7 @@ class Session:
         return bytes(Reply(220, "", (text,)))
 
     def rejection(self) -> bytes:
-        """The 554 for who talks before the greeting; all his commands will be refused."""
+        """The 554 for a client that talks before the greeting; then its commands are refused."""
         self._rejecting = True
         return bytes(Reply(554, "", (f"{self.host} ESMTP not accepting messages",)))
 
@@ -116,10 +90,12 @@ class Session:
 
     @property
     def is_closed(self) -> bool:
+        """Is it over? Then send what is left to send, and close the connection."""
         return self.state is State.CLOSED
 
     @property
     def is_in_transaction(self) -> bool:
+        """Has MAIL begun a message that is not yet finished?"""
         return self.state in (State.MAIL, State.RCPT, State.DATA)
 
     def receive(self, chunk: bytes) -> bytes:
@@ -129,6 +105,7 @@ class Session:
         position = 0
         while self.state is not State.CLOSED:
             if self.state is State.DATA:
+                # Once a message: what follows is text in any amount, and then commands again.
                 buffer, position = self._data(buffer[position:], replies), 0
                 if self.state is State.DATA:
                     break
@@ -146,7 +123,7 @@ class Session:
         return b"".join(replies)
 
     def _unfinished(self) -> list[bytes]:
-        """What a line says that has not ended."""
+        """The replies to the beginning of a line, which alone can be too much."""
         if not self._eol and self._buffer[:1] == b"\x16":
             self._note_about_client("TLS handshake on a plain port")
             return [self.closing(421, "4.7.0", f"{self.host} This is plain SMTP")]
@@ -163,17 +140,17 @@ class Session:
         if self.state is not State.CLOSED:
             self._receiver.reset()
         self.state = State.CLOSED
-        self._dots = None
+        self._data_reader = None
 
     # --- message text -----------------------------------------------------------------------------
 
     def _data(self, octets: bytes, replies: list[bytes]) -> bytes:
-        """Pass on message text; returns the octets behind it."""
-        dots = self._dots
-        assert dots is not None
+        """Pass on message text; returns the octets behind the final dot."""
+        reader = self._data_reader
+        assert reader is not None
         try:
-            text = dots.feed(octets)
-        except dotstuff.Violation as violation:
+            text = reader.feed(octets)
+        except Violation as violation:
             self._receiver.violation(violation.text)
             replies.append(self.closing(421, "4.5.0", violation.text))
             return b""
@@ -182,13 +159,13 @@ class Session:
             replies.append(bytes(last_words))
             self._end()
             return b""
-        if not dots.done:
+        if not reader.done:
             return b""
         answer = self._receiver.end_of_data()
         self.state = advance(self.state, ".", answer)
-        self._dots = None
+        self._data_reader = None
         replies.append(bytes(answer))
-        return dots.trailing
+        return reader.trailing
 
     # --- commands ---------------------------------------------------------------------------------
 
@@ -196,8 +173,8 @@ class Session:
         if not self._eol:
             self._eol = b"\r\n" if line.endswith(b"\r\n") else b"\n"
         try:
-            dotstuff.check(line, self._eol)
-        except dotstuff.Violation as violation:
+            check(line, self._eol)
+        except Violation as violation:
             self._note_about_client(violation.text)
             return self._last(421, "4.5.0", violation.text)
         if len(line) > command.MAX_LINE:
@@ -207,12 +184,12 @@ class Session:
         name = verb.decode("ascii", "replace")
         if self._rejecting and name not in _ALWAYS:
             return _REJECTED
-        act = _VERBS.get(name)
-        if act is None:
-            return self._other(name, line[: -len(self._eol)])
         self._note_about_client(self.throttle.verb(name))
         if name in ("EHLO", "HELO"):
             return self._hello(name, argument, has_more)
+        act = _VERBS.get(name)
+        if act is None:
+            return self._not_served(name, line[: -len(self._eol)])
         answer = out_of_order(self.state, name) or self._needs_hello(name)
         if answer is None:
             answer = act(self, argument)
@@ -225,19 +202,21 @@ class Session:
         self._end()
         return reply(code, status, text)
 
-    def _other(self, name: str, line: bytes) -> Reply:
-        if unserved.is_foreign(name):
+    def _not_served(self, name: str, line: bytes) -> Reply:
+        if command.is_foreign(name):
             self._note_about_client(f"probable open proxy: command={quoted(line)}")
             return self._last(421, "4.7.0", f"{self.host} Rejecting open proxy {self.client}")
         if name == "ETRN":
             self.was_used = True
             self._note_about_client(f"{quoted(line)} [rejected]")
-        answer = unserved.answer(name, line)
+        answer = command.not_served(name, line)
         return self._counted(answer) if answer.code >= 500 else answer
 
     def _hello(self, name: str, argument: bytes, has_more: bool) -> Reply:
         if has_more and self._eol == b"\r\n":
-            # RFC 2920 section 3.1: EHLO is the last of a group. What is pasted into nc(1) may pass.
+            # RFC 2920 section 3.1: EHLO is the last of a group, for its answer says whether there
+            # may be groups. A client that does not wait does not read. What is pasted into nc(1)
+            # (LF line ends) may pass.
             self._rejecting = True
             text = f"rejecting server {name} from {self.client} due to traffic before response"
             self._receiver.note(text)
@@ -252,25 +231,10 @@ class Session:
         self._greeted = True
         self._receiver.hello(own_name, extended=name == "EHLO")
         hello = f"{self.host} Hello {self.client}, pleased to meet you"
-        return Reply(250, "", (hello, *self._extensions()) if name == "EHLO" else (hello,))
-
-    def _extensions(self) -> list[str]:
-        size = f"SIZE {self._max_message_size}" if self._max_message_size else "SIZE"
-        offered = {
-            "ENHANCEDSTATUSCODES": True,
-            # Whoever types is not to be told; and then every line end is seen by itself.
-            "PIPELINING": self._eol == b"\r\n",
-            "EXPN": "noexpn" not in self._privacy,
-            "8BITMIME": True,
-            size: True,
-            "DSN": self._dsn,
-            "HELP": True,
-        }
-        return [keyword for keyword, is_offered in offered.items() if is_offered]
-
-    @property
-    def _dsn(self) -> bool:
-        return "noreceipts" not in self._privacy
+        if name == "HELO":
+            return Reply(250, "", (hello,))
+        offered = extensions.offered(self._privacy, self._max_message_size, self._eol)
+        return Reply(250, "", (hello, *offered))
 
     def _needs_hello(self, name: str) -> Reply | None:
         """PrivacyOptions needmailhelo, needvrfyhelo, needexpnhelo."""
@@ -297,7 +261,7 @@ class Session:
     def _begin_data(self, argument: bytes) -> Reply:
         answer = self._receiver.data()
         if answer.code == 354:
-            self._dots = dotstuff.DotReader(self._eol)
+            self._data_reader = DataReader(self._eol)
         return answer
 
     def _rset(self, argument: bytes) -> Reply:
@@ -327,7 +291,7 @@ class Session:
         hidden = "noexpn" in self._privacy
         self._note_question("EXPN", argument, hidden)
         if hidden:
-            return unserved.NOT_ALLOWED
+            return command.NOT_ALLOWED
         return self._receiver.expand(argument) if argument else _ARGUMENT
 
     def _note_question(self, verb: str, argument: bytes, hidden: bool) -> None:
@@ -347,7 +311,7 @@ class Session:
         return answer
 
     def _counted_recipient(self, answer: Reply) -> Reply:
-        """One that may come later (4yz) is neither good nor bad."""
+        """A recipient that may come later (4yz) is neither good nor bad."""
         if not 400 <= answer.code < 500:
             self._note_about_client(self.throttle.recipient(accepted=answer.code < 400))
         if self.throttle.has_harvester():
@@ -356,9 +320,8 @@ class Session:
         return answer
 
 
+#: what is served, EHLO and HELO apart: they may come in every state, and begin anew
 _VERBS: dict[str, Callable[[Session, bytes], Reply]] = {
-    "EHLO": Session._noop,  # has its own way: see _hello
-    "HELO": Session._noop,
     "MAIL": Session._mail,
     "RCPT": Session._rcpt,
     "DATA": Session._begin_data,

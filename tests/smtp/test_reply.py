@@ -2,7 +2,25 @@ from __future__ import annotations
 
 import pytest
 
-from minimta.smtp.reply import Reply, quoted, reply
+from minimta.smtp.reply import (
+    MAX_LINE,
+    MAX_LINES,
+    Reply,
+    ReplyError,
+    ReplyReader,
+    quoted,
+    reply,
+    verbatim,
+)
+
+WIRE = (
+    b"250-lab2.campus Hello\r\n250-SIZE 100\r\n250 DSN\r\n550 5.1.1 <x>... User unknown\r\n354\r\n"
+)
+REPLIES = [
+    Reply(250, "", ("lab2.campus Hello", "SIZE 100", "DSN")),
+    Reply(550, "5.1.1", ("<x>... User unknown",)),
+    Reply(354, "", ("",)),
+]
 
 
 def test_every_line_but_the_last_has_a_hyphen_and_all_have_the_status() -> None:
@@ -30,3 +48,87 @@ def test_what_is_quoted_is_fit_for_a_reply(octets: bytes) -> None:
 def test_a_quoted_command_leaves_the_line_below_512_octets() -> None:
     wire = bytes(reply(500, "5.5.1", f'Command unrecognized: "{quoted(b"x" * 5000)}"'))
     assert len(wire) <= 512
+
+
+# --- off the wire ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", range(1, len(WIRE) + 1))
+def test_any_chunking_gives_the_same_replies(size: int) -> None:
+    reader = ReplyReader()
+    got: list[Reply] = []
+    for start in range(0, len(WIRE), size):
+        got += reader.feed(WIRE[start : start + size])
+    assert got == REPLIES
+    assert not reader.has_leftover
+
+
+@pytest.mark.parametrize("cut", range(1, len(b"250-a\r\n250 b\r\n")))
+def test_a_cut_reply_is_leftover(cut: int) -> None:
+    reader = ReplyReader()
+    assert reader.feed(b"250-a\r\n250 b\r\n"[:cut]) == []
+    assert reader.has_leftover
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"hello",
+        b"25",
+        b"2500 x",
+        b"150 x",
+        b"650 x",
+        b"25x y",
+        b"250_x",
+        b"\xb250 x",
+        b" 250 x",
+    ],
+)
+def test_what_has_no_code_is_no_reply(line: bytes) -> None:
+    with pytest.raises(ReplyError):
+        ReplyReader().feed(line + b"\r\n")
+
+
+def test_a_bare_lf_ends_a_line_too() -> None:
+    assert ReplyReader().feed(b"250 ok\n") == [Reply(250, "", ("ok",))]
+
+
+def test_the_lines_of_a_reply_are_of_one_class() -> None:
+    with pytest.raises(ReplyError):
+        ReplyReader().feed(b"250-ok\r\n550 no\r\n")
+
+
+@pytest.mark.parametrize("chunk", [1000, 70000, 1 << 20])
+def test_an_endless_line_is_given_up(chunk: int) -> None:
+    reader, fed = ReplyReader(), 0
+    with pytest.raises(ReplyError):
+        while fed < 1 << 20:
+            reader.feed(b"2" + b"5" * (chunk - 1))
+            fed += chunk
+    assert fed <= MAX_LINE + chunk
+
+
+def test_endless_lines_are_given_up() -> None:
+    reader = ReplyReader()
+    assert reader.feed(b"250-x\r\n" * MAX_LINES) == []
+    with pytest.raises(ReplyError):
+        reader.feed(b"250-x\r\n")
+
+
+def test_control_characters_of_the_peer_become_question_marks() -> None:
+    (read,) = ReplyReader().feed(b"550 5.1.1 a\x1b[2Jb\rc\xe9\r\n")
+    assert read == Reply(550, "5.1.1", ("a?[2Jb?c?",))
+
+
+def test_an_enhanced_status_of_another_class_is_text() -> None:
+    (read,) = ReplyReader().feed(b"450 5.1.1 x\r\n")
+    assert (read.enhanced, read.lines) == ("", ("5.1.1 x",))
+
+
+@pytest.mark.parametrize(
+    "wire", [b"550 5.1.1 a b", b"250-2.0.0 a\r\n250 2.0.0 b", b"250", b"354 x", b"250 2.1.0"]
+)
+def test_verbatim_gives_the_lines_back(wire: bytes) -> None:
+    (read,) = ReplyReader().feed(wire + b"\r\n")
+    assert "\r\n".join(verbatim(read)) == wire.decode("ascii")

@@ -7,7 +7,7 @@ from collections.abc import Container, Iterator
 
 from minimta.mailers.job import Job
 from minimta.message import mime8to7
-from minimta.smtp.data import BadText, DataWriter
+from minimta.smtp.data import BadText, DataWriter, check_stored
 
 #: octets read and sent at once; what is smaller goes out in one write
 BLOCK = 256 * 1024
@@ -45,8 +45,7 @@ class Letter:
         self.wire_size = 0
         blocks = 0
         for block in self._blocks():
-            if b"\r" in block or b"\0" in block:
-                raise BadText("CR or NUL in the message")
+            check_stored(block)
             self.wire_size += len(block) + block.count(b"\n")
             self._whole, blocks = block, blocks + 1
         if blocks > 1:

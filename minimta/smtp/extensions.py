@@ -1,0 +1,31 @@
+"""The extensions of SMTP that the listener offers in its answer to EHLO (RFC 5321 section 4.1.1.1).
+
+One row each. What another extension needs to know (is there a certificate, is the connection
+encrypted, which mechanisms are there) comes in as an argument.
+"""
+
+from __future__ import annotations
+
+
+def offered(privacy: frozenset[str], max_message_size: int, eol: bytes) -> list[str]:
+    """The lines of the answer behind the first one.
+
+    *privacy* has the words of PrivacyOptions, *eol* is the line end of the session.
+    """
+    size = f"SIZE {max_message_size}" if max_message_size else "SIZE"
+    rows = {
+        "ENHANCEDSTATUSCODES": True,
+        # Not advertised to humans using LF line ends; and then every line end is seen by itself.
+        "PIPELINING": eol == b"\r\n",
+        "EXPN": "noexpn" not in privacy,
+        "8BITMIME": True,
+        size: True,
+        "DSN": has_dsn(privacy),
+        "HELP": True,
+    }
+    return [keyword for keyword, is_offered in rows.items() if is_offered]
+
+
+def has_dsn(privacy: frozenset[str]) -> bool:
+    """May reports be asked for (PrivacyOptions=noreceipts)?"""
+    return "noreceipts" not in privacy

@@ -1,0 +1,55 @@
+"""What a Session asks of whoever decides about mail, and takes it.
+
+The Session has read the command and found it in order; every answer goes to the client as it is.
+An exception is a bug: the Session lets it pass, and whoever drives it ends the connection.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from minimta.smtp.command import Mail, Rcpt
+from minimta.smtp.reply import Reply
+
+
+class Receiver(Protocol):
+    """One for each session. The calls come in the order of ``state.AFTER``."""
+
+    def hello(self, name: bytes, *, extended: bool) -> None:
+        """The client said HELO, or EHLO (*extended*); *name* proves nothing."""
+
+    def mail(self, mail: Mail) -> Reply:
+        """Begin a message: 250, or why not (4yz, 5yz)."""
+        ...
+
+    def rcpt(self, rcpt: Rcpt) -> Reply:
+        """Take a recipient: 250, or why not. 4yz is not held against the client."""
+        ...
+
+    def data(self) -> Reply:
+        """354, or why not. Only after a 354 does text() follow."""
+        ...
+
+    def text(self, text: bytes) -> Reply | None:
+        """A piece of the message, LF line ends, cut anywhere. A reply ends the session."""
+
+    def end_of_data(self) -> Reply:
+        """All was given. 250 says that the message is durable; any answer ends the transaction."""
+        ...
+
+    def reset(self) -> None:
+        """The transaction, if there is one, is over without a message. May come at any time."""
+
+    def violation(self, text: str) -> None:
+        """The message that was coming in had line ends that it may not have; reset() follows."""
+
+    def verify(self, argument: bytes) -> Reply:
+        """The answer to VRFY; *argument* is not empty, and not checked."""
+        ...
+
+    def expand(self, argument: bytes) -> Reply:
+        """The answer to EXPN; *argument* is not empty, and not checked."""
+        ...
+
+    def note(self, text: str) -> None:
+        """A fact for the log; *text* is printable."""
