@@ -1,14 +1,10 @@
 """One SMTP connection: the socket, its timeouts and deadlines, and the session that it carries.
 
-One recv a chunk, one send a group of replies. Timeouts are the kernel's (SO_RCVTIMEO): a timeout
-of Python's costs a poll(2) for every recv.
+One recv a chunk, one send a group of replies.
 """
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import struct
 import time
 from collections.abc import Callable
 
@@ -16,17 +12,15 @@ from minimta.listener import relay
 from minimta.listener.handler import Handler
 from minimta.listener.peer import Peer
 from minimta.listener.shared_state import SharedState
+from minimta.listener.stream import Stream
 from minimta.smtp.server import Session
 from minimta.smtp.state import State
 from minimta.system import hostnames, log
 
-_CHUNK = 65536
-#: seconds for a whole message, MAIL to final dot, and for a client to take our replies
-TRANSACTION_DEADLINE, SEND_DEADLINE = 1800.0, 300.0
+#: seconds for a whole message, MAIL to final dot
+TRANSACTION_DEADLINE = 1800.0
 #: a message that takes longer than the first has to come with so many octets a second
 _SLOW_AFTER, _MIN_RATE = 60.0, 100
-#: what a client still has to say when we have hung up is read so long (seconds, octets)
-_LINGER, _MOST_LINGER = 1.0, 1 << 20
 
 
 def session(shared: SharedState, handler: Handler, client: Peer) -> Session:
@@ -52,14 +46,13 @@ class Connection:
     """A client's connection; run() is the whole life of it."""
 
     def __init__(
-        self, sock: socket.socket, ip: str, shared: SharedState, is_stopping: Callable[[], bool]
+        self, stream: Stream, ip: str, shared: SharedState, is_stopping: Callable[[], bool]
     ) -> None:
         self.ip = ip
-        self._socket = sock
+        self._stream = stream
         self._shared = shared
         self._is_stopping = is_stopping
         self._session: Session | None = None
-        self._timeout = 0
         self._begun = 0.0
         self._received = 0
 
@@ -73,18 +66,16 @@ class Connection:
             log.bug("", "session")
             self._hang_up(421, "4.3.0", "Internal error; try again later")
         finally:
-            self._socket.close()
+            self._stream.close()
 
     def wake(self) -> None:
         """From another thread: end the session, unless a message is on its way."""
         if self._session is None or not self._session.is_in_transaction:
-            with contextlib.suppress(OSError):  # it has ended already
-                self._socket.shutdown(socket.SHUT_RD)
+            self._stream.wake()
 
     def drop(self) -> None:
         """From another thread: end it, whatever is on its way."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+        self._stream.drop()
 
     # --- life -------------------------------------------------------------------------------------
 
@@ -101,7 +92,7 @@ class Connection:
                 self._wait(session.throttle.pause)
                 session.throttle.pause = 0.0
             if replies:
-                self._send(replies)
+                self._stream.send(replies)
             if session.is_closed:
                 last = replies.rfind(b"\n", 0, -1) + 1
                 return self._finish(said_quit=replies.startswith(b"221", last))
@@ -110,8 +101,6 @@ class Connection:
 
     def _begin(self) -> Session:
         """Look who it is, and greet him."""
-        self._set_timeout(self._shared.options.timeout_command)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(60))
         name, _, confirmed = hostnames.client_name(self.ip)
         client = Peer(self.ip, name, confirmed=confirmed, if_address=self._own_address())
         self._handler = Handler(self._shared, client)
@@ -122,21 +111,17 @@ class Connection:
     def _greet(self, client: Peer) -> None:
         """Whoever talks first is no mail server (threats T10)."""
         assert self._session is not None
-        try:
-            early = self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            early = b""
-        if early:
+        if self._stream.peek():
             text = f"rejecting commands from {client.shown} due to pre-greeting traffic"
             self._handler.note(f"{text} after 0 seconds")
-            return self._send(self._session.rejection())
-        return self._send(self._session.greeting(self._shared.greeting()))
+            return self._stream.send(self._session.rejection())
+        return self._stream.send(self._session.greeting(self._shared.greeting()))
 
     def _own_address(self) -> str:
         """Our end, "" for loopback."""
         if relay.may_relay(self.ip):
             return ""
-        address = str(self._socket.getsockname()[0]).removeprefix("::ffff:").partition("%")[0]
+        address = self._stream.own_address()
         return "" if address == "::1" or address.startswith("127.") else address
 
     def _receive(self) -> bytes:
@@ -144,10 +129,10 @@ class Connection:
         session, options = self._session, self._shared.options
         assert session is not None
         in_data = session.state is State.DATA
-        self._set_timeout(options.timeout_datablock if in_data else options.timeout_command)
         try:
-            return self._socket.recv(_CHUNK)
-        except BlockingIOError:
+            seconds = options.timeout_datablock if in_data else options.timeout_command
+            return self._stream.recv(seconds)
+        except TimeoutError:
             pass
         if in_data:
             self._hang_up(421, "4.4.1", self._handler.timed_out())
@@ -198,51 +183,17 @@ class Connection:
         if self._session is None or self._session.is_closed:
             return
         try:
-            self._send(self._session.closing(code, status, text))
+            self._stream.send(self._session.closing(code, status, text))
             self._finish(said_quit=False)
         except OSError:
             pass  # he is gone
 
     def _finish(self, *, said_quit: bool) -> None:
-        """Close so that the last reply arrives: octets that nobody read would make it a reset."""
+        """Close so that the last reply arrives; a client that said QUIT waits for it by itself."""
         self._note_if_unused()
-        if said_quit:
-            return
-        self._socket.shutdown(socket.SHUT_WR)
-        self._set_timeout(1)
-        end, read = time.monotonic() + _LINGER, 0
-        while time.monotonic() < end and read < _MOST_LINGER:
-            try:
-                chunk = self._socket.recv(_CHUNK)
-            except BlockingIOError:
-                return
-            if not chunk:
-                return
-            read += len(chunk)
+        if not said_quit:
+            self._stream.end()
 
     def _note_if_unused(self) -> None:
         if self._session is not None and not self._session.was_used:
             self._handler.note_unused()
-
-    # --- socket -----------------------------------------------------------------------------------
-
-    def _set_timeout(self, seconds: int) -> None:
-        if seconds != self._timeout:
-            self._timeout = seconds
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(seconds))
-
-    def _send(self, octets: bytes) -> None:
-        """Raise OSError if the client does not take it in time."""
-        sent = self._socket.send(octets)
-        if sent == len(octets):
-            return
-        end = time.monotonic() + SEND_DEADLINE
-        rest = memoryview(octets)[sent:]
-        while rest:
-            if time.monotonic() > end:
-                raise TimeoutError("client does not read")
-            rest = rest[self._socket.send(rest) :]
-
-
-def _timeval(seconds: int) -> bytes:
-    return struct.pack("ll", max(seconds, 1), 0)

@@ -11,6 +11,7 @@ import time
 from minimta.listener import relay
 from minimta.listener.connection import Connection
 from minimta.listener.shared_state import SharedState
+from minimta.listener.stream import Stream
 from minimta.listener.threads import ThreadPool
 from minimta.system import log
 
@@ -39,8 +40,7 @@ class ConnectionLimits:
         why_not = self._why_not(ip, daemon)
         if why_not:
             return _turn_away(sock, why_not)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection = Connection(sock, ip, self._shared, self.is_stopping)
+        connection = Connection(Stream(sock), ip, self._shared, self.is_stopping)
         with self._changed:
             self._inside.add(connection)
         try:

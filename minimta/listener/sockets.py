@@ -14,6 +14,7 @@ import time
 
 from minimta.config.options import Options
 from minimta.listener.limits import ConnectionLimits
+from minimta.listener.stream import plain_address
 from minimta.system import log
 
 
@@ -56,8 +57,7 @@ class Server(socketserver.TCPServer):
         assert self.limits is not None
         assert isinstance(request, socket.socket)
         assert isinstance(client_address, tuple)
-        ip = str(client_address[0]).removeprefix("::ffff:").partition("%")[0]
-        self.limits.admit(request, ip, self.name)
+        self.limits.admit(request, plain_address(client_address[0]), self.name)
 
     def stop(self) -> None:
         """From another thread: no more connections."""
