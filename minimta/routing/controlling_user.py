@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.config.options import Options
     from minimta.message.envelope import Recipient
-    from minimta.system.safefile import TrustedText
+    from minimta.system.safefile import TrustedFile
 
 #: flag of a recipient whose messages come from the owner of the list (ours; Sendmail ignores it)
 #: DIFFERS: Sendmail makes a second message with the owner as sender, which a crash may send twice.
@@ -84,7 +84,7 @@ def of_alias(name: bytes, default: User | None) -> Authority:
     return Authority(name, default.uid if default else 1, 0, default, is_system=True)
 
 
-def of_forward(user: User, text: TrustedText, shown: str, default: User | None) -> Authority:
+def of_forward(user: User, text: TrustedFile, shown: str, default: User | None) -> Authority:
     """Of the .forward of *user*, whose address is *shown*; for root acts DefaultUser (T43)."""
     acting = user if user.uid else default
     name = os.fsencode(user.name)
@@ -93,7 +93,7 @@ def of_forward(user: User, text: TrustedText, shown: str, default: User | None) 
 
 
 def of_include(
-    path: bytes, text: TrustedText, parent: Authority, users: Users, default: User | None
+    path: bytes, text: TrustedFile, parent: Authority, users: Users, default: User | None
 ) -> Authority:
     """Of a list: its owner's if the alias file named it, else still its parent's."""
     if not parent.is_system:
@@ -107,13 +107,13 @@ def of_include(
     )
 
 
-def _refusal(user: User | None, text: TrustedText, shown: str) -> str:
+def _refusal(user: User | None, text: TrustedFile, shown: str) -> str:
     if user is None or not has_valid_shell(user):
         return f"User {shown} doesn't have a valid shell for mailing to"
     return _unsafe_unless(text, shown)
 
 
-def _unsafe_unless(text: TrustedText, shown: str) -> str:
+def _unsafe_unless(text: TrustedFile, shown: str) -> str:
     return "" if text.safe else f"Address {shown} is unsafe for mailing to"
 
 

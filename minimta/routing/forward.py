@@ -13,14 +13,14 @@ import os
 
 from minimta.system import hostnames
 from minimta.system.privileges import read_as
-from minimta.system.safefile import Untrusted, allowance
+from minimta.system.safefile import Allowance, Untrusted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from minimta.config.options import Options
-    from minimta.system.safefile import TrustedText
+    from minimta.system.safefile import TrustedFile
     from minimta.system.users import User
 
 #: octets of a .forward that are read; a longer one is not followed
@@ -29,7 +29,7 @@ LIMIT = 65536
 
 def read(
     user: User, of_detail: bytes, options: Options, *, refused: Callable[[str, str], None]
-) -> TrustedText | None:
+) -> TrustedFile | None:
     """The first of the user's files that exists and may be trusted; None if there is none.
 
     *refused* hears path and reason of each that exists and may not ("Group writable file").
@@ -37,7 +37,7 @@ def read(
     """
     # DIFFERS: Sendmail takes a file that the user may not read himself (mode 000) for none; here
     # every "Permission denied" waits, because on NFS it means "not now".
-    allowed = allowance("Forward", options.dont_blame)
+    allowed = Allowance("Forward", options.dont_blame)
     for path in candidates(user, of_detail, options):
         if not _may_exist(path):
             continue

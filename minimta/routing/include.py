@@ -9,19 +9,19 @@ from __future__ import annotations
 import os
 
 from minimta.system.privileges import read_as
-from minimta.system.safefile import Untrusted, allowance
+from minimta.system.safefile import Allowance, Untrusted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.config.options import Options
-    from minimta.system.safefile import TrustedText
+    from minimta.system.safefile import TrustedFile
     from minimta.system.users import User
 
 #: octets of a list that are read: some 100,000 addresses
 LIMIT = 4 * 1024 * 1024
 
 
-def read(path: bytes, user: User, options: Options) -> TrustedText:
+def read(path: bytes, user: User, options: Options) -> TrustedFile:
     """The list *path*, read with the rights of *user*: DefaultUser for what aliases name.
 
     Raise Untrusted if others could have written it, it is no plain file, longer than LIMIT or not
@@ -29,4 +29,4 @@ def read(path: bytes, user: User, options: Options) -> TrustedText:
     """
     if not path.startswith(b"/") or b"\0" in path:
         raise Untrusted("Absolute paths only")
-    return read_as(user, os.fsdecode(path), LIMIT, allowance("Include", options.dont_blame))
+    return read_as(user, os.fsdecode(path), LIMIT, Allowance("Include", options.dont_blame))

@@ -1,9 +1,12 @@
 """Where mail for a domain goes: MX, A and AAAA by the system's name servers (RFC 5321 section 5.1).
 
 The only importer of dnspython, which costs 50 ms: it is loaded by the first question, or by
-``load`` in a process that is going to fork. Answers are hostile (threats T16): they are capped,
-one Resolver spends at most its budget of seconds on all its questions, and whatever is not a
-proof that the name does not exist is a temporary failure.
+``load`` in a process that is going to fork.
+
+Answers may be hostile: a zone with ten thousand exchangers, an alias that leads to itself, a server
+that answers an octet a second. So their number is capped, and one Resolver spends at most its budget
+of seconds on all its questions. Whatever does not prove that the name does not exist is a temporary
+failure: LookupFailed says which of the two it is.
 
 /etc/hosts is asked before the name servers for addresses, as "hosts: files dns" has it.
 """
@@ -30,9 +33,10 @@ MAX_ALIASES = 8
 
 
 class LookupFailed(Exception):
-    """The name has no answer; the text is what Sendmail calls the reason."""
+    """The name has no answer; the text is "NAME: REASON" with the reason in Sendmail's words."""
 
     def __init__(self, name: str, reason: str, *, temporary: bool) -> None:
+        """*temporary*: another try may find an answer."""
         super().__init__(f"{name}: {reason}")
         self.name = name
         self.reason = reason
@@ -64,10 +68,7 @@ def resolves(domain: str) -> bool | None:
 
 
 class Resolver:
-    """Questions about one destination, with one budget of time.
-
-    *nameserver* is (address, port) of the only server to ask, for tests; else /etc/resolv.conf.
-    """
+    """Questions about one destination, with one budget of time."""
 
     def __init__(
         self,
@@ -76,6 +77,9 @@ class Resolver:
         nameserver: tuple[str, int] | None = None,
         hosts_file: str = "/etc/hosts",
     ) -> None:
+        """*budget* is seconds for all questions; *nameserver* (address, port) of the only server to
+        ask, for tests, instead of those of /etc/resolv.conf.
+        """
         self._left = budget
         self._nameserver = nameserver
         self._hosts_file = hosts_file

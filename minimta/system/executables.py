@@ -1,4 +1,6 @@
-"""May a program be run? Found step by step from /, links as well; nobody but root may have written it.
+"""May a program be run? Only if nobody but root could have put it there or modified it.
+
+It is found step by step from /, links included (see ``safefile``).
 
 DIFFERS: Sendmail runs a program that others may write, and says so in the log. The names
 RunProgramInUnsafeDirPath and RunWritableProgram of DontBlameSendmail let us do the same.
@@ -19,14 +21,17 @@ _LONGEST_NAME = 255
 
 
 def trusted_owners() -> tuple[int, ...]:
-    """Whose programs are believed: root's, and without root our own. Ask before you become a user."""
+    """User ids whose programs are trusted: root, and without root ourselves.
+
+    Ask before you become a user: in the user's child the user would be trusted.
+    """
     return (0, os.geteuid()) if os.geteuid() else (0,)
 
 
 def why_not(path: bytes, owners: tuple[int, ...], blamed: frozenset[str]) -> str:
-    """Why the program *path*, absolute, may not be run: "" if it may, else as smrsh says it.
+    """Why the program *path*, absolute, may not be run, in the words of smrsh; "" if it may.
 
-    Raise Untrusted if others could have put or changed it, OSError if it cannot be known now.
+    *owners* are those of trusted_owners(), *blamed* the names of DontBlameSendmail. Raise Untrusted if others could have put or changed it, OSError if it cannot be known now.
     """
     allowed = Allowance()
     allowed.unsafe_directory = "runprograminunsafedirpath" in blamed

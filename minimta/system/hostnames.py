@@ -1,7 +1,8 @@
-"""Names of hosts: ours, those we take mail for, and the client's, by the system's own means.
+"""Names of hosts: our own, the domains we take mail for, and a client's, by the system's own means.
 
-No DNS library: submission asks for our name, and that must cost nothing. ``client_name`` alone asks
-the system's resolver.
+Only ``client_name`` asks the system's resolver. The rest reads files, for submission needs our name
+and importing a DNS library would cost it more than all its other work. A file that cannot be read
+gives no names.
 """
 
 from __future__ import annotations
@@ -47,7 +48,10 @@ def own_addresses() -> set[str]:
 
 
 def _own_ipv4() -> set[str]:
-    """From the kernel's routing table: an address line followed by "/32 host LOCAL"."""
+    """From the kernel's routing table: an address line followed by "/32 host LOCAL".
+
+    Interfaces themselves list their addresses only to netlink(7) and ioctl(2), not in a file.
+    """
     found, candidate = set(), ""
     for line in _lines(_IPV4_ROUTES):
         words = line.split()
@@ -62,6 +66,7 @@ def _own_ipv6() -> set[str]:
     digits = [line.split()[0] for line in _lines(_IPV6_ADDRESSES) if line.strip()]
     if not digits:
         return set()
+    # The C half of socket, which loads nothing else.
     from _socket import AF_INET6, inet_ntop
 
     return {inet_ntop(AF_INET6, bytes.fromhex(text)) for text in digits}
@@ -92,7 +97,8 @@ def local_names(options: Options) -> frozenset[bytes]:
 def client_name(ip: str) -> tuple[str, bool, bool]:
     """(name, it has one, the name leads back to *ip*) of a client, by the system's resolver.
 
-    The name is "" without a reverse entry. Slow name servers are waited for: call it in a thread.
+    The name is "" without a reverse entry. Blocks for as long as name servers are slow: call it in
+    the client's own thread.
     """
     if ip in ("127.0.0.1", "::1"):
         return "localhost", True, True
@@ -103,7 +109,9 @@ def client_name(ip: str) -> tuple[str, bool, bool]:
     except (OSError, UnicodeError):
         return "", False, False
     if not _is_host_name(name):
-        return "", False, False  # a reverse zone is a stranger's text, and this goes into the log
+        # Whoever owns the address owns its reverse zone, and writes what they like into it; this
+        # goes into the log and into Received.
+        return "", False, False
     try:
         answers = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):

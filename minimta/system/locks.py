@@ -1,8 +1,13 @@
-"""Locks that are no part of a message: one resident runner, one rebuilding of the aliases.
+"""Locks that are not of a message: one resident runner, one rebuild of the aliases (only importer of
+filelock).
 
-The lock file is empty, is used for nothing else, and stays: filelock before 3.29 empties what it
-locks, and whoever unlinks a lock file lets two in. Never given to filelock: a qf or a mailbox. Only
-``timeout=0``; under a frozen clock a waiting FileLock never ends.
+    QueueDirectory.runner    held by the resident queue runner while it lives
+    AliasFile.lock           held while the database of an alias file is rebuilt
+
+A lock file is empty and used for nothing else, because filelock before 3.29 truncates what it locks;
+so neither a qf nor a mailbox is ever given to it. It is never removed: a process that had opened it
+would lock the removed file, the next one a new file of that name, and both would be in. Only
+``timeout=0``: under a frozen clock a FileLock that waits waits for ever.
 """
 
 from __future__ import annotations
@@ -16,13 +21,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-#: somebody may just be asking whether the lock is held, for which he holds it a microsecond
+#: is_resident() takes the lock for an instant; retry
 _ATTEMPTS = 3
 _FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class Lock:
-    """A lock that we hold until release(), or until the process ends."""
+    """A lock that this process holds until release() or its end."""
 
     def __init__(self, lock: BaseFileLock) -> None:
         self._lock = lock
@@ -41,7 +46,7 @@ class Lock:
 def beside(queue_directory: str) -> str:
     """The lock file of the resident runner of a queue.
 
-    Not in the queue directory: there real Sendmail and whoever counts files would meet it.
+    Not in the queue directory: real Sendmail, and monitoring that counts files, would meet it there.
     """
     return queue_directory.rstrip("/") + ".runner"
 
@@ -52,14 +57,15 @@ def resident(path: str) -> Lock | None:
 
 
 def rebuild(path: str) -> Lock | None:
-    """Be the only one who rebuilds an alias database; None if another does. Raise OSError."""
+    """Be the only process that rebuilds an alias database; None if another does. Raise OSError."""
     return _take(path)
 
 
 def forget(path: str) -> None:
     """In a forked child: close the lock file, which does not unlock it for the parent.
 
-    Else a child that outlives the runner would pass for it.
+    flock(2) belongs to the open file, which the fork shares: a child that outlives the runner would
+    keep its lock, and be taken for it.
     """
     try:
         lock = os.stat(path)
@@ -75,7 +81,7 @@ def forget(path: str) -> None:
 
 
 def is_resident(path: str) -> bool:
-    """Does a resident runner hold *path*? False also if we may not know (submission by a user)."""
+    """Does a resident runner hold *path*? False also if we may not open it (submission by a user)."""
     try:
         file = os.open(path, os.O_RDONLY | _FLAGS)
     except OSError:
@@ -108,9 +114,12 @@ def _take(path: str) -> Lock | None:
 
 
 def _prepare(path: str) -> None:
-    """See to it that *path* is an empty plain file of its own: filelock 3.9 follows links, and
-    empties what it finds (CVE-2025-68146). Without flock(2) newer versions would go over to a file
-    that stays when its maker is killed, so ask for it here."""
+    """Make sure that *path* is an empty regular file with one name. Raise OSError if it cannot be.
+
+    filelock 3.9 follows links and truncates what it finds (CVE-2025-68146). Where flock(2) does not
+    work, newer versions use the existence of the file as the lock, which a killed process would
+    leave behind; so flock(2) is tried here.
+    """
     file = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o600)
     try:
         found = os.fstat(file)

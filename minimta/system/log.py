@@ -1,8 +1,10 @@
-"""Log lines in Sendmail's form, and the one sanitiser for all that comes from outside.
+"""Log lines in Sendmail's form (only importer of syslog).
 
-``line("6AM9CfOn000096", "to=<dave@lab2.campus>, ...")`` gives
-``sm-mta[96]: 6AM9CfOn000096: to=<dave@lab2.campus>, ...``. fail2ban, logwatch and others parse these;
-a newline or a ", relay=[1.2.3.4]" inside a user's text must not become a fact of ours.
+    line("6AM9CfOn000096", "to=<dave@lab2.campus>, stat=Sent")
+    sm-mta[96]: 6AM9CfOn000096: to=<dave@lab2.campus>, stat=Sent
+
+fail2ban, logwatch and others parse these, so a newline or a ", relay=[192.0.2.1]" inside a
+stranger's text must not become a fact of ours: every value passes clean() or fact() first.
 """
 
 from __future__ import annotations
@@ -19,7 +21,10 @@ _level = 9
 
 
 def configure(tag: str, to: str, level: int) -> None:
-    """Say where lines go: *to* is "syslog", "stderr" or "none"; lines above *level* are dropped."""
+    """Say where lines go: *to* is "syslog", "stderr" or "none" (option LogTo).
+
+    *tag* names the program. Lines of a level above *level* are dropped (option LogLevel).
+    """
     global _sink, _tag, _level
     _sink, _tag, _level = to, tag, level
     if to == "syslog":
@@ -27,7 +32,10 @@ def configure(tag: str, to: str, level: int) -> None:
 
 
 def line(qid: str, text: str, *, level: int = 9, error: bool = False) -> None:
-    """Log one fact; *qid* "" is a fact of no message. Values in *text* must have passed clean()."""
+    """Log one fact; *qid* is "" if it is not about a message.
+
+    Values in *text* must have passed clean() or fact().
+    """
     if level > _level:
         return
     whole = f"{qid}: {text}" if qid else text
@@ -40,7 +48,7 @@ def line(qid: str, text: str, *, level: int = 9, error: bool = False) -> None:
 
 
 def line_of(program: str, text: str) -> None:
-    """Log a fact of another *program*'s (smrsh), in its name and without a number, as it does."""
+    """Log a line in the name of another *program* (smrsh) and, as that does, without a pid."""
     if _sink == "syslog":
         syslog.openlog(program, 0, syslog.LOG_MAIL)
         syslog.syslog(syslog.LOG_CRIT, text)
@@ -51,7 +59,7 @@ def line_of(program: str, text: str) -> None:
 
 
 def bug(qid: str, what: str) -> None:
-    """Log the exception at hand with its traceback, in one line."""
+    """Log the exception being handled, with its traceback in one line; *what* was being done."""
     import traceback  # 10 ms, and only for bugs
 
     lines = traceback.format_exc().split("\n")
@@ -60,17 +68,14 @@ def bug(qid: str, what: str) -> None:
 
 
 def clean(value: str | bytes, limit: int = 256) -> str:
-    """Make *value* fit for a log line, a terminal or a header: printable ASCII, at most *limit* long.
-
-    Control characters and all beyond ASCII become "?"; what is cut ends in "...".
-    """
+    """Make *value* fit for a log line or a terminal: see ``printable.shown``."""
     return shown(value, limit)
 
 
 def fact(value: str | bytes, limit: int = 256) -> str:
-    """clean() for a value among "name=value, name=value": it begins no fact of its own.
+    """clean() for a value among "name=value, name=value": nothing in it looks like another fact.
 
-    A Message-Id with ", relay=[192.0.2.1]" in it must not get others banned.
+    With a Message-Id that holds ", relay=[192.0.2.1]" a client could have others banned.
     """
     first, *rest = clean(value, limit).split(", ")
     return first + "".join((",?" if _begins_fact(part) else ", ") + part for part in rest)

@@ -1,4 +1,10 @@
-"""The PidFile of a daemon: its pid, and its command line below, as Sendmail writes it."""
+"""The PidFile of a daemon, as Sendmail writes it.
+
+    4711                             the process id
+    /usr/sbin/sendmail -bd -q15m     the command line, words separated by one blank
+
+Init scripts read it. A daemon runs without it too: what goes wrong is logged, and nothing is raised.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +14,7 @@ from minimta.system import files, log
 
 
 def write(path: str, argv: list[str]) -> None:
-    """Name this process. A new file renamed into place, so that no link is followed."""
+    """Name this process. A new file is renamed into place: a link planted there is not followed."""
     temporary = f"{path}.{os.getpid()}"
     try:
         file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
@@ -24,7 +30,7 @@ def write(path: str, argv: list[str]) -> None:
 
 
 def remove(path: str) -> None:
-    """Take it away, if it is ours and we still may."""
+    """Remove it, if it still names this process and we may."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             is_ours = file.readline().strip() == str(os.getpid())

@@ -1,10 +1,18 @@
-"""Doing things with no more than a user's rights: whom this process becomes, and children that are he.
+"""Run code with a user's privileges: drop them for good, or fork a child that has.
 
-Rights are given up for good and seen to be gone (threats T42). What touches a user's property runs
-in a child that has become the user; without root there is nothing to give up, and it runs here.
+A listener or a remote worker drops root for good and checks that root cannot be had back. What
+touches a user's property runs in a child that has become the user: the kernel then answers what the
+user may do, and no race can turn root's rights against anybody. Without root there is nothing to
+drop, and it runs in this process.
 
-The child answers through a pipe: eight octets of length, then "=" and what the act returned, or
-"!" and why a file is not trusted, or number, text and file of an error. A shorter answer is none.
+The child answers through a pipe:
+
+    8 octets          length of what follows, big endian
+    "=" OCTETS        what the act returned
+    "!" TEXT          Untrusted: why a file is not trusted
+    NUMBER NUL TEXT NUL FILE    OSError: errno, text and file name
+
+A shorter answer, or none in time, is an OSError: whether the act was done is not known then.
 """
 
 from __future__ import annotations
@@ -14,22 +22,23 @@ import os
 from collections.abc import Callable, Collection
 
 from minimta.system import files, processes
-from minimta.system.safefile import STRICT, Allowance, TrustedText, Untrusted, read_trusted
+from minimta.system.safefile import STRICT, Allowance, TrustedFile, Untrusted, read_trusted
 from minimta.system.users import User, Users, groups_of
 
 #: seconds that a child may take to read one file (a dead NFS server)
 READ_TIME = 60
 #: seconds that a child may take to exit when it has answered, and to die when it was killed
 _PATIENCE = 2.0
-#: killed children that hang in the kernel: seen to be gone at some later call
+#: killed children that hang in the kernel (a dead NFS server); a later call reaps them
 _lingering: list[int] = []
 
 
 def become(name: str) -> None:
     """Make this process the system's user *name* for good, without supplementary groups.
 
-    Before any thread starts. Without root there is nothing to give up; "" keeps root, which only a
-    private root wants. Raise OSError if there is no such user, or if root could be had back.
+    Call it before any thread starts. Does nothing without root, and for "", which keeps root: only
+    a mount namespace with a root of its own wants that. Raise OSError if there is no such user, or
+    if root could be had back.
     """
     if os.geteuid() != 0 or not name:
         return
@@ -40,7 +49,12 @@ def become(name: str) -> None:
 
 
 def drop(uid: int, gid: int, groups: list[int]) -> None:
-    """Order matters: groups while still root, the user last, then see that it holds."""
+    """Give up root for *uid*, *gid* and the supplementary *groups*.
+
+    Raise OSError if root could be had back.
+    """
+    # The order matters: only root may set groups, so the user comes last. All three ids, for the
+    # saved one would let us, or whoever takes us over, return.
     os.setgroups(groups)
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
@@ -52,12 +66,12 @@ def drop(uid: int, gid: int, groups: list[int]) -> None:
     raise OSError(errno.EPERM, f"could not give up root for uid {uid}")
 
 
-def read_as(user: User, path: str, limit: int, allowed: Allowance = STRICT) -> TrustedText:
-    """The file *path*, read with the rights of *user*, at most *limit* octets.
+def read_as(user: User, path: str, limit: int, allowed: Allowance = STRICT) -> TrustedFile:
+    """Read the file *path* with the rights of *user*, at most *limit* octets.
 
-    Raise FileNotFoundError if there is none, Untrusted if others could have written it or it is no
-    plain file, and OSError, with *path*, for whatever may pass (EACCES, EIO, ESTALE, a server that
-    hangs).
+    Raise FileNotFoundError if there is none, Untrusted if others could have modified it or it is
+    not a regular file, and OSError, with *path*, for what may pass (EACCES, EIO, ESTALE, a server
+    that hangs).
     """
 
     def act() -> bytes:
@@ -69,7 +83,7 @@ def read_as(user: User, path: str, limit: int, allowed: Allowance = STRICT) -> T
     except OSError as error:
         raise OSError(error.errno, error.strerror, path) from error
     uid, gid, safe = map(int, head.split())
-    return TrustedText(path, text, uid, gid, bool(safe))
+    return TrustedFile(path, text, uid, gid, bool(safe))
 
 
 def as_user(
@@ -80,15 +94,16 @@ def as_user(
     Its ids and groups are those of *user*, the umask 077, the directory /, the session its own.
     What it raises, Untrusted or OSError (errno, text and file), is raised here; any other end of
     the child is an OSError, ETIMEDOUT after *seconds*: then it and what it started are killed, and
-    whether the act was done is not known. Without root, and for root himself, *act* runs in this
-    process and without a limit of time.
+    whether the act was done is not known. Without root, and for the user root, *act* runs in this
+    process and without a time limit.
     Forks: only for single-threaded processes, which the runner and its children are.
     """
     if os.geteuid() != 0 or user.uid == 0:
         return act()
     import signal
 
-    # Who is told to end hears it when the answer is here: what was done must be known.
+    # A signal that ends us is delivered when the answer is here: a delivery that was made and is
+    # not recorded would be made again.
     ending = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM)
     old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, ending)
     try:
@@ -129,8 +144,8 @@ def _be_child(user: User, act: Callable[[], bytes], sending: int, kept: Collecti
 
 
 def _as(user: User, act: Callable[[], bytes]) -> bytes:
-    """Become *user*, here, and act. A session of its own: no terminal ends it half-way."""
-    os.setsid()
+    """Become *user*, in this process, and act."""
+    os.setsid()  # no terminal ends it half-way, and its group can be killed as one
     os.umask(0o077)
     os.chdir("/")
     drop(user.uid, user.gid, groups_of(user))
@@ -145,7 +160,7 @@ def _answer(act: Callable[[], bytes]) -> bytes:
     except OSError as error:
         code, text = error.errno or errno.EIO, error.strerror or str(error)
         answer = os.fsencode(f"{code}\0{text}\0{_shown(error.filename)}")
-    except Exception as error:  # a bug: better told than "died"
+    except Exception as error:  # a bug: "KeyError: 'x'" says more than that the child died
         answer = os.fsencode(f"{errno.EIO}\0{type(error).__name__}: {error}\0")
     return len(answer).to_bytes(8, "big") + answer
 
@@ -164,7 +179,10 @@ def _decoded(answer: bytes) -> bytes:
 
 
 def _read_answer(receiving: int, seconds: float) -> bytes:
-    """The whole answer. Raise OSError if there is none after *seconds*, or never will be."""
+    """The whole answer. Raise OSError if there is none after *seconds*, or never will be.
+
+    The time is for all of it: an act that drips octets must not hold us up either.
+    """
     import select
     import time
 
@@ -183,7 +201,7 @@ def _read_answer(receiving: int, seconds: float) -> bytes:
 
 
 def _end(child: int, patience: float) -> None:
-    """See *child* gone, by itself within *patience* seconds, or killed with all its session."""
+    """See *child* gone: by itself within *patience* seconds, or killed with its process group."""
     if patience and processes.has_ended(child, patience):
         return
     processes.kill_session(child)

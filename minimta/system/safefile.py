@@ -1,9 +1,14 @@
-"""May a file be believed? Walks from / by descriptors; nothing that others could have written counts.
+"""Refuse files that others could have modified (Sendmail's safefile()).
 
-Every directory on the way must belong to root or to the one whose file it is, and be closed to
-others' writing; so must the file. Names of DontBlameSendmail loosen that (Allowance). What is read
-is what was checked, whoever renames meanwhile. The words of a refusal are Sendmail's: "Group
-writable file".
+Every directory on the way from / must belong to root or to the user whose file it is, and must not
+be writable by others; the same holds for the file. Names of DontBlameSendmail loosen this
+(Allowance).
+
+The way is walked by descriptors, one a directory, and all questions are asked of what is open: what
+is read is what was checked, whatever is renamed or linked meanwhile.
+
+What may fail: Untrusted, in Sendmail's words ("Group writable file"), for the administrator or the
+user to mend; OSError for what may be different at the next try.
 """
 
 from __future__ import annotations
@@ -18,8 +23,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
 
-#: Without root our own primary group counts as ourselves: a checkout under umask 002. Whoever
-#: began as root trusts no group, also in a child that has become the user: his may be "users".
+#: Without root our own primary group counts as ourselves: most systems give every user a group of
+#: their own, and umask 002. What began as root trusts no group, nor does its child that has become
+#: a user (so it is asked here, once): on other systems that user's group is "users", everybody's.
 _OWN_GROUP = os.getegid() if os.geteuid() != 0 else -1
 #: links on one way, as in Linux
 _MAX_LINKS = 40
@@ -30,30 +36,36 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class Untrusted(Exception):
-    """The file is there, but others could have written it. The text says why."""
+    """The file is there, but others could have modified it. The text says why."""
 
 
-class TrustedText:
-    """A file as it was read."""
+class TrustedFile:
+    """A file as it was read, and who answers for what it says."""
 
     __slots__ = ("gid", "path", "safe", "text", "uid")
 
     def __init__(self, path: str, text: bytes, uid: int, gid: int, safe: bool) -> None:
+        """*uid* and *gid* own the file. Not *safe*: others could have modified it, and it was read
+        only because of a name of DontBlameSendmail without "Safe"; so it may name mailboxes and
+        addresses, but neither programs nor files.
+        """
         self.path = path
         self.text = text
-        #: of the file's owner
         self.uid = uid
         self.gid = gid
-        #: False: read only thanks to a name of DontBlameSendmail without "Safe", so it may name
-        #: mailboxes and addresses, but neither programs nor files
         self.safe = safe
 
     def __repr__(self) -> str:
-        return f"Text({self.path!r}, {self.text!r}, {self.uid}, {self.gid}, safe={self.safe})"
+        return (
+            f"TrustedFile({self.path!r}, {self.text!r}, {self.uid}, {self.gid}, safe={self.safe})"
+        )
 
 
 class Allowance:
-    """What DontBlameSendmail loosens for one kind of file; all of it False is STRICT."""
+    """What DontBlameSendmail loosens for one kind of file; all of it False is STRICT.
+
+    As in Sendmail a name with "Safe" allows nothing by itself: it only adds programs and files.
+    """
 
     __slots__ = (
         "any_owner",
@@ -66,8 +78,9 @@ class Allowance:
     )
 
     def __init__(self, kind: str = "", blamed: frozenset[str] = frozenset()) -> None:
+        """*kind* is "Forward" or "Include"; *blamed* are the option's names in small letters."""
         kind = kind.lower()
-        #: a list may be anybody's, who then answers for what it names
+        #: anybody may own a list; its owner then answers for what it names
         self.any_owner = kind == "include"
         self.group_writable = f"groupwritable{kind}file" in blamed
         self.group_writable_safe = f"groupwritable{kind}filesafe" in blamed
@@ -80,20 +93,13 @@ class Allowance:
 STRICT = Allowance()
 
 
-def allowance(kind: str, blamed: frozenset[str]) -> Allowance:
-    """What *blamed* (option DontBlameSendmail, small letters) loosens for "Forward" or "Include".
+def read_trusted(path: str, uid: int, limit: int, allowed: Allowance = STRICT) -> TrustedFile:
+    """Read the file *path*, absolute, which belongs to *uid* or root and is safe all the way from /.
 
-    As in Sendmail a name with "Safe" allows nothing by itself: it only adds programs and files.
+    Raise Untrusted, also for more than *limit* octets and for what is not a regular file; OSError,
+    with *path*, as open(2) and read(2).
     """
-    return Allowance(kind, blamed)
-
-
-def read_trusted(path: str, uid: int, limit: int, allowed: Allowance = STRICT) -> TrustedText:
-    """The file *path*, absolute, of *uid* or root and safe all the way from /.
-
-    Raise Untrusted, also for more than *limit* octets and what is no plain file; OSError, with
-    *path*, as open(2) and read(2).
-    """
+    # Without root all users' mail is ours, and we cannot become *uid*: our own files count too.
     owners = (0, uid) if os.geteuid() == 0 else (0, uid, os.geteuid())
     try:
         with _Walk(owners, allowed) as walk:
@@ -105,15 +111,18 @@ def read_trusted(path: str, uid: int, limit: int, allowed: Allowance = STRICT) -
 def walk(directory: str, owners: tuple[int, ...], allowed: Allowance = STRICT) -> int:
     """Open an absolute *directory* step by step from /; the caller closes the descriptor (O_PATH).
 
-    Raise Untrusted if one of the steps does not belong to *owners* or others may write there (a
-    sticky directory is safe: nobody can replace what is not his); OSError as open(2).
+    Raise Untrusted if one of the steps does not belong to *owners* (user ids) or others may write
+    there (a sticky directory is safe: users can replace only what is theirs); OSError as open(2).
     """
     with _Walk(owners, allowed) as way:
         return way.directory(directory)
 
 
 def why_untrusted(found: os.stat_result, owners: tuple[int, ...]) -> str:
-    """Sendmail's words for what is wrong with who owns it and who may write it; "" if nothing."""
+    """Sendmail's words if another than *owners* (user ids) owns or may write what was *found*.
+
+    "Wrong owner", "Group writable", "World writable"; "" if it is safe.
+    """
     return next(iter(_faults(found, owners)), "")
 
 
@@ -129,7 +138,11 @@ def _faults(found: os.stat_result, owners: tuple[int, ...]) -> list[str]:
 class _Walk:
     """One way from /, a descriptor for each step; links are followed as the kernel does.
 
-    DIFFERS: Sendmail looks only at the modes of directories; whoever owns one can replace what is
+    Descriptors, not paths: of a path that is checked and then opened, any directory on the way could
+    have been exchanged in between. ".." goes back to the descriptor that we came from, for what
+    ".." means in a directory that somebody just moved is the mover's choice.
+
+    DIFFERS: Sendmail looks only at the modes of directories; the owner of one can replace what is
     in it as well.
     """
 
@@ -138,7 +151,7 @@ class _Walk:
         self._allowed = allowed
         self._trail: list[int] = []
         self._links = 0
-        #: owners of directories who must turn out to be the file's (any_owner)
+        #: owners of directories; each must turn out to own the file as well (any_owner)
         self._strangers: set[int] = set()
         self._safe = True
 
@@ -166,7 +179,8 @@ class _Walk:
             self._step(names)
         return os.dup(self._trail[-1])
 
-    def read(self, path: str, limit: int) -> TrustedText:
+    def read(self, path: str, limit: int) -> TrustedFile:
+        """See read_trusted()."""
         file = self._open(path)
         try:
             found = os.fstat(file)
@@ -176,7 +190,7 @@ class _Walk:
                 raise Untrusted(f"Larger than {limit} octets")
         finally:
             os.close(file)
-        return TrustedText(path, text, found.st_uid, found.st_gid, self._safe)
+        return TrustedFile(path, text, found.st_uid, found.st_gid, self._safe)
 
     def _open(self, path: str) -> int:
         names = _names(path)
@@ -188,9 +202,11 @@ class _Walk:
             if not stat.S_ISLNK(mode):
                 break
             names += self._target(name)
-        if not stat.S_ISREG(mode):  # opening a device may do something
+        # Looked at before it is opened, for opening a device may do something (rewind a tape), and
+        # again afterwards: it may be another file by now.
+        if not stat.S_ISREG(mode):
             raise Untrusted("Regular files only")
-        # Should it be a link by now, this fails, and whoever asks tries later.
+        # If it has become a link this fails with ELOOP, and the caller tries later.
         return os.open(name, _FILE, dir_fd=self._trail[-1])
 
     def _step(self, names: list[str]) -> None:
@@ -218,6 +234,8 @@ class _Walk:
         except OSError as error:
             code = errno.ENOTDIR if error.errno == errno.EINVAL else error.errno
             raise OSError(code, os.strerror(code or errno.EIO), name) from error
+        # In a sticky directory nobody can replace the file, but anybody can put a link in place of
+        # a file that is not there: it would lead us to a file that its maker may not read.
         if self._is_open_to_others():
             raise Untrusted("Symbolic links not allowed")
         if target.startswith("/"):
@@ -233,7 +251,7 @@ class _Walk:
         faults = _faults(found, self._owners)
         if found.st_mode & stat.S_ISVTX:
             # DIFFERS: Sendmail trusts these only with TrustStickyBit: not every system of its
-            # time kept others from replacing what is not theirs. Links are another matter: below.
+            # time kept others from replacing what is not theirs. Links: see _target.
             faults = [fault for fault in faults if fault == "Wrong owner"]
         if not faults:
             return
@@ -244,11 +262,11 @@ class _Walk:
             self._strangers.add(found.st_uid)
             faults.remove("Wrong owner")
         if faults and not (faults == ["Group writable"] and self._allowed.group_writable_directory):
-            # Of a directory that all may write Sendmail says just that; of a file, the first.
+            # Of a directory that all may write Sendmail says just that, of a file the first fault.
             raise Untrusted(f"{faults[-1]} directory")
 
     def _is_open_to_others(self) -> bool:
-        """May others put a link here, although not replace what is there?"""
+        """May others create a link here, even if they cannot replace what is there (sticky)?"""
         faults = _faults(os.fstat(self._trail[-1]), self._owners)
         return bool(set(faults) - ({"Wrong owner"} if self._allowed.any_owner else set()))
 
@@ -269,8 +287,9 @@ class _Walk:
             if not allowed.world_writable:
                 raise Untrusted("World writable file")
             self._safe = False
-        # Elsewhere a second name does no harm, and Sendmail follows it: the file is the owner's
-        # or root's, it is read with the reader's own rights, and only they could link it here.
+        # In a directory that others may write, a second name may be the work of anybody. Elsewhere
+        # only the owner or root could link it, it is read with the reader's own rights, and
+        # Sendmail reads it too.
         if found.st_nlink > 1 and self._is_open_to_others():
             raise Untrusted("Hard links not allowed")
 

@@ -1,7 +1,8 @@
-"""Where packages of others are found, for those few who need one.
+"""Make site-packages importable after ``python3 -S``.
 
-bin/sendmail starts Python with -S: reading the site configuration would cost submission, which needs
-nothing but the standard library, a quarter of its start-up.
+The first line of bin/sendmail has -S: reading the site configuration would take a quarter of the
+start-up of a submission, which needs nothing but the standard library. The modules that do need a
+package (dnspython, filelock) call this before they import it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What a command says to whoever called it.
+"""What a command says to its caller, on standard output and standard error.
 
 Written at once and unbuffered: a caller may have closed its end, or never opened it, and that
-must neither stop the work nor change the exit code.
+must neither stop the work nor change the exit code. Nothing here raises.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def say(text: str) -> None:
-    """A line on standard output."""
+    """Write a line to standard output."""
     _write(1, text)
 
 
 def wrong_option(program: str, error: GetoptError, usage: str) -> int:
-    """Complain of an option as getopt(3) does; the exit code."""
+    """Complain about an option as getopt(3) does. Returns the exit code."""
     is_unknown = error.msg.endswith("recognized")
     what = "invalid option" if is_unknown else "option requires an argument"
     complain(f"{program}: {what} -- '{error.opt}'\n{usage}")
@@ -27,12 +27,12 @@ def wrong_option(program: str, error: GetoptError, usage: str) -> int:
 
 
 def prompt(text: str) -> None:
-    """On standard output, without an end of the line."""
+    """Write *text* to standard output, without a line end."""
     _write(1, text, "")
 
 
 def complain(text: str) -> None:
-    """A line on standard error."""
+    """Write a line to standard error."""
     _write(2, text)
 
 
@@ -44,9 +44,10 @@ def _write(descriptor: int, text: str, end: str = "\n") -> None:
 
 
 def occupy_standard_descriptors() -> None:
-    """Put /dev/null in the place of a closed descriptor 0, 1 or 2.
+    """Open /dev/null as each of the descriptors 0, 1 and 2 that the caller left closed.
 
-    Else the next file opened, perhaps a df, would get that number and whatever is printed.
+    Otherwise the next file that is opened, perhaps a df, would get that number, and with it all that
+    is printed.
     """
     null = os.open(os.devnull, os.O_RDWR)
     while null <= 2:

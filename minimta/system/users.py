@@ -1,7 +1,8 @@
 """The users of this host (only importer of pwd).
 
-Users come from the system, or from a file in passwd form (option PasswdFile). A name service that
-does not answer is an OSError, never "no such user": mail would be returned that has a home.
+Users come from the system's name service, or from a file in passwd form (option PasswdFile). A
+name service that does not answer is an OSError, never "no such user": mail for an existing user
+would be returned.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ class PasswdError(OSError):
 
 
 class User:
-    """One passwd entry."""
+    """One entry of passwd(5)."""
 
     __slots__ = ("gecos", "gid", "home", "name", "shell", "uid")
 
     def __init__(
         self, name: str, uid: int, gid: int, *, gecos: str = "", home: str = "", shell: str = ""
     ) -> None:
+        """*gid* is the primary group; *gecos* holds the full name and more, separated by commas."""
         self.name = name
         self.uid = uid
         self.gid = gid
@@ -56,7 +58,8 @@ class Users:
     def find(self, name: bytes) -> User | None:
         """The user of this name, exactly or in small letters. Raise OSError if it cannot be known.
 
-        A name with "/" or a leading "." is nobody's: mailboxes and homes are named after users.
+        No user has a name with "/", NUL or a leading ".": mailboxes and homes are named after users,
+        and such a name could lead out of their directory.
         """
         if not name or b"/" in name or b"\0" in name or name[:1] == b".":
             return None
@@ -66,7 +69,7 @@ class Users:
         return user
 
     def by_uid(self, uid: int) -> User | None:
-        """The (first) user with this number."""
+        """The (first) user with this number; None if there is none. Raise OSError as find()."""
         if self._file:
             self._refresh()
             return self._by_uid.get(uid)
@@ -134,7 +137,10 @@ _ABSENT = (0, errno.ENOENT, errno.ESRCH, errno.EBADF, errno.EPERM)
 
 
 def _certainly_absent(name: bytes) -> None:
-    """Raise OSError if the name service failed: pwd.getpwnam says KeyError for that as well."""
+    """Raise OSError if the name service failed, which pwd.getpwnam reports as KeyError too.
+
+    Asks the C library itself, whose answer tells the two apart.
+    """
     import ctypes  # 10 ms, and only on the way to "User unknown"
 
     size = 16384
@@ -174,7 +180,7 @@ _ANY_SHELL = "/SENDMAIL/ANY/SHELL/"
 
 
 def has_valid_shell(user: User, shells: str = "/etc/shells") -> bool:
-    """May *user* start programs: is his shell one of the list? An empty one means /bin/sh.
+    """May *user* start programs: is their shell in the list *shells*? An empty one is /bin/sh.
 
     Raise OSError if the list is there and cannot be read.
     """

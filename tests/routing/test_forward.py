@@ -14,7 +14,7 @@ from minimta.config.options import Options
 from minimta.config.values import blame
 from minimta.routing import forward
 from minimta.system import hostnames
-from minimta.system.safefile import TrustedText
+from minimta.system.safefile import TrustedFile
 from minimta.system.users import User
 from tests.support import homes
 from tests.support.homes import put
@@ -28,7 +28,7 @@ class Forwards:
         self.options.host_name = "lab2.campus"
         self.refused: list[tuple[str, str]] = []
 
-    def read(self, user: User, detail: bytes = b"") -> TrustedText | None:
+    def read(self, user: User, detail: bytes = b"") -> TrustedFile | None:
         self.refused = []
         return forward.read(user, detail, self.options, refused=self._refuse)
 
@@ -191,7 +191,7 @@ def test_what_the_administrator_loosened_is_followed(
 def test_neither_file_nor_home_is_none_and_starts_no_child(
     forwards: Forwards, dave: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_child(*_: object) -> TrustedText:
+    def no_child(*_: object) -> TrustedFile:
         raise AssertionError
 
     monkeypatch.setattr(forward, "read_as", no_child)

@@ -12,7 +12,7 @@ import pytest
 from minimta.config.options import Options
 from minimta.config.values import blame
 from minimta.routing import include
-from minimta.system.safefile import TrustedText, Untrusted
+from minimta.system.safefile import TrustedFile, Untrusted
 from minimta.system.users import User
 from tests.support import homes
 from tests.support.homes import put
@@ -23,7 +23,7 @@ def dave(tmp_path: Path) -> User:
     return homes.own_home(tmp_path)
 
 
-def read(path: object, user: User, *names: str) -> TrustedText:
+def read(path: object, user: User, *names: str) -> TrustedFile:
     given = Options()
     given.dont_blame = blame(" ".join(names))
     return include.read(os.fsencode(str(path)), user, given)

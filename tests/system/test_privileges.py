@@ -17,7 +17,7 @@ import pytest
 
 from minimta.system import privileges
 from minimta.system.privileges import as_user, read_as
-from minimta.system.safefile import STRICT, Untrusted, allowance
+from minimta.system.safefile import STRICT, Allowance, Untrusted
 from minimta.system.users import User, groups_of
 from tests.support import homes
 from tests.support.homes import put
@@ -77,7 +77,7 @@ def test_what_dont_blame_allows_reaches_the_child(nobody: User) -> None:
     put(nobody).chmod(0o664)
     with pytest.raises(Untrusted, match=r"^Group writable file$"):
         read(nobody)
-    allowed = allowance("Forward", frozenset({"groupwritableforwardfile"}))
+    allowed = Allowance("Forward", frozenset({"groupwritableforwardfile"}))
     assert not read_as(nobody, f"{nobody.home}/.forward", 9, allowed).safe
 
 

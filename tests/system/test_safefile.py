@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from minimta.system import safefile
-from minimta.system.safefile import STRICT, Allowance, Untrusted, allowance, read_trusted, walk
+from minimta.system.safefile import STRICT, Allowance, Untrusted, read_trusted, walk
 from minimta.system.users import User
 from tests.support import homes
 from tests.support.faults import Faults
@@ -25,9 +25,9 @@ def dave(tmp_path: Path) -> User:
     return homes.own_home(tmp_path)
 
 
-def read(user: User, *names: str, limit: int = 100, name: str = ".forward") -> safefile.TrustedText:
+def read(user: User, *names: str, limit: int = 100, name: str = ".forward") -> safefile.TrustedFile:
     """With *names* of DontBlameSendmail."""
-    allowed = allowance("Forward", frozenset(names)) if names else STRICT
+    allowed = Allowance("Forward", frozenset(names)) if names else STRICT
     return read_trusted(os.path.join(user.home, name), user.uid, limit, allowed)
 
 
@@ -248,7 +248,7 @@ def test_no_links_are_followed_in_a_directory_that_a_name_lets_pass(dave: User, 
 
 def test_a_name_for_lists_says_nothing_of_forward_files() -> None:
     blamed = frozenset({"groupwritableincludefile", "includefileinunsafedirpath"})
-    forward, include = allowance("Forward", blamed), allowance("Include", blamed)
+    forward, include = Allowance("Forward", blamed), Allowance("Include", blamed)
     assert (forward.group_writable, forward.unsafe_directory) == (False, False)
     assert (include.group_writable, include.unsafe_directory) == (True, True)
     assert (forward.any_owner, include.any_owner) == (False, True)
