@@ -19,11 +19,9 @@ from minimta.message import addresslist
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate
 from minimta.queue import permission
-from minimta.routing import controlling_user
-from minimta.routing.expander import Expander
+from minimta.routing.expand import explain
 from minimta.routing.local_host import LocalHost
 from minimta.system import log
-from minimta.system.users import User
 
 
 def run(arguments: list[str]) -> int:
@@ -64,7 +62,9 @@ class Trace:
         self._options = options
         self._say = say
         self._guide = guide or Guide(options)
-        self._here = LocalHost(options)
+        # In the name of the runner, whoever asks.
+        is_stranger = not permission.may_administer(options)
+        self._here = LocalHost(options, asks_as_root=is_stranger)
         self._here.read_tables()
 
     def tell(self, arguments: list[bytes]) -> int:
@@ -72,16 +72,14 @@ class Trace:
         for line in self._warnings():
             self._say(line)
         story = Story(self._here, self._guide)
-        here = self._here
         recipients = [
             Recipient(mailbox.address)
             for argument in arguments
             for mailbox in self._mailboxes(argument, story)
         ]
         # One by one: what two arguments have in common is told twice, not "is a duplicate".
-        expander = _Expander(here)
         for recipient in recipients:
-            for node in expander.explain([recipient]):
+            for node in explain([recipient], self._here):
                 story.tell(node)
         for line in story.lines:
             self._say(line)
@@ -104,16 +102,6 @@ class Trace:
             if source.is_stale():
                 told.append(f"{log.clean(source.path)} has changed: it counts after newaliases.")
         return told
-
-
-class _Expander(Expander):
-    """Expands in the name of the runner, whoever asks."""
-
-    @property
-    def default_user(self) -> User | None:
-        if permission.may_administer(self.options):
-            return super().default_user
-        return controlling_user.named_default(self.options, self.users)
 
 
 def _exit_code(fates: set[Fate]) -> int:

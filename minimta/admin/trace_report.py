@@ -21,7 +21,7 @@ from minimta.mailers.programs import smrsh as restriction
 from minimta.mailers.remote.route_preview import Guide, Stop, Way
 from minimta.message import address
 from minimta.message.outcome import Fate
-from minimta.routing.expander import Destination, Node
+from minimta.routing.destination import Destination, Node
 from minimta.routing.local_host import LocalHost
 from minimta.routing.route import Route
 from minimta.system import log, privileges

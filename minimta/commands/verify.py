@@ -7,7 +7,7 @@ import os
 from minimta.message import address, addresslist
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate
-from minimta.routing.expander import Expander
+from minimta.routing.expand import expand
 from minimta.routing.local_host import LocalHost
 from minimta.system import log
 from minimta.system.terminal import say
@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.config.commandline import Command
     from minimta.config.options import Options
-    from minimta.routing.expander import Destination
+    from minimta.routing.destination import Destination
     from minimta.routing.route import Route
 
 #: octets of a path that needs no quotes
@@ -76,8 +76,7 @@ def _expand(here: LocalHost, addresses: list[bytes], flags: str) -> list[Destina
     recipients = [
         Recipient((mark if here.is_local(bare) else b"") + bare, flags) for bare in addresses
     ]
-    expander = Expander(here)
-    return list(expander.expand(recipients, b"", qid=""))
+    return expand(recipients, b"", here, qid="")
 
 
 def _why_not(destination: Destination) -> list[_Failure]:

@@ -20,7 +20,6 @@ from minimta.system.users import User, Users, has_valid_shell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from minimta.config.options import Options
     from minimta.message.envelope import Recipient
     from minimta.system.safefile import TrustedFile
 
@@ -61,23 +60,6 @@ class Authority:
         if not shown.startswith(_INCLUDE):
             shown = shown.replace(b":", b"?")
         return b"%b:%d:%d:%b" % (shown, self.uid, self.gid, address)
-
-
-def default_user(options: Options, users: Users) -> User | None:
-    """Option DefaultUser, "daemon" or "1:1"; without root we ourselves. None if it is nobody, or root."""
-    if os.geteuid() != 0:
-        name = options.default_user.partition(":")[0].strip()
-        return User(name, os.geteuid(), os.getegid(), home="/")
-    return named_default(options, users)
-
-
-def named_default(options: Options, users: Users) -> User | None:
-    """Whom DefaultUser names, whoever asks; None if it is nobody, or root."""
-    name = options.default_user.partition(":")[0].strip()
-    found = users.find(name.encode()) or Users().find(name.encode())
-    if found is None and name.isascii() and name.isdigit():
-        found = users.by_uid(int(name)) or Users().by_uid(int(name))
-    return found if found is not None and found.uid else None
 
 
 def of_alias(name: bytes, default: User | None) -> Authority:

@@ -1,5 +1,12 @@
 """An address on its way through an expansion, where it ends, and the ends that need no mailer.
 
+``Destinations`` keeps the ends, each once. Two addresses are the same if their keys are:
+
+    dave+lists                      a local mailbox, the user's name as passwd has it, and the detail
+    x@lab3.campus                   another host's, the local part as written (RFC 5321 section 2.4)
+    prog COMMAND UID                a program or *file*, once for each controlling user
+    error:..., :include:PATH UID    what could not be expanded
+
 The outcomes are in Sendmail's words.
 """
 
@@ -108,6 +115,78 @@ class Node:
                 return members
             node = node.parent
         return []
+
+
+class Destinations:
+    """The ends of one message's expansion, in the order in which they were found, none twice."""
+
+    def __init__(self, sender: bytes, *, me_too: bool) -> None:
+        """*sender* is the key of the reverse-path, *me_too* option MeToo."""
+        self._sender = sender
+        self._me_too = me_too
+        self._found: dict[bytes, Node] = {}
+        #: the first members of circles that have no users
+        self.broken: list[Node] = []
+
+    def all(self) -> list[Destination]:
+        """One for every recipient of the envelope at least, if add() was called for it."""
+        return [node.end for node in self._found.values() if node.end is not None]
+
+    def add(
+        self,
+        node: Node,
+        route: Route | None,
+        outcome: Outcome | None = None,
+        acting: User | None = None,
+    ) -> None:
+        """*node* ends here, unless its key is known or it is the sender's own copy of a list."""
+        if node.key in self._found:
+            self.drop(node)
+        elif not self._me_too and self._is_sender(node):
+            node.notes.append("is the sender, who gets no copy (option MeToo)")
+        else:
+            self._found[node.key] = node
+            node.end = Destination(node.recipient, route, outcome, acting)
+
+    def drop(self, node: Node) -> None:
+        """Something led to it before; who is named twice hears what either wanted to hear."""
+        node.notes.append("is a duplicate")
+        known = self._found.get(node.key)
+        if known is not None and known is not node and not node.parent:
+            # Both are recipients that somebody named, with a NOTIFY each (RFC 3461 section 4.1).
+            kept = known.recipient
+            kept.flags += "".join(
+                f for f in node.recipient.flags if f in "NSFD" and f not in kept.flags
+            )
+
+    def _is_sender(self, node: Node) -> bool:
+        """Does an alias lead back to the sender, and to others as well?
+
+        If it leads to nobody else ("dave: emma", and emma writes to dave) the message would vanish.
+        """
+        return bool(node.parent and node.key == self._sender and len(node.parent.children) > 1)
+
+    def settle_broken(self) -> None:
+        """A circle without users is an error only if its alias leads to nobody else.
+
+        It is known at the very end: what stands beside the circle in an alias comes later.
+        """
+        for node in self.broken:
+            if not self._found:
+                self.add(node, None, loop_broken("aliasing/forwarding loop broken"))
+
+    def postpone(self, node: Node, error: OSError) -> None:
+        """*node* could not be looked up, read or routed now: it waits, and no other does."""
+        reason = error.strerror or str(error)
+        where = f"{error.filename}: " if error.filename else ""
+        unexpanded = node.target.kind == "user" and not node.target.final
+        if "A" in node.recipient.flags and node.parent and unexpanded:
+            # With A the next attempt would take it for expanded and look at no alias or .forward.
+            node.recipient.flags = node.recipient.flags.replace("A", "")
+        outcome = deferred("4.3.0", log.clean(where + reason))
+        # The error may have come before the key was known.
+        if self._found.setdefault(node.key or bytes(node.target), node) is node:
+            node.end = Destination(node.recipient, None, outcome)
 
 
 DISCARDED = Outcome(Fate.SENT, "2.0.0", "Sent")

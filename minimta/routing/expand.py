@@ -1,56 +1,98 @@
-"""One message's expansion: a list of addresses that grows while it is walked."""
+"""Recipients to destinations: aliases, ``.forward`` files, lists, loops, duplicates.
+
+Breadth first: all recipients of the envelope before anything that they expand to, so that who is
+named directly stays a direct recipient. Every address is expanded once; meeting one again is
+
+    a duplicate     something else led to it: dropped
+    a loop          it is an ancestor of itself: the members of the circle that are users get the
+                    mail in their mailboxes ("dave: dave, carol"; dave and carol forwarding to each
+                    other); a circle without users is broken, 5.4.6, unless the alias has others
+
+What the control file (qf) keeps of an expansion are recipients with flag A: they are routed and
+never expanded again, so a retry repeats nothing that succeeded. What could not be expanded for now
+stays without A, or is a list, and is tried again. Only expansions name programs, files and lists;
+what a client names is a mailbox, whatever it looks like.
+
+``Node`` is an address on its way, ``Destination`` where it arrives, ``Destinations`` all of them.
+Trouble with one address is the Outcome of that address; nothing is raised.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 from minimta.message import address
 from minimta.message.envelope import Recipient
-from minimta.message.outcome import Outcome, deferred
+from minimta.message.outcome import deferred
 from minimta.routing import controlling_user, destination, forward, include, recipients, targets
 from minimta.routing.controlling_user import Authority
-from minimta.routing.destination import Destination, Node
+from minimta.routing.destination import Destination, Destinations, Node
+from minimta.routing.local_host import LocalHost
 from minimta.routing.route import Route, is_status
 from minimta.routing.targets import AliasTarget
-from minimta.system import hostnames, log
+from minimta.system import log
 from minimta.system.safefile import Untrusted
 from minimta.system.users import User
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from minimta.routing.expander import Expander
 
 _OWNER = b"owner-"
 
 
-class Worklist:
-    """The addresses of one message, those to be expanded and those that have arrived."""
+def expand(
+    envelope: Sequence[Recipient],
+    reverse_path: bytes,
+    here: LocalHost,
+    *,
+    qid: str,
+    say: Callable[[str], None] | None = None,
+) -> list[Destination]:
+    """Destinations in place of the recipients of an *envelope* or a control file.
 
-    def __init__(self, house: Expander, reverse_path: bytes, note: Callable[[str], None]) -> None:
+    A recipient of the result that is not one of *envelope* replaces the one it came from. *qid* is
+    for the log, *say* gets what -v shows: "list... aliased to dave".
+    """
+    expansion = _Expansion(here, reverse_path, lambda text: log.line(qid, log.fact(text, 1000)))
+    expansion.say = say
+    expansion.run(envelope)
+    return expansion.ends.all()
+
+
+def explain(envelope: Sequence[Recipient], here: LocalHost) -> list[Node]:
+    """The same as a tree: the nodes of *envelope*, with their notes, children and ends."""
+    return _Expansion(here, b"", lambda text: None).run(envelope)
+
+
+class _Expansion:
+    """One message's: a list of addresses that grows while it is walked."""
+
+    def __init__(self, here: LocalHost, reverse_path: bytes, note: Callable[[str], None]) -> None:
         """*note* gets what belongs into the log."""
-        self._house = house
-        self._sender = house.key_of(address.bare(reverse_path))
+        self.say: Callable[[str], None] | None = None
+        self._here = here
+        self._sender = here.key(address.bare(reverse_path))
         self._note = note
         self._work: list[Node] = []
+        #: keys of the local addresses and lists that were expanded, or are being expanded
         self._expanded: set[bytes] = set()
-        self._found: dict[bytes, Node] = {}
-        self._broken: list[Node] = []
+        self.ends = Destinations(self._sender, me_too=here.options.me_too)
 
-    def run(self, recipients: Sequence[Recipient]) -> list[Node]:
-        """Expand all; the nodes of *recipients*."""
-        roots = [Node(recipient, _target_of(recipient)) for recipient in recipients]
+    def run(self, envelope: Sequence[Recipient]) -> list[Node]:
+        """Expand all; the nodes of *envelope*."""
+        roots = [Node(recipient, _target_of(recipient)) for recipient in envelope]
         self._work += roots
         for node in self._work:  # grows while it is walked
             try:
                 self._visit(node)
             except OSError as error:
-                self._postpone(node, error)
-        self._settle_broken()
+                self.ends.postpone(node, error)
+        self.ends.settle_broken()
         return roots
 
-    def destinations(self) -> list[Destination]:
-        return [node.end for node in self._found.values() if node.end is not None]
+    @cached_property
+    def _default_user(self) -> User | None:
+        """Asked once a message, though every alias and .forward acts as it or is compared to it."""
+        return self._here.default_user()
 
     def _visit(self, node: Node) -> None:
         visit = {
@@ -62,7 +104,7 @@ class Worklist:
         }
         visit[node.target.kind](node)
 
-    # --- programs, files, lists, errors: only expansions name them ----------------------------------
+    # --- programs, files, lists, errors: only expansions name them --------------------------------
 
     def _visit_error(self, node: Node) -> None:
         value = node.target.value
@@ -70,7 +112,8 @@ class Worklist:
         status, _, text = value.decode("utf-8", "replace").partition(":")
         # As Sendmail: without a status it is only a name that nobody has.
         unknown = destination.unknown_user("error:" + log.clean(value))
-        self._add(node, None, destination.refusal(status, text) if is_status(status) else unknown)
+        outcome = destination.refusal(status, text) if is_status(status) else unknown
+        self.ends.add(node, None, outcome)
 
     def _visit_program(self, node: Node) -> None:
         self._start(node, Route("prog", "", node.target.value), "programs")
@@ -79,69 +122,78 @@ class Worklist:
         path = node.target.value
         if path == b"/dev/null":
             node.key = path
-            self._add(node, Route("*file*", "", path), destination.DISCARDED)
+            self.ends.add(node, Route("*file*", "", path), destination.DISCARDED)
         else:
             self._start(node, Route("*file*", "", path), "files")
 
     def _start(self, node: Node, route: Route, what: str) -> None:
-        """Once for each controlling user, and only if he may (threats T32, T43)."""
+        """Once for each controlling user, and only if that user may.
+
+        Two users who name one program are two deliveries: each acts with the rights of its own, and
+        neither can take the place of the other's by being met first.
+        """
         authority = self._authority(node)
         node.key = b"%b %b %d" % (route.mailer.encode(), route.user, authority.uid)
         shown = node.origin + log.clean(bytes(node.target))
         if authority.refusal:
-            self._add(node, route, destination.not_allowed(shown, f"{authority.refusal} {what}"))
+            outcome = destination.not_allowed(shown, f"{authority.refusal} {what}")
+            self.ends.add(node, route, outcome)
         elif authority.user is None:
-            self._add(node, route, deferred("4.3.0", f"no user {authority.uid} to act as"))
+            self.ends.add(node, route, deferred("4.3.0", f"no user {authority.uid} to act as"))
         else:
-            self._add(node, route, acting=authority.user)
+            self.ends.add(node, route, acting=authority.user)
 
     def _visit_include(self, node: Node) -> None:
         authority, path = self._authority(node), node.target.value
         node.key = b":include:%b %d" % (path, authority.uid)
+        # A list that includes itself ends here as well: nobody is missed, its members are known.
         if node.key in self._expanded:
             return
         self._expanded.add(node.key)
         shown = log.clean(bytes(node.target))
         if authority.user is None:
-            self._add(node, None, deferred("4.3.0", f"no user {authority.uid} to act as"))
+            self.ends.add(node, None, deferred("4.3.0", f"no user {authority.uid} to act as"))
             return
         try:
-            text = include.read(path, authority.user, self._house.options)
+            text = include.read(path, authority.user, self._here.options)
         except (Untrusted, FileNotFoundError, NotADirectoryError) as error:
             reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
             why = f"Cannot open {log.clean(path)}: {reason}"
             self._note(f"{shown}... {why}")
-            self._add(node, None, destination.no_list(node.origin + shown, why))
+            self.ends.add(node, None, destination.no_list(node.origin + shown, why))
             return
         node.followed = text.path
-        house = self._house
-        inner = controlling_user.of_include(path, text, authority, house.users, house.default_user)
+        inner = controlling_user.of_include(
+            path, text, authority, self._here.users, self._default_user
+        )
         if not self._push(node, targets.parse(text.text), inner, text.path):
             # DIFFERS: for Sendmail mail to an empty list is delivered; it may be being rewritten.
-            self._add(node, None, deferred("4.2.4", f"{shown} is empty"))
+            self.ends.add(node, None, deferred("4.2.4", f"{shown} is empty"))
 
     def _authority(self, node: Node) -> Authority:
         """Who named *node*; after an earlier attempt the qf says it. Raise OSError."""
         if node.authority is None:
-            house = self._house
             line = node.recipient.controlling_user
-            known = controlling_user.parse(line, house.users, house.default_user)
+            known = controlling_user.parse(line, self._here.users, self._default_user)
+            # Without a readable C line nobody answers for it: then it waits, and nothing is started.
             node.authority = known or Authority(b"", -1, -1, None)
         return node.authority
 
-    # --- addresses ----------------------------------------------------------------------------------
+    # --- addresses --------------------------------------------------------------------------------
 
     def _visit_address(self, node: Node) -> None:
         bare = node.target.value
-        node.key = self._house.key_of(bare)
-        route = self._house.here.router.route(bare)
+        node.key = self._here.key(bare)
+        route = self._here.router.route(bare)
         if "A" in node.recipient.flags and not node.parent:
-            node.target.final = True  # came out of an earlier expansion
+            # An earlier attempt expanded it. Aliases may have changed since; who was once chosen
+            # gets the message, and only they, or a retry would reach others a second time.
+            node.target.final = True
         if route.mailer == "error":
             text = route.user.decode("utf-8", "replace")
-            self._add(node, route, destination.refusal(route.host, text))
+            self.ends.add(node, route, destination.refusal(route.host, text))
         elif route.mailer != "local":
-            self._add(node, route)
+            self.ends.add(node, route)
         else:
             node.local_part = address.unquote(route.user)
             self._visit_local(node)
@@ -150,6 +202,7 @@ class Worklist:
         if node.target.final:
             self._deliver_locally(node)
             return
+        # Ancestors first: a circle's member was expanded too, and must not pass for a duplicate.
         circle = node.circle(node.key)
         if circle:
             self._break_circle(node, circle)
@@ -157,42 +210,42 @@ class Worklist:
             self._expanded.add(node.key)
             self._expand_local(node)
         else:
-            self._drop(node, self._found.get(node.key))
+            self.ends.drop(node)
 
     def _expand_local(self, node: Node) -> None:
-        found = recipients.find(node.local_part, self._house.here)
-        if found.alias is not None and self._follow_alias(node, found.alias, found.value):
-            return
-        # An alias that leads to nobody, "dave: (away)", hides no user of its name.
-        user = found.user or recipients.find_user(node.local_part, self._house.users)
+        found = recipients.find(node.local_part, self._here)
+        user = found.user
+        if found.alias is not None:
+            if self._follow_alias(node, found.alias, targets.parse(found.value)):
+                return
+            # An alias that leads to nobody, "dave: (away)", hides no user of its name.
+            user = self._user(node)
         if user is None or not self._follow_forward(node, user):
             self._deliver_locally(node)
 
-    def _follow_alias(self, node: Node, name: bytes, value: bytes) -> bool:
-        found = targets.parse(value)
+    def _follow_alias(self, node: Node, name: bytes, found: list[AliasTarget]) -> bool:
         if not found:
             return False
         node.alias = name
-        self._say(node, "aliased to", found)
-        authority = controlling_user.of_alias(node.local_part, self._house.default_user)
+        self._tell(node, "aliased to", found)
+        authority = controlling_user.of_alias(node.local_part, self._default_user)
         return self._push(node, found, authority, "", self._owner(node))
 
     def _follow_forward(self, node: Node, user: User) -> bool:
-        house = self._house
         node.user = user
         text = forward.read(
             user,
             recipients.detail(node.local_part, user),
-            house.options,
+            self._here.options,
             refused=lambda path, reason: self._refuse(node, path, reason),
         )
         node.followed = text.path if text is not None else ""
         found = targets.parse(text.text) if text is not None else []
         if text is None or not found:
             return False
-        self._say(node, "forwarding to", found)
-        shown = self._qualified(address.bare(node.recipient.address))
-        authority = controlling_user.of_forward(user, text, log.clean(shown), house.default_user)
+        self._tell(node, "forwarding to", found)
+        shown = self._here.qualified(address.bare(node.recipient.address))
+        authority = controlling_user.of_forward(user, text, log.clean(shown), self._default_user)
         return self._push(node, found, authority, text.path)
 
     def _refuse(self, node: Node, path: str, reason: str) -> None:
@@ -200,25 +253,48 @@ class Worklist:
         self._note(f"forward {log.clean(path)}: {reason}")
         node.refused.append((path, reason))
 
-    def _say(self, node: Node, verb: str, found: list[AliasTarget]) -> None:
-        if self._house.say:
+    def _tell(self, node: Node, verb: str, found: list[AliasTarget]) -> None:
+        if self.say:
             shown = log.clean(b", ".join(map(bytes, found)), 400)
-            self._house.say(f"{log.clean(node.recipient.address)}... {verb} {shown}")
+            self.say(f"{log.clean(node.recipient.address)}... {verb} {shown}")
 
-    def _owner(self, node: Node) -> bytes:
-        """Who hears of what fails for a list (RFC 5321 section 3.9.2): owner-NAME, if it is an alias.
+    def _user(self, node: Node) -> User | None:
+        return recipients.find_user(node.local_part, self._here.users)
 
-        As Sendmail: the one address it stands for, or its own name if it is more than that. The
-        null reverse-path stays null: there would be no end to reports.
+    def _deliver_locally(self, node: Node) -> None:
+        """To the mailbox, or unknown; no alias and no .forward applies any more."""
+        user = self._user(node)
+        if user is None:
+            shown = node.origin + log.clean(address.bare(node.recipient.address))
+            route = Route("local", "", node.local_part)
+            self.ends.add(node, route, destination.unknown_user(shown))
+            return
+        detail = recipients.detail(node.local_part, user)
+        # The mailbox is the key now: "Dave@lab2.campus" and "\dave" are one copy.
+        node.key = os.fsencode(user.name) + (b"+" + detail if detail else b"")
+        self.ends.add(node, Route("local", os.fsdecode(detail), os.fsencode(user.name)))
+
+    def _break_circle(self, node: Node, circle: list[Node]) -> None:
+        """*node* is *circle*'s first member again: deliver to those of the circle who are users.
+
+        "dave: dave, carol" means dave's own mailbox, and so does carol's .forward that names dave
+        while dave's names carol: both meant "keep a copy" or both made a mistake; either way the
+        mail has somewhere to go.
         """
-        name = node.local_part.partition(b"+")[0].lower()
-        alias = _OWNER + (b"owner" if name.startswith(_OWNER) else name)
-        value = self._house.aliases.find(alias) if self._sender else None
-        if value is None:
-            return b""
-        found = targets.parse(value)
-        simple = len(found) == 1 and found[0].kind == "user" and not found[0].final
-        return found[0].value if simple else alias
+        node.notes.append("leads back to itself")
+        users = [member for member in circle if self._user(member) is not None]
+        for member in users:
+            # The first is met again in *node*, which is from an expansion; so are all others. Only
+            # those may be rewritten: a recipient of the envelope stays as it was given.
+            last = node if member is circle[0] else member
+            last.recipient.address = b"\\" + last.local_part
+            self._deliver_locally(last)
+        if not users and len(circle) == 1:
+            self._deliver_locally(node)  # "aa: aa" of nobody: unknown
+        elif not users:
+            self.ends.broken.append(circle[0])
+
+    # --- what an address expands to ---------------------------------------------------------------
 
     def _push(
         self,
@@ -228,13 +304,18 @@ class Worklist:
         path: str,
         owner: bytes = b"",
     ) -> bool:
-        """Put what *node* expands to on the worklist; False if that is nothing."""
-        limit = self._house.options.max_alias_recursion
+        """Put what *node* expands to on the worklist; False if that is nothing.
+
+        *authority* named it, in the file *path* ("": an alias); *owner* hears of what fails.
+        """
+        limit = self._here.options.max_alias_recursion
         if found and node.depth >= limit:
+            # Circles are found by themselves; this ends what grows: "a+x" forwarding to "a+x+x".
             depth = f"{node.depth + 1} aliases deep; {limit} max"
             text = f"aliasing/forwarding loop broken ({depth})"
-            self._add(node, None, destination.loop_broken(text))
+            self.ends.add(node, None, destination.loop_broken(text))
             return True
+        # A list within a list without an owner of its own has the owner of the outer one.
         whose = owner or controlling_user.owner(node.recipient) or b""
         line = authority.line(whose or node.recipient.address)
         for target in found:
@@ -246,10 +327,9 @@ class Worklist:
     def _child(
         self, node: Node, target: AliasTarget, line: bytes, *, owned: bool, forwarded: bool
     ) -> Recipient:
+        """The recipient that stands for *target* from now on; *line* is its C line."""
         parent = node.recipient
-        remote = target.kind == "user" and not self._house.here.router.is_local(
-            address.split(target.value)[1]
-        )
+        remote = target.kind == "user" and not self._here.is_local(target.value)
         # As Sendmail: what a .forward sends to another host keeps its place (flag P).
         keeps = forwarded and remote and node.target.kind == "user"
         flags = parent.flags if keeps else parent.flags.replace("P", "").replace("A", "") + "A"
@@ -257,93 +337,25 @@ class Worklist:
             bytes(target),
             flags.replace(controlling_user.OWNED, "") + (controlling_user.OWNED if owned else ""),
             original=parent.original,
-            final=parent.final or self._final(parent.address),
+            final=parent.final or b"RFC822; " + self._here.qualified(address.bare(parent.address)),
             controlling_user=line,
         )
 
-    def _final(self, path: bytes) -> bytes:
-        return b"RFC822; " + self._qualified(address.bare(path))
+    def _owner(self, node: Node) -> bytes:
+        """Who hears of what fails for a list (RFC 5321 section 3.9.2): owner-NAME, if it is an alias.
 
-    def _qualified(self, bare: bytes) -> bytes:
-        if address.split(bare)[1]:
-            return bare
-        return bare + b"@" + hostnames.own_name(self._house.options).encode()
-
-    # --- ends ---------------------------------------------------------------------------------------
-
-    def _deliver_locally(self, node: Node) -> None:
-        user = recipients.find_user(node.local_part, self._house.users)
-        if user is None:
-            shown = node.origin + log.clean(address.bare(node.recipient.address))
-            route = Route("local", "", node.local_part)
-            self._add(node, route, destination.unknown_user(shown))
-            return
-        detail = recipients.detail(node.local_part, user)
-        node.key = os.fsencode(user.name) + (b"+" + detail if detail else b"")
-        self._add(node, Route("local", os.fsdecode(detail), os.fsencode(user.name)))
-
-    def _add(
-        self,
-        node: Node,
-        route: Route | None,
-        outcome: Outcome | None = None,
-        acting: User | None = None,
-    ) -> None:
-        known = self._found.get(node.key)
-        if known is not None:
-            self._drop(node, known)
-        elif node.parent and not self._house.options.me_too and self._is_sender(node):
-            node.notes.append("is the sender, who gets no copy (option MeToo)")
-        else:
-            self._found[node.key] = node
-            node.end = Destination(node.recipient, route, outcome, acting)
-
-    def _drop(self, node: Node, known: Node | None) -> None:
-        """Somebody led to it before; whoever is named twice hears what either wanted to hear."""
-        node.notes.append("is a duplicate")
-        if known is not None and known is not node and not node.parent:
-            kept = known.recipient
-            kept.flags += "".join(
-                f for f in node.recipient.flags if f in "NSFD" and f not in kept.flags
-            )
-
-    def _is_sender(self, node: Node) -> bool:
-        """Does an alias lead back to the sender, and to others as well? (MeToo)"""
-        return bool(node.parent and node.key == self._sender and len(node.parent.children) > 1)
-
-    def _break_circle(self, node: Node, circle: list[Node]) -> None:
-        node.notes.append("leads back to itself")
-        users = [
-            member
-            for member in circle
-            if recipients.find_user(member.local_part, self._house.users) is not None
-        ]
-        for member in users:
-            # The first is met again in *node*, which is from an expansion; so are all others.
-            last = node if member is circle[0] else member
-            last.recipient.address = b"\\" + last.local_part
-            self._deliver_locally(last)
-        if not users and len(circle) == 1:
-            self._deliver_locally(node)  # "aa: aa" of nobody: unknown
-        elif not users:
-            self._broken.append(circle[0])
-
-    def _settle_broken(self) -> None:
-        """A circle without users is an error only if its alias leads to nobody else."""
-        for node in self._broken:
-            if not self._found:
-                self._add(node, None, destination.loop_broken("aliasing/forwarding loop broken"))
-
-    def _postpone(self, node: Node, error: OSError) -> None:
-        reason = error.strerror or str(error)
-        where = f"{error.filename}: " if error.filename else ""
-        unexpanded = node.target.kind == "user" and not node.target.final
-        if "A" in node.recipient.flags and node.parent and unexpanded:
-            # Not expanded yet: without A the next attempt does it.
-            node.recipient.flags = node.recipient.flags.replace("A", "")
-        outcome = deferred("4.3.0", log.clean(where + reason))
-        if self._found.setdefault(node.key or bytes(node.target), node) is node:
-            node.end = Destination(node.recipient, None, outcome)
+        As Sendmail: the one address it stands for, or its own name if it is more than that. The
+        null reverse-path stays null: reports about reports would have no end. And what fails for
+        owner-list goes to owner-owner, never back to owner-list.
+        """
+        name = node.local_part.partition(b"+")[0].lower()
+        alias = _OWNER + (b"owner" if name.startswith(_OWNER) else name)
+        value = self._here.aliases.find(alias) if self._sender else None
+        if value is None:
+            return b""
+        found = targets.parse(value)
+        simple = len(found) == 1 and found[0].kind == "user" and not found[0].final
+        return found[0].value if simple else alias
 
 
 def _target_of(recipient: Recipient) -> AliasTarget:
@@ -353,4 +365,4 @@ def _target_of(recipient: Recipient) -> AliasTarget:
         found = targets.parse(bare)
         if len(found) == 1:
             return found[0]
-    return targets.AliasTarget("user", bare)
+    return AliasTarget("user", bare)

@@ -9,12 +9,14 @@ read the tables later: ``read_tables``).
 
 from __future__ import annotations
 
+import os
+
 from minimta.aliases.lookup import Aliases
 from minimta.maps import open_map
 from minimta.message import address
 from minimta.routing.route import Router
 from minimta.system import hostnames
-from minimta.system.users import Users
+from minimta.system.users import User, Users
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,10 +26,12 @@ if TYPE_CHECKING:
 class LocalHost:
     """What is known of this host."""
 
-    __slots__ = ("_router", "_table", "aliases", "name", "options", "users")
+    __slots__ = ("_asks_as_root", "_router", "_table", "aliases", "name", "options", "users")
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, *, asks_as_root: bool = False) -> None:
+        """With *asks_as_root* DefaultUser is that of a runner with root's rights, whoever asks."""
         self.options = options
+        self._asks_as_root = asks_as_root
         #: our full name, "lab2.campus"
         self.name = hostnames.own_name(options)
         self.users = Users(options.passwd_file)
@@ -51,6 +55,21 @@ class LocalHost:
         if self._table is None:
             self._table = open_map.read_table(self.options.mailer_table)
         return self._table.get(key)
+
+    def default_user(self) -> User | None:
+        """Option DefaultUser, "daemon" or "1:1"; without root the user that we are.
+
+        None if it names nobody, or root: nothing that an alias starts runs as root. Raise OSError
+        if users cannot be asked now.
+        """
+        name = self.options.default_user.partition(":")[0].strip()
+        if os.geteuid() != 0 and not self._asks_as_root:
+            return User(name, os.geteuid(), os.getegid(), home="/")
+        # A PasswdFile need not list the system's own accounts.
+        found = self.users.find(name.encode()) or Users().find(name.encode())
+        if found is None and name.isascii() and name.isdigit():
+            found = self.users.by_uid(int(name)) or Users().by_uid(int(name))
+        return found if found is not None and found.uid else None
 
     def qualified(self, bare: bytes) -> bytes:
         """*bare* with our name behind it if it has no domain."""

@@ -22,7 +22,7 @@ from minimta.message.outcome import Fate, Outcome
 from minimta.message.printable import printable
 from minimta.queue.locked import LockedMessage
 from minimta.routing import controlling_user
-from minimta.routing.expander import Destination
+from minimta.routing.destination import Destination
 from minimta.system import log
 
 #: seconds that a message rests whose fate could not be written down

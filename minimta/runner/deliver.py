@@ -26,7 +26,8 @@ from minimta.message.outcome import Fate, Outcome, deferred
 from minimta.queue.control import DELIVERY_MODE
 from minimta.queue.locked import LockedMessage
 from minimta.queue.spool import Spool
-from minimta.routing.expander import Destination, Expander
+from minimta.routing.destination import Destination
+from minimta.routing.expand import expand
 from minimta.routing.local_host import LocalHost
 from minimta.runner.checkpoint import MessageProgress, Unrecorded, addresses, stat
 from minimta.runner.delivery_log import DeliveryLog
@@ -82,7 +83,7 @@ class Deliverer:
         options = here.options
         self._host = here.name
         self._options = options
-        self._expander = Expander(here, say=say)
+        self._here = here
         self._log = DeliveryLog(here.users, here.router)
         self.spool = open_spool(options)
         self._reporter = ReportSender(options, self.spool, self._host)
@@ -167,7 +168,13 @@ class Deliverer:
             looping = _too_many_hops(hops, self._options.max_hop_count)
             return [Destination(r, None, looping) for r in control.recipients]
         try:
-            found = self._expander.expand(control.recipients, control.reverse_path, qid=message.qid)
+            found = expand(
+                control.recipients,
+                control.reverse_path,
+                self._here,
+                qid=message.qid,
+                say=self._say,
+            )
             reason = "expanded to nobody"
         except Exception:
             log.bug(message.qid, "expand")

@@ -16,7 +16,7 @@ from minimta.message import address, addresslist, headers
 from minimta.message.envelope import Recipient
 from minimta.queue.control import Control
 from minimta.routing import controlling_user
-from minimta.routing.expander import Destination
+from minimta.routing.destination import Destination
 from minimta.routing.route import Route
 from minimta.runner.checkpoint import MessageProgress
 

@@ -12,7 +12,8 @@ from minimta.config.options import Options
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate
 from minimta.routing import controlling_user, forward
-from minimta.routing.expander import Destination, Expander
+from minimta.routing.destination import Destination
+from minimta.routing.expand import expand
 from minimta.routing.local_host import LocalHost
 from minimta.system import log
 
@@ -56,7 +57,7 @@ class House:
         self, *recipients: bytes | Recipient, sender: bytes = b"<emma@lab1.campus>"
     ) -> list[Destination]:
         given = [r if isinstance(r, Recipient) else Recipient(r) for r in recipients]
-        return Expander(LocalHost(self.options)).expand(given, sender, qid="id1")
+        return expand(given, sender, LocalHost(self.options), qid="id1")
 
 
 @pytest.fixture

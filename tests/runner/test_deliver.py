@@ -16,6 +16,7 @@ from minimta.queue.commit import PlainCommitter
 from minimta.queue.control import Control
 from minimta.queue.locked import LockedMessage
 from minimta.queue.spool import Spool
+from minimta.runner import deliver
 from minimta.system import log
 from tests.support.privatehost import BUSY, DOWN, REFUSED, SENT, Elsewhere, PrivateHost
 
@@ -611,7 +612,7 @@ def test_trouble_in_an_expansion_delays_the_message(
         raise RuntimeError("bug")
 
     qid = host.submit(EMMA, DAVE)
-    monkeypatch.setattr(deliverer._expander, "expand", broken)
+    monkeypatch.setattr(deliver, "expand", broken)
     deliverer.attempt([qid])
     assert host.control(qid).attempts == 1
     assert any("RuntimeError: bug" in line for line in lines)
