@@ -66,7 +66,8 @@ def configuration(tmp_path: Path) -> Path:
     }
     path = tmp_path / "cf"
     path.write_text("".join(f"{name} = {value}\n" for name, value in settings.items()))
-    path.chmod(0o600)
+    for file in (path, tmp_path / "aliases"):
+        file.chmod(0o600)
     return path
 
 

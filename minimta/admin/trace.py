@@ -21,14 +21,14 @@ from minimta.message.outcome import Fate
 from minimta.queue import permission
 from minimta.routing.expand import explain
 from minimta.routing.local_host import LocalHost
-from minimta.system import log
+from minimta.system import log, safefile
 
 
 def run(arguments: list[str]) -> int:
     """0: all is deliverable; 67: something is not; 75: something cannot be told now."""
     file, addresses = _parse(arguments)
     try:
-        return Trace(config_file.load(file, [])).tell(addresses)
+        return Trace(config_file.load(file, [], safefile.why_untrusted)).tell(addresses)
     except config_file.ConfigError as error:
         raise AdminError(str(error), error.exit_code) from error
     except OSError as error:  # the mailer table, the list of users

@@ -15,7 +15,7 @@ from getopt import GetoptError, gnu_getopt
 from minimta.aliases.source import Source
 from minimta.config import file as config_file
 from minimta.config.values import alias_files
-from minimta.system import log
+from minimta.system import log, safefile
 from minimta.system.terminal import complain, wrong_option
 
 USAGE = "usage: praliases [-C cffile] [-f aliasfile] [key ...]"
@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
 
 def _sources(flags: dict[str, str]) -> list[Source]:
     """Raise ConfigError for -C, ValueError for -f."""
-    given = config_file.load(flags.get("-C"), [])
+    given = config_file.load(flags.get("-C"), [], safefile.why_untrusted)
     log.configure("praliases", given.log_to, given.log_level)
     files = alias_files(flags["-f"]) if "-f" in flags else given.alias_files
     return [Source(file, given.dont_blame) for file in files]

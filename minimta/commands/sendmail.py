@@ -13,7 +13,7 @@ from minimta.config.options import OptionError
 from minimta.queue import permission
 from minimta.queue.permission import NO_RIGHTS
 from minimta.submission.caller import Caller
-from minimta.system import log
+from minimta.system import log, safefile
 from minimta.system.terminal import complain, occupy_standard_descriptors, say
 
 TYPE_CHECKING = False
@@ -69,7 +69,7 @@ def _options(command: Command) -> Options:
     DIFFERS: Sendmail obeys unsafe options and gives up its privileges. Here are none to give up,
     but whoever has no rights on the queue gets a refusal, not a second mail system.
     """
-    options = config_file.load(command.config_file, [])
+    options = config_file.load(command.config_file, [], safefile.why_untrusted)
     if os.getuid():
         unsafe = list(command.unsafe)
         if command.config_file:

@@ -8,14 +8,14 @@ import sys
 from minimta.config import file as config_file
 from minimta.config.options import Options
 from minimta.mailers.programs.smrsh import ENVIRONMENT, PATH, CommandRefused, checked
-from minimta.system import executables, log
+from minimta.system import executables, log, safefile
 
 
 def main(arguments: list[str], options: Options | None = None) -> int:
     """``smrsh -c command``: becomes /bin/sh, or returns the exit code of a refusal."""
     program = arguments[0] if arguments else PATH
     try:
-        options = options or config_file.load(None, [])
+        options = options or config_file.load(None, [], safefile.why_untrusted)
     except config_file.ConfigError as error:
         return _end(program, str(error), os.EX_TEMPFAIL)
     log.configure("smrsh", options.log_to, options.log_level)

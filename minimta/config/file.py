@@ -1,7 +1,8 @@
 """The configuration file: ``Name = value`` lines, ``#`` comments, names from ``options``.
 
 No file at all is a good configuration. A file that somebody else could have written is refused:
-who writes it decides where mail goes.
+who writes it decides where mail goes. Who that somebody is, is judged by the caller: this room
+imports nothing, and the rule for all files stands in system/safefile.
 """
 
 from __future__ import annotations
@@ -11,6 +12,13 @@ import os
 import stat
 
 from minimta.config.options import OptionError, Options, by_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    #: says what is wrong with who owns a file, one of the uids given, and who may write it
+    Judge = Callable[[os.stat_result, tuple[int, ...]], str]
 
 DEFAULT_FILE = "/etc/mail/minimta.cf"
 _LONGEST = 1 << 20
@@ -24,13 +32,14 @@ class ConfigError(Exception):
         self.exit_code = exit_code
 
 
-def load(path: str | None, overrides: list[tuple[str, str]]) -> Options:
+def load(path: str | None, overrides: list[tuple[str, str]], judge: Judge) -> Options:
     """Read *path* (None: the default file, which may be missing), then set *overrides*.
 
-    Raise ConfigError for the file, OptionError for a bad override.
+    *judge* is ``safefile.why_untrusted``. Raise ConfigError for the file, OptionError for a bad
+    override.
     """
     options = Options()
-    _read_into(options, path or DEFAULT_FILE, required=path is not None)
+    _read_into(options, path or DEFAULT_FILE, judge, required=path is not None)
     override(options, overrides)
     return options
 
@@ -41,9 +50,9 @@ def override(options: Options, settings: list[tuple[str, str]]) -> None:
         options.set(by_name(name), value)
 
 
-def _read_into(options: Options, path: str, *, required: bool) -> None:
+def _read_into(options: Options, path: str, judge: Judge, *, required: bool) -> None:
     try:
-        text = _text(path)
+        text = _text(path, judge)
     except FileNotFoundError as error:
         if required:
             raise ConfigError(
@@ -69,17 +78,19 @@ def _apply(options: Options, path: str, number: int, line: str) -> None:
         raise ConfigError(path, number, str(error)) from error
 
 
-def _text(path: str) -> str:
+def _text(path: str, judge: Judge) -> str:
     # O_NONBLOCK: a FIFO of that name must not hold us up.
     file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         status = os.fstat(file)
         if not stat.S_ISREG(status.st_mode):
             raise ConfigError(path, 0, "is not a regular file")
-        if status.st_uid not in (0, os.geteuid()):
+        owners = (0, os.geteuid())
+        if status.st_uid not in owners:
             raise ConfigError(path, 0, f"belongs to user {status.st_uid}, not to root or to you")
-        if status.st_mode & 0o022:
-            raise ConfigError(path, 0, "Group or world writable file")
+        fault = judge(status, owners)
+        if fault:
+            raise ConfigError(path, 0, f"{fault} file (chmod go-w {path})")
         octets = os.read(file, _LONGEST + 1)
     finally:
         os.close(file)

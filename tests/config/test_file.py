@@ -9,7 +9,14 @@ import pytest
 
 from minimta.config import file as config_file
 from minimta.config.file import ConfigError
-from minimta.config.options import OptionError
+from minimta.config.options import OptionError, Options
+from minimta.system import safefile
+from tests.support import homes
+
+
+def load(path: Path | str | None, *overrides: tuple[str, str]) -> Options:
+    name = None if path is None else str(path)
+    return config_file.load(name, list(overrides), safefile.why_untrusted)
 
 
 @pytest.fixture
@@ -22,23 +29,23 @@ def file(tmp_path: Path) -> Path:
 
 def test_names_values_comments_and_blank_lines(file: Path) -> None:
     file.write_text("# comment\n\n  MaxHopCount = 7  \nSmartHost=[10.0.3.1]:2525\n")
-    options = config_file.load(str(file), [])
+    options = load(file)
     assert (options.max_hop_count, options.smart_host) == (7, "[10.0.3.1]:2525")
 
 
 def test_the_command_line_has_the_last_word(file: Path) -> None:
     file.write_text("MaxHopCount = 7\n")
-    assert config_file.load(str(file), [("maxhopcount", "9")]).max_hop_count == 9
+    assert load(file, ("maxhopcount", "9")).max_hop_count == 9
 
 
 def test_no_file_at_all_is_a_good_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config_file, "DEFAULT_FILE", "/nonexistent/minimta.cf")
-    assert config_file.load(None, []).queue_directory == "/var/spool/mqueue"
+    assert load(None).queue_directory == "/var/spool/mqueue"
 
 
 def test_a_file_that_was_asked_for_must_be_there() -> None:
     with pytest.raises(ConfigError, match="cannot open: No such file") as caught:
-        config_file.load("/nonexistent/minimta.cf", [])
+        load("/nonexistent/minimta.cf")
     assert caught.value.exit_code == os.EX_OSFILE
 
 
@@ -54,29 +61,67 @@ def test_a_file_that_was_asked_for_must_be_there() -> None:
 def test_an_error_names_file_line_and_reason(file: Path, text: str, message: str) -> None:
     file.write_text(text)
     with pytest.raises(ConfigError) as caught:
-        config_file.load(str(file), [])
+        load(file)
     assert str(caught.value).startswith(f"{file}: {message}")
     assert caught.value.exit_code == os.EX_CONFIG
 
 
-@pytest.mark.parametrize("mode", [0o664, 0o646, 0o666])
-def test_a_file_that_others_can_write_is_refused(file: Path, mode: int) -> None:
+@pytest.mark.parametrize(
+    ("mode", "fault"), [(0o664, "Group writable"), (0o646, "World writable"), (0o666, "")]
+)
+def test_a_file_that_others_can_write_is_refused_with_what_mends_it(
+    file: Path, mode: int, fault: str
+) -> None:
+    os.chown(file, -1, homes.other_group())
     file.chmod(mode)
-    with pytest.raises(ConfigError, match="Group or world writable file"):
-        config_file.load(str(file), [])
+    with pytest.raises(ConfigError) as caught:
+        load(file)
+    assert str(caught.value).startswith(f"{file}: {fault}")
+    assert str(caught.value).endswith(f"writable file (chmod go-w {file})")
+    assert caught.value.exit_code == os.EX_CONFIG
+    file.chmod(mode & ~0o022)
+    load(file)
+
+
+@pytest.fixture
+def of_umask_002(tmp_path: Path) -> Path:
+    """A configuration as Debian 13's ordinary users write one."""
+    old = os.umask(0o002)
+    path = tmp_path / "of_umask_002.cf"
+    path.write_text("MaxHopCount = 7\n")
+    os.umask(old)
+    assert path.stat().st_mode & 0o777 == 0o664
+    return path
+
+
+def test_without_root_ones_own_group_is_oneself(
+    of_umask_002: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(safefile, "_OWN_GROUP", os.getegid())
+    assert load(of_umask_002).max_hop_count == 7
+    of_umask_002.chmod(0o666)
+    with pytest.raises(ConfigError, match="World writable file"):
+        load(of_umask_002)
+
+
+def test_as_root_no_group_is_oneself(of_umask_002: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if os.geteuid():
+        monkeypatch.setattr(safefile, "_OWN_GROUP", -1)
+    with pytest.raises(ConfigError, match="Group writable file"):
+        load(of_umask_002)
 
 
 def test_a_link_is_refused(file: Path) -> None:
     link = file.with_name("link.cf")
     link.symlink_to(file)
     with pytest.raises(ConfigError, match="is a symbolic link"):
-        config_file.load(str(link), [])
+        load(link)
 
 
 def test_a_fifo_neither_hangs_nor_configures(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo", 0o600)
     with pytest.raises(ConfigError, match="is not a regular file"):
-        config_file.load(str(tmp_path / "fifo"), [])
+        load(tmp_path / "fifo")
 
 
 def test_a_foreign_file_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,15 +130,15 @@ def test_a_foreign_file_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) 
     else:
         monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
     with pytest.raises(ConfigError, match="belongs to user"):
-        config_file.load(str(file), [])
+        load(file)
 
 
 def test_octets_that_are_no_text_are_told_with_their_line(file: Path) -> None:
     file.write_bytes(b"#\nSmartHost = \xff\n")
     with pytest.raises(ConfigError, match="line 2: is not UTF-8"):
-        config_file.load(str(file), [])
+        load(file)
 
 
 def test_a_bad_override_is_no_error_of_the_file(file: Path) -> None:
     with pytest.raises(OptionError, match="unknown option name NoSuchOption"):
-        config_file.load(str(file), [("NoSuchOption", "1")])
+        load(file, ("NoSuchOption", "1"))
