@@ -30,7 +30,7 @@ ROOMS = {
     "maps.open_map", "message", "message.address", "message.addresslist", "message.dates",
     "message.envelope", "message.fullname", "message.headers", "message.missing_fields",
     "message.printable", "message.received", "queue", "queue.collect", "queue.commit", "queue.control",
-    "queue.locked", "queue.permission", "queue.qid", "queue.spool",
+    "queue.directory", "queue.locked", "queue.permission", "queue.qid", "queue.spool",
     "routing", "routing.local_host", "routing.recipients", "routing.route", "submission",
     "submission.caller", "submission.deadletter", "submission.delivery_mode",
     "submission.sender", "submission.stdin", "submission.submit", "system", "system.hostnames",

@@ -49,7 +49,7 @@ def serve(options: Options) -> int:
         and delivery_mode.is_ours(options, verbose=False)
     ):
         for qid in queued:
-            delivery_mode.first(shared.here, qid, {}, verbose=False)
+            delivery_mode.first(shared.here, spool, qid, verbose=False)
     return os.EX_OK
 
 

@@ -15,8 +15,9 @@ import fcntl
 import os
 import stat
 
-from minimta.queue import commit, locked, qid
+from minimta.queue import locked, qid
 from minimta.queue.control import Control, CorruptControlFile, decode
+from minimta.queue.directory import close
 from minimta.queue.sanitize import Unacceptable, believed, traced
 from minimta.queue.spool import Spool
 from minimta.system import files, log
@@ -203,7 +204,7 @@ class _Adoption:
         try:
             self.spool.accept(new, data, control)
         except BaseException:
-            commit.close(data)
+            close(data)
             raise
         return new
 

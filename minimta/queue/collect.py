@@ -16,9 +16,9 @@ import os
 
 from minimta.message import address, addresslist, dates, headers, missing_fields, received
 from minimta.message.printable import printable
-from minimta.queue import commit
 from minimta.queue import qid as queue_id
 from minimta.queue.control import DELIVERY_MODE, QUEUE_ONLY, Control
+from minimta.queue.directory import close
 from minimta.queue.spool import Spool
 from minimta.system import files, log
 
@@ -138,9 +138,10 @@ class Incoming:
             self._check_hops()
             self._is_finished = True
 
-    def commit(self) -> str:
+    def commit(self, *, keep_lock: bool = False) -> str:
         """Make the message ours: durable on return. Returns the queue id; finishes if need be.
 
+        With *keep_lock* the spool keeps it locked, for who delivers it at once.
         Raise MessageRefused or OSError; then nothing is left in the queue, as far as the disk
         obeys, but ``text()`` and ``copy_body()`` still give the message until abort().
         """
@@ -155,7 +156,7 @@ class Incoming:
             raise
         # accept() removes what it made, or leaves a whole message where it cannot: not ours to undo.
         self._is_named = False
-        self._spool.accept(self.qid, self._data, control)
+        self._spool.accept(self.qid, self._data, control, keep_lock=keep_lock)
         self._data = -1
         self._log(control)
         return self.qid
@@ -169,7 +170,7 @@ class Incoming:
             self._is_named = False
             self._spool.discard(self.qid, data)
         else:
-            commit.close(data)
+            close(data)
 
     def text(self, reverse_path: bytes) -> bytes:
         """The header block as a local mailbox would get it. Raise OSError (see control())."""

@@ -19,95 +19,77 @@ import fcntl
 import os
 from _thread import allocate_lock
 
-from minimta.system import files, log
+from minimta.queue.directory import close
+from minimta.system import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Protocol
 
-    class Queue(Protocol):
-        """What a committer needs of a Spool."""
-
-        #: the queue directory
-        descriptor: int
-        #: may the directory be fsynced?
-        may_list: bool
-
-        def sync_names(self, renamed: int) -> None:
-            """Make names durable; *renamed* is an open file that has just got its name."""
+    from minimta.queue.directory import QueueDirectory
 
     class Committer(Protocol):
         """A way to make messages durable."""
 
-        def commit(self, spool: Queue, qid: str, data: int, text: bytes) -> None: ...
+        def commit(self, directory: QueueDirectory, qid: str, data: int, text: bytes) -> None:
+            """Put the df *data* and the qf *text* on disk under their names; durable on return.
+
+            Raise OSError: nobody knows what is on disk, and the caller removes qf, then df.
+            """
 
 
 #: from here on syncfs(2) reports what could not be written (man page, "BUGS")
 _SYNCFS_REPORTS = (5, 8)
 
 
-def close(file: int) -> None:
-    """Close what is fsynced, or was only read, or is not wanted: an error would be no news."""
-    try:
-        os.close(file)
-    except OSError as error:
-        log.line("", f"close: {error.strerror}", error=True)
-
-
-def create(directory: int, name: str) -> int:
-    """Create *name*, for us alone. Raise FileExistsError if there is one already."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    return os.open(name, flags, 0o600, dir_fd=directory)
-
-
-def rename(directory: int, qid: str) -> None:
-    """The commit: the whole tf becomes the qf, at once."""
-    os.rename("tf" + qid, "qf" + qid, src_dir_fd=directory, dst_dir_fd=directory)
+def rename(directory: QueueDirectory, qid: str) -> None:
+    """The commit: the whole tf becomes the qf, at once. Raise OSError."""
+    directory.rename("tf" + qid, "qf" + qid)
 
 
 class PlainCommitter:
     """Each message by itself: three fsyncs."""
 
-    def commit(self, spool: Queue, qid: str, data: int, text: bytes) -> None:
+    def commit(self, directory: QueueDirectory, qid: str, data: int, text: bytes) -> None:
         """Durable on return. Raise OSError: the caller removes what is there."""
         os.fsync(data)
-        control = create(spool.descriptor, "tf" + qid)
+        control = directory.create_file("tf" + qid)
         try:
             files.write_all(control, text)
-            _finish(spool, qid, control)
+            _finish(directory, qid, control)
         finally:
             close(control)
 
 
 class KeepingCommitter:
-    """Like the plain one, for who delivers what he has just queued: the qf stays locked.
+    """Like the plain one, for who delivers what it has just queued: the qf stays locked.
 
-    It is locked before it gets its name (durability 2.1, step 5), so that no runner comes between.
+    It is locked before it gets its name, so that no runner comes between.
     """
 
-    def __init__(self) -> None:
-        #: queue id -> locked descriptor, to be given to ``Spool.kept``; free when we exit
-        self.locks: dict[str, int] = {}
+    def __init__(self, kept: dict[str, int]) -> None:
+        """*kept* gets the lock of each message, a descriptor, by queue id."""
+        self._kept = kept
 
-    def commit(self, spool: Queue, qid: str, data: int, text: bytes) -> None:
+    def commit(self, directory: QueueDirectory, qid: str, data: int, text: bytes) -> None:
         """Durable and locked on return. Raise OSError: the caller removes what is there."""
         os.fsync(data)
-        control = create(spool.descriptor, "tf" + qid)
+        control = directory.create_file("tf" + qid)
         try:
             fcntl.flock(control, fcntl.LOCK_EX | fcntl.LOCK_NB)
             files.write_all(control, text)
-            _finish(spool, qid, control)
+            _finish(directory, qid, control)
         except BaseException:
             close(control)
             raise
-        self.locks[qid] = control
+        self._kept[qid] = control
 
 
-def _finish(spool: Queue, qid: str, control: int) -> None:
+def _finish(directory: QueueDirectory, qid: str, control: int) -> None:
     os.fsync(control)
-    rename(spool.descriptor, qid)
-    spool.sync_names(control)
+    rename(directory, qid)
+    directory.sync_names(control)
 
 
 class _Waiting:
@@ -140,18 +122,18 @@ class GroupCommitter:
         self._waiting: list[_Waiting] = []
         self._led = False
 
-    def commit(self, spool: Queue, qid: str, data: int, text: bytes) -> None:
+    def commit(self, directory: QueueDirectory, qid: str, data: int, text: bytes) -> None:
         """Durable on return. Raise OSError: the caller removes what is there."""
-        control = create(spool.descriptor, "tf" + qid)
+        control = directory.create_file("tf" + qid)
         try:
             files.write_all(control, text)
-            error = self._wait(spool, _Waiting(qid, data, control))
+            error = self._wait(directory, _Waiting(qid, data, control))
         finally:
             close(control)
         if error:
             raise OSError(error, os.strerror(error))
 
-    def _wait(self, spool: Queue, waiting: _Waiting) -> int:
+    def _wait(self, directory: QueueDirectory, waiting: _Waiting) -> int:
         with self._mutex:
             self._waiting.append(waiting)
             waiting.leads = not self._led
@@ -159,15 +141,15 @@ class GroupCommitter:
         if not waiting.leads:
             waiting.gate.acquire()
         if waiting.leads:
-            self._lead(spool)
+            self._lead(directory)
         return waiting.error
 
-    def _lead(self, spool: Queue) -> None:
+    def _lead(self, directory: QueueDirectory) -> None:
         with self._mutex:
             batch, self._waiting = self._waiting, []
         error = errno.EIO  # if anything unforeseen happens, nobody may say 250
         try:
-            error = self._make_durable(spool, batch)
+            error = self._make_durable(directory, batch)
         finally:
             with self._mutex:
                 following = self._waiting[0] if self._waiting else None
@@ -180,19 +162,19 @@ class GroupCommitter:
                 following.leads = True
                 following.gate.release()
 
-    def _make_durable(self, spool: Queue, batch: list[_Waiting]) -> int:
+    def _make_durable(self, directory: QueueDirectory, batch: list[_Waiting]) -> int:
         """One failure is everybody's: what is on disk is not known. Returns an errno, 0 if well."""
         try:
-            if len(batch) == 1 or not spool.may_list:
+            if len(batch) == 1 or not directory.may_list:
                 for waiting in batch:
                     os.fsync(waiting.data)
-                    _finish(spool, waiting.qid, waiting.control)
+                    _finish(directory, waiting.qid, waiting.control)
                 return 0
             # Of the directory, open since the start: it is told of all errors since then.
-            self._sync(spool.descriptor)
+            self._sync(directory.descriptor)
             for waiting in batch:
-                rename(spool.descriptor, waiting.qid)
-            spool.sync_names(batch[-1].control)
+                rename(directory, waiting.qid)
+            directory.sync_names(batch[-1].control)
         except OSError as error:
             return error.errno or errno.EIO
         return 0

@@ -17,11 +17,12 @@ import stat
 
 from minimta.queue import commit
 from minimta.queue.control import Control, CorruptControlFile, decode, encode, is_plain
+from minimta.queue.directory import close
 from minimta.system import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from minimta.queue.spool import Spool
+    from minimta.queue.directory import QueueDirectory
 
 #: a qf of a thousand recipients and the longest header is a fifth of this
 MAX_CONTROL = 16 << 20
@@ -41,10 +42,12 @@ class Unusable(Exception):
 class LockedMessage:
     """One locked message. ``control`` is edited by the holder and written back by rewrite()."""
 
-    __slots__ = ("_lock", "_spool", "control", "data", "owner", "qid", "size")
+    __slots__ = ("_directory", "_lock", "control", "data", "owner", "qid", "size")
 
-    def __init__(self, spool: Spool, qid: str, lock: int, control: Control, data: int) -> None:
-        self._spool = spool
+    def __init__(
+        self, directory: QueueDirectory, qid: str, lock: int, control: Control, data: int
+    ) -> None:
+        self._directory = directory
         self._lock = lock
         self.qid = qid
         self.control = control
@@ -69,30 +72,30 @@ class LockedMessage:
         """
         self.control.size = self.size
         text = encode(self.control)
-        descriptor, name = self._spool.descriptor, "tf" + self.qid
+        name = "tf" + self.qid
         new = self._create(name)
         try:
             fcntl.flock(new, fcntl.LOCK_EX | fcntl.LOCK_NB)
             files.write_all(new, text)
             os.utime(new, (due, due))
             os.fsync(new)
-            commit.rename(descriptor, self.qid)
+            commit.rename(self._directory, self.qid)
         except BaseException:
-            commit.close(new)
-            self._spool.unlink(name)
+            close(new)
+            self._directory.unlink(name)
             raise
         old, self._lock = self._lock, new
-        commit.close(old)
+        close(old)
         if lasting:
-            self._spool.sync_names(new)
+            self._directory.sync_names(new)
 
     def _create(self, name: str) -> int:
         try:
-            return commit.create(self._spool.descriptor, name)
+            return self._directory.create_file(name)
         except FileExistsError:
             # Left by a writer that died: whoever lives and writes a tf of this id has our lock.
-            self._spool.unlink(name)
-            return commit.create(self._spool.descriptor, name)
+            self._directory.unlink(name)
+            return self._directory.create_file(name)
 
     def postpone(self, due: float) -> None:
         """Let it rest until *due* although nothing can be written: only the time of the qf."""
@@ -104,8 +107,8 @@ class LockedMessage:
         In between the removal of the qf becomes durable, so that no crash and no file system that
         reorders names leaves a qf without its df. Before that a power cut may bring it back.
         """
-        self._spool.unlink("qf" + self.qid)
-        self._spool.retired.append(self.qid)
+        self._directory.unlink("qf" + self.qid)
+        self._directory.retired.append(self.qid)
         self.release()
 
     def release(self) -> None:
@@ -117,37 +120,38 @@ class LockedMessage:
             # Explicitly: a child that we forked may still have this descriptor.
             fcntl.flock(lock, fcntl.LOCK_UN)
         finally:
-            commit.close(lock)
-            commit.close(data)
+            close(lock)
+            close(data)
 
 
-def take(spool: Spool, qid: str, trusted: bool) -> LockedMessage | None:
-    """Lock and look; see ``Spool.lock``."""
-    lock, message = -1, None
+def take(
+    directory: QueueDirectory, qid: str, lock: int = -1, *, trusted: bool = True
+) -> LockedMessage | None:
+    """Lock and look; see ``Spool.lock``. *lock* is a lock on it that we have already, -1 if none."""
+    message = None
     try:
-        lock = spool.kept.pop(qid, -1)
         if lock < 0:
-            lock = _lock(spool, qid)
+            lock = _lock(directory, qid)
         if lock >= 0:
-            message = _look(spool, qid, lock, trusted)
+            message = _look(directory, qid, lock, trusted)
     except Unusable as error:
-        spool.lose(qid, str(error), error.reason)  # while it is still locked
+        directory.lose(qid, str(error), error.reason)  # while it is still locked
     finally:
         if message is None and lock >= 0:
             os.close(lock)
     return message
 
 
-def _lock(spool: Spool, qid: str) -> int:
+def _lock(directory: QueueDirectory, qid: str) -> int:
     """A locked descriptor of the qf; -1 if it is another's, or gone."""
     name = "qf" + qid
     try:
-        lock = open_file(spool, name, READING | os.O_RDWR)
+        lock = open_file(directory, name, READING | os.O_RDWR)
     except FileNotFoundError:
         return -1
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if is_still(spool.descriptor, name, os.fstat(lock)):
+        if is_still(directory.descriptor, name, os.fstat(lock)):
             return lock
     except BlockingIOError:
         pass
@@ -158,12 +162,12 @@ def _lock(spool: Spool, qid: str) -> int:
     return -1
 
 
-def open_file(spool: Spool, name: str, flags: int = READING) -> int:
+def open_file(directory: QueueDirectory, name: str, flags: int = READING) -> int:
     """Open a queue file. Raise Unusable for a link, a directory, a socket; OSError."""
     try:
-        return os.open(name, flags, dir_fd=spool.descriptor)
+        return os.open(name, flags, dir_fd=directory.descriptor)
     except OSError as error:
-        found = spool.find(name)
+        found = directory.find(name)
         if found is None or stat.S_ISREG(found.st_mode):
             raise
         raise Unusable(f"{name}: {error.strerror}", "not a regular file") from error
@@ -178,10 +182,10 @@ def is_still(directory: int, name: str, opened: os.stat_result) -> bool:
     return (found.st_dev, found.st_ino) == (opened.st_dev, opened.st_ino)
 
 
-def _look(spool: Spool, qid: str, lock: int, trusted: bool) -> LockedMessage | None:
+def _look(directory: QueueDirectory, qid: str, lock: int, trusted: bool) -> LockedMessage | None:
     """Check and read a locked message. None: Sendmail has made the file and not yet written it."""
     found = os.fstat(lock)
-    may_command = _may_command(spool, found) and trusted
+    may_command = _may_command(directory, found) and trusted
     if not found.st_size:
         return None  # an old one is the business of sweep()
     control = _read(qid, lock)
@@ -190,20 +194,22 @@ def _look(spool: Spool, qid: str, lock: int, trusted: bool) -> LockedMessage | N
             f"bogus queue file, uid={found.st_uid} names a program, a file or a controlling user",
             "bogus file uid/gid in mqueue",
         )
-    data = _open_data(spool, qid, control.size, _owners(spool) if may_command else {found.st_uid})
+    data = _open_data(
+        directory, qid, control.size, _owners(directory) if may_command else {found.st_uid}
+    )
     try:
-        return LockedMessage(spool, qid, lock, control, data)
+        return LockedMessage(directory, qid, lock, control, data)
     except BaseException:
         os.close(data)
         raise
 
 
-def _owners(spool: Spool) -> set[int]:
+def _owners(directory: QueueDirectory) -> set[int]:
     known = {0, os.geteuid()}
-    return known if spool.listener_uid is None else known | {spool.listener_uid}
+    return known if directory.listener_uid is None else known | {directory.listener_uid}
 
 
-def _may_command(spool: Spool, found: os.stat_result) -> bool:
+def _may_command(directory: QueueDirectory, found: os.stat_result) -> bool:
     """Do we obey more than addresses in this file? Raise Unusable if it is not ours at all."""
     why_not = improper(found)
     if why_not:
@@ -211,7 +217,7 @@ def _may_command(spool: Spool, found: os.stat_result) -> bool:
     if found.st_uid in (0, os.geteuid()):
         return True
     # DIFFERS: Sendmail run by root takes a qf of any user.
-    if found.st_uid != spool.listener_uid:
+    if found.st_uid != directory.listener_uid:
         raise Unusable(_bogus(found), "bogus file uid/gid in mqueue")
     return False
 
@@ -239,11 +245,11 @@ def _read(qid: str, file: int) -> Control:
         raise Unusable(f"{where}{error}", error.reason) from error
 
 
-def _open_data(spool: Spool, qid: str, size: int, owners: set[int]) -> int:
+def _open_data(directory: QueueDirectory, qid: str, size: int, owners: set[int]) -> int:
     """The df. Raise Unusable if it is missing, another's, or not as long as was recorded."""
     name = "df" + qid
     try:
-        data = open_file(spool, name)
+        data = open_file(directory, name)
     except FileNotFoundError as error:
         # DIFFERS: Sendmail delivers "<<< No Message Collected >>>".
         raise Unusable(f"readqf: cannot open ./{name}: {error.strerror}", "no data file") from error

@@ -66,15 +66,17 @@ class Deliverer:
     def __init__(
         self,
         here: LocalHost,
+        spool: Spool | None = None,
         *,
         say: Callable[[str], None] | None = None,
         tell: Callable[[str], None] = lambda text: None,
         clock: Callable[[], float] = time.time,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        """*say* gets what -v shows, *tell* what expansions refuse; *stop* is asked between acts.
+        """*spool* is the queue, if the caller has it open already.
 
-        Raise OSError (no queue).
+        *say* gets what -v shows, *tell* what expansions refuse; *stop* is asked between acts. Raise
+        OSError (no queue).
         """
         self._say = say
         self._tell = tell
@@ -85,7 +87,7 @@ class Deliverer:
         self._options = options
         self._here = here
         self._log = DeliveryLog(here.users, here.router)
-        self.spool = open_spool(options)
+        self.spool = spool or open_spool(options)
         self._reporter = ReportSender(options, self.spool, self._host)
         self.local: Mailer = local_mailer(options, here.users, say)
         self.file: Mailer = FileMailer(options, here.users)
@@ -100,18 +102,16 @@ class Deliverer:
         *,
         between: Callable[[], None] = lambda: None,
         remote: bool = True,
-        kept: Mapping[str, int] | None = None,
         fresh: bool = False,
     ) -> list[AttemptResult]:
         """Try these messages once, and then the bounces that came of it.
 
-        *kept* are locks that we have on some of them (``KeepingCommitter``). *fresh* ones have just
-        been seen in the queue: whoever submitted one with -odq wants it to wait for a full run.
+        *fresh* ones have just been seen in the queue: whoever submitted one with -odq wants it to
+        wait for a full run.
 
         *between* is called when all that is quick and local is done; without *remote* that is the
         end, and who waits for programs or other hosts waits for another attempt.
         """
-        self.spool.kept.update(kept or {})
         self._fresh = fresh
         results = self._attempt(qids, between, remote)
         self._fresh = False

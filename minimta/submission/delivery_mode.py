@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from minimta.config.options import Options
     from minimta.queue.collect import Incoming
+    from minimta.queue.spool import Spool
     from minimta.routing.local_host import LocalHost
 
 
@@ -35,24 +36,23 @@ def is_ours(options: Options, *, verbose: bool) -> bool:
     return here or not locks.is_resident(locks.beside(options.queue_directory))
 
 
-def first(here: LocalHost, qid: str, kept: dict[str, int], *, verbose: bool) -> int:
-    """Try it: *kept* has the lock on it. Returns the exit code: 0 for what is queued."""
+def first(here: LocalHost, spool: Spool, qid: str, *, verbose: bool) -> int:
+    """Try it; *spool* has it, locked. Returns the exit code: 0 for what is queued."""
     if verbose or here.options.delivery_mode == "interactive":
-        return _attempt(here, qid, kept, verbose=verbose)
+        return _attempt(here, spool, qid, verbose=verbose)
     from minimta.system import processes
 
-    processes.in_background("delivery", lambda: _attempt(here, qid, kept, verbose=False))
+    processes.in_background("delivery", lambda: _attempt(here, spool, qid, verbose=False))
     return os.EX_OK
 
 
-def _attempt(here: LocalHost, qid: str, kept: dict[str, int], *, verbose: bool) -> int:
+def _attempt(here: LocalHost, spool: Spool, qid: str, *, verbose: bool) -> int:
     from minimta.runner.deliver import Deliverer
 
     # Who waits for the answer is told what the aliases did not say when he named the recipients.
     tell = say if here.options.error_mode == "print" else _in_silence
-    deliverer = Deliverer(here, say=say if verbose else None, tell=tell)
-    reports = deliverer.attempt([qid], kept=kept)
-    codes = [report.exit_code for report in reports]
+    deliverer = Deliverer(here, spool, say=say if verbose else None, tell=tell)
+    codes = [result.exit_code for result in deliverer.attempt([qid])]
     return next((code for code in codes if code not in (os.EX_OK, os.EX_TEMPFAIL)), os.EX_OK)
 
 

@@ -12,7 +12,6 @@ from minimta.message import address, addresslist, dates, headers
 from minimta.message.envelope import Envelope, Recipient
 from minimta.queue import collect
 from minimta.queue import qid as queue_id
-from minimta.queue.commit import KeepingCommitter
 from minimta.queue.control import is_plain
 from minimta.routing import recipients
 from minimta.routing.local_host import LocalHost
@@ -98,10 +97,8 @@ class Submission:
         self.incoming.finish()
         is_wanted = self.to_mta and delivery_mode.is_wanted(self.options)
         if is_wanted and delivery_mode.is_ours(self.options, verbose=verbose):
-            keeping = KeepingCommitter()
-            self.spool.use(keeping)
-            qid = self.incoming.commit()
-            code = delivery_mode.first(self.here, qid, keeping.locks, verbose=verbose)
+            qid = self.incoming.commit(keep_lock=True)
+            code = delivery_mode.first(self.here, self.spool, qid, verbose=verbose)
         else:
             self.incoming.commit()
             if not is_wanted:

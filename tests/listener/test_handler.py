@@ -405,8 +405,8 @@ class FailingSpool(Spool):
 
     error = 0
 
-    def accept(self, qid: str, data: int, control: object) -> None:
-        self.discard(qid, data)
+    def accept(self, qid: str, data: int, control: object, *, keep_lock: bool = False) -> None:
+        self.unlink("df" + qid)
         raise OSError(self.error, os.strerror(self.error))
 
 

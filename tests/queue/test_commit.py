@@ -15,6 +15,7 @@ from minimta.queue import commit
 from minimta.queue import qid as ids
 from minimta.queue.commit import GroupCommitter, PlainCommitter, committer
 from minimta.queue.control import Control
+from minimta.queue.directory import QueueDirectory
 from minimta.queue.spool import Spool
 from tests.support.faults import Faults
 
@@ -30,13 +31,13 @@ class Gate(GroupCommitter):
         self.sizes: list[int] = []
         self._pause = threading.Event()
 
-    def _make_durable(self, spool: commit.Queue, batch: list[commit._Waiting]) -> int:
+    def _make_durable(self, directory: QueueDirectory, batch: list[commit._Waiting]) -> int:
         for _ in range(2000):
             if self.sizes or len(self._waiting) == self.crowd:
                 break
             self._pause.wait(0.005)
         self.sizes.append(len(batch))
-        return super()._make_durable(spool, batch)
+        return super()._make_durable(directory, batch)
 
 
 @pytest.fixture
@@ -58,14 +59,14 @@ def open_spool(queue: Path) -> Iterator[Callable[[commit.Committer], Spool]]:
         spool.close()
 
 
-def submit(spool: Spool, qid: str) -> None:
+def submit(spool: Spool, qid: str, *, keep_lock: bool = False) -> None:
     data = spool.create(qid)
     try:
         os.write(data, b"body\n")
     except OSError:
         spool.discard(qid, data)
         raise
-    spool.accept(qid, data, Control(1, b"<>", [Recipient(b"dave")]))
+    spool.accept(qid, data, Control(1, b"<>", [Recipient(b"dave")]), keep_lock=keep_lock)
 
 
 def submit_many(spool: Spool, count: int) -> tuple[list[str], list[int]]:
@@ -122,7 +123,7 @@ def test_an_error_after_some_renames_leaves_nothing_either(
     spool = open_spool(gate)
     real, renamed = commit.rename, []
 
-    def rename(directory: int, qid: str) -> None:
+    def rename(directory: QueueDirectory, qid: str) -> None:
         renamed.append(qid)
         if len(renamed) == 3:  # the second of the batch
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -315,12 +316,10 @@ def test_a_failed_fsync_is_not_tried_again_on_the_same_descriptor(
 
 
 def test_who_delivers_himself_keeps_the_lock_and_no_runner_comes_between(queue: Path) -> None:
-    keeping = commit.KeepingCommitter()
-    spool = Spool(str(queue), commit=keeping)
-    submit(spool, QID)
+    spool = Spool(str(queue))
+    submit(spool, QID, keep_lock=True)
     runner = Spool(str(queue))
     assert runner.lock(QID) is None, "it is ours"
-    spool.kept.update(keeping.locks)
     held = spool.lock(QID)
     assert held is not None
     assert held.qid == QID
@@ -332,13 +331,12 @@ def test_who_delivers_himself_keeps_the_lock_and_no_runner_comes_between(queue: 
 
 def test_a_commit_that_fails_keeps_no_lock(queue: Path) -> None:
     for at in range(100):
-        keeping = commit.KeepingCommitter()
-        spool = Spool(str(queue), commit=keeping)
+        spool = Spool(str(queue))
         faults = Faults(errno.EIO, at)
         try:
             with faults:
-                submit(spool, ids.new(at))
+                submit(spool, ids.new(at), keep_lock=True)
         except OSError:
-            assert not keeping.locks, faults.failed
+            assert not spool._kept, faults.failed
         if not faults.failed:
             return

@@ -62,7 +62,8 @@ def found(directory: Path) -> dict[str, tuple[bytes, ...]]:
 
 
 if TYPE_CHECKING:
-    from minimta.queue.commit import Committer, Queue, _Waiting
+    from minimta.queue.commit import Committer, _Waiting
+    from minimta.queue.directory import QueueDirectory
 
 Check = Callable[[dict[str, tuple[bytes, ...]], list[str]], None]
 
@@ -132,7 +133,7 @@ class Crowd(GroupCommitter):
         self.acknowledged = threading.Event()
         self._pause = threading.Event()
 
-    def _make_durable(self, spool: Queue, batch: list[_Waiting]) -> int:
+    def _make_durable(self, directory: QueueDirectory, batch: list[_Waiting]) -> int:
         for _ in range(2000):
             if self.sizes or len(self._waiting) == 3:
                 break
@@ -140,7 +141,7 @@ class Crowd(GroupCommitter):
         if self.sizes:
             self.acknowledged.wait(10)
         self.sizes.append(len(batch))
-        return super()._make_durable(spool, batch)
+        return super()._make_durable(directory, batch)
 
 
 def test_messages_accepted_together_survive_together(queue: Path, tmp_path: Path) -> None:

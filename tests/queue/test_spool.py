@@ -624,7 +624,7 @@ def test_a_message_that_arrives_while_the_sweep_looks_is_not_swept(
     os.write(data, BODY)
     names = os.listdir(queue)
     spool.accept(QID, data, control())
-    monkeypatch.setattr(spool, "_list", lambda: names)  # listed before the qf was there
+    monkeypatch.setattr(spool, "files", lambda: names)  # listed before the qf was there
     spool.sweep(LATER)
     assert files(queue) == {"qf" + QID, "df" + QID}
 

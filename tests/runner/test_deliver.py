@@ -370,8 +370,8 @@ def test_the_bounce_is_durable_before_the_failed_are_dropped(
     steps: list[str] = []
     accept, retire = Spool.accept, LockedMessage.retire
 
-    def accepted(spool: Spool, qid: str, data: int, control: Control) -> None:
-        accept(spool, qid, data, control)
+    def accepted(spool: Spool, qid: str, data: int, control: Control, **more: bool) -> None:
+        accept(spool, qid, data, control, **more)
         steps.append("accepted")
 
     def removed(message: LockedMessage) -> None:
@@ -391,9 +391,9 @@ def test_who_has_it_is_written_down_before_the_bounce_is_queued(
     waiting: list[bytes] = []
     accept = Spool.accept
 
-    def accepted(spool: Spool, qid: str, data: int, control: Control) -> None:
+    def accepted(spool: Spool, qid: str, data: int, control: Control, **more: bool) -> None:
         waiting.extend(r.address for r in host.control(original).recipients)
-        accept(spool, qid, data, control)
+        accept(spool, qid, data, control, **more)
 
     original = host.submit(EMMA, DAVE, b"<nosuch@lab1.campus>")
     monkeypatch.setattr(Spool, "accept", accepted)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from minimta.config.options import Options
+from minimta.queue.spool import Spool
 from minimta.routing.local_host import LocalHost
 from minimta.runner import deliver
 from minimta.submission import delivery_mode
@@ -29,6 +30,7 @@ class Deliverer:
     def __init__(
         self,
         here: LocalHost,
+        spool: Spool,
         *,
         say: Callable[[str], None] | None = None,
         tell: Callable[[str], None],
@@ -36,7 +38,7 @@ class Deliverer:
         self._said = bool(say)
         self._tell = tell
 
-    def attempt(self, qids: Sequence[str], *, kept: Mapping[str, int]) -> list[Report]:
+    def attempt(self, qids: Sequence[str]) -> list[Report]:
         with self.notes.open("a") as file:
             file.write(f"{qids[0]} say={self._said} pid={os.getpid()}\n")
         self._tell("nosuch... User unknown")
@@ -58,6 +60,11 @@ def options(tmp_path: Path) -> Options:
     return chosen
 
 
+def first(options: Options, *, verbose: bool) -> int:
+    spool = Spool(options.queue_directory)
+    return delivery_mode.first(LocalHost(options), spool, "6AM9CfOn000096", verbose=verbose)
+
+
 @pytest.mark.parametrize(
     ("outcome", "code"),
     [(0, 0), (os.EX_NOUSER, 67), (os.EX_NOHOST, 68), (os.EX_UNAVAILABLE, 69), (os.EX_TEMPFAIL, 0)],
@@ -67,7 +74,7 @@ def test_the_exit_code_of_an_interactive_attempt(
 ) -> None:
     Deliverer.exit_code = outcome
     options.delivery_mode = "interactive"
-    assert delivery_mode.first(LocalHost(options), "6AM9CfOn000096", {}, verbose=False) == code
+    assert first(options, verbose=False) == code
     assert notes.read_text() == f"6AM9CfOn000096 say=False pid={os.getpid()}\n"
 
 
@@ -76,18 +83,18 @@ def test_what_the_aliases_refuse_is_told_to_who_wants_words(
     options: Options, notes: Path, mode: str, told: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     options.delivery_mode, options.error_mode = "interactive", mode
-    delivery_mode.first(LocalHost(options), "6AM9CfOn000096", {}, verbose=False)
+    first(options, verbose=False)
     assert capfd.readouterr() == (told, "")
 
 
 def test_verbose_waits_and_lets_the_dialogue_be_seen(options: Options, notes: Path) -> None:
-    assert delivery_mode.first(LocalHost(options), "6AM9CfOn000096", {}, verbose=True) == 0
+    assert first(options, verbose=True) == 0
     assert notes.read_text() == f"6AM9CfOn000096 say=True pid={os.getpid()}\n"
 
 
 def test_in_background_a_child_does_it_and_the_caller_gets_0(options: Options, notes: Path) -> None:
     Deliverer.exit_code = os.EX_NOUSER
-    assert delivery_mode.first(LocalHost(options), "6AM9CfOn000096", {}, verbose=False) == 0
+    assert first(options, verbose=False) == 0
     pid, status = os.wait()
     assert notes.read_text() == f"6AM9CfOn000096 say=False pid={pid}\n"
     assert pid != os.getpid()

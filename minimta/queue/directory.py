@@ -1,0 +1,155 @@
+"""A queue directory and the names in it: opened once, then listed, looked at, removed, put aside.
+
+All is relative to one descriptor of the directory, so nobody can put another in its place. Names
+are two letters of a kind and a queue id (see ``minimta.queue``); an id that is none is nobody's
+message. What cannot be acted on becomes Qf, is logged, and noted in ``lost``; it is never deleted.
+
+Everything here may raise OSError as the call below it does.
+"""
+
+from __future__ import annotations
+
+import os
+
+from minimta.queue.qid import valid
+from minimta.system import log
+
+
+class QueueEntry:
+    """One queued message, as a run sorts it."""
+
+    __slots__ = ("mtime", "qid")
+
+    def __init__(self, qid: str, mtime: float) -> None:
+        self.qid = qid
+        #: when it came, or, once deferred, when it is due (epoch seconds); the qf's mtime. One far
+        #: in the future means that the clock was set back, not that the message has to wait.
+        self.mtime = mtime
+
+
+class QueueDirectory:
+    """A queue directory, open. Threads may share it."""
+
+    def __init__(self, directory: str, *, listener_uid: int | None = None) -> None:
+        """*listener_uid* is RunAsUser's, whose files hold plain addresses. Raise OSError."""
+        self.directory = directory
+        self.listener_uid = listener_uid
+        #: (qid, reason) of what was put aside; postmaster is told, then it is emptied
+        self.lost: list[tuple[str, str]] = []
+        #: the same in the words that Sendmail prints (-v)
+        self.complaints: list[str] = []
+        #: ids whose qf is gone; flush() removes their df
+        self.retired: list[str] = []
+        #: may we read, and so fsync, the directory?
+        self.may_list = True
+        flags = os.O_DIRECTORY | os.O_CLOEXEC
+        try:
+            self.descriptor = os.open(directory, os.O_RDONLY | flags)
+        except PermissionError:
+            # clientmqueue to a user: names can be made in it (1733), not listed.
+            self.descriptor = os.open(directory, os.O_PATH | flags)
+            self.may_list = False
+
+    def close(self) -> None:
+        """Close the directory; messages that are locked stay so."""
+        os.close(self.descriptor)
+
+    def free_blocks(self) -> int:
+        """Blocks of the file system that are free for us (option MinFreeBlocks)."""
+        return os.fstatvfs(self.descriptor).f_bavail
+
+    # --- what is there ----------------------------------------------------------------------------
+
+    def names(self) -> list[str]:
+        """Queue ids of all that is queued, in no order. Raise OSError."""
+        return [name[2:] for name in self.files() if name.startswith("qf") and valid(name[2:])]
+
+    def entries(self) -> list[QueueEntry]:
+        """The same with their times; a stat for each. What vanishes meanwhile is left out."""
+        found = []
+        for qid in self.names():
+            there = self.find("qf" + qid)
+            if there:
+                found.append(QueueEntry(qid, there.st_mtime))
+        return found
+
+    def files(self) -> list[str]:
+        """All names in the directory, of any kind, in no order. Raise OSError."""
+        # A descriptor of its own: threads that share one would share the position in it.
+        directory = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=self.descriptor)
+        try:
+            return os.listdir(directory)
+        finally:
+            os.close(directory)
+
+    def find(self, name: str) -> os.stat_result | None:
+        """What *name* is in this directory, links not followed; None if it is not there."""
+        try:
+            return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    # --- one file ---------------------------------------------------------------------------------
+
+    def create_file(self, name: str) -> int:
+        """Create *name*, for us alone, open for reading and writing.
+
+        Raise FileExistsError if there is one already, a link too.
+        """
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.open(name, flags, 0o600, dir_fd=self.descriptor)
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a file another name; what had it is gone, at the same instant. Raise OSError."""
+        os.rename(old, new, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
+
+    def unlink(self, name: str) -> bool:
+        """Remove a file; False if there was none."""
+        try:
+            os.unlink(name, dir_fd=self.descriptor)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def lose(self, qid: str, text: str, reason: str) -> None:
+        """Put a message aside: qf becomes Qf, which nobody acts on. The caller holds its lock.
+
+        *text* says what is wrong with it, *reason* the same in Sendmail's few words for the log.
+        """
+        prefix = "" if text.startswith("bogus") else "SYSERR(root): "
+        log.line(qid, prefix + log.clean(text), error=True)
+        self.complaints.append(text)
+        if self.find("Qf" + qid):
+            return  # not over another that was lost
+        self.rename("qf" + qid, "Qf" + qid)
+        log.line(qid, f"Losing ./qf{qid}: {reason}", error=True)
+        self.lost.append((qid, reason))
+
+    # --- made durable -----------------------------------------------------------------------------
+
+    def sync_names(self, renamed: int) -> None:
+        """Make the new name of the open file *renamed* durable. Raise OSError.
+
+        In clientmqueue (1733) a user cannot open the directory to fsync it. There the file is
+        fsynced once more: rename changes its inode, and the journals of ext4, xfs and btrfs put the
+        names on disk with it.
+        """
+        os.fsync(self.descriptor if self.may_list else renamed)
+
+    def flush(self) -> None:
+        """Make removals and renames so far durable, once after a batch; then drop the df of what is
+        retired. Raise OSError.
+
+        In this order: a qf that a power cut brings back must find its df.
+        """
+        os.fsync(self.descriptor)
+        while self.retired:
+            self.unlink("df" + self.retired.pop())
+
+
+def close(file: int) -> None:
+    """Close what is fsynced, or was only read, or is not wanted: an error would be no news."""
+    try:
+        os.close(file)
+    except OSError as error:
+        log.line("", f"close: {error.strerror}", error=True)
