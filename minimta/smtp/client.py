@@ -3,29 +3,45 @@
 No socket here. The driver sends what ``take`` gives, feeds what it reads to ``receive``, and goes
 on until nothing is ``awaiting``; it looks up how long to wait under that word.
 
-    awaiting    then
-    greeting    220 makes us say EHLO; a 5yz to that, HELO
+    awaiting          then
+    greeting          220 makes us say EHLO; a 5yz to that, HELO
+    EHLO HELO LHLO    name and extensions of the peer; messages may begin
     MAIL RCPT DATA    one group with PIPELINING, else one by one
-    (content)   354 came: ``wants_content``; the driver streams it and calls content_sent()
-    .           the only reply that makes the message the peer's
-    RSET QUIT   between and after
+    (content)         354 came: ``wants_content``; the driver streams it and calls content_sent()
+    .                 the only reply that makes the message the peer's
+    RSET QUIT         between and after
 
 A message that ended before its content leaves a half transaction behind; RSET goes out in front
 of the next MAIL. A 421 to anything but the final dot ends the session (PeerClosed).
 
-LMTP (RFC 2033) says LHLO, knows no HELO, and answers the final dot once for each recipient taken.
+LMTP is another Dialect: it greets with LHLO, and answers the final dot once for each recipient.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from minimta.message.printable import is_printable
 from minimta.smtp.reply import Reply, ReplyError, ReplyReader, verbatim
 
-#: longest address that we say; RFC 5321 section 4.5.3.1.3 has 256
-MAX_PATH = 1000
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What differs between the protocols that a Client speaks."""
+
+    #: "EHLO"
+    hello: str
+    #: said when that is refused for good, "" if there is nothing else to say
+    older_hello: str
+    #: does the final dot get an answer for each RCPT that was taken, in their order?
+    answers_each: bool
+
+
+SMTP = Dialect("EHLO", "HELO", answers_each=False)
+#: RFC 2033, sections 4.1 and 4.2
+LMTP = Dialect("LHLO", "", answers_each=True)
 
 
 class PeerClosed(Exception):
@@ -69,7 +85,7 @@ class Transaction:
         return self.taken > 0
 
     def taken_before(self, number: int) -> int:
-        """How many it has taken before recipient *number*: whose answer in ``finals`` is his?"""
+        """How many the peer has taken before recipient *number*: the place in ``finals`` (LMTP)."""
         return sum(reply.code < 300 for reply in self.rcpt[:number])
 
 
@@ -77,10 +93,14 @@ class Client:
     """One connection, from the greeting to QUIT."""
 
     def __init__(
-        self, own_name: str, *, say: Callable[[str], None] | None = None, lmtp: bool = False
+        self,
+        own_name: str,
+        dialect: Dialect = SMTP,
+        *,
+        say: Callable[[str], None] | None = None,
     ) -> None:
-        self._hello_verb = "LHLO" if lmtp else "EHLO"
-        self.lmtp = lmtp
+        """*own_name* is what we greet with; *say* gets each line of the dialogue (-v)."""
+        self.dialect = dialect
         self._own_name = own_name.encode("ascii")
         self._say = say
         self._reader = ReplyReader()
@@ -88,10 +108,11 @@ class Client:
         self._expected: deque[str] = deque(["greeting"])
         self._transaction: Transaction | None = None
         self._needs_reset = False
-        #: name the peer gave in its EHLO reply
+        #: name the peer gave in its answer to EHLO or HELO
         self.peer_name = ""
-        #: EHLO keyword in capitals -> its parameters
+        #: EHLO keyword in capitals -> its parameters; of the last EHLO only
         self.extensions: dict[str, str] = {}
+        #: the peer waits for the text of the message
         self.wants_content = False
         #: the peer said 421 where that was an answer too; nothing more can be sent
         self.closing = False
@@ -105,8 +126,18 @@ class Client:
         """What the next reply answers, "" if none is due."""
         return self._expected[0] if self._expected else ""
 
+    def hello(self) -> None:
+        """Queue EHLO and forget what was said to an earlier one.
+
+        After the greeting it goes out by itself. After STARTTLS the driver says it again, and
+        nothing that came in clear may count any more (RFC 3207 section 4.2): somebody in between
+        could have taken extensions away or added some.
+        """
+        self.peer_name, self.extensions = "", {}
+        self._say_hello(self.dialect.hello)
+
     def begin(self, transaction: Transaction) -> None:
-        """Queue a message. Raise ValueError if a line could forge another."""
+        """Queue a message. Raise ValueError if one of its lines could forge another command."""
         for line in (transaction.mail_line, *transaction.rcpt_lines):
             if not is_printable(line):
                 raise ValueError("a control character would forge a command")
@@ -121,8 +152,7 @@ class Client:
     def content_sent(self) -> None:
         """The driver has sent the whole content and the final dot."""
         self.wants_content = False
-        # RFC 2033 section 4.2: one reply for each RCPT that was taken, in their order.
-        self._expected += ["."] * (self._open().taken if self.lmtp else 1)
+        self._expected += ["."] * (self._open().taken if self.dialect.answers_each else 1)
         self._tell(".")
 
     def quit(self) -> None:
@@ -179,14 +209,16 @@ class Client:
     def _greeted(self, reply: Reply) -> None:
         if reply.code >= 300:
             raise PeerClosed(reply, "greeting")
-        verb = self._hello_verb
+        self.hello()
+
+    def _say_hello(self, verb: str) -> None:
         self._unsent.append((verb, b"%b %b" % (verb.encode("ascii"), self._own_name)))
 
     def _hello(self, reply: Reply) -> None:
-        if reply.code >= 500 and not self.lmtp:
-            self._unsent.append(("HELO", b"HELO " + self._own_name))
+        if reply.code >= 500 and self.dialect.older_hello:
+            self._say_hello(self.dialect.older_hello)
         elif reply.code >= 300:
-            raise PeerClosed(reply, self._hello_verb)
+            raise PeerClosed(reply, self.dialect.hello)
         else:
             self.peer_name = reply.lines[0].partition(" ")[0]
             for line in reply.lines[1:]:
@@ -222,7 +254,7 @@ class Client:
     def _content_wanted(self, transaction: Transaction) -> None:
         if transaction.has_recipient:
             self.wants_content = True
-        elif self.lmtp:
+        elif self.dialect.answers_each:
             self.closing = True  # no reply would come to the dot: RFC 2033 section 4.2 wants a 503
         else:
             # RFC 2920 section 3.1: a 354 after all recipients were refused; send an empty message.
@@ -252,51 +284,3 @@ _ANSWERS: dict[str, Callable[[Client, Reply], None]] = {
     "DATA": Client._data,
     ".": Client._final,
 }
-
-
-def mail_line(
-    reverse_path: bytes,
-    extensions: Container[str],
-    *,
-    size: int = 0,
-    body_type: bytes = b"",
-    envid: bytes = b"",
-    ret: bytes = b"",
-) -> bytes:
-    """The MAIL command with the parameters the peer offered; raise ValueError as path() does."""
-    line = b"MAIL From:<%b>" % (path(reverse_path) if reverse_path else b"")
-    if "SIZE" in extensions:
-        line += b" SIZE=%d" % size
-    if body_type and "8BITMIME" in extensions:
-        line += b" BODY=" + body_type
-    if "DSN" in extensions:
-        line += _parameter(b"ENVID", envid) + _parameter(b"RET", ret)
-    return line
-
-
-def rcpt_line(
-    forward_path: bytes, extensions: Container[str], *, notify: str = "", original: bytes = b""
-) -> bytes:
-    """The RCPT command; raise ValueError as path() does."""
-    line = b"RCPT To:<%b>" % path(forward_path)
-    if "DSN" in extensions:
-        line += _parameter(b"NOTIFY", notify.encode("ascii")) + _parameter(b"ORCPT", original)
-    return line
-
-
-def path(address: bytes) -> bytes:
-    """*address*, if it can stand between "<" and ">". Raise ValueError (threats T6).
-
-    DIFFERS: "<" and ">" are refused inside a quoted local part too; some hosts end the path there.
-    """
-    if not is_printable(address):
-        raise ValueError("control or 8-bit character in the address")
-    unquoted = address.rpartition(b"@")[2] if address[:1] == b'"' else address
-    if b"<" in address or b">" in address or b" " in unquoted or len(address) > MAX_PATH:
-        raise ValueError("no mailbox address")
-    return address
-
-
-def _parameter(keyword: bytes, value: bytes) -> bytes:
-    """A blank inside would begin another parameter; such a value is left out."""
-    return b" %b=%b" % (keyword, value) if value and b" " not in value else b""

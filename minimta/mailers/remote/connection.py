@@ -14,7 +14,7 @@ from collections.abc import Callable
 from minimta.config.options import Options
 from minimta.mailers.remote.content import Letter
 from minimta.mailers.remote.mx_targets import Target
-from minimta.smtp.client import Client, PeerClosed
+from minimta.smtp.client import LMTP, SMTP, Client, PeerClosed
 from minimta.smtp.reply import ReplyError
 
 
@@ -35,7 +35,7 @@ class OutgoingConnection:
         self.target = target
         #: may the peer have a message that it has not answered for?
         self.content_begun = False
-        self.client = Client(own_name, say=say, lmtp=lmtp)
+        self.client = Client(own_name, LMTP if lmtp else SMTP, say=say)
         self._options = options
         self._alive = alive
         self._timeouts = {

@@ -25,7 +25,8 @@ from minimta.mailers.remote.content import Letter, Unreadable, Unsendable, prepa
 from minimta.mailers.remote.mx_targets import Finder, Ourselves, Target, Unroutable, parse
 from minimta.message.address import domain_key, split
 from minimta.message.outcome import Fate, Outcome, deferred
-from minimta.smtp.client import PeerClosed, Transaction, mail_line, rcpt_line
+from minimta.smtp.client import PeerClosed, Transaction
+from minimta.smtp.client_command import mail_line, rcpt_line
 from minimta.smtp.reply import Reply, ReplyError
 from minimta.system.dns import Resolver
 
@@ -355,7 +356,7 @@ def _decisive(
         return rcpt[i], "RCPT", "DATA" if grouped else transaction.rcpt_lines[i].decode("ascii")
     if data is not None and not 300 <= data.code < 400:
         return data, "DATA", "DATA"
-    number = transaction.taken_before(i) if session.client.lmtp else 0
+    number = transaction.taken_before(i) if session.client.dialect.answers_each else 0
     finals = transaction.finals[number : number + 1]
     return (finals[0] if finals else None), ".", "DATA"
 
