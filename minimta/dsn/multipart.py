@@ -105,8 +105,7 @@ def actual(report: Report, entry: ReportEntry) -> str:
         target = address.bare(entry.recipient.address).strip(b'"')
         return f"X-Unix; {clean(target)}"
     bare = address.bare(entry.recipient.address).removeprefix(b"\\")
-    whole = bare if address.split(bare)[1] else b"%b@%b" % (bare, report.host.encode())
-    return f"rfc822; {clean(whole)}"
+    return f"rfc822; {clean(address.qualified(bare, report.host))}"
 
 
 def expanded_from(entry: ReportEntry) -> str:

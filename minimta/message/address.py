@@ -31,6 +31,16 @@ def split(address: bytes) -> tuple[bytes, bytes]:
     return address[:at], address[at + 1 :]
 
 
+def qualified(address: bytes, host: str) -> bytes:
+    """A bare address with *host*, our name, behind it if it has no domain; b"" stays b"".
+
+    RFC 5321 section 2.3.5: only fully qualified names leave this host.
+    """
+    if not address or split(address)[1]:
+        return address
+    return b"%b@%b" % (address, host.encode("ascii", "replace"))
+
+
 def unquote(local: bytes) -> bytes:
     """The meaning of a local part: b'"da\\ ve"' -> b"da ve" (RFC 5321 section 4.1.2)."""
     if len(local) < 2 or local[:1] != b'"' or local[-1:] != b'"':

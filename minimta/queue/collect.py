@@ -259,7 +259,7 @@ class Incoming:
             self._data = self._create()  # from here on the id is certain
         host = self.host.encode("ascii", "replace")
         for recipient in envelope.recipients:
-            recipient.final = recipient.final or _final(recipient, host)
+            recipient.final = recipient.final or _final(recipient, self.host)
         control = Control(int(self._now), envelope.reverse_path, envelope.recipients)
         control.body_type = envelope.body_type
         control.envid = envelope.envid
@@ -353,11 +353,9 @@ def _precedence(fields: list[bytes]) -> int:
     return _CLASSES.get(words[-1], 0) if words else 0
 
 
-def _final(recipient: Recipient, host: bytes) -> bytes:
+def _final(recipient: Recipient, host: str) -> bytes:
     """The r line: final recipient for the DSN, fully qualified (RFC 3464 section 2.3.2)."""
-    bare = address.bare(recipient.address)
-    domain = address.split(bare)[1]
-    return b"RFC822; " + (bare if domain else b"%b@%b" % (bare, host))
+    return b"RFC822; " + address.qualified(address.bare(recipient.address), host)
 
 
 def _macros(envelope: Envelope, delivery_mode: str) -> dict[bytes, bytes]:

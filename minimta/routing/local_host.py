@@ -72,9 +72,8 @@ class LocalHost:
         return found if found is not None and found.uid else None
 
     def qualified(self, bare: bytes) -> bytes:
-        """*bare* with our name behind it if it has no domain."""
-        domain = address.split(bare)[1]
-        return bare if domain else b"%b@%b" % (bare, self.name.encode("ascii", "replace"))
+        """*bare* with our name behind it if it has no domain; the null reverse-path stays b""."""
+        return address.qualified(bare, self.name)
 
     def is_local(self, bare: bytes) -> bool:
         """Is the domain, or its absence, ours?"""

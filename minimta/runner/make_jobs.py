@@ -98,9 +98,7 @@ def _job(
 def reverse_path(control: Control, mailer: str, host: str, owner: bytes | None = None) -> bytes:
     """Bare, of the *owner* if it is a list's; another host needs a domain behind it to answer to."""
     sender = notify.sender(control) if owner is None else owner
-    if mailer != "esmtp" or not sender or address.split(sender)[1]:
-        return sender
-    return b"%b@%b" % (sender, host.encode("ascii", "replace"))
+    return address.qualified(sender, host) if mailer == "esmtp" else sender
 
 
 def header(control: Control, mailer: str, host: str, owner: bytes | None = None) -> bytes:

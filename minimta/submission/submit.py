@@ -118,7 +118,7 @@ class Submission:
         envelope.protocol, envelope.helo = command.protocol, command.helo
         envelope.ret, envelope.envid = command.ret, self._envid()
         envelope.body_type = command.body_type
-        envelope.auth = self.here.qualified(sender) if sender else b""
+        envelope.auth = self.here.qualified(sender)
         envelope.full_name = self.author.full_name()
         return envelope
 

@@ -72,3 +72,18 @@ def test_literals_are_recognised_by_their_brackets(domain: bytes, literal: str) 
 def test_the_address_is_found_behind_a_name() -> None:
     assert address.bare(b"Henry E <henry@lab3.campus>") == b"henry@lab3.campus"
     assert address.bare(b"a>b") == b"a>b"
+
+
+@pytest.mark.parametrize(
+    ("bare", "whole"),
+    [
+        (b"dave", b"dave@lab2.campus"),
+        (b"dave@lab3.campus", b"dave@lab3.campus"),
+        (b'"a@b"', b'"a@b"@lab2.campus'),
+        (b"", b""),
+    ],
+)
+def test_an_address_is_completed_and_the_null_reverse_path_is_not(
+    bare: bytes, whole: bytes
+) -> None:
+    assert address.qualified(bare, "lab2.campus") == whole

@@ -27,7 +27,7 @@ from minimta.mailers.remote.connection import OutgoingConnection
 from minimta.mailers.remote.delivery import MAX_FRUITLESS, Delivery, PendingJob, Report
 from minimta.mailers.remote.mailer import RemoteMailer, Settled, _Worker
 from minimta.mailers.remote.mx_targets import Finder, NextHop, Ourselves, Target, Unroutable
-from minimta.message.address import split
+from minimta.message.address import qualified
 from minimta.message.outcome import Fate, Outcome
 from minimta.system.dns import Resolver
 
@@ -167,9 +167,7 @@ class LmtpDelivery(Delivery):
         header = job.header
         if header.startswith(_RETURN_PATH):
             header = header.partition(b"\n")[2]
-        sender = job.reverse_path
-        if sender and not split(sender)[1]:
-            sender += b"@" + self._ourselves.name.encode("ascii", "replace")
+        sender = qualified(job.reverse_path, self._ourselves.name)
         return replace(job, header=header, reverse_path=sender)
 
     def _forward_path(self, job: Job, user: JobUser) -> bytes:
