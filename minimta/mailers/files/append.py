@@ -1,8 +1,14 @@
-"""The end of a mailbox file: what is appended there, and what a killed delivery left there.
+"""Messages in mbox format at the end of a file: appended, taken back, mended after a kill.
 
-kill -9 cuts a write off at a page, a power cut where it likes. Whose message it was is in the queue
-still and gets it again; the torn piece is cut off before that, whoever is next, but only where its
-octets prove that it is ours:
+    From emma@lab1.campus  Sun Nov 22 09:37:07 2026     RFC 4155, variant mboxo; MAILER-DAEMON for <>
+    header fields, LF line ends
+                                                        an empty line
+    body, "From " at the start of a line written ">From "
+                                                        an empty line
+
+kill -9 cuts a write off at a page, a power cut where it likes. The message concerned is in the queue
+still and is appended again; the torn piece is cut off before that, whatever is appended next, but
+only where its octets prove that it is ours:
 
     noted       all since our delivery began is, by its checksum, what it wrote, and it ends within a
                 message. Where it began, and the checksum at each place where a kill may cut, stand in
@@ -12,7 +18,7 @@ octets prove that it is ours:
 
 Neither is true of a message that is whole, so nothing that was recorded as delivered is touched,
 however old the note. Without attributes (NFS, old tmpfs) only the second finds it; in doubt the piece
-stays, and an empty line ends it. The file is locked by who calls.
+stays, and an empty line ends it. The caller has locked the file. All may raise OSError.
 """
 
 from __future__ import annotations
@@ -21,10 +27,12 @@ import errno
 import os
 import struct
 import zlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain
-from typing import Protocol
+
+from minimta.mailers.job import Job
+from minimta.message import dates
 
 #: octets of a message that are in memory at a time, and written at once
 CHUNK = 1 << 20
@@ -40,17 +48,65 @@ _SEPARATOR = b"From "
 _DATE = len("Sun Nov 22 09:37:07 2026")
 
 
-class AppendedText(Protocol):
-    """A message as it is written here: the same at every attempt, but for the date."""
+class CannotCut(OSError):
+    """What was appended from ``size`` on cannot be taken back: it stays until it is mended."""
 
-    #: the separator line up to its date
-    sender: bytes
-    #: it is no longer than this, in octets
-    limit: int
+    def __init__(self, error: OSError, size: int) -> None:
+        super().__init__(error.errno, error.strerror)
+        self.size = size
+
+
+class MboxText:
+    """A message as it is appended: the same at every attempt, but for the date."""
+
+    def __init__(self, job: Job, blanks: bytes = b"  ") -> None:
+        """*blanks* are between sender and date."""
+        self._job = job
+        #: the separator line up to its date
+        self.sender = separator(job.reverse_path, blanks)
+        self._header = quote(job.header)
+        #: it is no longer than this, in octets: a line of a body grows most if it is "From " alone
+        self.limit = len(self.sender) + 25 + len(self._header) + job.size * 7 // 6 + 4
 
     def parts(self, date: bytes) -> Iterator[bytes]:
-        """All of it, in parts of about CHUNK octets. Raise OSError."""
-        ...
+        """All of it, in parts of about CHUNK octets; *date* is asctime. Raise OSError."""
+        yield self.sender + date + b"\n" + self._header
+        yield from quoted_body(self._job.body, self._job.size)
+        yield b"\n"
+
+
+def separator(reverse_path: bytes, blanks: bytes) -> bytes:
+    """The line before a message up to its date: "From emma@lab1.campus" and *blanks*."""
+    # A line end in a sender would forge a header, or a whole message.
+    return b"From " + (reverse_path.translate(None, b"\r\n\0") or b"MAILER-DAEMON") + blanks
+
+
+def quote(header: bytes) -> bytes:
+    """A header block in which no line begins with "From " (none should: it is no field)."""
+    return (b"\n" + header).replace(b"\nFrom ", b"\n>From ")[1:]
+
+
+def quoted_body(body: int, size: int) -> Iterator[bytes]:
+    """The empty line after the header, then the body, quoted, its last line ended.
+
+    In parts of about CHUNK octets. Raise OSError if *body* has fewer than *size* octets.
+    """
+    # "carry" begins with the line end before what was not yet written, so that a "\nFrom " is
+    # never cut in two. The first one is the empty line itself.
+    carry, position = b"\n", 0
+    while position < size:
+        chunk = os.pread(body, min(CHUNK, size - position), position)
+        if not chunk:
+            raise OSError(errno.EIO, "data file is shorter than recorded")
+        position += len(chunk)
+        text = carry + chunk
+        cut = text.rfind(b"\n")
+        if cut <= 0:  # a line longer than a chunk; its line end, if any, is the first octet
+            cut = len(text) if len(text) >= len(b"\nFrom ") else 0
+        carry = text[cut:]
+        yield text[:cut].replace(b"\nFrom ", b"\n>From ")
+    last = carry.replace(b"\nFrom ", b"\n>From ")
+    yield last if last.endswith(b"\n") else last + b"\n"
 
 
 class Tail:
@@ -64,9 +120,38 @@ class Tail:
         self._noted = False
 
     def size(self) -> int:
+        """Octets of the file now. Raise OSError."""
         return os.fstat(self._file).st_size
 
     # --- writing ----------------------------------------------------------------------------------
+
+    def append_all(
+        self, texts: Sequence[MboxText], clock: Callable[[], float]
+    ) -> list[OSError | None]:
+        """Append *texts* and make them durable; for each the error that kept it out, or None.
+
+        One that fails is cut off again, those before it stay. Raise OSError if nobody knows what is
+        on the disk: then none of them is there; CannotCut if that is not sure either.
+        """
+        start = self._start
+        try:
+            errors = [self._appended(text, clock()) for text in texts]
+            self.sync()
+        except BaseException:
+            # None of them has been recorded, and all will be sent again: what stayed would be there
+            # twice. After a failed fsync(2) nobody knows what the disk has, whatever is read here.
+            self.cut(start)
+            raise
+        return errors
+
+    def _appended(self, text: MboxText, now: float) -> OSError | None:
+        end = self.size()
+        try:
+            self.append(text.parts(dates.asctime(now).encode("ascii")))
+        except OSError as error:
+            self.cut(end)
+            return error
+        return None
 
     def append(self, parts: Iterable[bytes]) -> None:
         """Add one message, after an empty line; a small one in a single write: whole or not there.
@@ -123,16 +208,17 @@ class Tail:
                 self._noted = True
 
     def cut(self, size: int) -> None:
-        """Take back what was appended beyond *size*; durable on return, or an OSError."""
+        """Take back what was appended beyond *size*; durable on return. Raise CannotCut."""
         try:
             os.ftruncate(self._file, size)
             os.fsync(self._file)
-        except OSError:
-            self._noted = False  # it stays: the next delivery may have better luck
-            raise
+        except OSError as error:
+            self._noted = False  # the note stays: the next delivery may have better luck
+            raise CannotCut(error, size) from error
         self._start, self._sum = size, 0
 
     def sync(self) -> None:
+        """Make the file durable. Raise OSError: it may be or not, and another try says nothing."""
         os.fsync(self._file)
 
     def forget(self) -> None:
@@ -144,7 +230,7 @@ class Tail:
 
     # --- mending ----------------------------------------------------------------------------------
 
-    def mend(self, texts: Collection[AppendedText]) -> int:
+    def mend(self, texts: Collection[MboxText]) -> int:
         """Cut off the torn piece of a delivery that was killed; *texts* are appended next.
 
         Returns its octets, mostly 0. Raise OSError if it cannot be cut off.
@@ -185,7 +271,7 @@ class Tail:
             total, start = zlib.crc32(block, total), start + len(block)
         return total
 
-    def _resumed_start(self, size: int, texts: Collection[AppendedText]) -> int:
+    def _resumed_start(self, size: int, texts: Collection[MboxText]) -> int:
         """Where the last message begins, if it is a beginning of one of *texts*; else -1."""
         start = self._last_separator(size, max((text.limit for text in texts), default=0))
         if start >= 0 and any(self._is_beginning(text, start, size) for text in texts):
@@ -206,7 +292,7 @@ class Tail:
             end = begin
         return -1
 
-    def _is_beginning(self, text: AppendedText, start: int, size: int) -> bool:
+    def _is_beginning(self, text: MboxText, start: int, size: int) -> bool:
         """Is what is between *start* and *size* a beginning of *text* that lacks more than line ends?"""
         opening = os.pread(self._file, len(text.sender) + _DATE, start)
         parts = text.parts(opening[len(text.sender) :])

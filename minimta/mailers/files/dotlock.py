@@ -93,17 +93,10 @@ class DotLock:
         return self._remove(seen)
 
     def _text(self) -> str:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            file = os.open(self._name, flags, dir_fd=self._spool)
+            return _first_octets(self._name, self._spool).decode("ascii", "replace")
         except OSError:
             return ""
-        try:
-            return os.read(file, 256).decode("ascii", "replace")
-        except OSError:
-            return ""
-        finally:
-            os.close(file)
 
     def _remove(self, judged: tuple[int, int]) -> bool:
         """Take a stale lock away, but put it back if another one took its place meanwhile."""
@@ -122,6 +115,16 @@ class DotLock:
         return stale
 
 
+def _first_octets(path: str, directory: int | None = None) -> bytes:
+    """What one read(2) gives: a lock file is short, and /proc gives whole what is less than a page."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    file = os.open(path, flags, dir_fd=directory)
+    try:
+        return os.read(file, 4096)
+    finally:
+        os.close(file)
+
+
 def _host() -> str:
     return os.uname().nodename
 
@@ -130,8 +133,7 @@ def _host() -> str:
 def _boot() -> str:
     """An id of this boot of the machine, "" where the system has none."""
     try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read().strip()
+        return _first_octets("/proc/sys/kernel/random/boot_id").decode("ascii").strip()
     except OSError:
         return ""
 
@@ -139,9 +141,9 @@ def _boot() -> str:
 def _start(pid: int) -> str:
     """When the process started, in ticks since the boot; "" where the system does not tell."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            # After the name in parentheses, which may have anything in it: field 22 of proc(5).
-            return file.read().rpartition(b")")[2].split()[19].decode("ascii")
+        text = _first_octets(f"/proc/{pid}/stat")
+        # After the name in parentheses, which may have anything in it: field 22 of proc(5).
+        return text.rpartition(b")")[2].split()[19].decode("ascii")
     except (OSError, IndexError):
         return ""
 

@@ -1,7 +1,7 @@
-"""What the mailers of files share: jobs for one place are done together, by a child that is its owner.
+"""What the mailers of files share: jobs for one place are done together, with its owner's rights.
 
-One opening, one lock, one fsync for all messages of a queue run that go to the same place. The child
-answers with an error number for each of them, 0 for what is durable.
+One opening, one lock, one fsync for all messages of a queue run that go to the same place. Where a
+child has to become the owner it answers with an error number for each job, 0 for what is durable.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
 from minimta.mailers.job import Job
-from minimta.message.outcome import Fate, Outcome, deferred
+from minimta.message.outcome import Outcome, deferred, from_exit_code
 from minimta.system.privileges import as_user
 from minimta.system.users import User
 
@@ -19,7 +19,7 @@ from minimta.system.users import User
 TIME = 300
 #: the disk or the quota is full: RFC 3463 has 4.2.2 for that
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-SENT = Outcome(Fate.SENT, "2.0.0", "Sent")
+SENT = from_exit_code(os.EX_OK)
 
 Settled = tuple[Job, Mapping[bytes, Outcome]]
 
@@ -55,9 +55,9 @@ def as_owner(owner: User, jobs: Sequence[Job], act: Callable[[], bytes]) -> byte
     return as_user(owner, act, TIME, kept={job.body for job in jobs})
 
 
-def encode(codes: Sequence[int]) -> bytes:
+def encode(errors: Sequence[OSError | None]) -> bytes:
     """The child's answer: an error number for each job, 0 if it is done."""
-    return b" ".join(b"%d" % code for code in codes)
+    return b" ".join(b"%d" % (error.errno or errno.EIO if error else 0) for error in errors)
 
 
 def decode(answer: bytes, jobs: Sequence[Job], what: str) -> dict[Job, Outcome]:
@@ -67,12 +67,12 @@ def decode(answer: bytes, jobs: Sequence[Job], what: str) -> dict[Job, Outcome]:
         raise OSError(errno.EIO, "bad answer of the child")
     codes = [int(number) for number in numbers]
     return {
-        job: trouble(OSError(code, os.strerror(code)), what) if code else SENT
+        job: not_now(OSError(code, os.strerror(code)), what) if code else SENT
         for job, code in zip(jobs, codes, strict=True)
     }
 
 
-def trouble(error: OSError, what: str) -> Outcome:
-    """Not now: *what* names the place."""
+def not_now(error: OSError, what: str) -> Outcome:
+    """Deferred because of *error*; *what* names the place."""
     status = "4.2.2" if error.errno in FULL else "4.3.0"
     return deferred(status, f"{what}: {error.strerror or error}")

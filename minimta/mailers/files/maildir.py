@@ -24,7 +24,7 @@ from minimta.config.options import Options
 from minimta.mailers.files import grouping
 from minimta.mailers.job import Job
 from minimta.mailers.remote.content import Unreadable, read_body
-from minimta.message.outcome import Fate, Outcome, deferred
+from minimta.message.outcome import Outcome, deferred, from_exit_code
 from minimta.system import log
 from minimta.system.files import sync_directory, write_all
 from minimta.system.safefile import Untrusted, walk
@@ -62,30 +62,29 @@ class MaildirMailer:
         try:
             user = self._users.find(name)
             if user is None:
-                unknown = Outcome(Fate.FAILED, "5.1.1", "User unknown", exit_code=os.EX_NOUSER)
-                return dict.fromkeys(jobs, unknown)
+                return dict.fromkeys(jobs, from_exit_code(os.EX_NOUSER))
             answer = grouping.as_owner(user, jobs, partial(_fill, user, jobs, self._clock))
             return grouping.decode(answer, jobs, shown)
         except Untrusted as error:
             log.line(jobs[0].qid, f"{shown}: {error}", error=True)
             return dict.fromkeys(jobs, deferred("4.2.0", f"{shown}: {error}"))
         except OSError as error:
-            return dict.fromkeys(jobs, grouping.trouble(error, shown))
+            return dict.fromkeys(jobs, grouping.not_now(error, shown))
 
 
 def _fill(user: User, jobs: Sequence[Job], clock: Callable[[], float]) -> bytes:
     """In the child: put all *jobs* into the Maildir, and say what became of each."""
     with Maildir(user, clock) as maildir:
-        codes = []
+        errors: list[OSError | None] = []
         for job in jobs:
             try:
                 maildir.add(job)
-                codes.append(0)
+                errors.append(None)
             except OSError as error:
-                codes.append(error.errno or errno.EIO)
+                errors.append(error)
         maildir.sync()
         maildir.sweep()
-        return grouping.encode(codes)
+        return grouping.encode(errors)
 
 
 class Maildir:

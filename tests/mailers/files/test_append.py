@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from minimta.mailers.files import append
-from minimta.mailers.files.append import NOTE, PAGE, Tail, tears
-from minimta.mailers.files.locked_file import Archive
-from minimta.mailers.files.mailbox import Mailbox
-from minimta.mailers.files.mbox import MboxText
+from minimta.mailers.files.append import NOTE, PAGE, MboxText, Tail, tears
+from minimta.mailers.files.file_mailer import PlainFile
+from minimta.mailers.files.locked_file import LockedFile
+from minimta.mailers.files.mbox import Mailbox
 from minimta.system.users import User
 from tests.support.jobs import job
 
@@ -133,7 +133,6 @@ def test_between_the_writes_of_a_long_message_too(
     box: int, attributes: Attributes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(append, "CHUNK", 1000)
-    monkeypatch.setattr("minimta.mailers.files.mbox.CHUNK", 1000)
     sizes: list[int] = []
     real = os.writev
 
@@ -192,14 +191,14 @@ def test_the_note_is_gone_when_the_delivery_is_over(box: int, attributes: Attrib
     assert content(box) == KEPT + whole(text())
 
 
-@pytest.mark.parametrize("opened", [Mailbox, Archive])
+@pytest.mark.parametrize("kind", [Mailbox, PlainFile])
 def test_no_mailbox_and_no_file_keeps_one(
-    ground: Path, attributes: Attributes, opened: type[Mailbox | Archive]
+    ground: Path, attributes: Attributes, kind: type[Mailbox | PlainFile]
 ) -> None:
     us = User("dave", os.getuid(), os.getgid())
-    place = str(ground if opened is Mailbox else ground / "dave")
-    with opened(place, us) as made:
-        made.tail.append(text().parts(DATE))
+    place = str(ground if kind is Mailbox else ground / "dave")
+    with LockedFile(kind(place, us)) as end:
+        end.append(text().parts(DATE))
         assert attributes.of
     assert not attributes.of
 

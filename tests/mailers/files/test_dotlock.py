@@ -10,7 +10,8 @@ import pytest
 
 from minimta.mailers.files import dotlock
 from minimta.mailers.files.dotlock import STALE_AGE, WATCHED
-from minimta.mailers.files.mailbox import PAUSES, Busy, Mailbox
+from minimta.mailers.files.locked_file import PAUSES, Busy, LockedFile
+from minimta.mailers.files.mbox import Mailbox
 from minimta.system.users import User
 
 
@@ -25,14 +26,14 @@ def dave() -> User:
     return User("dave", os.getuid(), os.getgid())
 
 
-def opened(spool: Path, user: User, pause: Callable[[float], None] = lambda _: None) -> Mailbox:
-    return Mailbox(str(spool), user, pause=pause)
+def opened(spool: Path, user: User, pause: Callable[[float], None] = lambda _: None) -> LockedFile:
+    return LockedFile(Mailbox(str(spool), user), pause=pause)
 
 
 def append(spool: Path, user: User, text: bytes = b"x") -> None:
-    with opened(spool, user) as box:
-        box.tail.append([text])
-        box.tail.sync()
+    with opened(spool, user) as tail:
+        tail.append([text])
+        tail.sync()
 
 
 def text_of_a_dead_process() -> bytes:

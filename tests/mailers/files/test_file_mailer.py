@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from minimta.mailers.files.file_mailer import FileMailer
-from minimta.mailers.files.locked_file import Archive
+from minimta.mailers.files.file_mailer import FileMailer, PlainFile
+from minimta.mailers.files.locked_file import LockedFile
 from minimta.mailers.job import Job
 from minimta.message import dates
 from minimta.message.outcome import Fate, Outcome
@@ -142,13 +142,13 @@ def test_nothing_is_written_as_root_or_as_nobody_in_particular(
 def test_the_file_is_opened_with_the_users_ids_groups_and_umask(
     inbox: Path, dave: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def proc(self: Archive) -> int:
+    def proc(self: LockedFile) -> int:
         lines = Path("/proc/self/status").read_text().split("\n")
         kept = [line.split(":")[1].split() for line in lines if line[:3] in ("Uid", "Gid", "Gro")]
         inbox.write_text(f"{kept} {os.umask(0)}")
         raise OSError(errno.EIO, "seen")
 
-    monkeypatch.setattr(Archive, "__enter__", proc)
+    monkeypatch.setattr(LockedFile, "__enter__", proc)
     assert outcome(to(inbox, dave)).fate is Fate.DEFERRED
     ids = [str(dave.uid)] * 4
     assert inbox.read_text() == f"{[ids, ids, [str(dave.gid)]]} {0o077}"
@@ -531,14 +531,14 @@ def test_a_file_that_is_swapped_for_a_link_after_it_was_looked_at_is_not_followe
     full: Path, dave: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     victim = put(full.parent / "victim", dave, b"untouched")
-    real = Archive._open
+    real = PlainFile._open
 
-    def swapped(self: Archive, found: os.stat_result) -> int:
+    def swapped(self: PlainFile, directory: int, found: os.stat_result) -> int:
         full.unlink()
         full.symlink_to(victim)
-        return real(self, found)
+        return real(self, directory, found)
 
-    monkeypatch.setattr(Archive, "_open", swapped)
+    monkeypatch.setattr(PlainFile, "_open", swapped)
     assert outcome(to(full, dave)) == CANNOT
     assert victim.read_bytes() == b"untouched"
 
@@ -546,17 +546,17 @@ def test_a_file_that_is_swapped_for_a_link_after_it_was_looked_at_is_not_followe
 def test_a_file_that_is_replaced_after_it_was_opened_is_opened_anew(
     full: Path, dave: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = Archive._kernel_locks
+    real = LockedFile._kernel_locks
     swaps: list[int] = []
 
-    def replaced(self: Archive) -> bool:
+    def replaced(self: LockedFile) -> bool:
         if not swaps:
             swaps.append(1)
             os.rename(full, full.parent / "old")
             put(full, dave)
         return real(self)
 
-    monkeypatch.setattr(Archive, "_kernel_locks", replaced)
+    monkeypatch.setattr(LockedFile, "_kernel_locks", replaced)
     assert outcome(to(full, dave)) == SENT
     assert (full.parent / "old").read_bytes() == b"From a then\n\nkept\n\n"
     assert full.read_bytes().startswith(b"From emma")

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from minimta.config.options import Options
-from minimta.mailers.files import mbox
-from minimta.mailers.files.mbox import MboxMailer, MboxText, quote, quoted_body
+from minimta.mailers.files import append
+from minimta.mailers.files.append import MboxText, quote, quoted_body
+from minimta.mailers.files.mbox import MboxMailer
 from minimta.mailers.job import Job
 from minimta.mailers.job import JobUser as To
 from minimta.message import dates
@@ -123,7 +124,7 @@ def test_any_chunk_size_gives_the_same_text(
     job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     body = b"From a\nFrom b\n\n\nFrom c long line without an end From d\nFrom\nFro\n From e\nFrom f"
-    monkeypatch.setattr(mbox, "CHUNK", size)
+    monkeypatch.setattr(append, "CHUNK", size)
     it = job(body)
     expected = (b"\n" + body).replace(b"\nFrom ", b"\n>From ") + b"\n"
     assert b"".join(quoted_body(it.body, it.size)) == expected

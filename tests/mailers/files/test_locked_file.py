@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from minimta.mailers.files.mailbox import PAUSES, Busy, Mailbox, UnusableMailbox
+from minimta.mailers.files.locked_file import PAUSES, Busy, LockedFile, UnusableFile
+from minimta.mailers.files.mbox import Mailbox
 from minimta.system.users import User
 
 
@@ -24,14 +25,14 @@ def dave() -> User:
     return User("dave", os.getuid(), os.getgid())
 
 
-def opened(spool: Path, user: User, pause: Callable[[float], None] = lambda _: None) -> Mailbox:
-    return Mailbox(str(spool), user, pause=pause)
+def opened(spool: Path, user: User, pause: Callable[[float], None] = lambda _: None) -> LockedFile:
+    return LockedFile(Mailbox(str(spool), user), pause=pause)
 
 
 def append(spool: Path, user: User, text: bytes = b"x") -> None:
-    with opened(spool, user) as box:
-        box.tail.append([text])
-        box.tail.sync()
+    with opened(spool, user) as tail:
+        tail.append([text])
+        tail.sync()
 
 
 # -- opening -----------------------------------------------------------------------------------
@@ -118,7 +119,7 @@ def test_what_is_no_plain_mailbox_is_refused(
     victim.write_bytes(b"precious")
     victim.chmod(0o600)
     plant(spool / "dave")
-    with pytest.raises(UnusableMailbox, match=str(spool / "dave")):
+    with pytest.raises(UnusableFile, match=str(spool / "dave")):
         append(spool, dave)
     assert victim.read_bytes() == b"precious"
     assert sorted(os.listdir(spool.parent)) == ["mail", "victim"]
@@ -128,7 +129,7 @@ def test_what_is_no_plain_mailbox_is_refused(
 def test_a_mailbox_of_another_user_is_refused(spool: Path) -> None:
     (spool / "dave").touch(0o600)
     os.chown(spool / "dave", 4242, 4242)
-    with pytest.raises(UnusableMailbox, match="belongs to uid 4242"):
+    with pytest.raises(UnusableFile, match="belongs to uid 4242"):
         append(spool, User("dave", 4243, 4243))
 
 
@@ -259,7 +260,7 @@ def test_a_link_planted_while_we_wait_is_refused(
             os.link(spool / "dave", spool / "link")
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    with pytest.raises(UnusableMailbox, match="2 names"):
+    with pytest.raises(UnusableFile, match="2 names"):
         append(spool, dave)
     assert not (spool / "dave.lock").exists()
 
@@ -269,9 +270,9 @@ def test_a_signal_does_not_leave_the_lock_file_behind(spool: Path, dave: User) -
     if child == 0:
         try:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            with opened(spool, dave) as box:
+            with opened(spool, dave) as tail:
                 os.kill(os.getpid(), signal.SIGTERM)
-                box.tail.append([b"whole"])
+                tail.append([b"whole"])
         finally:
             os._exit(0)  # not reached: the signal comes when the lock is gone
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -288,7 +289,7 @@ def test_signals_are_as_before_after_any_end(spool: Path, dave: User) -> None:
         append(spool, dave)
     os.unlink(spool / "dave.lock")
     (spool / "dave").chmod(0o777)
-    with pytest.raises(UnusableMailbox):
+    with pytest.raises(UnusableFile):
         append(spool, dave)
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
 
