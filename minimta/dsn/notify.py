@@ -16,21 +16,14 @@ from collections.abc import Sequence
 from minimta.config.options import Options
 from minimta.dsn import multipart
 from minimta.dsn.multipart import OriginalMessage, Report, ReportEntry, ReportKind
-from minimta.message import address, headers
+from minimta.message import headers
 from minimta.message.envelope import Envelope, Recipient
 from minimta.message.outcome import Fate
-from minimta.queue.control import Control
+from minimta.queue.control import MAILER_DAEMON, Control
 from minimta.routing import controlling_user
 from minimta.system import log
 
-MAILER_DAEMON = b"MAILER-DAEMON"
 _NO_WARNING = (b"list", b"bulk", b"junk")
-
-
-def sender(control: Control) -> bytes:
-    """The bare reverse-path, b"" for a bounce."""
-    bare = address.bare(control.reverse_path)
-    return b"" if "r" in control.flags or bare.upper() == MAILER_DAEMON else bare
 
 
 def is_double_bounce(control: Control) -> bool:
@@ -51,7 +44,7 @@ class Notifier:
     def reports(self, control: Control, qid: str, entries: Sequence[ReportEntry]) -> list[Report]:
         """The reports that these fates call for: none, one, or one and a warning."""
         failed = [e for e in entries if e.action == "failed" and "F" in e.recipient.flags]
-        if not sender(control):
+        if not control.sender:
             return self._double_bounce(control, qid, failed)
         of_lists = [e for e in entries if controlling_user.owner(e.recipient) is not None]
         if of_lists:

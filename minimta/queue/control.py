@@ -9,7 +9,7 @@ is an error, as it is for Sendmail, which loses such a file.
     T1574107389                 creation time, seconds since the epoch
     K1574107420                 last attempt, same unit; 0 = never
     N1                          number of attempts
-    P30017                      priority, low runs first
+    P30017                      priority, low runs first; may be negative
     I8/1/1234                   device and inode of the df (dropped: it does not survive a restore)
     B8BITMIME                   body type
     MDeferred: ...              why it is still here, as mailq prints it
@@ -17,26 +17,40 @@ is an error, as it is for Sendmail, which loses such a file.
                                 given, r a bounce, w delay warning sent, s split
     qreason                     quarantine reason
     $_lab1.campus [10.0.3.134]  macros: $_ client, $r protocol, $s HELO name, ${daemon_flags},
-                                ${if_addr}; any name is taken and kept
+                                ${if_addr}, ${deliveryMode} q or d: wait for a full queue run;
+                                any name is taken and kept
     ${df_size}1234              ours: octets of the df. A macro, because Sendmail reads a macro it
                                 never heard of without complaint (and drops it when it rewrites the
                                 file, which says what is true: nobody vouches for the size any more)
-    S<emma@lab1.campus>         reverse-path as given
+    S<emma@lab1.campus>         reverse-path as given, "<>" when null
     ZQQ314                      ENVID, xtext
     A<>                         AUTH
-    ! 600                       DELIVERBY (kept)
-    M C Q r R                   recipients: status, controlling user, ORCPT, final recipient, then
-                                Rflags:address; C holds until the next C, Q, r and M for one R
-    H?flags?Name: value         header field; continuation lines begin with a tab or blank
+    ! G X d D                   DELIVERBY and what other versions write: kept, not understood
+    Cemma:1001:1001:<emma@h>    controlling user of the recipients from here to the next C; "C" ends
+    M Q r                       of the next R alone: its own status, ORCPT, final recipient
+    RPFD:<dave@lab2.campus>     recipient; flags: P primary, N NOTIFY was given, S F D tell of
+                                success, failure, delay, A from an alias
+    H?flags?Name: value         header field, flags as in ``message.headers``; continuation lines
+                                begin with a tab or blank
     .                           end
+
+A file that is cut short or garbled is a CorruptControlFile; what cannot be encoded, because a line
+end in it would forge a line, is a ValueError.
 """
 
 from __future__ import annotations
 
+from minimta.message import address
 from minimta.message.envelope import Recipient
 from minimta.message.printable import shown
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 VERSION = 8
+#: as whom reports of ours come, which nobody answers
+MAILER_DAEMON = b"MAILER-DAEMON"
 #: macro with the DeliveryMode of a message that is to wait for a full queue run
 DELIVERY_MODE = b"{deliveryMode}"
 #: the modes that mean so
@@ -44,7 +58,7 @@ QUEUE_ONLY = ("queueonly", "deferred")
 #: letters that Sendmail has written in some version and we only carry along
 _CARRIED = b"!GXdD"
 _SIZE = b"{df_size}"
-#: what only an alias or a .forward may lead to (threats T14): programs, files, lists of addresses
+#: what only an alias or a .forward may lead to, never a client: programs, files, lists of addresses
 _COMMANDS = (b"|", b"/", b":include:")
 
 
@@ -106,6 +120,12 @@ class Control:
         self.headers: list[tuple[bytes, bytes]] = []
         self.carried: list[bytes] = []
 
+    @property
+    def sender(self) -> bytes:
+        """The bare reverse-path, b"" for a bounce: who hears of failures (RFC 5321 section 4.5.5)."""
+        bare = address.bare(self.reverse_path)
+        return b"" if "r" in self.flags or bare.upper() == MAILER_DAEMON else bare
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Control):
             return NotImplemented
@@ -115,7 +135,10 @@ class Control:
 
 
 def encode(control: Control) -> bytes:
-    """The inverse of decode(). Raise ValueError for what decode() would refuse, or take for a line."""
+    """The text of a control file, the inverse of decode().
+
+    Raise ValueError for what decode() would refuse, or take for a line of its own.
+    """
     if not control.reverse_path:
         raise ValueError("no sender")
     lines = _head_lines(control)
@@ -187,7 +210,7 @@ def _recipient_lines(recipients: list[Recipient]) -> list[bytes]:
 def is_plain(recipient: Recipient) -> bool:
     """Is it an address and nothing more: no program, file or list, and nobody's authority?
 
-    All that a file may name whose writer talks to the network (design: trust is read off the inode).
+    All that a file may name whose writer talks to the network; who wrote it says the inode's owner.
     """
     target = recipient.address.lstrip(b'<" \t').lower()
     return not recipient.controlling_user and not target.startswith(_COMMANDS)
@@ -231,6 +254,14 @@ def _count(value: bytes) -> int:
     return _number(value)
 
 
+def _ascii(value: bytes) -> str:
+    return value.decode("ascii")
+
+
+def _text(value: bytes) -> str:
+    return value.decode("ascii", "backslashreplace")
+
+
 def _shown(value: bytes) -> str:
     """For a log line, no more than a few words of it."""
     return shown(value[:60])
@@ -242,11 +273,12 @@ class _Reader:
     def __init__(self) -> None:
         self.control = Control(0, b"", [])
         self.versioned = False
-        self._next = Recipient(b"")  # what M, C, Q and r lines said of the next recipient
-        self._controlling_user = b""
+        #: what M, C, Q and r lines said of the next recipient
+        self._next = Recipient(b"")
         self._sender_seen = False
         self._field_flags = b""
-        self._field: list[bytes] = []  # lines of the header field that may still go on
+        #: lines of the header field that may still go on
+        self._field: list[bytes] = []
 
     def read(self, line: bytes) -> None:
         letter, value = line[:1], line[1:]
@@ -256,7 +288,12 @@ class _Reader:
             self._field.append(line)
             return
         self._end_field()
-        if letter in _LETTERS:
+        if letter in _STORED:
+            attribute, meaning = _STORED[letter]
+            setattr(self.control, attribute, meaning(value))
+        elif letter in _OF_NEXT:
+            setattr(self._next, _OF_NEXT[letter], value)
+        elif letter in _LETTERS:
             _LETTERS[letter](self, value)
         elif letter and letter in _CARRIED:
             self.control.carried.append(line)
@@ -282,36 +319,12 @@ class _Reader:
             )
         self.versioned = True
 
-    def _created(self, value: bytes) -> None:
-        self.control.created = _count(value)
-
-    def _last_attempt(self, value: bytes) -> None:
-        self.control.last_attempt = _count(value)
-
-    def _attempts(self, value: bytes) -> None:
-        self.control.attempts = _count(value)
-
-    def _priority(self, value: bytes) -> None:
-        self.control.priority = _number(value)
-
-    def _inode(self, value: bytes) -> None:
-        pass
-
-    def _body_type(self, value: bytes) -> None:
-        self.control.body_type = value
-
     def _message(self, value: bytes) -> None:
-        text = value.decode("ascii", "backslashreplace")
+        text = _text(value)
         if self._sender_seen:
             self._next.message = text
         else:
             self.control.message = text
-
-    def _flags(self, value: bytes) -> None:
-        self.control.flags = value.decode("ascii")
-
-    def _quarantine(self, value: bytes) -> None:
-        self.control.quarantine = value.decode("ascii", "backslashreplace")
 
     def _macro(self, value: bytes) -> None:
         end = value.find(b"}") + 1 if value[:1] == b"{" else 1
@@ -328,29 +341,13 @@ class _Reader:
         self.control.reverse_path = value
         self._sender_seen = True
 
-    def _envid(self, value: bytes) -> None:
-        self.control.envid = value
-
-    def _auth(self, value: bytes) -> None:
-        self.control.auth = value
-
-    def _controlling(self, value: bytes) -> None:
-        self._controlling_user = value
-
-    def _original(self, value: bytes) -> None:
-        self._next.original = value
-
-    def _final(self, value: bytes) -> None:
-        self._next.final = value
-
     def _recipient(self, value: bytes) -> None:
-        flags, colon, address = value.partition(b":")
-        if not colon or not address:
+        flags, colon, path = value.partition(b":")
+        if not colon or not path:
             raise ValueError(f'bad recipient "{_shown(value)}"')
-        self._next.flags, self._next.address = flags.decode("ascii"), address
-        self._next.controlling_user = self._controlling_user
+        self._next.flags, self._next.address = flags.decode("ascii"), path
         self.control.recipients.append(self._next)
-        self._next = Recipient(b"")
+        self._next = Recipient(b"", controlling_user=self._next.controlling_user)
 
     def _header(self, value: bytes) -> None:
         flags, field = b"", value
@@ -363,24 +360,27 @@ class _Reader:
         self._field_flags, self._field = flags, [field]
 
 
-_LETTERS = {
+#: letters that only store their value: attribute of Control, what makes the value of the octets
+_STORED: dict[bytes, tuple[str, Callable[[bytes], object]]] = {
+    b"T": ("created", _count),
+    b"K": ("last_attempt", _count),
+    b"N": ("attempts", _count),
+    b"P": ("priority", _number),
+    b"B": ("body_type", bytes),
+    b"F": ("flags", _ascii),
+    b"q": ("quarantine", _text),
+    b"Z": ("envid", bytes),
+    b"A": ("auth", bytes),
+}
+#: the same, attributes of the next Recipient
+_OF_NEXT = {b"C": "controlling_user", b"Q": "original", b"r": "final"}
+#: letters that depend on what stood before, or decide what may follow
+_LETTERS: dict[bytes, Callable[[_Reader, bytes], None]] = {
     b"V": _Reader._version,
-    b"T": _Reader._created,
-    b"K": _Reader._last_attempt,
-    b"N": _Reader._attempts,
-    b"P": _Reader._priority,
-    b"I": _Reader._inode,
-    b"B": _Reader._body_type,
+    b"I": lambda reader, value: None,
     b"M": _Reader._message,
-    b"F": _Reader._flags,
-    b"q": _Reader._quarantine,
     b"$": _Reader._macro,
     b"S": _Reader._sender,
-    b"Z": _Reader._envid,
-    b"A": _Reader._auth,
-    b"C": _Reader._controlling,
-    b"Q": _Reader._original,
-    b"r": _Reader._final,
     b"R": _Reader._recipient,
     b"H": _Reader._header,
 }

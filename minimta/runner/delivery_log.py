@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from minimta.dsn import notify
 from minimta.message import address, dates
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome
@@ -73,7 +72,7 @@ class DeliveryLog:
         """The sender as controlling user, if he is one of ours."""
         path = progress.control.reverse_path
         if path not in self._senders:
-            self._senders[path] = self._look_up(path, notify.sender(progress.control))
+            self._senders[path] = self._look_up(path, progress.control.sender)
         return self._senders[path]
 
     def _look_up(self, path: bytes, sender: bytes) -> str:

@@ -10,7 +10,6 @@ of a list is apart from what comes from the sender.
 
 from __future__ import annotations
 
-from minimta.dsn import notify
 from minimta.mailers.job import Job, JobUser
 from minimta.message import address, addresslist, headers
 from minimta.message.envelope import Recipient
@@ -97,7 +96,7 @@ def _job(
 
 def reverse_path(control: Control, mailer: str, host: str, owner: bytes | None = None) -> bytes:
     """Bare, of the *owner* if it is a list's; another host needs a domain behind it to answer to."""
-    sender = notify.sender(control) if owner is None else owner
+    sender = control.sender if owner is None else owner
     return address.qualified(sender, host) if mailer == "esmtp" else sender
 
 

@@ -78,8 +78,7 @@ class ReportSender:
         header = headers.render(
             control.headers,
             mailer="local",
-            reverse_path=controlling_user.owner(report.entries[0].recipient)
-            or notify.sender(control),
+            reverse_path=controlling_user.owner(report.entries[0].recipient) or control.sender,
             flags=control.flags,
         )
         choices: list[tuple[bytes, bytes | None]] = [(header, None), (b"", None)]
