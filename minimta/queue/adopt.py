@@ -17,7 +17,7 @@ import stat
 
 from minimta.queue import locked, qid
 from minimta.queue.control import Control, CorruptControlFile, decode
-from minimta.queue.directory import close
+from minimta.queue.directory import close, is_still
 from minimta.queue.sanitize import Unacceptable, believed, traced
 from minimta.queue.spool import Spool
 from minimta.system import files, log
@@ -145,7 +145,7 @@ class _Adoption:
             fcntl.flock(control_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return ""
-        if not locked.is_still(self.client.descriptor, "qf" + name, found):
+        if not is_still(self.client.descriptor, "qf" + name, found):
             return ""
         if _key(self.client, name, found) in _copied:
             self._remove(name, found, self.client.find("df" + name))
@@ -210,7 +210,7 @@ class _Adoption:
 
     def _remove(self, name: str, found: os.stat_result, data: os.stat_result | None) -> None:
         """The user's qf now, his df when that is durable; both only if they are what we copied."""
-        if locked.is_still(self.client.descriptor, "qf" + name, found):
+        if is_still(self.client.descriptor, "qf" + name, found):
             self.client.unlink("qf" + name)
         _copied.discard(_key(self.client, name, found))
         if data:
@@ -221,7 +221,7 @@ class _Adoption:
             return
         self.client.flush()
         for name, data in self._leaving:
-            if locked.is_still(self.client.descriptor, name, data):
+            if is_still(self.client.descriptor, name, data):
                 self.client.unlink(name)
         self._leaving.clear()
 

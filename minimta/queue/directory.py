@@ -14,6 +14,9 @@ import os
 from minimta.queue.qid import valid
 from minimta.system import log
 
+# Nonblocking, no terminal, no link: a planted fifo, tty or symbolic link does no harm.
+READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
 
 class QueueEntry:
     """One queued message, as a run sorts it."""
@@ -153,3 +156,12 @@ def close(file: int) -> None:
         os.close(file)
     except OSError as error:
         log.line("", f"close: {error.strerror}", error=True)
+
+
+def is_still(directory: int, name: str, opened: os.stat_result) -> bool:
+    """Does *name* still lead to the file that was opened?"""
+    try:
+        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return (found.st_dev, found.st_ino) == (opened.st_dev, opened.st_ino)

@@ -17,7 +17,7 @@ import stat
 
 from minimta.queue import commit
 from minimta.queue.control import Control, CorruptControlFile, decode, encode, is_plain
-from minimta.queue.directory import close
+from minimta.queue.directory import READING, close, is_still
 from minimta.system import files
 
 TYPE_CHECKING = False
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 #: a qf of a thousand recipients and the longest header is a fifth of this
 MAX_CONTROL = 16 << 20
-# Nonblocking, no terminal, no link: a planted fifo, tty or symbolic link does no harm.
-READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class Unusable(Exception):
@@ -171,15 +169,6 @@ def open_file(directory: QueueDirectory, name: str, flags: int = READING) -> int
         if found is None or stat.S_ISREG(found.st_mode):
             raise
         raise Unusable(f"{name}: {error.strerror}", "not a regular file") from error
-
-
-def is_still(directory: int, name: str, opened: os.stat_result) -> bool:
-    """Does *name* still lead to the file that was opened?"""
-    try:
-        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return (found.st_dev, found.st_ino) == (opened.st_dev, opened.st_ino)
 
 
 def _look(directory: QueueDirectory, qid: str, lock: int, trusted: bool) -> LockedMessage | None:

@@ -14,17 +14,16 @@ import fcntl
 import os
 import stat
 
-from minimta.queue import locked
 from minimta.queue.commit import KeepingCommitter, PlainCommitter
 from minimta.queue.control import Control, encode
-from minimta.queue.directory import QueueDirectory, close
-from minimta.queue.locked import LockedMessage
+from minimta.queue.directory import READING, QueueDirectory, close, is_still
 from minimta.queue.qid import valid
 from minimta.system import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.queue.commit import Committer
+    from minimta.queue.locked import LockedMessage
 
 #: seconds after which what a dead process left is swept away
 ORPHAN_AGE = 3600
@@ -110,6 +109,8 @@ class Spool(QueueDirectory):
         """
         if not valid(qid):
             return None
+        from minimta.queue import locked  # not for who only puts messages in
+
         return locked.take(self, qid, self._kept.pop(qid, -1), trusted=trusted)
 
     # --- housekeeping -----------------------------------------------------------------------------
@@ -150,7 +151,7 @@ class Spool(QueueDirectory):
             return
         try:
             opened = os.fstat(file)
-            is_empty = not opened.st_size and locked.is_still(self.descriptor, name, opened)
+            is_empty = not opened.st_size and is_still(self.descriptor, name, opened)
             if is_empty and _try_lock(file):
                 self.lose(qid, f"readqf: ./{name}: incomplete queue file read", "empty queue file")
         finally:
@@ -159,7 +160,7 @@ class Spool(QueueDirectory):
     def _open_old(self, name: str, now: float) -> int:
         """A file that has not changed for an hour; -1 if it is no such file, or we may not."""
         try:
-            file = os.open(name, locked.READING, dir_fd=self.descriptor)
+            file = os.open(name, READING, dir_fd=self.descriptor)
         except OSError:
             return -1
         found = os.fstat(file)
