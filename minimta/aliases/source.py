@@ -7,13 +7,14 @@ import os
 import stat
 
 from minimta.maps import open_map
-from minimta.maps.cdb import Cdb
 from minimta.system import log
 from minimta.system.safefile import Untrusted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Set
+
+    from minimta.maps.cdb import Cdb
 
 #: what the name of a database has more than the name of its text
 SUFFIX = ".cdb"
@@ -86,6 +87,8 @@ class Source:
             return None
         old = self._database
         if old is None or (old.stat.st_ino, old.stat.st_mtime_ns) != (now.st_ino, now.st_mtime_ns):
+            from minimta.maps.cdb import Cdb
+
             self._database = None
             fresh = Cdb(self.path + SUFFIX)
             self._refuse(open_map.why_refused(fresh.stat, self.forgiven), fresh.path)

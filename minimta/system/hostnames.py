@@ -33,12 +33,7 @@ def own_name(options: Options) -> str:
 
 def _hosts_lines() -> list[list[str]]:
     """Lines of /etc/hosts as words: address, canonical name, aliases."""
-    try:
-        with open(_HOSTS, encoding="ascii", errors="replace") as file:
-            lines = file.read().split("\n")
-    except OSError:
-        return []
-    found = (line.partition("#")[0].split() for line in lines)
+    found = (line.partition("#")[0].split() for line in _lines(_HOSTS))
     return [words for words in found if len(words) > 1]
 
 
@@ -74,8 +69,9 @@ def _own_ipv6() -> set[str]:
 
 def _lines(path: str) -> list[str]:
     try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            return file.read().split("\n")
+        # Not as text: that would load a codec, which costs as much as the rest.
+        with open(path, "rb") as file:
+            return file.read().decode("ascii", "replace").split("\n")
     except OSError:
         return []
 
