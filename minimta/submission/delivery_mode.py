@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from minimta.message import address
-from minimta.system import locks, log
+from minimta.system import log
 from minimta.system.terminal import say
 
 TYPE_CHECKING = False
@@ -32,8 +32,11 @@ def is_wanted(options: Options) -> bool:
 
 def is_ours(options: Options, *, verbose: bool) -> bool:
     """Do we try it ourselves, now or in a child? Else a resident runner does, as it sees it."""
-    here = verbose or options.delivery_mode == "interactive"
-    return here or not locks.is_resident(locks.beside(options.queue_directory))
+    if verbose or options.delivery_mode == "interactive":
+        return True
+    from minimta.system import locks  # not for a message that is only queued
+
+    return not locks.is_resident(locks.beside(options.queue_directory))
 
 
 def first(here: LocalHost, spool: Spool, qid: str, *, verbose: bool) -> int:

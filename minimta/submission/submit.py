@@ -15,7 +15,7 @@ from minimta.queue import qid as queue_id
 from minimta.queue.control import is_plain
 from minimta.routing import recipients
 from minimta.routing.local_host import LocalHost
-from minimta.submission import caller, deadletter, delivery_mode, stdin
+from minimta.submission import caller, delivery_mode, stdin
 from minimta.submission.sender import Author, SubmissionError
 from minimta.system import log
 from minimta.system.terminal import complain, say
@@ -273,6 +273,8 @@ class Submission:
         """dead.letter, unless the caller wants no words or a bounce instead, or only a part came."""
         if self.options.error_mode != "print" or not self._is_whole:
             return
+        from minimta.submission import deadletter  # few messages end there
+
         try:
             home, drop = self.caller.home(), self.options.dead_letter_drop
             path = deadletter.save(self.incoming, home, drop, self.now)
