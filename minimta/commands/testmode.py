@@ -126,7 +126,8 @@ class TestMode:
         if not text:
             yield "Usage: /parse address"
             return
-        mailboxes = [] if _is_special(text) else addresslist.parse(text)
+        # In a program, a file or a list nothing is to be cracked.
+        mailboxes = [] if address.why_special(text) else addresslist.parse(text)
         bare = mailboxes[0].address if mailboxes else text
         cracked = text.replace(bare, b"$g", 1) if bare else text
         yield f"Cracked address = {log.clean(cracked)}"
@@ -134,7 +135,7 @@ class TestMode:
         if mailboxes and mailboxes[0].problem:
             yield f"{log.clean(text)}... {mailboxes[0].problem}"
         else:
-            yield _triple(self._route(text if _is_special(text) else bare))
+            yield _triple(self._route(text if address.why_special(text) else bare))
 
     def _route(self, bare: bytes) -> Route:
         """As an alias would name it: a program, a file and a list too."""
@@ -280,11 +281,6 @@ class TestMode:
 _MAILERS = (b"prog", b"*file*", b"local", b"esmtp", b"smtp", b"relay")
 #: kind of a target -> mailer
 _SPECIAL = {"program": "prog", "file": "*file*", "include": "*include*", "error": "error"}
-
-
-def _is_special(text: bytes) -> bool:
-    """A program, a file, a list: no address, and nothing in it is to be cracked."""
-    return text.lstrip(b'"')[:1] in (b"|", b"/") or text[:1] == b":"
 
 
 def _triple(route: Route) -> str:

@@ -21,11 +21,6 @@ if TYPE_CHECKING:
 
 #: octets of a path that needs no quotes
 _SIMPLE = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+"
-_SPECIAL = (
-    (b"|", "Cannot mail directly to programs"),
-    (b"/", "Cannot mail directly to files"),
-    (b":include:", "Cannot mail directly to :include:s"),
-)
 
 
 def show(command: Command, options: Options) -> int:
@@ -59,7 +54,7 @@ class _Failure:
 def _recipients(command: Command) -> tuple[list[bytes], list[_Failure]]:
     good, failures = [], []
     for argument in command.arguments:
-        special = next((why for mark, why in _SPECIAL if argument.lower().startswith(mark)), "")
+        special = address.why_special(argument)
         for mailbox in [] if special else addresslist.parse(argument):
             if mailbox.problem:
                 failures.append(_Failure(f"{log.clean(argument)}... {mailbox.problem}"))

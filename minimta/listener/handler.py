@@ -183,10 +183,10 @@ class Handler:
         path = self._as_queued(rcpt.forward_path)
         flags = "P" + (rcpt.parameters.notify or "FD")
         recipient = Recipient(path, flags, original=rcpt.parameters.original)
-        if not self._submit:
-            refusal = self._refuse_recipient(rcpt, shown, bare)
-        else:
-            refusal = None if is_plain(recipient) else reply(550, "5.7.1", f"{shown}{_NOT_PLAIN}")
+        refusal = None if self._submit else self._refuse_recipient(rcpt, shown, bare)
+        if not refusal and not is_plain(recipient):
+            # The runner would put the whole message aside, though we had said 250.
+            refusal = reply(550, "5.7.1", f"{shown}{_NOT_PLAIN}")
         if refusal:
             return refusal
         self._recipients[key] = shown

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 #: RFC 5321 section 4.5.3.1.3, without the brackets counted; longer local parts are in use (VERP)
 MAX_PATH = 256
+#: how what is no mailbox begins, in small letters -> what it is
+MARKS = {b"|": "program", b"/": "file", b":include:": "include"}
 
 
 def bare(path: bytes) -> bytes:
@@ -18,6 +20,21 @@ def bare(path: bytes) -> bytes:
     if path[-1:] != b">" or b"<" not in path:
         return path
     return path[1:-1] if path[:1] == b"<" else path[path.rfind(b"<") + 1 : -1]
+
+
+def why_special(text: bytes) -> str:
+    """Why no mail goes to *text* directly, in Sendmail's words; "" if it is an address.
+
+    Only an alias or a .forward may lead to programs, files and lists: if a client or a caller could,
+    it would run commands. Neither blanks, quotes, brackets nor a display name hide what it is.
+    """
+    # DIFFERS: as a recipient of another host Sendmail takes "/G=Dave/@gateway"; here not even a
+    # line that the administrator reads in the queue looks like a program or a file without being one.
+    for target in (text.lstrip(b'<" \t').lower(), bare(text).lstrip(b'<" \t').lower()):
+        for mark, kind in MARKS.items():
+            if target.startswith(mark):
+                return f"Cannot mail directly to {':include:' if kind == 'include' else kind}s"
+    return ""
 
 
 def split(address: bytes) -> tuple[bytes, bytes]:

@@ -58,8 +58,6 @@ QUEUE_ONLY = ("queueonly", "deferred")
 #: letters that Sendmail has written in some version and we only carry along
 _CARRIED = b"!GXdD"
 _SIZE = b"{df_size}"
-#: what only an alias or a .forward may lead to, never a client: programs, files, lists of addresses
-_COMMANDS = (b"|", b"/", b":include:")
 
 
 class CorruptControlFile(Exception):
@@ -212,8 +210,7 @@ def is_plain(recipient: Recipient) -> bool:
 
     All that a file may name whose writer talks to the network; who wrote it says the inode's owner.
     """
-    target = recipient.address.lstrip(b'<" \t').lower()
-    return not recipient.controlling_user and not target.startswith(_COMMANDS)
+    return not recipient.controlling_user and not address.why_special(recipient.address)
 
 
 def decode(text: bytes) -> Control:

@@ -14,7 +14,11 @@ begins with "#" is a comment; a "#" further on is not (recorded in Sendmail 8.17
 
 from __future__ import annotations
 
+from minimta.message import address
+
 _OPEN, _CLOSE = b"(<", b")>"
+#: how a target begins, in small letters -> its kind; whatever is none of them is a user
+_KINDS = {**address.MARKS, b"error:": "error"}
 
 
 class AliasTarget:
@@ -103,19 +107,15 @@ def split_items(line: bytes) -> list[bytes]:
 
 def _target(item: bytes, line: int) -> AliasTarget | None:
     whole = _unquoted(item)
-    if whole[:1] == b"|":
-        return AliasTarget("program", whole[1:].strip(), line=line, written=item)
-    if whole[:1] == b"/":
-        return AliasTarget("file", whole, line=line)
-    if whole[:9].lower() == b":include:":
-        return AliasTarget("include", whole[9:].strip(), line=line)
-    if whole[:6].lower() == b"error:":
-        return AliasTarget("error", whole[6:].strip(), line=line)
-    address = strip_address(item)
-    if not address:
+    for mark, kind in _KINDS.items():
+        if whole[: len(mark)].lower() == mark:
+            value = whole if kind == "file" else whole[len(mark) :].strip()
+            return AliasTarget(kind, value, line=line, written=item if kind == "program" else b"")
+    bare = strip_address(item)
+    if not bare:
         return None
-    final = address[:1] == b"\\"
-    return AliasTarget("user", address[1:] if final else address, final=final, line=line)
+    final = bare[:1] == b"\\"
+    return AliasTarget("user", bare[1:] if final else bare, final=final, line=line)
 
 
 def _unquoted(item: bytes) -> bytes:

@@ -12,7 +12,6 @@ from minimta.message import address, addresslist, dates, headers
 from minimta.message.envelope import Envelope, Recipient
 from minimta.queue import collect
 from minimta.queue import qid as queue_id
-from minimta.queue.control import is_plain
 from minimta.routing import recipients
 from minimta.routing.local_host import LocalHost
 from minimta.submission import caller, delivery_mode, stdin
@@ -28,13 +27,6 @@ if TYPE_CHECKING:
     from minimta.submission.caller import Caller
 
 _RECIPIENT_FIELDS = (b"to", b"cc", b"bcc", b"apparently-to")
-#: what only an alias may be (threats: local destinations from outside)
-_SPECIAL = (
-    (b"|", "Cannot mail directly to programs"),
-    (b"/", "Cannot mail directly to files"),
-    (b":include:", "Cannot mail directly to :include:s"),
-)
-_NOT_PLAIN = "Cannot mail directly to programs or files"
 
 
 class Submission:
@@ -170,13 +162,11 @@ class Submission:
         """Take what is an address, once, and tell what is none. Returns the addresses."""
         good = []
         for mailbox in found:
-            special = next((why for mark, why in _SPECIAL if mailbox.address.startswith(mark)), "")
-            if text.lower().startswith(b":include:"):
-                special = _SPECIAL[2][1]
-            if not special and not self.to_mta and not is_plain(Recipient(mailbox.address)):
-                special = _NOT_PLAIN  # whoever adopts it would leave the whole message lying
-            if special:
-                self._unknown(text if len(found) == 1 else mailbox.address, special)
+            # ":include:/x" is a group without members to who reads addresses.
+            is_list = text.lower().startswith(b":include:")
+            why = address.why_special(text if is_list else mailbox.address)
+            if why:
+                self._unknown(text if len(found) == 1 else mailbox.address, why)
                 continue
             if mailbox.problem:
                 self._tell(f"{log.clean(text.strip())}... {mailbox.problem}", os.EX_USAGE)

@@ -431,7 +431,16 @@ def test_malformed_arguments(host: Host) -> None:
 
 
 @pytest.mark.parametrize(
-    "evil", ["|/bin/cat", "/tmp/x", ":include:/etc/passwd", ":Include:/x", "|x@lab1.campus"]
+    "evil",
+    [
+        "|/bin/cat",
+        "/tmp/x",
+        ":include:/etc/passwd",
+        ":Include:/x",
+        "|x@lab1.campus",
+        '"|x"',
+        '"/x"@lab1.campus',
+    ],
 )
 def test_programs_files_and_lists_are_no_addresses(host: Host, evil: str) -> None:
     ran = host.run("-Am", evil)
@@ -686,12 +695,20 @@ def test_a_queue_that_is_not_there_is_named(host: Host, arguments: list[str]) ->
 
 def test_bv_tells_failures_first_and_where_the_others_lead(host: Host) -> None:
     ran = host.run(
-        "-bv", "emma", "postmaster", "nosuch", "dave@lab2.campus", "|/bin/cat", ":include:/x"
+        "-bv",
+        "emma",
+        "postmaster",
+        "nosuch",
+        "dave@lab2.campus",
+        "|/bin/cat",
+        ":include:/x",
+        '"/x"',
     )
     assert ran.code == 67
     assert ran.out.splitlines() == [
         "|/bin/cat... Cannot mail directly to programs",
         ":include:/x... Cannot mail directly to :include:s",
+        '"/x"... Cannot mail directly to files',
         "nosuch... User unknown",
         "emma... deliverable: mailer local, user emma",
         "dave@lab2.campus... deliverable: mailer esmtp, host lab2.campus, user dave@lab2.campus",

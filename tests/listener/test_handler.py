@@ -481,6 +481,16 @@ def test_vrfy_and_expn_tell_people_and_no_programs(
     assert host.connect(*STRANGER).says(question) == answer
 
 
+@pytest.mark.parametrize("evil", ["/G=Dave/@lab3.campus", '"|x"@lab3.campus', "/x@table.example"])
+def test_what_the_runner_would_put_aside_is_no_recipient(host: SmtpHost, evil: str) -> None:
+    """Nor from a client that may relay, nor if the mailer table makes it somebody."""
+    Path(host.options.mailer_table).write_text("table.example local:dave\n")
+    peer = host.connect("127.0.0.1", "localhost")
+    peer.says("MAIL FROM:<emma@lab1.campus>")
+    answer = f"550 5.7.1 <{evil}>... Cannot mail directly to programs or files"
+    assert peer.says(f"RCPT TO:<{evil}>") == [answer]
+
+
 @pytest.mark.parametrize(
     "name",
     [

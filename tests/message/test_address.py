@@ -87,3 +87,19 @@ def test_an_address_is_completed_and_the_null_reverse_path_is_not(
     bare: bytes, whole: bytes
 ) -> None:
     assert address.qualified(bare, "lab2.campus") == whole
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        *[(text, "Cannot mail directly to programs") for text in (b"|x", b'"|x y"', b" <|x@h>")],
+        *[(text, "Cannot mail directly to files") for text in (b"/x", b'"/x"@lab2.campus')],
+        *[
+            (text, "Cannot mail directly to :include:s")
+            for text in (b":include:/x", b":Include:/x", b"x <:include:/x>")
+        ],
+        *[(text, "") for text in (b"dave", b"a/b|c", b"\\|x", b":x", b"error:x", b"<>", b"")],
+    ],
+)
+def test_programs_files_and_lists_are_no_addresses(text: bytes, why: str) -> None:
+    assert address.why_special(text) == why

@@ -223,6 +223,7 @@ def test_a_header_of_a_hundred_thousand_folds_is_read_in_one_pass() -> None:
         *(b"|prog", b'"|prog x"', b"<|prog>", b'<"|prog">', b" |prog"),
         *(b"/var/tmp/f", b'"/var/tmp/f"'),
         *(b":include:/etc/shadow", b'":include:/x"', b":INCLUDE:/x"),
+        *(b"Henry E <|prog>", b"|prog <x>", b"</x@lab3.campus>"),
     ],
 )
 def test_programs_files_and_lists_are_not_plain(address: bytes) -> None:
