@@ -17,7 +17,6 @@ import stat
 from collections.abc import Callable
 
 from minimta.mailers.programs import smrsh
-from minimta.mailers.programs import smrsh as restriction
 from minimta.mailers.remote.route_preview import Guide, Stop, Way
 from minimta.message import address
 from minimta.message.outcome import Fate
@@ -158,7 +157,7 @@ class Story:
         user = end.controlling
         assert user is not None  # else it would have an outcome
         try:
-            if restriction.is_restricted(self._options):
+            if smrsh.is_restricted(self._options):
                 return self._restricted(route.user, user)
         except OSError as error:
             self.fates.add(Fate.DEFERRED)
@@ -172,7 +171,7 @@ class Story:
 
         def look() -> bytes:
             try:
-                return b"=" + restriction.checked(command, self._options, trusted_owners())
+                return b"=" + smrsh.checked(command, self._options, trusted_owners())
             except smrsh.CommandRefused as error:
                 return b"%d %b" % (error.exit_code, os.fsencode(str(error)))
 

@@ -4,11 +4,11 @@
     simple  = *( "exec" blank ) name *( blank argument )
 
 Directories are taken off a name; what is left must be in the one directory of programs that may be
-run (SmrshDirectory), or the shell's own "exit" or "echo". Characters with which a shell could be
-led elsewhere are refused wherever they stand, in quotes too.
+run (SmrshDirectory), or the shell's own "exit" or "echo". Characters that could make a shell do
+anything else are refused wherever they stand, in quotes too.
 
-The prog mailer checks in its own child; ``smrsh -c command`` is the same for other mailers, which
-think that it is a shell:
+The prog mailer checks in its own child. ``smrsh -c command`` (commands/smrsh) does the same for
+other mailers, to which it is a shell. A refusal is logged:
 
     smrsh: uid 1: attempt to use "cat" (stat failed)
 
@@ -21,14 +21,36 @@ from __future__ import annotations
 import os
 
 from minimta.config.options import Options
-from minimta.message.printable import shown
 from minimta.system import executables, log
 from minimta.system.safefile import Untrusted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: where it is installed, as Debian's sendmail has it; messages name it so
 PATH = "/usr/libexec/sendmail/smrsh"
 #: all that a restricted program finds in its environment
 ENVIRONMENT = {"PATH": "/usr/bin:/bin"}
+
+_BLANKS = b" \t\n\v\f\r"
+_SPECIAL = b"<|>^();&`$\r\n\0"
+#: Old shells drop the eighth bit before they look.
+_FORBIDDEN = _SPECIAL + bytes(octet | 0x80 for octet in _SPECIAL)
+_OPERATORS = (b"&&", b"||")
+_BUILTINS = (b"exit", b"echo")
+#: needs no quotes in a shell
+_PLAIN = b"/._+-@%:,=ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+
+class CommandRefused(Exception):
+    """The command is not run. ``str()`` is what its user is told, without the name of the shell."""
+
+    def __init__(self, told: str, logged: str = "", exit_code: int = os.EX_UNAVAILABLE) -> None:
+        """*logged* is what the log says instead of *told*; *exit_code* is from sysexits."""
+        super().__init__(told)
+        self.logged = logged or told
+        self.exit_code = exit_code
 
 
 def is_restricted(options: Options) -> bool:
@@ -41,7 +63,11 @@ def is_restricted(options: Options) -> bool:
 
 
 def checked(command: bytes, options: Options, owners: tuple[int, ...]) -> bytes:
-    """The command for /bin/sh. Raise Refused, which is logged."""
+    """What /bin/sh is given for *command*. Raise CommandRefused, which is logged.
+
+    *owners* are those whose programs are trusted (executables.trusted_owners, asked before this
+    process became a user).
+    """
     directory, blamed = options.smrsh_directory, options.dont_blame
 
     def why_not(path: bytes) -> str:
@@ -63,42 +89,18 @@ def _later(text: str) -> CommandRefused:
     return CommandRefused(log.clean(text), exit_code=os.EX_TEMPFAIL)
 
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-_BLANKS = b" \t\n\v\f\r"
-_SPECIAL = b"<|>^();&`$\r\n\0"
-#: Old shells drop the eighth bit before they look.
-_FORBIDDEN = _SPECIAL + bytes(octet | 0x80 for octet in _SPECIAL)
-_OPERATORS = (b"&&", b"||")
-_BUILTINS = (b"exit", b"echo")
-#: needs no quotes in a shell
-_PLAIN = b"/._+-@%:,=ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-
-
-class CommandRefused(Exception):
-    """The command is not run. ``str()`` is what its user is told, without the name of the shell."""
-
-    def __init__(self, told: str, logged: str = "", exit_code: int = os.EX_UNAVAILABLE) -> None:
-        super().__init__(told)
-        #: what the log says of the user
-        self.logged = logged or told
-        self.exit_code = exit_code
-
-
 def restrict(command: bytes, directory: bytes, why_not: Callable[[bytes], str]) -> bytes:
-    """The command for /bin/sh, with full paths into *directory*.
+    """*command* with full paths into *directory* in the place of the names of programs.
 
-    *why_not* says of a path why it may not be run, "" if it may. Raise Refused, and what
+    *why_not* says of a path why it may not be run, "" if it may. Raise CommandRefused, and what
     *why_not* raises.
     """
-    made, joint, rest = b"", b"", command
-    while joint or not made:
+    made, operator, rest = b"", b"", command
+    while operator or not made:
         before, name, rest = _name(rest)
         made += before + _program(name, directory, why_not)
-        arguments, joint, rest = _arguments(rest, command)
-        made += arguments + joint + (b" " if joint else b"")
+        arguments, operator, rest = _arguments(rest, command)
+        made += arguments + operator + (b" " if operator else b"")
     return made
 
 
@@ -131,19 +133,20 @@ def _program(name: bytes, directory: bytes, why_not: Callable[[bytes], str]) -> 
 def _arguments(text: bytes, command: bytes) -> tuple[bytes, bytes, bytes]:
     """*text* up to its first operator, the operator, and what follows."""
     at = next((at for at, octet in enumerate(text) if octet in _FORBIDDEN), len(text))
-    joint = text[at : at + 2]
-    if joint and joint not in _OPERATORS:
-        character = _shown(joint[:1])
+    operator = text[at : at + 2]
+    if operator and operator not in _OPERATORS:
+        character = _shown(operator[:1])
         told = f"cannot use {character} in command"
         raise CommandRefused(told, f"attempt to use {character} in command: {_shown(command)}")
-    return text[:at], joint, text[at + 2 :]
+    return text[:at], operator, text[at + 2 :]
 
 
 def _quoted(path: bytes) -> bytes:
     if not path.translate(None, _PLAIN):
         return path
+    # Within '...' a shell takes all as it is; a quote itself has to be outside, as \'.
     return b"'" + path.replace(b"'", b"'\\''") + b"'"
 
 
 def _shown(text: bytes) -> str:
-    return shown(text[:200])
+    return "".join(chr(octet) if 32 <= octet < 127 else "?" for octet in text[:200])
