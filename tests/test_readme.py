@@ -10,6 +10,7 @@ import pytest
 
 from minimta.config import file as config_file
 from minimta.config import options
+from minimta.config.ports import Port
 from minimta.system import safefile
 
 HOME = Path(__file__).parent.parent
@@ -125,7 +126,7 @@ def test_the_first_configuration_is_read_as_it_stands(tmp_path: Path) -> None:
     file.chmod(0o644)
     given = config_file.load(str(file), [], safefile.why_untrusted)
     assert (given.host_name, given.smart_host) == ("mail.example.org", "[smtp.example.org]:25")
-    assert given.daemon_ports == (("MTA", "0.0.0.0", "25"), ("MTA-v6", "::", "25"))
+    assert given.daemon_ports == (Port(address="0.0.0.0"), Port(name="MTA-v6", address="::"))
 
 
 def test_links_inside_the_readme_lead_somewhere() -> None:

@@ -26,7 +26,7 @@ FORBIDDEN = {
 ROOMS = {
     "aliases", "aliases.lookup", "aliases.rebuild_report", "aliases.source", "aliases.text",
     "commands", "commands.sendmail", "config", "config.commandline", "config.file",
-    "config.options", "config.values", "listener", "listener.relay", "maps", "maps.cdb",
+    "config.options", "config.values", "maps", "maps.cdb",
     "maps.open_map", "message", "message.address", "message.addresslist", "message.dates",
     "message.envelope", "message.fullname", "message.headers", "message.missing_fields",
     "message.printable", "message.received", "queue", "queue.collect", "queue.commit", "queue.control",

@@ -46,6 +46,7 @@ def load(path: str | None, overrides: list[tuple[str, str]], judge: Judge) -> Op
 
 def override(options: Options, settings: list[tuple[str, str]]) -> None:
     """Set what the command line says (-O, -o). Raise OptionError."""
+    options.supersede()
     for name, value in settings:
         options.set(by_name(name), value)
 

@@ -22,8 +22,8 @@ from minimta.config.values import (
     local_delivery,
     nearest,
     number,
+    privacy,
     seconds,
-    words,
 )
 
 TYPE_CHECKING = False
@@ -139,13 +139,13 @@ class Options:
     max_program_processes = _option("MaxProgramProcesses", "200", number, "processes the user may have while a program of his runs, 0 = no limit (ours)")
     mailer_table = _option("MailerTable", "/etc/mail/mailertable", str.strip, "text table domain -> mailer:host")
     smart_host = _option("SmartHost", "", str.strip, "send all that is not local there: host, [host] without MX lookup, [host]:port")
-    daemon_ports = _option("DaemonPortOptions", "Name=MTA, Addr=127.0.0.1, Port=25; Name=MTA-v6, Addr=::1, Port=25", daemon_ports, "where to listen; may be given several times", "O", accumulates=True)
+    daemon_ports = _option("DaemonPortOptions", "Name=MTA, Addr=127.0.0.1, Port=25; Name=MTA-v6, Addr=::1, Port=25", daemon_ports, "where to listen: Name, Addr, Port, Family, Modifiers, Listen, ReceiveSize, SendSize, children, delayLA, refuseLA, queueLA, DeliveryMode; one line a port", "O", accumulates=True)
     delivery_mode = _option("DeliveryMode", "background", choice("background", "interactive", "queueonly", "deferred"), "when a new message is first tried", "d", anybody=True)
     error_mode = _option("ErrorMode", "print", choice("print", "quiet", "mail", "write", "exit"), "how the submitter is told of errors", "e", anybody=True)
     ignore_dots = _option("IgnoreDots", "False", boolean, "a line with a single dot does not end the message (-i)", "i", anybody=True)
     me_too = _option("MeToo", "True", boolean, "the sender gets a copy when an alias names him too", "m", anybody=True)
     no_recipient_action = _option("NoRecipientAction", "none", choice("none", "add-to", "add-apparently-to", "add-bcc", "add-to-undisclosed"), "what to do with a message without To, Cc, Bcc", anybody=True)
-    privacy_options = _option("PrivacyOptions", "authwarnings", words, "authwarnings, needmailhelo, novrfy, noexpn, goaway, public", "p")
+    privacy_options = _option("PrivacyOptions", "authwarnings", privacy, "what strangers and users are not told or allowed: authwarnings, needmailhelo, novrfy, noexpn, noreceipts, nobodyreturn, goaway, public and others", "p")
     run_as_user = _option("RunAsUser", "minimta", str.strip, "whom listener and remote worker become when started as root")
     pid_file = _option("PidFile", "/run/sendmail.pid", str.strip, "pid and command line of the daemon")
     log_level = _option("LogLevel", "9", number, "0 nothing, 9 every message, 10 and more details", "L")
@@ -193,6 +193,10 @@ class Options:
     def __init__(self) -> None:
         #: names of accumulating options that were given: the first value replaces the default
         self._given: set[str] = set()
+
+    def supersede(self) -> None:
+        """What accumulates begins anew: the command line replaces what the file says."""
+        self._given.clear()
 
     def set(self, option: Option, text: str) -> None:
         """Set one option; DaemonPortOptions accumulates. Raise OptionError for a bad value."""

@@ -9,6 +9,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from minimta.config.ports import Port
+
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -50,6 +52,34 @@ def boolean(text: str) -> bool:
 def words(text: str) -> tuple[str, ...]:
     """Words separated by commas or blanks, in small letters."""
     return tuple(text.lower().replace(",", " ").split())
+
+
+#: what goaway stands for, as in Sendmail: DSNs and who may see the queue are not part of it
+_GOAWAY = (
+    "authwarnings", "needmailhelo", "needexpnhelo", "needvrfyhelo", "noexpn", "noverb", "novrfy",
+)  # fmt: skip
+#: words of PrivacyOptions that are obeyed; some say what is always so here
+PRIVACY = (
+    *("public", "goaway", *_GOAWAY, "noreceipts", "nobodyreturn"),
+    "noetrn",  # ETRN is always refused
+    "restrictexpand",  # -bv is for who may enter the queue; no command has more rights than its user
+    "restrictmailq",
+    "restrictqrun",
+)
+_NO_PRIVACY_YET = ("noactualrecipient",)
+
+
+def privacy(text: str) -> tuple[str, ...]:
+    """Words of PRIVACY, separated by commas or blanks, in small letters; goaway as its parts."""
+    given: list[str] = []
+    for word in words(text):
+        if word in _NO_PRIVACY_YET:
+            raise ValueError(f"{word} is not supported yet")
+        if word not in PRIVACY:
+            known = {name: name for name in PRIVACY}
+            raise ValueError(f"unknown name {word}{nearest(word, known)}")
+        given += _GOAWAY if word == "goaway" else [word]
+    return tuple(given)
 
 
 #: names of DontBlameSendmail that leave out a check which is made here
@@ -137,26 +167,11 @@ def choice(*allowed: str) -> Callable[[str], str]:
     return read
 
 
-def daemon_port(text: str) -> tuple[str, str, str]:
-    """One DaemonPortOptions value to (name, address, port): "Name=MTA, Addr=127.0.0.1, Port=25"."""
-    fields = {"n": "MTA", "a": "", "p": "25", "f": "inet"}
-    for item in text.replace(",", " ").split():
-        key, equals, value = item.partition("=")
-        name = key.lower()
-        full = next((n for n in ("name", "address", "port", "family") if n.startswith(name)), "")
-        if not equals or not name or not full:
-            raise ValueError(f"{item!r} is none of Name=, Addr=, Port=, Family=")
-        fields[name[0]] = value
-    address = fields["a"] or ("::" if fields["f"].lower() == "inet6" else "0.0.0.0")
-    port = {"smtp": "25", "submission": "587"}.get(fields["p"].lower(), fields["p"])
-    if number(port) > 65535:
-        raise ValueError(f"no port: {port}")
-    return fields["n"], address.strip("[]").removeprefix("IPv6:"), port
+def daemon_ports(text: str) -> tuple[Port, ...]:
+    """Rows of DaemonPortOptions, separated by semicolons: see config/ports."""
+    from minimta.config import ports  # the default is read by the daemon alone
 
-
-def daemon_ports(text: str) -> tuple[tuple[str, str, str], ...]:
-    """DaemonPortOptions values separated by semicolons: see daemon_port()."""
-    return tuple(daemon_port(part) for part in text.split(";"))
+    return ports.read(text)
 
 
 def file_mode(text: str) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from minimta.config.ports import Port
 from minimta.listener import relay
 from minimta.listener.handler import Handler
 from minimta.listener.peer import Peer
@@ -30,25 +31,26 @@ def session(shared: SharedState, handler: Handler, client: Peer) -> Session:
         handler,
         host=shared.host,
         client=client.shown,
-        privacy=_privacy(options.privacy_options),
+        privacy=frozenset(options.privacy_options),
         max_message_size=options.max_message_size,
         bad_rcpt_throttle=options.bad_rcpt_throttle,
     )
-
-
-def _privacy(options: tuple[str, ...]) -> frozenset[str]:
-    everything = ("noexpn", "novrfy", "noetrn", "noverb", "noreceipts")
-    needs = ("needmailhelo", "needvrfyhelo", "needexpnhelo")
-    return frozenset((*options, *everything, *needs) if "goaway" in options else options)
 
 
 class Connection:
     """A client's connection; run() is the whole life of it."""
 
     def __init__(
-        self, stream: Stream, ip: str, shared: SharedState, is_stopping: Callable[[], bool]
+        self,
+        stream: Stream,
+        ip: str,
+        port: Port,
+        shared: SharedState,
+        is_stopping: Callable[[], bool],
     ) -> None:
+        """A client at *ip* that came by *port*; *is_stopping* tells if the daemon is to end."""
         self.ip = ip
+        self.port = port
         self._stream = stream
         self._shared = shared
         self._is_stopping = is_stopping
@@ -87,10 +89,13 @@ class Connection:
             chunk = self._receive()
             if not chunk:
                 return self._shut_down() if self._is_stopping() else self._lost()
+            is_text = session.state is State.DATA
             replies = session.receive(chunk)
-            if session.throttle.pause:
-                self._wait(session.throttle.pause)
-                session.throttle.pause = 0.0
+            pause, session.throttle.pause = session.throttle.pause, 0.0
+            if self.port.delay_la and not is_text:
+                pause += self._shared.load_average() >= self.port.delay_la
+            if pause:
+                self._wait(pause)
             if replies:
                 self._stream.send(replies)
             if session.is_closed:
@@ -102,7 +107,14 @@ class Connection:
     def _begin(self) -> Session:
         """Look who it is, and greet him."""
         name, _, confirmed = hostnames.client_name(self.ip)
-        client = Peer(self.ip, name, confirmed=confirmed, if_address=self._own_address())
+        client = Peer(
+            self.ip,
+            name,
+            confirmed=confirmed,
+            port=self.port,
+            rights=relay.at_connect(self.ip, self.port),
+            if_address=self._own_address(),
+        )
         self._handler = Handler(self._shared, client)
         self._session = session(self._shared, self._handler, client)
         self._greet(client)

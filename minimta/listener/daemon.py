@@ -221,7 +221,7 @@ def _load_all(options: Options) -> None:
     # text files, name lookups; syncfs(2) and getpwnam_r(3)
     for module in ("encodings.ascii", "encodings.idna", "ctypes"):
         importlib.import_module(module)
-    if any(address not in ("127.0.0.1", "::1") for _, address, _ in options.daemon_ports):
+    if any(port.address not in ("127.0.0.1", "::1") for port in options.daemon_ports):
         dns.load()  # asked only about senders of clients from elsewhere
 
 

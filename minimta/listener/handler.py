@@ -10,6 +10,7 @@ import errno
 import os
 from collections.abc import Callable
 
+from minimta.config.ports import Port
 from minimta.listener import relay, vrfy
 from minimta.listener.peer import Peer
 from minimta.listener.shared_state import DISK_FULL, SharedState
@@ -26,6 +27,9 @@ from minimta.system import log
 #: octets of a refused message that are read before the session is ended
 _MOST_SKIPPED = 16 << 20
 
+#: what Sendmail writes as ${daemon_flags} for mail that came by no port
+_SUBMISSION_FLAGS = b"c u"
+
 _GO_AHEAD = reply(354, "", "End data with <CR><LF>.<CR><LF>")
 _QUEUE_FAILED = reply(451, "4.3.0", "Queue error; try again later")
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -38,18 +42,12 @@ class Handler:
         self,
         shared: SharedState,
         client: Peer,
-        *,
-        submit: bool = False,
         queued: Callable[[str], None] = lambda qid: None,
     ) -> None:
-        """*submit*: a local user on standard input; addresses are completed, anything is sent.
-
-        *queued* is told the id of every message that was accepted.
-        """
+        """*queued* is told the id of every message that was accepted."""
         self._shared = shared
         self._options = shared.options
         self._client = client
-        self._submit = submit
         self._queued = queued
         self._qid = ""
         self._helo = b""
@@ -76,7 +74,7 @@ class Handler:
     def note_unused(self) -> None:
         """The connection ends, and nothing was asked of us."""
         what = "did not issue MAIL/EXPN/VRFY/ETRN during connection to"
-        self.note(f"{self._client.shown} {what} {self._client.path}")
+        self.note(f"{self._client.shown} {what} {self._client.way_in}")
 
     @property
     def client_name(self) -> str:
@@ -108,15 +106,18 @@ class Handler:
         return self._shared.lacks_space(mail.parameters.size)
 
     def _refuse_sender(self, mail: Mail) -> Reply | None:
-        bare = mail.mailbox
-        if not bare or self._submit:
-            return None
+        bare, rights = mail.mailbox, self._client.rights
         domain = address.split(bare)[1]
         shown = quoted(bare)
-        if not domain:
+        if bare and not domain and not rights.completes:
             text = f"{quoted(mail.given)}... Domain name required for sender address {shown}"
             return reply(553, "5.5.4", text)
-        if self._client.may_relay or self._shared.here.router.is_local(domain):
+        if not domain or rights.trusts_sender:
+            return None
+        if self._wants_full_domains and b"." not in domain and not address.literal(domain):
+            text = f"{quoted(mail.given)}... Real domain name required for sender address"
+            return self._rejected("check_mail", mail.given, reply(553, "5.5.4", text))
+        if self._shared.here.router.is_local(domain):
             return None
         exists = self._exists(domain)
         if exists:
@@ -128,6 +129,11 @@ class Handler:
             text = f"Domain of sender address {shown} does not exist"
             refusal = reply(553, "5.1.8", f"{quoted(mail.given)}... {text}")
         return self._rejected("check_mail", mail.given, refusal)
+
+    @property
+    def _wants_full_domains(self) -> bool:
+        """DaemonPortOptions M=f."""
+        return self._client.port is not None and "f" in self._client.port.modifiers
 
     def _exists(self, domain: bytes) -> bool | None:
         literal = address.literal(domain)
@@ -145,14 +151,25 @@ class Handler:
         envelope.client = client.shown.encode("ascii", "replace")
         envelope.protocol, envelope.helo = self._protocol, self._helo
         envelope.if_address = client.if_address.encode("ascii")
-        if self._submit:
-            envelope.daemon_flags = b"c u"
+        if client.port is None:
+            envelope.daemon_flags = _SUBMISSION_FLAGS
+        else:
+            envelope.daemon, envelope.daemon_flags = client.port.name, client.port.flags
+            envelope.delivery_mode = self._delivery_mode(client.port)
         self._warn(envelope)
         return envelope
 
+    def _delivery_mode(self, port: Port) -> str:
+        """DaemonPortOptions DeliveryMode and queueLA; "": as the options say."""
+        if port.queue_la and self._shared.load_average() >= port.queue_la:
+            return "queueonly"
+        return port.delivery_mode
+
     def _as_queued(self, path: bytes) -> bytes:
         bare = address.bare(path)
-        return b"<%b>" % self._shared.here.qualified(bare) if self._submit and bare else path
+        if not bare or not self._client.rights.completes:
+            return path
+        return b"<%b>" % self._shared.here.qualified(bare)
 
     def _warn(self, envelope: Envelope) -> None:
         """X-Authentication-Warning (PrivacyOptions=authwarnings)."""
@@ -183,7 +200,7 @@ class Handler:
         path = self._as_queued(rcpt.forward_path)
         flags = "P" + (rcpt.parameters.notify or "FD")
         recipient = Recipient(path, flags, original=rcpt.parameters.original)
-        refusal = None if self._submit else self._refuse_recipient(rcpt, shown, bare)
+        refusal = self._refuse_recipient(rcpt, shown, bare)
         if not refusal and not is_plain(recipient):
             # The runner would put the whole message aside, though we had said 250.
             refusal = reply(550, "5.7.1", f"{shown}{_NOT_PLAIN}")
@@ -194,6 +211,8 @@ class Handler:
         return reply(250, "2.1.5", f"{shown}... Recipient ok")
 
     def _refuse_recipient(self, rcpt: Rcpt, shown: str, bare: bytes) -> Reply | None:
+        if self._client.rights.trusts_recipients:
+            return None
         try:
             found = self._shared.recipient(bare)
         except OSError as error:
@@ -201,7 +220,7 @@ class Handler:
             return reply(451, "4.3.0", f"{shown}... Cannot look it up now; try again later")
         if found is not None and found.is_known:
             return None
-        may_relay = self._client.may_relay
+        may_relay = self._client.rights.may_relay
         if found is not None and (may_relay or not relay.looks_like_route(bare)):
             refusal = reply(550, "5.1.1", f"{shown}... User unknown")
         elif not may_relay:
@@ -237,8 +256,8 @@ class Handler:
             qid=self._qid,
             now=self._shared.clock(),
             host=self._shared.host,
-            submit=self._submit,
-            qualify=self._submit,
+            submit=self._client.port is None,
+            qualify=self._client.rights.completes,
         )
         return _GO_AHEAD
 
@@ -297,7 +316,7 @@ class Handler:
         if state == "data":
             self._collect_failed("info=unexpected close")
         elif self._envelope is not None:
-            text = f"lost input channel from {self._client.shown} to {self._client.path}"
+            text = f"lost input channel from {self._client.shown} to {self._client.way_in}"
             self.note(f"{text} after {state}")
         self.reset()
 
@@ -324,7 +343,7 @@ class Handler:
     def _log_message(self, reverse_path: bytes, size: int) -> None:
         """The from= line of what did not become a message."""
         recipients = len(self._envelope.recipients) if self._envelope else 0
-        daemon = "" if self._submit else "daemon=MTA, "
+        daemon = f"daemon={self._client.port.name}, " if self._client.port else ""
         log.line(
             self.qid,
             f"from={_one_word(log.clean(reverse_path))}, size={size}, class=0, nrcpts={recipients},"

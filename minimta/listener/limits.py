@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import threading
 import time
 
+from minimta.config.ports import Port
 from minimta.listener import relay
 from minimta.listener.connection import Connection
 from minimta.listener.shared_state import SharedState
@@ -15,8 +15,8 @@ from minimta.listener.stream import Stream
 from minimta.listener.threads import ThreadPool
 from minimta.system import log
 
-#: seconds for which a load average is believed
-_LOAD_AGE = 5.0
+#: seconds until it is told again that connections are delayed
+_DELAY_SILENCE = 90.0
 
 
 class ConnectionLimits:
@@ -30,17 +30,18 @@ class ConnectionLimits:
         self._inside: set[Connection] = set()
         self._stopping = False
         self._refusing = ""
-        self._load = (0.0, 0.0)
+        self._silent_until = 0.0
 
     def is_stopping(self) -> bool:
         return self._stopping
 
-    def admit(self, sock: socket.socket, ip: str, daemon: str) -> None:
-        """Serve a new connection in a thread, or turn it away here."""
-        why_not = self._why_not(ip, daemon)
+    def admit(self, sock: socket.socket, ip: str, port: Port) -> None:
+        """Serve a connection that came by *port* in a thread, or turn it away here."""
+        self._delay(port)
+        why_not = self._why_not(ip, port)
         if why_not:
             return _turn_away(sock, why_not)
-        connection = Connection(Stream(sock), ip, self._shared, self.is_stopping)
+        connection = Connection(Stream(sock), ip, port, self._shared, self.is_stopping)
         with self._changed:
             self._inside.add(connection)
         try:
@@ -65,19 +66,37 @@ class ConnectionLimits:
 
     # --- limits -----------------------------------------------------------------------------------
 
-    def _why_not(self, ip: str, daemon: str) -> str:
-        """The 421 for a client who may not come in now, "" if he may."""
+    def _delay(self, port: Port) -> None:
+        """DaemonPortOptions delayLA: this port takes one connection a second."""
+        if not port.delay_la or (load := self._shared.load_average()) < port.delay_la:
+            return
+        if time.monotonic() > self._silent_until:
+            self._silent_until = time.monotonic() + _DELAY_SILENCE
+            facts = f"load average={load:.0f} >= {port.delay_la}"
+            log.line("", f"delaying connections on daemon {port.name}: {facts}", level=9)
+        time.sleep(1)
+
+    def _why_not(self, ip: str, port: Port) -> str:
+        """The 421 for a client that may not come in now, "" if it may."""
         options = self._options
-        count, most = len(self._inside), options.max_daemon_children
-        if most and count >= most:
-            self._note_refusing(f"{daemon}: {count} children, max {most}")
-            return f"421 4.3.2 {self._shared.host} Too many open connections; try again later"
-        load = self._load_average()
-        if load >= options.refuse_la:
-            self._note_refusing(f"{daemon}: load average: {load:.0f}")
+        for count, most in (
+            (len(self._inside), options.max_daemon_children),
+            (self._count(port) if port.children else 0, port.children),
+        ):
+            if most and count >= most:
+                self._note_refusing(f"{port.name}: {count} children, max {most}")
+                return f"421 4.3.2 {self._shared.host} Too many open connections; try again later"
+        load = self._shared.load_average()
+        limit = options.refuse_la if port.refuse_la is None else port.refuse_la
+        if 0 < limit <= load:
+            self._note_refusing(f"{port.name}: load average: {load:.0f}")
             return f"421 4.3.2 {self._shared.host} Load average too high; try again later"
         self._refusing = ""
         return self._too_many_of(ip)
+
+    def _count(self, port: Port) -> int:
+        with self._changed:
+            return sum(connection.port is port for connection in self._inside)
 
     def _too_many_of(self, ip: str) -> str:
         most = self._options.max_connections_per_client
@@ -99,12 +118,6 @@ class ConnectionLimits:
         if not self._refusing:
             log.line("", f"rejecting connections on daemon {why}", level=8)
         self._refusing = why
-
-    def _load_average(self) -> float:
-        now = time.monotonic()
-        if now - self._load[0] > _LOAD_AGE or not self._load[0]:
-            self._load = (now, os.getloadavg()[0])
-        return self._load[1]
 
     # --- the end ----------------------------------------------------------------------------------
 

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from minimta.listener import relay
+from minimta.config.ports import Port
+from minimta.listener.relay import Rights
 from minimta.system import log
 
 
 class Peer:
-    """Who is at the other end."""
+    """A client, as the log, the replies and the rules know it."""
 
-    __slots__ = ("if_address", "ip", "may_relay", "name", "path", "shown")
+    __slots__ = ("_is_confirmed", "if_address", "ip", "name", "port", "rights", "shown")
 
-    def __init__(self, ip: str, name: str, *, confirmed: bool, if_address: str = "") -> None:
-        """*confirmed*: the *name* from reverse lookup leads back to *ip*. "" ip is standard input."""
+    def __init__(
+        self,
+        ip: str,
+        name: str,
+        *,
+        confirmed: bool,
+        port: Port | None,
+        rights: Rights,
+        if_address: str = "",
+    ) -> None:
+        """*confirmed*: the *name* that *ip* leads to leads back to it. On standard input *ip* is ""
+        and *port* None. *if_address*: our address that it connected to, "" for loopback.
+        """
         literal = f"[IPv6:{ip}]" if ":" in ip else f"[{ip}]"
         self.ip = ip
         self.name = log.clean(name)
@@ -20,15 +32,19 @@ class Peer:
         self.shown = f"{self.name} {literal}".strip() if ip else self.name
         if name and not confirmed:
             self.shown += " (may be forged)"
-        self.may_relay = not ip or relay.may_relay(ip)
-        #: our address that was connected to
+        self._is_confirmed = confirmed
+        self.port = port
+        #: replaced, never changed, as more becomes known of the client
+        self.rights = rights
         self.if_address = if_address
-        self.path = "MTA" if ip else "stdin"
+
+    @property
+    def way_in(self) -> str:
+        """The name of the port (DaemonPortOptions), or "stdin", as the log has it."""
+        return self.port.name if self.port else "stdin"
 
     def why_not_relay(self) -> str:
         """What follows "Relaying denied" in the reply."""
         if not self.name:
             return f". IP name lookup failed [{self.ip}]"
-        if self.shown.endswith(" (may be forged)"):
-            return f". IP name possibly forged [{self.ip}]"
-        return ""
+        return "" if self._is_confirmed else f". IP name possibly forged [{self.ip}]"

@@ -1,28 +1,62 @@
-"""Who may send what to whom: recipients of this host, and who may relay through it.
+"""What a client may do, above all whether it may send to other hosts: one value, made at connect.
 
-Light, because submission asks too: a local user who does not exist is told at once.
+    client                      identity  may_relay  trusts_sender  trusts_recipients  completes
+    user on standard input      login     yes        yes            yes                yes
+    loopback address                      yes        yes
+    anybody else
+    any of them by a port M=u                                                          yes
+
+EHLO, STARTTLS (a certificate), AUTH and the access table will each put another value in its place,
+made from this one; nothing ever changes it, so what one command was told holds to its end.
 """
 
 from __future__ import annotations
 
-from minimta.message import address
+import socket
+from dataclasses import dataclass
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    pass
+from minimta.config.ports import Port
+from minimta.message import address
 
 _LOOPBACK = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
 
 
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What a client may do."""
+
+    #: who it is: the login name of a local user, later the name that AUTH has proved; "" a stranger
+    identity: str = ""
+    #: may it send to recipients of other hosts?
+    may_relay: bool = False
+    #: is it believed that the sender it names can get an answer?
+    trusts_sender: bool = False
+    #: are recipients taken unseen? Who does not exist comes back as a bounce
+    trusts_recipients: bool = False
+    #: are addresses without a domain taken for ours and completed, in envelope and header?
+    completes: bool = False
+
+
+def at_connect(ip: str, port: Port) -> Rights:
+    """The rights of a client at *ip* that has said nothing yet."""
+    trusted = may_relay(ip)
+    return Rights(may_relay=trusted, trusts_sender=trusted, completes="u" in port.modifiers)
+
+
+def of_user(login: str) -> Rights:
+    """The rights of the local user who runs ``sendmail -bs``."""
+    return Rights(login, may_relay=True, trusts_sender=True, trusts_recipients=True, completes=True)
+
+
 def may_relay(ip: str) -> bool:
-    """May a client at *ip* send to other hosts? Never by name, HELO or sender (threats T13)."""
+    """May a client at *ip* send to other hosts? Its name, HELO and sender can all be forged."""
     return ip in _LOOPBACK
 
 
 def looks_like_route(bare: bytes) -> bool:
     """Does a local part ask to be sent on: "user%dom", "dom!user", '"user@dom"'?
 
-    It never is (threats T13). But it is answered and logged as an attempt at relaying.
+    It never is, for that would be an open relay. But it is answered and logged as an attempt at one.
     """
     local_part = address.split(bare)[0]
     return b"%" in local_part or b"!" in local_part or b"@" in local_part
@@ -30,10 +64,8 @@ def looks_like_route(bare: bytes) -> bool:
 
 def is_ip(text: str) -> bool:
     """Is it an IPv4 or IPv6 address?"""
-    from _socket import AF_INET, AF_INET6, inet_pton
-
     try:
-        inet_pton(AF_INET6 if ":" in text else AF_INET, text)
+        socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
     except (OSError, ValueError):
         return False
     return True

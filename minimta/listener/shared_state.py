@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 
@@ -16,8 +17,8 @@ from minimta.system import log
 
 #: seconds for which a recipient who was found is not looked for again
 _REMEMBER, _MOST_REMEMBERED = 2.0, 10000
-#: seconds for which the free space of the queue is believed
-_FREE_AGE = 0.5
+#: seconds for which the free space of the queue and the load average are believed
+_FREE_AGE, _LOAD_AGE = 0.5, 5.0
 
 DISK_FULL = reply(452, "4.3.1", "Insufficient disk space; try again later")
 _TOO_BIG_FOR_DISK = reply(452, "4.4.5", "Insufficient disk space; try again later")
@@ -43,6 +44,7 @@ class SharedState:
         self._greeting = (0, "")
         self._known: dict[bytes, tuple[float, recipients.LocalRecipient | None]] = {}
         self._free = (0.0, 0)
+        self._load = (0.0, 0.0)
 
     @property
     def host(self) -> str:
@@ -81,6 +83,13 @@ class SharedState:
                 self._known.clear()
             self._known[bare] = (now + _REMEMBER, found)
         return found
+
+    def load_average(self) -> float:
+        """Of the last minute; it is not asked for with each connection."""
+        now = time.monotonic()
+        if now - self._load[0] > _LOAD_AGE or not self._load[0]:
+            self._load = (now, os.getloadavg()[0])
+        return self._load[1]
 
     def lacks_space(self, size: int) -> Reply | None:
         """The refusal if a message of *size* octets (-1: not told) has no room in the queue."""

@@ -13,6 +13,7 @@ import socketserver
 import time
 
 from minimta.config.options import Options
+from minimta.config.ports import Port
 from minimta.listener.limits import ConnectionLimits
 from minimta.listener.stream import plain_address
 from minimta.system import log
@@ -22,16 +23,23 @@ class Server(socketserver.TCPServer):
     """A listening socket. Bound when made; accepts in accept_forever()."""
 
     allow_reuse_address = True
-    request_queue_size = 1024
 
-    def __init__(self, name: str, address: str, port: int) -> None:
-        """Raise OSError if *address* cannot be had."""
-        self.name = name
+    def __init__(self, port: Port) -> None:
+        """Raise OSError if the address cannot be had."""
+        self.port = port
         self.limits: ConnectionLimits | None = None
-        self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        super().__init__((address, port), socketserver.BaseRequestHandler)
+        self.address_family = socket.AF_INET6 if port.family == "inet6" else socket.AF_INET
+        self.request_queue_size = port.backlog
+        super().__init__((port.address, port.port), socketserver.BaseRequestHandler)
 
     def server_bind(self) -> None:
+        # Set here, before listen(2), and every accepted socket has inherited them.
+        for option, size in (
+            (socket.SO_RCVBUF, self.port.receive_size),
+            (socket.SO_SNDBUF, self.port.send_size),
+        ):
+            if size:
+                self.socket.setsockopt(socket.SOL_SOCKET, option, size)
         if self.address_family == socket.AF_INET6:
             # 0.0.0.0 is another socket, perhaps another option.
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -57,7 +65,7 @@ class Server(socketserver.TCPServer):
         assert self.limits is not None
         assert isinstance(request, socket.socket)
         assert isinstance(client_address, tuple)
-        self.limits.admit(request, plain_address(client_address[0]), self.name)
+        self.limits.admit(request, plain_address(client_address[0]), self.port)
 
     def stop(self) -> None:
         """From another thread: no more connections."""
@@ -68,21 +76,34 @@ class Server(socketserver.TCPServer):
 def bind(options: Options) -> list[Server]:
     """A server for each DaemonPortOptions. Raise OSError, whose ``filename`` names the daemon.
 
-    A host without IPv6 does without ::1, if there is something else to listen to.
+    A host without IPv6 does without ::1, and any host without a port that has the modifier O, if
+    there is something else to listen to.
     """
     servers: list[Server] = []
+    missing: OSError | None = None
     try:
-        for name, address, port in options.daemon_ports:
+        for port in options.daemon_ports:
             try:
-                servers.append(Server(name, address, int(port)))
+                servers.append(Server(port))
             except OSError as error:
-                absent = error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
-                if absent and address == "::1" and servers:
-                    log.line("", f"daemon {name}: no IPv6 here")
-                    continue
-                raise OSError(error.errno, error.strerror, name) from error
+                missing = OSError(error.errno, error.strerror, port.name)
+                if not _can_do_without(port, error, servers):
+                    raise missing from error
+        if missing and not servers:
+            raise missing
     except BaseException:
         for server in servers:
             server.server_close()
         raise
     return servers
+
+
+def _can_do_without(port: Port, error: OSError, servers: list[Server]) -> bool:
+    """Is *port* optional? Log it then."""
+    if "O" in port.modifiers:
+        log.line("", f"daemon {port.name}: cannot bind: {error.strerror}; it is optional", level=1)
+        return True
+    no_ipv6 = error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT) and port.address == "::1"
+    if no_ipv6 and servers:
+        log.line("", f"daemon {port.name}: no IPv6 here")
+    return no_ipv6 and bool(servers)

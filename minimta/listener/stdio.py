@@ -16,6 +16,7 @@ from minimta.config.options import Options
 from minimta.listener.connection import session
 from minimta.listener.handler import Handler
 from minimta.listener.peer import Peer
+from minimta.listener.relay import of_user
 from minimta.listener.shared_state import SharedState
 from minimta.smtp.state import State
 from minimta.submission import caller, delivery_mode
@@ -36,10 +37,11 @@ def serve(options: Options) -> int:
         complain(f"sendmail: cannot open the queue: {error.strerror}")
         return os.EX_TEMPFAIL
     options.privacy_options = (*options.privacy_options, *_PRIVACY)
-    client = Peer("", f"{who.name}@localhost", confirmed=True)
+    rights = of_user(who.name)
+    client = Peer("", f"{who.name}@localhost", confirmed=True, port=None, rights=rights)
     shared = SharedState(options, spool)
     queued: list[str] = []
-    handler = Handler(shared, client, submit=True, queued=queued.append)
+    handler = Handler(shared, client, queued.append)
     if not who.is_trusted(options):
         handler.warnings.append(f"{log.clean(who.name)} owned process doing -bs")
     _Dialogue(shared, handler, client).run()

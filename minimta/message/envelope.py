@@ -54,7 +54,9 @@ class Envelope:
         "auth",
         "body_type",
         "client",
+        "daemon",
         "daemon_flags",
+        "delivery_mode",
         "envid",
         "full_name",
         "helo",
@@ -84,8 +86,12 @@ class Envelope:
         self.protocol = b""
         #: macro $s: the name in HELO, b"" for local submission
         self.helo = b""
-        #: macro ${daemon_flags}: b"c u" for local submission
+        #: name of the port it came by, "MTA" (DaemonPortOptions); "" for local submission
+        self.daemon = ""
+        #: macro ${daemon_flags}, modifiers of the port: b"EE u"; b"c u" for local submission
         self.daemon_flags = b""
+        #: when it is first tried, a word of option DeliveryMode; "" as that says
+        self.delivery_mode = ""
         #: macro ${if_addr}: our address that the client connected to, b"" for loopback
         self.if_address = b""
         #: the submitter's full name for From: (-F, NAME, GECOS), b"" if unknown

@@ -264,7 +264,7 @@ class Incoming:
         control.body_type = envelope.body_type
         control.envid = envelope.envid
         control.auth = envelope.auth
-        control.macros = _macros(envelope, options.delivery_mode)
+        control.macros = _macros(envelope, envelope.delivery_mode or options.delivery_mode)
         control.headers = missing_fields.complete(fields, envelope, self._facts(host))
         # What a queue run sorts by, low first.
         weight = options.recipient_factor * len(envelope.recipients)
@@ -341,8 +341,8 @@ class Incoming:
             facts.append(f"bodytype={log.clean(envelope.body_type)}")
         if envelope.protocol:
             facts.append(f"proto={log.clean(envelope.protocol)}")
-            if not envelope.daemon_flags:
-                facts.append("daemon=MTA")
+        if envelope.daemon:
+            facts.append(f"daemon={envelope.daemon}")
         facts.append(f"relay={log.fact(envelope.client)}")
         log.line(self.qid, ", ".join(facts), level=5)
 

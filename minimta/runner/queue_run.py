@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 
 from minimta.config.options import Options
 from minimta.queue import adopt, listing, permission
+from minimta.queue.control import QUEUE_ONLY
 from minimta.queue.listing import Listed
 from minimta.queue.selectors import Selection, SelectionError, all_match, parse_selection
 from minimta.queue.spool import Spool
@@ -180,8 +181,14 @@ class _Work:
         self._options = options
 
     def wants_new(self) -> bool:
-        """Are messages tried when they come? (DeliveryMode, QueueLA)"""
-        if self._options.delivery_mode in ("queueonly", "deferred"):
+        """Are messages tried when they come? (DeliveryMode, also of a single port, and QueueLA)
+
+        Each message that is to wait says so itself, for its port may have a mode of its own.
+        """
+        modes = [self._options.delivery_mode]
+        if modes[0] in QUEUE_ONLY:
+            modes += [port.delivery_mode for port in self._options.daemon_ports]
+        if not {"background", "interactive"}.intersection(modes):
             return False
         return os.getloadavg()[0] < self._options.queue_la
 

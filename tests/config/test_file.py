@@ -38,6 +38,14 @@ def test_the_command_line_has_the_last_word(file: Path) -> None:
     assert load(file, ("maxhopcount", "9")).max_hop_count == 9
 
 
+def test_ports_on_the_command_line_replace_those_of_the_file_and_add_up(file: Path) -> None:
+    file.write_text("DaemonPortOptions = Name=a\nDaemonPortOptions = Name=b\n")
+    assert [port.name for port in load(file).daemon_ports] == ["a", "b"]
+    given = [("DaemonPortOptions", f"Name={name}") for name in "cd"]
+    assert [port.name for port in load(file, *given).daemon_ports] == ["c", "d"]
+    assert [port.name for port in load(file, ("MaxHopCount", "9")).daemon_ports] == ["a", "b"]
+
+
 def test_no_file_at_all_is_a_good_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config_file, "DEFAULT_FILE", "/nonexistent/minimta.cf")
     assert load(None).queue_directory == "/var/spool/mqueue"

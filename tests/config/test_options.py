@@ -6,6 +6,7 @@ import pytest
 
 from minimta.config import options
 from minimta.config.options import OptionError, Options
+from minimta.config.ports import Port
 
 
 def test_names_are_found_in_any_case_and_letters_exactly() -> None:
@@ -109,7 +110,10 @@ def test_daemon_ports_accumulate_and_replace_the_default() -> None:
     assert len(chosen.daemon_ports) == 2
     chosen.set(ports, "Name=MTA, Addr=127.0.0.1, Port=2525")
     chosen.set(ports, "Family=inet6, Port=smtp")
-    assert chosen.daemon_ports == (("MTA", "127.0.0.1", "2525"), ("MTA", "::", "25"))
+    assert chosen.daemon_ports == (
+        Port(address="127.0.0.1", port=2525),
+        Port(address="::", port=25),
+    )
 
 
 @pytest.mark.parametrize("text", ["Port=70000", "Prot=25", "Port=x", "Addr"])
@@ -123,3 +127,49 @@ def test_a_choice_may_be_its_first_letter() -> None:
     chosen.set(options.by_letter("d"), "q")
     chosen.set(options.by_letter("e"), "m")
     assert (chosen.delivery_mode, chosen.error_mode) == ("queueonly", "mail")
+
+
+def privacy(text: str) -> tuple[str, ...]:
+    chosen = Options()
+    chosen.set(options.by_letter("p"), text)
+    return chosen.privacy_options
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", ()),
+        ("public", ("public",)),
+        ("NoExpn,needmailhelo noreceipts", ("noexpn", "needmailhelo", "noreceipts")),
+        ("restrictmailq,restrictqrun", ("restrictmailq", "restrictqrun")),
+        (
+            "needmailhelo,needexpnhelo,needvrfyhelo,restrictqrun,restrictexpand,nobodyreturn,authwarnings",
+            (
+                "needmailhelo", "needexpnhelo", "needvrfyhelo", "restrictqrun", "restrictexpand",
+                "nobodyreturn", "authwarnings",
+            ),
+        ),
+        (
+            "goaway,noetrn",
+            (
+                "authwarnings", "needmailhelo", "needexpnhelo", "needvrfyhelo", "noexpn", "noverb",
+                "novrfy", "noetrn",
+            ),
+        ),
+    ],
+)  # fmt: skip
+def test_privacy_options_are_the_words_of_sendmail(text: str, words: tuple[str, ...]) -> None:
+    assert privacy(text) == words
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("authwarnings,noexpan", r"unknown name noexpan \(did you mean noexpn\?\)"),
+        ("nosuch", "unknown name nosuch"),
+        ("noactualrecipient", "noactualrecipient is not supported yet"),
+    ],
+)
+def test_a_privacy_option_that_nothing_obeys_is_refused(text: str, reason: str) -> None:
+    with pytest.raises(OptionError, match=f"^option PrivacyOptions: {reason}"):
+        privacy(text)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from minimta.config import options, ports
 from minimta.listener.shared_state import SharedState
 from minimta.queue.spool import Spool
 from minimta.system import log
@@ -511,3 +512,102 @@ def test_rcpt_vrfy_and_expn_agree_who_exists(host: SmtpHost, name: str) -> None:
     questions = (f"RCPT TO:<{name}>", f"VRFY {name}", f"EXPN {name}")
     known = {peer.says(question)[0][:3] for question in questions}
     assert known in ({"250"}, {"550"})
+
+
+# --- the port -------------------------------------------------------------------------------------
+
+
+def by_port(host: SmtpHost, text: str, ip: str = STRANGER[0], name: str = STRANGER[1]) -> ClientEnd:
+    """A client of the port that *text* describes."""
+    host.options.daemon_ports = ports.read(text)
+    return host.connect(ip, name)
+
+
+def test_log_and_queue_say_by_which_port_a_message_came(host: SmtpHost, lines: list[str]) -> None:
+    peer = by_port(host, "Name=MSA, Port=587, M=Eu")
+    peer.writes("emma@lab1.campus", "dave")
+    assert ", proto=SMTP, daemon=MSA, relay=lab1.campus [10.0.3.134]" in lines[-1]
+    assert host.queued()[0][0].macros[b"{daemon_flags}"] == b"EE u"
+    peer.says("MAIL FROM:<emma@lab1.campus>", "RSET")
+    assert ", proto=SMTP, daemon=MSA, relay=lab1.campus [10.0.3.134]" in lines[-1]
+    peer.handler.note_unused()
+    assert lines[-1].endswith(" during connection to MSA")
+
+
+def test_a_port_may_take_senders_without_a_domain_for_ours(host: SmtpHost) -> None:
+    peer = by_port(host, "M=u")
+    assert peer.says("MAIL FROM:<emma>") == ["250 2.1.0 <emma>... Sender ok"]
+    assert peer.says("RCPT TO:<dave>") == ["250 2.1.5 <dave>... Recipient ok"]
+    assert peer.says("RCPT TO:<henry@lab3.campus>")[0].startswith("550 5.7.1")
+    peer.says("DATA")
+    peer.sends(b"To: carol\r\n\r\n.\r\n")
+    [(control, _)] = host.queued()
+    assert control.reverse_path == b"<emma@lab2.campus>"
+    assert [recipient.address for recipient in control.recipients] == [b"<dave@lab2.campus>"]
+    assert (b"", b"To: carol@lab2.campus") in control.headers
+
+
+def test_with_u_the_null_sender_stays_null(host: SmtpHost) -> None:
+    by_port(host, "M=u").writes("", "dave")
+    assert host.queued()[0][0].reverse_path == b"<>"
+
+
+@pytest.mark.parametrize(
+    ("sender", "answer"),
+    [
+        ("a@nodots", "553 5.5.4 <a@nodots>... Real domain name required for sender address"),
+        ("dave@lab2", "553 5.5.4 <dave@lab2>... Real domain name required for sender address"),
+        ("a@lab1.campus", "250 2.1.0 <a@lab1.campus>... Sender ok"),
+        ("a@[IPv6:2001:db8::1]", "250 2.1.0 <a@[IPv6:2001:db8::1]>... Sender ok"),
+        ("", "250 2.1.0 <>... Sender ok"),
+    ],
+)
+def test_a_port_may_ask_strangers_for_a_domain_with_a_dot(
+    host: SmtpHost, sender: str, answer: str
+) -> None:
+    assert by_port(host, "M=f").says(f"MAIL FROM:<{sender}>") == [answer]
+
+
+def test_a_client_that_may_relay_need_not_have_the_dot(host: SmtpHost) -> None:
+    peer = by_port(host, "M=f", "127.0.0.1", "localhost")
+    assert peer.says("MAIL FROM:<a@nodots>")[0].startswith("250")
+    assert host.connect(*STRANGER).says("MAIL FROM:<a@nodots>")[0].startswith("553")
+    assert by_port(host, "").says("MAIL FROM:<a@nodots>")[0].startswith("250")
+
+
+@pytest.mark.parametrize(
+    ("port", "option", "load", "macro"),
+    [
+        ("", "background", 0.0, None),
+        ("", "queueonly", 0.0, b"q"),
+        ("DeliveryMode=q", "background", 0.0, b"q"),
+        ("DeliveryMode=d", "background", 0.0, b"d"),
+        ("DeliveryMode=b", "queueonly", 0.0, None),
+        ("queueLA=3", "background", 2.9, None),
+        ("queueLA=3", "background", 3.1, b"q"),
+        ("queueLA=3, DeliveryMode=b", "queueonly", 3.1, b"q"),
+    ],
+)
+def test_messages_of_a_port_have_its_delivery_mode(
+    host: SmtpHost,
+    monkeypatch: pytest.MonkeyPatch,
+    port: str,
+    option: str,
+    load: float,
+    macro: bytes | None,
+) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
+    host.options.delivery_mode = option
+    by_port(host, port).writes("emma@lab1.campus", "dave")
+    assert host.queued()[0][0].macros.get(b"{deliveryMode}") == macro
+
+
+def test_goaway_is_as_sendmail_has_it(host: SmtpHost) -> None:
+    host.options.set(options.by_name("PrivacyOptions"), "goaway")
+    peer = host.connect(*STRANGER)
+    assert peer.says("MAIL FROM:<emma@lab1.campus>")[0].startswith("503 5.0.0")
+    offered = {line[4:] for line in peer.says("EHLO x")}
+    assert "DSN" in offered
+    assert "EXPN" not in offered
+    assert peer.says("VRFY dave")[0].startswith("252")
+    peer.writes("emma@lab1.campus", "dave")

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from minimta.config.options import Options
+from minimta.config.ports import Port
 from minimta.listener import connection, limits
 from minimta.listener.limits import ConnectionLimits
 from minimta.listener.sockets import Server, bind
@@ -25,12 +26,18 @@ PATIENCE = 10.0
 class Listening:
     """A listener on a port of 127.0.0.1."""
 
-    def __init__(self, host: SmtpHost, address: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        host: SmtpHost,
+        address: str = "127.0.0.1",
+        port: Port | None = None,
+        limits: ConnectionLimits | None = None,
+    ) -> None:
         self.host = host
         host.options.refuse_la = 10_000
-        self.server = Server("MTA", address, 0)
+        self.server = Server(port or Port(address=address, port=0))
         self.port = int(self.server.server_address[1])
-        self.server.limits = self.limits = ConnectionLimits(host.shared_state())
+        self.server.limits = self.limits = limits or ConnectionLimits(host.shared_state())
         self._thread = threading.Thread(target=self.server.accept_forever, daemon=True)
         self._thread.start()
         self.address = address
@@ -89,12 +96,12 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def start(host: SmtpHost) -> Iterator[Callable[[], Listening]]:
+def start(host: SmtpHost) -> Iterator[Callable[..., Listening]]:
     """Start a listener when the options are as the test wants them."""
     started: list[Listening] = []
 
-    def begin() -> Listening:
-        started.append(Listening(host))
+    def begin(port: Port | None = None, limits: ConnectionLimits | None = None) -> Listening:
+        started.append(Listening(host, port=port, limits=limits))
         return started[-1]
 
     yield begin
@@ -236,6 +243,76 @@ def test_loopback_may_have_as_many_as_there_are(
     listening = start()
     peers = [listening.connect() for _ in range(3)]
     assert all(peer.answer().startswith("220") for peer in peers)
+
+
+def test_a_port_has_children_of_its_own(
+    host: SmtpHost, start: Callable[..., Listening], lines: list[str]
+) -> None:
+    small = start(Port(name="MSA", address="127.0.0.1", port=0, children=1))
+    other = start(Port(name="MTA", address="127.0.0.1", port=0, children=1), small.limits)
+    assert small.connect().answer().startswith("220")
+    assert small.connect().answer().startswith("421 4.3.2")
+    assert lines == ["rejecting connections on daemon MSA: 1 children, max 1"]
+    assert other.connect().answer().startswith("220")
+
+
+@pytest.mark.parametrize(
+    ("limit", "option", "answer"),
+    [(5, 12, "421"), (50, 12, "220"), (0, 12, "220"), (None, 12, "421"), (None, 0, "220")],
+)
+def test_a_port_has_a_load_of_its_own_from_which_on_it_refuses(
+    host: SmtpHost,
+    start: Callable[..., Listening],
+    monkeypatch: pytest.MonkeyPatch,
+    limit: int | None,
+    option: int,
+    answer: str,
+) -> None:
+    listening = start(Port(address="127.0.0.1", port=0, refuse_la=limit))
+    host.options.refuse_la = option
+    monkeypatch.setattr(os, "getloadavg", lambda: (20.0, 0.0, 0.0))
+    assert listening.connect().answer()[:3] == answer
+
+
+def test_from_its_delay_la_on_a_port_lets_connections_and_commands_wait(
+    host: SmtpHost,
+    start: Callable[..., Listening],
+    lines: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slept, waits = list[float](), list[float]()
+    monkeypatch.setattr("minimta.listener.limits.time.sleep", slept.append)
+    monkeypatch.setattr(connection.Connection, "_wait", lambda self, seconds: waits.append(seconds))
+    monkeypatch.setattr(os, "getloadavg", lambda: (5.0, 0.0, 0.0))
+    for limit, seconds in ((6, 0), (0, 0), (5, 1)):
+        listening = start(Port(address="127.0.0.1", port=0, delay_la=limit))
+        for _ in range(2):
+            slept.clear()
+            waits.clear()
+            assert dialogue(listening.connect()).startswith("221")
+            assert slept == [1] * seconds
+            # EHLO, MAIL, RCPT, DATA, QUIT; the message itself may come at once.
+            assert waits == [1] * 5 * seconds
+    told = [line for line in lines if line.startswith("delaying")]
+    assert told == ["delaying connections on daemon MTA: load average=5 >= 5"]
+
+
+def test_sizes_of_buffers_are_those_of_the_port(start: Callable[..., Listening]) -> None:
+    listening = start(Port(address="127.0.0.1", port=0, receive_size=5000, send_size=6000))
+    assert listening.connect().answer().startswith("220")
+    [inside] = listening.limits._inside
+    sock = inside._stream._socket
+    # The kernel doubles what was asked for, for its own bookkeeping: socket(7).
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == 10000
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 12000
+
+
+def test_so_many_connections_may_wait_as_the_port_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(socket.socket, "listen", lambda self, backlog: asked.append(backlog))
+    for port in (Port(address="127.0.0.1", port=0, backlog=7), Port(address="127.0.0.1", port=0)):
+        Server(port).server_close()
+    assert asked == [7, 1024]
 
 
 @pytest.mark.parametrize(
@@ -382,7 +459,7 @@ def test_a_bug_costs_one_connection(
 
 def ports(*addresses: tuple[str, int]) -> Options:
     options = Options()
-    options.daemon_ports = tuple(("MTA", address, str(port)) for address, port in addresses)
+    options.daemon_ports = tuple(Port(address=address, port=port) for address, port in addresses)
     return options
 
 
@@ -408,3 +485,30 @@ def test_a_host_without_ipv6_does_without(monkeypatch: pytest.MonkeyPatch) -> No
     servers[0].server_close()
     with pytest.raises(OSError):
         bind(ports(("::1", 0)))
+
+
+def test_an_optional_port_that_cannot_be_opened_is_left_out(lines: list[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        optional = Port(name="MSA", address="127.0.0.1", port=port, modifiers="O")
+        options = ports()
+        options.daemon_ports = (optional, Port(address="127.0.0.1", port=0))
+        servers = bind(options)
+        assert [server.port.name for server in servers] == ["MTA"]
+        servers[0].server_close()
+        assert lines == ["daemon MSA: cannot bind: Address already in use; it is optional"]
+        options.daemon_ports = (optional,)
+        with pytest.raises(OSError) as caught:  # nothing at all to listen to
+            bind(options)
+        assert (caught.value.errno, caught.value.filename) == (errno.EADDRINUSE, "MSA")
+
+
+def test_a_port_that_cannot_be_opened_leaves_no_other_open() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        free.close()
+        with pytest.raises(OSError):
+            bind(ports(("127.0.0.1", port), ("127.0.0.1", taken.getsockname()[1])))
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), 1)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from minimta.config import ports
+from minimta.config.options import Options
 from minimta.queue.control import Control
 from minimta.queue.listing import Listed
 from minimta.queue.spool import Spool
@@ -248,3 +250,24 @@ def test_a_deferred_message_is_sent_when_the_host_is_up(host: PrivateHost) -> No
         run(host.options)
         assert host.queued() == []
         assert [qid.encode() in message for message in server.messages] == [True]
+
+
+@pytest.mark.parametrize(
+    ("mode", "port", "load", "wants"),
+    [
+        ("background", "", 0.0, True),
+        ("background", "", 8.0, False),
+        ("background", "DeliveryMode=q", 0.0, True),
+        ("queueonly", "", 0.0, False),
+        ("deferred", "DeliveryMode=q", 0.0, False),
+        ("queueonly", "DeliveryMode=b", 0.0, True),
+    ],
+)
+def test_new_messages_are_tried_if_any_port_wants_it(
+    monkeypatch: pytest.MonkeyPatch, mode: str, port: str, load: float, wants: bool
+) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
+    options = Options()
+    options.delivery_mode = mode
+    options.daemon_ports = ports.read(f"Name=x,{port}")
+    assert queue_run._Work(options).wants_new() is wants

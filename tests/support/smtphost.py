@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from minimta.config.options import Options
+from minimta.listener import relay
 from minimta.listener.connection import session
 from minimta.listener.handler import Handler
 from minimta.listener.peer import Peer
@@ -67,7 +68,11 @@ class SmtpHost:
         return DOMAINS.get(domain, True)
 
     def connect(self, ip: str, name: str = "", *, confirmed: bool = True) -> ClientEnd:
-        return ClientEnd(self.shared_state(), Peer(ip, name, confirmed=confirmed))
+        """A client of the first port in ``options``."""
+        port = self.options.daemon_ports[0]
+        rights = relay.at_connect(ip, port)
+        client = Peer(ip, name, confirmed=confirmed, port=port, rights=rights)
+        return ClientEnd(self.shared_state(), client)
 
     def queued(self) -> list[tuple[Control, bytes]]:
         """(control file, body) of every message in the queue."""

@@ -1,0 +1,306 @@
+"""DaemonPortOptions: where the daemon listens, and what a port has of its own.
+
+A row is "key=value" pairs with commas between them (Sendmail Operations Guide, DaemonPortOptions):
+
+    Name=MSA, Port=submission, Addr=10.0.3.135, M=Eu, children=20
+
+The first letter of a key suffices. As in Sendmail its case decides where two keys begin with the
+same letter: DeliveryMode and delayLA, ReceiveSize and refuseLA. In what follows it the case does not
+matter, and the spellings of all Sendmail versions are known (SndBufSize, Modify).
+
+A key, modifier or value that nothing here would obey is refused with its name: mail must not come in
+by a port without AUTH because "M=a" was read and forgotten.
+"""
+
+from __future__ import annotations
+
+from minimta.config.values import choice, nearest, number
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+#: what a modifier asks for, when that is so here
+MODIFIERS = {
+    "A": "AUTH is not offered",
+    "C": "names of hosts are not made canonical",
+    "E": "ETRN is refused",
+    "f": "a sender's domain must have a dot, unless the client may relay",
+    "O": "if the port cannot be opened, the daemon does without it",
+    "S": "STARTTLS is not offered",
+    "u": "a sender without a domain is one of this host",
+}
+#: modifiers of Sendmail that nothing here obeys yet
+_NOT_YET = {
+    "a": "AUTH is required",
+    "b": "mail is sent on from the address it was received at",
+    "c": "names of hosts are made canonical",
+    "h": "HELO says the name of the interface",
+    "r": "a recipient must have a domain",
+    "s": "TLS from the first octet",
+}
+#: for hosts without /etc/services; the others are looked up there
+_SERVICES = {"smtp": 25, "submission": 587, "submissions": 465, "smtps": 465}
+
+
+class Port:
+    """One row. A value: it does not change, and the connections that come by it carry it."""
+
+    name: str
+    #: IPv4 or IPv6 address without brackets, or a host's name; never empty
+    address: str
+    #: 0: whichever the system gives
+    port: int
+    #: "inet" or "inet6"
+    family: str
+    #: letters of MODIFIERS, as given: "Eu"
+    modifiers: str
+    #: connections that wait to be accepted, listen(2)
+    backlog: int
+    #: octets of SO_RCVBUF and SO_SNDBUF, 0: as the system has it
+    receive_size: int
+    send_size: int
+    #: connections by this port at the same time, 0: only MaxDaemonChildren counts
+    children: int
+    #: load averages from which on connections and commands wait a second, 0: never; connections are
+    #: refused (None: RefuseLA, 0: never); messages wait for a queue run (0: only QueueLA counts)
+    delay_la: int
+    refuse_la: int | None
+    queue_la: int
+    #: "background", "queueonly", "deferred", or "": DeliveryMode
+    delivery_mode: str
+
+    __slots__ = (
+        "address",
+        "backlog",
+        "children",
+        "delay_la",
+        "delivery_mode",
+        "family",
+        "modifiers",
+        "name",
+        "port",
+        "queue_la",
+        "receive_size",
+        "refuse_la",
+        "send_size",
+    )
+
+    def __init__(
+        self,
+        *,
+        name: str = "MTA",
+        address: str = "",
+        port: int = 25,
+        family: str = "",
+        modifiers: str = "",
+        backlog: int = 1024,
+        receive_size: int = 0,
+        send_size: int = 0,
+        children: int = 0,
+        delay_la: int = 0,
+        refuse_la: int | None = None,
+        queue_la: int = 0,
+        delivery_mode: str = "",
+    ) -> None:
+        """See the attributes. *address* and *family* complete each other: see _place()."""
+        address, family = _place(address, family)
+        given = locals()
+        for field in self.__slots__:
+            object.__setattr__(self, field, given[field])
+
+    def __setattr__(self, field: str, value: object) -> None:
+        raise AttributeError(f"a Port does not change: {field}")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Port):
+            return NotImplemented
+        return all(getattr(self, field) == getattr(other, field) for field in self.__slots__)
+
+    def __hash__(self) -> int:
+        return hash(tuple(getattr(self, field) for field in self.__slots__))
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{field}={getattr(self, field)!r}" for field in self.__slots__)
+        return f"Port({fields})"
+
+    @property
+    def flags(self) -> bytes:
+        """The modifiers as the macro ${daemon_flags} has them: b"EE u", capitals twice."""
+        letters = (letter * 2 if letter.isupper() else letter for letter in self.modifiers)
+        return " ".join(letters).encode("ascii")
+
+
+def read(text: str) -> tuple[Port, ...]:
+    """The rows in *text*, with semicolons between them. Raise ValueError."""
+    return tuple(_row(part) for part in text.split(";"))
+
+
+def _row(text: str) -> Port:
+    given: dict[str, object] = {}
+    for word, value in _pairs(text):
+        key = _key(word)
+        try:
+            given[key.field] = key.read(value)
+        except ValueError as error:
+            raise ValueError(f"{key.name}: {error}") from error
+    return Port(**given)  # type: ignore[arg-type]
+
+
+def _pairs(text: str) -> Iterator[tuple[str, str]]:
+    """ "a=1, b = 2 3 c=4" -> ("a", "1"), ("b", "2 3"), ("c", "4"). Raise ValueError."""
+    text = "=".join(part.strip() for part in text.split("="))
+    for item in text.split(","):
+        pairs: list[list[str]] = []
+        for word in item.split():
+            key, equals, value = word.partition("=")
+            if equals:
+                pairs.append([key, value])
+            elif pairs:
+                pairs[-1][1] += f" {word}"
+            else:
+                raise ValueError(f"{word!r} is none of {_NAMES}")
+        yield from ((key, value) for key, value in pairs)
+
+
+# --- values ---------------------------------------------------------------------------------------
+
+
+def _place(address: str, family: str) -> tuple[str, str]:
+    """(address, family), of which one may be missing. Raise ValueError if they contradict.
+
+    "[::1]" and "IPv6:::1" are "::1"; no address at all: every address of the host.
+    """
+    address = address.strip("[]")
+    if address[:5].lower() == "ipv6:":
+        address = address[5:]
+    is_v6, is_v4 = ":" in address, address.replace(".", "").isdigit()
+    if (is_v6 and family == "inet") or (is_v4 and family == "inet6"):
+        raise ValueError(f"Addr: {address} is no address of Family={family}")
+    family = family or ("inet6" if is_v6 else "inet")
+    return address or {"inet": "0.0.0.0", "inet6": "::"}[family], family
+
+
+def _name(text: str) -> str:
+    # It stands in log lines, between commas.
+    if not text or not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError(f"{text!r} is not a word")
+    return text
+
+
+def _address(text: str) -> str:
+    if " " in text:
+        raise ValueError(f"{text!r} is not an address")
+    return text
+
+
+def _port(text: str) -> int:
+    if not text[:1].isdigit():
+        return _service(text.lower())
+    if number(text) > 65535:
+        raise ValueError(f"there is no port {text}")
+    return number(text)
+
+
+def _service(name: str) -> int:
+    if name in _SERVICES:
+        return _SERVICES[name]
+    from _socket import getservbyname  # socket itself takes 5 ms
+
+    try:
+        return getservbyname(name, "tcp")
+    except OSError as error:
+        raise ValueError(f'service "{name}" unknown') from error
+
+
+def _family(text: str) -> str:
+    if text.lower() not in ("inet", "inet6"):
+        raise ValueError(f"{text!r} is not supported, only inet and inet6")
+    return text.lower()
+
+
+def _modifiers(text: str) -> str:
+    letters = "".join(text.split())
+    for letter in letters:
+        if letter in _NOT_YET:
+            raise ValueError(f"{letter} ({_NOT_YET[letter]}) is not supported yet")
+        if letter not in MODIFIERS:
+            raise ValueError(f"unknown modifier {letter}")
+    return letters
+
+
+def _size(text: str) -> int:
+    if number(text) < 1:
+        raise ValueError(f"{text} is too small")
+    return number(text)
+
+
+def _limit(text: str) -> int:
+    if number(text) < 0:
+        raise ValueError(f"{text} is too small")
+    return number(text)
+
+
+def _delivery_mode(text: str) -> str:
+    mode = choice("background", "interactive", "queueonly", "deferred")(text)
+    if mode == "interactive":
+        # The reply to the final dot would have to wait for the delivery, which is the runner's.
+        raise ValueError("interactive is not supported for mail by SMTP")
+    return mode
+
+
+def _filters(text: str) -> str:
+    raise ValueError("filters (milter) are not supported yet")
+
+
+# --- keys -----------------------------------------------------------------------------------------
+
+
+class _Key:
+    """A key of a row."""
+
+    __slots__ = ("field", "name", "read", "spellings")
+
+    def __init__(
+        self, name: str, spellings: str, field: str, read: Callable[[str], object]
+    ) -> None:
+        """*name* in this text; *spellings* in small letters; *field* of Port that *read* gives."""
+        self.name = name
+        self.spellings = spellings.split()
+        self.field = field
+        self.read = read
+
+
+#: first letter -> key; a capital stands for both cases where the small one has no key of its own
+_KEYS = {
+    "N": _Key("Name", "name", "name", _name),
+    "P": _Key("Port", "port", "port", _port),
+    "A": _Key("Addr", "address", "address", _address),
+    "F": _Key("Family", "family", "family", _family),
+    "M": _Key("Modifiers", "modifiers modify", "modifiers", _modifiers),
+    "L": _Key("Listen", "listen", "backlog", _size),
+    "R": _Key(
+        "ReceiveSize",
+        "receivesize rcvbufsize receivebuffersize receivebufsize",
+        "receive_size",
+        _size,
+    ),
+    "S": _Key("SendSize", "sendsize sndbufsize sendbuffersize sendbufsize", "send_size", _size),
+    "c": _Key("children", "children", "children", _limit),
+    "d": _Key("delayLA", "delayla", "delay_la", _limit),
+    "r": _Key("refuseLA", "refusela", "refuse_la", _limit),
+    "q": _Key("queueLA", "queuela", "queue_la", _limit),
+    "D": _Key("DeliveryMode", "deliverymode", "delivery_mode", _delivery_mode),
+    "I": _Key("InputMailFilters", "inputmailfilters", "", _filters),
+}
+_NAMES = ", ".join(f"{key.name}=" for key in _KEYS.values())
+
+
+def _key(word: str) -> _Key:
+    """The key that *word* is, or begins. Raise ValueError."""
+    letter = word[:1]
+    key = _KEYS.get(letter) or _KEYS.get(letter.upper())
+    if key is None or not any(name.startswith(word.lower()) for name in key.spellings):
+        known = {key.name.lower(): key.name for key in _KEYS.values()}
+        raise ValueError(f"unknown key {word}{nearest(word.lower(), known)}")
+    return key
