@@ -18,6 +18,7 @@ from collections.abc import Callable
 
 from minimta.mailers.programs import smrsh
 from minimta.mailers.remote.route_preview import Guide, Stop, Way
+from minimta.maps import open_map
 from minimta.message import address
 from minimta.message.outcome import Fate
 from minimta.routing.destination import Destination, Node
@@ -283,12 +284,6 @@ def _is_true(reason: str, directory: str, user: User) -> bool:
 
 
 def _line_of(table: str, key: bytes) -> str:
-    """As " line 3" of a text table, as ``maps.read_table`` reads it; "" if it is not there."""
-    try:
-        with open(table, "rb") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.split(None, 1)[:1] and line.split(None, 1)[0].lower() == key:
-                    return f" line {number}"
-    except OSError:
-        pass  # it was read a moment ago
-    return ""
+    """As " line 3" of a text table; "" if it is not there any more."""
+    number = open_map.line_of(table, key)
+    return f" line {number}" if number else ""

@@ -7,6 +7,10 @@ import stat
 
 from minimta.system.safefile import why_untrusted
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 
 def why_refused(found: os.stat_result, forgiven: int = 0) -> str:
     """Sendmail's words if it is no plain file, or others can write it; else "".
@@ -36,16 +40,30 @@ def why_directory_refused(path: str) -> str:
 def read_table(path: str) -> dict[bytes, bytes]:
     """A text table: key, blanks, value on each line; "#" begins a comment line; keys in small letters.
 
-    The first row of a key counts. No file is an empty table; other trouble is an OSError.
+    The first row of a key counts. No file is an empty table. Raise any other OSError.
     """
     table: dict[bytes, bytes] = {}
     try:
-        with open(path, "rb") as file:
-            text = file.read()
+        for _, key, value in _rows(path):
+            table.setdefault(key, value)
     except FileNotFoundError:
-        return table
-    for line in text.split(b"\n"):
-        parts = line.split(None, 1)
-        if parts and parts[0][:1] != b"#":
-            table.setdefault(parts[0].lower(), parts[1].strip() if len(parts) > 1 else b"")
+        pass
     return table
+
+
+def line_of(path: str, key: bytes) -> int:
+    """The line of a text table, from 1, with the row that counts for *key*; 0 if none is seen now."""
+    try:
+        return next((number for number, found, _ in _rows(path) if found == key), 0)
+    except OSError:
+        return 0
+
+
+def _rows(path: str) -> Iterator[tuple[int, bytes, bytes]]:
+    """(line, key, value) of each row. Raise OSError."""
+    with open(path, "rb") as file:
+        text = file.read()
+    for number, line in enumerate(text.split(b"\n"), 1):
+        key, value = [*line.split(None, 1), b"", b""][:2]
+        if key and key[:1] != b"#":
+            yield number, key.lower(), value.strip()

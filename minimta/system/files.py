@@ -33,6 +33,16 @@ def read_to_limit(file: int, limit: int, start: int = 0) -> bytes:
     return b"".join(pieces)
 
 
+def words(path: str) -> list[bytes]:
+    """The words of a class file (local-host-names, trusted-users): one a line, or with blanks between.
+
+    "#" begins a comment, as Sendmail reads its F lines. Raise OSError.
+    """
+    with open(path, "rb") as file:
+        lines = file.read().split(b"\n")
+    return [word for line in lines for word in line.partition(b"#")[0].split()]
+
+
 def sync_directory(path: str, dir_fd: int | None = None) -> None:
     """Make names in a directory durable that were made, changed or removed before. Raise OSError.
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 
+from minimta.system import files
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.config.options import Options
@@ -85,9 +87,12 @@ def local_names(options: Options) -> frozenset[bytes]:
     names = {own, own.partition(".")[0], "localhost"}
     for ip in own_addresses():
         names.add(f"[ipv6:{ip}]" if ":" in ip else f"[{ip}]")
-    for line in _lines(options.local_host_names):
-        names |= set(line.partition("#")[0].lower().split())
-    return frozenset(name.removesuffix(".").encode("ascii", "replace") for name in names)
+    found = {name.encode("ascii", "replace") for name in names}
+    try:
+        found |= {name.lower() for name in files.words(options.local_host_names)}
+    except OSError:
+        pass  # most hosts have none
+    return frozenset(name.removesuffix(b".") for name in found)
 
 
 def client_name(ip: str) -> tuple[str, bool, bool]:

@@ -11,7 +11,7 @@ import errno
 import os
 import pwd
 
-from minimta.system import log
+from minimta.system import files, log
 
 
 class PasswdError(OSError):
@@ -153,19 +153,17 @@ def _certainly_absent(name: bytes) -> None:
 
 
 def trusted(path: str) -> set[bytes]:
-    """Names of the TrustedUsers file (Sendmail's class t), one a line; "#" begins a comment.
+    """Names of the TrustedUsers file (Sendmail's class t).
 
     No file, no names; one that cannot be read is logged and gives none.
     """
     try:
-        with open(path, "rb") as file:
-            lines = file.read(1 << 16).split(b"\n")
+        return set(files.words(path))
     except FileNotFoundError:
         return set()
     except OSError as error:
         log.line("", f"cannot read {log.clean(path)}: {error.strerror}")
         return set()
-    return {line.partition(b"#")[0].strip() for line in lines} - {b""}
 
 
 def groups_of(user: User) -> list[int]:

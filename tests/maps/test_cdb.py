@@ -10,7 +10,7 @@ import pytest
 from minimta.maps import cdbwriter
 from minimta.maps.cdb import Cdb, CorruptMap, key_hash
 from minimta.maps.cdbwriter import write_cdb
-from minimta.maps.open_map import read_table
+from minimta.maps.open_map import line_of, read_table
 
 ITEMS = [(b"postmaster", b"root"), (b"nobody", b"/dev/null"), (b"", b"empty key"), (b"x", b"")]
 
@@ -231,6 +231,14 @@ def test_a_text_table_has_keys_in_small_letters_and_comments(tmp_path: Path) -> 
 
 def test_a_missing_text_table_is_empty(tmp_path: Path) -> None:
     assert read_table(str(tmp_path / "none")) == {}
+
+
+def test_the_line_of_a_row_is_that_which_counts(tmp_path: Path) -> None:
+    path = tmp_path / "mailertable"
+    path.write_bytes(b"# b.campus x\n\nA.campus  esmtp:x\nb.campus\na.campus error:y\n")
+    lines = [line_of(str(path), key) for key in (b"a.campus", b"b.campus", b"c.campus")]
+    assert lines == [3, 4, 0]
+    assert line_of(str(tmp_path / "none"), b"a.campus") == 0
 
 
 def test_more_than_four_gib_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

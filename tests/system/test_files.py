@@ -77,3 +77,10 @@ def test_no_descriptor_is_left_open_when_a_sync_fails(
     with pytest.raises(OSError, match="Bad file descriptor"):
         files.sync_directory(str(tmp_path))
     assert os.listdir("/proc/self/fd") == before
+
+
+def test_words_of_a_class_file_stand_on_lines_or_between_blanks(tmp_path: Path) -> None:
+    (tmp_path / "names").write_bytes(b"# class w\nlab1 lab2\t# and\n\n lab3#x\nlab4")
+    assert files.words(str(tmp_path / "names")) == [b"lab1", b"lab2", b"lab3", b"lab4"]
+    with pytest.raises(FileNotFoundError):
+        files.words(str(tmp_path / "none"))
