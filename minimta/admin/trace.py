@@ -14,7 +14,7 @@ from minimta.admin.checkout import AdminError
 from minimta.admin.trace_report import Story
 from minimta.config import file as config_file
 from minimta.config.options import Options
-from minimta.mailers.remote.route_preview import Guide
+from minimta.mailers.remote.route_preview import RoutePreviewer
 from minimta.message import addresslist
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate
@@ -57,11 +57,14 @@ class Trace:
     """Tells the ways of addresses; *say* gets the lines."""
 
     def __init__(
-        self, options: Options, say: Callable[[str], None] = print, guide: Guide | None = None
+        self,
+        options: Options,
+        say: Callable[[str], None] = print,
+        previewer: RoutePreviewer | None = None,
     ) -> None:
         self._options = options
         self._say = say
-        self._guide = guide or Guide(options)
+        self._previewer = previewer or RoutePreviewer(options)
         # In the name of the runner, whoever asks.
         is_stranger = not permission.may_administer(options)
         self._here = LocalHost(options, asks_as_root=is_stranger)
@@ -71,7 +74,7 @@ class Trace:
         """The exit code."""
         for line in self._warnings():
             self._say(line)
-        story = Story(self._here, self._guide)
+        story = Story(self._here, self._previewer)
         recipients = [
             Recipient(mailbox.address)
             for argument in arguments

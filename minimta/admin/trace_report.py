@@ -17,7 +17,8 @@ import stat
 from collections.abc import Callable
 
 from minimta.mailers.programs import smrsh
-from minimta.mailers.remote.route_preview import Guide, Stop, Way
+from minimta.mailers.remote.mx_targets import Target
+from minimta.mailers.remote.route_preview import RoutePreview, RoutePreviewer
 from minimta.maps import open_map
 from minimta.message import address
 from minimta.message.outcome import Fate
@@ -43,14 +44,14 @@ _PATIENCE = 60
 class Story:
     """Grows line by line; everything in it is printable."""
 
-    def __init__(self, here: LocalHost, guide: Guide) -> None:
+    def __init__(self, here: LocalHost, previewer: RoutePreviewer) -> None:
         self.lines: list[str] = []
         #: of all that has an end
         self.fates: set[Fate] = set()
         self._here = here
         self._options = here.options
-        self._guide = guide
-        self._ways: dict[tuple[str, bool], Way] = {}
+        self._previewer = previewer
+        self._previews: dict[tuple[str, bool], RoutePreview] = {}
 
     def refuse(self, argument: bytes, problem: str) -> None:
         """What is no address."""
@@ -194,16 +195,16 @@ class Story:
 
     def _remote(self, route: Route, end: Destination) -> list[str]:
         because, chosen = self._because(route)
-        way = self._way(route.host, trusted=chosen and route.host.startswith("["))
-        self.fates.add(way.fate)
-        if not way.stops:
+        preview = self._preview(route.host, trusted=chosen and route.host.startswith("["))
+        self.fates.add(preview.fate)
+        if not preview.targets:
             # The one that decides comes first: a "try later" outweighs every "never".
             return [
-                _verdict(trouble.fate, f"{because}{trouble.text}", trouble.status)
-                for trouble in sorted(way.troubles, key=lambda it: it.fate is not way.fate)
+                _verdict(problem.fate, f"{because}{problem.text}", problem.status)
+                for problem in sorted(preview.problems, key=lambda it: it.fate is not preview.fate)
             ]
-        told = [f"but {trouble.text} ({trouble.status})" for trouble in way.troubles]
-        first, *others = [_stop(stop) for stop in way.stops]
+        told = [f"but {problem.text} ({problem.status})" for problem in preview.problems]
+        first, *others = [_shown(target) for target in preview.targets]
         return [
             f"next host {because}{first} (mailer {route.mailer})",
             *(f"then {other}" for other in others),
@@ -221,17 +222,18 @@ class Story:
             return f"{log.clean(route.host)}, the smart host: ", True
         return "", False
 
-    def _way(self, next_hop: str, *, trusted: bool) -> Way:
-        known = self._ways.get((next_hop, trusted))
+    def _preview(self, next_hop: str, *, trusted: bool) -> RoutePreview:
+        known = self._previews.get((next_hop, trusted))
         if known is None:
-            known = self._ways[next_hop, trusted] = self._guide.way(next_hop, trusted=trusted)
+            known = self._previewer.preview(next_hop, trusted=trusted)
+            self._previews[next_hop, trusted] = known
         return known
 
 
-def _stop(stop: Stop) -> str:
-    name = stop.name if stop.address in stop.name else f"{stop.name} [{stop.address}]"
-    port = f":{stop.port}" if stop.port != 25 else ""
-    return f"{name}{port}" + (f" by MX {stop.preference}" if stop.preference >= 0 else "")
+def _shown(target: Target) -> str:
+    name = target.name if target.address in target.name else target.relay
+    port = f":{target.port}" if target.port != 25 else ""
+    return f"{name}{port}" + (f" by MX {target.preference}" if target.preference >= 0 else "")
 
 
 def _verdict(fate: Fate, reason: str, status: str) -> str:

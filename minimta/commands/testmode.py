@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 import minimta
 from minimta.config.options import Options
 from minimta.mailers.programs import smrsh
-from minimta.mailers.remote.route_preview import Guide
+from minimta.mailers.remote.route_preview import RoutePreviewer
 from minimta.message import address, addresslist, dates
 from minimta.routing import targets
 from minimta.routing.local_host import LocalHost
@@ -72,11 +72,11 @@ class TestMode:
 
     __test__ = False  # pytest
 
-    def __init__(self, options: Options, guide: Guide | None = None) -> None:
+    def __init__(self, options: Options, previewer: RoutePreviewer | None = None) -> None:
         self._options = options
         self._here = LocalHost(options)
         self._here.read_tables()
-        self._guide = guide or Guide(options)
+        self._previewer = previewer or RoutePreviewer(options)
         #: /try is about a header's address, about a sender's
         self._of_header = self._of_sender = False
         self._commands: dict[bytes, Callable[[bytes], Iterator[str]]] = {
@@ -185,7 +185,7 @@ class TestMode:
             return
         shown = log.clean(host)
         try:
-            found = self._guide.exchangers(host.decode("ascii", "replace"))
+            found = self._previewer.exchangers(host.decode("ascii", "replace"))
         except OSError as error:
             yield f"getmxrr({shown}) returns no value: {error.strerror}"
             return
@@ -208,7 +208,7 @@ class TestMode:
     def _host(self, key: bytes) -> bytes | None:
         """The map "host". Raise OSError if nobody can tell now."""
         try:
-            return self._guide.canonical(key.decode("ascii", "replace")).encode() + b"."
+            return self._previewer.canonical(key.decode("ascii", "replace")).encode() + b"."
         except FileNotFoundError:
             return None
 

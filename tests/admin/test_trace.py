@@ -14,7 +14,7 @@ from minimta.admin.trace import Trace
 from minimta.aliases.rebuild import rebuild
 from minimta.aliases.source import Source
 from minimta.config.options import Options, by_name
-from minimta.mailers.remote.route_preview import Guide
+from minimta.mailers.remote.route_preview import RoutePreviewer
 from minimta.queue import permission
 from minimta.system import safefile
 from minimta.system.privileges import as_user, read_as
@@ -87,8 +87,10 @@ class Host:
     def trace(self, *addresses: str) -> tuple[int, list[str]]:
         """Exit code and lines, as if the host's directory were / and its users number 1001."""
         lines: list[str] = []
-        guide = Guide(self.options, self._nameserver)
-        code = Trace(self.options, lines.append, guide).tell([os.fsencode(it) for it in addresses])
+        previewer = RoutePreviewer(self.options, self._nameserver)
+        code = Trace(self.options, lines.append, previewer).tell(
+            [os.fsencode(it) for it in addresses]
+        )
         number = f"({OWNER.pw_uid})"
         return code, [it.replace(str(self.root), "").replace(number, "(1001)") for it in lines]
 

@@ -13,13 +13,13 @@ import minimta
 from minimta.commands import testmode
 from minimta.commands.testmode import TestMode
 from minimta.config.options import Options
-from minimta.mailers.remote.route_preview import Guide
+from minimta.mailers.remote.route_preview import RoutePreviewer
 
 PROGRAM = Path(minimta.__file__).parent.parent / "bin" / "sendmail"
 TITLE = "ADDRESS TEST MODE (ruleset 3 NOT automatically invoked)\nEnter <ruleset> <address>\n"
 
 
-class Names(Guide):
+class Names(RoutePreviewer):
     """Name servers that know lab3, cname.campus and nothing else; lame.campus is asleep."""
 
     def exchangers(self, domain: str) -> list[str]:

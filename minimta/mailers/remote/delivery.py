@@ -22,7 +22,7 @@ from minimta.mailers.job import Job, JobUser
 from minimta.mailers.remote import reply_outcomes
 from minimta.mailers.remote.connection import OutgoingConnection
 from minimta.mailers.remote.content import Letter, Unreadable, Unsendable, prepare
-from minimta.mailers.remote.mx_targets import Finder, Ourselves, Target, Unroutable, parse
+from minimta.mailers.remote.mx_targets import Ourselves, Target, TargetFinder, Unroutable, parse
 from minimta.message.address import domain_key, split
 from minimta.message.outcome import Fate, Outcome, deferred
 from minimta.smtp.client import PeerClosed, Transaction
@@ -102,7 +102,7 @@ class Delivery:
         # An address literal that somebody wrote to is not a next hop that we configured.
         written = {domain_key(split(user.name)[1]) for user in job.users}
         trusted = hop.bracketed and job.host.lower().encode("ascii", "replace") not in written
-        finder = Finder(
+        finder = TargetFinder(
             hop,
             self._ourselves,
             self._resolver,

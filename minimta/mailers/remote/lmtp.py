@@ -23,10 +23,11 @@ from minimta.config.options import Options
 from minimta.config.values import host_and_port
 from minimta.mailers.job import Job, JobUser
 from minimta.mailers.remote import reply_outcomes, worker
+from minimta.mailers.remote.channel import WorkerProcess
 from minimta.mailers.remote.connection import OutgoingConnection
 from minimta.mailers.remote.delivery import MAX_FRUITLESS, Delivery, PendingJob, Report
-from minimta.mailers.remote.mailer import RemoteMailer, Settled, _Worker
-from minimta.mailers.remote.mx_targets import Finder, NextHop, Ourselves, Target, Unroutable
+from minimta.mailers.remote.mailer import RemoteMailer, Settled
+from minimta.mailers.remote.mx_targets import NextHop, Ourselves, Target, TargetFinder, Unroutable
 from minimta.message.address import qualified
 from minimta.message.outcome import Fate, Outcome
 from minimta.system.dns import Resolver
@@ -69,7 +70,7 @@ class LmtpMailer(RemoteMailer):
         return [list(jobs)] if jobs else []
 
     def _start(
-        self, jobs: list[Job], ourselves: Ourselves, workers: dict[int, _Worker]
+        self, jobs: list[Job], ourselves: Ourselves, workers: dict[int, WorkerProcess]
     ) -> Iterator[Settled]:
         if not self._place.startswith("/"):
             yield from super()._start(jobs, ourselves, workers)
@@ -130,7 +131,7 @@ class LmtpDelivery(Delivery):
     def _targets(self) -> Iterable[Target]:
         if self._connected:
             return [_socket_target(self._place)]
-        finder = Finder(
+        finder = TargetFinder(
             NextHop(*host_and_port(self._place), bracketed=True),
             self._ourselves,
             Resolver(),

@@ -1,16 +1,19 @@
 """The esmtp mailer: one unprivileged process for each next hop, several at the same time.
 
-The runner is root and parses nothing that comes from the network (threats, section 6.1): a forked
-``worker`` does, as RunAsUser, and tells the fates. All it says is checked again here. A worker that
-dies, babbles or falls silent costs a delay of the messages that it had not settled, no more.
+The runner is root and parses nothing that comes from the network: a forked ``worker`` does, as
+RunAsUser, and tells what became of the messages in the lines of ``protocol``. A worker that dies,
+sends garbage or hangs only delays the messages it had not settled.
+
+    a worker                                its messages
+    sends outcomes of the last user         yielded; after one that was sent it may go on by one more
+    exits, is killed, cannot be forked      those not settled wait (4.3.0)
+    sends a BadLine, or nothing for long    it is killed; those not settled wait
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import selectors
-import signal
 import socket
 import time
 from collections import deque
@@ -19,63 +22,26 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from minimta.config.options import Options
 from minimta.mailers.job import Job
 from minimta.mailers.remote import mx_targets, worker
+from minimta.mailers.remote.channel import JobProgress, WorkerProcess
 from minimta.mailers.remote.mx_targets import Ourselves
-from minimta.mailers.remote.protocol import Answer, BadAnswer, Progress, decode
+from minimta.mailers.remote.protocol import (
+    AliveLine,
+    BadLine,
+    ErrorLine,
+    Line,
+    LogLine,
+    OutcomesLine,
+    SayLine,
+    decode,
+)
 from minimta.message.address import domain_key
 from minimta.message.outcome import Fate, Outcome, deferred
 from minimta.system import dns, log, processes
 
-#: longest line that a worker may write
-MAX_LINE = 4 * 1024 * 1024
 #: seconds a worker may be silent beyond the longest timeout it has to wait for
 GRACE = 90
-_READ = 256 * 1024
 
 Settled = tuple[Job, Mapping[bytes, Outcome]]
-
-
-class _Worker:
-    """A child process, seen from the parent."""
-
-    def __init__(self, pid: int, connection: socket.socket, jobs: Sequence[Job]) -> None:
-        self.pid = pid
-        self.connection = connection
-        self.progress = [Progress(job) for job in jobs]
-        self.unsettled = set(range(len(jobs)))
-        self.heard = time.monotonic()
-        self.buffer = b""
-        #: why it ended, if it said so
-        self.error = ""
-
-    def read(self) -> list[bytes]:
-        """Lines that have come. Raise BadAnswer for an endless one, EOFError at the end."""
-        try:
-            octets = self.connection.recv(_READ)
-        except OSError:
-            octets = b""
-        if not octets:
-            raise EOFError
-        self.heard = time.monotonic()
-        lines = (self.buffer + octets).split(b"\n")
-        self.buffer = lines.pop()
-        if len(self.buffer) > MAX_LINE:
-            raise BadAnswer("endless line")
-        return lines
-
-    def recorded(self) -> None:
-        """Let it send one more message."""
-        with contextlib.suppress(OSError):  # it has ended; the next read says so
-            self.connection.send(b".", socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
-
-    def end(self) -> str:
-        """Make sure that it is gone, and say what of."""
-        self.connection.close()
-        try:
-            os.kill(self.pid, signal.SIGKILL)  # if it has exited this changes nothing
-            code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        except (ProcessLookupError, ChildProcessError):
-            code = 0  # reaped by somebody else
-        return self.error or (f"died with signal {-code}" if code < 0 else f"exit status {code}")
 
 
 class RemoteMailer:
@@ -96,7 +62,7 @@ class RemoteMailer:
         """Yield every job once, as soon as its last user is settled; see ``Mailer``."""
         waiting = deque(self._groups(jobs))
         ourselves = mx_targets.ourselves(self._options)
-        workers: dict[int, _Worker] = {}
+        workers: dict[int, WorkerProcess] = {}
         try:
             while waiting or workers:
                 while waiting and len(workers) < max(1, self._options.max_queue_children):
@@ -120,7 +86,7 @@ class RemoteMailer:
         return worker.run(connection, jobs, self._options, ourselves, verbose=verbose)
 
     def _start(
-        self, jobs: list[Job], ourselves: Ourselves, workers: dict[int, _Worker]
+        self, jobs: list[Job], ourselves: Ourselves, workers: dict[int, WorkerProcess]
     ) -> Iterator[Settled]:
         try:
             ours, theirs = socket.socketpair()
@@ -133,11 +99,12 @@ class RemoteMailer:
                     ours.close()
                     raise
         except OSError as error:
-            yield from _given_up([Progress(job) for job in jobs], f"cannot fork: {error.strerror}")
+            why = f"cannot fork: {error.strerror}"
+            yield from _given_up([JobProgress(job) for job in jobs], why)
         else:
-            workers[ours.fileno()] = _Worker(pid, ours, jobs)
+            workers[ours.fileno()] = WorkerProcess(pid, ours, jobs)
 
-    def _listen(self, workers: dict[int, _Worker]) -> Iterator[Settled]:
+    def _listen(self, workers: dict[int, WorkerProcess]) -> Iterator[Settled]:
         """Wait for something from any worker, and act on it."""
         for number in self._ready(workers):
             child = workers[number]
@@ -147,7 +114,7 @@ class RemoteMailer:
             except EOFError:
                 del workers[number]
                 yield from _ended(child, child.end())
-            except BadAnswer as error:
+            except BadLine as error:
                 del workers[number]
                 child.end()
                 yield from _ended(child, f"said nonsense: {error}")
@@ -157,27 +124,36 @@ class RemoteMailer:
                 child.end()
                 yield from _ended(child, "fell silent")
 
-    def _ready(self, workers: dict[int, _Worker]) -> list[int]:
+    def _ready(self, workers: dict[int, WorkerProcess]) -> list[int]:
         with selectors.PollSelector() as selector:
             for number in workers:
                 selector.register(number, selectors.EVENT_READ)
             return [key.fd for key, _ in selector.select(min(self._patience, GRACE))]
 
-    def _believe(self, child: _Worker, answer: Answer) -> Iterator[Settled]:
-        if answer.say and self._say:
-            with contextlib.suppress(OSError):  # a terminal that is gone stops no mail
-                self._say(answer.say)
-        child.error = answer.error or child.error
-        if answer.job not in child.unsettled:
-            if answer.job >= 0:
-                raise BadAnswer("that job was settled before")
-            return
-        progress = child.progress[answer.job]
-        progress.add(answer.outcomes)
+    def _believe(self, child: WorkerProcess, line: Line) -> Iterator[Settled]:
+        if isinstance(line, OutcomesLine):
+            yield from self._settle(child, line)
+        elif isinstance(line, SayLine):
+            if self._say:
+                with contextlib.suppress(OSError):  # a terminal that is gone stops no mail
+                    self._say(line.text)
+        elif isinstance(line, LogLine):
+            child.log(line)
+        elif isinstance(line, ErrorLine):
+            child.error = line.text or child.error
+        elif not isinstance(line, AliveLine):
+            raise BadLine("that is no line of a worker")
+
+    def _settle(self, child: WorkerProcess, line: OutcomesLine) -> Iterator[Settled]:
+        if line.job not in child.unsettled:
+            raise BadLine("that job was settled before")
+        progress = child.progress[line.job]
+        progress.add(line.outcomes)
         if progress.is_complete:
-            child.unsettled.discard(answer.job)
+            child.unsettled.discard(line.job)
             yield progress.job, progress.outcomes
-        if any(outcome.fate is Fate.SENT for outcome in answer.outcomes.values()):
+        # Only now, when whoever drives us has recorded what was yielded, may one more be sent.
+        if any(outcome.fate is Fate.SENT for outcome in line.outcomes.values()):
             child.recorded()
 
 
@@ -188,14 +164,14 @@ def _by_host(jobs: Sequence[Job]) -> list[list[Job]]:
     return list(groups.values())
 
 
-def _ended(child: _Worker, why: str) -> Iterator[Settled]:
+def _ended(child: WorkerProcess, why: str) -> Iterator[Settled]:
     if child.unsettled:
         log.line("", f"remote worker {child.pid}: {log.clean(why)}", level=1, error=True)
         yield from _given_up([child.progress[number] for number in sorted(child.unsettled)], why)
 
 
-def _given_up(left: Sequence[Progress], why: str) -> Iterator[Settled]:
-    """What the worker did not settle waits; a message that it had just sent comes twice, not never."""
+def _given_up(left: Sequence[JobProgress], why: str) -> Iterator[Settled]:
+    """What the worker did not settle waits. A message it had just sent comes twice, never not."""
     outcome = deferred("4.3.0", f"remote worker {log.clean(why)}")
     for progress in left:
         progress.give_up(outcome)

@@ -50,11 +50,17 @@ class NextHop:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One address to connect to, and what we call it: "lab2.campus." or "[10.0.3.135]"."""
+    """One address to connect to, and how we came to it."""
 
+    #: the MX host, or what stands in brackets: "lab2.campus.", "[10.0.3.135]"
     name: str
     address: str
     port: int
+    #: of the MX record, -1 if none led here
+    preference: int = -1
+    #: did DNS vouch for name and address (DNSSEC, the AD bit of a resolver on this host)? Today no
+    #: answer is asked for it, so False; TLSA records count only if it is True (RFC 7672 section 2.2)
+    vouched: bool = False
 
     @property
     def relay(self) -> str:
@@ -104,7 +110,7 @@ def _port(digits: str, text: str) -> int:
     return int(digits)
 
 
-class Finder:
+class TargetFinder:
     """Looks up the targets of one next hop, lazily: later MX hosts only if the first fail."""
 
     def __init__(
@@ -162,8 +168,8 @@ class Finder:
     def _exchangers(self) -> Iterator[Target]:
         domain = self._hop.name
         found_any = False
-        for hosts in self._by_preference():
-            usable, is_us = self._resolve(hosts)
+        for preference, hosts in self._by_preference():
+            usable, is_us = self._resolve(preference, hosts)
             if is_us:
                 # RFC 5321 section 5.1: what is not better than ourselves MUST be discarded.
                 if not found_any:
@@ -172,7 +178,7 @@ class Finder:
             found_any = found_any or bool(usable)
             yield from usable
 
-    def _by_preference(self) -> Iterator[list[str]]:
+    def _by_preference(self) -> Iterator[tuple[int, list[str]]]:
         domain = self._hop.name
         try:
             exchangers = self._resolver.mail_exchangers(domain)
@@ -181,12 +187,13 @@ class Finder:
             raise Unroutable(reply_outcomes.no_answer(shown, failure)) from failure
         if any(not host for _, host in exchangers):
             raise Unroutable(reply_outcomes.null_mx(domain))
-        for _, group in groupby(exchangers or [(0, domain)], key=lambda pair: pair[0]):
+        # RFC 5321 section 5.1: without any MX record the domain itself is the host.
+        for preference, group in groupby(exchangers or [(-1, domain)], key=lambda pair: pair[0]):
             hosts = list(dict.fromkeys(host for _, host in group))
             self._shuffle(hosts)
-            yield hosts
+            yield preference, hosts
 
-    def _resolve(self, hosts: list[str]) -> tuple[list[Target], bool]:
+    def _resolve(self, preference: int, hosts: list[str]) -> tuple[list[Target], bool]:
         """Targets of the hosts of one preference; is one of them us?"""
         usable: list[Target] = []
         for host in hosts:
@@ -195,7 +202,7 @@ class Finder:
             addresses = self._addresses(host)
             if any(self._is_us(address) for address in addresses):
                 return [], True
-            usable += self._fresh(host, addresses)
+            usable += self._fresh(preference, host, addresses)
         return usable, False
 
     def _addresses(self, host: str) -> list[str]:
@@ -207,14 +214,14 @@ class Finder:
             self._note(reply_outcomes.no_answer(host if implicit else f"{host}.", failure))
             return []
 
-    def _fresh(self, host: str, addresses: list[str]) -> Iterator[Target]:
+    def _fresh(self, preference: int, host: str, addresses: list[str]) -> Iterator[Target]:
         away = [address for address in addresses if self._leads_away(address)]
         if addresses and not away:
             self._note(reply_outcomes.leads_nowhere(f"{host}."))
         for address in away:
             if address not in self._seen and len(self._seen) < MAX_TARGETS:
                 self._seen.add(address)
-                yield Target(f"{host}.", address, self._hop.port)
+                yield Target(f"{host}.", address, self._hop.port, preference)
 
     def _is_us(self, address: str) -> bool:
         ip = _ip(address)

@@ -1,185 +1,271 @@
-"""What a worker may say, and the check that it said no more (threats T6, T36, section 6.1).
+"""What a process without rights tells the one that has them: one JSON object a line, both ends.
 
-The worker talks to the network; a host that took it over writes these lines. So every field is
-bounded, of its type and its range, and text is cleaned before anyone logs, prints or mails it.
+A remote worker and a route preview read what strangers on the network say. A stranger that took one
+over writes these lines, so the reader believes none of them: each has a kind and exactly the fields
+of that kind, every field is bounded, of its type and its range, and text is cleaned before anyone
+logs, prints or mails it. What breaks a rule is a BadLine.
+
+    {"kind": "outcomes", "job": 3, "outcomes": {"0": {"fate": "delivered", "status": "2.0.0", ...}}}
+                                        of users of a job, by number, each once
+    {"kind": "say", "text": "..."}      a line of the dialogue, for -v
+    {"kind": "log", "job": 3, "text": "..."}    for the log; job -1: about no message
+    {"kind": "error", "text": "..."}    a bug or a dead machine; the worker ends
+    {"kind": "alive"}                   nothing new, still here
+    {"kind": "target", "target": {"name": "mx.campus.", "address": "10.0.3.136", ...}}
+    {"kind": "problem", "outcome": {...}}       why a host, or the whole next hop, is no good
+    {"kind": "name", "text": "..."}     the answer to a question for names
+
+A field more or less is refused, not ignored: both ends are one program that forked, so neither of
+them writes another version. A new field of Outcome or Target is a row of _FIELDS.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import socket
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
-from minimta.mailers.job import Job
+from minimta.mailers.remote.mx_targets import Target
 from minimta.message.outcome import Fate, Outcome
 from minimta.system import log
 
-_STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}", re.ASCII)
-_CLASS = {Fate.SENT: "2", Fate.DEFERRED: "4", Fate.FAILED: "5"}
+#: octets of the longest line that is read
+MAX_LINE = 4 * 1024 * 1024
+
 _MAX_TEXT = 600
 _MAX_TRANSCRIPT = 40
 
 
-class BadAnswer(Exception):
-    """A line that no honest worker writes."""
+class BadLine(Exception):
+    """A line that no honest process writes; the text says why, in words of ours."""
+
+
+# --- lines ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One line of a worker, as far as it is to be believed."""
+class OutcomesLine:
+    """What became of users of one job."""
 
-    say: str = ""
-    error: str = ""
-    #: number of the job, -1 if the line is about none
-    job: int = -1
-    #: number of the user -> fate
-    outcomes: Mapping[int, Outcome] = field(default_factory=dict)
+    job: int
+    #: number of the user in the job -> what became of it
+    outcomes: Mapping[int, Outcome]
 
 
-class Progress:
-    """A Job and what is known of its users."""
+@dataclass(frozen=True, slots=True)
+class SayLine:
+    """A line of the dialogue."""
 
-    __slots__ = ("job", "outcomes")
-
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        self.outcomes: dict[bytes, Outcome] = {}
-
-    @property
-    def is_complete(self) -> bool:
-        """Has every user a fate?"""
-        return all(user.name in self.outcomes for user in self.job.users)
-
-    def add(self, outcomes: Mapping[int, Outcome]) -> None:
-        """Note fates. Raise BadAnswer for a user that does not exist."""
-        for number, outcome in outcomes.items():
-            if number >= len(self.job.users):
-                raise BadAnswer("no such user")
-            self.outcomes.setdefault(self.job.users[number].name, outcome)
-
-    def give_up(self, outcome: Outcome) -> None:
-        """Whoever has no fate yet gets *outcome*."""
-        for user in self.job.users:
-            self.outcomes.setdefault(user.name, outcome)
+    text: str
 
 
-def decode(line: bytes, jobs: int) -> Answer:
-    """Read one line of a worker that has *jobs* jobs. Raise BadAnswer."""
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """Something for the log, about a job or (-1) none."""
+
+    job: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorLine:
+    """Why the process ends."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class AliveLine:
+    """A sign of life."""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetLine:
+    """An address that would be connected to."""
+
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemLine:
+    """Why a host, or the whole next hop, is no good."""
+
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class NameLine:
+    """A host name."""
+
+    text: str
+
+
+Line = (
+    OutcomesLine | SayLine | LogLine | ErrorLine | AliveLine | TargetLine | ProblemLine | NameLine
+)
+
+
+def encode(line: Line) -> bytes:
+    """The line with its end."""
+    said = {"kind": _KIND_OF[type(line)], **_plain_fields(line)}
+    return json.dumps(said).encode("ascii") + b"\n"
+
+
+def decode(octets: bytes, jobs: int = 0) -> Line:
+    """Read one line, without its end, of a process that has *jobs* jobs. Raise BadLine."""
     try:
-        said = json.loads(line)
+        said = json.loads(octets)
     except (ValueError, RecursionError) as error:
-        raise BadAnswer("no JSON") from error
+        raise BadLine("no JSON") from error
     if not isinstance(said, dict):
-        raise BadAnswer("no object")
-    number = said.get("job", -1)
-    if type(number) is not int or not -1 <= number < jobs:
-        raise BadAnswer("no such job")
-    outcomes = said.get("outcomes", {})
-    if not isinstance(outcomes, dict):
-        raise BadAnswer("no outcomes")
-    return Answer(
-        _text(said.get("say", "")),
-        _text(said.get("error", "")),
-        number,
-        {_number(key): _outcome(value) for key, value in outcomes.items()},
-    )
+        raise BadLine("no object")
+    kind = said.pop("kind", None)
+    if not isinstance(kind, str) or kind not in _KINDS:
+        raise BadLine("no such kind of line")
+    fields = _KINDS[kind][1]
+    line: Line = _KINDS[kind][0](**_checked(said, fields, f"line of kind {kind}"))
+    if isinstance(line, OutcomesLine | LogLine) and line.job >= jobs:
+        raise BadLine("no such job")
+    return line
 
 
-def _number(key: str) -> int:
-    if not (key.isascii() and key.isdigit() and len(key) < 8):
-        raise BadAnswer("no user number")
-    return int(key)
+# --- fields, as they are written ------------------------------------------------------------------
 
 
-def _outcome(value: object) -> Outcome:
-    if not isinstance(value, list) or len(value) != 9:
-        raise BadAnswer("no outcome")
-    fate_text, status, text, relay, mta, diagnostic, transcript, exit_code, passed_on = value
-    try:
-        fate = Fate(fate_text)
-    except ValueError as error:
-        raise BadAnswer("no fate") from error
-    if not isinstance(status, str) or not _STATUS.fullmatch(status) or status[0] != _CLASS[fate]:
-        raise BadAnswer("status does not fit the fate")
-    if not isinstance(transcript, list) or len(transcript) > _MAX_TRANSCRIPT:
-        raise BadAnswer("no transcript")
-    if type(exit_code) is not int or not 0 <= exit_code <= 78 or type(passed_on) is not bool:
-        raise BadAnswer("no exit code")
-    return Outcome(
-        fate,
-        status,
-        _text(text),
-        _text(relay),
-        _text(mta),
-        _text(diagnostic),
-        tuple(_text(line) for line in transcript),
-        exit_code,
-        passed_on,
-    )
+def _plain_fields(value: object) -> dict[str, object]:
+    fields = _FIELDS.get(type(value)) or _KINDS[_KIND_OF[type(value)]][1]
+    return {name: _plain(getattr(value, name)) for name in fields}
+
+
+def _plain(value: object) -> object:
+    if type(value) in _FIELDS:
+        return _plain_fields(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, str):
+        # The reader cuts here too; a peer's endless lines must not become an endless line of ours.
+        return value[: _MAX_TEXT + 1]
+    return value.value if isinstance(value, Fate) else value
+
+
+# --- fields, as they are read ---------------------------------------------------------------------
+
+#: gives the value of a field, or raises BadLine
+_Check = Callable[[object], object]
+
+
+def _checked(value: object, fields: Mapping[str, _Check], what: str) -> dict[str, object]:
+    """The *fields* of an object, which has all of them and no others."""
+    if not isinstance(value, dict) or value.keys() != fields.keys():
+        raise BadLine(f"not the fields of a {what}")
+    return {name: check(value[name]) for name, check in fields.items()}
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise BadAnswer("no text")
+        raise BadLine("no text")
     return log.clean(value, _MAX_TEXT)
 
 
-#: messages sent and not yet recorded by the parent
-WINDOW = 8
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) > _MAX_TRANSCRIPT:
+        raise BadLine("no transcript")
+    return tuple(_text(line) for line in value)
 
 
-#: seconds between signs of life
-HEARTBEAT = 30.0
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise BadLine("neither true nor false")
+    return value
 
 
-class ParentGone(Exception):
-    """Nobody is left to tell."""
+def _number(low: int, high: int) -> _Check:
+    def check(value: object) -> int:
+        # type(), not isinstance(): True is an int too
+        if type(value) is not int or not low <= value <= high:
+            raise BadLine("number out of range")
+        return value
+
+    return check
 
 
-class Line:
-    """The worker's end of the socket pair."""
+def _fate(value: object) -> Fate:
+    try:
+        return Fate(value)
+    except ValueError as error:
+        raise BadLine("no fate") from error
 
-    def __init__(self, connection: socket.socket, jobs: Sequence[Job]) -> None:
-        self._connection = connection
-        self._numbers = {job: number for number, job in enumerate(jobs)}
-        self._unrecorded = 0
-        self._spoke = time.monotonic()
 
-    def report(self, job: Job, outcomes: Mapping[bytes, Outcome]) -> None:
-        """Tell the fate of some users; wait while too much is unrecorded. Raise ParentGone."""
-        fates = {
-            str(number): (outcomes[user.name].fate.value, *astuple(outcomes[user.name])[1:])
-            for number, user in enumerate(job.users)
-            if user.name in outcomes
-        }
-        self._write({"job": self._numbers[job], "outcomes": fates})
-        if any(outcome.fate is Fate.SENT for outcome in outcomes.values()):
-            self._unrecorded += 1
-        while self._unrecorded >= WINDOW:
-            recorded = self._connection.recv(WINDOW)
-            if not recorded:
-                raise ParentGone
-            self._unrecorded -= len(recorded)
+# RFC 3463 section 2
+_STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}", re.ASCII)
+_CLASS = {Fate.SENT: "2", Fate.DEFERRED: "4", Fate.FAILED: "5"}
 
-    def say(self, text: str) -> None:
-        """Pass on a line of the dialogue."""
-        self._write({"say": text})
 
-    def fail(self, text: str) -> None:
-        """Say why the worker ends."""
-        self._write({"error": text})
+def _status(value: object) -> str:
+    if not isinstance(value, str) or not _STATUS.fullmatch(value):
+        raise BadLine("no status")
+    return value
 
-    def alive(self) -> None:
-        """Give a sign of life if the last one is long ago."""
-        if time.monotonic() - self._spoke > HEARTBEAT:
-            self._write({})
 
-    def _write(self, message: object) -> None:
-        self._spoke = time.monotonic()
-        try:
-            self._connection.sendall(json.dumps(message).encode("ascii") + b"\n")
-        except OSError as error:
-            raise ParentGone from error
+def _outcome(value: object) -> Outcome:
+    outcome = Outcome(**_checked(value, _FIELDS[Outcome], "outcome"))  # type: ignore[arg-type]
+    if outcome.status[0] != _CLASS[outcome.fate]:
+        raise BadLine("status does not fit the fate")
+    return outcome
+
+
+def _outcomes(value: object) -> dict[int, Outcome]:
+    if not isinstance(value, dict):
+        raise BadLine("no outcomes")
+    return {_user(key): _outcome(inner) for key, inner in value.items()}
+
+
+def _user(key: str) -> int:
+    # int() alone takes "+1", "1_0" and digits of other scripts.
+    if not (key.isascii() and key.isdigit() and len(key) < 8):
+        raise BadLine("no user number")
+    return int(key)
+
+
+def _target(value: object) -> Target:
+    return Target(**_checked(value, _FIELDS[Target], "target"))  # type: ignore[arg-type]
+
+
+#: values within a line: their fields, all of them
+_FIELDS: dict[type, dict[str, _Check]] = {
+    Outcome: {
+        "fate": _fate,
+        "status": _status,
+        "text": _text,
+        "relay": _text,
+        "remote_mta": _text,
+        "diagnostic": _text,
+        "transcript": _texts,
+        "exit_code": _number(0, 78),
+        "dsn_passed_on": _flag,
+    },
+    Target: {
+        "name": _text,
+        "address": _text,
+        "port": _number(0, 65535),
+        "preference": _number(-1, 65535),
+        "vouched": _flag,
+    },
+}
+
+_JOB = _number(-1, 10**7)
+#: lines: their class and fields by kind
+_KINDS: dict[str, tuple[Callable[..., Line], dict[str, _Check]]] = {
+    "outcomes": (OutcomesLine, {"job": _number(0, 10**7), "outcomes": _outcomes}),
+    "say": (SayLine, {"text": _text}),
+    "log": (LogLine, {"job": _JOB, "text": _text}),
+    "error": (ErrorLine, {"text": _text}),
+    "alive": (AliveLine, {}),
+    "target": (TargetLine, {"target": _target}),
+    "problem": (ProblemLine, {"outcome": _outcome}),
+    "name": (NameLine, {"text": _text}),
+}
+_KIND_OF: dict[object, str] = {made: kind for kind, (made, _) in _KINDS.items()}

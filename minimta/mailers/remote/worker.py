@@ -1,17 +1,12 @@
-"""The other process of ``remote``: no rights, no descriptors but its messages, one line an answer.
+"""The unprivileged side of the esmtp and LMTP mailers: a forked process that talks to the peers.
 
-It is forked, so the jobs are in its memory and their data files are open. What it says goes over a
-socket pair as JSON lines, and the parent believes none of it unchecked:
+It has no rights and no descriptors but its socket pair and its messages: the jobs are in its memory
+and their data files are open, because it was forked. It tells what became of them by ``protocol``,
+and the parent believes nothing unchecked.
 
-    {"job": 3, "outcomes": {"0": ["delivered", "2.0.0", "Sent (...)", ...]}}
-                                    fates of users of the job, each once; fields of Outcome in order
-    {"say": ">>> EHLO lab1.campus"} a line for -v
-    {"error": "..."}                a bug or a dead machine; the worker ends
-    {}                              still here
-
-For each answer with a message sent the parent sends back one octet when it has been recorded, and
-only so many may be unrecorded: that bounds what a crash can make us send twice. The end of file
-means that the parent is gone.
+    error                           the worker
+    Exception: a bug, no RunAsUser  says which, and exits with EX_SOFTWARE; the messages wait
+    ParentGone                      exits: nobody would record what it sends
 """
 
 from __future__ import annotations
@@ -23,9 +18,9 @@ from collections.abc import Callable, Collection, Sequence
 
 from minimta.config.options import Options
 from minimta.mailers.job import Job
+from minimta.mailers.remote.channel import ParentGone, WorkerChannel
 from minimta.mailers.remote.delivery import Delivery
 from minimta.mailers.remote.mx_targets import Ourselves
-from minimta.mailers.remote.protocol import Line, ParentGone
 from minimta.system import privileges, processes
 
 
@@ -46,15 +41,15 @@ def run(
     status = os.EX_SOFTWARE
     try:
         gc.freeze()  # what the parent left is not ours to collect: it would copy every page
-        line = Line(connection, jobs)
+        channel = WorkerChannel(connection, jobs)
         try:
             _confine({connection.fileno(), *(job.body for job in jobs), *kept}, options)
-            say = line.say if verbose else None
+            say = channel.say if verbose else None
             make = delivery or Delivery
-            make(jobs, options, ourselves, line.report, say=say, alive=line.alive).run()
+            make(jobs, options, ourselves, channel.report, say=say, alive=channel.alive).run()
             status = os.EX_OK
         except Exception as error:
-            line.fail(f"{type(error).__name__}: {error}")
+            channel.fail(f"{type(error).__name__}: {error}")
     except ParentGone:
         pass
     return status

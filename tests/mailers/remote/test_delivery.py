@@ -558,7 +558,7 @@ def by_dns(zone: Zone, *jobs: Job, say: list[str] | None = None) -> Fates:
 @pytest.fixture
 def loopback_is_the_world(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let 127.0.0.x play hosts of the net."""
-    monkeypatch.setattr("minimta.mailers.remote.mx_targets.Finder._is_us", lambda *_: False)
+    monkeypatch.setattr("minimta.mailers.remote.mx_targets.TargetFinder._is_us", lambda *_: False)
 
 
 @pytest.mark.usefixtures("loopback_is_the_world")

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import resource
 import signal
@@ -15,11 +14,12 @@ import pytest
 
 from minimta.config.options import Options
 from minimta.mailers.job import Job
-from minimta.mailers.remote import mailer as remote
+from minimta.mailers.remote import channel as channels
 from minimta.mailers.remote import mx_targets, protocol, worker
+from minimta.mailers.remote.channel import MAX_LOG_LINES, WINDOW, WorkerChannel
 from minimta.mailers.remote.delivery import Delivery
 from minimta.mailers.remote.mailer import RemoteMailer
-from minimta.mailers.remote.protocol import WINDOW
+from minimta.mailers.remote.protocol import AliveLine, NameLine, OutcomesLine
 from minimta.message.outcome import Fate, Outcome
 from minimta.system import processes
 from minimta.system.dns import Resolver
@@ -54,21 +54,21 @@ def only(outcomes: Mapping[bytes, Outcome]) -> Outcome:
     return outcome
 
 
-def misbehave(monkeypatch: pytest.MonkeyPatch, act: Callable[[protocol.Line], object]) -> None:
+def misbehave(monkeypatch: pytest.MonkeyPatch, act: Callable[[WorkerChannel], object]) -> None:
     """Let the worker do *act* instead of its work, and end."""
 
     class Delivery:
         def __init__(self, *arguments: object, **_: object) -> None:
-            self.line: protocol.Line = arguments[3].__self__  # type: ignore[attr-defined]
+            self.channel: WorkerChannel = arguments[3].__self__  # type: ignore[attr-defined]
 
         def run(self) -> None:
-            act(self.line)
+            act(self.channel)
 
     monkeypatch.setattr(worker, "Delivery", Delivery)
 
 
-def raw(line: protocol.Line, octets: bytes) -> None:
-    line._connection.sendall(octets)
+def raw(channel: WorkerChannel, octets: bytes) -> None:
+    channel._connection.sendall(octets)
 
 
 def test_several_hosts_get_their_messages() -> None:
@@ -154,17 +154,27 @@ def test_a_message_to_many_is_no_reason_to_wait_for_the_record() -> None:
 @pytest.mark.parametrize(
     ("act", "why"),
     [
-        (lambda line: os.kill(os.getpid(), signal.SIGKILL), "died with signal 9"),
-        (lambda line: os._exit(3), "exit status 3"),
-        (lambda line: None, "exit status 0"),
-        (lambda line: 1 / 0, "ZeroDivisionError: division by zero"),
-        (lambda line: raw(line, b"hello\n"), "said nonsense: no JSON"),
-        (lambda line: raw(line, b'{"job": 7}\n'), "said nonsense: no such job"),
-        (lambda line: raw(line, b"x" * (remote.MAX_LINE + 1)), "said nonsense: endless line"),
+        (lambda channel: os.kill(os.getpid(), signal.SIGKILL), "died with signal 9"),
+        (lambda channel: os._exit(3), "exit status 3"),
+        (lambda channel: None, "exit status 0"),
+        (lambda channel: 1 / 0, "ZeroDivisionError: division by zero"),
+        (lambda channel: raw(channel, b"hello\n"), "said nonsense: no JSON"),
+        (
+            lambda channel: raw(channel, protocol.encode(OutcomesLine(7, {}))),
+            "said nonsense: no such job",
+        ),
+        (
+            lambda channel: raw(channel, protocol.encode(NameLine("x"))),
+            "said nonsense: that is no line of a worker",
+        ),
+        (
+            lambda channel: raw(channel, b"x" * (protocol.MAX_LINE + 1)),
+            "said nonsense: endless line",
+        ),
     ],
 )
 def test_a_worker_that_fails_costs_a_delay(
-    act: Callable[[protocol.Line], object], why: str, monkeypatch: pytest.MonkeyPatch
+    act: Callable[[WorkerChannel], object], why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     misbehave(monkeypatch, act)
     fates = deliver(job("[127.0.0.1]:1", "x@a", "y@a"), job("[127.0.0.1]:2"))
@@ -176,10 +186,9 @@ def test_a_worker_that_fails_costs_a_delay(
 
 def test_what_was_settled_before_a_worker_died_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = job("[127.0.0.1]", "x@a", "y@a"), job("[127.0.0.1]")
-    sent = ["delivered", "2.0.0", "Sent", "", "", "", [], 0, False]
 
-    def act(line: protocol.Line) -> None:
-        raw(line, json.dumps({"job": 0, "outcomes": {"1": sent}}).encode() + b"\n")
+    def act(channel: WorkerChannel) -> None:
+        channel.report(one, {b"y@a": Outcome(Fate.SENT, "2.0.0", "Sent")})
         os.kill(os.getpid(), signal.SIGKILL)
 
     misbehave(monkeypatch, act)
@@ -191,16 +200,36 @@ def test_what_was_settled_before_a_worker_died_stands(monkeypatch: pytest.Monkey
 
 def test_a_job_settled_twice_is_nonsense(monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = job("[127.0.0.1]"), job("[127.0.0.1]")
-    failed = ["failed", "5.1.1", "User unknown", "", "", "", [], 67, False]
-    said = json.dumps({"job": 0, "outcomes": {"0": failed}}).encode() + b"\n"
-    misbehave(monkeypatch, lambda line: raw(line, said * 2))
+    said = protocol.encode(OutcomesLine(0, {0: Outcome(Fate.FAILED, "5.1.1", "User unknown")}))
+    misbehave(monkeypatch, lambda channel: raw(channel, said * 2))
     fates = deliver(one, two)
     assert only(fates[one]).fate is Fate.FAILED
     assert only(fates[two]).text.startswith("remote worker said nonsense")
 
 
+def test_what_a_worker_wants_logged_stands_behind_our_words_and_has_an_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = job("[127.0.0.1]", qid="6AM9jfMc005642")
+
+    def act(channel: WorkerChannel) -> None:
+        channel.log("ruleset=check_rcpt, relay=[10.0.3.1]\n", one)
+        for number in range(2 * MAX_LOG_LINES):
+            channel.log(f"line {number}")
+
+    lines: list[tuple[str, str]] = []
+    monkeypatch.setattr("minimta.system.log.line", lambda qid, text, **_: lines.append((qid, text)))
+    misbehave(monkeypatch, act)
+    deliver(one)
+    about = [(qid, text.partition(": ")[2]) for qid, text in lines]
+    assert about[0] == ("6AM9jfMc005642", "ruleset=check_rcpt, relay=[10.0.3.1]?")
+    assert all(text.startswith("remote worker ") for _, text in lines)
+    assert about[1:-1] == [("", f"line {number}") for number in range(MAX_LOG_LINES - 1)]
+    assert about[-1] == ("", "exit status 0")
+
+
 def test_a_silent_worker_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    misbehave(monkeypatch, lambda line: signal.pause())
+    misbehave(monkeypatch, lambda channel: signal.pause())
     mailer = RemoteMailer(options())
     mailer._patience = 0.05
     ((_, outcomes),) = mailer.deliver([job("[127.0.0.1]")])
@@ -229,11 +258,11 @@ def test_a_worker_ends_when_nobody_listens(monkeypatch: pytest.MonkeyPatch, tmp_
     end = tmp_path / "ended"
     os.mkfifo(end)
 
-    def act(line: protocol.Line) -> None:
+    def act(channel: WorkerChannel) -> None:
         held = os.open(end, os.O_WRONLY)  # closed when this process ends
-        line.say("ready")
+        channel.say("ready")
         while held:
-            line.say("x" * 1000)
+            channel.say("x" * 1000)
 
     misbehave(monkeypatch, act)
     ours, theirs = socket.socketpair()
@@ -258,7 +287,7 @@ def test_a_worker_ends_when_nobody_listens(monkeypatch: pytest.MonkeyPatch, tmp_
 def confined(monkeypatch: pytest.MonkeyPatch, look: Callable[[], str]) -> str:
     """What *look* sees inside a worker."""
     seen: list[str] = []
-    misbehave(monkeypatch, lambda line: line.say(look()))
+    misbehave(monkeypatch, lambda channel: channel.say(look()))
     deliver(job("[127.0.0.1]"), say=seen.append)
     return seen[0]
 
@@ -287,11 +316,11 @@ def test_a_worker_stands_in_the_root_directory(monkeypatch: pytest.MonkeyPatch) 
 def test_a_worker_gives_a_sign_of_life_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        line = protocol.Line(theirs, [])
-        line.alive()
-        monkeypatch.setattr(protocol, "HEARTBEAT", -1.0)
-        line.alive()
-        assert ours.recv(100) == b"{}\n"
+        channel = WorkerChannel(theirs, [])
+        channel.alive()
+        monkeypatch.setattr(channels, "HEARTBEAT", -1.0)
+        channel.alive()
+        assert ours.recv(100) == protocol.encode(AliveLine())
 
 
 def test_a_worker_has_no_signal_handlers_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,7 +375,7 @@ def test_a_worker_of_root_is_runasuser_for_good(monkeypatch: pytest.MonkeyPatch)
             return f"{os.getresuid()} {os.getgroups()}"
         return "root again"
 
-    misbehave(monkeypatch, lambda line: line.say(look()))
+    misbehave(monkeypatch, lambda channel: channel.say(look()))
     seen: list[str] = []
     deliver(job("[127.0.0.1]"), configured=options(run_as_user="nobody"), say=seen.append)
     assert seen == ["(65534, 65534, 65534) []"]

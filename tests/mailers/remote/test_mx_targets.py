@@ -4,9 +4,9 @@ import pytest
 
 from minimta.mailers.remote.mx_targets import (
     MAX_TARGETS,
-    Finder,
     NextHop,
     Ourselves,
+    TargetFinder,
     Unroutable,
     parse,
 )
@@ -22,7 +22,7 @@ OURSELVES = Ourselves(
 
 
 class Found:
-    """What a Finder gave."""
+    """What a TargetFinder gave."""
 
     def __init__(self, zone: Zone, hop: str, *, trusted: bool = True) -> None:
         self.noted: list[Outcome] = []
@@ -33,7 +33,7 @@ class Found:
             resolver = Resolver(
                 budget=5.0, nameserver=server.address, hosts_file="/nonexistent/hosts"
             )
-            finder = Finder(
+            finder = TargetFinder(
                 parse(hop),
                 OURSELVES,
                 resolver,

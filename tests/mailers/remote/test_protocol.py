@@ -1,69 +1,149 @@
 from __future__ import annotations
 
 import json
-from dataclasses import astuple
+from dataclasses import fields
 
 import pytest
 
-from minimta.mailers.job import JobUser
-from minimta.mailers.remote.protocol import BadAnswer, Progress, decode
+from minimta.mailers.remote import protocol
+from minimta.mailers.remote.mx_targets import Target
+from minimta.mailers.remote.protocol import (
+    AliveLine,
+    BadLine,
+    ErrorLine,
+    Line,
+    LogLine,
+    NameLine,
+    OutcomesLine,
+    ProblemLine,
+    SayLine,
+    TargetLine,
+    decode,
+    encode,
+)
 from minimta.message.outcome import Fate, Outcome
-from tests.support.jobs import job
 
-GOOD = ["delivered", "2.0.0", "Sent (ok)", "a. [1.2.3.4]", "a", "", [], 0, False]
+OUTCOME = Outcome(
+    Fate.FAILED, "5.1.1", "User unknown", "a. [::1]", "a", "550 no", ("x", "y"), 67, True
+)
+LINES: list[Line] = [
+    OutcomesLine(2, {0: Outcome(Fate.SENT, "2.0.0", "Sent (ok)"), 1: OUTCOME}),
+    SayLine(">>> EHLO lab1.campus"),
+    LogLine(1, "a fact"),
+    LogLine(-1, "a fact"),
+    ErrorLine("ValueError: x"),
+    AliveLine(),
+    TargetLine(Target("mx.campus.", "10.0.3.136", 25, 10, vouched=True)),
+    ProblemLine(OUTCOME),
+    NameLine("mx.campus"),
+]
+
+GOOD = {
+    "fate": "delivered",
+    "status": "2.0.0",
+    "text": "Sent (ok)",
+    "relay": "a. [1.2.3.4]",
+    "remote_mta": "a",
+    "diagnostic": "",
+    "transcript": [],
+    "exit_code": 0,
+    "dsn_passed_on": False,
+}
+TARGET = {
+    "name": "mx.campus.",
+    "address": "10.0.3.136",
+    "port": 25,
+    "preference": 10,
+    "vouched": False,
+}
 
 
-def line(*, at: int = -1, value: object = None) -> bytes:
-    """A report with one field of its outcome replaced."""
-    fields = [value if i == at else field for i, field in enumerate(GOOD)]
-    return json.dumps({"job": 0, "outcomes": {"0": fields}}).encode()
+def told(kind: str, **fields: object) -> bytes:
+    return json.dumps({"kind": kind, **fields}).encode()
 
 
-def test_what_a_worker_writes_is_read_back() -> None:
-    outcome = Outcome(
-        Fate.FAILED, "5.1.1", "User unknown", "a. [::1]", "a", "550 no", ("x", "y"), 67, True
-    )
-    fields = (outcome.fate.value, *astuple(outcome)[1:])
-    said = json.dumps({"job": 2, "outcomes": {"1": fields}}).encode()
-    answer = decode(said, 3)
-    assert (answer.job, answer.outcomes) == (2, {1: outcome})
+def outcomes(**replaced: object) -> bytes:
+    """A report with fields of its outcome replaced."""
+    return told("outcomes", job=0, outcomes={"0": {**GOOD, **replaced}})
 
 
-def test_a_heartbeat_says_nothing() -> None:
-    answer = decode(b"{}", 1)
-    assert (answer.job, answer.outcomes, answer.say, answer.error) == (-1, {}, "", "")
+def without(name: str, table: dict[str, object]) -> dict[str, object]:
+    return {key: value for key, value in table.items() if key != name}
+
+
+@pytest.mark.parametrize("line", LINES, ids=lambda line: type(line).__name__)
+def test_what_is_written_is_read_back(line: Line) -> None:
+    octets = encode(line)
+    assert octets.endswith(b"\n") and octets.count(b"\n") == 1
+    assert decode(octets, 3) == line
+
+
+def test_there_is_a_line_of_every_kind_here() -> None:
+    assert {type(line) for line in LINES} == set(protocol._KIND_OF)
+
+
+@pytest.mark.parametrize("value", [Outcome, Target])
+def test_every_field_of_a_value_crosses(value: type) -> None:
+    assert list(protocol._FIELDS[value]) == [field.name for field in fields(value)]
 
 
 @pytest.mark.parametrize(
-    ("at", "value"),
+    ("name", "value"),
     [
-        (0, "lost"),
-        (0, 1),
-        (0, None),
-        (0, []),
-        (1, "4.0.0"),
-        (1, "2.0"),
-        (1, "2.0.0\n"),
-        (1, "2.0.0000"),
-        (1, "２.0.0"),
-        (1, 2),
-        (2, None),
-        (2, ["x"]),
-        (3, 1),
-        (6, "x"),
-        (6, ["x"] * 41),
-        (6, [1]),
-        (7, -1),
-        (7, 79),
-        (7, True),
-        (7, "0"),
-        (8, 1),
+        ("fate", "lost"),
+        ("fate", 1),
+        ("fate", None),
+        ("fate", []),
+        ("status", "4.0.0"),
+        ("status", "2.0"),
+        ("status", "2.0.0\n"),
+        ("status", "2.0.0000"),
+        ("status", "２.0.0"),
+        ("status", 2),
+        ("text", None),
+        ("text", ["x"]),
+        ("relay", 1),
+        ("transcript", "x"),
+        ("transcript", ["x"] * 41),
+        ("transcript", [1]),
+        ("exit_code", -1),
+        ("exit_code", 79),
+        ("exit_code", True),
+        ("exit_code", "0"),
+        ("dsn_passed_on", 1),
+        ("unheard_of", 1),
     ],
 )
-def test_a_field_of_another_kind_is_not_believed(at: int, value: object) -> None:
-    decode(line(), 1)
-    with pytest.raises(BadAnswer):
-        decode(line(at=at, value=value), 1)
+def test_a_field_of_another_kind_is_not_believed(name: str, value: object) -> None:
+    decode(outcomes(), 1)
+    with pytest.raises(BadLine):
+        decode(outcomes(**{name: value}), 1)
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_an_outcome_that_lacks_a_field_is_not_believed(name: str) -> None:
+    with pytest.raises(BadLine, match="fields"):
+        decode(told("outcomes", job=0, outcomes={"0": without(name, GOOD)}), 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("name", None),
+        ("address", 1),
+        ("port", -1),
+        ("port", 65536),
+        ("port", "25"),
+        ("preference", -2),
+        ("preference", 65536),
+        ("vouched", 0),
+        ("unheard_of", 1),
+    ],
+)
+def test_a_target_of_another_kind_is_not_believed(name: str, value: object) -> None:
+    decode(told("target", target=TARGET))
+    with pytest.raises(BadLine):
+        decode(told("target", target={**TARGET, name: value}))
 
 
 @pytest.mark.parametrize(
@@ -74,41 +154,60 @@ def test_a_field_of_another_kind_is_not_believed(at: int, value: object) -> None
         b"[]",
         b"1",
         b"\xff",
+        b"{}",
         b"[" * 100000,
-        b'{"job": 1}',
-        b'{"job": -2}',
-        b'{"job": true}',
-        b'{"job": "0"}',
-        b'{"job": 0, "outcomes": []}',
-        b'{"job": 0, "outcomes": {"0": []}}',
-        b'{"job": 0, "outcomes": {"-1": %b}}' % json.dumps(GOOD).encode(),
-        b'{"job": 0, "outcomes": {"1_0": %b}}' % json.dumps(GOOD).encode(),
-        b'{"say": 1}',
-        b'{"error": []}',
+        b'{"kind": 1}',
+        b'{"kind": []}',
+        b'{"kind": "nonsense"}',
+        b'{"kind": "alive", "more": 1}',
+        told("outcomes", job=1, outcomes={}),
+        told("outcomes", job=-1, outcomes={}),
+        told("outcomes", job=-2, outcomes={}),
+        told("outcomes", job=True, outcomes={}),
+        told("outcomes", job="0", outcomes={}),
+        told("outcomes", job=0.0, outcomes={}),
+        told("outcomes", outcomes={}),
+        told("outcomes", job=0),
+        told("outcomes", job=0, outcomes=[]),
+        told("outcomes", job=0, outcomes={"0": []}),
+        told("outcomes", job=0, outcomes={"0": list(GOOD.values())}),
+        told("outcomes", job=0, outcomes={"-1": GOOD}),
+        told("outcomes", job=0, outcomes={"1_0": GOOD}),
+        told("outcomes", job=0, outcomes={"١": GOOD}),
+        told("say", text=1),
+        told("error", text=[]),
+        told("log", job=1, text="x"),
+        told("log", job=-2, text="x"),
+        told("log", text="x"),
+        told("name", text=None),
+        told("target", target=[]),
+        told("problem", outcome={}),
     ],
 )
 def test_a_line_that_no_worker_writes_is_not_believed(said: bytes) -> None:
-    with pytest.raises(BadAnswer):
+    with pytest.raises(BadLine):
         decode(said, 1)
 
 
-@pytest.mark.parametrize("at", [2, 3, 4, 5])
-def test_text_is_cleaned_and_cut(at: int) -> None:
-    (outcome,) = decode(line(at=at, value="a\x1b[2J\n" + "x" * 5000), 1).outcomes.values()
-    text = astuple(outcome)[at]
+@pytest.mark.parametrize("name", ["text", "relay", "remote_mta", "diagnostic"])
+def test_text_is_cleaned_and_cut(name: str) -> None:
+    line = decode(outcomes(**{name: "a\x1b[2J\n" + "x" * 5000}), 1)
+    assert isinstance(line, OutcomesLine)
+    text = getattr(line.outcomes[0], name)
     assert text.startswith("a?[2J?xxx") and text.endswith("...") and len(text) < 1000
-    (transcript,) = (o.transcript for o in decode(line(at=6, value=["\n."]), 1).outcomes.values())
-    assert transcript == ("?.",)
-    assert decode(b'{"say": "\\u001b]0;x"}', 1).say == "?]0;x"
+    line = decode(outcomes(transcript=["\n."]), 1)
+    assert isinstance(line, OutcomesLine)
+    assert line.outcomes[0].transcript == ("?.",)
 
 
-def test_a_job_is_complete_when_every_user_has_a_fate() -> None:
-    progress = Progress(job("h", "x@a", "y@a", JobUser(b"x@a")))
-    sent, failed = Outcome(Fate.SENT, "2.0.0", "Sent"), Outcome(Fate.FAILED, "5.0.0", "no")
-    progress.add({0: sent})
-    assert not progress.is_complete
-    progress.add({0: failed, 1: failed})
-    assert progress.is_complete
-    assert progress.outcomes == {b"x@a": sent, b"y@a": failed}
-    with pytest.raises(BadAnswer):
-        progress.add({3: sent})
+@pytest.mark.parametrize("kind", ["say", "error", "name"])
+def test_a_line_of_text_is_cleaned(kind: str) -> None:
+    line = decode(told(kind, text="\x1b]0;x"))
+    assert isinstance(line, SayLine | ErrorLine | NameLine)
+    assert line.text == "?]0;x"
+
+
+def test_a_line_for_the_log_is_cleaned_and_cut() -> None:
+    line = decode(told("log", job=-1, text="x\nsm-mta[1]: y" + "z" * 5000))
+    assert isinstance(line, LogLine)
+    assert line.text.startswith("x?sm-mta") and len(line.text) == 600

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
 
@@ -9,7 +10,8 @@ import pytest
 
 from minimta.config.options import Options
 from minimta.mailers.remote import route_preview
-from minimta.mailers.remote.route_preview import Guide, Way
+from minimta.mailers.remote.protocol import LogLine, NameLine, encode
+from minimta.mailers.remote.route_preview import RoutePreview, RoutePreviewer
 from minimta.message.outcome import Fate
 from minimta.system import privileges
 from minimta.system.users import User
@@ -39,32 +41,32 @@ def options() -> Options:
 
 
 @pytest.fixture
-def guide(options: Options) -> Iterator[Guide]:
+def previewer(options: Options) -> Iterator[RoutePreviewer]:
     with FakeDns(ZONE) as server:
-        yield Guide(options, server.address)
+        yield RoutePreviewer(options, server.address)
 
 
-def stops(way: Way) -> list[tuple[int, str, str, int]]:
-    return [(stop.preference, stop.name, stop.address, stop.port) for stop in way.stops]
+def targets(preview: RoutePreview) -> list[tuple[int, str, str, int]]:
+    return [(found.preference, found.name, found.address, found.port) for found in preview.targets]
 
 
-def test_the_addresses_stand_in_the_order_of_the_mx_records(guide: Guide) -> None:
-    way = guide.way("lab3.campus", trusted=False)
-    assert stops(way) == [
+def test_the_addresses_stand_in_the_order_of_the_mx_records(previewer: RoutePreviewer) -> None:
+    preview = previewer.preview("lab3.campus", trusted=False)
+    assert targets(preview) == [
         (10, "mx.campus.", "10.0.3.136", 25),
         (20, "mx2.campus.", "10.0.3.137", 25),
     ]
-    assert (way.fate, way.troubles) == (Fate.SENT, [])
+    assert (preview.fate, preview.problems) == (Fate.SENT, [])
 
 
-def test_a_host_without_mx_records_is_its_own(guide: Guide) -> None:
-    assert stops(guide.way("plain.campus:2525", trusted=False)) == [
+def test_a_host_without_mx_records_is_its_own(previewer: RoutePreviewer) -> None:
+    assert targets(previewer.preview("plain.campus:2525", trusted=False)) == [
         (-1, "plain.campus.", "10.0.3.138", 2525)
     ]
 
 
-def test_brackets_ask_for_no_mx_records(guide: Guide) -> None:
-    assert stops(guide.way("[127.0.0.1]:2525", trusted=True)) == [
+def test_brackets_ask_for_no_mx_records(previewer: RoutePreviewer) -> None:
+    assert targets(previewer.preview("[127.0.0.1]:2525", trusted=True)) == [
         (-1, "[127.0.0.1]", "127.0.0.1", 2525)
     ]
 
@@ -81,70 +83,106 @@ def test_brackets_ask_for_no_mx_records(guide: Guide) -> None:
     ],
 )
 def test_where_there_is_no_way_the_reason_is_told(
-    guide: Guide, next_hop: str, fate: Fate, text: str
+    previewer: RoutePreviewer, next_hop: str, fate: Fate, text: str
 ) -> None:
-    way = guide.way(next_hop, trusted=False)
-    assert (way.fate, stops(way)) == (fate, [])
-    assert text in way.troubles[-1].text
+    preview = previewer.preview(next_hop, trusted=False)
+    assert (preview.fate, targets(preview)) == (fate, [])
+    assert text in preview.problems[-1].text
 
 
-def test_a_host_of_the_list_that_is_not_there_is_told_beside_the_others(guide: Guide) -> None:
-    way = guide.way("half.campus", trusted=False)
-    assert [name for _, name, _, _ in stops(way)] == ["mx2.campus."]
-    assert ["gone.campus" in trouble.text for trouble in way.troubles] == [True]
-    assert way.fate is Fate.SENT
+def test_a_host_of_the_list_that_is_not_there_is_told_beside_the_others(
+    previewer: RoutePreviewer,
+) -> None:
+    preview = previewer.preview("half.campus", trusted=False)
+    assert [name for _, name, _, _ in targets(preview)] == ["mx2.campus."]
+    assert ["gone.campus" in problem.text for problem in preview.problems] == [True]
+    assert preview.fate is Fate.SENT
 
 
-def test_one_host_that_cannot_be_asked_outweighs_those_that_are_not_there(guide: Guide) -> None:
-    way = guide.way("both.campus", trusted=False)
-    assert (way.fate, stops(way)) == (Fate.DEFERRED, [])
-    assert [trouble.fate for trouble in way.troubles] == [Fate.DEFERRED, Fate.FAILED]
+def test_one_host_that_cannot_be_asked_outweighs_those_that_are_not_there(
+    previewer: RoutePreviewer,
+) -> None:
+    preview = previewer.preview("both.campus", trusted=False)
+    assert (preview.fate, targets(preview)) == (Fate.DEFERRED, [])
+    assert [problem.fate for problem in preview.problems] == [Fate.DEFERRED, Fate.FAILED]
 
 
-def test_exchangers_are_hosts_by_preference_or_the_domain_itself(guide: Guide) -> None:
-    assert guide.exchangers("lab3.campus") == ["mx.campus", "mx2.campus"]
-    assert guide.exchangers("plain.campus") == ["plain.campus"]
+def test_exchangers_are_hosts_by_preference_or_the_domain_itself(previewer: RoutePreviewer) -> None:
+    assert previewer.exchangers("lab3.campus") == ["mx.campus", "mx2.campus"]
+    assert previewer.exchangers("plain.campus") == ["plain.campus"]
 
 
-def test_no_such_host_is_not_the_same_as_no_answer(guide: Guide) -> None:
+def test_no_such_host_is_not_the_same_as_no_answer(previewer: RoutePreviewer) -> None:
     with pytest.raises(FileNotFoundError, match="host not found"):
-        guide.exchangers("nosuch.campus")
+        previewer.exchangers("nosuch.campus")
     with pytest.raises(BlockingIOError, match="lookup failure"):
-        guide.exchangers("bad.campus")
+        previewer.exchangers("bad.campus")
 
 
-def test_a_name_of_this_host_is_found_in_its_own_tables(guide: Guide) -> None:
-    assert guide.canonical("localhost")
+def test_a_name_of_this_host_is_found_in_its_own_tables(previewer: RoutePreviewer) -> None:
+    assert previewer.canonical("localhost")
     with pytest.raises(FileNotFoundError):
-        guide.canonical("no host at all")
+        previewer.canonical("no host at all")
 
 
+def told(kind: str, **fields: object) -> bytes:
+    return json.dumps({"kind": kind, **fields}).encode()
+
+
+TARGET: dict[str, object] = {
+    "name": "mx.campus.", "address": "10.0.3.136", "port": 25, "preference": 10, "vouched": False
+}  # fmt: skip
+PROBLEM = {
+    **dict.fromkeys(("relay", "remote_mta", "diagnostic"), ""),
+    "fate": "failed", "status": "5.1.2", "text": "red \x1b[31m",
+    "transcript": [], "exit_code": 68, "dsn_passed_on": False,
+}  # fmt: skip
 ANSWERS: list[tuple[bytes, str]] = [
     (b"", "no clear answer"),
-    (b"to\t10\tmx.campus.", "no clear answer"),
-    (b"to\tten\tmx.campus.\t10.0.3.136\t25", "no clear answer"),
-    (b"end\tsomehow\t5.1.2\ttext", "no clear answer"),
-    (b"end\tfailed\t5.1.2\tred \x1b[31m", "red ?[31m"),
+    (told("target", target={"name": "mx.campus."}), "no clear answer"),
+    (told("target", target={**TARGET, "preference": "ten"}), "no clear answer"),
+    (told("target", target={**TARGET, "port": 65536}), "no clear answer"),
+    (told("target", target={**TARGET, "more": 1}), "no clear answer"),
+    (told("problem", outcome={**PROBLEM, "fate": "somehow"}), "no clear answer"),
+    (told("say", text="not for a preview"), "no clear answer"),
+    (told("problem", outcome=PROBLEM), "red ?[31m"),
 ]
 
 
 @pytest.mark.parametrize(("answer", "text"), ANSWERS)
 def test_what_the_process_without_rights_says_is_not_believed_unchecked(
-    guide: Guide, monkeypatch: pytest.MonkeyPatch, answer: bytes, text: str
+    previewer: RoutePreviewer, monkeypatch: pytest.MonkeyPatch, answer: bytes, text: str
 ) -> None:
     monkeypatch.setattr(privileges, "as_user", lambda *arguments: answer)
-    way = guide.way("lab3.campus", trusted=False)
-    assert (stops(way), [text in trouble.text for trouble in way.troubles]) == ([], [True])
+    preview = previewer.preview("lab3.campus", trusted=False)
+    assert (targets(preview), [text in problem.text for problem in preview.problems]) == (
+        [],
+        [True],
+    )
+
+
+def test_what_it_wants_logged_is_logged_behind_our_words(
+    previewer: RoutePreviewer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    answer = encode(LogLine(-1, "ruleset=check_rcpt, relay=[10.0.3.1]\n")) + told(
+        "target", target=TARGET
+    )
+    monkeypatch.setattr(privileges, "as_user", lambda *arguments: answer)
+    monkeypatch.setattr("minimta.system.log.line", lambda qid, text, **_: lines.append(text))
+    preview = previewer.preview("lab3.campus", trusted=False)
+    assert (len(preview.targets), preview.problems) == (1, [])
+    assert lines == ["route preview: ruleset=check_rcpt, relay=[10.0.3.1]?"]
 
 
 def test_a_process_that_dies_is_no_proof_of_anything(
-    guide: Guide, monkeypatch: pytest.MonkeyPatch
+    previewer: RoutePreviewer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def die(user: User, act: Callable[[], bytes], seconds: float) -> bytes:
         raise OSError(5, "the process that acts for the user died")
 
     monkeypatch.setattr(privileges, "as_user", die)
-    assert guide.way("lab3.campus", trusted=False).fate is Fate.DEFERRED
+    assert previewer.preview("lab3.campus", trusted=False).fate is Fate.DEFERRED
 
 
 @pytest.mark.root
@@ -152,8 +190,8 @@ def test_root_has_name_servers_asked_by_somebody_without_rights(
     options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options.run_as_user = "nobody"
-    monkeypatch.setattr(route_preview, "_canonical", lambda host: [f"name\t{os.geteuid()}"])
-    assert Guide(options).canonical("localhost") not in ("", "0")
+    monkeypatch.setattr(route_preview, "_canonical", lambda host: [NameLine(str(os.geteuid()))])
+    assert RoutePreviewer(options).canonical("localhost") not in ("", "0")
     options.run_as_user = "no-such-user"
     with pytest.raises(OSError, match="no-such-user"):
-        Guide(options).canonical("localhost")
+        RoutePreviewer(options).canonical("localhost")

@@ -1,0 +1,193 @@
+"""The socket pair between a worker and its parent, and how each end uses it.
+
+    worker -> parent    lines of ``protocol``
+    parent -> worker    one octet for each line with a message sent, once it has been recorded
+
+The worker waits when WINDOW messages are unrecorded: so many, at most, are sent twice when the
+parent crashes. At either end the end of file means that the other process is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+
+from minimta.mailers.job import Job
+from minimta.mailers.remote.protocol import (
+    MAX_LINE,
+    AliveLine,
+    BadLine,
+    ErrorLine,
+    Line,
+    LogLine,
+    OutcomesLine,
+    SayLine,
+    encode,
+)
+from minimta.message.outcome import Fate, Outcome
+from minimta.system import log
+
+#: messages sent and not yet recorded by the parent
+WINDOW = 8
+#: seconds between signs of life
+HEARTBEAT = 30.0
+#: outcomes written in one line: with the longest transcripts they stay far below MAX_LINE
+MAX_OUTCOMES = 100
+#: lines of one worker that are written to the log; the rest is dropped
+MAX_LOG_LINES = 100
+_READ = 256 * 1024
+
+
+# --- the worker's end -----------------------------------------------------------------------------
+
+
+class ParentGone(Exception):
+    """Nobody is left to tell."""
+
+
+class WorkerChannel:
+    """The worker's end of the socket pair."""
+
+    def __init__(self, connection: socket.socket, jobs: Sequence[Job]) -> None:
+        self._connection = connection
+        self._numbers = {job: number for number, job in enumerate(jobs)}
+        self._unrecorded = 0
+        self._spoke = time.monotonic()
+
+    def report(self, job: Job, outcomes: Mapping[bytes, Outcome]) -> None:
+        """Tell outcomes of users by name; wait while too much is unrecorded. Raise ParentGone."""
+        numbers = {user.name: number for number, user in enumerate(job.users)}
+        numbered = ((numbers[name], outcome) for name, outcome in outcomes.items())
+        for portion in _portions(numbered):
+            self._write(OutcomesLine(self._numbers[job], portion))
+            if any(outcome.fate is Fate.SENT for outcome in portion.values()):
+                self._unrecorded += 1
+        while self._unrecorded >= WINDOW:
+            recorded = self._connection.recv(WINDOW)
+            if not recorded:
+                raise ParentGone
+            self._unrecorded -= len(recorded)
+
+    def say(self, text: str) -> None:
+        """Pass on a line of the dialogue. Raise ParentGone."""
+        self._write(SayLine(text))
+
+    def log(self, text: str, job: Job | None = None) -> None:
+        """Have a line written to the log, about *job* if there is one. Raise ParentGone."""
+        self._write(LogLine(-1 if job is None else self._numbers[job], text))
+
+    def fail(self, text: str) -> None:
+        """Say why the worker ends. Raise ParentGone."""
+        self._write(ErrorLine(text))
+
+    def alive(self) -> None:
+        """Give a sign of life if the last one is long ago. Raise ParentGone."""
+        if time.monotonic() - self._spoke > HEARTBEAT:
+            self._write(AliveLine())
+
+    def _write(self, line: Line) -> None:
+        self._spoke = time.monotonic()
+        try:
+            self._connection.sendall(encode(line))
+        except OSError as error:
+            raise ParentGone from error
+
+
+def _portions(outcomes: Iterator[tuple[int, Outcome]]) -> Iterator[dict[int, Outcome]]:
+    while portion := dict(islice(outcomes, MAX_OUTCOMES)):
+        yield portion
+
+
+# --- the parent's end -----------------------------------------------------------------------------
+
+
+class JobProgress:
+    """A Job and what is known of its users."""
+
+    __slots__ = ("job", "outcomes")
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        #: user.name -> Outcome
+        self.outcomes: dict[bytes, Outcome] = {}
+
+    @property
+    def is_complete(self) -> bool:
+        """Has every user an Outcome?"""
+        return all(user.name in self.outcomes for user in self.job.users)
+
+    def add(self, outcomes: Mapping[int, Outcome]) -> None:
+        """Note outcomes; the first of a user stands. Raise BadLine for one that does not exist."""
+        for number, outcome in outcomes.items():
+            if number >= len(self.job.users):
+                raise BadLine("no such user")
+            self.outcomes.setdefault(self.job.users[number].name, outcome)
+
+    def give_up(self, outcome: Outcome) -> None:
+        """Whoever has no Outcome yet gets *outcome*."""
+        for user in self.job.users:
+            self.outcomes.setdefault(user.name, outcome)
+
+
+class WorkerProcess:
+    """A worker, and what is known of its jobs, in its parent."""
+
+    def __init__(self, pid: int, connection: socket.socket, jobs: Sequence[Job]) -> None:
+        """*connection* is our end of the socket pair, *jobs* are what the child has, in its order."""
+        self.pid = pid
+        self.connection = connection
+        self.progress = [JobProgress(job) for job in jobs]
+        #: numbers of jobs that are not complete
+        self.unsettled = set(range(len(jobs)))
+        #: when it last said something, by time.monotonic()
+        self.heard = time.monotonic()
+        self._buffer = b""
+        self._logged = 0
+        #: why it ends, if it said so
+        self.error = ""
+
+    def read(self) -> list[bytes]:
+        """Lines that have come. Raise BadLine for an endless one, EOFError at the end."""
+        try:
+            octets = self.connection.recv(_READ)
+        except OSError:
+            octets = b""
+        if not octets:
+            raise EOFError
+        self.heard = time.monotonic()
+        lines = (self._buffer + octets).split(b"\n")
+        self._buffer = lines.pop()
+        if len(self._buffer) > MAX_LINE:
+            raise BadLine("endless line")
+        return lines
+
+    def log(self, line: LogLine) -> None:
+        """Write to the log what it wants written, as a fact about the worker."""
+        # Behind our words it cannot pass for another fact: a forged "ruleset=check_rcpt, relay=..."
+        # would have a stranger's address banned. And it may not fill the disk.
+        self._logged += 1
+        if self._logged <= MAX_LOG_LINES:
+            qid = self.progress[line.job].job.qid if line.job >= 0 else ""
+            log.line(qid, f"remote worker {self.pid}: {line.text}")
+
+    def recorded(self) -> None:
+        """Let it send one more message."""
+        # Never waits: a worker that does not read its end must not hang the mailer. An error means
+        # that it has ended; the next read says so.
+        with contextlib.suppress(OSError):
+            self.connection.send(b".", socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+
+    def end(self) -> str:
+        """Make sure that it is gone; returns why."""
+        self.connection.close()
+        try:
+            os.kill(self.pid, signal.SIGKILL)  # if it has exited this changes nothing
+            code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        except (ProcessLookupError, ChildProcessError):
+            code = 0  # reaped by somebody else
+        return self.error or (f"died with signal {-code}" if code < 0 else f"exit status {code}")

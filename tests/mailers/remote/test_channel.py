@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from minimta.mailers.job import Job, JobUser
+from minimta.mailers.remote.channel import JobProgress, WorkerChannel
+from minimta.mailers.remote.protocol import (
+    MAX_LINE,
+    BadLine,
+    Line,
+    LogLine,
+    OutcomesLine,
+    decode,
+)
+from minimta.message.outcome import Fate, Outcome
+from tests.support.jobs import job
+
+
+def test_a_job_is_complete_when_every_user_has_an_outcome() -> None:
+    progress = JobProgress(job("h", "x@a", "y@a", JobUser(b"x@a")))
+    sent, failed = Outcome(Fate.SENT, "2.0.0", "Sent"), Outcome(Fate.FAILED, "5.0.0", "no")
+    progress.add({0: sent})
+    assert not progress.is_complete
+    progress.add({0: failed, 1: failed})
+    assert progress.is_complete
+    assert progress.outcomes == {b"x@a": sent, b"y@a": failed}
+    with pytest.raises(BadLine):
+        progress.add({3: sent})
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, theirs
+
+
+def read(connection: socket.socket, jobs: int) -> list[Line]:
+    octets = b""
+    while octets[-1:] != b"\n":
+        octets += connection.recv(1 << 20)
+    return [decode(line, jobs) for line in octets.splitlines()]
+
+
+def reported(one: Job, outcomes: dict[bytes, Outcome]) -> list[bytes]:
+    """The lines that tell *outcomes*."""
+    written = b""
+
+    class Sink:
+        def sendall(self, octets: bytes) -> None:
+            nonlocal written
+            written += octets
+
+    WorkerChannel(Sink(), [one]).report(one, outcomes)  # type: ignore[arg-type]
+    return written.splitlines()
+
+
+def test_a_line_for_the_log_names_its_job(ends: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = ends
+    one, two = job("h"), job("h")
+    channel = WorkerChannel(theirs, [one, two])
+    channel.log("about a message", two)
+    channel.log("about none")
+    assert read(ours, 2) == [LogLine(1, "about a message"), LogLine(-1, "about none")]
+
+
+def test_many_outcomes_with_the_longest_words_of_a_peer_are_lines_that_can_be_read() -> None:
+    said = tuple('<<< 550 "' + '"' * 4000 for _ in range(22))
+    endless = Outcome(Fate.FAILED, "5.1.1", '"' * 4000, "r", "m", '"' * 4000, said, 67)
+    users = [f"u{number}@a" for number in range(250)]
+    one = job("h", *users, "u0@a")
+    lines = reported(one, {user.encode(): endless for user in users})
+    assert len(lines) == 3
+    assert max(map(len, lines)) < MAX_LINE
+    progress = JobProgress(one)
+    for line in lines:
+        assert not progress.is_complete
+        told = decode(line, 1)
+        assert isinstance(told, OutcomesLine)
+        progress.add(told.outcomes)
+    assert progress.is_complete
