@@ -4,13 +4,14 @@
     $f  the reverse-path, or MAILER-DAEMON
 
 The words are split once; a value is part of one word and never seen by a shell. Details and senders
-come from strangers: those with an unusual character, or a "-" in front, are left out (threats T33).
+come from strangers: those with an unusual character, or a "-" in front, are left out (injection of
+options or of what the agent itself gives to a shell).
 
-DIFFERS: the agent is the recipient, never root as for Sendmail, and nobody's set-id bit is needed
-but its own. To procmail he is no one to be trusted with other senders: a ">From dave" line follows.
+DIFFERS: the agent runs as the recipient, never as root as under Sendmail, and needs no set-id bit.
+Procmail lets only root and its trusted users name a sender: it adds a line ">From dave".
 
-DIFFERS: a "From " line stands before the message, which Sendmail leaves to procmail (flag n): to
-it a message of the recipient without one is his own.
+DIFFERS: a "From " line stands before the message, which Sendmail leaves to procmail (flag n):
+without one procmail takes the recipient for the sender.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from minimta.mailers.files.mbox import MboxMailer
 from minimta.mailers.job import Job
 from minimta.mailers.programs import process
 from minimta.mailers.programs.process import Invocation
-from minimta.message.outcome import Fate, Outcome, deferred
+from minimta.message.outcome import Outcome, deferred, from_exit_code
 from minimta.system import executables, log
 from minimta.system.safefile import Untrusted
 from minimta.system.users import User, Users
@@ -43,8 +44,9 @@ class AgentMailer:
     def __init__(
         self, options: Options, users: Users, *, clock: Callable[[], float] = time.time
     ) -> None:
+        """*users* are those of this host; *clock* dates the "From " line."""
         self._options = options
-        self._runner = process.Runner(options)
+        self._runner = process.ProgramRunner(options)
         self._users = users
         self._clock = clock
         self._words = [os.fsencode(word) for word in agent_words(options.local_mailer)]
@@ -60,10 +62,10 @@ class AgentMailer:
         try:
             user = self._users.find(name)
             if user is None:
-                return Outcome(Fate.FAILED, "5.1.1", "User unknown", exit_code=os.EX_NOUSER)
+                return from_exit_code(os.EX_NOUSER)
             if user.uid == 0 and os.geteuid() == 0:
                 return self._to_root(job, name)
-            ending = self._runner.run(job, user, b"", self._prepared(job, user))
+            result = self._runner.run(job, user, b"", self._prepared(job, user))
         except Untrusted as error:
             reason = f"{self._who} may not be trusted: {error}"
             log.line(job.qid, reason, error=True)
@@ -71,10 +73,10 @@ class AgentMailer:
         except OSError as error:
             reason = log.clean(error.strerror or str(error))
             return deferred("4.3.0", f"{self._who} cannot be run: {reason}")
-        return process.outcome(ending, self._who, self._options)
+        return process.outcome(result, self._who, self._options)
 
     def _to_root(self, job: Job, name: bytes) -> Outcome:
-        """Nothing runs as root: what no alias sends to somebody else stays in root's mailbox."""
+        """Nothing runs as root: mail for root that no alias sends elsewhere goes to root's mailbox."""
         job = replace(job, users=tuple(user for user in job.users if user.name == name))
         ((_, outcomes),) = MboxMailer(self._options, self._users, clock=self._clock).deliver([job])
         return outcomes[name]
@@ -83,7 +85,7 @@ class AgentMailer:
         words = self._filled(job, user)
         first_line = process.from_line(job.reverse_path, b"  ", self._clock())
         made = Invocation(words, process.environment(user), first_line)
-        owners = executables.trusted_owners()
+        owners = executables.trusted_owners()  # asked here: in the child it would be the user too
 
         def prepare() -> Invocation:
             fault = executables.why_not(words[0], owners, self._options.dont_blame)

@@ -1,16 +1,16 @@
-"""One run of a program for one message: as whom, with what, for how long, and how it ended.
+"""One run of a program for one message: as which user, with what, for how long, and how it ended.
 
-It runs in a child that has become the user and never is root: his home or / as directory, an
+It runs in a child that has become the user and is never root: in the user's home or /, with an
 environment made from nothing, umask 077, descriptors 0, 1 and 2 only, limits on memory and
 processes, a session and process group of its own.
 
     on standard input    a "From " line, header, empty line, body; it need not read them
     its output           the first 8 KiB, for the bounce
-    Timeout.program      then its group is told to end (SIGTERM), and two seconds later ended
+    Timeout.program      then its group gets SIGTERM, and two seconds later SIGKILL
 
-Whatever it leaves behind in its group is ended at once when it failed, and when its time is over
-if it succeeded: the mail may need what works in the background. What leaves the group (setsid) is
-not followed: it has its user's rights, counts among his processes, and a login could start it too.
+What it leaves behind in its group is killed at once if it failed, and when its time is over if it
+succeeded: the mail may need what works in the background. What leaves the group (setsid) is not
+followed: it has its user's rights, counts among that user's processes, and a login could start it too.
 
 If the queue runner is killed the child goes on: the program gets all of the message, in the time that
 it has, but nobody hears how it ended. A later run of the queue starts it again, not before that.
@@ -30,6 +30,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from minimta.config.options import Options
+from minimta.mailers.files.append import separator
 from minimta.mailers.job import Job
 from minimta.message import dates
 from minimta.message.outcome import Outcome, deferred, from_exit_code
@@ -40,9 +41,9 @@ from minimta.system.users import User
 _OUTPUT = 8192
 #: octets of a body that are in memory at a time
 _CHUNK = 1 << 20
-#: seconds in which what stands in the pipe is read, although others still write
+#: seconds in which the rest of the output is read, although what was left behind still writes
 _REST = 0.5
-#: seconds between being told to end, and being ended
+#: seconds between SIGTERM and SIGKILL
 _GRACE = 2.0
 
 
@@ -56,58 +57,66 @@ class Invocation:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
-    """How it ended: exit code, or minus the signal that killed it, or too late."""
+class ProgramResult:
+    """How it ended."""
 
+    #: exit code, or minus the signal that killed it
     code: int
+    #: what it printed, cut off
     output: bytes = b""
-    is_late: bool = False
+    #: did it run out of time? Then the code says nothing.
+    timed_out: bool = False
 
 
-class Runner:
-    """Runs programs; whoever was too late once keeps no further message of this process waiting."""
+class ProgramRunner:
+    """Runs programs. One that ran out of time once delays no further message of this queue run."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self._late: set[tuple[int, bytes]] = set()
+        self._timed_out: set[tuple[int, bytes]] = set()
 
     def run(
-        self, job: Job, user: User, name: bytes, prepare: Callable[[], Invocation | Ending]
-    ) -> Ending:
-        """See run(); *name* tells the programs of *user* apart."""
-        if (user.uid, name) in self._late:
-            return Ending(os.EX_TEMPFAIL, is_late=True)
-        ending = run(job, user, prepare, self._options)
-        if ending.is_late:
-            self._late.add((user.uid, name))
-        return ending
+        self, job: Job, user: User, name: bytes, prepare: Callable[[], Invocation | ProgramResult]
+    ) -> ProgramResult:
+        """See run(); *name* tells the programs of *user* apart. Raise as it does."""
+        if (user.uid, name) in self._timed_out:
+            return ProgramResult(os.EX_TEMPFAIL, timed_out=True)
+        result = run(job, user, prepare, self._options)
+        if result.timed_out:
+            self._timed_out.add((user.uid, name))
+        return result
 
 
 def run(
-    job: Job, user: User, prepare: Callable[[], Invocation | Ending], options: Options
-) -> Ending:
+    job: Job, user: User, prepare: Callable[[], Invocation | ProgramResult], options: Options
+) -> ProgramResult:
     """Run for *job* what *prepare* gives; it is asked in the child, as the user.
 
-    Raise OSError if it cannot be run or nobody knows how it ended, Untrusted if *prepare* does.
+    A result instead of an Invocation is that of the whole, and nothing is run. Raise OSError if it
+    cannot be run or nobody knows how it ended, Untrusted if *prepare* does.
     """
     if os.fstat(job.body).st_size < job.size:
         raise OSError(errno.EIO, "data file is shorter than recorded")
-    _claim(job)
+    _lock_data_file(job)
 
     def act() -> bytes:
-        command = prepare()
-        done = command if isinstance(command, Ending) else _run(job, user, command, options)
-        return b"%d %d\n%b" % (done.code, done.is_late, done.output)
+        made = prepare()
+        done = made if isinstance(made, ProgramResult) else _run(job, user, made, options)
+        return b"%d %d\n%b" % (done.code, done.timed_out, done.output)
 
-    head, _, output = privileges.as_user(
-        user, act, options.timeout_program + 60, {job.body}
-    ).partition(b"\n")
-    code, is_late = map(int, head.split())
-    return Ending(code, output, bool(is_late))
+    # A minute more than the program has: that it ran out of time is the child's to tell, with the
+    # output. A child that is killed tells nothing.
+    seconds = options.timeout_program + 60
+    head, _, output = privileges.as_user(user, act, seconds, {job.body}).partition(b"\n")
+    code, timed_out = map(int, head.split())
+    return ProgramResult(code, output, bool(timed_out))
 
 
-def _claim(job: Job) -> None:
-    """Lock the data file, whose descriptor the child shares: until both have let go of it."""
+def _lock_data_file(job: Job) -> None:
+    """See that no child of an earlier, killed run of the queue still delivers this message.
+
+    The lock belongs to the open file, which our child shares: it ends when both have closed it.
+    """
     try:
         fcntl.flock(job.body, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -116,24 +125,24 @@ def _claim(job: Job) -> None:
         pass
 
 
-def outcome(ending: Ending, who: str, options: Options) -> Outcome:
-    """What that means for the message; *who* is "prog mailer (/bin/sh)"."""
-    if ending.is_late:
+def outcome(result: ProgramResult, who: str, options: Options) -> Outcome:
+    """What *result* means for the message; *who* is "prog mailer (/bin/sh)"."""
+    if result.timed_out:
         return deferred("4.3.0", f"{who} did not end in {options.timeout_program} seconds")
-    made = from_exit_code(ending.code)
-    if ending.code == os.EX_TEMPFAIL:
+    made = from_exit_code(result.code)
+    if result.code == os.EX_TEMPFAIL:
         made = replace(made, text=f"{who} exited with EX_TEMPFAIL")
-    lines = tuple(log.clean(line) for line in ending.output.split(b"\n") if line)
+    lines = tuple(log.clean(line) for line in result.output.split(b"\n") if line)
     return replace(made, transcript=lines)
 
 
 def from_line(reverse_path: bytes, blanks: bytes, now: float) -> bytes:
     """ "From emma@lab1.campus Sun Nov 22 09:25:57 2026" in local time, *blanks* before the date."""
-    sender = reverse_path.translate(None, b"\r\n\0") or b"MAILER-DAEMON"
-    return b"From %b%b%b\n" % (sender, blanks, dates.asctime(now).encode("ascii"))
+    return separator(reverse_path, blanks) + dates.asctime(now).encode("ascii") + b"\n"
 
 
 def environment(user: User) -> dict[str, str]:
+    """All that a program finds in its environment: nothing of the runner's (LD_PRELOAD, PYTHONPATH)."""
     return {
         "PATH": "/usr/bin:/bin",
         "HOME": user.home or "/",
@@ -143,14 +152,14 @@ def environment(user: User) -> dict[str, str]:
     }
 
 
-def _run(job: Job, user: User, command: Invocation, options: Options) -> Ending:
+def _run(job: Job, user: User, invocation: Invocation, options: Options) -> ProgramResult:
     end = time.monotonic() + options.timeout_program
     process = subprocess.Popen(
-        command.words,
+        invocation.words,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=command.environment,
+        env=invocation.environment,
         cwd=user.home if os.path.isdir(user.home) and os.access(user.home, os.X_OK) else "/",
         # DIFFERS: Sendmail leaves 022; what a program writes is mail, and nobody else's.
         umask=0o077,
@@ -159,26 +168,31 @@ def _run(job: Job, user: User, command: Invocation, options: Options) -> Ending:
     )
     is_over, output = False, b""
     try:
-        output, is_over = _converse(process, _text(job, command.first_line), end)
+        output, is_over = _converse(process, _text(job, invocation.first_line), end)
     finally:
         code = _end(process, is_over, end)
-    return Ending(code, output, not is_over)
+    return ProgramResult(code, output, timed_out=not is_over)
 
 
 def _limit(options: Options) -> None:
+    """Between fork and exec: default signals, no core file, MaxProgramMemory, MaxProgramProcesses."""
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    # A core file would have the message in it, in a home that others may read.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     limits = [
         (resource.RLIMIT_NPROC, options.max_program_processes),
         (resource.RLIMIT_AS, options.max_program_memory),
     ]
     for number, value in limits:
+        # Hard limits too: a program cannot raise them again. 0 is no limit, and a limit that we have
+        # ourselves is never raised.
         _, hard = resource.getrlimit(number)
         if value and (hard == resource.RLIM_INFINITY or value < hard):
             resource.setrlimit(number, (value, value))
 
 
 def _text(job: Job, first_line: bytes) -> Iterator[bytes]:
+    """What the program reads, in parts; the body with the line ends that it has."""
     yield b"%b%b\n" % (first_line, job.header)
     for position in range(0, job.size, _CHUNK):
         wanted = min(_CHUNK, job.size - position)
@@ -191,10 +205,14 @@ def _text(job: Job, first_line: bytes) -> Iterator[bytes]:
 def _converse(
     process: subprocess.Popen[bytes], parts: Iterator[bytes], end: float
 ) -> tuple[bytes, bool]:
-    """Write the message and read what it says until it is gone. False: *end* came first."""
+    """Write the message and read the output until the program has ended. False: *end* came first.
+
+    Both at once: a program that prints before it has read all would else wait for us as we for it.
+    """
     assert process.stdin and process.stdout
     writing, reading = process.stdin.fileno(), process.stdout.fileno()
     os.set_blocking(writing, False)
+    # The program's end counts, not that of its output: what it leaves behind keeps the pipe open.
     gone = os.pidfd_open(process.pid)
     poll = select.poll()
     poll.register(writing, select.POLLOUT)
@@ -203,11 +221,11 @@ def _converse(
     output, pending = b"", b""
     try:
         while (left := end - time.monotonic()) > 0:
-            ready = [number for number, _ in poll.poll(left * 1000)]
+            ready = [descriptor for descriptor, _ in poll.poll(left * 1000)]
             if reading in ready:
-                said = os.read(reading, 1 << 16)
-                output = (output + said)[:_OUTPUT]
-                if not said:
+                printed = os.read(reading, 1 << 16)
+                output = (output + printed)[:_OUTPUT]  # more is read, so that it does not block
+                if not printed:
                     poll.unregister(reading)
             if gone in ready:
                 return _rest(reading, output), True
@@ -235,13 +253,13 @@ def _unsent(writing: int, data: bytes) -> bytes | None:
 
 
 def _rest(reading: int, output: bytes) -> bytes:
-    """*output* and what is in the pipe; who was left behind and still writes is not waited for."""
+    """*output* and what is in the pipe; what was left behind and still writes is not waited for."""
     end = time.monotonic() + _REST
     while len(output) < _OUTPUT and time.monotonic() < end and _is_ready(reading, 0):
-        said = os.read(reading, 1 << 16)
-        if not said:
+        printed = os.read(reading, 1 << 16)
+        if not printed:
             break
-        output += said
+        output += printed
     return output[:_OUTPUT]
 
 
@@ -252,27 +270,25 @@ def _is_ready(descriptor: int, seconds: float) -> bool:
 
 
 def _end(process: subprocess.Popen[bytes], is_over: bool, end: float) -> int:
-    """Its exit code, with its group ended, or watched until *end*.
-
-    It is reaped last: until then its number cannot be another group's.
-    """
+    """Its exit code, with its group killed, or watched until *end*."""
     group = process.pid
-    has_failed = os.waitid(os.P_PID, group, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    # Looked at, not reaped: as long as the zombie is there its number cannot be another group's.
+    ended = os.waitid(os.P_PID, group, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     if not is_over:
-        _tell(group, signal.SIGTERM)
+        _signal(group, signal.SIGTERM)
         gone = os.pidfd_open(group)
         _is_ready(gone, _GRACE)
         os.close(gone)
-    if not (has_failed and has_failed.si_code == os.CLD_EXITED and has_failed.si_status == 0):
-        _tell(group, signal.SIGKILL)
+    if not (ended and ended.si_code == os.CLD_EXITED and ended.si_status == 0):
+        _signal(group, signal.SIGKILL)
     code = process.wait()
-    if _tell(group, 0):
+    if _signal(group, 0):
         _watch(group, end)
     return code
 
 
-def _tell(group: int, number: int) -> bool:
-    """Send a signal to all that is left of *group*; False if nothing is."""
+def _signal(group: int, number: int) -> bool:
+    """Send a signal to all that is left of *group*, 0 to ask only; False if nothing is."""
     try:
         os.killpg(group, number)
     except (ProcessLookupError, PermissionError):
@@ -281,7 +297,7 @@ def _tell(group: int, number: int) -> bool:
 
 
 def _watch(group: int, end: float) -> None:
-    """Let a process of its own, which nobody waits for, end *group* at *end*."""
+    """Let a process of its own, which nobody waits for, kill *group* at *end*."""
 
     def leave() -> int:
         os.setsid()
@@ -290,9 +306,9 @@ def _watch(group: int, end: float) -> None:
 
     def watch() -> int:
         processes.isolate(())
-        while time.monotonic() < end and _tell(group, 0):
+        while time.monotonic() < end and _signal(group, 0):
             time.sleep(1)
-        _tell(group, signal.SIGKILL)
+        _signal(group, signal.SIGKILL)
         return os.EX_OK
 
     os.waitpid(processes.fork("watch over a program", leave), 0)

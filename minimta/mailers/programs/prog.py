@@ -4,8 +4,8 @@
     header fields, empty line, body
 
 /bin/sh -c COMMAND as ``process`` runs it: as the controlling user, never as root. Where there is a
-SmrshDirectory, only what ``restriction`` lets pass, with nothing but PATH in its environment.
-Nothing of the message gets into the command (threats T33).
+SmrshDirectory, only what ``smrsh`` lets pass, with nothing but PATH in its environment. Nothing of
+the message gets into the command: a sender could be "; rm -r ~" (shell injection).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import replace
 from minimta.config.options import Options
 from minimta.mailers.job import Job
 from minimta.mailers.programs import process, smrsh
-from minimta.mailers.programs.process import Ending, Invocation
+from minimta.mailers.programs.process import Invocation, ProgramResult
 from minimta.mailers.programs.smrsh import CommandRefused
 from minimta.message.outcome import Outcome, deferred
 from minimta.system import executables, log
@@ -35,7 +35,7 @@ class ProgMailer:
 
     def __init__(self, options: Options, *, clock: Callable[[], float] = time.time) -> None:
         self._options = options
-        self._runner = process.Runner(options)
+        self._runner = process.ProgramRunner(options)
         self._clock = clock
 
     def deliver(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Mapping[bytes, Outcome]]]:
@@ -52,26 +52,28 @@ class ProgMailer:
         try:
             is_restricted = smrsh.is_restricted(options)
             prepare = self._restricted if is_restricted else self._unrestricted
-            ending = self._runner.run(job, user, command, prepare(job, command, user))
+            result = self._runner.run(job, user, command, prepare(job, command, user))
         except OSError as error:
             reason = log.clean(error.strerror or str(error))
             return deferred("4.3.0", f"cannot run the program: {reason}")
         shell = smrsh.PATH if is_restricted else _SHELL
-        return process.outcome(_as_the_shell_saw(ending), f"prog mailer ({shell})", options)
+        return process.outcome(_unwrapped(result), f"prog mailer ({shell})", options)
 
     def _unrestricted(self, job: Job, command: bytes, user: User) -> Callable[[], Invocation]:
         made = Invocation([_SHELL, "-c", command], process.environment(user), self._first_line(job))
         return lambda: made
 
-    def _restricted(self, job: Job, command: bytes, _: User) -> Callable[[], Invocation | Ending]:
-        owners = executables.trusted_owners()
+    def _restricted(
+        self, job: Job, command: bytes, _: User
+    ) -> Callable[[], Invocation | ProgramResult]:
+        owners = executables.trusted_owners()  # asked here: in the child it would be the user too
         first_line = self._first_line(job)
 
-        def prepare() -> Invocation | Ending:
+        def prepare() -> Invocation | ProgramResult:
             try:
                 checked = smrsh.checked(command, self._options, owners)
             except CommandRefused as error:
-                return Ending(error.exit_code, f"smrsh: {error}\n".encode())
+                return ProgramResult(error.exit_code, f"smrsh: {error}\n".encode())
             return Invocation([_SHELL, "-c", checked], smrsh.ENVIRONMENT, first_line)
 
         return prepare
@@ -80,13 +82,13 @@ class ProgMailer:
         return process.from_line(job.reverse_path, b" ", self._clock())
 
 
-def _as_the_shell_saw(ending: Ending) -> Ending:
-    """What may pass, hidden in an exit code of the shell: no process to be had, or a signal.
+def _unwrapped(result: ProgramResult) -> ProgramResult:
+    """What the shell hides in its exit code and may pass: it could not fork, or a signal.
 
     DIFFERS: for Sendmail these are unknown errors, and final.
     """
-    if ending.code == 2 and b"Cannot fork" in ending.output:
-        return replace(ending, code=os.EX_TEMPFAIL)
-    if 128 < ending.code <= 192:
-        return replace(ending, code=128 - ending.code)
-    return ending
+    if result.code == 2 and b"Cannot fork" in result.output:
+        return replace(result, code=os.EX_TEMPFAIL)
+    if 128 < result.code <= 192:
+        return replace(result, code=128 - result.code)
+    return result

@@ -196,9 +196,9 @@ def test_without_a_home_it_is_in_the_root(place: Place) -> None:
 
 
 def test_a_data_file_that_is_too_short_starts_nothing(place: Place) -> None:
-    def prepare() -> process.Ending:
+    def prepare() -> process.ProgramResult:
         (place.path / "got").touch()
-        return process.Ending(0)
+        return process.ProgramResult(0)
 
     with open(os.devnull, "rb") as empty:
         job = Job("id1", b"", "", (JobUser(b"x"),), b"", empty.fileno(), 1000)
@@ -213,9 +213,9 @@ def test_not_even_in_memory_is_all_of_an_endless_output(place: Place) -> None:
     command = process.Invocation(["/usr/bin/yes"], {}, b"")
     with open(os.devnull, "rb") as empty:
         job = Job("id1", b"", "", (JobUser(b"x"),), b"", empty.fileno(), 0)
-        ending = process.run(job, place.user, lambda: command, place.options)
-    assert ending.is_late
-    assert len(ending.output) == 8192
+        result = process.run(job, place.user, lambda: command, place.options)
+    assert result.timed_out
+    assert len(result.output) == 8192
 
 
 def test_one_that_closes_its_output_early_gets_all_the_same(place: Place) -> None:
