@@ -1,0 +1,1 @@
+"""Mailers: what brings a message to its recipients. ``job`` is their interface, ``by_name`` the table."""

@@ -1,0 +1,1 @@
+"""Mailers that write files: mailboxes, Maildirs, and plain files that users name."""

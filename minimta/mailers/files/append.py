@@ -113,7 +113,9 @@ class Tail:
     """The end of an open, locked file, between two "From " lines or wherever it was torn."""
 
     def __init__(self, file: int) -> None:
+        """*file* is open for writing with O_APPEND, better for reading too."""
         self._file = file
+        #: where the delivery began
         self._start = self.size()
         #: checksum of what was written since
         self._sum = 0

@@ -1,8 +1,10 @@
 """The dot lock of a mailbox: a file ``USER.lock`` beside it, made by link(2) (Debian Policy 11.6).
 
-It says "host:pid:boot id:start" of its owner; start is that of the process, in ticks since the boot.
-One of ours whose process is dead, or was before the last boot, is stale at once; one of somebody else
-when it is older than STALE_AGE and nobody touches it while we watch. Whatever is doubtful is respected.
+    host:pid:boot id:start      of the process that holds it; its start in ticks since the boot
+
+Of a process of this host that has ended, or that ran before the last boot, it is stale at once. Any
+other is stale when it is older than STALE_AGE and nobody touches it while we watch. In doubt it is
+respected. Users may write in the directory: nothing here follows a link or trusts what it finds.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ class DotLock:
     """The lock file beside one mailbox, and the judgement of one that is already there."""
 
     def __init__(self, spool: int, name: str) -> None:
+        """*spool* is the open directory of the mailbox, *name* its name there."""
         self._spool = spool
         self._name = f"{name}.lock"
         self._taken = False
@@ -31,7 +34,9 @@ class DotLock:
         self._times = 0
 
     def take(self) -> bool:
-        """Try once. True also where the directory is closed to us: then nobody else's is there."""
+        """Try once. True also where the directory is closed to us: mail readers can lock nothing there
+        either. Raise OSError.
+        """
         temporary = f".{self._name}.{os.getpid()}"
         try:
             file = self._make(temporary)
@@ -49,6 +54,7 @@ class DotLock:
         return self._taken
 
     def release(self) -> None:
+        """Let others have it, if we have it. Raise OSError."""
         if self._taken:
             self._taken = False
             try:
@@ -57,13 +63,16 @@ class DotLock:
                 log.line("", f"somebody removed the lock file {log.clean(self._name)}")
 
     def _make(self, temporary: str) -> int:
+        """The file that becomes the lock: open(2) with O_EXCL alone is not atomic on old NFS, link(2) is."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
             file = os.open(temporary, flags, 0o644, dir_fd=self._spool)
         except FileExistsError:  # of a dead process that had our number
             os.unlink(temporary, dir_fd=self._spool)
             file = os.open(temporary, flags, 0o644, dir_fd=self._spool)
-        with contextlib.suppress(OSError):  # a full disk: the lock holds without its text, by age
+        with contextlib.suppress(
+            OSError
+        ):  # a full disk: without its text the lock is judged by age
             pid = os.getpid()
             os.write(file, f"{_host()}:{pid}:{_boot()}:{_start(pid)}\n".encode())
         return file
@@ -84,6 +93,8 @@ class DotLock:
             found = os.stat(self._name, dir_fd=self._spool, follow_symlinks=False)
         except FileNotFoundError:
             return True
+        # Not the clock alone: whoever holds the lock for long touches it, and one that was made anew
+        # has another inode. Either begins the watch again.
         seen = (found.st_ino, found.st_mtime_ns)
         self._times = self._times + 1 if seen == self._seen else 0
         self._seen = seen
@@ -99,7 +110,11 @@ class DotLock:
             return ""
 
     def _remove(self, judged: tuple[int, int]) -> bool:
-        """Take a stale lock away, but put it back if another one took its place meanwhile."""
+        """Take a stale lock away, but put it back if another one took its place meanwhile.
+
+        Two who judge the same lock stale: the slower one must not remove the new lock of the faster.
+        unlink(2) could not tell the difference, after rename(2) we can look at what we have.
+        """
         aside = f".{self._name}.stale.{os.getpid()}"
         try:
             os.rename(self._name, aside, src_dir_fd=self._spool, dst_dir_fd=self._spool)
@@ -149,7 +164,7 @@ def _start(pid: int) -> str:
 
 
 def _owner_is_gone(text: str) -> bool:
-    """Is it a lock of ours, whose process is dead or was before the last boot?"""
+    """Is it a lock of this host, whose process has ended or ran before the last boot?"""
     host, pid, boot, start, *_ = (*text.strip().split(":"), "", "", "", "")
     if host != _host() or not (pid.isascii() and pid.isdigit() and boot):
         return False
@@ -163,6 +178,6 @@ def _owner_is_gone(text: str) -> bool:
         pass
     except (OSError, OverflowError):
         return False
-    # Another process may have got the number since: in a container that starts again, at once.
+    # Another process may have the number by now: in a container that starts again, at once.
     now = _start(int(pid))
     return bool(start and now) and now != start

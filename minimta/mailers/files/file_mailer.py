@@ -139,7 +139,7 @@ class PlainFile:
         self._hard_links = "filedeliverytohardlink" in blames
 
     def find(self) -> int:
-        """See UserFile."""
+        """See UserFile. Raise UnusableFile, Untrusted or OSError."""
         if self.name in ("", ".", ".."):
             raise UnusableFile("not a file")
         try:
@@ -156,7 +156,7 @@ class PlainFile:
             raise UnusableFile(f"{error.strerror} (directory)") from error
 
     def open(self, directory: int) -> int:
-        """See UserFile."""
+        """See UserFile. Raise UnusableFile, Untrusted or OSError."""
         try:
             found = os.stat(self.name, dir_fd=directory, follow_symlinks=False)
         except FileNotFoundError:
@@ -190,7 +190,7 @@ class PlainFile:
             raise _refusal(error, directory, 3) from error
 
     def check(self, found: os.stat_result) -> None:
-        """See UserFile."""
+        """See UserFile. Raise UnusableFile for what Sendmail refuses too, else Untrusted."""
         if not stat.S_ISREG(found.st_mode):
             raise UnusableFile("not a regular file")
         if found.st_nlink > 1 and not self._hard_links:  # 0: removed a moment ago

@@ -15,7 +15,7 @@ from minimta.message.outcome import Outcome, deferred, from_exit_code
 from minimta.system.privileges import as_user
 from minimta.system.users import User
 
-#: seconds that a child may take for all messages of one place (locks included)
+#: seconds that a child may take for all messages of one place, waiting for locks included
 TIME = 300
 #: the disk or the quota is full: RFC 3463 has 4.2.2 for that
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -31,9 +31,11 @@ def by_place(
 ) -> Iterator[Settled]:
     """Let *act* do place by place what belongs together; yield a job once its last user is done.
 
-    *place* tells where a job goes for one of its user names; *act* gets the name and the jobs, and
-    gives each an Outcome.
+    *place* tells where a job goes for one of its user names; *act* gets such a name and the jobs
+    for its place, and gives each an Outcome. A name that a job has twice counts once.
     """
+    # The next place is not begun before the caller has recorded what was yielded: what a crash
+    # makes us deliver twice is one place's mail at most.
     places: dict[Hashable, tuple[bytes, list[Job]]] = {}
     open_users = {job: {user.name for user in job.users} for job in jobs}
     for job in jobs:

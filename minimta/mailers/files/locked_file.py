@@ -32,8 +32,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: pauses between attempts at a lock, in seconds; counted, not timed, so that no clock can stop us;
-#: short ones, for others stand in the kernel's line, where nobody can wait for a limited time
+#: pauses between attempts at a lock, in seconds: 31 in all, counted, so that no clock can stop us.
+#: Short ones: programs that wait in the kernel for the lock get it before any that asks again
 PAUSES = (0.05, 0.1, 0.2, *(0.25,) * 120)
 #: with these, and O_RDWR or O_WRONLY, a UserFile is opened; nonblocking: a fifo must not make us wait
 FLAGS = os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC

@@ -2,7 +2,7 @@
 
 Bernstein's rules (cr.yp.to/proto/maildir.html): no locks; a file with a name that nobody else uses is
 written to tmp, made durable, and only then linked to new. Readers never look into tmp, so nobody sees
-half a message, whatever dies when. What has lain in tmp for 36 hours was left by somebody who died.
+half a message, whatever is killed when. What has lain in tmp for 36 hours belongs to a dead process.
 
     Maildir/tmp/1574107394.M123456P321Q1.lab1.campus,S=412      ",S=" the size, for quotas (Maildir++)
 
@@ -49,7 +49,9 @@ class MaildirMailer:
     def __init__(
         self, options: Options, users: Users, *, clock: Callable[[], float] = time.time
     ) -> None:
-        """*options* as every local mailer has it; where a Maildir is the home tells."""
+        """*options* as every local mailer has it: a Maildir is in its user's home. *users* are those of
+        this host, *clock* gives the time in names.
+        """
         self._users = users
         self._clock = clock
 
@@ -94,6 +96,7 @@ class Maildir:
     _deliveries = count(1)
 
     def __init__(self, user: User, clock: Callable[[], float]) -> None:
+        """Use it as *user*; *clock* gives the time in names."""
         self._user = user
         self._clock = clock
         self._open: list[int] = []
@@ -117,7 +120,7 @@ class Maildir:
 
     def _home(self) -> int:
         if self._user.uid == 0:
-            # Nobody else's rights protect us: nobody else may have a hand in the way.
+            # For root there is no child with fewer rights: nobody else may be able to change the way.
             self._open.append(walk(self._user.home, (0,)))
         else:
             flags = _DIRECTORY & ~os.O_NOFOLLOW  # the administrator may have linked homes
@@ -153,7 +156,9 @@ class Maildir:
         try:
             try:
                 _write(file, job)
-                os.fsync(file)
+                os.fsync(
+                    file
+                )  # before it has a name in new: after a crash it is whole or not there
             finally:
                 os.close(file)
             self._publish(name)
@@ -189,7 +194,8 @@ class Maildir:
         self._linked.clear()
 
     def sweep(self) -> None:
-        """Remove from tmp what somebody left who died; what goes wrong now does not matter."""
+        """Remove from tmp what dead processes left; what goes wrong now does not matter."""
+        # A few at each delivery: a directory that somebody filled must not hold up the queue.
         with suppress(OSError), os.scandir(self._tmp) as entries:
             for entry in islice(entries, _SWEPT):
                 found = entry.stat(follow_symlinks=False)

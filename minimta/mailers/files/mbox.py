@@ -96,11 +96,11 @@ class Mailbox:
         self._user = user
 
     def find(self) -> int:
-        """See UserFile. The way to it is the administrator's: nobody else chose it."""
+        """See UserFile. The way to it is the administrator's: no user chose it. Raise OSError."""
         return os.open(self._spool, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def open(self, directory: int) -> int:
-        """See UserFile."""
+        """See UserFile. Raise UnusableFile or OSError."""
         try:
             self.check(os.stat(self.name, dir_fd=directory, follow_symlinks=False))
             return os.open(self.name, os.O_RDWR | locked_file.FLAGS, dir_fd=directory)
@@ -120,7 +120,7 @@ class Mailbox:
         os.fsync(directory)
 
     def check(self, found: os.stat_result) -> None:
-        """See UserFile."""
+        """See UserFile. Raise UnusableFile."""
         owner = self._user.uid if os.geteuid() == 0 else os.geteuid()
         if not stat.S_ISREG(found.st_mode):
             raise UnusableFile(f"{self.path} is no regular file")

@@ -543,6 +543,40 @@ def test_a_file_that_is_swapped_for_a_link_after_it_was_looked_at_is_not_followe
     assert victim.read_bytes() == b"untouched"
 
 
+def test_a_slot_that_is_swapped_for_a_fifo_after_it_was_looked_at_keeps_nobody_waiting(
+    inbox: Path, dave: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody reads from it: to open it for writing would wait for ever."""
+    put(inbox, dave, mode=0o200)
+    real = PlainFile._open
+
+    def swapped(self: PlainFile, directory: int, found: os.stat_result) -> int:
+        inbox.unlink()
+        os.mkfifo(inbox)
+        inbox.chmod(0o200)
+        return real(self, directory, found)
+
+    monkeypatch.setattr(PlainFile, "_open", swapped)
+    monkeypatch.setattr("minimta.mailers.files.grouping.TIME", 5)
+    if os.geteuid() == 0:
+        assert outcome(to(inbox, dave)) == CANNOT
+    else:
+        assert os.waitstatus_to_exitcode(os.waitpid(in_child(to(inbox, dave)), 0)[1]) == 0
+
+
+def in_child(one: Job) -> int:
+    """A process that exits with 0 if *one* cannot be created, and is killed if it waits."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            signal.alarm(5)
+            code = 0 if outcome(one) == CANNOT else 1
+        finally:
+            os._exit(code)
+    return child
+
+
 def test_a_file_that_is_replaced_after_it_was_opened_is_opened_anew(
     full: Path, dave: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:

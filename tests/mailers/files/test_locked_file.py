@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -152,6 +154,101 @@ def test_root_makes_private_mailboxes_where_mail_has_no_directory(spool: Path) -
     append(spool, User("dave", 4242, 4243))
     found = (spool / "dave").stat()
     assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (4242, 4243, 0o600)
+
+
+# -- races ---------------------------------------------------------------------------------------
+
+
+def after_the_look(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """*act* between our first look at the mailbox and what we do next."""
+    real, looks = os.stat, 0
+
+    def stat_(path: Any, **more: Any) -> os.stat_result:
+        nonlocal looks
+        try:
+            return real(path, **more)
+        finally:
+            if path == "dave":
+                looks += 1
+                if looks == 1:
+                    act()
+
+    monkeypatch.setattr(os, "stat", stat_)
+
+
+def opened_inodes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Of all that is opened from now on."""
+    inodes: list[int] = []
+    real = os.open
+
+    def open_(*arguments: Any, **more: Any) -> int:
+        file = real(*arguments, **more)
+        inodes.append(os.fstat(file).st_ino)
+        return file
+
+    monkeypatch.setattr(os, "open", open_)
+    return inodes
+
+
+@pytest.mark.parametrize("plant", [plant_link, plant_dangling_link, os.mkdir, plant_socket])
+def test_what_is_put_in_its_place_after_the_look_is_not_even_opened(
+    spool: Path, dave: User, monkeypatch: pytest.MonkeyPatch, plant: Callable[[Path], None]
+) -> None:
+    monkeypatch.chdir(spool)
+    victim = spool.parent / "victim"
+    victim.touch(0o600)
+    (spool / "dave").touch(0o600)
+
+    def swap() -> None:
+        (spool / "dave").unlink()
+        plant(spool / "dave")
+
+    after_the_look(monkeypatch, swap)
+    inodes = opened_inodes(monkeypatch)
+    with pytest.raises(UnusableFile, match="is no regular file"):
+        append(spool, dave)
+    assert set(inodes) == {spool.stat().st_ino}
+    assert sorted(os.listdir(spool.parent)) == ["mail", "victim"]
+
+
+def test_a_mailbox_that_is_made_or_removed_after_the_look_is_used_as_it_is_then(
+    spool: Path, dave: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = spool / "dave"
+    with monkeypatch.context() as now:
+        after_the_look(now, lambda: box.touch(0o640))
+        append(spool, dave, b"one")
+    assert (stat.S_IMODE(box.stat().st_mode), box.read_bytes()) == (0o640, b"one")
+    after_the_look(monkeypatch, box.unlink)
+    append(spool, dave, b"two")
+    assert (stat.S_IMODE(box.stat().st_mode), box.read_bytes()) == (0o600, b"two")
+
+
+@pytest.mark.root
+def test_nothing_that_is_put_where_a_mailbox_is_made_is_given_away(
+    spool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim = spool.parent / "victim"
+    victim.touch(0o600)
+    after_the_look(monkeypatch, lambda: os.link(victim, spool / "dave"))
+    with pytest.raises(UnusableFile, match="has 2 names"):
+        append(spool, User("dave", 4242, 4242))
+    assert (victim.stat().st_uid, victim.stat().st_size) == (0, 0)
+
+
+@pytest.mark.parametrize("call", ["fsync", pytest.param("fchown", marks=pytest.mark.root)])
+def test_a_mailbox_that_cannot_be_finished_is_not_left_behind(
+    spool: Path, dave: User, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as now:
+        now.setattr(os, call, fail)
+        with pytest.raises(OSError, match="Input/output"):
+            append(spool, dave)
+    assert os.listdir(spool) == []
+    append(spool, dave)
 
 
 # -- kernel locks --------------------------------------------------------------------------------
