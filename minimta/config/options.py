@@ -103,19 +103,21 @@ class Option:
         return value
 
 
-def _option(
-    name: str,
-    default: str,
-    read: Callable[[str], T],
-    meaning: str,
-    letter: str = "",
-    *,
-    anybody: bool = False,
-    accumulates: bool = False,
-) -> T:
-    """A row. To a type checker it is the value that it becomes in an object of the class."""
-    row = Option(name, default, read, meaning, letter, anybody=anybody, accumulates=accumulates)
-    return row  # type: ignore[return-value]
+if TYPE_CHECKING:
+
+    def _option(
+        name: str,
+        default: str,
+        read: Callable[[str], T],
+        meaning: str,
+        letter: str = "",
+        **more: bool,
+    ) -> T:
+        """A row. To a type checker it is what it becomes in an object of Options: a value."""
+        ...
+
+else:
+    _option = Option
 
 
 class Options:
