@@ -17,6 +17,8 @@ import os
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome, deferred
 from minimta.routing.controlling_user import Authority
+from minimta.routing.local_host import LocalHost
+from minimta.routing.recipients import LocalRecipient
 from minimta.routing.route import Route
 from minimta.routing.targets import AliasTarget
 from minimta.system import log
@@ -60,6 +62,7 @@ class Node:
         "followed",
         "key",
         "local_part",
+        "mailbox",
         "notes",
         "origin",
         "parent",
@@ -92,7 +95,9 @@ class Node:
         self.children: list[Node] = []
         #: name of the alias that it is, "list+*" of "list+x"; b"" for postmaster, who needs none
         self.alias: bytes | None = None
-        #: whose mailbox or .forward was looked for
+        #: whose mailbox it is, None if that was not looked up
+        self.mailbox: LocalRecipient | None = None
+        #: whose .forward was looked for
         self.user: User | None = None
         #: path of the .forward or list that was read, "" if none was
         self.followed = ""
@@ -120,10 +125,10 @@ class Node:
 class Destinations:
     """The ends of one message's expansion, in the order in which they were found, none twice."""
 
-    def __init__(self, sender: bytes, *, me_too: bool) -> None:
-        """*sender* is the key of the reverse-path, *me_too* option MeToo."""
+    def __init__(self, sender: bytes, here: LocalHost) -> None:
+        """*sender* is the bare reverse-path; *here* knows when addresses are the same, and MeToo."""
         self._sender = sender
-        self._me_too = me_too
+        self._here = here
         self._found: dict[bytes, Node] = {}
         #: the first members of circles that have no users
         self.broken: list[Node] = []
@@ -142,7 +147,7 @@ class Destinations:
         """*node* ends here, unless its key is known or it is the sender's own copy of a list."""
         if node.key in self._found:
             self.drop(node)
-        elif not self._me_too and self._is_sender(node):
+        elif not self._here.options.me_too and self._is_sender(node):
             node.notes.append("is the sender, who gets no copy (option MeToo)")
         else:
             self._found[node.key] = node
@@ -164,7 +169,8 @@ class Destinations:
 
         If it leads to nobody else ("dave: emma", and emma writes to dave) the message would vanish.
         """
-        return bool(node.parent and node.key == self._sender and len(node.parent.children) > 1)
+        is_one_of_many = node.parent is not None and len(node.parent.children) > 1
+        return is_one_of_many and node.key == self._here.key(self._sender)
 
     def settle_broken(self) -> None:
         """A circle without users is an error only if its alias leads to nobody else.

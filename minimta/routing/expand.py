@@ -30,6 +30,7 @@ from minimta.routing import controlling_user, destination, forward, include, rec
 from minimta.routing.controlling_user import Authority
 from minimta.routing.destination import Destination, Destinations, Node
 from minimta.routing.local_host import LocalHost
+from minimta.routing.recipients import LocalRecipient
 from minimta.routing.route import Route, is_status
 from minimta.routing.targets import AliasTarget
 from minimta.system import log
@@ -70,12 +71,12 @@ class _Expansion:
         """*note* gets what belongs into the log."""
         self.say: Callable[[str], None] | None = None
         self._here = here
-        self._sender = here.key(address.bare(reverse_path))
+        self._sender = address.bare(reverse_path)
         self._note = note
         self._work: list[Node] = []
         #: keys of the local addresses and lists that were expanded, or are being expanded
         self._expanded: set[bytes] = set()
-        self.ends = Destinations(self._sender, me_too=here.options.me_too)
+        self.ends = Destinations(self._sender, here)
 
     def run(self, envelope: Sequence[Recipient]) -> list[Node]:
         """Expand all; the nodes of *envelope*."""
@@ -182,21 +183,22 @@ class _Expansion:
     # --- addresses --------------------------------------------------------------------------------
 
     def _visit_address(self, node: Node) -> None:
-        bare = node.target.value
-        node.key = self._here.key(bare)
-        route = self._here.router.route(bare)
+        route = self._here.router.route(node.target.value)
         if "A" in node.recipient.flags and not node.parent:
             # An earlier attempt expanded it. Aliases may have changed since; who was once chosen
             # gets the message, and only they, or a retry would reach others a second time.
             node.target.final = True
+        if route.mailer == "local":
+            node.local_part = address.unquote(route.user)
+            node.key = node.local_part.lower()
+            self._visit_local(node)
+            return
+        node.key = self._here.key(node.target.value)
         if route.mailer == "error":
             text = route.user.decode("utf-8", "replace")
             self.ends.add(node, route, destination.refusal(route.host, text))
-        elif route.mailer != "local":
-            self.ends.add(node, route)
         else:
-            node.local_part = address.unquote(route.user)
-            self._visit_local(node)
+            self.ends.add(node, route)
 
     def _visit_local(self, node: Node) -> None:
         if node.target.final:
@@ -214,13 +216,13 @@ class _Expansion:
 
     def _expand_local(self, node: Node) -> None:
         found = recipients.find(node.local_part, self._here)
-        user = found.user
-        if found.alias is not None:
-            if self._follow_alias(node, found.alias, targets.parse(found.value)):
-                return
-            # An alias that leads to nobody, "dave: (away)", hides no user of its name.
-            user = self._user(node)
-        if user is None or not self._follow_forward(node, user):
+        if found.alias is None:
+            node.mailbox = found
+        elif self._follow_alias(node, found.alias, targets.parse(found.value)):
+            return
+        # An alias that leads to nobody, "dave: (away)", hides no user of its name.
+        mailbox = self._mailbox(node)
+        if mailbox.user is None or not self._follow_forward(node, mailbox.user, mailbox.detail):
             self._deliver_locally(node)
 
     def _follow_alias(self, node: Node, name: bytes, found: list[AliasTarget]) -> bool:
@@ -231,12 +233,12 @@ class _Expansion:
         authority = controlling_user.of_alias(node.local_part, self._default_user)
         return self._push(node, found, authority, "", self._owner(node))
 
-    def _follow_forward(self, node: Node, user: User) -> bool:
+    def _follow_forward(self, node: Node, user: User, detail: bytes) -> bool:
         node.user = user
         text = forward.read(
             user,
-            recipients.detail(node.local_part, user),
-            self._here.options,
+            detail,
+            self._here,
             refused=lambda path, reason: self._refuse(node, path, reason),
         )
         node.followed = text.path if text is not None else ""
@@ -258,18 +260,19 @@ class _Expansion:
             shown = log.clean(b", ".join(map(bytes, found)), 400)
             self.say(f"{log.clean(node.recipient.address)}... {verb} {shown}")
 
-    def _user(self, node: Node) -> User | None:
-        return recipients.find_user(node.local_part, self._here.users)
+    def _mailbox(self, node: Node) -> LocalRecipient:
+        if node.mailbox is None:
+            node.mailbox = recipients.find_mailbox(node.local_part, self._here)
+        return node.mailbox
 
     def _deliver_locally(self, node: Node) -> None:
         """To the mailbox, or unknown; no alias and no .forward applies any more."""
-        user = self._user(node)
+        user, detail = self._mailbox(node).user, self._mailbox(node).detail
         if user is None:
             shown = node.origin + log.clean(address.bare(node.recipient.address))
             route = Route("local", "", node.local_part)
             self.ends.add(node, route, destination.unknown_user(shown))
             return
-        detail = recipients.detail(node.local_part, user)
         # The mailbox is the key now: "Dave@lab2.campus" and "\dave" are one copy.
         node.key = os.fsencode(user.name) + (b"+" + detail if detail else b"")
         self.ends.add(node, Route("local", os.fsdecode(detail), os.fsencode(user.name)))
@@ -282,7 +285,7 @@ class _Expansion:
         mail has somewhere to go.
         """
         node.notes.append("leads back to itself")
-        users = [member for member in circle if self._user(member) is not None]
+        users = [member for member in circle if self._mailbox(member).user is not None]
         for member in users:
             # The first is met again in *node*, which is from an expansion; so are all others. Only
             # those may be rewritten: a recipient of the envelope stays as it was given.

@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import os
 
-from minimta.system import hostnames
 from minimta.system.privileges import read_as
 from minimta.system.safefile import Allowance, Untrusted
 
@@ -19,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from minimta.config.options import Options
+    from minimta.routing.local_host import LocalHost
     from minimta.system.safefile import TrustedFile
     from minimta.system.users import User
 
@@ -28,7 +27,7 @@ LIMIT = 65536
 
 
 def read(
-    user: User, of_detail: bytes, options: Options, *, refused: Callable[[str, str], None]
+    user: User, of_detail: bytes, here: LocalHost, *, refused: Callable[[str, str], None]
 ) -> TrustedFile | None:
     """The first of the user's files that exists and may be trusted; None if there is none.
 
@@ -37,8 +36,8 @@ def read(
     """
     # DIFFERS: Sendmail takes a file that the user may not read himself (mode 000) for none; here
     # every "Permission denied" waits, because on NFS it means "not now".
-    allowed = Allowance("Forward", options.dont_blame)
-    for path in candidates(user, of_detail, options):
+    allowed = Allowance("Forward", here.options.dont_blame)
+    for path in candidates(user, of_detail, here):
         if not _may_exist(path):
             continue
         try:
@@ -50,7 +49,7 @@ def read(
     return None
 
 
-def candidates(user: User, of_detail: bytes, options: Options) -> Iterator[str]:
+def candidates(user: User, of_detail: bytes, here: LocalHost) -> Iterator[str]:
     """Absolute paths of ForwardPath for *user*, in its order; those with $h only for a detail.
 
     A detail that could lead out of the home counts as none.
@@ -61,9 +60,9 @@ def candidates(user: User, of_detail: bytes, options: Options) -> Iterator[str]:
         "z": user.home,
         "u": user.name,
         "h": os.fsdecode(of_detail),
-        "w": hostnames.own_name(options).partition(".")[0],
+        "w": here.name.partition(".")[0],
     }
-    for template in options.forward_path.split(":"):
+    for template in here.options.forward_path.split(":"):
         if "$h" in template and not of_detail:
             continue
         if "$z" in template and not user.home.startswith("/"):

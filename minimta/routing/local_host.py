@@ -21,34 +21,45 @@ from minimta.system.users import User, Users
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.config.options import Options
+    from minimta.routing.recipients import LocalRecipient
 
 
 class LocalHost:
     """What is known of this host."""
 
-    __slots__ = ("_asks_as_root", "_router", "_table", "aliases", "name", "options", "users")
+    __slots__ = (
+        "_asks_as_root",
+        "_table",
+        "aliases",
+        "known",
+        "name",
+        "options",
+        "router",
+        "users",
+    )
 
-    def __init__(self, options: Options, *, asks_as_root: bool = False) -> None:
-        """With *asks_as_root* DefaultUser is that of a runner with root's rights, whoever asks."""
+    def __init__(
+        self, options: Options, *, asks_as_root: bool = False, remembers: bool = False
+    ) -> None:
+        """With *asks_as_root* DefaultUser is that of a runner with root's rights, whoever asks.
+
+        One that *remembers* looks nobody up twice: for a process that lives as long as one message.
+        """
         self.options = options
         self._asks_as_root = asks_as_root
         #: our full name, "lab2.campus"
         self.name = hostnames.own_name(options)
         self.users = Users(options.passwd_file)
         self.aliases = Aliases(options.alias_files, options.dont_blame)
-        self._router: Router | None = None
+        #: asked for a domain it reads the names, for one that is not ours the mailer table (OSError)
+        self.router = Router(lambda: hostnames.local_names(options), options.smart_host, self._row)
+        #: local parts that were looked up; None: every question is a new one
+        self.known: dict[bytes, LocalRecipient] | None = {} if remembers else None
         self._table: dict[bytes, bytes] | None = None
-
-    @property
-    def router(self) -> Router:
-        """The routes of this host; asked for another's domain it reads the mailer table (OSError)."""
-        if self._router is None:
-            names = hostnames.local_names(self.options)
-            self._router = Router(names, self.options.smart_host, self._row)
-        return self._router
 
     def read_tables(self) -> None:
         """Read now what would be read when a route is asked for. Raise OSError, with the path."""
+        self.router.is_local(b".")
         self.router.row(b"")
 
     def _row(self, key: bytes) -> bytes | None:

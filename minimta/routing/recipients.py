@@ -11,26 +11,27 @@ OSError if aliases or users cannot be asked now, which never means that there is
 
 from __future__ import annotations
 
-import os
-
 from minimta.message import address
 from minimta.system import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.routing.local_host import LocalHost
-    from minimta.system.users import User, Users
-
-_POSTMASTER = b"postmaster"
+    from minimta.system.users import User
 
 
 class LocalRecipient:
     """What stands behind the local part of an address of ours."""
 
-    __slots__ = ("alias", "user", "value")
+    __slots__ = ("alias", "detail", "user", "value")
 
     def __init__(
-        self, *, alias: bytes | None = None, value: bytes = b"", user: User | None = None
+        self,
+        *,
+        alias: bytes | None = None,
+        value: bytes = b"",
+        user: User | None = None,
+        detail: bytes = b"",
     ) -> None:
         #: name of the alias that counts, b"list+*" for list+x; b"" if postmaster needs none; or None
         self.alias = alias
@@ -38,6 +39,8 @@ class LocalRecipient:
         self.value = value
         #: the user, if there is no alias
         self.user = user
+        #: b"lists" of dave+lists if the user is dave, b"" for dave alone or a user "dave+lists"
+        self.detail = detail
 
     @property
     def is_known(self) -> bool:
@@ -65,30 +68,30 @@ def is_unknown(bare: bytes, here: LocalHost) -> bool:
 
 def find(local_part: bytes, here: LocalHost) -> LocalRecipient:
     """Who an unquoted local part is. Raise OSError."""
-    for name in _alias_names(local_part):
-        value = here.aliases.find(name)
+    if here.known is None:
+        return _find(local_part, here)
+    if local_part not in here.known:
+        here.known[local_part] = _find(local_part, here)
+    return here.known[local_part]
+
+
+def _find(local_part: bytes, here: LocalHost) -> LocalRecipient:
+    name, plus, _ = local_part.partition(b"+")
+    for alias in (local_part, name + b"+*", name) if plus and name else (local_part,):
+        value = here.aliases.find(alias)
         if value is not None:
-            return LocalRecipient(alias=name, value=value)
-    user = find_user(local_part, here.users)
-    if user is None and local_part.lower() == _POSTMASTER:
+            return LocalRecipient(alias=alias, value=value)
+    mailbox = find_mailbox(local_part, here)
+    if mailbox.user is None and local_part.lower() == b"postmaster":
         # DIFFERS: RFC 5321 section 4.5.1 wants mail for postmaster accepted, alias or not.
         return LocalRecipient(alias=b"", value=b"root")
-    return LocalRecipient(user=user)
+    return mailbox
 
 
-def _alias_names(local_part: bytes) -> tuple[bytes, ...]:
-    name, plus, _ = local_part.partition(b"+")
-    return (local_part, name + b"+*", name) if plus and name else (local_part,)
-
-
-def find_user(local_part: bytes, users: Users) -> User | None:
-    """The user, whatever the aliases say of them: dave+lists itself, or dave. Raise OSError."""
-    user = users.find(local_part)
-    name, plus, _ = local_part.partition(b"+")
-    return users.find(name) if user is None and plus else user
-
-
-def detail(local_part: bytes, user: User) -> bytes:
-    """b"lists" of dave+lists if that is *user* dave, b"" for dave alone, or a user "dave+lists"."""
-    whole = os.fsencode(user.name).lower() == local_part.lower()
-    return b"" if whole else local_part.partition(b"+")[2]
+def find_mailbox(local_part: bytes, here: LocalHost) -> LocalRecipient:
+    """The user of an unquoted local part, whatever the aliases say of them. Raise OSError."""
+    user = here.users.find(local_part)
+    name, plus, detail = local_part.partition(b"+")
+    if user is not None or not plus:
+        return LocalRecipient(user=user)
+    return LocalRecipient(user=here.users.find(name), detail=detail)

@@ -61,11 +61,14 @@ class Router:
 
     def __init__(
         self,
-        local_names: frozenset[bytes],
+        local_names: frozenset[bytes] | Callable[[], frozenset[bytes]],
         smart_host: str = "",
         mailer_table: Mapping[bytes, bytes] | Callable[[bytes], bytes | None] | None = None,
     ) -> None:
-        """*local_names* are in small letters, literals in their brackets."""
+        """*local_names* are in small letters, literals in their brackets; *smart_host* and the rows
+        of *mailer_table* as in the configuration. What is a callable is asked when it is needed, and
+        may raise OSError, which goes on to who asked.
+        """
         self._local_names = local_names
         self._smart_host = smart_host.strip()
         table: Mapping[bytes, bytes] | Callable[[bytes], bytes | None] = mailer_table or {}
@@ -74,7 +77,11 @@ class Router:
     def is_local(self, domain: bytes) -> bool:
         """Is *domain* a name of this host? No domain at all is."""
         key = address.domain_key(domain)
-        return not key or key in self._local_names
+        if not key:
+            return True
+        if callable(self._local_names):
+            self._local_names = self._local_names()
+        return key in self._local_names
 
     def route(self, bare: bytes) -> Route:
         """Decide for a bare address, b"dave@lab2.campus"; it is never taken apart further (T13)."""

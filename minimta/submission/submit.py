@@ -38,7 +38,7 @@ class Submission:
         self.caller = who
         self.now = now
         self.exit_code = os.EX_OK
-        self.here = LocalHost(options)
+        self.here = LocalHost(options, remembers=True)
         self.spool, self.to_mta = caller.choose_spool(options, command.queue)
         self.author = Author(command, options, who, self.here)
         self.envelope = self._envelope()

@@ -13,6 +13,7 @@ from minimta.config import options
 from minimta.config.options import Options
 from minimta.config.values import blame
 from minimta.routing import forward
+from minimta.routing.local_host import LocalHost
 from minimta.system import hostnames
 from minimta.system.safefile import TrustedFile
 from minimta.system.users import User
@@ -30,7 +31,7 @@ class Forwards:
 
     def read(self, user: User, detail: bytes = b"") -> TrustedFile | None:
         self.refused = []
-        return forward.read(user, detail, self.options, refused=self._refuse)
+        return forward.read(user, detail, LocalHost(self.options), refused=self._refuse)
 
     def text(self, user: User, detail: bytes = b"") -> bytes | None:
         found = self.read(user, detail)
@@ -123,7 +124,7 @@ def test_a_home_that_is_no_absolute_path_has_no_files(
 
 
 def candidates(forwards: Forwards, user: User) -> list[str]:
-    return list(forward.candidates(user, b"", forwards.options))
+    return list(forward.candidates(user, b"", LocalHost(forwards.options)))
 
 
 def test_what_forward_path_cannot_mean_is_an_error() -> None:
