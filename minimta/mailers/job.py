@@ -1,7 +1,13 @@
-"""The interface every mailer has; Sendmail's ``M`` line as a Python protocol."""
+"""What every mailer is given, a Job, and what it answers: Sendmail's ``M`` line as a Python protocol.
+
+Job         one message for one (mailer, host) pair, with at least one user
+Mailer      deliver(jobs) yields each job once, with an Outcome for each of its users
+"""
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,7 +18,7 @@ from minimta.system.users import User as SystemUser
 
 @dataclass(frozen=True, slots=True)
 class JobUser:
-    """One user of a Job: whom the mailer shall reach, and what the DSN parameters say of them."""
+    """One user of a Job: whom the mailer shall reach, and what the DSN parameters say (RFC 3461)."""
 
     #: login name for local mailers (b"dave"), bare forward-path for esmtp (b"dave@lab2.campus"),
     #: command without "|" for prog (b"vacation dave"), path for *file* (b"/var/tmp/archive")
@@ -52,8 +58,19 @@ class Job:
     envid: bytes = b""
     #: never tried before (Timeout.iconnect)
     first_attempt: bool = False
-    #: as whom prog and *file* act: who wrote the .forward or the list, or DefaultUser; never root
+    #: as whom prog and *file* act: the user who wrote the .forward or the list, or DefaultUser;
+    #: never root. None: nobody knows, and nothing may be done
     controlling: SystemUser | None = None
+
+    def blocks(self, octets: int) -> Iterator[bytes]:
+        """The body in blocks of at most *octets*. Raise OSError, also if it is shorter than ``size``."""
+        position = 0
+        while position < self.size:
+            block = os.pread(self.body, min(octets, self.size - position), position)
+            if not block:
+                raise OSError(errno.EIO, "data file is shorter than recorded")
+            position += len(block)
+            yield block
 
 
 class Mailer(Protocol):
@@ -61,7 +78,7 @@ class Mailer(Protocol):
 
     #: "local", "esmtp" ...
     name: str
-    #: waits for others, a program or a host, for minutes perhaps: mailboxes are not kept waiting
+    #: may it wait for minutes, for a program or a host? Then mailboxes come first
     is_slow: bool
 
     def deliver(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Mapping[bytes, Outcome]]]:

@@ -23,7 +23,6 @@ from itertools import count, islice
 from minimta.config.options import Options
 from minimta.mailers.files import grouping
 from minimta.mailers.job import Job
-from minimta.mailers.remote.content import Unreadable, read_body
 from minimta.message.outcome import Outcome, deferred, from_exit_code
 from minimta.system import log
 from minimta.system.files import sync_directory, write_all
@@ -34,6 +33,8 @@ from minimta.system.users import User, Users
 ABANDONED = 36 * 3600
 #: files of tmp that are looked at on one visit
 _SWEPT = 100
+#: octets of a message that are in memory at a time
+_BLOCK = 1 << 18
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 #: link(2) on file systems without hard links
@@ -207,8 +208,5 @@ class Maildir:
 def _write(file: int, job: Job) -> None:
     """Header, empty line, body, octet for octet."""
     write_all(file, job.header + b"\n")
-    try:
-        for block in read_body(job):
-            write_all(file, block)
-    except Unreadable as error:
-        raise OSError(errno.EIO, str(error)) from error
+    for block in job.blocks(_BLOCK):
+        write_all(file, block)

@@ -194,12 +194,7 @@ def _limit(options: Options) -> None:
 def _text(job: Job, first_line: bytes) -> Iterator[bytes]:
     """What the program reads, in parts; the body with the line ends that it has."""
     yield b"%b%b\n" % (first_line, job.header)
-    for position in range(0, job.size, _CHUNK):
-        wanted = min(_CHUNK, job.size - position)
-        part = os.pread(job.body, wanted, position)
-        if len(part) < wanted:
-            raise OSError(errno.EIO, "data file is shorter than recorded")
-        yield part
+    yield from job.blocks(_CHUNK)
 
 
 def _converse(
