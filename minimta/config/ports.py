@@ -55,6 +55,8 @@ class Port:
     family: str
     #: letters of MODIFIERS, as given: "Eu"
     modifiers: str
+    #: the same as the macro ${daemon_flags} has them: b"EE u", capitals twice
+    flags: bytes
     #: connections that wait to be accepted, listen(2)
     backlog: int
     #: octets of SO_RCVBUF and SO_SNDBUF, 0: as the system has it
@@ -77,6 +79,7 @@ class Port:
         "delay_la",
         "delivery_mode",
         "family",
+        "flags",
         "modifiers",
         "name",
         "port",
@@ -104,8 +107,10 @@ class Port:
         delivery_mode: str = "",
     ) -> None:
         """See the attributes. *address* and *family* complete each other: see _place()."""
-        address, family = _place(address, family)
-        given = locals()
+        given = dict(locals())
+        given["address"], given["family"] = _place(address, family)
+        letters = (letter * 2 if letter.isupper() else letter for letter in modifiers)
+        given["flags"] = " ".join(letters).encode("ascii")
         for field in self.__slots__:
             object.__setattr__(self, field, given[field])
 
@@ -123,12 +128,6 @@ class Port:
     def __repr__(self) -> str:
         fields = ", ".join(f"{field}={getattr(self, field)!r}" for field in self.__slots__)
         return f"Port({fields})"
-
-    @property
-    def flags(self) -> bytes:
-        """The modifiers as the macro ${daemon_flags} has them: b"EE u", capitals twice."""
-        letters = (letter * 2 if letter.isupper() else letter for letter in self.modifiers)
-        return " ".join(letters).encode("ascii")
 
 
 def read(text: str) -> tuple[Port, ...]:

@@ -1,12 +1,17 @@
-"""One SMTP connection: the socket, its timeouts and deadlines, and the session that it carries.
+"""One SMTP connection: a stream, the session on it, and the time that a client may take.
 
-One recv a chunk, one send a group of replies.
+    Timeout.command, Timeout.datablock   between two chunks of its octets
+    30 minutes                           for a transaction, MAIL to final dot
+    100 octets a second                  for message text, after its first minute
+    5 minutes                            to take a reply
+
+A client could hold connections open at less cost than ours, and take them all; so each has an end.
+One recv a chunk, one send for the replies to it: pipelined commands are answered together.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 from minimta.config.ports import Port
 from minimta.listener import relay
@@ -18,14 +23,14 @@ from minimta.smtp.server import Session
 from minimta.smtp.state import State
 from minimta.system import hostnames, log
 
-#: seconds for a whole message, MAIL to final dot
+#: seconds for a transaction
 TRANSACTION_DEADLINE = 1800.0
-#: a message that takes longer than the first has to come with so many octets a second
+#: seconds after which a transaction must have brought so many octets of text a second
 _SLOW_AFTER, _MIN_RATE = 60.0, 100
 
 
 def session(shared: SharedState, handler: Handler, client: Peer) -> Session:
-    """A session as the options want it."""
+    """A session for *client* as the options want it; *handler* decides about its mail."""
     options = shared.options
     return Session(
         handler,
@@ -38,28 +43,21 @@ def session(shared: SharedState, handler: Handler, client: Peer) -> Session:
 
 
 class Connection:
-    """A client's connection; run() is the whole life of it."""
+    """A client's connection. One thread runs it; others may only wake() and drop() it."""
 
-    def __init__(
-        self,
-        stream: Stream,
-        ip: str,
-        port: Port,
-        shared: SharedState,
-        is_stopping: Callable[[], bool],
-    ) -> None:
-        """A client at *ip* that came by *port*; *is_stopping* tells if the daemon is to end."""
+    def __init__(self, stream: Stream, ip: str, port: Port, shared: SharedState) -> None:
+        """A client at *ip* that came by *port*."""
         self.ip = ip
         self.port = port
         self._stream = stream
         self._shared = shared
-        self._is_stopping = is_stopping
         self._session: Session | None = None
+        #: of the transaction: when it began (time.monotonic(), 0: there is none), octets of text
         self._begun = 0.0
         self._received = 0
 
     def run(self) -> None:
-        """Serve the client to the end. Raises nothing: this is where bugs stop (style: errors)."""
+        """Serve the client to the end. Raises nothing: a bug costs one connection and a log line."""
         try:
             self._serve()
         except OSError:
@@ -72,6 +70,8 @@ class Connection:
 
     def wake(self) -> None:
         """From another thread: end the session, unless a message is on its way."""
+        # The session may go on while we look. If a transaction begins just now, its client reads
+        # 421 in the middle of it; if one ends just now, _serve() sees is_stopping by itself.
         if self._session is None or not self._session.is_in_transaction:
             self._stream.wake()
 
@@ -83,14 +83,15 @@ class Connection:
 
     def _serve(self) -> None:
         session = self._begin()
-        while not session.is_closed:
-            if self._is_stopping() and not session.is_in_transaction:
+        while True:
+            if self._shared.is_stopping and not session.is_in_transaction:
                 return self._shut_down()
             chunk = self._receive()
             if not chunk:
-                return self._shut_down() if self._is_stopping() else self._lost()
+                return self._shut_down() if self._shared.is_stopping else self._lost()
             is_text = session.state is State.DATA
             replies = session.receive(chunk)
+            has_ended, why_late = session.is_closed, self._why_late(len(chunk))
             pause, session.throttle.pause = session.throttle.pause, 0.0
             if self.port.delay_la and not is_text:
                 pause += self._shared.load_average() >= self.port.delay_la
@@ -98,14 +99,16 @@ class Connection:
                 self._wait(pause)
             if replies:
                 self._stream.send(replies)
-            if session.is_closed:
+            if has_ended:
                 last = replies.rfind(b"\n", 0, -1) + 1
                 return self._finish(said_quit=replies.startswith(b"221", last))
-            self._watch_time(len(chunk))
-        return None
+            if why_late:
+                self._handler.note(why_late)
+                text = f"{self._shared.host} Too slow; closing connection"
+                return self._hang_up(421, "4.4.2", text)
 
     def _begin(self) -> Session:
-        """Look who it is, and greet him."""
+        """Look up the client's name and send the greeting."""
         name, _, confirmed = hostnames.client_name(self.ip)
         client = Peer(
             self.ip,
@@ -121,7 +124,7 @@ class Connection:
         return self._session
 
     def _greet(self, client: Peer) -> None:
-        """Whoever talks first is no mail server (threats T10)."""
+        """220; or 554 to a client that talks first, as programs do that send without listening."""
         assert self._session is not None
         if self._stream.peek():
             text = f"rejecting commands from {client.shown} due to pre-greeting traffic"
@@ -130,7 +133,7 @@ class Connection:
         return self._stream.send(self._session.greeting(self._shared.greeting()))
 
     def _own_address(self) -> str:
-        """Our end, "" for loopback."""
+        """The address that the client connected to, "" for loopback."""
         if relay.may_relay(self.ip):
             return ""
         address = self._stream.own_address()
@@ -155,25 +158,29 @@ class Connection:
             self._hang_up(421, "4.4.2", f"{self._shared.host} Timeout; closing connection")
         return b""
 
-    def _watch_time(self, octets: int) -> None:
-        """A transaction has a deadline and, in its data, a least speed (threats T22)."""
+    def _why_late(self, octets: int) -> str:
+        """What the log says of a transaction that takes too long, now that *octets* came; "": fine.
+
+        It has a deadline and, in its text, a least speed: a client that sends an octet a minute
+        keeps within every timeout.
+        """
         session, now = self._session, time.monotonic()
         assert session is not None
         if not session.is_in_transaction:
             self._begun = self._received = 0
-            return
+            return ""
         self._begun = self._begun or now
         self._received += octets if session.state is State.DATA else 0
         elapsed = now - self._begun
         crawls = session.state is State.DATA and elapsed > _SLOW_AFTER
         if elapsed > TRANSACTION_DEADLINE or (crawls and self._received < elapsed * _MIN_RATE):
-            self._handler.note(f"transaction too slow: {self._received} octets in {elapsed:.0f} s")
-            self._hang_up(421, "4.4.2", f"{self._shared.host} Too slow; closing connection")
+            return f"transaction too slow: {self._received} octets in {elapsed:.0f} s"
+        return ""
 
     def _wait(self, seconds: float) -> None:
         """Let the client wait, but not the end of the daemon."""
         end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0 and not self._is_stopping():
+        while (left := end - time.monotonic()) > 0 and not self._shared.is_stopping:
             time.sleep(min(left, 0.5))
 
     # --- the end ----------------------------------------------------------------------------------
@@ -198,7 +205,7 @@ class Connection:
             self._stream.send(self._session.closing(code, status, text))
             self._finish(said_quit=False)
         except OSError:
-            pass  # he is gone
+            pass  # the client is gone
 
     def _finish(self, *, said_quit: bool) -> None:
         """Close so that the last reply arrives; a client that said QUIT waits for it by itself."""

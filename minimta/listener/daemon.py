@@ -6,7 +6,8 @@
     anyone            the same, all as the caller
 
 The ports are bound and the queue directory is opened as root; then the listener becomes RunAsUser
-for good, before its first thread (threats T42). When one of the two processes ends, so does the other.
+for good before its first thread is started, so that none can be left with root's rights. When one of
+the two processes ends, so does the other.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ def run(
 ) -> int:
     """Listen, and with *queue_runner* run the queue each *interval* seconds and for new messages.
 
-    Returns when told to end (SIGTERM, SIGINT); without *foreground* at once, a child stays.
+    Returns the exit code when told to end (SIGTERM, SIGINT); without *foreground* once a child has
+    taken over. *command* is the command line, for the PidFile.
     """
     _hold_signals()
     try:
@@ -69,7 +71,7 @@ def run(
 
     processes.in_background("daemon", serve)
     os.close(ready)
-    os.read(begun, 1)  # whoever reads the PidFile when we return finds it
+    os.read(begun, 1)  # ends when the PidFile is there: scripts read it once we have returned
     return os.EX_OK
 
 
@@ -92,13 +94,13 @@ def _serve(
 
 
 def _hold_signals() -> None:
-    """From here on nobody can end us half made: SIGHUP means nothing, the others wait their turn."""
+    """SIGHUP means nothing; SIGTERM and SIGINT wait until they can be obeyed in good order."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
 
 
 def _open_spool(options: Options) -> Spool:
-    """The MTA queue, for many threads. Raise OSError, also if RunAsUser is nobody."""
+    """The MTA queue, for many threads. Raise OSError, also if RunAsUser cannot be used."""
     if os.geteuid() == 0 and options.run_as_user:
         user = users.Users("").find(options.run_as_user.encode())
         if user is None or not user.uid:
@@ -165,13 +167,13 @@ class _Child:
         return not self._pid
 
     def tell(self) -> None:
-        """Let it begin to end; once is enough."""
+        """Send SIGTERM, once."""
         if not self._told and not self.has_ended():
             self._told = True
             os.kill(self._pid, signal.SIGTERM)
 
     def end(self) -> None:
-        """See it end, kindly at first."""
+        """SIGTERM, and SIGKILL when it takes too long; returns when it has ended."""
         end = time.monotonic() + PATIENCE
         self.tell()
         while not self.has_ended():
@@ -194,7 +196,7 @@ def _listen(options: Options, servers: list[Server], spool: Spool, *, parent: in
     for server in servers:
         server.limits = limits
         start_new_thread(server.accept_forever, ())
-    # Threads inherit that these are held: the end comes here.
+    # The signals are blocked in every thread, and this is where they are waited for.
     while signal.sigtimedwait(_ENDING, 0.5) is None:
         if parent and os.getppid() != parent:
             log.line("", "the queue runner is gone", level=1, error=True)
@@ -217,7 +219,7 @@ def _raise_file_limit() -> None:
 
 
 def _load_all(options: Options) -> None:
-    """Import what sessions will want: RunAsUser may not be able to read where we are installed."""
+    """Import what sessions will want: RunAsUser may have no right to read our installation."""
     # text files, name lookups; syncfs(2) and getpwnam_r(3)
     for module in ("encodings.ascii", "encodings.idna", "ctypes"):
         importlib.import_module(module)
@@ -226,7 +228,7 @@ def _load_all(options: Options) -> None:
 
 
 def session_on_stdio(options: Options) -> int:
-    """-bs: one session on standard input and output, for the user who runs it."""
+    """-bs: one session on standard input and output, for the user who runs it; the exit code."""
     from minimta.listener import stdio
 
     return stdio.serve(options)

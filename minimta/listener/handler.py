@@ -1,7 +1,8 @@
-"""What the commands of an SMTP session mean here: who may send, who receives, where it is kept.
+"""What the commands of an SMTP session mean for mail: an envelope, then a message in the queue.
 
-One Handler a connection, used by one thread. Nothing is delivered: a message is made durable, and
-the queue runner finds it.
+One Handler a connection, used by one thread. Who may send and who receives is judged in ``checks``.
+Nothing is delivered here: a message is made durable, and the queue runner finds it. Whatever ends a
+transaction, nothing of it is left in the queue unless the client was told 250.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import os
 from collections.abc import Callable
 
 from minimta.config.ports import Port
-from minimta.listener import relay, vrfy
+from minimta.listener import vrfy
+from minimta.listener.checks import check_mail, check_rcpt, one_word
 from minimta.listener.peer import Peer
 from minimta.listener.shared_state import DISK_FULL, SharedState
 from minimta.message import address
@@ -19,7 +21,6 @@ from minimta.message.envelope import Envelope, Recipient
 from minimta.queue import collect
 from minimta.queue import qid as queue_id
 from minimta.queue.control import is_plain
-from minimta.routing.route import Route
 from minimta.smtp.command import Mail, Rcpt
 from minimta.smtp.reply import Reply, quoted, reply
 from minimta.system import log
@@ -31,12 +32,14 @@ _MOST_SKIPPED = 16 << 20
 _SUBMISSION_FLAGS = b"c u"
 
 _GO_AHEAD = reply(354, "", "End data with <CR><LF>.<CR><LF>")
+_TOO_MANY = reply(452, "4.5.3", "Too many recipients")
+_NOT_PLAIN = "... Cannot mail directly to programs or files"
 _QUEUE_FAILED = reply(451, "4.3.0", "Queue error; try again later")
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Handler:
-    """The Receiver of one SMTP session."""
+    """The Receiver of one SMTP session; see smtp/receiver for what each method may answer."""
 
     def __init__(
         self,
@@ -44,7 +47,7 @@ class Handler:
         client: Peer,
         queued: Callable[[str], None] = lambda qid: None,
     ) -> None:
-        """*queued* is told the id of every message that was accepted."""
+        """*client* is the other end; *queued* is told the id of every message that was accepted."""
         self._shared = shared
         self._options = shared.options
         self._client = client
@@ -53,9 +56,12 @@ class Handler:
         self._helo = b""
         self._protocol = b"SMTP"
         self._envelope: Envelope | None = None
+        #: recipients that were accepted: LocalHost.key() -> as the client named it
         self._recipients: dict[bytes, str] = {}
+        #: octets of the message: those announced, then those that came
         self._size = 0
         self._incoming: collect.Incoming | None = None
+        #: what the final dot will be answered with, once the message has been given up
         self._refusal: Reply | None = None
         self._skipped = 0
         #: what X-Authentication-Warning shall say of every message
@@ -69,28 +75,31 @@ class Handler:
         return self._qid
 
     def note(self, text: str) -> None:
+        """Log *text* under the id of the message at hand."""
         log.line(self.qid, log.clean(text, 500))
 
     def note_unused(self) -> None:
-        """The connection ends, and nothing was asked of us."""
+        """Log that the connection ends and the client wanted nothing."""
         what = "did not issue MAIL/EXPN/VRFY/ETRN during connection to"
         self.note(f"{self._client.shown} {what} {self._client.way_in}")
 
     @property
     def client_name(self) -> str:
-        """The client's name alone, or what else is known."""
+        """The client's name, "lab1.campus", or its address if it has none."""
         return self._client.name or self._client.shown
 
     def hello(self, name: bytes, *, extended: bool) -> None:
+        """HELO and EHLO: what Received will say."""
         self._helo = name
         self._protocol = b"ESMTP" if extended else b"SMTP"
 
     # --- sender -----------------------------------------------------------------------------------
 
     def mail(self, mail: Mail) -> Reply:
+        """MAIL: begin an envelope, under a new id."""
         self._qid = queue_id.new(self._shared.clock())
         self._size = max(mail.parameters.size, 0)
-        refusal = self._refuse_size(mail) or self._refuse_sender(mail)
+        refusal = self._refuse_size(mail) or check_mail(mail, self._client, self._shared, self._qid)
         if refusal:
             self._log_message(mail.reverse_path, 0)
             return refusal
@@ -104,42 +113,6 @@ class Handler:
             text = f"Message size exceeds fixed maximum message size ({limit})"
             return reply(552, "5.2.3", text)
         return self._shared.lacks_space(mail.parameters.size)
-
-    def _refuse_sender(self, mail: Mail) -> Reply | None:
-        bare, rights = mail.mailbox, self._client.rights
-        domain = address.split(bare)[1]
-        shown = quoted(bare)
-        if bare and not domain and not rights.completes:
-            text = f"{quoted(mail.given)}... Domain name required for sender address {shown}"
-            return reply(553, "5.5.4", text)
-        if not domain or rights.trusts_sender:
-            return None
-        if self._wants_full_domains and b"." not in domain and not address.literal(domain):
-            text = f"{quoted(mail.given)}... Real domain name required for sender address"
-            return self._rejected("check_mail", mail.given, reply(553, "5.5.4", text))
-        if self._shared.here.router.is_local(domain):
-            return None
-        exists = self._exists(domain)
-        if exists:
-            return None
-        if exists is None:
-            text = f"Domain of sender address {shown} does not resolve"
-            refusal = reply(451, "4.1.8", text)
-        else:
-            text = f"Domain of sender address {shown} does not exist"
-            refusal = reply(553, "5.1.8", f"{quoted(mail.given)}... {text}")
-        return self._rejected("check_mail", mail.given, refusal)
-
-    @property
-    def _wants_full_domains(self) -> bool:
-        """DaemonPortOptions M=f."""
-        return self._client.port is not None and "f" in self._client.port.modifiers
-
-    def _exists(self, domain: bytes) -> bool | None:
-        literal = address.literal(domain)
-        if literal:
-            return relay.is_ip(literal)
-        return self._shared.resolves(address.domain_key(domain).decode("ascii"))
 
     def _new_envelope(self, mail: Mail) -> Envelope:
         found, client = mail.parameters, self._client
@@ -186,21 +159,21 @@ class Handler:
     # --- recipients -------------------------------------------------------------------------------
 
     def rcpt(self, rcpt: Rcpt) -> Reply:
+        """RCPT: one more recipient, unless it is the same as an earlier one."""
         envelope = self._envelope
         assert envelope is not None
         shown = quoted(rcpt.given)
-        bare = rcpt.mailbox
-        key = self._shared.here.key(bare)
+        key = self._shared.here.key(rcpt.mailbox)
         if key in self._recipients:
             # Sendmail answers with the address that it knows already.
             return reply(250, "2.1.5", f"{self._recipients[key]}... Recipient ok")
         most = self._options.max_recipients
         if most and len(envelope.recipients) >= most:
-            return reply(452, "4.5.3", "Too many recipients")
+            return _TOO_MANY
         path = self._as_queued(rcpt.forward_path)
         flags = "P" + (rcpt.parameters.notify or "FD")
         recipient = Recipient(path, flags, original=rcpt.parameters.original)
-        refusal = self._refuse_recipient(rcpt, shown, bare)
+        refusal = check_rcpt(rcpt, self._client, self._shared, self._qid)
         if not refusal and not is_plain(recipient):
             # The runner would put the whole message aside, though we had said 250.
             refusal = reply(550, "5.7.1", f"{shown}{_NOT_PLAIN}")
@@ -210,42 +183,10 @@ class Handler:
         envelope.recipients.append(recipient)
         return reply(250, "2.1.5", f"{shown}... Recipient ok")
 
-    def _refuse_recipient(self, rcpt: Rcpt, shown: str, bare: bytes) -> Reply | None:
-        if self._client.rights.trusts_recipients:
-            return None
-        try:
-            found = self._shared.recipient(bare)
-        except OSError as error:
-            self.note(f"cannot look up {shown}: {error.strerror or error}")
-            return reply(451, "4.3.0", f"{shown}... Cannot look it up now; try again later")
-        if found is not None and found.is_known:
-            return None
-        may_relay = self._client.rights.may_relay
-        if found is not None and (may_relay or not relay.looks_like_route(bare)):
-            refusal = reply(550, "5.1.1", f"{shown}... User unknown")
-        elif not may_relay:
-            reason = self._client.why_not_relay()
-            refusal = reply(550, "5.7.1", f"{shown}... Relaying denied{reason}")
-            # With a reason it is what fail2ban looks for.
-            self._rejected("check_rcpt", rcpt.given, refusal, reason or _AUTHENTICATE)
-            return refusal
-        else:
-            return _table_refusal(self._shared.here.router.route(bare), shown)
-        return self._rejected("check_rcpt", rcpt.given, refusal)
-
-    def _rejected(self, ruleset: str, given: bytes, refusal: Reply, more: str = "") -> Reply:
-        """Log a refusal in the shape that bans hang on."""
-        shown = quoted(given)
-        text = str(refusal).replace(shown, _one_word(shown))
-        if more and not text.endswith(more):
-            text += more
-        facts = f"arg1={_one_word(shown)}, relay={self._client.shown}, reject={text}"
-        log.line(self.qid, f"ruleset={ruleset}, {facts}")
-        return refusal
-
     # --- message ----------------------------------------------------------------------------------
 
     def data(self) -> Reply:
+        """DATA: the envelope is complete, the text may come."""
         envelope = self._envelope
         assert envelope is not None
         self._refusal, self._skipped = None, 0
@@ -262,6 +203,7 @@ class Handler:
         return _GO_AHEAD
 
     def text(self, text: bytes) -> Reply | None:
+        """Put a piece of the message into the queue's file; after a failure only count it."""
         if self._refusal is not None:
             # The client goes on to the final dot, and is told there; but not for ever.
             self._skipped += len(text)
@@ -276,6 +218,7 @@ class Handler:
         return None
 
     def end_of_data(self) -> Reply:
+        """The final dot: make the message durable, then say 250."""
         incoming, envelope = self._incoming, self._envelope
         assert incoming is not None and envelope is not None
         answer = self._refusal
@@ -305,14 +248,15 @@ class Handler:
         return DISK_FULL if number in _NO_SPACE else _QUEUE_FAILED
 
     def violation(self, text: str) -> None:
+        """Log the line end that could smuggle a second message; the session ends."""
         self._collect_failed(f"info={text}, where=body, status=tempfail")
 
     def timed_out(self) -> str:
-        """The client stopped in the middle of the message. Returns what to tell him."""
+        """The client stopped in the middle of the message. Returns the text of the 421."""
         return self._collect_failed("info=read timeout")
 
     def lost(self, state: str) -> None:
-        """The connection is gone; *state* is the command after which."""
+        """The connection is gone; *state* names the last command of the transaction, "rcpt"."""
         if state == "data":
             self._collect_failed("info=unexpected close")
         elif self._envelope is not None:
@@ -321,6 +265,7 @@ class Handler:
         self.reset()
 
     def _collect_failed(self, info: str) -> str:
+        """Log in Sendmail's words that the text did not come to its end; returns them."""
         sender = log.clean(self._envelope.reverse_path) if self._envelope else ""
         who = self.client_name
         text = f"collect: relay={who}, from={sender}, {info}"
@@ -328,6 +273,7 @@ class Handler:
         return log.clean(text, 400)
 
     def reset(self) -> None:
+        """Forget the transaction, and leave nothing of it in the queue."""
         if self._incoming is not None:
             self._size = self._incoming.size
             self._incoming.abort()
@@ -346,42 +292,25 @@ class Handler:
         daemon = f"daemon={self._client.port.name}, " if self._client.port else ""
         log.line(
             self.qid,
-            f"from={_one_word(log.clean(reverse_path))}, size={size}, class=0, nrcpts={recipients},"
+            f"from={one_word(log.clean(reverse_path))}, size={size}, class=0, nrcpts={recipients},"
             f" proto={self._protocol.decode()}, {daemon}relay={self._client.shown}",
         )
 
     # --- questions --------------------------------------------------------------------------------
 
     def verify(self, argument: bytes) -> Reply:
+        """VRFY."""
         return self._members(argument, expand=False)
 
     def expand(self, argument: bytes) -> Reply:
+        """EXPN."""
         return self._members(argument, expand=True)
 
     def _members(self, argument: bytes, *, expand: bool) -> Reply:
-        """DIFFERS: threats T12 would have VRFY tell nothing; it tells what RCPT tells, slower."""
+        # DIFFERS: many hosts let VRFY tell nothing. What it tells here RCPT tells as well, and as
+        # with RCPT a client that asks for many names is made to wait.
         try:
             return vrfy.answer(argument, self._shared.here, expand=expand)
         except OSError as error:
             self.note(f"cannot look up {quoted(argument)}: {error.strerror or error}")
             return reply(451, "4.3.0", f"{quoted(argument)}... Cannot look it up now")
-
-
-def _one_word(text: str) -> str:
-    """An address for the log: one with ", relay=[192.0.2.1]" in it must not get others banned."""
-    return text.replace(" ", "?")
-
-
-def _table_refusal(route: Route, shown: str) -> Reply | None:
-    """What a row "error:5.7.1:550 We do not talk to them" of the mailer table says; else None."""
-    if route.mailer != "error":
-        return None
-    text = log.clean(route.user)
-    code, blank, rest = text.partition(" ")
-    if blank and len(code) == 3 and code.isdigit() and code[0] == route.host[0]:
-        return reply(int(code), route.host, f"{shown}... {rest}")
-    return reply(451 if route.host[0] == "4" else 553, route.host, f"{shown}... {text}")
-
-
-_NOT_PLAIN = "... Cannot mail directly to programs or files"
-_AUTHENTICATE = ". Proper authentication required."

@@ -1,4 +1,12 @@
-"""How many connections are served: in all, for each client, and under load."""
+"""How many connections are served: in all, for each port and client, and under load.
+
+    421 because of                     until
+    MaxDaemonChildren, children        fewer are open, of all or of the port
+    RefuseLA, refuseLA                 the load average is below it
+    MaxConnectionsPerClient            fewer are open from its address, or its /64
+
+The accepting threads ask, and turn away by themselves: a flood of connections costs no threads.
+"""
 
 from __future__ import annotations
 
@@ -20,20 +28,17 @@ _DELAY_SILENCE = 90.0
 
 
 class ConnectionLimits:
-    """Who may come in, and who is in."""
+    """Who may connect, and who is connected. For all threads."""
 
     def __init__(self, shared: SharedState) -> None:
         self._shared = shared
         self._options = shared.options
         self._threads = ThreadPool()
+        #: guards _inside; told when a connection leaves, once the end has begun
         self._changed = threading.Condition(threading.Lock())
         self._inside: set[Connection] = set()
-        self._stopping = False
         self._refusing = ""
         self._silent_until = 0.0
-
-    def is_stopping(self) -> bool:
-        return self._stopping
 
     def admit(self, sock: socket.socket, ip: str, port: Port) -> None:
         """Serve a connection that came by *port* in a thread, or turn it away here."""
@@ -41,7 +46,8 @@ class ConnectionLimits:
         why_not = self._why_not(ip, port)
         if why_not:
             return _turn_away(sock, why_not)
-        connection = Connection(Stream(sock), ip, port, self._shared, self.is_stopping)
+        connection = Connection(Stream(sock), ip, port, self._shared)
+        # Before its thread runs: close() must not miss it.
         with self._changed:
             self._inside.add(connection)
         try:
@@ -61,7 +67,7 @@ class ConnectionLimits:
     def _leave(self, connection: Connection) -> None:
         with self._changed:
             self._inside.discard(connection)
-            if self._stopping:
+            if self._shared.is_stopping:
                 self._changed.notify_all()
 
     # --- limits -----------------------------------------------------------------------------------
@@ -114,7 +120,7 @@ class ConnectionLimits:
         return text
 
     def _note_refusing(self, why: str) -> None:
-        """Once, not for every client who comes."""
+        """Log it once, not for every client."""
         if not self._refusing:
             log.line("", f"rejecting connections on daemon {why}", level=8)
         self._refusing = why
@@ -122,9 +128,12 @@ class ConnectionLimits:
     # --- the end ----------------------------------------------------------------------------------
 
     def close(self, seconds: float) -> bool:
-        """421 to the idle, an end to the messages at hand; have all left after *seconds*?"""
+        """421 to the idle, an end to the messages at hand; have all left after *seconds*?
+
+        Those that have not are cut off, and get another second.
+        """
         with self._changed:
-            self._stopping = True
+            self._shared.is_stopping = True
             inside = list(self._inside)
         for connection in inside:
             connection.wake()
@@ -149,6 +158,7 @@ def _network(ip: str) -> str:
 
 
 def _turn_away(sock: socket.socket, text: str) -> None:
-    with contextlib.suppress(OSError):  # he is gone, or will see that we are
+    # The accepting thread does not wait until the client can take it.
+    with contextlib.suppress(OSError):
         sock.send(text.encode("ascii", "replace") + b"\r\n", socket.MSG_DONTWAIT)
     sock.close()

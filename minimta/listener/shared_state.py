@@ -1,4 +1,9 @@
-"""What all SMTP sessions of a process share, and who is at the other end of one."""
+"""What all SMTP sessions of a process share.
+
+Answers that many sessions ask for within a moment are kept for that moment: the greeting for its
+second, a recipient who was found, the free space of the queue, the load average. Two threads that
+ask at once may both look, and the answer of one of them stays; no lock is needed.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +30,7 @@ _TOO_BIG_FOR_DISK = reply(452, "4.4.5", "Insufficient disk space; try again late
 
 
 class SharedState:
-    """What all connections of a process share. Built once; Aliases and Users see changes."""
+    """Built once a process; Aliases and Users see changes by themselves."""
 
     def __init__(
         self,
@@ -35,10 +40,17 @@ class SharedState:
         resolves: Callable[[str], bool | None] = lambda domain: True,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """*resolves* tells if a sender's domain exists; None: nobody can tell now."""
+        """*spool* is the queue that messages go to; *clock* gives seconds since the epoch.
+
+        *resolves* tells if a sender's domain exists; None: nobody can tell now.
+        """
         self.options = options
         self.spool = spool
         self.here = LocalHost(options)
+        #: our full name, "lab2.campus"
+        self.host = self.here.name
+        #: the daemon is to end: no session begins another transaction
+        self.is_stopping = False
         self.resolves = resolves
         self.clock = clock
         self._greeting = (0, "")
@@ -46,12 +58,11 @@ class SharedState:
         self._free = (0.0, 0)
         self._load = (0.0, 0.0)
 
-    @property
-    def host(self) -> str:
-        return self.here.name
-
     def greeting(self, product_suffix: str = "") -> str:
-        """Option SmtpGreetingMessage, filled in; "ESMTP" follows the first word, as in Sendmail."""
+        """Option SmtpGreetingMessage, filled in; "ESMTP" follows the first word, as in Sendmail.
+
+        *product_suffix* stands behind the version in $Z: "/Submit".
+        """
         now = int(self.clock())
         if self._greeting[0] != now or product_suffix:
             version = minimta.__version__
@@ -72,7 +83,10 @@ class SharedState:
         return self._greeting[1]
 
     def recipient(self, bare: bytes) -> recipients.LocalRecipient | None:
-        """recipients.look_up(), remembered for a moment if somebody was found. Raise OSError."""
+        """recipients.look_up(), remembered for a moment if somebody was found.
+
+        Raise OSError if aliases or users cannot be asked now.
+        """
         now = self.clock()
         until, known = self._known.get(bare, (0.0, None))
         if until > now:

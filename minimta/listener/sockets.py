@@ -33,7 +33,8 @@ class Server(socketserver.TCPServer):
         super().__init__((port.address, port.port), socketserver.BaseRequestHandler)
 
     def server_bind(self) -> None:
-        # Set here, before listen(2), and every accepted socket has inherited them.
+        """Called by TCPServer before listen(2). Raise OSError if the address cannot be had."""
+        # Accepted sockets inherit these, but only what was set before listen(2).
         for option, size in (
             (socket.SO_RCVBUF, self.port.receive_size),
             (socket.SO_SNDBUF, self.port.send_size),
@@ -46,10 +47,8 @@ class Server(socketserver.TCPServer):
         super().server_bind()
 
     def accept_forever(self) -> None:
-        """Until the socket is shut down. serve_forever() would poll before every accept."""
-        limits = self.limits
-        assert limits is not None
-        while not limits.is_stopping():
+        """Admit clients until stop(). serve_forever() would poll before every accept."""
+        while True:
             try:
                 request, client = self.get_request()
             except OSError as error:
@@ -62,14 +61,15 @@ class Server(socketserver.TCPServer):
             self.process_request(request, client)
 
     def process_request(self, request: object, client_address: object) -> None:
+        """Hand an accepted socket over to the limits."""
         assert self.limits is not None
         assert isinstance(request, socket.socket)
         assert isinstance(client_address, tuple)
         self.limits.admit(request, plain_address(client_address[0]), self.port)
 
     def stop(self) -> None:
-        """From another thread: no more connections."""
-        with contextlib.suppress(OSError):  # it was never listening
+        """From another thread: no more connections; accept_forever() returns."""
+        with contextlib.suppress(OSError):  # it is not listening
             self.socket.shutdown(socket.SHUT_RDWR)  # wakes accept(2)
 
 

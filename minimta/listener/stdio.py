@@ -1,6 +1,7 @@
 """``sendmail -bs``: an SMTP session on standard input and output, for a local user's program.
 
-The user's own rights, and the queue that these allow: it is a submission in another dress.
+This is submission over SMTP: the process has the rights of the user and no others, and the message
+goes into the queue that these allow, as with ``sendmail ADDRESS``.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def serve(options: Options) -> int:
 
 
 class _Dialogue:
-    """The session on its descriptors."""
+    """The session on descriptors 0 and 1, which may be pipes, a terminal or a socket."""
 
     def __init__(self, shared: SharedState, handler: Handler, client: Peer) -> None:
         self._options = shared.options

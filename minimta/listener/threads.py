@@ -1,4 +1,8 @@
-"""Threads that are used again: starting one for each connection would cost more than the session."""
+"""A pool of threads: to start one for each connection would cost more than the session.
+
+A thread is idle (in ``_idle``, waiting at its gate) or taken out by start(), which gives it a job and
+opens the gate. After a minute of idleness it ends.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ class _Thread:
 
 
 class ThreadPool:
-    """As many threads as there are jobs at the same time. Whoever gives jobs limits their number."""
+    """As many threads as there are jobs at the same time; to limit the jobs is for others."""
 
     def __init__(self) -> None:
         threading.stack_size(STACK)
@@ -54,4 +58,5 @@ class ThreadPool:
                 if thread in self._idle:
                     self._idle.remove(thread)
                     return
-            thread.gate.acquire()  # just now somebody has taken it
+            # start() has taken it out just as its minute was over: a job is coming.
+            thread.gate.acquire()

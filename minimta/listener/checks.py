@@ -1,0 +1,126 @@
+"""Which senders and recipients are refused, and why: Sendmail's rulesets check_mail and check_rcpt.
+
+    MAIL   553 5.5.4  no domain, unless M=u completes it; with M=f one without a dot
+           553 5.1.8  the domain does not exist
+           451 4.1.8  it cannot be known now whether it exists
+    RCPT   550 5.1.1  a user of this host who does not exist
+           550 5.7.1  a recipient of another host, and the client may not relay
+           4yz, 5yz   what a row "error:" of the mailer table says
+           451 4.3.0  aliases or users cannot be asked now
+
+Refusals that tell of misuse are logged as Sendmail logs them: fail2ban and its kind ban by these
+lines. What the client may do is read from its Rights; the access table will stand before them.
+"""
+
+from __future__ import annotations
+
+from minimta.listener import relay
+from minimta.listener.peer import Peer
+from minimta.listener.shared_state import SharedState
+from minimta.message import address
+from minimta.routing.route import Route
+from minimta.smtp.command import Mail, Rcpt
+from minimta.smtp.reply import Reply, quoted, reply
+from minimta.system import log
+
+_AUTHENTICATE = ". Proper authentication required."
+
+
+def check_mail(mail: Mail, client: Peer, shared: SharedState, qid: str) -> Reply | None:
+    """Why the sender of *mail* is refused, or None; *qid* is for the log."""
+    domain = address.split(mail.mailbox)[1]
+    if not domain:
+        return _no_domain(mail) if mail.mailbox and not client.rights.completes else None
+    if client.rights.trusts_sender:
+        return None
+    given, shown = quoted(mail.given), quoted(mail.mailbox)
+    if _lacks_dot(domain, client):
+        text = f"{given}... Real domain name required for sender address"
+        refusal = reply(553, "5.5.4", text)
+    elif shared.here.router.is_local(domain) or (exists := _exists(domain, shared)):
+        return None
+    elif exists is None:
+        refusal = reply(451, "4.1.8", f"Domain of sender address {shown} does not resolve")
+    else:
+        text = f"{given}... Domain of sender address {shown} does not exist"
+        refusal = reply(553, "5.1.8", text)
+    return _logged("check_mail", mail.given, client, refusal, qid)
+
+
+def _no_domain(mail: Mail) -> Reply:
+    shown = quoted(mail.mailbox)
+    text = f"{quoted(mail.given)}... Domain name required for sender address {shown}"
+    return reply(553, "5.5.4", text)
+
+
+def _lacks_dot(domain: bytes, client: Peer) -> bool:
+    """Is it "user@host", by a port with the modifier f? A literal has no dot to have."""
+    wants_dot = client.port is not None and "f" in client.port.modifiers
+    return wants_dot and b"." not in domain and not address.literal(domain)
+
+
+def _exists(domain: bytes, shared: SharedState) -> bool | None:
+    literal = address.literal(domain)
+    if literal:
+        return relay.is_ip(literal)
+    return shared.resolves(address.domain_key(domain).decode("ascii"))
+
+
+def check_rcpt(rcpt: Rcpt, client: Peer, shared: SharedState, qid: str) -> Reply | None:
+    """Why the recipient of *rcpt* is refused, or None; *qid* is for the log."""
+    if client.rights.trusts_recipients:
+        return None
+    try:
+        found = shared.recipient(rcpt.mailbox)
+    except OSError as error:
+        shown = quoted(rcpt.given)
+        log.line(qid, log.clean(f"cannot look up {shown}: {error.strerror or error}", 500))
+        return reply(451, "4.3.0", f"{shown}... Cannot look it up now; try again later")
+    if found is not None and found.is_known:
+        return None
+    return _refused_recipient(rcpt, client, shared, qid, is_ours=found is not None)
+
+
+def _refused_recipient(
+    rcpt: Rcpt, client: Peer, shared: SharedState, qid: str, *, is_ours: bool
+) -> Reply | None:
+    """*is_ours*: this host would have to know the recipient, and does not."""
+    shown, may_relay = quoted(rcpt.given), client.rights.may_relay
+    if is_ours and (may_relay or not relay.looks_like_route(rcpt.mailbox)):
+        refusal = reply(550, "5.1.1", f"{shown}... User unknown")
+        return _logged("check_rcpt", rcpt.given, client, refusal, qid)
+    if may_relay:
+        return _table_refusal(shared.here.router.route(rcpt.mailbox), shown)
+    reason = client.why_not_relay()
+    refusal = reply(550, "5.7.1", f"{shown}... Relaying denied{reason}")
+    # With a reason it is what fail2ban looks for.
+    return _logged("check_rcpt", rcpt.given, client, refusal, qid, reason or _AUTHENTICATE)
+
+
+def _table_refusal(route: Route, shown: str) -> Reply | None:
+    """What a row "error:5.7.1:550 We do not talk to them" of the mailer table says; else None."""
+    if route.mailer != "error":
+        return None
+    text = log.clean(route.user)
+    code, blank, rest = text.partition(" ")
+    if blank and len(code) == 3 and code.isdigit() and code[0] == route.host[0]:
+        return reply(int(code), route.host, f"{shown}... {rest}")
+    return reply(451 if route.host[0] == "4" else 553, route.host, f"{shown}... {text}")
+
+
+def _logged(
+    ruleset: str, given: bytes, client: Peer, refusal: Reply, qid: str, more: str = ""
+) -> Reply:
+    """Log *refusal* of the address *given*, with *more* after its text; returns it."""
+    shown = quoted(given)
+    text = str(refusal).replace(shown, one_word(shown))
+    if more and not text.endswith(more):
+        text += more
+    facts = f"arg1={one_word(shown)}, relay={client.shown}, reject={text}"
+    log.line(qid, f"ruleset={ruleset}, {facts}")
+    return refusal
+
+
+def one_word(text: str) -> str:
+    """An address for the log: one with ", relay=[192.0.2.1]" in it must not get others banned."""
+    return text.replace(" ", "?")
