@@ -26,7 +26,7 @@ FORBIDDEN = {
 ROOMS = {
     "aliases", "aliases.lookup", "aliases.source", "commands", "commands.sendmail", "config",
     "config.commandline", "config.file", "config.options", "config.values", "maps",
-    "maps.open_map", "message", "message.address", "message.addresslist", "message.dates",
+    "maps.text_table", "message", "message.address", "message.addresslist", "message.dates",
     "message.envelope", "message.fullname", "message.headers", "message.missing_fields",
     "message.printable", "message.received", "queue", "queue.collect", "queue.commit",
     "queue.control", "queue.directory", "queue.permission", "queue.qid", "queue.spool",

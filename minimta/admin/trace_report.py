@@ -19,7 +19,7 @@ from collections.abc import Callable
 from minimta.mailers.programs import smrsh
 from minimta.mailers.remote.mx_targets import Target
 from minimta.mailers.remote.route_preview import RoutePreview, RoutePreviewer
-from minimta.maps import open_map
+from minimta.maps import text_table
 from minimta.message import address
 from minimta.message.outcome import Fate
 from minimta.routing.destination import Destination, Node
@@ -287,5 +287,5 @@ def _is_true(reason: str, directory: str, user: User) -> bool:
 
 def _line_of(table: str, key: bytes) -> str:
     """As " line 3" of a text table; "" if it is not there any more."""
-    number = open_map.line_of(table, key)
+    number = text_table.line_of(table, key)
     return f" line {number}" if number else ""

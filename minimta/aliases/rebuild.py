@@ -9,9 +9,8 @@ import time
 from minimta.aliases.rebuild_report import RebuildReport
 from minimta.aliases.source import SUFFIX, Source, read_text
 from minimta.aliases.text import compile_text
-from minimta.maps import open_map
 from minimta.maps.cdbwriter import write_cdb
-from minimta.system import locks, log
+from minimta.system import locks, log, safefile
 from minimta.system.safefile import Untrusted
 
 TYPE_CHECKING = False
@@ -58,7 +57,7 @@ def _compile(
         return report.refuse_text(str(error))
     except PermissionError as error:
         return report.refuse_text(os.strerror(error.errno or errno.EACCES))
-    reason = open_map.why_directory_refused(source.path)
+    reason = safefile.why_directory_refused(source.path)
     if reason:
         return report.refuse_directory(reason)
     # DIFFERS: no alias @ at the end to tell that all is written: who sees the database sees all.

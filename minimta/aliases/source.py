@@ -6,8 +6,7 @@ import errno
 import os
 import stat
 
-from minimta.maps import open_map
-from minimta.system import log
+from minimta.system import log, safefile
 from minimta.system.safefile import Untrusted
 
 TYPE_CHECKING = False
@@ -29,7 +28,7 @@ def read_text(path: str, forgiven: int) -> bytes:
     """
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a fifo must not hold us up
     try:
-        reason = open_map.why_refused(os.fstat(file), forgiven)
+        reason = safefile.why_refused(os.fstat(file), forgiven)
         if reason:
             raise Untrusted(reason)
         with open(file, "rb", closefd=False) as text:
@@ -91,7 +90,7 @@ class Source:
 
             self._database = None
             fresh = Cdb(self.path + SUFFIX)
-            self._refuse(open_map.why_refused(fresh.stat, self.forgiven), fresh.path)
+            self._refuse(safefile.why_refused(fresh.stat, self.forgiven), fresh.path)
             self._database = fresh
             self._warn_if_stale()
         return self._database
@@ -130,7 +129,7 @@ class Source:
 
     def _refuse(self, reason: str, path: str) -> None:
         """Raise OSError for *reason*, or if others can put another file in the place of *path*."""
-        reason = reason or open_map.why_directory_refused(path)
+        reason = reason or safefile.why_directory_refused(path)
         if reason:
             log.line("", f"cannot open {path}: {reason}", error=True)
             raise OSError(errno.EPERM, reason, path)

@@ -14,9 +14,9 @@ import stat
 import sys
 from getopt import GetoptError, gnu_getopt
 
-from minimta.maps import open_map
 from minimta.maps.cdb import Cdb
 from minimta.maps.cdbwriter import write_cdb
+from minimta.system import safefile
 from minimta.system.terminal import complain, wrong_option
 
 TYPE_CHECKING = False
@@ -172,7 +172,7 @@ def _make(path: str, name: str, flags: dict[str, str]) -> int:
 
 def _checked(path: str, *, is_careful: bool) -> os.stat_result | None:
     """The map that is there already. Raise OSError if it, or its directory, will not do."""
-    reason = open_map.why_directory_refused(path)
+    reason = safefile.why_directory_refused(path)
     if reason:
         complain(f"WARNING: {reason} {os.path.dirname(path) or '.'}")
     try:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 
 from minimta.aliases.lookup import Aliases
-from minimta.maps import open_map
 from minimta.message import address
 from minimta.routing.route import Router
 from minimta.system import hostnames
@@ -64,7 +63,9 @@ class LocalHost:
 
     def _row(self, key: bytes) -> bytes | None:
         if self._table is None:
-            self._table = open_map.read_table(self.options.mailer_table)
+            from minimta.maps import text_table
+
+            self._table = text_table.read_table(self.options.mailer_table)
         return self._table.get(key)
 
     def default_user(self) -> User | None:

@@ -126,6 +126,31 @@ def why_untrusted(found: os.stat_result, owners: tuple[int, ...]) -> str:
     return next(iter(_faults(found, owners)), "")
 
 
+def why_refused(found: os.stat_result, forgiven: int = 0) -> str:
+    """Of a table or database: Sendmail's words if it is no plain file, or others can write it; or "".
+
+    *forgiven* are the bits of the mode that the administrator does not mind. Whose the file is was
+    the administrator's choice as well.
+    """
+    if not stat.S_ISREG(found.st_mode):
+        return "Regular files only"
+    shown = os.stat_result((found.st_mode & ~forgiven, *found[1:10]))
+    reason = why_untrusted(shown, (found.st_uid,))
+    return f"{reason} file" if reason else ""
+
+
+def why_directory_refused(path: str) -> str:
+    """Of the directory of a table or database *path*: "World writable directory"; or "".
+
+    Raise OSError as stat(2). A sticky one is no better: others can put a database there before there is one.
+    """
+    found = os.stat(os.path.dirname(path) or ".")
+    # Of a directory that all may write Sendmail says just that.
+    reason = "World writable" if found.st_mode & stat.S_IWOTH else ""
+    reason = reason or why_untrusted(found, (found.st_uid,))
+    return f"{reason} directory" if reason else ""
+
+
 def _faults(found: os.stat_result, owners: tuple[int, ...]) -> list[str]:
     faults = [] if found.st_uid in owners else ["Wrong owner"]
     if found.st_mode & stat.S_IWGRP and found.st_gid != _OWN_GROUP:

@@ -10,7 +10,7 @@ import pytest
 from minimta.maps import cdbwriter
 from minimta.maps.cdb import Cdb, CorruptMap, key_hash
 from minimta.maps.cdbwriter import write_cdb
-from minimta.maps.open_map import line_of, read_table
+from minimta.maps.text_table import line_of, read_table
 
 ITEMS = [(b"postmaster", b"root"), (b"nobody", b"/dev/null"), (b"", b"empty key"), (b"x", b"")]
 

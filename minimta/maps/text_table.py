@@ -1,0 +1,43 @@
+"""Text tables: key, blanks, value on each line, as option MailerTable has them.
+
+    # comment                       only at the beginning of a line
+    lab3.campus  esmtp:[10.0.3.1]   keys in small letters; the value may have blanks
+    lab3.campus  esmtp:other        the first row of a key counts
+
+A table is read as a whole, by whoever may read it; what is not there is empty.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def read_table(path: str) -> dict[bytes, bytes]:
+    """Key -> value of the table *path*; no file is an empty table. Raise any other OSError."""
+    table: dict[bytes, bytes] = {}
+    try:
+        for _, key, value in _rows(path):
+            table.setdefault(key, value)
+    except FileNotFoundError:
+        pass
+    return table
+
+
+def line_of(path: str, key: bytes) -> int:
+    """The line of a text table, from 1, with the row that counts for *key*; 0 if none is seen now."""
+    try:
+        return next((number for number, found, _ in _rows(path) if found == key), 0)
+    except OSError:
+        return 0
+
+
+def _rows(path: str) -> Iterator[tuple[int, bytes, bytes]]:
+    """(line, key, value) of each row. Raise OSError."""
+    with open(path, "rb") as file:
+        text = file.read()
+    for number, line in enumerate(text.split(b"\n"), 1):
+        key, value = [*line.split(None, 1), b"", b""][:2]
+        if key and key[:1] != b"#":
+            yield number, key.lower(), value.strip()
