@@ -191,6 +191,7 @@ class Tail:
         text = memoryview(b"".join(parts))
         parts.clear()
         at = self.size()
+        # Before the write: of a piece without a note nobody could prove later that it is ours.
         self._note(text, at, first=first, last=last)
         while text:
             text = text[os.writev(self._file, [text]) :]
@@ -239,6 +240,8 @@ class Tail:
         """
         size = self.size()
         try:
+            # The note first: it is exact, and costs one call if there is none. Without it a piece is
+            # found only when its own message comes again.
             start = self._noted_start(size)
             if start < 0:
                 start = self._resumed_start(size, texts)
@@ -253,12 +256,13 @@ class Tail:
         """Where the delivery began whose note is proven by the octets since; -1 if none is."""
         try:
             note = os.getxattr(self._file, NOTE)
-            self._noted = True  # to be forgotten, whatever it is worth
+            self._noted = True  # to be removed at the end, whatever it is worth
             start, at, end, first, last = _HEAD.unpack_from(note)
             sums = struct.unpack(f"!{(len(note) - _HEAD.size) // 4}I", note[_HEAD.size :])
         except (OSError, struct.error):
             return -1
-        # The owner of the file may have forged it: it must not cost more than it may be worth.
+        # The owner of the file may have forged it. It can only make us cut off what has these
+        # checksums, in their own file; but it must not make us read a terabyte to see that.
         if (end - at) // PAGE > len(sums) or not 0 < size - start <= _MOST:
             return -1
         noted = dict(zip(tears(at, end, first=first, last=last), sums, strict=False))
@@ -285,6 +289,7 @@ class Tail:
         low, end = max(0, size - reach - 1), size
         while end > low:
             begin = max(low, end - _BLOCK)
+            # A few octets more than the block: the separator may lie across its end.
             found = os.pread(self._file, end + len(_SEPARATOR) - begin, begin)
             at = found.rfind(b"\n" + _SEPARATOR)
             if at >= 0:
@@ -296,6 +301,7 @@ class Tail:
 
     def _is_beginning(self, text: MboxText, start: int, size: int) -> bool:
         """Is what is between *start* and *size* a beginning of *text* that lacks more than line ends?"""
+        # The date is that of the attempt which was killed: taken from the file, not compared.
         opening = os.pread(self._file, len(text.sender) + _DATE, start)
         parts = text.parts(opening[len(text.sender) :])
         try:
@@ -305,6 +311,8 @@ class Tail:
                 if found != part[:left]:
                     return False
                 if left <= len(part):
+                    # Here the file ends. If only line ends are lacking the message is whole: it may
+                    # have been recorded, and a mail reader may have stripped them.
                     return any(rest.strip(b"\n") for rest in chain([part[left:]], parts))
                 start += len(part)
         except OSError:  # the message is not what it was
@@ -315,8 +323,8 @@ class Tail:
 def tears(at: int, end: int, *, first: bool, last: bool) -> list[int]:
     """Where a file may end in the middle of a message after a kill while it was written from *at*.
 
-    Up to *end*, as the *first* or *last* write of the message. That it lacks no more than the line
-    ends of the last one does not count: it is whole.
+    Up to *end*, as the *first* or *last* write of the message. Lacking no more than the line ends of
+    its last line it is whole, and such a place is none of these.
     """
     pages = range(at // PAGE * PAGE + PAGE, end - 2 if last else end, PAGE)
     return [*([] if first else [at]), *pages, *([] if last else [end])]

@@ -16,7 +16,7 @@ import os
 
 from minimta.system import log
 
-#: seconds after which a lock of somebody unknown is stale, if nobody touches it
+#: age in seconds at which a lock whose owner cannot be judged is stale, if it is not touched
 STALE_AGE = 300
 #: attempts that it is watched before that
 WATCHED = 4
@@ -34,8 +34,8 @@ class DotLock:
         self._times = 0
 
     def take(self) -> bool:
-        """Try once. True also where the directory is closed to us: mail readers can lock nothing there
-        either. Raise OSError.
+        """Try once. True also where we may not write to the directory: then the user's mail readers,
+        with no more rights than we, cannot have locked it so. Raise OSError.
         """
         temporary = f".{self._name}.{os.getpid()}"
         try:
@@ -93,8 +93,8 @@ class DotLock:
             found = os.stat(self._name, dir_fd=self._spool, follow_symlinks=False)
         except FileNotFoundError:
             return True
-        # Not the clock alone: whoever holds the lock for long touches it, and one that was made anew
-        # has another inode. Either begins the watch again.
+        # Age is not enough: a program that holds the lock for long touches it, and a lock that was
+        # made anew has another inode. Either begins the watch again.
         seen = (found.st_ino, found.st_mtime_ns)
         self._times = self._times + 1 if seen == self._seen else 0
         self._seen = seen
@@ -112,8 +112,8 @@ class DotLock:
     def _remove(self, judged: tuple[int, int]) -> bool:
         """Take a stale lock away, but put it back if another one took its place meanwhile.
 
-        Two who judge the same lock stale: the slower one must not remove the new lock of the faster.
-        unlink(2) could not tell the difference, after rename(2) we can look at what we have.
+        Two deliveries may judge the same lock stale: the slower must not remove the new lock of the
+        faster. unlink(2) cannot tell the two apart; after rename(2) we can look at what we got.
         """
         aside = f".{self._name}.stale.{os.getpid()}"
         try:

@@ -94,6 +94,8 @@ class FileMailer:
 
     def _append_all(self, path: str, user: User, jobs: Sequence[Job]) -> bytes:
         """In the child: octets of a killed delivery that were cut off, and what became of each job."""
+        # Only octets come back from the child, which has the user's rights. What they say concerns the
+        # mail for this file alone, and is checked.
         texts = [MboxText(job, b" ") for job in jobs]
         try:
             with LockedFile(PlainFile(path, user, self._blames), pause=self._pause) as tail:
@@ -165,7 +167,7 @@ class PlainFile:
             raise _refusal(error, directory, 1) from error
         except OSError as error:
             raise _judged(error) from error
-        self.check(found)  # opening a device may do something
+        self.check(found)  # before it is opened: to open a device may do something
         try:
             return self._open(directory, found)
         except OSError as error:
@@ -195,8 +197,8 @@ class PlainFile:
             raise UnusableFile("not a regular file")
         if found.st_nlink > 1 and not self._hard_links:  # 0: removed a moment ago
             raise UnusableFile(f"{found.st_nlink} names")
-        # DIFFERS: a set-id file makes Sendmail act as its owner. Nobody is made somebody by the mode
-        # of a file here; the mail waits, so that nothing is lost while the administrator looks.
+        # DIFFERS: a set-id file makes Sendmail act as its owner. Here the mode of a file gives nobody
+        # rights; the mail waits, so that nothing is lost while the administrator looks.
         if found.st_mode & _SET_ID:
             raise Untrusted("Set-id file")
         if found.st_mode & _EXECUTABLE:
@@ -205,7 +207,7 @@ class PlainFile:
             if _forbids(found, 2):
                 raise UnusableFile(f"belongs to uid {found.st_uid}")
             raise Untrusted("Wrong owner")
-        # DIFFERS: Sendmail writes to a file that all may write to; whoever reads it then reads
+        # DIFFERS: Sendmail writes to a file that all may write to; its owner would take for mail
         # what anybody has put there.
         if found.st_mode & stat.S_IWOTH:
             raise Untrusted("World writable file")
@@ -230,7 +232,10 @@ def _refusal(error: OSError, directory: int, wanted: int) -> Exception:
 
 
 def _forbids(found: os.stat_result, wanted: int) -> bool:
-    """Does the mode itself deny us *wanted* (4 read, 2 write, 1 search)?"""
+    """Does the mode itself deny us *wanted* (4 read, 2 write, 1 search)?
+
+    access(2) would say what the server says, and cannot tell "never" from "not now".
+    """
     if found.st_uid == os.geteuid():
         bits = found.st_mode >> 6
     elif found.st_gid in (os.getegid(), *os.getgroups()):

@@ -11,7 +11,7 @@ not threads, and closing any descriptor of the file drops them: only one thread 
 
     UnusableFile    links, devices, somebody else's property: what no mail is appended to
     Untrusted       the administrator has to look at it
-    Busy            somebody holds a lock all the time
+    Busy            another program held a lock all the time
     OSError         may pass
 """
 
@@ -45,7 +45,7 @@ class UnusableFile(Exception):
 
 
 class Busy(Exception):
-    """Somebody else holds a lock all the time."""
+    """Another program held a lock all the time that we waited."""
 
 
 class UserFile(Protocol):

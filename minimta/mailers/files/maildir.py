@@ -29,7 +29,7 @@ from minimta.system.files import sync_directory, write_all
 from minimta.system.safefile import Untrusted, walk
 from minimta.system.users import User, Users
 
-#: seconds after which a file in tmp is nobody's any more
+#: seconds after which a file in tmp is abandoned
 ABANDONED = 36 * 3600
 #: files of tmp that are looked at on one visit
 _SWEPT = 100
@@ -151,7 +151,7 @@ class Maildir:
         return self._open[-1]
 
     def add(self, job: Job) -> None:
-        """Put a message into new; durable after sync(). Raise OSError: it is not there."""
+        """Put a message into new; durable after sync(). Raise OSError: then it is not there."""
         name = self._unique_name(len(job.header) + 1 + job.size)
         file = os.open(name, _NEW_FILE, 0o600, dir_fd=self._tmp)
         try:

@@ -79,6 +79,7 @@ class MboxMailer:
         mailbox = Mailbox(self.directory, user)
         texts = [MboxText(job) for job in jobs]
         with LockedFile(mailbox, pause=self._pause) as tail:
+            # First: what is appended behind a torn piece makes it part of a whole message.
             if torn := tail.mend(texts):
                 log.line("", f"mailbox {mailbox.path}: cut off {torn} octets of a killed delivery")
             return tail.append_all(texts, self._clock)

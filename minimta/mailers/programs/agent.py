@@ -102,8 +102,10 @@ class AgentMailer:
             b"h": harmless(os.fsencode(job.host)),
             b"f": harmless(job.reverse_path) or b"MAILER-DAEMON",
         }
+        # Unlike the other two it cannot be left out: the mail would go to somebody else.
         if values[b"u"][:1] == b"-":
             raise OSError(None, "a user's name that looks like an option")
+        # Not in the program's own path: there a value would choose what is run.
         program, *arguments = self._words
         return [program, *(_filled(word, values) for word in arguments)]
 

@@ -13,7 +13,7 @@ succeeded: the mail may need what works in the background. What leaves the group
 followed: it has its user's rights, counts among that user's processes, and a login could start it too.
 
 If the queue runner is killed the child goes on: the program gets all of the message, in the time that
-it has, but nobody hears how it ended. A later run of the queue starts it again, not before that.
+it has, but its result is lost. A later run of the queue starts it again, not before it has ended.
 """
 
 from __future__ import annotations
@@ -163,6 +163,7 @@ def _run(job: Job, user: User, invocation: Invocation, options: Options) -> Prog
         cwd=user.home if os.path.isdir(user.home) and os.access(user.home, os.X_OK) else "/",
         # DIFFERS: Sendmail leaves 022; what a program writes is mail, and nobody else's.
         umask=0o077,
+        # A process group that can be killed as a whole, and no terminal that could stop it.
         start_new_session=True,
         preexec_fn=lambda: _limit(options),  # noqa: PLW1509  # runner and children have one thread
     )

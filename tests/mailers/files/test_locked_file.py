@@ -121,8 +121,10 @@ def test_what_is_no_plain_mailbox_is_refused(
     victim.write_bytes(b"precious")
     victim.chmod(0o600)
     plant(spool / "dave")
+    inodes = opened_inodes(monkeypatch)
     with pytest.raises(UnusableFile, match=str(spool / "dave")):
         append(spool, dave)
+    assert set(inodes) == {spool.stat().st_ino}, "to open a device may do something"
     assert victim.read_bytes() == b"precious"
     assert sorted(os.listdir(spool.parent)) == ["mail", "victim"]
 
