@@ -91,7 +91,7 @@ class Connection:
                 return self._shut_down() if self._shared.is_stopping else self._lost()
             is_text = session.state is State.DATA
             replies = session.receive(chunk)
-            has_ended, why_late = session.is_closed, self._why_late(len(chunk))
+            has_ended, why_late = session.state is State.CLOSED, self._why_late(len(chunk))
             pause, session.throttle.pause = session.throttle.pause, 0.0
             if self.port.delay_la and not is_text:
                 pause += self._shared.load_average() >= self.port.delay_la
@@ -166,7 +166,7 @@ class Connection:
         """
         session, now = self._session, time.monotonic()
         assert session is not None
-        if not session.is_in_transaction:
+        if session.state in (State.IDLE, State.CLOSED):
             self._begun = self._received = 0
             return ""
         self._begun = self._begun or now

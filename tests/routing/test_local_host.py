@@ -39,10 +39,13 @@ def test_a_mailer_table_that_cannot_be_read_is_in_the_way_of_other_hosts_only(
 
 
 def test_tables_that_were_read_serve_who_may_not_read_them(options: Options) -> None:
+    Path(options.local_host_names).write_text("list.campus\n")
     here = LocalHost(options)
     here.read_tables()
     os.unlink(options.mailer_table)
+    os.unlink(options.local_host_names)
     assert here.router.route(b"x@lab3.campus").host == "[10.0.3.1]"
+    assert here.is_local(b"x@list.campus")
 
 
 @pytest.mark.parametrize(
