@@ -138,7 +138,7 @@ class WorkerProcess:
     """A worker, and what is known of its jobs, in its parent."""
 
     def __init__(self, pid: int, connection: socket.socket, jobs: Sequence[Job]) -> None:
-        """*connection* is our end of the socket pair, *jobs* are what the child has, in its order."""
+        """*connection* is our end of the socket pair; *jobs* are in the order of the child."""
         self.pid = pid
         self.connection = connection
         self.progress = [JobProgress(job) for job in jobs]

@@ -1,12 +1,21 @@
-"""The text of a Job as one peer can take it: read in blocks, measured, converted if need be."""
+"""A message as one peer can take it: read in blocks, measured, converted if need be, and announced.
+
+    the peer         then
+    has less SIZE    the message is returned (5.2.3)
+    no 8BITMIME      a message with 8 bits by option EightBitMode: "pass8" sends it as it is,
+                     "mimify" converts it; else, and where that fails, it is returned (5.6.3)
+
+Unsendable: never to this peer. Unreadable: the data file cannot be read, or is not what it was.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 
 from minimta.mailers.job import Job
 from minimta.message import mime8to7
+from minimta.smtp.client_command import mail_line
 from minimta.smtp.data import BadText, DataWriter, check_stored
 
 #: octets read and sent at once; what is smaller goes out in one write
@@ -16,9 +25,10 @@ MAX_CONVERTED = 64 * 1024 * 1024
 
 
 class Unsendable(Exception):
-    """This peer cannot be given this message, ever; ``status`` is RFC 3463."""
+    """This peer cannot be given this message, ever."""
 
     def __init__(self, status: str, text: str, exit_code: int) -> None:
+        """*status* is RFC 3463, "5.6.3", *exit_code* one of sysexits(3)."""
         super().__init__(text)
         self.status = status
         self.text = text
@@ -29,8 +39,11 @@ class Unreadable(Exception):
     """The data file is not what it was; the message has to wait for somebody to look."""
 
 
-class Letter:
-    """The header and body to send, with their size on the wire."""
+class Content:
+    """The header and body to send, with their size on the wire.
+
+    A message of one block is kept in memory, a larger one is read again when it is sent.
+    """
 
     __slots__ = ("_body", "_header", "_job", "_whole", "converted", "wire_size")
 
@@ -90,18 +103,18 @@ def read_body(job: Job) -> Iterator[bytes]:
         yield block
 
 
-def prepare(job: Job, extensions: Container[str], mode: str, own_name: str) -> Letter:
+def prepare(job: Job, extensions: Container[str], mode: str, own_name: str) -> Content:
     """What to send of *job* to a peer with *extensions*; *mode* is option EightBitMode.
 
     Raise Unsendable or Unreadable.
     """
     try:
         if not job.eight_bit or "8BITMIME" in extensions or mode == "pass8":
-            return Letter(job, job.header)
+            return Content(job, job.header)
         if mode == "mimify" and job.size <= MAX_CONVERTED:
             note = f"%s by {own_name} id {job.qid}".encode("ascii")
             body = b"".join(read_body(job))
-            return Letter(job, *mime8to7.convert(job.header, body, note))
+            return Content(job, *mime8to7.convert(job.header, body, note))
     except BadText as error:
         raise Unsendable("5.6.0", "Data format error", os.EX_DATAERR) from error
     except mime8to7.NotConvertible:
@@ -109,3 +122,24 @@ def prepare(job: Job, extensions: Container[str], mode: str, own_name: str) -> L
     # RFC 6152 section 3: convert or return, never send 8 bits to a host that did not ask for them.
     text = "8-bit message cannot be sent to a host without 8BITMIME"
     raise Unsendable("5.6.3", text, os.EX_DATAERR)
+
+
+def mail_command(job: Job, content: Content, extensions: Mapping[str, str]) -> bytes:
+    """The MAIL command. Raise Unsendable if the peer's SIZE or the address forbids it."""
+    limit = extensions.get("SIZE", "")
+    if limit.isascii() and limit.isdigit() and 0 < int(limit) < content.wire_size:
+        # RFC 1870 section 5: the client may bounce without asking.
+        text = f"Message is too large; {int(limit)} bytes max"
+        raise Unsendable("5.2.3", text, os.EX_UNAVAILABLE)
+    body_type = b"8BITMIME" if job.eight_bit and not content.converted else job.body_type
+    try:
+        return mail_line(
+            job.reverse_path,
+            extensions,
+            size=content.wire_size,
+            body_type=body_type,
+            envid=job.envid,
+            ret=job.ret,
+        )
+    except ValueError as error:
+        raise Unsendable("5.1.7", "Bad sender address", os.EX_DATAERR) from error

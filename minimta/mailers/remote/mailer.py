@@ -5,7 +5,7 @@ RunAsUser, and tells what became of the messages in the lines of ``protocol``. A
 sends garbage or hangs only delays the messages it had not settled.
 
     a worker                                its messages
-    sends outcomes of the last user         yielded; after one that was sent it may go on by one more
+    has told the outcome of the last user   that message is yielded
     exits, is killed, cannot be forked      those not settled wait (4.3.0)
     sends a BadLine, or nothing for long    it is killed; those not settled wait
 """
@@ -23,7 +23,6 @@ from minimta.config.options import Options
 from minimta.mailers.job import Job
 from minimta.mailers.remote import mx_targets, worker
 from minimta.mailers.remote.channel import JobProgress, WorkerProcess
-from minimta.mailers.remote.mx_targets import Ourselves
 from minimta.mailers.remote.protocol import (
     AliveLine,
     BadLine,
@@ -34,6 +33,7 @@ from minimta.mailers.remote.protocol import (
     SayLine,
     decode,
 )
+from minimta.mailers.remote.transport import Transport
 from minimta.message.address import domain_key
 from minimta.message.outcome import Fate, Outcome, deferred
 from minimta.system import dns, log, processes
@@ -60,40 +60,37 @@ class RemoteMailer:
 
     def deliver(self, jobs: Sequence[Job]) -> Iterator[Settled]:
         """Yield every job once, as soon as its last user is settled; see ``Mailer``."""
-        waiting = deque(self._groups(jobs))
-        ourselves = mx_targets.ourselves(self._options)
+        groups = _by_host(jobs)
+        if any(not group[0].host.startswith("[") for group in groups):
+            dns.load()  # once here instead of in every child
+        transport = Transport(self._options, mx_targets.ourselves(self._options))
+        yield from self._deliver(groups, transport)
+
+    def _deliver(self, groups: Sequence[list[Job]], transport: Transport) -> Iterator[Settled]:
+        """Each group by a worker of its own."""
+        waiting = deque(groups)
         workers: dict[int, WorkerProcess] = {}
         try:
             while waiting or workers:
                 while waiting and len(workers) < max(1, self._options.max_queue_children):
-                    yield from self._start(waiting.popleft(), ourselves, workers)
+                    yield from self._start(waiting.popleft(), transport, workers)
                 if workers:
                     yield from self._listen(workers)
         finally:
             for left in workers.values():
                 left.end()
 
-    def _groups(self, jobs: Sequence[Job]) -> list[list[Job]]:
-        """What one worker each shall do."""
-        groups = _by_host(jobs)
-        if any(not group[0].host.startswith("[") for group in groups):
-            dns.load()  # once here instead of in every child
-        return groups
-
-    def _work(self, connection: socket.socket, jobs: Sequence[Job], ourselves: Ourselves) -> int:
-        """Be a worker, in the child. Returns its exit code."""
-        verbose = self._say is not None
-        return worker.run(connection, jobs, self._options, ourselves, verbose=verbose)
-
     def _start(
-        self, jobs: list[Job], ourselves: Ourselves, workers: dict[int, WorkerProcess]
+        self, jobs: list[Job], transport: Transport, workers: dict[int, WorkerProcess]
     ) -> Iterator[Settled]:
+        verbose = self._say is not None
         try:
             ours, theirs = socket.socketpair()
             with theirs:
                 try:
                     pid = processes.fork(
-                        "remote worker", lambda: self._work(theirs, jobs, ourselves)
+                        "remote worker",
+                        lambda: worker.run(theirs, jobs, transport, verbose=verbose),
                     )
                 except OSError:
                     ours.close()

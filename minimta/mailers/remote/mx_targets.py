@@ -6,8 +6,13 @@
     any of them:2525    another port
 
 An MX list is somebody else's text. Addresses that lead back to us or nowhere (loopback, our own,
-link-local, multicast) are not connected to (threats T15) unless the administrator named the host
-in brackets. Our own name or address in the list cuts it there: what is equal or worse would loop.
+link-local, multicast) are not connected to unless the administrator named the host in brackets: a
+stranger's domain must not have us speak to services of this host and network. Our own name or
+address in the list cuts it there: what is equal or worse would loop.
+
+    no such name, null MX, or we are the best    Unroutable, for good
+    name servers do not answer                   Unroutable, for now
+    one host of several has no usable address    *note* is told; the others are targets
 """
 
 from __future__ import annotations
@@ -58,8 +63,9 @@ class Target:
     port: int
     #: of the MX record, -1 if none led here
     preference: int = -1
-    #: did DNS vouch for name and address (DNSSEC, the AD bit of a resolver on this host)? Today no
-    #: answer is asked for it, so False; TLSA records count only if it is True (RFC 7672 section 2.2)
+    #: did DNS vouch for name and address: were all answers authenticated by DNSSEC (the AD bit of a
+    #: resolver on this host)? None is asked for yet, so it is False. TLSA records will count only
+    #: where it is True (RFC 7672 section 2.2)
     vouched: bool = False
 
     @property
@@ -83,13 +89,13 @@ class Ourselves:
 
 
 def ourselves(options: Options) -> Ourselves:
-    """This host, as its interfaces and files say now."""
+    """What interfaces and files say of this host now."""
     names, addresses = local_names(options), frozenset(own_addresses())
     return Ourselves(own_name(options), names, addresses)
 
 
 def parse(text: str) -> NextHop:
-    """Take a next hop apart. Raise ValueError."""
+    """Take a next hop apart, as it stands in the table above. Raise ValueError if it is none."""
     if text.startswith("["):
         inside, bracket, rest = text[1:].partition("]")
         if not bracket or not inside or rest[:1] not in ("", ":"):
@@ -123,17 +129,21 @@ class TargetFinder:
         note: Callable[[Outcome], None],
         shuffle: Callable[[list[str]], None] = random.shuffle,
     ) -> None:
+        """*trusted*: the administrator chose *hop*, any address will do.
+
+        *note* gets an Outcome for each host that has no usable address; *shuffle* mixes hosts of
+        one preference, so that they share the load (RFC 5321 section 5.1).
+        """
         self._hop = hop
         self._ourselves = ourselves
         self._resolver = resolver
-        #: the administrator chose this hop: any address will do
         self._trusted = trusted
         self._note = note
         self._shuffle = shuffle
         self._seen: set[str] = set()
 
     def targets(self) -> Iterator[Target]:
-        """Yield what to try, best first; tell ``note`` of hosts without an address.
+        """Yield what to try, best first; tell *note* of hosts without an address.
 
         Raise Unroutable when there is nothing (more) to try for a reason of its own.
         """
@@ -237,7 +247,7 @@ class TargetFinder:
         return not (this_network or ip.is_link_local or ip.is_multicast)
 
 
-#: addresses of one destination that are tried (threats T16)
+#: addresses of one destination that are tried: a stranger's name server may give any number
 MAX_TARGETS = 100
 _THIS_NETWORK = ipaddress.IPv4Network("0.0.0.0/8")
 

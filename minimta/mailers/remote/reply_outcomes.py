@@ -1,7 +1,9 @@
-"""What a peer's reply, a socket error or a failed lookup means for a recipient, in Sendmail's words.
+"""What a reply, a socket error or a failed lookup means for a recipient, in Sendmail's words.
 
-Pure. Statuses are the peer's own where it gave one (RFC 3464 section 2.3.4), else the nearest of
-RFC 3463; exit codes are those that ``sendmail -odi`` ends with.
+Statuses are the peer's own where it gave one (RFC 3464 section 2.3.4), else the nearest of RFC
+3463; exit codes are those that ``sendmail -odi`` ends with. Everywhere *name* is what we call the host
+("lab2.campus.", "[10.0.3.135]") and *relay* what the log calls it ("lab2.campus. [10.0.3.135]").
+Nothing here raises.
 """
 
 from __future__ import annotations
@@ -185,6 +187,19 @@ def leads_nowhere(name: str) -> Outcome:
 def unsendable(status: str, text: str, name: str, relay: str, code: int) -> Outcome:
     """The message as it is cannot go to this peer: too large, 8-bit, bad characters."""
     return Outcome(Fate.FAILED, status, text, relay, _mta(name), exit_code=code)
+
+
+def for_now(outcome: Outcome) -> Outcome:
+    """*outcome*, or if it is a failure the same as a delay: this peer may not return mail."""
+    if outcome.fate is Fate.DEFERRED:
+        return outcome
+    return replace(
+        outcome,
+        fate=Fate.DEFERRED,
+        status="4" + outcome.status[1:],
+        text=outcome.diagnostic or outcome.text,
+        exit_code=os.EX_TEMPFAIL,
+    )
 
 
 def bad_next_hop(text: str) -> Outcome:

@@ -14,39 +14,33 @@ from __future__ import annotations
 import gc
 import os
 import socket
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 
 from minimta.config.options import Options
 from minimta.mailers.job import Job
 from minimta.mailers.remote.channel import ParentGone, WorkerChannel
 from minimta.mailers.remote.delivery import Delivery
-from minimta.mailers.remote.mx_targets import Ourselves
+from minimta.mailers.remote.transport import Transport
 from minimta.system import privileges, processes
 
 
 def run(
-    connection: socket.socket,
-    jobs: Sequence[Job],
-    options: Options,
-    ourselves: Ourselves,
-    *,
-    verbose: bool,
-    delivery: Callable[..., Delivery] | None = None,
-    kept: Collection[int] = (),
+    connection: socket.socket, jobs: Sequence[Job], transport: Transport, *, verbose: bool
 ) -> int:
     """Be the worker, in the forked child. Returns its exit code.
 
-    *delivery* takes what ``Delivery`` takes; *kept* are descriptors that it needs.
+    *connection* leads to the parent; *verbose*: it wants the lines of the dialogue.
     """
     status = os.EX_SOFTWARE
     try:
         gc.freeze()  # what the parent left is not ours to collect: it would copy every page
         channel = WorkerChannel(connection, jobs)
         try:
-            _confine({connection.fileno(), *(job.body for job in jobs), *kept}, options)
+            opened = {transport.opened.socket.fileno()} if transport.opened else set()
+            kept = {connection.fileno(), *(job.body for job in jobs), *opened}
+            _confine(kept, transport.options)
             say = channel.say if verbose else None
-            make = delivery or Delivery
-            make(jobs, options, ourselves, channel.report, say=say, alive=channel.alive).run()
+            Delivery(jobs, transport, channel.report, say=say, alive=channel.alive).run()
             status = os.EX_OK
         except Exception as error:
             channel.fail(f"{type(error).__name__}: {error}")
@@ -56,7 +50,7 @@ def run(
 
 
 def _confine(kept: Collection[int], options: Options) -> None:
-    """Drop rights, signal handlers, and all descriptors but *kept*, that came with the fork."""
+    """Drop what came with the fork: rights, signal handlers, and all descriptors but *kept*."""
     processes.isolate(kept)
     os.chdir("/")
     if os.geteuid() == 0:

@@ -11,6 +11,7 @@ from minimta.config.options import Options
 from minimta.mailers.job import Job, JobUser
 from minimta.mailers.remote.delivery import Delivery
 from minimta.mailers.remote.mx_targets import Ourselves
+from minimta.mailers.remote.transport import Transport
 from minimta.message.outcome import Fate, Outcome
 from minimta.system.dns import Resolver
 from tests.support.fakedns import FakeDns, Zone
@@ -39,8 +40,7 @@ def deliver(
 
     Delivery(
         jobs,
-        configured or options(),
-        OURSELVES,
+        Transport(configured or options(), OURSELVES),
         report,
         say=None if say is None else say.append,
         resolver=resolver,
@@ -465,8 +465,7 @@ def test_a_sign_of_life_follows_every_wait() -> None:
     with FakeSmtp(keywords=PLAIN) as server:
         Delivery(
             [job(server.host)],
-            options(),
-            OURSELVES,
+            Transport(options(), OURSELVES),
             lambda *_: None,
             alive=lambda: signs.append(len(server.commands)),
         ).run()

@@ -14,8 +14,8 @@ import pytest
 
 from minimta.mailers.job import Job
 from minimta.mailers.job import JobUser as To
-from minimta.mailers.remote import lmtp
-from minimta.mailers.remote.lmtp import LATER, LmtpMailer
+from minimta.mailers.remote.delivery import LATER, Delivery
+from minimta.mailers.remote.lmtp import LmtpMailer
 from minimta.message.outcome import Fate, Outcome
 from minimta.system.users import User
 from tests.support.fakelmtp import DOVECOT, FakeLmtp
@@ -354,7 +354,7 @@ def test_a_data_file_that_is_too_short_delays_its_message_only(path: str) -> Non
 
 
 def test_a_worker_that_dies_delays(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lmtp.LmtpDelivery, "run", lambda self: os.kill(os.getpid(), 9))
+    monkeypatch.setattr(Delivery, "run", lambda self: os.kill(os.getpid(), 9))
     with FakeLmtp(path) as server:
         (outcomes,) = deliver(server.place, job("", "dave"))
     assert outcomes[b"dave"].text == "remote worker died with signal 9"

@@ -20,6 +20,7 @@ from minimta.mailers.remote.channel import MAX_LOG_LINES, WINDOW, WorkerChannel
 from minimta.mailers.remote.delivery import Delivery
 from minimta.mailers.remote.mailer import RemoteMailer
 from minimta.mailers.remote.protocol import AliveLine, NameLine, OutcomesLine
+from minimta.mailers.remote.transport import Transport
 from minimta.message.outcome import Fate, Outcome
 from minimta.system import processes
 from minimta.system.dns import Resolver
@@ -59,7 +60,7 @@ def misbehave(monkeypatch: pytest.MonkeyPatch, act: Callable[[WorkerChannel], ob
 
     class Delivery:
         def __init__(self, *arguments: object, **_: object) -> None:
-            self.channel: WorkerChannel = arguments[3].__self__  # type: ignore[attr-defined]
+            self.channel: WorkerChannel = arguments[2].__self__  # type: ignore[attr-defined]
 
         def run(self) -> None:
             act(self.channel)
@@ -266,11 +267,11 @@ def test_a_worker_ends_when_nobody_listens(monkeypatch: pytest.MonkeyPatch, tmp_
 
     misbehave(monkeypatch, act)
     ours, theirs = socket.socketpair()
-    jobs, ourselves = [job("[127.0.0.1]")], mx_targets.ourselves(options())
+    jobs, transport = [job("[127.0.0.1]")], Transport(options(), mx_targets.ourselves(options()))
 
     def work() -> int:
         ours.close()
-        return worker.run(theirs, jobs, options(), ourselves, verbose=True)
+        return worker.run(theirs, jobs, transport, verbose=True)
 
     child = processes.fork("worker", work)
     theirs.close()

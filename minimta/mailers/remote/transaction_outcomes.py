@@ -1,0 +1,112 @@
+"""What a transaction, or the error that it ended in, means for each of its recipients.
+
+One reply decides about a recipient:
+
+    reply               if
+    to MAIL             it is not 2yz
+    to RCPT             it is not 2yz
+    to DATA             it is not 3yz
+    to the final dot    nothing before it decided; with LMTP it is the recipient's own
+    none                the conversation broke before: the error decides
+
+Nothing here raises.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from minimta.mailers.job import JobUser
+from minimta.mailers.remote import reply_outcomes
+from minimta.mailers.remote.connection import OutgoingConnection
+from minimta.mailers.remote.content import Unreadable, Unsendable
+from minimta.mailers.remote.mx_targets import Target
+from minimta.message.outcome import Outcome, deferred
+from minimta.smtp.client import PeerClosed, Transaction
+from minimta.smtp.reply import Reply
+
+
+def outcomes_of(
+    transaction: Transaction,
+    users: Sequence[JobUser],
+    connection: OutgoingConnection,
+    trouble: Outcome | None,
+) -> dict[bytes, Outcome]:
+    """user.name -> what the replies mean for that user; *users* in the order of the RCPT lines.
+
+    Recipients beyond the peer's limit are left out: they are left for the next transaction.
+    """
+    target = connection.target
+    dsn = "DSN" in connection.client.extensions
+    outcomes = {}
+    for i, user in enumerate(users):
+        reply, command, said = _decisive(transaction, i, connection)
+        if reply is None:
+            assert trouble is not None, "a transaction without trouble has all its replies"
+            outcomes[user.name] = trouble
+        elif command == "." and reply.code < 300:
+            outcomes[user.name] = reply_outcomes.sent(
+                reply, target.name, target.relay, dsn_passed_on=dsn and bool(user.notify)
+            )
+        elif not (command == "RCPT" and transaction.has_recipient and _is_too_many(reply)):
+            outcomes[user.name] = reply_outcomes.refused(
+                reply, command, said, target.name, target.relay
+            )
+    return outcomes
+
+
+def _decisive(
+    transaction: Transaction, i: int, connection: OutgoingConnection
+) -> tuple[Reply | None, str, str]:
+    """The reply that decided on recipient *i*, what it answered, and the line said before it."""
+    mail, rcpt, data = transaction.mail, transaction.rcpt, transaction.data
+    client = connection.client
+    if mail is not None and mail.code >= 300:
+        return mail, "MAIL", transaction.mail_line.decode("ascii")
+    if i >= len(rcpt):
+        return None, "", ""
+    if rcpt[i].code >= 300:
+        # In a group the command said last is DATA, and that is what Sendmail's bounces show.
+        grouped = "PIPELINING" in client.extensions
+        return rcpt[i], "RCPT", "DATA" if grouped else transaction.rcpt_lines[i].decode("ascii")
+    if data is not None and not 300 <= data.code < 400:
+        return data, "DATA", "DATA"
+    number = transaction.taken_before(i) if client.dialect.answers_each else 0
+    finals = transaction.finals[number : number + 1]
+    return (finals[0] if finals else None), ".", "DATA"
+
+
+def _is_too_many(reply: Reply) -> bool:
+    """RFC 5321 section 4.5.3.1.10: 452, or 552 from old hosts; the rest of them may come again."""
+    return reply.code in (452, 552) and reply.enhanced in ("", "4.5.3", "5.5.3")
+
+
+# --- errors ---------------------------------------------------------------------------------------
+
+
+def trouble_of(error: Exception, connection: OutgoingConnection) -> Outcome:
+    """What becomes of a message when the conversation about it ended in *error*."""
+    target, client = connection.target, connection.client
+    if isinstance(error, Unreadable):
+        return unsent(error, target)
+    if isinstance(error, PeerClosed):
+        said = "" if error.command == "greeting" else client.last_sent
+        return reply_outcomes.refused(error.reply, error.command, said, target.name, target.relay)
+    return reply_outcomes.broken(error, target.name, target.relay)
+
+
+def unsent(error: Unsendable | Unreadable, target: Target) -> Outcome:
+    """What becomes of a message that was not even offered."""
+    if isinstance(error, Unreadable):
+        return deferred("4.3.0", str(error))
+    return reply_outcomes.unsendable(
+        error.status, error.text, target.name, target.relay, error.exit_code
+    )
+
+
+def not_named(error: ValueError, address: bytes, target: Target) -> Outcome:
+    """What becomes of a recipient whose *address* cannot stand in RCPT."""
+    # RFC 6531 section 3.2: without SMTPUTF8 such an address cannot be said.
+    status = "5.1.3" if address.isascii() else "5.6.7"
+    return reply_outcomes.unsendable(status, str(error), target.name, target.relay, os.EX_DATAERR)

@@ -1,0 +1,50 @@
+"""How the messages of a mailer are given to a peer: one value, from the mailer to the connection.
+
+                  mailer esmtp                    mailer local, LocalMailer=lmtp:...
+    dialect       SMTP                            LMTP
+    next_hop      that of the jobs, by MX         HOST:PORT of the option
+    opened        none: the worker connects       socket of this host, opened by the runner
+    via           "esmtp"                         "": the runner has told where it connects to
+    reconnects    yes                             no: what is opened by the runner is opened once
+    may_refuse    yes                             no: one's own server is repaired, and mail waits
+
+Here belong, for every connection to come: the credentials for a next hop (AUTH), the policy for its
+TLS (DANE, MTA-STS), the key that signs what goes out. Who needs one asks the Transport that it has.
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+
+from minimta.config.options import Options
+from minimta.mailers.remote.mx_targets import NextHop, Ourselves, Target
+from minimta.smtp.client import SMTP, Dialect
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedConnection:
+    """A connected socket, and what it leads to."""
+
+    target: Target
+    socket: socket.socket
+
+
+@dataclass(frozen=True, slots=True)
+class Transport:
+    """What a worker must know beside its jobs."""
+
+    options: Options
+    ourselves: Ourselves
+    dialect: Dialect = SMTP
+    #: the administrator's choice for all jobs; None: each has a next hop of its own
+    next_hop: NextHop | None = None
+    #: the only connection that is used, None if the worker connects
+    opened: OpenedConnection | None = None
+    #: named in the line "Connecting to lab2.campus. via esmtp..." (-v), "" for no such line
+    via: str = "esmtp"
+    #: may the worker connect again when a connection ends? If not, the message that was under way
+    #: waits, and those behind it have the Outcome LATER
+    reconnects: bool = True
+    #: may messages be returned because the peer refuses a connection, greeting or EHLO?
+    may_refuse: bool = True

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from minimta.mailers.remote.peer_stream import PeerStream
+from tests.support.fakesmtp import Refusing
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[PeerStream, socket.socket]]:
+    """Our end of a connection, and the peer's."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        stream = PeerStream(ours)
+        yield stream, theirs
+        stream.close()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_either_family_is_connected_to(address: str) -> None:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.create_server((address, 0), family=family) as server:
+        stream = PeerStream.connect(address, server.getsockname()[1], 5)
+        with server.accept()[0] as peer:
+            stream.send(b"EHLO x\r\n", 5)
+            assert peer.recv(100) == b"EHLO x\r\n"
+            peer.sendall(b"250 y\r\n")
+            assert stream.recv(time.monotonic() + 5) == b"250 y\r\n"
+            stream.close()
+            assert peer.recv(100) == b""
+
+
+def test_a_port_where_nobody_listens_is_an_error() -> None:
+    with Refusing() as port, pytest.raises(ConnectionRefusedError):
+        PeerStream.connect("127.0.0.1", port, 5)
+
+
+def test_the_end_of_the_connection_is_no_octets(ends: tuple[PeerStream, socket.socket]) -> None:
+    stream, peer = ends
+    peer.sendall(b"421 bye\r\n")
+    peer.shutdown(socket.SHUT_WR)
+    assert stream.recv(time.monotonic() + 5) == b"421 bye\r\n"
+    assert stream.recv(time.monotonic() + 5) == b""
+
+
+@pytest.mark.parametrize("seconds", [0.05, 0, -1])
+def test_silence_until_the_deadline_is_a_timeout(
+    ends: tuple[PeerStream, socket.socket], seconds: float
+) -> None:
+    stream, _ = ends
+    begin = time.monotonic()
+    with pytest.raises(TimeoutError):
+        stream.recv(begin + seconds)
+    assert time.monotonic() - begin >= seconds
+
+
+def test_a_peer_that_does_not_read_is_a_timeout(ends: tuple[PeerStream, socket.socket]) -> None:
+    stream, _ = ends
+    with pytest.raises(TimeoutError):
+        stream.send(b"x" * (1 << 24), 0.05)
+
+
+def test_the_time_to_send_is_for_all_of_it(ends: tuple[PeerStream, socket.socket]) -> None:
+    """A peer that takes a little now and then holds nobody up."""
+    stream, peer = ends
+    over = threading.Event()
+
+    def take_a_little() -> None:
+        while not over.wait(0.02):
+            peer.recv(50_000)
+
+    reader = threading.Thread(target=take_a_little)
+    reader.start()
+    begin = time.monotonic()
+    with pytest.raises(TimeoutError):
+        stream.send(b"x" * (1 << 24), 0.3)
+    assert time.monotonic() - begin < 2
+    over.set()
+    reader.join()
