@@ -1,12 +1,14 @@
 """Who answers for what an expansion starts: the controlling user (C line of the qf).
 
+    NAME:UID:GID:ADDRESS
     list:1:0:<list@lab2.campus>             an alias: DefaultUser acts; gid 0 as Sendmail writes it
-    dave:1001:1001:<dave@lab2.campus>       his .forward: he acts
+    dave:1001:1001:<dave@lab2.campus>       the .forward of dave, who acts
     :include:/etc/lists/l:1001:50:...       a list that an alias names: the owner of the file acts
 
-Nobody acts as root. A user whose shell is not in /etc/shells may start nothing (threats T43), nor may
-what was read only because DontBlameSendmail closed an eye. What a .forward includes acts as its user,
-whosever the file is: else he could start what stands in anybody's files.
+Nothing acts as root. A user whose shell is not in /etc/shells may start nothing, or a mail account
+would be a shell account; nor may what was read only because DontBlameSendmail allowed it. What a
+.forward includes acts as the user of the .forward, whoever owns the included file: else users
+could start whatever stands in the files of others.
 
 With flag O the address is the owner of the list ("owner-list"), who hears of what fails.
 """
@@ -30,7 +32,7 @@ _INCLUDE = b":include:"
 
 
 class Authority:
-    """Whom the programs, files and lists that a text names belong to."""
+    """The controlling user of the programs, files and lists that one text names."""
 
     __slots__ = ("gid", "is_system", "name", "refusal", "uid", "user")
 
@@ -44,12 +46,15 @@ class Authority:
         refusal: str = "",
         is_system: bool = False,
     ) -> None:
+        """*name*, *uid* and *gid* are the fields of the C line; *user* is who acts, which differs
+        from them for root.
+        """
         self.name = name
         self.uid = uid
         self.gid = gid
-        #: as whom they run, never root; None if there is no such user now
+        #: runs the programs and writes the files, never root; None if there is no such user now
         self.user = user
-        #: why there may be no "programs" and "files", which follows; "" if there may
+        #: why it may name no programs and files (that word follows); "" if it may
         self.refusal = refusal
         #: from the alias file: what it includes acts as the owner of that file
         self.is_system = is_system
@@ -63,46 +68,52 @@ class Authority:
 
 
 def of_alias(name: bytes, default: User | None) -> Authority:
+    """Of the alias *name*; *default* is DefaultUser."""
+    # Uid 1 only fills the field: without a DefaultUser nobody acts.
     return Authority(name, default.uid if default else 1, 0, default, is_system=True)
 
 
-def of_forward(user: User, text: TrustedFile, shown: str, default: User | None) -> Authority:
-    """Of the .forward of *user*, whose address is *shown*; for root acts DefaultUser (T43)."""
+def of_forward(user: User, file: TrustedFile, shown: str, default: User | None) -> Authority:
+    """Of the .forward of *user*, whose address is *shown*; for root DefaultUser acts."""
     acting = user if user.uid else default
     name = os.fsencode(user.name)
-    refusal = _refusal(user, text, shown)
+    refusal = _refusal(user, file, shown)
     return Authority(name, user.uid, user.gid, acting, refusal=refusal, is_system=user.uid == 0)
 
 
 def of_include(
-    path: bytes, text: TrustedFile, parent: Authority, users: Users, default: User | None
+    path: bytes, file: TrustedFile, parent: Authority, users: Users, default: User | None
 ) -> Authority:
-    """Of a list: its owner's if the alias file named it, else still its parent's."""
+    """Of the list *path*: the owner of the file if an alias named it, else *parent* who named it.
+
+    Raise OSError if users cannot be asked now.
+    """
     if not parent.is_system:
-        refusal = parent.refusal or _unsafe_unless(text, log.clean(_INCLUDE + path))
+        refusal = parent.refusal or _unsafe_unless(file, log.clean(_INCLUDE + path))
         return Authority(parent.name, parent.uid, parent.gid, parent.user, refusal=refusal)
     shown = log.clean(_INCLUDE + path)
-    owner = users.by_uid(text.uid) if text.uid else default
-    refusal = _refusal(owner, text, shown) if text.uid else _unsafe_unless(text, shown)
+    owner = users.by_uid(file.uid) if file.uid else default
+    refusal = _refusal(owner, file, shown) if file.uid else _unsafe_unless(file, shown)
     return Authority(
-        _INCLUDE + path, text.uid, text.gid, owner, refusal=refusal, is_system=text.uid == 0
+        _INCLUDE + path, file.uid, file.gid, owner, refusal=refusal, is_system=file.uid == 0
     )
 
 
-def _refusal(user: User | None, text: TrustedFile, shown: str) -> str:
+def _refusal(user: User | None, file: TrustedFile, shown: str) -> str:
     if user is None or not has_valid_shell(user):
         return f"User {shown} doesn't have a valid shell for mailing to"
-    return _unsafe_unless(text, shown)
+    return _unsafe_unless(file, shown)
 
 
-def _unsafe_unless(text: TrustedFile, shown: str) -> str:
-    return "" if text.safe else f"Address {shown} is unsafe for mailing to"
+def _unsafe_unless(file: TrustedFile, shown: str) -> str:
+    return "" if file.safe else f"Address {shown} is unsafe for mailing to"
 
 
 def parse(line: bytes, users: Users, default: User | None) -> Authority | None:
     """A C line as the queue keeps it; None without one. Raise OSError if users cannot be asked.
 
-    A number that belongs to somebody else by now is nobody's (T43).
+    While the message waited, dave may have been deleted and the number given to carol: then nobody
+    acts, for carol never asked for this program.
     """
     name, uid_text, gid_text, _ = _fields(line)
     if not (name and uid_text.isdigit() and gid_text.isdigit()):
@@ -140,5 +151,5 @@ def shown(recipient: Recipient) -> str:
 
 
 def owner(recipient: Recipient) -> bytes | None:
-    """Whom the message of *recipient* comes from if not from its sender: the owner of the list."""
+    """Who the message to *recipient* comes from if not from its sender: the owner of the list."""
     return _fields(recipient.controlling_user)[3] if OWNED in recipient.flags else None

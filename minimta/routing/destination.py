@@ -26,7 +26,7 @@ from minimta.system.users import User
 
 
 class Destination:
-    """Where one recipient's copy goes."""
+    """Where one recipient's copy of the message goes."""
 
     __slots__ = ("controlling", "outcome", "recipient", "route")
 
@@ -37,13 +37,14 @@ class Destination:
         outcome: Outcome | None = None,
         controlling: User | None = None,
     ) -> None:
+        """Either a mailer follows *route*, or *outcome* says what became of it."""
         #: as the qf shall have it from now on
         self.recipient = recipient
         #: local: user is the login name, host the detail of user+detail; prog: the command
         self.route = route
         #: decided without a mailer, else None
         self.outcome = outcome
-        #: prog and *file*: as whom; else None
+        #: prog and *file*: the user with whose rights; else None
         self.controlling = controlling
 
     def __repr__(self) -> str:
@@ -51,7 +52,7 @@ class Destination:
 
 
 class Node:
-    """One address on its way, with the way."""
+    """One address on its way, with the way that led to it: a tree whose roots are recipients."""
 
     __slots__ = (
         "alias",
@@ -80,28 +81,31 @@ class Node:
         authority: Authority | None = None,
         origin: str = "",
     ) -> None:
+        """*parent* expanded to it, named by *authority* at *origin*; a root has none of them."""
+        #: as the qf shall have it
         self.recipient = recipient
+        #: what it names
         self.target = target
         self.parent = parent
         self.depth: int = parent.depth + 1 if parent else 0
-        #: who named it; None: the envelope
+        #: who answers for the text that named it; None: the envelope did
         self.authority = authority
         #: file and line that named it, "/home/dave/.forward: line 2: "; "" for aliases
         self.origin = origin
         #: equal for what means the same; b"" until it is known
         self.key = b""
-        #: of a local address, unquoted
+        #: the local part of a local address, unquoted
         self.local_part = b""
         self.children: list[Node] = []
-        #: name of the alias that it is, "list+*" of "list+x"; b"" for postmaster, who needs none
+        #: name of the alias that it is, b"list+*" for list+x; b"" for postmaster without an alias
         self.alias: bytes | None = None
-        #: whose mailbox it is, None if that was not looked up
+        #: the user of the mailbox; None if that was not looked up
         self.mailbox: LocalRecipient | None = None
-        #: whose .forward was looked for
+        #: the user whose .forward was looked for
         self.user: User | None = None
         #: path of the .forward or list that was read, "" if none was
         self.followed = ""
-        #: path and reason of each .forward that could not be believed
+        #: path and reason of each .forward that others could have modified
         self.refused: list[tuple[str, str]] = []
         #: why it leads nowhere new, for people: "is a duplicate"
         self.notes: list[str] = []
@@ -154,11 +158,11 @@ class Destinations:
             node.end = Destination(node.recipient, route, outcome, acting)
 
     def drop(self, node: Node) -> None:
-        """Something led to it before; who is named twice hears what either wanted to hear."""
+        """Something led to it before. A recipient named twice gets every report that either asked for."""
         node.notes.append("is a duplicate")
         known = self._found.get(node.key)
         if known is not None and known is not node and not node.parent:
-            # Both are recipients that somebody named, with a NOTIFY each (RFC 3461 section 4.1).
+            # Both stand in the envelope, with a NOTIFY each (RFC 3461 section 4.1).
             kept = known.recipient
             kept.flags += "".join(
                 f for f in node.recipient.flags if f in "NSFD" and f not in kept.flags
@@ -195,6 +199,7 @@ class Destinations:
             node.end = Destination(node.recipient, None, outcome)
 
 
+#: for /dev/null
 DISCARDED = Outcome(Fate.SENT, "2.0.0", "Sent")
 
 
@@ -206,6 +211,7 @@ def refusal(status: str, text: str) -> Outcome:
 
 
 def unknown_user(shown: str) -> Outcome:
+    """Nobody has the address *shown*."""
     transcript = (f"550 5.1.1 {shown}... User unknown",)
     return Outcome(
         Fate.FAILED, "5.1.1", "User unknown", transcript=transcript, exit_code=os.EX_NOUSER
@@ -213,7 +219,7 @@ def unknown_user(shown: str) -> Outcome:
 
 
 def not_allowed(shown: str, text: str) -> Outcome:
-    """A program or file that who names it may not name (5.7.1, delivery not authorized)."""
+    """A program or file that its controlling user may not name (5.7.1, delivery not authorized)."""
     return _usage("5.7.1", f"550 5.7.1 {shown}... {text}", text)
 
 
@@ -223,6 +229,7 @@ def no_list(shown: str, text: str) -> Outcome:
 
 
 def loop_broken(text: str) -> Outcome:
+    """A circle without end or without users (5.4.6, routing loop detected)."""
     return _usage("5.4.6", f"554 5.4.6 {text}", text)
 
 

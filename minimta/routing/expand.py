@@ -1,7 +1,7 @@
 """Recipients to destinations: aliases, ``.forward`` files, lists, loops, duplicates.
 
-Breadth first: all recipients of the envelope before anything that they expand to, so that who is
-named directly stays a direct recipient. Every address is expanded once; meeting one again is
+Breadth first: all recipients of the envelope before anything that they expand to, so that users
+who are named directly stay direct recipients. Every address is expanded once; meeting one again is
 
     a duplicate     something else led to it: dropped
     a loop          it is an ancestor of itself: the members of the circle that are users get the
@@ -156,18 +156,18 @@ class _Expansion:
             self.ends.add(node, None, deferred("4.3.0", f"no user {authority.uid} to act as"))
             return
         try:
-            text = include.read(path, authority.user, self._here.options)
+            file = include.read(path, authority.user, self._here.options)
         except (Untrusted, FileNotFoundError, NotADirectoryError) as error:
             reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
             why = f"Cannot open {log.clean(path)}: {reason}"
             self._note(f"{shown}... {why}")
             self.ends.add(node, None, destination.no_list(node.origin + shown, why))
             return
-        node.followed = text.path
+        node.followed = file.path
         inner = controlling_user.of_include(
-            path, text, authority, self._here.users, self._default_user
+            path, file, authority, self._here.users, self._default_user
         )
-        if not self._push(node, targets.parse(text.text), inner, text.path):
+        if not self._push(node, targets.parse(file.text), inner, file.path):
             # DIFFERS: for Sendmail mail to an empty list is delivered; it may be being rewritten.
             self.ends.add(node, None, deferred("4.2.4", f"{shown} is empty"))
 
@@ -235,23 +235,23 @@ class _Expansion:
 
     def _follow_forward(self, node: Node, user: User, detail: bytes) -> bool:
         node.user = user
-        text = forward.read(
+        file = forward.read(
             user,
             detail,
             self._here,
             refused=lambda path, reason: self._refuse(node, path, reason),
         )
-        node.followed = text.path if text is not None else ""
-        found = targets.parse(text.text) if text is not None else []
-        if text is None or not found:
+        node.followed = file.path if file is not None else ""
+        found = targets.parse(file.text) if file is not None else []
+        if file is None or not found:
             return False
         self._tell(node, "forwarding to", found)
         shown = self._here.qualified(address.bare(node.recipient.address))
-        authority = controlling_user.of_forward(user, text, log.clean(shown), self._default_user)
-        return self._push(node, found, authority, text.path)
+        authority = controlling_user.of_forward(user, file, log.clean(shown), self._default_user)
+        return self._push(node, found, authority, file.path)
 
     def _refuse(self, node: Node, path: str, reason: str) -> None:
-        """A .forward that may not be believed: the log says so, the mail goes on without it."""
+        """A .forward that others could have modified: the log says so, the mail goes on without it."""
         self._note(f"forward {log.clean(path)}: {reason}")
         node.refused.append((path, reason))
 

@@ -1,9 +1,10 @@
 """``~/.forward``: which file counts, and when it is not followed.
 
 Option ForwardPath names the files, by default for user+detail ``~/.forward.HOST+detail``,
-``~/.forward+detail``, ``~/.forward.HOST``, ``~/.forward``. Without any no child is started. A file
-that others could have written is not followed: the log says so and the next one counts, or the
-mail goes to the mailbox, as with Sendmail.
+``~/.forward+detail``, ``~/.forward.HOST``, ``~/.forward``. A file that others could have modified
+is not followed: the log says so and the next one counts, or the mail goes to the mailbox, as with
+Sendmail. Files are read in a child with the user's rights (a link to /etc/shadow is nothing that
+root reads for anybody); if none exists no child is started.
 """
 
 from __future__ import annotations
@@ -34,14 +35,13 @@ def read(
     *refused* hears path and reason of each that exists and may not ("Group writable file").
     Raise OSError, with the path, if it cannot be known now: a dead server is not "no .forward".
     """
-    # DIFFERS: Sendmail takes a file that the user may not read himself (mode 000) for none; here
-    # every "Permission denied" waits, because on NFS it means "not now".
-    allowed = Allowance("Forward", here.options.dont_blame)
+    # DIFFERS: Sendmail takes a file that its own user may not read (mode 000) for none; here every
+    # "Permission denied" waits, because on NFS it means "not now".
     for path in candidates(user, of_detail, here):
         if not _may_exist(path):
             continue
         try:
-            return read_as(user, path, LIMIT, allowed)
+            return read_as(user, path, LIMIT, Allowance("Forward", here.options.dont_blame))
         except (FileNotFoundError, NotADirectoryError):
             continue
         except Untrusted as error:

@@ -1,7 +1,8 @@
-"""``:include:`` files: lists of addresses that somebody else than the administrator may keep.
+"""``:include:`` files: lists of addresses that others than the administrator may keep.
 
-A list may belong to anybody, who then answers for what it names; but nobody else may be able to
-write it, or to put another in its place (threats T32).
+A list may belong to any user, who then answers for what it names; but nobody else may be able to
+modify it, or to put another file in its place, for that would be mail and programs in the name of
+its owner. A list that is refused, or too long, fails as a whole and is never cut short.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Who is a recipient of this host: an alias, a user, or nobody.
 
-The one place that knows: RCPT, VRFY, EXPN, -bv, the check of a submission and the expansion ask it.
+RCPT, VRFY, EXPN, -bv, the check of a submission and the expansion all ask here.
 As with Sendmail an alias comes before a user, and for ``dave+lists`` the first of these counts:
 
     alias dave+lists, alias dave+*, alias dave, user dave+lists, user dave with the detail "lists"
@@ -33,6 +33,7 @@ class LocalRecipient:
         user: User | None = None,
         detail: bytes = b"",
     ) -> None:
+        """An alias has *alias* and *value*, a user *user* and *detail*, nobody none of them."""
         #: name of the alias that counts, b"list+*" for list+x; b"" if postmaster needs none; or None
         self.alias = alias
         #: the alias's right-hand side, which may lead to nobody

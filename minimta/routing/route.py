@@ -37,7 +37,8 @@ class Route:
     __slots__ = ("host", "mailer", "user")
 
     def __init__(self, mailer: str, host: str, user: bytes) -> None:
-        #: "local", "esmtp", "error"; from an expansion also "prog", "*file*", "include"
+        """What *host* and *user* are depends on *mailer*."""
+        #: "local", "esmtp", "error"; from an expansion also "prog" and "*file*"
         self.mailer = mailer
         #: esmtp: next hop, "lab2.campus", "[10.0.3.136]", "[127.0.0.1]:2525"; error: the status,
         #: "5.7.1"; local: the detail of user+detail, if known
@@ -84,7 +85,11 @@ class Router:
         return key in self._local_names
 
     def route(self, bare: bytes) -> Route:
-        """Decide for a bare address, b"dave@lab2.campus"; it is never taken apart further (T13)."""
+        """Decide for a bare address, b"dave@lab2.campus". Raise OSError as the tables do.
+
+        The local part is never taken apart: "henry%lab3.campus@lab2.campus" is a name here, or
+        anybody could relay through us.
+        """
         local_part, domain = address.split(bare)
         if self.is_local(domain):
             return Route("local", "", local_part)

@@ -29,6 +29,7 @@ class AliasTarget:
     def __init__(
         self, kind: str, value: bytes, *, final: bool = False, line: int = 1, written: bytes = b""
     ) -> None:
+        """*value* without what says its *kind*; *line* and *written* tell where it comes from."""
         #: "user", "program", "file", "include", "error"
         self.kind = kind
         #: address; command without its "|"; path; path without ":include:"; text after "error:"
@@ -49,7 +50,7 @@ class AliasTarget:
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"Target({self.kind!r}, {self.value!r}, final={self.final})"
+        return f"AliasTarget({self.kind!r}, {self.value!r}, final={self.final})"
 
     def __bytes__(self) -> bytes:
         """The text that parse() reads back as this target; what an R line holds."""
