@@ -1,4 +1,4 @@
-"""What a killed delivery left is cut off if it is provably ours, and else not touched."""
+"""The text of a mailbox; and what a killed delivery left: cut off if provably ours, else not touched."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from minimta.mailers.files import append
-from minimta.mailers.files.append import NOTE, PAGE, MboxText, Tail, tears
+from minimta.mailers.files.append import NOTE, PAGE, MboxText, Tail, quote, quoted_body, tears
 from minimta.mailers.files.file_mailer import PlainFile
 from minimta.mailers.files.locked_file import LockedFile
 from minimta.mailers.files.mbox import Mailbox
@@ -109,6 +109,51 @@ def killed(box: int, patch: pytest.MonkeyPatch, at: int, *texts: MboxText) -> No
 
 def whole(*texts: MboxText) -> bytes:
     return b"".join(part for one in texts for part in one.parts(DATE))
+
+
+# --- the text -------------------------------------------------------------------------------------
+
+
+def test_the_null_sender_is_mailer_daemon() -> None:
+    assert text(reverse_path=b"").sender == b"From MAILER-DAEMON  "
+
+
+def test_no_line_end_in_a_sender_forges_a_line() -> None:
+    assert text(reverse_path=b"a\nFrom b\r").sender == b"From aFrom b  "
+
+
+@pytest.mark.parametrize(
+    ("body", "stored"),
+    [
+        (b"", b""),
+        (b"\n", b"\n"),
+        (b"hi", b"hi\n"),
+        (b"From me to you\n>From quoted\nfrom lower\n From indented\nFrom:colon\n\nFrom after\n",
+         b">From me to you\n>From quoted\nfrom lower\n From indented\nFrom:colon\n\n>From after\n"),
+        (b"From \nFrom \n", b">From \n>From \n"),
+        (b"From ", b">From \n"),
+        (b"x From y\n", b"x From y\n"),
+        (b"body   \n\n\n\n", b"body   \n\n\n\n"),
+        (b"\r\nFrom x\r\n", b"\r\n>From x\r\n"),
+    ],
+)  # fmt: skip
+def test_every_line_that_begins_with_from_is_quoted(body: bytes, stored: bytes) -> None:
+    it = job("", "dave", body=body)
+    assert b"".join(quoted_body(it.body, it.size)) == b"\n" + stored
+
+
+@pytest.mark.parametrize("size", range(1, 30))
+def test_any_chunk_size_gives_the_same_text(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    body = b"From a\nFrom b\n\n\nFrom c long line without an end From d\nFrom\nFro\n From e\nFrom f"
+    monkeypatch.setattr(append, "CHUNK", size)
+    it = job("", "dave", body=body)
+    expected = (b"\n" + body).replace(b"\nFrom ", b"\n>From ") + b"\n"
+    assert b"".join(quoted_body(it.body, it.size)) == expected
+
+
+def test_a_header_line_cannot_be_a_separator() -> None:
+    assert quote(b"From x  y\nA: b\nFrom z\n") == b">From x  y\nA: b\n>From z\n"
+    assert quote(b"From: x\n") == b"From: x\n"
 
 
 # --- noted: whatever comes next -------------------------------------------------------------------

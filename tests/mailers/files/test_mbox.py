@@ -3,15 +3,12 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from minimta.config.options import Options
-from minimta.mailers.files import append
-from minimta.mailers.files.append import MboxText, quote, quoted_body
 from minimta.mailers.files.mbox import MboxMailer
 from minimta.mailers.job import Job
 from minimta.mailers.job import JobUser as To
@@ -87,52 +84,6 @@ def test_a_message_is_written_as_mail_readers_want_it(
         b"From emma@lab1.campus  at 1574107394\n" + HEADER + b"\n>From here\nhi\n\n"
     )
     assert os.listdir(spool) == ["dave"]
-
-
-def test_the_null_sender_is_mailer_daemon(job: Callable[..., Job]) -> None:
-    assert MboxText(replace(job(b""), reverse_path=b"")).sender == b"From MAILER-DAEMON  "
-
-
-def test_no_line_end_in_a_sender_forges_a_line(job: Callable[..., Job]) -> None:
-    assert MboxText(replace(job(b""), reverse_path=b"a\nFrom b\r")).sender == b"From aFrom b  "
-
-
-@pytest.mark.parametrize(
-    ("body", "stored"),
-    [
-        (b"", b""),
-        (b"\n", b"\n"),
-        (b"hi", b"hi\n"),
-        (b"From me to you\n>From quoted\nfrom lower\n From indented\nFrom:colon\n\nFrom after\n",
-         b">From me to you\n>From quoted\nfrom lower\n From indented\nFrom:colon\n\n>From after\n"),
-        (b"From \nFrom \n", b">From \n>From \n"),
-        (b"From ", b">From \n"),
-        (b"x From y\n", b"x From y\n"),
-        (b"body   \n\n\n\n", b"body   \n\n\n\n"),
-        (b"\r\nFrom x\r\n", b"\r\n>From x\r\n"),
-    ],
-)  # fmt: skip
-def test_every_line_that_begins_with_from_is_quoted(
-    job: Callable[..., Job], body: bytes, stored: bytes
-) -> None:
-    it = job(body)
-    assert b"".join(quoted_body(it.body, it.size)) == b"\n" + stored
-
-
-@pytest.mark.parametrize("size", range(1, 30))
-def test_any_chunk_size_gives_the_same_text(
-    job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, size: int
-) -> None:
-    body = b"From a\nFrom b\n\n\nFrom c long line without an end From d\nFrom\nFro\n From e\nFrom f"
-    monkeypatch.setattr(append, "CHUNK", size)
-    it = job(body)
-    expected = (b"\n" + body).replace(b"\nFrom ", b"\n>From ") + b"\n"
-    assert b"".join(quoted_body(it.body, it.size)) == expected
-
-
-def test_a_header_line_cannot_be_a_separator() -> None:
-    assert quote(b"From x  y\nA: b\nFrom z\n") == b">From x  y\nA: b\n>From z\n"
-    assert quote(b"From: x\n") == b"From: x\n"
 
 
 @pytest.mark.parametrize(
