@@ -14,6 +14,7 @@ from minimta.mailers.job import Job
 from minimta.mailers.job import JobUser as To
 from minimta.message import dates
 from minimta.message.outcome import Fate, Outcome
+from minimta.system import log
 from minimta.system.users import Users
 
 NOW = 1574107394.0
@@ -211,6 +212,40 @@ def test_a_failed_fsync_takes_everything_back(
     assert [outcomes[it][b"dave"].status for it in jobs] == ["4.3.0", "4.3.0"]
     assert (spool / "dave").read_bytes() == KEPT
     assert calls == 2
+
+
+def test_what_was_appended_before_a_bug_is_taken_back(
+    mailer: MboxMailer, spool: Path, job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None of it was recorded: all of it will be sent again."""
+    (spool / "dave").write_bytes(KEPT)
+    (spool / "dave").chmod(0o600)
+    real = dates.asctime
+    times = iter([NOW])
+    monkeypatch.setattr(dates, "asctime", lambda now: real(next(times)))
+    with pytest.raises(StopIteration):
+        mailer._to_mailbox(b"dave", [job(b"x\n"), job(b"y\n")])
+    assert (spool / "dave").read_bytes() == KEPT
+
+
+def test_what_cannot_be_taken_back_is_told(
+    mailer: MboxMailer, spool: Path, job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(log, "line", lambda _, text, **more: lines.append(text))
+    (spool / "dave").write_bytes(KEPT)
+    (spool / "dave").chmod(0o600)
+    monkeypatch.setattr(os, "writev", failing_writev(errno.ENOSPC, 1, 9))
+
+    def ftruncate(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "ftruncate", ftruncate)
+    it = job(b"x\n")
+    outcome = deliver(mailer, it)[it][b"dave"]
+    assert (outcome.fate, outcome.status) == (Fate.DEFERRED, "4.3.0")
+    told = f"mailbox {spool}/dave: cannot cut it back to {len(KEPT)}: [Errno 5] Input/output error"
+    assert lines == [told]
 
 
 def test_a_body_shorter_than_recorded_is_never_delivered(
