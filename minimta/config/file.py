@@ -28,6 +28,7 @@ class ConfigError(Exception):
     """The file cannot be used; ``str()`` names file, line and reason."""
 
     def __init__(self, path: str, line: int, text: str, exit_code: int = os.EX_CONFIG) -> None:
+        """*line* 0: it is not about a line."""
         super().__init__(f"{path}: line {line}: {text}" if line else f"{path}: {text}")
         self.exit_code = exit_code
 
@@ -80,7 +81,8 @@ def _apply(options: Options, path: str, number: int, line: str) -> None:
 
 
 def _text(path: str, judge: Judge) -> str:
-    # O_NONBLOCK: a FIFO of that name must not hold us up.
+    # O_NONBLOCK: a FIFO of that name must not hold us up. Judged is what was opened, whatever the
+    # name leads to by now.
     file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         status = os.fstat(file)

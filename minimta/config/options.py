@@ -86,6 +86,7 @@ class Option:
         """Read the default when it is first asked for, then it is an attribute like any other.
 
         A command asks for few of them, and the start of ``sendmail`` does not wait for the rest.
+        Threads that ask at the same time both read it, and find the same.
         """
         if options is None:
             return self
@@ -138,14 +139,14 @@ class Options:
     local_mailer = _option("LocalMailer", "mbox", local_delivery, "mbox, maildir, lmtp:SOCKET, lmtp:HOST:PORT, or a program with its arguments behind a bar: $u user, $h detail, $f sender (ours)")
     smrsh_directory = _option("SmrshDirectory", "/etc/mail/smrsh", directory, "if it exists, aliases and .forward files may run only what is in it (smrsh); empty: anything (ours)")
     max_program_memory = _option("MaxProgramMemory", "512000000", number, "octets of memory for each process of a program, 0 = no limit (ours)")
-    max_program_processes = _option("MaxProgramProcesses", "200", number, "processes the user may have while a program of his runs, 0 = no limit (ours)")
+    max_program_processes = _option("MaxProgramProcesses", "200", number, "processes that a user may have while a program of theirs runs, 0 = no limit (ours)")
     mailer_table = _option("MailerTable", "/etc/mail/mailertable", str.strip, "text table domain -> mailer:host")
     smart_host = _option("SmartHost", "", str.strip, "send all that is not local there: host, [host] without MX lookup, [host]:port")
     daemon_ports = _option("DaemonPortOptions", "Name=MTA, Addr=127.0.0.1, Port=25; Name=MTA-v6, Addr=::1, Port=25", daemon_ports, "where to listen: Name, Addr, Port, Family, Modifiers, Listen, ReceiveSize, SendSize, children, delayLA, refuseLA, queueLA, DeliveryMode; one line a port", "O", accumulates=True)
     delivery_mode = _option("DeliveryMode", "background", choice("background", "interactive", "queueonly", "deferred"), "when a new message is first tried", "d", anybody=True)
     error_mode = _option("ErrorMode", "print", choice("print", "quiet", "mail", "write", "exit"), "how the submitter is told of errors", "e", anybody=True)
     ignore_dots = _option("IgnoreDots", "False", boolean, "a line with a single dot does not end the message (-i)", "i", anybody=True)
-    me_too = _option("MeToo", "True", boolean, "the sender gets a copy when an alias names him too", "m", anybody=True)
+    me_too = _option("MeToo", "True", boolean, "the sender gets a copy too when an alias names them", "m", anybody=True)
     no_recipient_action = _option("NoRecipientAction", "none", choice("none", "add-to", "add-apparently-to", "add-bcc", "add-to-undisclosed"), "what to do with a message without To, Cc, Bcc", anybody=True)
     privacy_options = _option("PrivacyOptions", "authwarnings", privacy, "what strangers and users are not told or allowed: authwarnings, needmailhelo, novrfy, noexpn, noreceipts, nobodyreturn, goaway, public and others", "p")
     run_as_user = _option("RunAsUser", "minimta", str.strip, "whom listener and remote worker become when started as root")

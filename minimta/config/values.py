@@ -1,6 +1,8 @@
-"""How the values of options are read: text in, a value out, or a ValueError that says what is wrong.
+"""Readers: the text of an option's value in, the value out.
 
-Nothing here knows which option it reads; that stands in ``options``' table.
+What is no value raises ValueError with what is wrong with it; which option it was for, the caller
+adds. A reader of one option only is here too if its value has a grammar of its own. ASCII digits
+are digits, others ("１", "1_0") are not, whatever int() thinks.
 """
 
 from __future__ import annotations
@@ -15,7 +17,10 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def interval(text: str, default_unit: str = "m") -> int:
-    """Sendmail's time syntax to seconds: "5d", "1h30m", and a bare "30" in minutes."""
+    """Sendmail's time syntax to seconds: "5d", "1h30m", and a bare "30" in minutes.
+
+    Raise ValueError.
+    """
     total, digits = 0, ""
     for character in text.strip() or "?":
         if "0" <= character <= "9":
@@ -29,12 +34,12 @@ def interval(text: str, default_unit: str = "m") -> int:
 
 
 def seconds(text: str) -> int:
-    """Like interval(), for the options whose bare number means seconds."""
+    """Like interval(), for the options whose bare number means seconds. Raise ValueError."""
     return interval(text, "s")
 
 
 def number(text: str) -> int:
-    """A decimal number of ASCII digits, perhaps negative."""
+    """A decimal number of ASCII digits, perhaps negative. Raise ValueError."""
     digits = text.strip().removeprefix("-")
     if not (digits.isascii() and digits.isdigit()):
         raise ValueError(f"not a number: {text.strip()!r}")
@@ -42,7 +47,7 @@ def number(text: str) -> int:
 
 
 def boolean(text: str) -> bool:
-    """Sendmail's truth: empty, t, T, y, Y, 1 are true (op.txt, "options of type boolean")."""
+    """Sendmail's truth: an option without a value is true, as are "t", "y" and "1". Raise ValueError."""
     word = text.strip().lower()
     if word not in ("", "t", "true", "y", "yes", "1", "f", "false", "n", "no", "0"):
         raise ValueError(f"not a boolean: {text.strip()!r}")
@@ -70,16 +75,24 @@ _NO_PRIVACY_YET = ("noactualrecipient",)
 
 
 def privacy(text: str) -> tuple[str, ...]:
-    """Words of PRIVACY, separated by commas or blanks, in small letters; goaway as its parts."""
+    """Words of PRIVACY, separated by commas or blanks, in small letters; goaway as its parts.
+
+    Raise ValueError for others.
+    """
     given: list[str] = []
     for word in words(text):
         if word in _NO_PRIVACY_YET:
             raise ValueError(f"{word} is not supported yet")
-        if word not in PRIVACY:
-            known = {name: name for name in PRIVACY}
-            raise ValueError(f"unknown name {word}{nearest(word, known)}")
+        _need_known(word, PRIVACY)
         given += _GOAWAY if word == "goaway" else [word]
     return tuple(given)
+
+
+def _need_known(word: str, names: tuple[str, ...]) -> None:
+    """Raise ValueError if *word*, in small letters, is none of *names*."""
+    known = {name.lower(): name for name in names}
+    if word not in known:
+        raise ValueError(f"unknown name {word}{nearest(word, known)}")
 
 
 #: names of DontBlameSendmail that leave out a check which is made here
@@ -107,17 +120,18 @@ BLAMES = (
 
 
 def blame(text: str) -> frozenset[str]:
-    """Names of BLAMES in any case, separated by commas or blanks, to small letters."""
+    """Names of BLAMES in any case, separated by commas or blanks, to small letters.
+
+    Raise ValueError for others.
+    """
     given = words(text)
-    known = {name.lower(): name for name in BLAMES}
     for word in given:
-        if word not in known:
-            raise ValueError(f"unknown name {word}{nearest(word, known)}")
+        _need_known(word, BLAMES)
     return frozenset(given)
 
 
 def forward_path(text: str) -> str:
-    """Names of files with $z, $u, $h and $w, separated by colons (Sendmail's J)."""
+    """Names of files with $z, $u, $h and $w, separated by colons (ForwardPath). Raise ValueError."""
     for part in text.split("$")[1:]:
         if part[:1] not in ("z", "u", "h", "w"):
             raise ValueError(f"${part[:1]} is none of $z, $u, $h, $w")
@@ -125,7 +139,7 @@ def forward_path(text: str) -> str:
 
 
 def directory(text: str) -> str:
-    """An absolute path, or nothing."""
+    """An absolute path, or nothing. Raise ValueError."""
     if text.strip()[:1] not in ("", "/"):
         raise ValueError(f"no absolute path: {text.strip()!r}")
     return text.strip()
@@ -136,9 +150,9 @@ _ALIAS_CLASSES = ("", "implicit", "hash", "btree", "dbm", "cdb")
 
 
 def alias_files(text: str) -> tuple[str, ...]:
-    """Files separated by commas, each "PATH", or "-o PATH" if it need not be there.
+    """Files separated by commas, each "PATH", or "-o PATH" if it need not be there (AliasFile).
 
-    Sendmail's "CLASS:" before it is left out: there is one kind of database.
+    Sendmail's "CLASS:" before it is left out: there is one kind of database. Raise ValueError.
     """
     files = []
     for spec in text.split(","):
@@ -155,7 +169,10 @@ def alias_files(text: str) -> tuple[str, ...]:
 
 
 def choice(*allowed: str) -> Callable[[str], str]:
-    """A reader for one of *allowed* words, of which the first letter suffices."""
+    """A reader for one of *allowed* words, of which the first letter suffices.
+
+    It gives the whole word, or raises ValueError.
+    """
 
     def read(text: str) -> str:
         word = text.strip().lower()
@@ -168,14 +185,14 @@ def choice(*allowed: str) -> Callable[[str], str]:
 
 
 def daemon_ports(text: str) -> tuple[Port, ...]:
-    """Rows of DaemonPortOptions, separated by semicolons: see config/ports."""
+    """Rows of DaemonPortOptions, separated by semicolons: see config/ports. Raise ValueError."""
     from minimta.config import ports  # the default is read by the daemon alone
 
     return ports.read(text)
 
 
 def file_mode(text: str) -> int:
-    """Permissions in octal digits: "0600"."""
+    """Permissions in octal digits: "0600". Raise ValueError."""
     digits = text.strip()
     if not digits or digits.strip("01234567"):
         raise ValueError(f"no mode of a file: {digits!r}")
@@ -187,7 +204,10 @@ LMTP_PORT = 24
 
 
 def local_delivery(text: str) -> str:
-    """What LocalMailer may be; a socket is an absolute path, an IPv6 address stands in brackets."""
+    """LocalMailer: "mbox", "maildir", "lmtp:PLACE" or "|/PROGRAM ARGUMENTS". Raise ValueError.
+
+    PLACE is the absolute path of a socket, or what host_and_port() takes.
+    """
     text = text.strip()
     if text.lower() in ("mbox", "maildir"):
         return text.lower()
@@ -204,7 +224,10 @@ def local_delivery(text: str) -> str:
 
 
 def agent_words(text: str) -> list[str]:
-    """The words of "|/usr/bin/procmail -a $h -d $u", quotes as in a shell; [""] if there is none."""
+    """The words of "|/usr/bin/procmail -a $h -d $u", quotes as in a shell; [""] if there is none.
+
+    Raise ValueError for other macros, and for quotes that do not end.
+    """
     words = text[1:].split()
     if any(mark in text for mark in "'\"\\"):
         import shlex  # 5 ms
@@ -217,7 +240,10 @@ def agent_words(text: str) -> list[str]:
 
 
 def host_and_port(place: str) -> tuple[str, int]:
-    """The parts of "HOST:PORT", "HOST", "[::1]:PORT", "[::1]"; the port of LMTP if none is given."""
+    """The parts of "HOST:PORT", "HOST", "[::1]:PORT", "[::1]"; the port of LMTP if none is given.
+
+    Raise ValueError.
+    """
     if place[:1] == "[":
         host, bracket, rest = place[1:].partition("]")
         if not bracket or rest[:1] not in ("", ":"):
