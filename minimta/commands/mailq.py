@@ -1,6 +1,7 @@
 """``mailq``, ``sendmail -bp``: the queue as Sendmail lists it, to the column.
 
-Monitoring programs cut this by position and pattern; what users wrote is made printable first.
+Monitoring programs cut this by position and pattern, down to the blanks. What senders wrote is made
+printable first: an escape sequence in a reason or an address would command the reader's terminal.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def show(
 ) -> int:
     """Print the MTA queue, and the client queue if something waits there; with *client* only that.
 
-    Returns the exit code: 78 if the caller may not look.
+    *selections* leaves others out (-qR...). Returns the exit code: 78 if the caller may not look.
     """
     main = options.client_queue_directory if client else options.queue_directory
     reason = permission.why_not_queue(main)
@@ -58,7 +59,7 @@ def _waiting(directory: str, selections: Sequence[Selection]) -> list[Listed]:
     try:
         return _select(directory, selections)
     except OSError:
-        return []  # no client queue, or not ours to read: then it is not ours to count
+        return []  # there is none, or it is not for this caller to read and count
 
 
 def _select(directory: str, selections: Sequence[Selection]) -> list[Listed]:

@@ -19,9 +19,9 @@ def run(options: Options) -> int:
     Returns the exit code of the first that could not be made, and tells what each has become.
     Raise UsageError for a caller who may not.
     """
-    who = Caller(options)
-    if not who.is_trusted(options):
-        log.line("", f"user {who.uid} attempted to rebuild the alias map")
+    caller = Caller(options)
+    if not caller.is_trusted():
+        log.line("", f"user {caller.uid} attempted to rebuild the alias map")
         raise UsageError("Permission denied (real uid not trusted)")
     here = LocalHost(options)
     code = os.EX_OK

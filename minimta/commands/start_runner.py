@@ -1,8 +1,9 @@
-"""``sendmail -q...``: one queue run, a chosen part of one, or a runner that stays.
+"""``sendmail -q...``: which runner is started, and for which messages.
 
--q            one run in the background; with -v, or as -qf, in the foreground
--qISRQ! TEXT  only messages whose id, sender, recipient or quarantine reason contains TEXT
--q15m -qp15m  a runner that stays, a full run each 15 minutes
+-q             one run in the background; with -v, or as -qf, in the foreground
+-qI915 -q!Rx   one run for chosen messages: see queue/selectors
+-qGmqueue      one run for the one queue group that there is
+-q15m -qp15m   a resident runner: it tries what comes at once, and what is due every 15 minutes
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ _GROUP = "mqueue"
 
 
 def interval_of(run: str) -> int | None:
-    """Seconds between the runs that a -q value asks for, None for a single run. Raise UsageError."""
+    """Seconds between the runs that a -q value asks for, None for a single one.
+
+    *run* is "15m", "p15m", "f", "" or a selection. Raise UsageError for what is no interval.
+    """
     text = run.removeprefix("p")
     if not text or text in ("f", "0") or run[:1] in (*_SELECTORS, "G"):
         return None
@@ -38,7 +42,7 @@ def interval_of(run: str) -> int | None:
 
 
 def selections_of(runs: list[str]) -> list[Selection]:
-    """Which messages the -q values choose; none of them: all. Raise UsageError."""
+    """Which messages the values of -q choose; no selection is all. Raise UsageError."""
     chosen = [run for run in runs if run[:1] and run[0] in _SELECTORS]
     if not chosen:
         return []
@@ -50,8 +54,11 @@ def selections_of(runs: list[str]) -> list[Selection]:
         raise UsageError(str(error)) from error
 
 
-def start(command: Command, options: Options, argv: list[str]) -> int:
-    """Do what the -q values ask for. Returns the exit code."""
+def start(command: Command, options: Options) -> int:
+    """Do what the values of -q ask for. Returns the exit code. Raise UsageError for a bad one.
+
+    What runs in the background has not failed yet: 0, whatever becomes of it.
+    """
     runs = command.queue_runs
     for run in runs:
         if run.startswith("G") and run[1:] != _GROUP:
@@ -59,22 +66,25 @@ def start(command: Command, options: Options, argv: list[str]) -> int:
             return os.EX_OK
     intervals = [interval for interval in map(interval_of, runs) if interval]
     if intervals:
-        processes.in_background("queue runner", lambda: _reside(options, intervals[-1], argv))
+        processes.in_background(
+            "queue runner", lambda: _reside(options, intervals[-1], command.argv)
+        )
         return os.EX_OK
+    selections = selections_of(runs)  # what is wrong with them is told before anybody forks
     if command.verbose or "f" in runs:
-        return _run(command, options, verbose=command.verbose)
-    processes.in_background("queue runner", lambda: _run(command, options, verbose=False))
+        return _run(options, selections, verbose=command.verbose)
+    processes.in_background("queue runner", lambda: _run(options, selections, verbose=False))
     return os.EX_OK
 
 
-def _run(command: Command, options: Options, *, verbose: bool) -> int:
+def _run(options: Options, selections: list[Selection], *, verbose: bool) -> int:
     from minimta.runner import queue_run
 
-    selections = selections_of(command.queue_runs)
     return queue_run.run(options, selections, say=say, verbose=verbose)
 
 
 def _reside(options: Options, interval: int, argv: list[str]) -> int:
+    """The resident runner itself: returns when it is told to end. *argv* is for the PidFile."""
     import signal
 
     from minimta.runner import queue_run

@@ -26,9 +26,10 @@ _NOTIFY = ("success", "failure", "delay")
 
 
 class UsageError(Exception):
-    """The command line cannot be obeyed: the text to print, where, and the exit code."""
+    """The command line cannot be obeyed."""
 
     def __init__(self, text: str, *, exit_code: int = os.EX_USAGE, on_stderr: bool = False) -> None:
+        """*text* is to be printed, on standard output unless *on_stderr*, as Sendmail has it."""
         super().__init__(text)
         self.exit_code = exit_code
         self.on_stderr = on_stderr
@@ -37,11 +38,11 @@ class UsageError(Exception):
 class Command:
     """A command line, read."""
 
-    def __init__(self, program: str) -> None:
-        #: name by which the program was called, without directories
-        self.program = program
-        #: one letter of MODES
-        self.mode = _MODE_OF_NAME.get(program, "m")
+    def __init__(self, argv: list[str]) -> None:
+        #: as it was given, the program's name first
+        self.argv = argv
+        #: one letter of MODES; -b, or what the program's name stands for
+        self.mode = _MODE_OF_NAME.get(os.path.basename(argv[0]), "m") if argv else "m"
         #: what is no option: the recipients
         self.arguments: list[bytes] = []
         #: -f or -r, None if not given; b"" and b"<>" are the null reverse-path
@@ -92,8 +93,8 @@ class Command:
 
 def parse(argv: list[str]) -> Command:
     """Read the command line, the program's name first. Raise UsageError or OptionError."""
-    command = Command(os.path.basename(argv[0]) if argv else "sendmail")
-    rest = list(argv[1:])
+    command = Command(argv)
+    rest = argv[1:]
     while rest and rest[0][:1] == "-" and rest[0] != "-":
         word = rest.pop(0)
         if word.startswith("--"):

@@ -43,7 +43,7 @@ def serve(options: Options) -> int:
     shared = SharedState(options, spool)
     queued: list[str] = []
     handler = Handler(shared, client, queued.append)
-    if not who.is_trusted(options):
+    if not who.is_trusted():
         handler.warnings.append(f"{log.clean(who.name)} owned process doing -bs")
     _Dialogue(shared, handler, client).run()
     if (

@@ -1,7 +1,7 @@
-"""Who runs this command, and what he may do.
+"""Who runs this command, and what the mail system lets them do.
 
-Nothing here is set-user-id: whoever calls has his own rights and no others. What is asked here is
-what the mail system believes of him.
+Nothing here is set-user-id: whoever calls has their own rights in the file system and no others.
+That decides which queue they can write; being trusted only decides what is believed of them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 from minimta.message import fullname
 from minimta.queue.permission import may_administer
 from minimta.queue.spool import Spool
-from minimta.system import users
+from minimta.system import users as system_users
 from minimta.system.users import Users
 
 TYPE_CHECKING = False
@@ -23,14 +23,18 @@ if TYPE_CHECKING:
 class Caller:
     """The user behind the real user id."""
 
-    __slots__ = ("name", "uid", "user")
+    __slots__ = ("_options", "name", "uid", "user")
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, users: Users | None = None) -> None:
+        """*users* are those of *options*, if they are open already. Raise OSError as they do."""
+        self._options = options
         self.uid = os.getuid()
-        # With a PasswdFile of its own the caller may be known to the system only.
-        self.user: User | None = Users(options.passwd_file).by_uid(self.uid)
+        users = users or Users(options.passwd_file)
+        # A PasswdFile need not list the system's own accounts, as which cron and others call us.
+        self.user: User | None = users.by_uid(self.uid)
         if self.user is None and options.passwd_file:
             self.user = Users().by_uid(self.uid)
+        #: login name, or the uid in digits if it has none
         self.name = self.user.name if self.user else str(self.uid)
 
     def full_name(self) -> bytes:
@@ -38,23 +42,20 @@ class Caller:
         return fullname.from_gecos(self.user.gecos, self.name) if self.user else b""
 
     def home(self) -> str:
-        """His home directory, "" if he has none."""
+        """Their home directory, "" if there is none."""
         return self.user.home if self.user else ""
 
-    def is_trusted(self, options: Options) -> bool:
-        """May he give any sender with -f and rebuild aliases? (root, the queue's owner, class t)"""
-        return may_administer(options) or os.fsencode(self.name) in users.trusted(
-            options.trusted_users
-        )
+    def is_trusted(self) -> bool:
+        """May they give any sender with -f and rebuild aliases? (root, the queue's owner, class t)"""
+        if may_administer(self._options):
+            return True
+        return os.fsencode(self.name) in system_users.trusted(self._options.trusted_users)
 
 
 def choose_spool(options: Options, queue: str) -> tuple[Spool, bool]:
-    """The queue to write, and whether it is the MTA's.
+    """The queue to write, open, and whether it is the MTA's. Raise OSError.
 
     *queue* is what -A asked for: "m", "c", or "" for what the caller's rights allow.
     """
-    if queue == "m":
-        return Spool(options.queue_directory), True
-    if queue == "c" or not may_administer(options):
-        return Spool(options.client_queue_directory), False
-    return Spool(options.queue_directory), True
+    is_mta = queue == "m" or (queue != "c" and may_administer(options))
+    return Spool(options.queue_directory if is_mta else options.client_queue_directory), is_mta

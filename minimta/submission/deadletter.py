@@ -1,7 +1,7 @@
-"""What could not be sent is kept for its author: ``dead.letter`` in his home directory.
+"""What could not be sent is kept for the user who sent it: ``dead.letter`` in their home directory.
 
-Written by the caller with his own rights, appended, mode 0600. It must be a plain file of his with
-one name: in a home directory others may write, a link would send the letter elsewhere.
+It is appended to with the caller's own rights and made with mode 0600. It must be the caller's plain
+file with one name: a link that somebody else put there would make them write into another file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 def save(incoming: Incoming, home: str, drop: str, now: float) -> str:
     """Append the message to dead.letter in *home*, else to the file *drop* (option DeadLetterDrop).
 
-    Returns the path. Raise OSError if neither can be written.
+    Either may be "", for none. *now*, seconds since the epoch, stands in the From_ line. Returns the
+    path, when the text is on disk. Raise OSError if neither can be written.
     """
     places = [os.path.join(home, "dead.letter")] if home else []
     reason = OSError("no home directory to save it in")

@@ -1,8 +1,8 @@
-"""The first attempt at a message that was just submitted, as DeliveryMode has it.
+"""The first attempt at a message that was just submitted, as option DeliveryMode has it.
 
-background   a child does it, unless a resident runner lives: that sees the message by itself
-interactive  here and now; the exit code tells what became of it
-queueonly, deferred, or a load above QueueLA: the next queue run
+background            a child makes it, unless a resident runner lives, which sees the message itself
+interactive           this process makes it; the exit code tells what became of it
+queueonly, deferred   the next queue run makes it; so it does while the load is above QueueLA
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def is_wanted(options: Options) -> bool:
 
 
 def is_ours(options: Options, *, verbose: bool) -> bool:
-    """Do we try it ourselves, now or in a child? Else a resident runner does, as it sees it."""
+    """Do we try it ourselves, now or in a child? Else a resident runner does, as soon as it sees it."""
     if verbose or options.delivery_mode == "interactive":
         return True
     from minimta.system import locks  # not for a message that is only queued
@@ -40,7 +40,11 @@ def is_ours(options: Options, *, verbose: bool) -> bool:
 
 
 def first(here: LocalHost, spool: Spool, qid: str, *, verbose: bool) -> int:
-    """Try it; *spool* has it, locked. Returns the exit code: 0 for what is queued."""
+    """Try message *qid*, whose lock *spool* keeps. Returns the exit code: 0 for what is queued.
+
+    The lock is kept from commit() on, or a resident runner could take the message between the two.
+    Raise OSError if there can be no child; the message then waits for the next run.
+    """
     if verbose or here.options.delivery_mode == "interactive":
         return _attempt(here, spool, qid, verbose=verbose)
     from minimta.system import processes
@@ -52,7 +56,7 @@ def first(here: LocalHost, spool: Spool, qid: str, *, verbose: bool) -> int:
 def _attempt(here: LocalHost, spool: Spool, qid: str, *, verbose: bool) -> int:
     from minimta.runner.deliver import Deliverer
 
-    # Who waits for the answer is told what the aliases did not say when he named the recipients.
+    # A caller who waits is told what only the expansion of aliases brought to light.
     tell = say if here.options.error_mode == "print" else _in_silence
     deliverer = Deliverer(here, spool, say=say if verbose else None, tell=tell)
     codes = [result.exit_code for result in deliverer.attempt([qid])]
@@ -60,11 +64,14 @@ def _attempt(here: LocalHost, spool: Spool, qid: str, *, verbose: bool) -> int:
 
 
 def _in_silence(text: str) -> None:
-    """For who did not ask for words."""
+    """Stands in for say()."""
 
 
 def postpone(incoming: Incoming, mailer_of: Callable[[bytes], str], *, verbose: bool) -> None:
-    """Log, and perhaps say, that the message waits for a queue run."""
+    """Log, and if *verbose* say, that the message waits for a queue run.
+
+    *mailer_of* names the mailer of a bare address, as far as it is known.
+    """
     for recipient in incoming.envelope.recipients:
         shown = log.clean(recipient.address)
         mailer = mailer_of(address.bare(recipient.address))

@@ -1,4 +1,4 @@
-"""Who sends a message from the command line: sender, full name, and what is to be said of it."""
+"""Who sends a message from the command line: address, full name, and what is to be said of it."""
 
 from __future__ import annotations
 
@@ -16,41 +16,42 @@ if TYPE_CHECKING:
 
 
 class SubmissionError(Exception):
-    """The submission ends here: exit code, and what to tell."""
+    """The message is not queued; ``str()`` is what to tell the caller."""
 
     def __init__(self, text: str, exit_code: int, *, save: bool = False) -> None:
+        """*exit_code* is one of sysexits.h; *save*: the message belongs in dead.letter."""
         super().__init__(text)
         self.exit_code = exit_code
-        #: keep the message in dead.letter
         self.save = save
 
 
-class Author:
-    """The caller, or whom he gives with -f. Raise Trouble for what is no sender."""
+class Sender:
+    """The caller, or whom they give with -f."""
 
-    def __init__(self, command: Command, options: Options, who: Caller, here: LocalHost) -> None:
+    def __init__(self, command: Command, options: Options, caller: Caller, here: LocalHost) -> None:
+        """*command* says -f and -F. Raise SubmissionError if -f has no address, or several."""
         self._command = command
         self._options = options
-        self._caller = who
+        self._caller = caller
         self._here = here
-        self._login = os.fsencode(who.name)
+        self._login = os.fsencode(caller.name)
         #: bare; b"" is the null reverse-path
-        self.sender = self._login if command.sender is None else _given(command.sender)
+        self.address = self._login if command.sender is None else _given(command.sender)
 
     def full_name(self) -> bytes:
-        """-F, NAME, or passwd; somebody elsewhere has no name here, as Sendmail has it."""
-        if not self.sender or not self._here.is_local(self.sender):
+        """From -F, $NAME or passwd; b"" for a sender elsewhere, whose name is not ours to give."""
+        if not self.address or not self._here.is_local(self.address):
             return b""
         if self._command.full_name:
             return self._command.full_name
         if self._command.sender is None:
             return os.fsencode(os.environ.get("NAME", "")) or self._caller.full_name()
-        user = self._here.users.find(address.split(self.sender)[0])
+        user = self._here.users.find(address.split(self.address)[0])
         return fullname.from_gecos(user.gecos, user.name) if user else b""
 
     def is_other(self) -> bool:
-        """Is the sender somebody (not the null reverse-path), and not the caller?"""
-        return bool(self.sender) and not self._is_caller()
+        """Is the sender somebody (not the null reverse-path) other than the caller?"""
+        return bool(self.address) and not self._is_caller()
 
     def warning(self, shown: bytes) -> str:
         """Text of an X-Authentication-Warning for a sender that the caller is not, "" if none.
@@ -61,17 +62,18 @@ class Author:
             return ""
         if "authwarnings" not in self._options.privacy_options:
             return ""
-        if self._caller.is_trusted(self._options):
+        if self._caller.is_trusted():
             return ""
         who, sender = log.clean(self._caller.name), log.clean(shown or b"<>")
         return f"{self._here.name}: {who} set sender to {sender} using -f"
 
     def _is_caller(self) -> bool:
-        local = address.split(self.sender)[0]
-        return local == self._login and self._here.is_local(self.sender)
+        local = address.split(self.address)[0]
+        return local == self._login and self._here.is_local(self.address)
 
 
 def _given(text: bytes) -> bytes:
+    """The bare address of -f. Raise SubmissionError."""
     if text.strip() in (b"", b"<>"):
         return b""
     found = addresslist.parse(text)

@@ -19,7 +19,7 @@ _PIECE = 65536
 _UNDECIDED = 1024
 
 
-class Canonical:
+class CanonicalText:
     """Pieces of any size in, canonical text out."""
 
     def __init__(self, *, ignore_dots: bool) -> None:
@@ -50,6 +50,8 @@ class Canonical:
         """Hold back an unfinished line: its end may decide what its beginning means."""
         begin = text.rfind(b"\n") + 1
         if len(text) - begin > _UNDECIDED:
+            # Too long to be a dot or a From_ line. Only the CRs at its end are still undecided: an LF
+            # may follow; but not for any number of them.
             begin = max(len(text.rstrip(b"\r")), len(text) - _UNDECIDED)
         return text[:begin], text[begin:]
 
@@ -72,12 +74,16 @@ def _line_ends(text: bytes) -> bytes:
     if b"\r" not in text:
         return text
     lines = text.split(b"\n")
+    # The last one has not ended: what looks like its end may be the middle of it.
     ended = [line.rstrip(b"\r") for line in lines[:-1]]
     return b"\n".join([*ended, lines[-1]]).replace(b"\r", b" ")
 
 
-def pieces(canonical: Canonical, descriptor: int = 0) -> Iterator[bytes]:
-    """Read *descriptor* to its end, or to the lone dot. Raise OSError."""
+def pieces(canonical: CanonicalText, descriptor: int = 0) -> Iterator[bytes]:
+    """Read *descriptor* to its end, or to the lone dot: canonical text, no piece empty.
+
+    Raise OSError; what was read so far is then not the whole message.
+    """
     while not canonical.ended:
         piece = os.read(descriptor, _PIECE)
         text = canonical.feed(piece, last=not piece)

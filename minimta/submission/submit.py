@@ -1,7 +1,8 @@
 """``sendmail ADDRESS < message``: from standard input and command line to a queued message.
 
-What is wrong is told at once (exit code, a line of text, dead.letter, or a bounce, as ErrorMode
-says); the recipients that are good still get their mail.
+What is wrong with the message, or with one of its recipients, is told at once: exit code, a line of
+text, dead.letter, or a bounce, as ErrorMode says. The other recipients still get their mail. Whatever
+fails before commit() leaves nothing in the queue.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from minimta.queue import collect
 from minimta.queue import qid as queue_id
 from minimta.routing import recipients
 from minimta.routing.local_host import LocalHost
-from minimta.submission import caller, delivery_mode, stdin
-from minimta.submission.sender import Author, SubmissionError
+from minimta.submission import delivery_mode, stdin
+from minimta.submission.caller import Caller, choose_spool
+from minimta.submission.sender import Sender, SubmissionError
 from minimta.system import log
 from minimta.system.terminal import complain, say
 
@@ -24,99 +26,107 @@ if TYPE_CHECKING:
     from minimta.config.commandline import Command
     from minimta.config.options import Options
     from minimta.message.addresslist import ListedAddress
-    from minimta.submission.caller import Caller
 
 _RECIPIENT_FIELDS = (b"to", b"cc", b"bcc", b"apparently-to")
 
 
 class Submission:
-    """One message from standard input."""
+    """One message from standard input, on its way into a queue."""
 
-    def __init__(self, command: Command, options: Options, who: Caller, now: float) -> None:
-        self.command = command
-        self.options = options
-        self.caller = who
-        self.now = now
-        self.exit_code = os.EX_OK
-        self.here = LocalHost(options, remembers=True)
-        self.spool, self.to_mta = caller.choose_spool(options, command.queue)
-        self.author = Author(command, options, who, self.here)
-        self.envelope = self._envelope()
-        self.incoming = collect.Incoming(
-            self.spool,
+    def __init__(self, command: Command, options: Options, now: float) -> None:
+        """*now* is when it came, seconds since the epoch. Opens the queue; nothing is in it yet.
+
+        Raise SubmissionError for a flag's value, OSError if the queue or the users cannot be opened.
+        """
+        self._command = command
+        self._options = options
+        self._now = now
+        self._exit_code = os.EX_OK
+        self._here = LocalHost(options, remembers=True)
+        self._caller = Caller(options, self._here.users)
+        self._spool, self._is_mta = choose_spool(options, command.queue)
+        self._sender = Sender(command, options, self._caller, self._here)
+        self._envelope = self._make_envelope()
+        self._incoming = collect.Incoming(
+            self._spool,
             options,
-            self.envelope,
+            self._envelope,
             qid=queue_id.new(now),
             now=now,
-            host=self.here.name,
-            submit=command.queue != "m",
-            qualify=command.queue != "m" and not command.gateway,
+            host=self._here.name,
+            submit=not self._is_as_given,
+            qualify=not self._is_as_given and not command.gateway,
             hops=command.hops,
         )
         self._seen: set[bytes] = set()
         self._is_whole = False
+
+    @property
+    def _is_as_given(self) -> bool:
+        """-Am: what a mail system writes into the MTA queue. Nothing in it is completed."""
+        return self._command.queue == "m"
 
     def run(self) -> int:
         """Collect, queue, perhaps deliver. Returns the exit code."""
         try:
             self._take_arguments()
             self._read()
-            if self.command.take_header_recipients:
+            if self._command.take_header_recipients:
                 self._take_header_recipients()
             self._require_recipients()
             self._find_unknown()
             self._warn()
             self._complete_recipients()
-            if self.envelope.recipients:
+            if self._envelope.recipients:
                 return self._queue()
-        except SubmissionError as trouble:
-            self._tell(str(trouble), trouble.exit_code)
-            if trouble.save:
+        except SubmissionError as error:
+            self._tell(str(error), error.exit_code)
+            if error.save:
                 self._save()
         except collect.MessageRefused as refusal:
             self._tell(refusal.text, _exit_code(refusal))
             self._save()
         except OSError as error:
             complain(f"sendmail: cannot queue the message: {error.strerror or error}")
-            self.exit_code = os.EX_TEMPFAIL
+            self._exit_code = os.EX_TEMPFAIL
             self._save()
-        self.incoming.abort()
-        return self.exit_code
+        self._incoming.abort()
+        return self._exit_code
 
     def _queue(self) -> int:
-        """Make it ours, and try it if that is our business."""
-        code, verbose = os.EX_OK, self.command.verbose
-        self.incoming.finish()
-        is_wanted = self.to_mta and delivery_mode.is_wanted(self.options)
-        if is_wanted and delivery_mode.is_ours(self.options, verbose=verbose):
-            qid = self.incoming.commit(keep_lock=True)
-            code = delivery_mode.first(self.here, self.spool, qid, verbose=verbose)
+        """Commit the message; try it if that is for us to do. Returns the exit code."""
+        code, verbose = os.EX_OK, self._command.verbose
+        self._incoming.finish()
+        is_wanted = self._is_mta and delivery_mode.is_wanted(self._options)
+        if is_wanted and delivery_mode.is_ours(self._options, verbose=verbose):
+            qid = self._incoming.commit(keep_lock=True)
+            code = delivery_mode.first(self._here, self._spool, qid, verbose=verbose)
         else:
-            self.incoming.commit()
+            self._incoming.commit()
             if not is_wanted:
-                delivery_mode.postpone(self.incoming, self._mailer, verbose=verbose)
-        return os.EX_OK if self.options.error_mode == "exit" else self.exit_code or code
+                delivery_mode.postpone(self._incoming, self._mailer, verbose=verbose)
+        return os.EX_OK if self._options.error_mode == "exit" else self._exit_code or code
 
     def _mailer(self, bare: bytes) -> str:
-        return self.here.router.route(bare).mailer if self.to_mta else "relay"
+        return self._here.router.route(bare).mailer if self._is_mta else "relay"
 
     # --- envelope ---------------------------------------------------------------------------------
 
-    def _envelope(self) -> Envelope:
-        command, sender = self.command, self.author.sender
+    def _make_envelope(self) -> Envelope:
+        command, sender = self._command, self._sender.address
         envelope = Envelope(self._as_queued(sender) if sender else b"<>")
-        envelope.client = os.fsencode(self.caller.name) + b"@localhost"
+        envelope.client = os.fsencode(self._caller.name) + b"@localhost"
         envelope.daemon_flags = b"c u"
         envelope.protocol, envelope.helo = command.protocol, command.helo
         envelope.ret, envelope.envid = command.ret, self._envid()
         envelope.body_type = command.body_type
-        envelope.auth = self.here.qualified(sender)
-        envelope.full_name = self.author.full_name()
+        envelope.auth = self._here.qualified(sender)
+        envelope.full_name = self._sender.full_name()
         return envelope
 
     def _envid(self) -> bytes:
         """What -V says. Raise SubmissionError if it is no ENVID."""
-        envid = self.command.envid
+        envid = self._command.envid
         if envid is None:
             return b""
         from minimta.message.xtext import MAX_ENVID, is_xtext  # few messages have one
@@ -127,30 +137,29 @@ class Submission:
 
     def _as_queued(self, bare: bytes) -> bytes:
         """How an address stands in the queue: complete, or with -Am as it was given."""
-        if self.command.queue == "m":
-            return bare
-        return b"<%b>" % self.here.qualified(bare)
+        return bare if self._is_as_given else b"<%b>" % self._here.qualified(bare)
 
     def _warn(self) -> None:
-        text = self.author.warning(address.bare(self.envelope.reverse_path))
+        text = self._sender.warning(address.bare(self._envelope.reverse_path))
         if text:
-            self.envelope.warnings.append(text.encode("ascii"))
-            log.line(self.incoming.qid, f"Authentication-Warning: {text}")
+            self._envelope.warnings.append(text.encode("ascii"))
+            log.line(self._incoming.qid, f"Authentication-Warning: {text}")
 
     # --- recipients -------------------------------------------------------------------------------
 
     def _take_arguments(self) -> None:
         named: list[ListedAddress] = []
-        for argument in self.command.arguments:
+        for argument in self._command.arguments:
             named += self._add(addresslist.parse(argument), argument)
         only = (
-            named[0].given if len(named) == 1 and not self.command.take_header_recipients else b""
+            named[0].given if len(named) == 1 and not self._command.take_header_recipients else b""
         )
+        # The one recipient may be named in Received ("for <...>"): there is nobody it is hidden from.
         # DIFFERS: with -t Sendmail names the one in the arguments, though the others see it.
-        self.incoming.trace_recipient = only
+        self._incoming.trace_recipient = only
 
     def _take_header_recipients(self) -> None:
-        fields = self.incoming.fields()
+        fields = self._incoming.fields()
         resent = any(headers.name(field).startswith(b"resent-") for field in fields)
         wanted = {(b"resent-" if resent else b"") + name for name in _RECIPIENT_FIELDS}
         for field in fields:
@@ -172,72 +181,74 @@ class Submission:
                 self._tell(f"{log.clean(text.strip())}... {mailbox.problem}", os.EX_USAGE)
                 if not mailbox.problem.startswith("Unbalanced '<"):
                     continue
-            key = self.here.key(mailbox.address)
+            key = self._here.key(mailbox.address)
             if key not in self._seen:
                 self._seen.add(key)
-                self.envelope.recipients.append(self._recipient(mailbox))
+                self._envelope.recipients.append(self._recipient(mailbox))
             good.append(mailbox)
         return good
 
     def _recipient(self, mailbox: ListedAddress) -> Recipient:
         given = mailbox.given
-        flags = "P" + (self.command.notify or "FD")
-        if self.to_mta and not self.command.expand_aliases and self.here.is_local(given):
-            # -n: the user himself, whatever the aliases say; as an alias "\\dave" would have it
+        flags = "P" + (self._command.notify or "FD")
+        if self._is_mta and not self._command.expand_aliases and self._here.is_local(given):
+            # -n: to the user, whatever the aliases say, as "\\dave" in an alias does it
             given, flags = b"\\" + address.split(mailbox.address)[0], flags + "A"
         return Recipient(given, flags)
 
     def _complete_recipients(self) -> None:
         """How the good ones stand in the queue: see _as_queued()."""
-        for recipient in self.envelope.recipients:
-            if "A" not in recipient.flags and self.command.queue != "m":
+        for recipient in self._envelope.recipients:
+            if "A" not in recipient.flags and not self._is_as_given:
                 recipient.address = self._as_queued(address.bare(recipient.address))
 
     def _require_recipients(self) -> None:
-        if self.envelope.recipients or self.exit_code:
+        if self._envelope.recipients or self._exit_code:
             return
-        if self.command.take_header_recipients:
+        if self._command.take_header_recipients:
             # DIFFERS: Sendmail exits with 0, and nobody learns that nothing was sent.
             raise SubmissionError("No recipient addresses found in header", os.EX_USAGE)
         raise SubmissionError("Recipient names must be specified", os.EX_USAGE)
 
     def _find_unknown(self) -> None:
-        """Local users who do not exist: told now (67), bounced if ErrorMode or -f ask for mail."""
-        bounce = self.options.error_mode in ("mail", "write", "exit") or self.author.is_other()
+        """Tell of local users who do not exist (67); they stay, to be bounced, if -f or ErrorMode
+        ask for mail.
+        """
+        bounce = self._options.error_mode in ("mail", "write", "exit") or self._sender.is_other()
         kept = []
-        for recipient in self.envelope.recipients:
+        for recipient in self._envelope.recipients:
             bare = address.bare(recipient.address)
-            if not recipients.is_unknown(bare.removeprefix(b"\\"), self.here):
+            if not recipients.is_unknown(bare.removeprefix(b"\\"), self._here):
                 kept.append(recipient)
                 continue
             self._unknown(recipient.address, "User unknown")
             if bounce:
                 kept.append(recipient)
-        lost = len(kept) < len(self.envelope.recipients)
-        self.envelope.recipients[:] = kept
-        if lost or (self.exit_code and not bounce):
+        lost = len(kept) < len(self._envelope.recipients)
+        self._envelope.recipients[:] = kept
+        # Once, whatever was wrong with however many of them.
+        if lost or (self._exit_code and not bounce):
             self._save()
 
     def _unknown(self, recipient: bytes, why: str) -> None:
         shown = log.clean(recipient)
-        log.line(self.incoming.qid, f"{shown}... {why}")
+        log.line(self._incoming.qid, f"{shown}... {why}")
         facts = f"to={log.fact(recipient)}, delay=00:00:00, mailer=local, pri=0, dsn=5.1.1"
-        log.line(self.incoming.qid, f"{facts}, reply=550 5.1.1 {why}, stat={why}")
+        log.line(self._incoming.qid, f"{facts}, reply=550 5.1.1 {why}, stat={why}")
         # Sendmail's client mode only says on the terminal where the letter was saved.
-        on_stderr = self.command.queue != "m"
-        self._tell(f"{shown}... {why}", os.EX_NOUSER, on_stderr=on_stderr)
+        self._tell(f"{shown}... {why}", os.EX_NOUSER, on_stderr=not self._is_as_given)
 
     # --- text -------------------------------------------------------------------------------------
 
     def _read(self) -> None:
-        if self.spool.free_blocks() < self.options.min_free_blocks:
+        if self._spool.free_blocks() < self._options.min_free_blocks:
             raise SubmissionError("Insufficient disk space; try again later", os.EX_TEMPFAIL)
-        canonical = stdin.Canonical(ignore_dots=self.options.ignore_dots)
+        canonical = stdin.CanonicalText(ignore_dots=self._options.ignore_dots)
         beginning = True
         for piece in stdin.pieces(canonical):
             text = self._without_from_line(piece) if beginning else piece
             beginning = False
-            self.incoming.write(text)
+            self._incoming.write(text)
         self._is_whole = True
         if canonical.has_nul:
             # DIFFERS: Sendmail mails the text back and exits with 0.
@@ -250,24 +261,25 @@ class Submission:
         line, _, rest = text.partition(b"\n")
         date = dates.from_asctime(line[-24:].decode("ascii", "replace"))
         if date is not None:
-            self.incoming.date = date
-        self.incoming.size += len(line) + 1
+            self._incoming.date = date
+        # It is part of what was sent: the size in log and queue counts it, as Sendmail's does.
+        self._incoming.size += len(line) + 1
         return rest
 
     def _tell(self, text: str, exit_code: int, *, on_stderr: bool = False) -> None:
-        self.exit_code = self.exit_code or exit_code
-        if self.options.error_mode == "print":
+        self._exit_code = self._exit_code or exit_code
+        if self._options.error_mode == "print":
             (complain if on_stderr else say)(text)
 
     def _save(self) -> None:
-        """dead.letter, unless the caller wants no words or a bounce instead, or only a part came."""
-        if self.options.error_mode != "print" or not self._is_whole:
+        """Save to dead.letter, unless the caller wants silence or a bounce, or only a part came."""
+        if self._options.error_mode != "print" or not self._is_whole:
             return
         from minimta.submission import deadletter  # few messages end there
 
         try:
-            home, drop = self.caller.home(), self.options.dead_letter_drop
-            path = deadletter.save(self.incoming, home, drop, self.now)
+            home, drop = self._caller.home(), self._options.dead_letter_drop
+            path = deadletter.save(self._incoming, home, drop, self._now)
         except OSError as error:
             complain(f"sendmail: cannot save the message: {error.strerror or error}")
             return

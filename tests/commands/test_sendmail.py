@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from minimta.commands import sendmail
+from minimta.config import commandline
 from minimta.config import file as config_file
 from minimta.queue import permission
 from minimta.queue.control import Control, decode
@@ -363,6 +364,19 @@ def test_version(host: Host) -> None:
     ran = host.run("-d0.1", "-bv", "emma")
     assert ran.code == 0
     assert ran.out.startswith("Version ")
+
+
+def test_every_mode_of_the_command_line_has_a_row() -> None:
+    assert set(sendmail._MODES) == set(commandline.MODES)
+
+
+def test_the_version_goes_into_the_file_that_D_names(host: Host) -> None:
+    path = host.root / "out"
+    assert host.run("-D", str(path), "-d0.1", "-bC").out == ""
+    assert path.read_text().startswith("Version ")
+    ran = host.run("-D", "/nonexistent/out", "-d0.1", "-bC")
+    text = "sendmail: cannot write /nonexistent/out: No such file or directory\n"
+    assert (ran.code, ran.out, ran.err) == (os.EX_CANTCREAT, "", text)
 
 
 def test_a_nul_is_refused_and_the_rest_kept_for_the_author(host: Host) -> None:

@@ -40,6 +40,11 @@ def test_only_criteria_are_selections() -> None:
         start_runner.selections_of(["!x"])
 
 
+def test_a_wrong_selection_is_told_before_a_run_goes_into_the_background() -> None:
+    with pytest.raises(UsageError, match="Invalid queue selection"):
+        start("-q!x")
+
+
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     notes = tmp_path / "notes"
@@ -61,7 +66,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def start(*arguments: str) -> int:
     argv = ["sendmail", *arguments]
-    return start_runner.start(commandline.parse(argv), Options(), argv)
+    return start_runner.start(commandline.parse(argv), Options())
 
 
 def test_a_run_returns_at_once_and_goes_on_in_a_child(runs: Path) -> None:
@@ -100,7 +105,7 @@ def test_a_runner_that_stays_writes_its_pid_and_takes_it_away(
 
     monkeypatch.setattr(queue_run, "resident", resident)
     argv = ["sendmail", "-q15m"]
-    assert start_runner.start(commandline.parse(argv), options, argv) == 0
+    assert start_runner.start(commandline.parse(argv), options) == 0
     pid, status = os.wait()
     assert os.waitstatus_to_exitcode(status) == 0
     assert seen.read_text() == f"900 {pid}\nsendmail -q15m\n"

@@ -124,7 +124,7 @@ VALUES |= {"O": "MeToo=true", "o": "i", "L": "tag"}
 @pytest.mark.parametrize("letter", [letter for letter in commandline._FLAGS if letter not in "sTU"])
 def test_every_flag_sets_attributes_that_a_command_has(letter: str) -> None:
     command = parse(f"-{letter}", *([] if letter in "dq" else [VALUES.get(letter, "x")]))
-    assert vars(command).keys() == vars(Command("sendmail")).keys()
+    assert vars(command).keys() == vars(Command(["sendmail"])).keys()
 
 
 @pytest.mark.parametrize("words", [["-I"], ["-bi"]])

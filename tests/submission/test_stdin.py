@@ -7,11 +7,11 @@ import os
 import pytest
 
 from minimta.submission import stdin
-from minimta.submission.stdin import Canonical
+from minimta.submission.stdin import CanonicalText
 
 
-def whole(text: bytes, size: int, *, ignore_dots: bool = False) -> tuple[bytes, Canonical]:
-    canonical, out = Canonical(ignore_dots=ignore_dots), b""
+def whole(text: bytes, size: int, *, ignore_dots: bool = False) -> tuple[bytes, CanonicalText]:
+    canonical, out = CanonicalText(ignore_dots=ignore_dots), b""
     for begin in range(0, len(text), size):
         out += canonical.feed(text[begin : begin + size])
     return out + canonical.feed(b"", last=True), canonical
@@ -61,13 +61,13 @@ def test_a_nul_is_noticed_and_taken_out() -> None:
 
 
 def test_a_line_without_end_is_not_kept_in_memory() -> None:
-    canonical = Canonical(ignore_dots=False)
+    canonical = CanonicalText(ignore_dots=False)
     passed = sum(len(canonical.feed(b"x" * 65536)) for _ in range(16))
     assert passed >= 15 * 65536
 
 
 def test_a_cr_at_the_border_of_a_long_line_still_ends_it() -> None:
-    canonical = Canonical(ignore_dots=False)
+    canonical = CanonicalText(ignore_dots=False)
     out = (
         canonical.feed(b"x" * 5000 + b"\r")
         + canonical.feed(b"\n.\nno")
@@ -79,7 +79,7 @@ def test_a_cr_at_the_border_of_a_long_line_still_ends_it() -> None:
 def test_reading_stops_at_the_dot_even_if_the_pipe_stays_open() -> None:
     reader, writer = os.pipe()
     os.write(writer, b"hello\n.\n")
-    canonical = Canonical(ignore_dots=False)
+    canonical = CanonicalText(ignore_dots=False)
     assert b"".join(stdin.pieces(canonical, reader)) == b"hello\n"
     os.close(reader)
     os.close(writer)

@@ -183,7 +183,7 @@ def test_verify_shows_a_chain_plainly(host: SharedHost, capfd: pytest.CaptureFix
 
     evil = "".join(os.fsdecode(text) for text in EVIL if text.isascii())
     host.put("dave", os.fsencode(f'"|exit 1 # {evil}"\n/{evil}\n:include:/{evil}\n'), ".forward")
-    command = Command("sendmail")
+    command = Command(["sendmail"])
     command.arguments = [b"dave", os.fsencode(evil)]
     verify.show(command, host.options)
     shown = capfd.readouterr().out
