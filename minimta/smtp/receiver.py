@@ -1,7 +1,7 @@
-"""What a Session asks of whoever decides about mail, and takes it.
+"""What a Session asks of the code that decides about mail, and takes it.
 
 The Session has read the command and found it in order; every answer goes to the client as it is.
-An exception is a bug: the Session lets it pass, and whoever drives it ends the connection.
+An exception is a bug: the Session lets it pass, and its driver ends the connection.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tarpitting: delays and limits for a client that misbehaves. Pure; who owns the socket waits.
+"""Tarpitting: delays and limits for a client that misbehaves. Pure: the owner of the socket waits.
 
     refused commands      after 10 each costs a second; the 26th ends the session
     refused recipients    after BadRcptThrottle every RCPT costs a second; the 101st ends the
@@ -23,7 +23,7 @@ class Throttle:
 
     def __init__(self, bad_rcpt_throttle: int) -> None:
         """*bad_rcpt_throttle* is the option BadRcptThrottle; 0 slows down no recipient."""
-        #: seconds to wait before the replies are sent; whoever waits sets it back to 0
+        #: seconds to wait before the replies are sent; the caller that waited sets it back to 0
         self.pause = 0.0
         self._throttle = bad_rcpt_throttle
         self._errors = self._refused = self._accepted = 0

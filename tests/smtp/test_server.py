@@ -194,7 +194,7 @@ def test_a_violation_in_the_text_keeps_nothing_and_ends_the_session(eol: bytes) 
     assert receiver.resets >= 1
 
 
-# --- who is no mail client ------------------------------------------------------------------------
+# --- not a mail client ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ class OutgoingConnection:
     ) -> None:
         """*say* gets the lines of the dialogue (-v).
 
-        *alive* is called after every wait: whoever watches us knows that we still work.
+        *alive* is called after every wait, so that the parent knows that we still work.
         """
         self.target = target
         #: may the peer have a message that it has not answered for?

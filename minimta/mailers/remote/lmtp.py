@@ -96,13 +96,13 @@ class LmtpMailer(RemoteMailer):
 
 
 def _as_sent(job: Job, sender_host: str) -> Job:
-    """The job with names that can stand in RCPT, and a sender and header for who delivers at last.
+    """The job with names that can stand in RCPT, and with the sender and header for the server.
 
     *sender_host* completes a sender without a domain.
     """
     header = job.header
     if header.startswith(_RETURN_PATH):
-        # RFC 5321 section 4.4: the Return-Path is for who makes the final delivery, the server.
+        # RFC 5321 section 4.4: whoever makes the final delivery adds it, and that is the server.
         header = header.partition(b"\n")[2]
     # DIFFERS from RFC 5321, which wants a domain: the name alone, as Sendmail gives it to its
     # LMTP mailers. Dovecot, as it is installed, knows users of the system by that only.

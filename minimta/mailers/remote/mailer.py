@@ -149,7 +149,7 @@ class RemoteMailer:
         if progress.is_complete:
             child.unsettled.discard(line.job)
             yield progress.job, progress.outcomes
-        # Only now, when whoever drives us has recorded what was yielded, may one more be sent.
+        # Only now, when the caller has recorded what was yielded, may one more be sent.
         if any(outcome.fate is Fate.SENT for outcome in line.outcomes.values()):
             child.recorded()
 

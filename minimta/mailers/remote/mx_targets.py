@@ -32,6 +32,8 @@ from minimta.system.dns import LookupFailed, Resolver
 from minimta.system.hostnames import local_names, own_addresses, own_name
 
 SMTP_PORT = 25
+#: getaddrinfo(3) knows that the name does not exist, or has no address
+NO_SUCH_HOST = (socket.EAI_NONAME, socket.EAI_NODATA)
 
 
 class Unroutable(Exception):
@@ -169,7 +171,8 @@ class TargetFinder:
         try:
             found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
         except socket.gaierror as error:
-            temporary = error.errno == socket.EAI_AGAIN
+            # EAI_FAIL, EAI_SYSTEM, EAI_MEMORY: nobody has said that there is no such host.
+            temporary = error.errno not in NO_SUCH_HOST
             reason = "host name lookup failure" if temporary else "host not found"
             failure = LookupFailed(self._hop.name, reason, temporary=temporary)
             raise Unroutable(reply_outcomes.no_answer(name, failure)) from error

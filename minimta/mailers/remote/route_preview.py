@@ -22,7 +22,7 @@ from dataclasses import replace
 
 from minimta.config.options import Options
 from minimta.mailers.remote import mx_targets, protocol, reply_outcomes
-from minimta.mailers.remote.mx_targets import Target, TargetFinder, Unroutable
+from minimta.mailers.remote.mx_targets import NO_SUCH_HOST, Target, TargetFinder, Unroutable
 from minimta.mailers.remote.protocol import (
     BadLine,
     Line,
@@ -40,8 +40,6 @@ from minimta.system.users import User, Users
 _PATIENCE = 60
 #: lines that are read; a problem may come with each target
 _MAX_LINES = 4 * mx_targets.MAX_TARGETS
-#: getaddrinfo(3): no such name, or one without an address
-_ABSENT = (socket.EAI_NONAME, socket.EAI_NODATA)
 
 
 class RoutePreview:
@@ -163,7 +161,7 @@ def _canonical(host: str) -> Iterator[Line]:
     try:
         found = socket.getaddrinfo(host.encode("ascii", "replace"), None, flags=socket.AI_CANONNAME)
     except socket.gaierror as error:
-        failure = LookupFailed(host, "host not found", temporary=error.errno not in _ABSENT)
+        failure = LookupFailed(host, "host not found", temporary=error.errno not in NO_SUCH_HOST)
         yield _line(reply_outcomes.no_answer(host, failure))
     else:
         yield NameLine(found[0][3] or host)

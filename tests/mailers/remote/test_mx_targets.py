@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from minimta.mailers.remote.mx_targets import (
@@ -240,3 +242,25 @@ def test_a_hundred_addresses_are_enough() -> None:
         **{host: {"A": [f"10.1.{n}.{k}" for k in range(10)]} for n, host in enumerate(hosts)},
     }
     assert len(Found(zone, "d.campus").relays) == MAX_TARGETS
+
+
+@pytest.mark.parametrize(
+    ("number", "fate"),
+    [
+        (socket.EAI_NONAME, Fate.FAILED),
+        (socket.EAI_NODATA, Fate.FAILED),
+        (socket.EAI_AGAIN, Fate.DEFERRED),
+        (socket.EAI_FAIL, Fate.DEFERRED),
+        (socket.EAI_SYSTEM, Fate.DEFERRED),
+        (socket.EAI_MEMORY, Fate.DEFERRED),
+    ],
+)
+def test_only_a_name_that_does_not_exist_fails_for_good(
+    number: int, fate: Fate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def getaddrinfo(*_: object, **__: object) -> object:
+        raise socket.gaierror(number, "why not")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    found = Found({}, "[mx.campus]")
+    assert found.end is not None and found.end.fate is fate
