@@ -239,6 +239,7 @@ class Client:
         transaction = self._open()
         transaction.rcpt.append(reply)
         last = len(transaction.rcpt) == len(transaction.rcpt_lines)
+        # Without PIPELINING the DATA is not said yet, and need not be said for nobody.
         if last and self._unsent and not transaction.has_recipient:
             self._unsent.clear()
             self._needs_reset = True

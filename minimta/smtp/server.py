@@ -124,6 +124,7 @@ class Session:
 
     def _unfinished(self) -> list[bytes]:
         """The replies to the beginning of a line, which alone can be too much."""
+        # A ClientHello of TLS begins with this octet and has no line end that could be waited for.
         if not self._eol and self._buffer[:1] == b"\x16":
             self._note_about_client("TLS handshake on a plain port")
             return [self.closing(421, "4.7.0", f"{self.host} This is plain SMTP")]
@@ -173,6 +174,8 @@ class Session:
         if not self._eol:
             self._eol = b"\r\n" if line.endswith(b"\r\n") else b"\n"
         try:
+            # Commands too: a client whose commands have other line ends than its text is one whose
+            # end of text another server would see elsewhere.
             check(line, self._eol)
         except Violation as violation:
             self._note_about_client(violation.text)
@@ -194,6 +197,7 @@ class Session:
         if answer is None:
             answer = act(self, argument)
             self.state = advance(self.state, name, answer)
+        # A RCPT out of order names nobody: it is a bad command, not a bad recipient.
         if name == "RCPT" and answer.code != 503:
             return self._counted_recipient(answer)
         return self._counted(answer) if answer.code >= 500 else answer

@@ -61,6 +61,7 @@ class Content:
             check_stored(block)
             self.wire_size += len(block) + block.count(b"\n")
             self._whole, blocks = block, blocks + 1
+        # Most messages are one block: what was read to be measured is sent from memory.
         if blocks > 1:
             self._whole = b""
 
@@ -74,6 +75,7 @@ class Content:
             for block in self._blocks():
                 yield writer.feed(block)
         except BadText as error:
+            # It was checked when it was measured.
             raise Unreadable("the data file changed") from error
         yield writer.finish()
 

@@ -93,6 +93,7 @@ class Delivery:
         self._alive = alive
         self._resolver = resolver or Resolver()
         self._shuffle = shuffle
+        #: why no host so far was any good; see _note()
         self._failure: Outcome | None = None
         #: transactions that went through to their end
         self._completed = 0
@@ -203,6 +204,7 @@ class Delivery:
             self._say(f"{names.decode('ascii', 'replace')}... {what}")
 
     def _connect_timeout(self) -> int:
+        """Seconds, by Timeout.iconnect if none of the messages was tried before, or .connect."""
         first = all(pending.job.first_attempt for pending in self._waiting)
         options = self._transport.options
         return options.timeout_iconnect if first else options.timeout_connect
@@ -264,6 +266,8 @@ class Delivery:
         except (OSError, PeerClosed, ReplyError, Unreadable) as error:
             connection.client.closing = True
             trouble = trouble_of(error, connection)
+            # Once the content has begun the message is not tried again in this run: the peer may
+            # have it, and lost only its answer.
             if not connection.content_begun:
                 self._interrupted(pending, trouble)
                 return
