@@ -8,7 +8,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -17,7 +16,7 @@ from minimta.config.ports import Port
 from minimta.listener import connection, limits
 from minimta.listener.limits import ConnectionLimits
 from minimta.listener.sockets import Server, bind
-from minimta.system import hostnames, log
+from minimta.system import hostnames
 from tests.support.smtphost import SmtpHost
 
 PATIENCE = 10.0
@@ -81,18 +80,6 @@ class Peer:
     def close(self) -> None:
         self._read.close()
         self.socket.close()
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> SmtpHost:
-    return SmtpHost(tmp_path)
-
-
-@pytest.fixture
-def lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    found: list[str] = []
-    monkeypatch.setattr(log, "line", lambda qid, text, **unused: found.append(text))
-    return found
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from minimta.config import ports
 from minimta.config.options import Options
 from minimta.listener import relay
 from minimta.listener.connection import session
@@ -33,6 +34,8 @@ pool: loop
 #: sender domain -> dns.resolves(); all others exist
 DOMAINS = {"nosuch.example": False, "servfail.campus": None}
 NOW = 1574107389.0
+#: address and name of a client that may not relay
+STRANGER = ("10.0.3.134", "lab1.campus")
 
 
 class SmtpHost:
@@ -102,3 +105,17 @@ class ClientEnd:
         """The reply to the final dot."""
         self.says(f"MAIL FROM:<{sender}>", *(f"RCPT TO:<{to}>" for to in recipients), "DATA")
         return self.sends(text.replace("\n", "\r\n").encode() + b".\r\n")[-1]
+
+
+def begun(host: SmtpHost, ip: str = STRANGER[0], name: str = STRANGER[1]) -> ClientEnd:
+    """A client that has said EHLO and MAIL."""
+    peer = host.connect(ip, name)
+    peer.says("EHLO lab1.campus")
+    assert peer.says("MAIL FROM:<emma@lab1.campus>")[0].startswith("250")
+    return peer
+
+
+def by_port(host: SmtpHost, text: str, ip: str = STRANGER[0], name: str = STRANGER[1]) -> ClientEnd:
+    """A client of the port that *text* describes (DaemonPortOptions)."""
+    host.options.daemon_ports = ports.read(text)
+    return host.connect(ip, name)
