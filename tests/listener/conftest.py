@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from minimta.config.ports import Port
+from minimta.listener.limits import ConnectionLimits
 from minimta.system import log
+from tests.support.listening import Listening
 from tests.support.smtphost import SmtpHost
 
 
@@ -21,3 +25,17 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     monkeypatch.setattr(log, "line", lambda qid, text, **unused: found.append(text))
     return found
+
+
+@pytest.fixture
+def start(host: SmtpHost) -> Iterator[Callable[..., Listening]]:
+    """Start a listener when the options are as the test wants them."""
+    started: list[Listening] = []
+
+    def begin(port: Port | None = None, limits: ConnectionLimits | None = None) -> Listening:
+        started.append(Listening(host, port=port, limits=limits))
+        return started[-1]
+
+    yield begin
+    for one in started:
+        one.stop()

@@ -1,0 +1,144 @@
+"""Who is let in."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from minimta.config.ports import Port
+from minimta.listener import connection, limits
+from tests.support.listening import PATIENCE, Listening, dialogue
+from tests.support.smtphost import SmtpHost
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end
+        threading.Event().wait(0.01)
+
+
+def test_over_max_daemon_children_is_421(
+    host: SmtpHost, start: Callable[[], Listening], lines: list[str]
+) -> None:
+    host.options.max_daemon_children = 2
+    listening = start()
+    inside = [listening.connect() for _ in range(2)]
+    assert all(peer.answer().startswith("220") for peer in inside)
+    for _ in range(2):
+        turned_away = listening.connect()
+        assert turned_away.answer().startswith("421 4.3.2")
+        assert turned_away.answer() == ""
+    assert lines == ["rejecting connections on daemon MTA: 2 children, max 2"]
+    inside[0].says("QUIT")
+    wait_for(lambda: len(listening.limits._inside) < 2)
+    assert listening.connect().answer().startswith("220")
+
+
+def test_over_refuse_la_is_421(
+    host: SmtpHost,
+    start: Callable[[], Listening],
+    lines: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    listening = start()
+    host.options.refuse_la = 12
+    monkeypatch.setattr(os, "getloadavg", lambda: (30.2, 0.0, 0.0))
+    assert listening.connect().answer().startswith("421 4.3.2")
+    assert lines == ["rejecting connections on daemon MTA: load average: 30"]
+
+
+def test_one_client_may_not_take_all(
+    host: SmtpHost,
+    start: Callable[[], Listening],
+    lines: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    host.options.max_connections_per_client = 2
+    monkeypatch.setattr("minimta.listener.relay.may_relay", lambda ip: False)
+    listening = start()
+    for _ in range(2):
+        assert listening.connect().answer().startswith("220")
+    assert listening.connect().answer() == "421 4.3.2 Too many open connections."
+    assert lines == [
+        "ruleset=check_relay, arg1=[127.0.0.1], arg2=127.0.0.1, relay=[127.0.0.1],"
+        " reject=421 4.3.2 Too many open connections."
+    ]
+
+
+def test_loopback_may_have_as_many_as_there_are(
+    host: SmtpHost, start: Callable[[], Listening]
+) -> None:
+    host.options.max_connections_per_client = 1
+    listening = start()
+    peers = [listening.connect() for _ in range(3)]
+    assert all(peer.answer().startswith("220") for peer in peers)
+
+
+def test_a_port_has_children_of_its_own(
+    host: SmtpHost, start: Callable[..., Listening], lines: list[str]
+) -> None:
+    small = start(Port(name="MSA", address="127.0.0.1", port=0, children=1))
+    other = start(Port(name="MTA", address="127.0.0.1", port=0, children=1), small.limits)
+    assert small.connect().answer().startswith("220")
+    assert small.connect().answer().startswith("421 4.3.2")
+    assert lines == ["rejecting connections on daemon MSA: 1 children, max 1"]
+    assert other.connect().answer().startswith("220")
+
+
+@pytest.mark.parametrize(
+    ("limit", "option", "answer"),
+    [(5, 12, "421"), (50, 12, "220"), (0, 12, "220"), (None, 12, "421"), (None, 0, "220")],
+)
+def test_a_port_has_a_load_of_its_own_from_which_on_it_refuses(
+    host: SmtpHost,
+    start: Callable[..., Listening],
+    monkeypatch: pytest.MonkeyPatch,
+    limit: int | None,
+    option: int,
+    answer: str,
+) -> None:
+    listening = start(Port(address="127.0.0.1", port=0, refuse_la=limit))
+    host.options.refuse_la = option
+    monkeypatch.setattr(os, "getloadavg", lambda: (20.0, 0.0, 0.0))
+    assert listening.connect().answer()[:3] == answer
+
+
+def test_from_its_delay_la_on_a_port_lets_connections_and_commands_wait(
+    host: SmtpHost,
+    start: Callable[..., Listening],
+    lines: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slept, waits = list[float](), list[float]()
+    monkeypatch.setattr("minimta.listener.limits.time.sleep", slept.append)
+    monkeypatch.setattr(connection.Connection, "_wait", lambda self, seconds: waits.append(seconds))
+    monkeypatch.setattr(os, "getloadavg", lambda: (5.0, 0.0, 0.0))
+    for limit, seconds in ((6, 0), (0, 0), (5, 1)):
+        listening = start(Port(address="127.0.0.1", port=0, delay_la=limit))
+        for _ in range(2):
+            slept.clear()
+            waits.clear()
+            assert dialogue(listening.connect()).startswith("221")
+            assert slept == [1] * seconds
+            # EHLO, MAIL, RCPT, DATA, QUIT; the message itself may come at once.
+            assert waits == [1] * 5 * seconds
+    told = [line for line in lines if line.startswith("delaying")]
+    assert told == ["delaying connections on daemon MTA: load average=5 >= 5"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("10.0.0.1", "10.0.0.1", True),
+        ("10.0.0.1", "10.0.0.2", False),
+        ("2001:db8::1", "2001:db8::ffff:2", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+    ],
+)
+def test_an_ipv6_client_is_a_network(one: str, other: str, same: bool) -> None:
+    assert (limits._network(one) == limits._network(other)) is same
