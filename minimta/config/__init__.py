@@ -1,4 +1,4 @@
-"""What may be set, by whom and how: options, configuration file, command line. Imports nothing of ours.
+"""What can be set, and where: options, configuration file, command line. Imports no other room.
 
 options       the one table of options; an Options holds their values
 values        readers, text to value; ports reads DaemonPortOptions

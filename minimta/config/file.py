@@ -1,8 +1,8 @@
 """The configuration file: ``Name = value`` lines, ``#`` comments, names from ``options``.
 
 No file at all is a good configuration. A file that somebody else could have written is refused:
-who writes it decides where mail goes. Who that somebody is, is judged by the caller: this room
-imports nothing, and the rule for all files stands in system/safefile.
+its writer decides where mail goes. The rule for that stands in system/safefile; this room imports
+nothing, so it comes as an argument.
 """
 
 from __future__ import annotations

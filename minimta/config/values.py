@@ -67,7 +67,7 @@ _GOAWAY = (
 PRIVACY = (
     *("public", "goaway", *_GOAWAY, "noreceipts", "nobodyreturn"),
     "noetrn",  # ETRN is always refused
-    "restrictexpand",  # -bv is for who may enter the queue; no command has more rights than its user
+    "restrictexpand",  # -bv needs the rights to enter the queue, which no command has beyond its user's
     "restrictmailq",
     "restrictqrun",
 )

@@ -171,7 +171,7 @@ class Submission:
         """Take what is an address, once, and tell what is none. Returns the addresses."""
         good = []
         for mailbox in found:
-            # ":include:/x" is a group without members to who reads addresses.
+            # Read as an address, ":include:/x" is a group without members.
             is_list = text.lower().startswith(b":include:")
             why = address.why_special(text if is_list else mailbox.address)
             if why:
