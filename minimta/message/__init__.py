@@ -1,0 +1,10 @@
+"""The words that everything else uses: a message, its envelope, and what becomes of it.
+
+Nothing here opens a file or imports another room.
+
+address, addresslist                 one address, and lists of them in header fields
+headers, received, missing_fields    header blocks, and what is added to them
+mime8to7                             an 8-bit message for a 7-bit host
+envelope, outcome                    who sends to whom, and what became of each recipient
+dates, fullname, printable, xtext    texts as mail, logs and DSN parameters write them
+"""

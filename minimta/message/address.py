@@ -1,7 +1,8 @@
 """Addresses as octets: brackets, local part, domain, literals (RFC 5321 section 4.1.2).
 
-The local part is opaque: no "%", "!" or source route is ever interpreted (threats T13). The last
-unquoted "@" splits. An address that is checked is the address that is routed.
+The local part is opaque: no "%", "!" or source route is ever interpreted, or "user%elsewhere@here"
+would relay for anybody. The last unquoted "@" splits, everywhere: the address that was checked is
+the address that is routed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ MARKS = {b"|": "program", b"/": "file", b":include:": "include"}
 
 
 def bare(path: bytes) -> bytes:
-    """Take the angle brackets off: b"<dave@lab2.campus>" -> b"dave@lab2.campus", b"<>" -> b"".
+    """Take off the angle brackets: b"<dave@lab2.campus>" -> b"dave@lab2.campus", b"<>" -> b"".
 
     Also from b"Henry E <henry@lab3.campus>", as a command line's recipient stands in the queue.
     """

@@ -3,7 +3,8 @@
 Groups, comments, quoted strings, folding. One pass over the octets and no recursion, so that
 50,000 open parentheses cost what 50,000 letters cost. Used for ``-t``, for arguments (each is a
 list: cron passes ``a,b`` as one) and to complete unqualified addresses in the header; never to
-decide a route, which only looks at ``Mailbox.address``.
+decide a route, which only looks at ``ListedAddress.address``. What is wrong with an address stands
+beside it; nothing is raised.
 """
 
 from __future__ import annotations
@@ -29,17 +30,18 @@ class ListedAddress:
     __slots__ = ("address", "end", "given", "problem")
 
     def __init__(self, bare: bytes, given: bytes, end: int, problem: str) -> None:
+        """*end* is a position in the text of the list, -1 if the address was put together."""
         #: bare, without comments and blanks: b"henry@lab3.campus"
         self.address = bare
         #: as it may stand in an R line: b"Henry E <henry@lab3.campus>"
         self.given = given
-        #: where the address ends in the text; there a missing domain belongs. -1: nowhere
+        #: where the address ends in the text, for a missing domain to be put there; -1: nowhere
         self.end = end
         #: what is wrong with it, in Sendmail's words; "" if nothing
         self.problem = problem
 
     def __repr__(self) -> str:
-        return f"Mailbox({self.address!r}, {self.given!r}, {self.problem!r})"
+        return f"ListedAddress({self.address!r}, {self.given!r}, {self.problem!r})"
 
 
 class _Item:
@@ -56,7 +58,7 @@ class _Item:
 
 
 def parse(text: bytes) -> list[ListedAddress]:
-    """The mailboxes of a list; group names and empty items are left out."""
+    """The addresses of a list, good and bad; group names and empty items are left out."""
     found = []
     for item in _items(text):
         mailbox = _mailbox(text, item)
@@ -176,9 +178,8 @@ def _mailbox(text: bytes, item: _Item) -> ListedAddress:
     raw = _without(text, begin, end, comments)
     bare = _close_up(raw)
     if item.angle and bare[:1] == b"@" and b":" in bare:
-        bare = bare[
-            bare.find(b":") + 1 :
-        ]  # a source route (RFC 5321 appendix C): only its end counts
+        # A source route (RFC 5321 appendix C): only its end counts.
+        bare = bare[bare.find(b":") + 1 :]
     problem = item.problem or _problem(bare, bool(item.angle))
     last = _last_octet(text, begin, end, comments) if raw.strip(_BLANKS) == bare else -1
     return ListedAddress(bare, _given(text, item, bare), last, problem)

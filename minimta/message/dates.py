@@ -1,4 +1,7 @@
-"""Dates as mail writes them, from seconds since the epoch (floor 0: no clock of its own)."""
+"""Dates as mail writes them, from seconds since the epoch, which the caller brings: no clock here.
+
+Names of days and months are English whatever the locale, as RFC 5322 wants them.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ def asctime(seconds: float) -> str:
 
 
 def from_asctime(text: str) -> float | None:
-    """The inverse of asctime(); None if *text* is no such date (who wrote the From_ line may err)."""
+    """The inverse of asctime(); None if *text* is no such date: anybody may have written the From_ line."""
     words = text.replace(":", " ").split()
     numbers = [int(word) for word in words[2:] if word.isascii() and word.isdigit()]
     if len(words) != 7 or len(numbers) != 5 or words[1] not in _MONTHS:

@@ -1,6 +1,7 @@
 """What travels besides the message: sender, recipients, DSN parameters, where it came from.
 
-Plain classes with slots, not dataclasses: the submission path imports this (design: start-up).
+Plain classes with slots, not dataclasses: every submission imports this, and dataclasses would cost
+it more than its own work.
 Addresses are octets as they were given, with "<>" if they came so: ``<dave@lab2.campus>``
 from SMTP, ``dave`` from the command line. ``address.bare`` takes the brackets off.
 """
@@ -23,6 +24,7 @@ class Recipient:
         controlling_user: bytes = b"",
         message: str = "",
     ) -> None:
+        """What is not given is not known yet; the control file leaves such lines out."""
         #: as given (R line): b"<dave@lab2.campus>"
         self.address = address
         #: P primary, N NOTIFY was given, S F D on success, failure, delay, A from an alias
@@ -78,7 +80,7 @@ class Envelope:
         self.ret = b""
         #: ENVID= or -V, xtext as received
         self.envid = b""
-        #: AUTH= as it may be believed (A line): b"<>", an address, or b""
+        #: AUTH= of a client that is trusted with it (A line): b"<>", an address, or b""
         self.auth = b""
         #: macro $_: b"lab1.campus [10.0.3.134]" or b"emma@localhost"
         self.client = b""

@@ -1,4 +1,7 @@
-"""Full names of people: out of the passwd entry, and into a header field."""
+"""Full names of people: out of the passwd entry, and into a header field.
+
+Users set both themselves (chfn, -F, NAME), so any octet may come in; what goes out is ASCII.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ _ENCODED_WORD = 58
 
 
 def from_gecos(gecos: str, login: str) -> bytes:
-    """The name in a passwd entry: what stands before the first comma, "&" is the login name."""
+    """The name in a passwd entry, in octets: up to the first "," ";" or "%", "&" is the login name."""
     for end in ",;%":
         gecos = gecos.partition(end)[0]
     return (

@@ -3,7 +3,7 @@
 A field is octets without its final line end: b"To: dave,\\n\\tcarol". Beside it stand the flags that
 the control file keeps: (b"", b"Subject: x") came with the message, (b"D", b"Date: ...") was added
 here. What came in is passed on octet for octet (RFC 5321 section 6.4); only blind copies, a
-Content-Length that would lie in a mailbox, and foreign Return-Path fields are left out.
+Content-Length, which would be wrong in a mailbox, and foreign Return-Path fields are left out.
 """
 
 from __future__ import annotations

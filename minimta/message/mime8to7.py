@@ -2,8 +2,8 @@
 
 ``convert`` takes header and body with LF line ends and gives them back without an 8-bit octet.
 Multipart bodies are converted leaf by leaf and message/rfc822 inside (RFC 2045 section 6.4
-forbids encoding the composite). What is signed or encrypted may not be touched, and what cannot be
-taken apart is not guessed at: NotConvertible, and the message goes back to its sender.
+forbids encoding the composite). Signed or encrypted parts must stay as they are, and the structure
+of what cannot be parsed is not guessed: NotConvertible, and the message goes back to its sender.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import binascii
 import re
 from dataclasses import dataclass
 
+#: messages within messages, and parts of one multipart: beyond is an attack, not mail
 MAX_DEPTH = 10
 MAX_PARTS = 1000
 

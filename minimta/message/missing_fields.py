@@ -26,7 +26,7 @@ _DESTINATIONS = {b"to", b"cc", b"bcc", b"apparently-to", b"resent-to", b"resent-
 
 
 class Facts:
-    """What completion has to know of the hop, beside envelope and message."""
+    """What is known of this hop, beside envelope and message. All octets."""
 
     __slots__ = ("compact_date", "date", "host", "no_recipient_action", "qid", "qualify", "trace")
 
@@ -41,6 +41,7 @@ class Facts:
         no_recipient_action: str = "none",
         qualify: Callable[[bytes], bytes] | None = None,
     ) -> None:
+        """*trace* and the dates are ready to be written; *no_recipient_action* is that option."""
         self.qid = qid
         #: our full name
         self.host = host
@@ -56,7 +57,7 @@ class Facts:
 
 
 def complete(fields: list[bytes], envelope: Envelope, facts: Facts) -> list[headers.Field]:
-    """The header as the control file keeps it: (flags, field) pairs."""
+    """The header as the control file keeps it: (flags, field) pairs; *fields* are the message's own."""
     own = [field for field in fields if headers.name(field) not in (b"return-path", b"full-name")]
     present = {headers.name(field) for field in own}
     resent = any(name.startswith(b"resent-") for name in present)

@@ -1,4 +1,8 @@
-"""What became of one recipient: the only answer a mailer may give."""
+"""What became of one recipient: the only answer a mailer may give.
+
+Nothing is FAILED that is not proven permanent: mail that is tried too often is a delay, mail that
+is returned too early is lost to the recipient.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +43,7 @@ class Outcome:
     transcript: tuple[str, ...] = ()
     #: sysexits code that ``sendmail -odi`` ends with if this is the worst outcome
     exit_code: int = os.EX_OK
-    #: the next host offered DSN and got NOTIFY: success reports are its business now
+    #: the next host offered DSN and got NOTIFY: reporting success is up to it now
     dsn_passed_on: bool = False
 
     def told(self) -> list[str]:

@@ -1,4 +1,7 @@
-"""The trace field that every host adds (RFC 5321 section 4.4), and how it names this program."""
+"""The trace field that every host adds (RFC 5321 section 4.4), and how it names this program.
+
+It is the proof of a mail loop as well: a queue run counts these fields (option MaxHopCount).
+"""
 
 from __future__ import annotations
 
@@ -20,16 +23,13 @@ def received(
     recipient: bytes,
     date: bytes,
 ) -> bytes:
-    """The trace field (RFC 5321 section 4.4), in Sendmail's form.
+    """The trace field, in Sendmail's form; LF line ends.
 
     Without *helo* the submission form "(from emma@localhost)"; *recipient* b"" leaves the "for"
-    away, as it must be when there are several (section 7.2).
+    away, as it must be when there are several: it would show one of them to the others (section 7.2).
     """
-    client, helo, protocol = (
-        printable(client),
-        printable(helo),
-        printable(protocol),
-    )
+    # What a client says of itself could end the line and begin a field of its own.
+    client, helo, protocol = printable(client), printable(helo), printable(protocol)
     origin = b"from %b (%b)" % (helo, client) if helo else b"(from %b)" % client
     with_protocol = b" with " + protocol if protocol else b""
     for_whom = b"\n\tfor %b; " % printable(recipient) if recipient else b";\n\t"
