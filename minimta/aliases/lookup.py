@@ -6,10 +6,10 @@
         henry@lab3.campus           continued: the line begins with a blank
     "first last": dave              quoted names; a blank outside quotes becomes "."
 
-The text is the source of truth, PATH.cdb what is asked. Keys are in small letters. Newer text than
-database is logged once and the database used, as Sendmail does (AutoRebuildAliases is off); no
-database at all is replaced by the text. If there is neither, nobody can say who is unknown: what
-no file before it has cannot be looked up now, unless the file is optional (AliasFile = -o PATH).
+The text is the source of truth, PATH.cdb what is asked. Keys are in small letters. If the text is
+newer than its database that is logged once and the database is used, as Sendmail does without
+AutoRebuildAliases; if there is no database the text is used. If there is neither, every name that
+no file before it has is an OSError and not unknown, unless the file is optional (AliasFile = -o PATH).
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Compile an alias file into its database, as newaliases does, and tell what was found."""
+"""Compile an alias file into its database, as newaliases does, and tell what was found.
+
+Readers see the old database or the new one, never a part. Two rebuilds wait for each other.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ def rebuild(
 
     *is_local* says which domains may stand on a left side (``Router.is_local``); none without it.
     Bad lines are reported and left out, as Sendmail does. Raise OSError if the database cannot be
-    written, or if another process is at it for too long; then the old one stands.
+    written, or if another process holds the lock for 30 s; then the old one stands.
     """
     report = RebuildReport(source.path)
     try:
@@ -66,7 +69,7 @@ def _compile(
 
 
 def _rebuild_lock(path: str, pause: Callable[[float], None]) -> Lock:
-    """Wait for another rebuild: it may have read the text before our change."""
+    """Wait for another rebuild to end: it may have read the text before our change."""
     for _ in range(_LOCK_ATTEMPTS):
         lock = locks.rebuild(path)
         if lock is not None:

@@ -1,4 +1,9 @@
-"""One alias file: its database if there is one, else its text."""
+"""One alias file: its database if there is one, else its text.
+
+Both are looked at again for each question (stat), so a listener that runs for weeks sees what
+newaliases made. A file that others could have written is not asked: aliases start programs, so
+whoever writes them runs commands as DefaultUser. That is an OSError, and the mail waits.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +27,12 @@ _FORGIVEN = {"groupwritablealiasfile": stat.S_IWGRP, "worldwritablealiasfile": s
 
 
 def read_text(path: str, forgiven: int) -> bytes:
-    """The text. Raise OSError; Untrusted if others can write it, *forgiven* bits of the mode apart.
+    """The text of an alias file. Raise OSError; Untrusted if others can write the file.
 
-    Who could put another file in its place is the caller's question.
+    *forgiven* are bits of the mode that do not matter. The directory is for the caller to judge.
     """
-    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a fifo must not hold us up
+    # Nonblocking: a fifo of that name would hold up every delivery.
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         reason = safefile.why_refused(os.fstat(file), forgiven)
         if reason:
@@ -88,6 +94,7 @@ class Source:
         if old is None or (old.stat.st_ino, old.stat.st_mtime_ns) != (now.st_ino, now.st_mtime_ns):
             from minimta.maps.cdb import Cdb
 
+            # If the new one is refused the old one is not asked either: what it says is no longer true.
             self._database = None
             fresh = Cdb(self.path + SUFFIX)
             self._refuse(safefile.why_refused(fresh.stat, self.forgiven), fresh.path)
@@ -106,7 +113,7 @@ class Source:
         except FileNotFoundError as error:
             if self.optional:
                 return {}
-            # Sendmail's words, and its verdict: the mail waits.
+            # As Sendmail: the mail waits, for without the file nobody can be called unknown.
             raise OSError(error.errno, "alias database unavailable", self.path) from error
         seen = (now.st_ino, now.st_mtime_ns, now.st_size)
         if seen != self._text_seen:
@@ -124,7 +131,7 @@ class Source:
             octets = b""
             self._refuse(str(error), self.path)
         self._refuse("", self.path)
-        # What is wrong in it, newaliases tells.
+        # newaliases tells what is wrong in it.
         return text.compile_text(octets, RebuildReport(self.path), None)
 
     def _refuse(self, reason: str, path: str) -> None:

@@ -1,4 +1,7 @@
-"""The text of an alias file: logical lines, names and right-hand sides."""
+"""The text of an alias file: logical lines, names and right-hand sides (aliases(5)).
+
+Pure but for RebuildReport, which takes the problems; a bad line is left out and hides no other.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Tables on disk: text tables that are read whole, and constant databases (cdb) that are asked."""

@@ -7,7 +7,8 @@ A cdb file, all numbers 32-bit little-endian:
     256 hash tables of (hash, position of the record); slots = 2 x entries, position 0 = empty
 
 A key's table is hash % 256, its first slot hash / 256 % slots, then the following ones. Readers
-take no lock: the file never changes, a new one is renamed over it.
+take no lock: the file never changes, a new one is renamed over it. Numbers are checked against the
+size of the file before they are used: a damaged one is CorruptMap, never a wrong answer.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class Cdb:
             raise CorruptMap(path, "too short")
 
     def close(self) -> None:
+        """Close the file; a second time does nothing."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1

@@ -1,4 +1,7 @@
-"""Constant databases in the cdb format, writing (the format is told in ``cdb``)."""
+"""Constant databases in the cdb format, writing (the format is told in ``cdb``).
+
+One pass: records as they come, in batches; only the hashes are kept in memory, 8 octets for each.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ def write_cdb(
     """
     temporary = f"{path}.tmp-{os.getpid()}"
     if os.path.lexists(temporary):
-        os.unlink(temporary)  # of a dead process that had our number
+        os.unlink(temporary)  # left by a dead process that had our number
     # O_EXCL: a link planted under this name is not followed.
     out = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
@@ -45,6 +48,7 @@ def write_cdb(
     except BaseException:
         os.unlink(temporary)
         raise
+    # Or a power cut could bring the old database back, after newaliases said that it was done.
     files.sync_directory(os.path.dirname(path) or ".")
 
 
