@@ -1,7 +1,7 @@
 """``minimta trace ADDRESS...``: which file and line send an address where, and what is refused.
 
 It expands as the queue runner does and asks the name servers, and changes nothing. The runner is
-root; who is not sees what he may read and is told what he may not.
+root; any other user sees what they may read and is told what they may not.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from argparse import ArgumentError, ArgumentParser
 from collections.abc import Callable
 
 from minimta.admin.checkout import AdminError
-from minimta.admin.trace_report import Story
+from minimta.admin.trace_report import TraceReport
 from minimta.config import file as config_file
 from minimta.config.options import Options
 from minimta.mailers.remote.route_preview import RoutePreviewer
@@ -25,7 +25,10 @@ from minimta.system import log, safefile
 
 
 def run(arguments: list[str]) -> int:
-    """0: all is deliverable; 67: something is not; 75: something cannot be told now."""
+    """0: all is deliverable; 67: something is not; 75: something cannot be told now.
+
+    Raise AdminError for arguments, a configuration or a table that cannot be read.
+    """
     file, addresses = _parse(arguments)
     try:
         return Trace(config_file.load(file, [], safefile.why_untrusted)).tell(addresses)
@@ -39,7 +42,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _parse(arguments: list[str]) -> tuple[str | None, list[bytes]]:
-    """The configuration file, and the addresses. Raise Trouble."""
+    """The configuration file, and the addresses. Raise AdminError."""
     parser = ArgumentParser(prog="minimta trace", exit_on_error=False)
     parser.add_argument("-C", metavar="FILE", help="configuration, instead of /etc/mail/minimta.cf")
     parser.add_argument("address", nargs="*")
@@ -62,10 +65,11 @@ class Trace:
         say: Callable[[str], None] = print,
         previewer: RoutePreviewer | None = None,
     ) -> None:
+        """*previewer* asks the name servers. Raise OSError for the mailer table."""
         self._options = options
         self._say = say
         self._previewer = previewer or RoutePreviewer(options)
-        # In the name of the runner, whoever asks.
+        # It is about what the runner will do, whoever asks.
         is_stranger = not permission.may_administer(options)
         self._here = LocalHost(options, asks_as_root=is_stranger)
         self._here.read_tables()
@@ -74,25 +78,25 @@ class Trace:
         """The exit code."""
         for line in self._warnings():
             self._say(line)
-        story = Story(self._here, self._previewer)
+        report = TraceReport(self._here, self._previewer)
         recipients = [
             Recipient(mailbox.address)
             for argument in arguments
-            for mailbox in self._mailboxes(argument, story)
+            for mailbox in self._mailboxes(argument, report)
         ]
         # One by one: what two arguments have in common is told twice, not "is a duplicate".
         for recipient in recipients:
             for node in explain([recipient], self._here):
-                story.tell(node)
-        for line in story.lines:
+                report.tell(node)
+        for line in report.lines:
             self._say(line)
-        return _exit_code(story.fates)
+        return _exit_code(report.fates)
 
-    def _mailboxes(self, argument: bytes, story: Story) -> list[addresslist.ListedAddress]:
+    def _mailboxes(self, argument: bytes, report: TraceReport) -> list[addresslist.ListedAddress]:
         found = addresslist.parse(argument)
         for mailbox in found:
             if mailbox.problem:
-                story.refuse(argument, mailbox.problem)
+                report.refuse(argument, mailbox.problem)
         return [mailbox for mailbox in found if not mailbox.problem]
 
     def _warnings(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""An expansion in words: one line for each address, and below it those that it leads to.
+"""What ``minimta trace`` prints: one line for each address, and below it those that it leads to.
 
     list: alias, /etc/aliases line 12
       dave: user dave
@@ -29,7 +29,7 @@ from minimta.system import log, privileges
 from minimta.system.executables import trusted_owners
 from minimta.system.users import User
 
-#: why a file is not believed -> the name of DontBlameSendmail that would
+#: why a file is refused -> the name of DontBlameSendmail that would allow it
 _REMEDIES = {
     "Group writable file": "GroupWritable{}File",
     "World writable file": "WorldWritable{}File",
@@ -37,16 +37,16 @@ _REMEDIES = {
     "World writable directory": "{}FileInUnsafeDirPath",
     "Wrong owner directory": "{}FileInUnsafeDirPath",
 }
-#: seconds for a look at what smrsh would run
+#: seconds for asking smrsh with the user's rights; a home may lie on a server that is down
 _PATIENCE = 60
 
 
-class Story:
+class TraceReport:
     """Grows line by line; everything in it is printable."""
 
     def __init__(self, here: LocalHost, previewer: RoutePreviewer) -> None:
         self.lines: list[str] = []
-        #: of all that has an end
+        #: of everything that arrived somewhere
         self.fates: set[Fate] = set()
         self._here = here
         self._options = here.options
@@ -72,7 +72,7 @@ class Story:
         """What is said of the address, then what is said below it."""
         told = [self._expanded(node)]
         for path, reason in node.refused:
-            assert node.user  # whose .forward it is
+            assert node.user  # the .forward is theirs
             told.append(f"{log.clean(path)} refused: {_reason(path, reason, node.user, 'Forward')}")
         if node.followed and not node.children and node.target.kind == "user":
             told.append(f"{log.clean(node.followed)} names nobody")
@@ -113,7 +113,7 @@ class Story:
             return "no alias and no user, so it is root (RFC 5321 section 4.5.1)"
         origin = self._here.aliases.origin(name)
         shown = f" {log.clean(name)}" if name.lower() != local_part.lower() else ""
-        if origin is None:  # it has gone meanwhile
+        if origin is None:  # it went away meanwhile
             return f"alias{shown}"
         path, line = origin
         if line:

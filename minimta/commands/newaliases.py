@@ -1,4 +1,8 @@
-"""``newaliases``, ``sendmail -bi``: the alias databases made anew from their text."""
+"""``newaliases``, ``sendmail -bi``: the alias databases made anew from their text.
+
+For root, the owner of the queue and TrustedUsers. A file that cannot be compiled keeps the database
+that it had; the other files are compiled all the same.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """``sendmail -bt``: questions about addresses, hosts and tables, one a line, answered at once.
 
-The forms are Sendmail's, and so are the answers of those that need no rule sets. There are none here
-to be dumped, changed or traced: those forms get a sentence that says so. Nothing is sent, and all
-that is read is read with the rights of whoever asks.
+The forms are Sendmail's, and so are the answers of those that need no rule sets. There are no rule
+sets here: the forms that dump, change or trace them get a sentence that says so. Nothing is sent,
+and everything is read with the rights of the caller.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def run(options: Options) -> int:
     """Answer the lines of standard input until it ends. Returns the exit code."""
     try:
         mode = TestMode(options)
-    except OSError as error:  # a table that he may not read
+    except OSError as error:  # a table that the caller may not read
         complain(f"sendmail: {log.clean(str(error.filename))}: {error.strerror}")
         return os.EX_NOINPUT
     say(_TITLE)
@@ -63,7 +63,7 @@ def run(options: Options) -> int:
                     say(text)
                 prompt("> ")
     except (OSError, KeyboardInterrupt):
-        pass  # the terminal is gone, or he has had enough
+        pass  # the terminal is gone, or the user wants to end
     return os.EX_OK
 
 

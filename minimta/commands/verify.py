@@ -66,7 +66,7 @@ def _recipients(command: Command) -> tuple[list[bytes], list[_Failure]]:
 
 
 def _expand(here: LocalHost, addresses: list[bytes], flags: str) -> list[Destination]:
-    # Without aliases (-n) a name is written as an alias would write the user himself: "\dave".
+    # Without aliases (-n) a name is written as an alias would write the user's own mailbox: "\dave".
     mark = b"\\" if "A" in flags else b""
     recipients = [
         Recipient((mark if here.is_local(bare) else b"") + bare, flags) for bare in addresses
