@@ -99,6 +99,8 @@ CASES: dict[str, tuple[bytes, bytes, bytes, list[bytes], list[str]]] = {
     "loop": (b"list: team\nteam: list", b"", b"", [b"list"], ["local list"]),
     "loop3": (b"list: a1\na1: a2\na2: list", b"", b"", [b"list"], ["local list"]),
     "self": (b"dave: dave, carol", b"", b"", [b"dave"], ["local dave", "local carol"]),
+    "self-case": (b"dave: DAVE, carol", b"", b"", [b"dave"], ["local dave", "local carol"]),
+    "self-nobody": (b"dave: (away)", b"carol", b"", [b"dave"], ["local carol"]),
     "self-only": (b"dave: dave", b"", b"", [b"dave"], ["local dave"]),
     "backslash": (b"dave: \\dave, carol", b"", b"", [b"dave"], ["local dave", "local carol"]),
     "dup": (

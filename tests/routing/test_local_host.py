@@ -75,9 +75,10 @@ def test_what_this_host_makes_of_an_address(
     ],
 )
 def test_the_default_user_of_a_runner_with_rights(
-    options: Options, default: str, user: User | None
+    options: Options, default: str, user: User | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options.default_user = default
+    monkeypatch.setattr(os, "geteuid", lambda: 1001)
     assert LocalHost(options, asks_as_root=True).default_user() == user
 
 
