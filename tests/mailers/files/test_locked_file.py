@@ -313,6 +313,34 @@ def test_a_mailbox_that_stays_locked_is_busy_after_about_thirty_seconds(
     assert os.listdir(spool) == ["dave"]
 
 
+def test_locks_are_taken_in_the_order_of_debian_and_given_back_the_other_way(
+    spool: Path, dave: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Policy 11.6: programs that take them in another order could wait for each other."""
+    (spool / "dave").touch(0o600)
+    inode = (spool / "dave").stat().st_ino
+    calls: list[str] = []
+
+    def noted(module: Any, name: str, which: Callable[..., bool]) -> None:
+        real = getattr(module, name)
+
+        def call(*arguments: Any, **more: Any) -> Any:
+            if which(*arguments):
+                calls.append(name)
+            return real(*arguments, **more)
+
+        monkeypatch.setattr(module, name, call)
+
+    noted(fcntl, "lockf", lambda *_: True)
+    noted(fcntl, "flock", lambda *_: True)
+    noted(os, "link", lambda _, target: target == "dave.lock")
+    noted(os, "unlink", lambda path: path == "dave.lock")
+    noted(os, "close", lambda file: os.fstat(file).st_ino == inode)
+    with opened(spool, dave):
+        pass
+    assert calls == ["lockf", "flock", "link", "unlink", "close"]
+
+
 def test_a_lock_given_up_while_we_wait_is_taken(spool: Path, dave: User) -> None:
     (spool / "dave.lock").write_bytes(b"12345\n")
     waited: list[float] = []
