@@ -40,6 +40,7 @@ ROOMS: dict[str, str] = {
 PURE: tuple[str, ...] = ("message", "smtp", "config/options", "config/values", "config/commandline")
 PURE += ("queue/control", "queue/selectors", "routing/route", "routing/targets", "dsn/compose")
 PURE += ("dsn/explanation", "dsn/multipart", "dsn/delivery_status")
+PURE += ("system/resolv_conf", "system/hosts_file")
 IMPURE = {"socket", "ssl", "select", "time", "datetime", "subprocess", "pwd", "syslog"}
 #: Turning seconds into dates needs time.gmtime and the zone, not the clock.
 MAY = {"message/dates": {"time"}}

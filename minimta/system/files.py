@@ -43,6 +43,19 @@ def words(path: str) -> list[bytes]:
     return [word for line in lines for word in line.partition(b"#")[0].split()]
 
 
+def read_if_there(path: str) -> bytes:
+    """The whole of a file, b"" if it does not exist; every other trouble is an OSError.
+
+    A file that cannot be read now is not a file that is not there: who took it for that would send
+    local mail away because a disk had a bad moment.
+    """
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return b""
+
+
 def sync_directory(path: str, dir_fd: int | None = None) -> None:
     """Make names in a directory durable that were made, changed or removed before. Raise OSError.
 

@@ -5,7 +5,8 @@
         Resolver(nameserver=server.address)
 
 A name that is not there does not exist (NXDOMAIN); a type that is not there has no data; a type may
-be "SERVFAIL" or "SILENT" alone. Answers that do not fit into 512 octets are cut over UDP.
+be "SERVFAIL", "SILENT" or "LAME" (knows nothing, and asks nobody) alone. Answers that do not fit into
+512 octets are cut over UDP.
 """
 
 from __future__ import annotations
@@ -31,8 +32,10 @@ Zone = Mapping[str, "str | Mapping[str, str | list[str]]"]
 class FakeDns:
     """Runs while the with block does; ``asked`` holds (name, type) of every question."""
 
-    def __init__(self, zone: Zone) -> None:
+    def __init__(self, zone: Zone, *, noise: tuple[bytes, ...] = ()) -> None:
+        """*noise* is what comes over UDP before each reply."""
         self._zone = zone
+        self._noise = noise
         self.asked: list[tuple[str, str]] = []
         answer = self.answer
 
@@ -76,6 +79,8 @@ class FakeDns:
             if wire == b"stop":
                 return
             reply = self.answer(wire)
+            for octets in self._noise:
+                self._udp.sendto(octets, client)
             if reply is None:
                 continue
             try:
@@ -96,17 +101,21 @@ class FakeDns:
         rcode = self._fill(reply, name, kind)
         if rcode is None:
             return None
-        reply.set_rcode(rcode)
+        if rcode == "LAME":
+            reply.flags &= ~dns.flags.RA
+            return reply
+        reply.set_rcode(dns.rcode.from_text(rcode))
         return reply
 
-    def _fill(self, reply: dns.message.Message, name: str, kind: str) -> dns.rcode.Rcode | None:
+    def _fill(self, reply: dns.message.Message, name: str, kind: str) -> str | None:
+        """Put the records in; the rcode, "LAME", or None for silence."""
         for _ in range(20):
             records = self._zone.get(name, "NXDOMAIN")
             if isinstance(records, str):
-                return None if records == "SILENT" else dns.rcode.from_text(records)
+                return None if records == "SILENT" else records
             found = records.get("CNAME", records.get(kind, []))
             if isinstance(found, str):
-                return None if found == "SILENT" else dns.rcode.from_text(found)
+                return None if found == "SILENT" else found
             if found:
                 kind_found = "CNAME" if "CNAME" in records else kind
                 absolute = dns.name.from_text(name)
@@ -114,4 +123,4 @@ class FakeDns:
             if "CNAME" not in records:
                 break
             name = found[0].removesuffix(".")
-        return dns.rcode.NOERROR
+        return "NOERROR"

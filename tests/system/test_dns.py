@@ -1,13 +1,23 @@
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import dns.message
+import dns.rcode
 import pytest
 
-from minimta.system import dns
+from minimta.system import dns as lookups
+from minimta.system import resolv_conf
 from minimta.system.dns import MAX_EXCHANGERS, LookupFailed, Resolver
+from minimta.system.resolv_conf import ResolvConf
+from minimta.system.silent_servers import SilentServers
 from tests.support.fakedns import FakeDns, Zone
 
 NO_HOSTS = "/nonexistent/hosts"
@@ -15,13 +25,13 @@ NO_HOSTS = "/nonexistent/hosts"
 
 def exchangers(zone: Zone, domain: str, *, budget: float = 5.0) -> list[tuple[int, str]]:
     with FakeDns(zone) as server:
-        resolver = Resolver(budget=budget, nameserver=server.address, hosts_file=NO_HOSTS)
+        resolver = Resolver(budget=budget, nameserver=server.address, hosts=NO_HOSTS)
         return resolver.mail_exchangers(domain)
 
 
 def addresses(zone: Zone, host: str, *, budget: float = 5.0, hosts: str = NO_HOSTS) -> list[str]:
     with FakeDns(zone) as server:
-        resolver = Resolver(budget=budget, nameserver=server.address, hosts_file=hosts)
+        resolver = Resolver(budget=budget, nameserver=server.address, hosts=hosts)
         return resolver.addresses(host)
 
 
@@ -40,6 +50,27 @@ def test_a_domain_without_mx_has_no_exchangers() -> None:
 
 def test_the_null_mx_is_an_exchanger_without_a_name() -> None:
     assert exchangers({"nullmx.campus": {"MX": ["0 ."]}}, "nullmx.campus") == [(0, "")]
+
+
+def test_a_null_mx_beside_others_means_nothing() -> None:
+    """RFC 7505 section 3."""
+    zone: Zone = {"odd.campus": {"MX": ["0 .", "10 a.campus.", "20 ."]}}
+    assert exchangers(zone, "odd.campus") == [(10, "a.campus")]
+
+
+def test_a_domain_that_is_denied_when_asked_for_mx_may_have_an_address() -> None:
+    """RFC 5321 section 5.1: the address counts where there is no MX."""
+    for kind in ("A", "AAAA"):
+        address = "10.0.3.135" if kind == "A" else "2001:db8::1"
+        assert exchangers({"odd.campus": {"MX": "NXDOMAIN", kind: [address]}}, "odd.campus") == []
+
+
+@pytest.mark.parametrize("answer", ["SERVFAIL", "SILENT"])
+def test_a_domain_that_is_denied_may_exist_if_its_address_cannot_be_asked(answer: str) -> None:
+    zone: Zone = {"odd.campus": {"MX": "NXDOMAIN", "A": answer, "AAAA": "NXDOMAIN"}}
+    with pytest.raises(LookupFailed) as failure:
+        exchangers(zone, "odd.campus", budget=0.4)
+    assert failure.value.temporary
 
 
 def test_an_alias_is_followed() -> None:
@@ -64,7 +95,7 @@ def test_a_name_that_does_not_exist_is_gone_for_good() -> None:
     assert not failure.value.temporary
 
 
-@pytest.mark.parametrize("answer", ["SERVFAIL", "REFUSED", "SILENT"])
+@pytest.mark.parametrize("answer", ["SERVFAIL", "REFUSED", "SILENT", "LAME"])
 def test_a_name_server_in_trouble_is_temporary(answer: str) -> None:
     with pytest.raises(LookupFailed, match="host name lookup failure") as failure:
         exchangers({"lab2.campus": answer}, "lab2.campus", budget=0.3)
@@ -114,7 +145,7 @@ def test_no_address_at_all_is_no_data_for_good() -> None:
 def test_addresses_are_capped() -> None:
     many = [f"10.1.{n // 250}.{n % 250 + 1}" for n in range(400)]
     zone: Zone = {"many.campus": {"A": many, "AAAA": ["2001:db8::1"]}}
-    assert len(addresses(zone, "many.campus")) == dns.MAX_ADDRESSES
+    assert len(addresses(zone, "many.campus")) == lookups.MAX_ADDRESSES
 
 
 def test_the_hosts_file_is_asked_first_for_addresses(tmp_path: Path) -> None:
@@ -128,7 +159,7 @@ def test_a_domain_of_the_hosts_file_alone_exists(tmp_path: Path) -> None:
     hosts = tmp_path / "hosts"
     hosts.write_text("10.0.0.9 mail.campus\n")
     with FakeDns({}) as server:
-        resolver = Resolver(nameserver=server.address, hosts_file=str(hosts))
+        resolver = Resolver(nameserver=server.address, hosts=str(hosts))
         assert resolver.mail_exchangers("mail.campus") == []
         assert resolver.mail_exchangers("mail.campus") == []
 
@@ -151,24 +182,299 @@ try:
 except dns.LookupFailed:
     print(sorted(set(sys.modules) - before))
 """
-        root = Path(dns.__file__).parent.parent.parent
+        root = Path(lookups.__file__).parent.parent.parent
         done = subprocess.run(
             [sys.executable, "-c", script], cwd=root, capture_output=True, check=True, text=True
         )
     assert done.stdout.splitlines() == ["[(10, 'm.campus')] ['::1', '10.0.0.1']", "[]"]
 
 
-def test_all_questions_share_one_budget() -> None:
+# --- time -----------------------------------------------------------------------------------------
+
+
+def test_a_silent_question_leaves_time_for_the_next() -> None:
     zone: Zone = {"slow.campus": "SILENT", "lab2.campus": {"A": ["10.0.3.135"]}}
     with FakeDns(zone) as server:
-        resolver = Resolver(budget=0.2, nameserver=server.address, hosts_file=NO_HOSTS)
-        with pytest.raises(LookupFailed):
-            resolver.mail_exchangers("slow.campus")
-        asked = len(server.asked)
+        resolver = Resolver(budget=2.0, nameserver=server.address, hosts=NO_HOSTS)
         with pytest.raises(LookupFailed) as failure:
-            resolver.addresses("lab2.campus")
+            resolver.mail_exchangers("slow.campus")
         assert failure.value.temporary
-        assert len(server.asked) == asked
+        assert resolver.addresses("lab2.campus") == ["10.0.3.135"]
+
+
+def test_all_questions_share_one_budget() -> None:
+    with FakeDns({f"{n}.campus": "SILENT" for n in range(50)}) as server:
+        resolver = Resolver(budget=0.4, nameserver=server.address, hosts=NO_HOSTS)
+        begun = time.monotonic()
+        for n in range(50):
+            with pytest.raises(LookupFailed) as failure:
+                resolver.mail_exchangers(f"{n}.campus")
+            assert failure.value.temporary
+        assert time.monotonic() - begun < 0.8
+        assert len({name for name, _ in server.asked}) < 20
+
+
+def test_nothing_is_asked_twice() -> None:
+    zone: Zone = {"lab2.campus": {"A": ["10.0.3.135"]}, "bad.campus": "SERVFAIL"}
+    with FakeDns(zone) as server:
+        resolver = Resolver(nameserver=server.address, hosts=NO_HOSTS)
+        for _ in range(2):
+            assert resolver.addresses("Lab2.campus") == ["10.0.3.135"]
+            with pytest.raises(LookupFailed):
+                resolver.mail_exchangers("bad.campus")
+        asked = [(name, kind) for name, kind in server.asked if name == "lab2.campus"]
+        assert asked == [("lab2.campus", "A"), ("lab2.campus", "AAAA")]
+
+
+@pytest.mark.parametrize(("silent", "spoken"), [("AAAA", "A"), ("A", "AAAA")])
+def test_a_family_that_is_not_answered_does_not_hide_the_other(silent: str, spoken: str) -> None:
+    """RFC 4074 section 4.1: name servers that leave questions for AAAA without an answer."""
+    address = {"A": "10.0.3.135", "AAAA": "2001:db8::1"}[spoken]
+    zone: Zone = {
+        "lab2.campus": {"MX": [f"10 mx{n}.campus." for n in range(4)]},
+        **{f"mx{n}.campus": {silent: "SILENT", spoken: [address]} for n in range(4)},
+    }
+    with FakeDns(zone) as server:
+        resolver = Resolver(budget=3.0, nameserver=server.address, hosts=NO_HOSTS)
+        for _, host in resolver.mail_exchangers("lab2.campus"):
+            assert resolver.addresses(host) == [address]
+
+
+def test_what_is_not_needed_is_waited_for_a_shorter_time() -> None:
+    zone: Zone = {"lab2.campus": {"A": ["10.0.3.135"], "AAAA": "SILENT"}}
+    begun = time.monotonic()
+    assert addresses(zone, "lab2.campus", budget=4.0) == ["10.0.3.135"]
+    assert time.monotonic() - begun < 1.6
+
+
+def two_servers(first: FakeDns, second: FakeDns, **options: Any) -> ResolvConf:
+    return ResolvConf(servers=(first.address, second.address), **options)
+
+
+LAB2: Zone = {"lab2.campus": {"MX": ["10 lab2.campus."], "A": ["10.0.3.135"]}}
+DEAD: Zone = {"lab2.campus": "SILENT"}
+
+
+@pytest.mark.parametrize("timeout", [1, 10, 30])
+def test_a_dead_server_does_not_eat_the_time_of_the_good_one(timeout: int) -> None:
+    with FakeDns(DEAD) as dead, FakeDns(LAB2) as good:
+        config = two_servers(dead, good, timeout=timeout)
+        resolver = Resolver(budget=3.0, config=config, hosts=NO_HOSTS, silent=SilentServers())
+        assert resolver.mail_exchangers("lab2.campus") == [(10, "lab2.campus")]
+        assert resolver.addresses("lab2.campus") == ["10.0.3.135"]
+
+
+def test_a_server_that_was_silent_is_asked_last_by_all_that_share_the_memory() -> None:
+    silent = SilentServers()
+    with FakeDns(DEAD) as dead, FakeDns(LAB2) as good:
+        for _ in range(3):
+            config = two_servers(dead, good)
+            resolver = Resolver(budget=3.0, config=config, hosts=NO_HOSTS, silent=silent)
+            resolver.mail_exchangers("lab2.campus")
+        assert (len(dead.asked), len(good.asked)) == (1, 3)
+
+
+def test_a_server_in_trouble_is_asked_once_and_the_next_one_answers() -> None:
+    for trouble in ("SERVFAIL", "REFUSED", "NOTIMP", "FORMERR", "LAME"):
+        with FakeDns({"lab2.campus": trouble}) as bad, FakeDns(LAB2) as good:
+            config = two_servers(bad, good)
+            resolver = Resolver(config=config, hosts=NO_HOSTS, silent=SilentServers())
+            assert resolver.mail_exchangers("lab2.campus") == [(10, "lab2.campus")], trouble
+            assert (len(bad.asked), len(good.asked)) == (1, 1)
+
+
+def test_a_port_where_nobody_listens_costs_no_time() -> None:
+    with FakeDns({}) as gone:
+        pass
+    with FakeDns(LAB2) as good:
+        begun = time.monotonic()
+        config = two_servers(gone, good, timeout=30)
+        resolver = Resolver(config=config, hosts=NO_HOSTS, silent=SilentServers())
+        assert resolver.mail_exchangers("lab2.campus") == [(10, "lab2.campus")]
+        assert time.monotonic() - begun < 3
+
+
+def test_the_number_of_attempts_is_that_of_resolv_conf() -> None:
+    with FakeDns(DEAD) as dead:
+        for attempts in (1, 3):
+            dead.asked.clear()
+            config = ResolvConf(servers=(dead.address,), attempts=attempts)
+            resolver = Resolver(budget=1.0, config=config, hosts=NO_HOSTS, silent=SilentServers())
+            with pytest.raises(LookupFailed):
+                resolver.mail_exchangers("lab2.campus")
+            assert len(dead.asked) == attempts
+
+
+@pytest.mark.parametrize(("rotate", "firsts"), [(False, 1), (True, 2)])
+def test_rotate_spreads_the_questions(rotate: bool, firsts: int) -> None:
+    with FakeDns(LAB2) as one, FakeDns(LAB2) as other:
+        config = two_servers(one, other, rotate=rotate)
+        for _ in range(40):
+            resolver = Resolver(config=config, hosts=NO_HOSTS, silent=SilentServers())
+            resolver.mail_exchangers("lab2.campus")
+        assert bool(one.asked) + bool(other.asked) == firsts
+
+
+@pytest.mark.parametrize("options", [{"use_vc": True}, {"edns0": True}])
+def test_other_ways_to_ask_find_the_same(options: dict[str, bool]) -> None:
+    with FakeDns(LAB2) as server:
+        config = ResolvConf(servers=(server.address,), **options)  # type: ignore[arg-type]
+        found = Resolver(config=config, hosts=NO_HOSTS).mail_exchangers("lab2.campus")
+        assert found == [(10, "lab2.campus")]
+
+
+def test_what_is_no_response_to_the_question_is_not_heard() -> None:
+    """Forged or broken datagrams before the true one (CVE-2023-29483)."""
+    forged = dns.message.make_response(dns.message.make_query("lab2.campus", "MX", id=7))
+    forged.set_rcode(dns.rcode.NXDOMAIN)
+    cut = bytearray(forged.to_wire())
+    cut[2] |= 0x02  # TC
+    noise = (b"", b"x", b"\0" * 12, forged.to_wire(), bytes(cut), bytes(cut[:14]))
+    with FakeDns(LAB2, noise=noise) as server:
+        resolver = Resolver(nameserver=server.address, hosts=NO_HOSTS)
+        assert resolver.mail_exchangers("lab2.campus") == [(10, "lab2.campus")]
+
+
+# --- our own files --------------------------------------------------------------------------------
+
+
+def with_files(server: FakeDns, directory: Path, conf: bytes, hosts: bytes = b"") -> Resolver:
+    """A Resolver that reads both files; the port of the only server is that of *server*."""
+    (directory / "resolv.conf").write_bytes(conf)
+    (directory / "hosts").write_bytes(hosts)
+    config = replace(
+        resolv_conf.parse((directory / "resolv.conf").read_bytes(), "lab1"),
+        servers=(server.address,),
+    )
+    return Resolver(budget=2.0, config=config, hosts=str(directory / "hosts"))
+
+
+ODD_SEARCHES = [
+    *(b"search .corp.test lan\n", b"search corp..test\n", b"domain .local\n", b"search corp\\\n"),
+    *(b"search " + b"x" * 70 + b".test\n", b"search _x.test ~.\n", b"search *.corp.test\n"),
+    *(b"search " + b"x." * 200 + b"\n", b"search \xff\xfe \\300.test\n", b"search .\n"),
+]
+
+
+@pytest.mark.parametrize("line", ODD_SEARCHES)
+def test_no_search_line_is_so_odd_that_a_name_is_not_found(line: bytes, tmp_path: Path) -> None:
+    zone: Zone = {**LAB2, "mailhub": {"A": ["10.0.3.9"]}}
+    with FakeDns(zone) as server:
+        resolver = with_files(server, tmp_path, line)
+        assert resolver.mail_exchangers("lab2.campus") == [(10, "lab2.campus")]
+        assert resolver.full_name("lab2.campus") == "lab2.campus"
+        assert resolver.full_name("mailhub") == "mailhub"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"10.9.9.256", b"010.0.0.1", b"10.1", b"10.0.0.1,", b"mail", b"fe80::1%lo", b"\xff\0"],
+)
+def test_a_hosts_line_that_libc_leaves_out_leaves_the_name_to_the_servers(
+    line: bytes, tmp_path: Path
+) -> None:
+    with FakeDns(LAB2) as server:
+        resolver = with_files(server, tmp_path, b"", line + b" lab2.campus\n")
+        assert resolver.addresses("lab2.campus") == ["10.0.3.135"]
+
+
+def unreadable(kind: str, directory: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Path of a file that cannot be read for a reason that has the name *kind*."""
+    path = directory / "file"
+    if kind == "EISDIR":
+        path.mkdir()
+        return str(path)
+
+    def refuse(name: str, *given: Any) -> object:
+        if name == str(path):
+            raise OSError(getattr(errno, kind), os.strerror(getattr(errno, kind)), name)
+        return really(name, *given)
+
+    really = open
+    monkeypatch.setattr("builtins.open", refuse)
+    return str(path)
+
+
+TROUBLES = ["EIO", "EACCES", "EMFILE", "ENOMEM", "EISDIR", "ENOTDIR", "ELOOP"]
+
+
+@pytest.mark.parametrize("kind", TROUBLES)
+@pytest.mark.parametrize("file", ["hosts", "conf"])
+def test_a_file_that_cannot_be_read_is_temporary(
+    file: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeDns({}) as server:
+        path = unreadable(kind, tmp_path, monkeypatch)
+        given: dict[str, Any] = {"hosts": NO_HOSTS, file: path}
+        if file == "hosts":
+            given["nameserver"] = server.address
+        resolver = Resolver(budget=1.0, **given)
+        for ask in (resolver.mail_exchangers, resolver.addresses, resolver.full_name):
+            with pytest.raises(LookupFailed, match=path) as failure:
+                ask("lab2.campus")
+            assert failure.value.temporary
+
+
+def test_a_file_that_is_not_there_is_empty(tmp_path: Path) -> None:
+    gone = str(tmp_path / "gone")
+    resolver = Resolver(budget=0.1, hosts=gone, conf=gone)
+    with pytest.raises(LookupFailed, match=r"host name lookup failure$"):
+        resolver.addresses("lab2.campus")  # libc's default: a server on this host
+
+
+def test_the_name_of_the_kernel_need_not_be_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("x" * 64, "a..b", "caf\udce9", ""):
+        monkeypatch.setattr("socket.gethostname", lambda name=name: name)
+        with FakeDns(LAB2) as server:
+            resolver = Resolver(nameserver=server.address, hosts=NO_HOSTS)
+            assert resolver.addresses("lab2.campus") == ["10.0.3.135"]
+
+
+SHORT: Zone = {
+    "mailhub.corp.test": {"A": ["10.0.3.9"]},
+    "mx.lan": {"MX": ["10 mailhub.corp.test."]},
+    "dept.corp.test": {"TXT": ['"x"']},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "full"),
+    [("mailhub", "mailhub.corp.test"), ("mx", "mx.lan"), ("inhosts", "inhosts")],
+)
+def test_a_short_name_is_completed_if_it_is_searched(name: str, full: str, tmp_path: Path) -> None:
+    with FakeDns(SHORT) as server:
+        resolver = with_files(server, tmp_path, b"search corp.test lan\n", b"10.0.3.7 inhosts\n")
+        assert resolver.full_name(name) == full
+
+
+def test_a_short_name_of_the_hosts_file_needs_no_server(tmp_path: Path) -> None:
+    with FakeDns({}) as server:
+        resolver = with_files(server, tmp_path, b"search corp.test\n", b"10.0.3.7 inhosts\n")
+        assert resolver.mail_exchangers(resolver.full_name("inhosts")) == []
+        assert resolver.addresses("inhosts") == ["10.0.3.7"]
+        assert server.asked == []
+
+
+@pytest.mark.parametrize(
+    ("zone", "temporary"),
+    [
+        ({}, False),
+        ({"dept.corp.test": {"TXT": ['"x"']}}, False),
+        ({"dept.corp.test": "SERVFAIL"}, True),
+        ({"dept.lan": "SERVFAIL"}, True),
+        ({"dept": "SERVFAIL"}, True),
+    ],
+)
+def test_a_short_name_is_unknown_if_no_candidate_may_exist(
+    zone: Zone, temporary: bool, tmp_path: Path
+) -> None:
+    with FakeDns(zone) as server:
+        resolver = with_files(server, tmp_path, b"search corp.test lan\n")
+        with pytest.raises(LookupFailed) as failure:
+            resolver.full_name("dept")
+        assert failure.value.temporary == temporary
 
 
 @pytest.mark.parametrize(
@@ -191,6 +497,6 @@ def test_a_sender_domain_resolves_if_mail_could_go_there(
 ) -> None:
     zone: Zone = {"x.campus": records, "other.campus": {"A": ["10.0.3.135"]}}
     with FakeDns(zone) as server:
-        resolver = Resolver(budget=2.0, nameserver=server.address, hosts_file=NO_HOSTS)
-        monkeypatch.setattr(dns, "Resolver", lambda: resolver)
-        assert dns.resolves("x.campus") is verdict
+        resolver = Resolver(budget=2.0, nameserver=server.address, hosts=NO_HOSTS)
+        monkeypatch.setattr(lookups, "Resolver", lambda: resolver)
+        assert lookups.resolves("x.campus") is verdict

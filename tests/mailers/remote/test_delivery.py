@@ -550,7 +550,7 @@ def test_a_reply_too_many_never_counts_as_acceptance() -> None:
 
 def by_dns(zone: Zone, *jobs: Job, say: list[str] | None = None) -> Fates:
     with FakeDns(zone) as server:
-        resolver = Resolver(budget=5.0, nameserver=server.address, hosts_file="/nonexistent/hosts")
+        resolver = Resolver(budget=5.0, nameserver=server.address, hosts="/nonexistent/hosts")
         return deliver(*jobs, resolver=resolver, say=say)
 
 

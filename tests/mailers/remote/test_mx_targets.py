@@ -32,9 +32,7 @@ class Found:
         self.relays: list[str] = []
         self.port = 0
         with FakeDns(zone) as server:
-            resolver = Resolver(
-                budget=5.0, nameserver=server.address, hosts_file="/nonexistent/hosts"
-            )
+            resolver = Resolver(budget=5.0, nameserver=server.address, hosts="/nonexistent/hosts")
             finder = TargetFinder(
                 parse(hop),
                 OURSELVES,
