@@ -6,6 +6,7 @@ import functools
 import os
 import resource
 import shutil
+import signal
 import subprocess
 from collections.abc import Generator
 from typing import Protocol
@@ -54,8 +55,12 @@ def is_installed(package: str) -> bool:
     return subprocess.run(command, capture_output=True, check=False).stdout == b"installed"
 
 
-def pytest_runtest_teardown() -> None:
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    """What a test leaves behind would fail another one, far away and only in some orders."""
     jobs.close_all()
+    blocked = signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    assert not blocked, f"the test left signals blocked: {blocked}"
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

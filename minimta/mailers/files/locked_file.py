@@ -27,6 +27,7 @@ from typing import Protocol
 
 from minimta.mailers.files.append import Tail
 from minimta.mailers.files.dotlock import DotLock
+from minimta.system import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -110,8 +111,8 @@ class LockedFile:
             self._tail = None
         self._let_go()
         if self._directory >= 0:
-            os.close(self._directory)
-            self._directory = -1
+            directory, self._directory = self._directory, -1
+            self._give_back(lambda: os.close(directory))
 
     def _attempt(self) -> bool:
         """Open, lock, then look whether it is still the one; take all locks or none.
@@ -139,13 +140,20 @@ class LockedFile:
     def _let_go(self) -> None:
         """Everything back, last things first: the dot lock, the file, the signals."""
         if self._dot_lock:
-            self._dot_lock.release()
+            self._give_back(self._dot_lock.release)
         if self._file >= 0:
-            os.close(self._file)  # and with it both kernel locks
-            self._file = -1
+            file, self._file = self._file, -1
+            self._give_back(lambda: os.close(file))  # and with it both kernel locks
         if self._old_mask is not None:
             mask, self._old_mask = self._old_mask, None
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    def _give_back(self, act: Callable[[], None]) -> None:
+        """Trouble is told and ends here: what was appended is durable, and would come twice."""
+        try:
+            act()
+        except OSError as error:
+            log.line("", f"SYSERR: letting go of {log.clean(self._which.path)}: {error.strerror}")
 
     def _kernel_locks(self) -> bool:
         try:

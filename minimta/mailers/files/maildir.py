@@ -117,7 +117,9 @@ class Maildir:
 
     def __exit__(self, *_: object) -> None:
         while self._open:
-            os.close(self._open.pop())
+            # Nothing was written through them; what was delivered is durable, and would come twice.
+            with suppress(OSError):
+                os.close(self._open.pop())
 
     def _home(self) -> int:
         if self._user.uid == 0:
