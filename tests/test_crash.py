@@ -65,7 +65,9 @@ def recover(root: Path) -> Came:
     elsewhere = Elsewhere({})
     deliverer = host.deliverer(esmtp=elsewhere)
     users = Users(host.options.passwd_file)
-    deliverer.local = MboxMailer(host.options, users, clock=host.clock, pause=lambda seconds: None)
+    deliverer.mailers["local"] = MboxMailer(
+        host.options, users, clock=host.clock, pause=lambda seconds: None
+    )
     for _ in range(3):
         deliverer.attempt(host.queued())
     deliverer.spool.sweep(NOW + 10**9)

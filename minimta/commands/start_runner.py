@@ -87,12 +87,12 @@ def _reside(options: Options, interval: int, argv: list[str]) -> int:
     """The resident runner itself: returns when it is told to end. *argv* is for the PidFile."""
     import signal
 
-    from minimta.runner import queue_run
+    from minimta.runner import resident
     from minimta.system import pidfile
 
     ended = processes.signal_flag(signal.SIGTERM, signal.SIGINT)
     pidfile.write(options.pid_file, argv)
     try:
-        return queue_run.resident(options, interval, ended) or os.EX_OK
+        return resident.stay(options, interval, ended) or os.EX_OK
     finally:
         pidfile.remove(options.pid_file)

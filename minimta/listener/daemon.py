@@ -133,7 +133,7 @@ def _run_both(options: Options, servers: list[Server], spool: Spool, interval: i
     listener = _Child(child)
     told = processes.signal_flag(*_ENDING)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
-    from minimta.runner import queue_run
+    from minimta.runner import resident
 
     def stop() -> bool:
         if told():
@@ -141,7 +141,7 @@ def _run_both(options: Options, servers: list[Server], spool: Spool, interval: i
         return told() or listener.has_ended()
 
     try:
-        code = queue_run.resident(options, interval, stop)
+        code = resident.stay(options, interval, stop)
     finally:
         listener.end()
     log.line("", "stopping daemon, reason=signal" if told() else _REASON, level=1)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from minimta.config.options import Options
 from minimta.mailers.job import Mailer
+from minimta.system.slots import Slots
 from minimta.system.users import Users
 
 #: gets each line of a dialogue (-v), None if nobody reads them
@@ -25,16 +26,20 @@ Say = Callable[[str], None] | None
 class Mailers(dict[str, Mailer]):
     """``mailers["prog"]`` makes that mailer the first time; what was made is kept."""
 
-    def __init__(self, options: Options, users: Users, *, say: Say = None) -> None:
-        """*users* are those of this host; *say* gets the dialogues of esmtp and lmtp."""
+    def __init__(self, options: Options, users: Users, slots: Slots, *, say: Say = None) -> None:
+        """*users* are those of this host; *say* gets the dialogues of esmtp and lmtp.
+
+        *slots* bound how many hosts esmtp talks to at the same time.
+        """
         super().__init__()
-        self._options = options
-        self._users = users
-        self._say = say
+        self.options = options
+        self.users = users
+        self.say = say
+        self.slots = slots
 
     def __missing__(self, name: str) -> Mailer:
         """Make the mailer *name*. Raise KeyError if there is no such mailer."""
-        self[name] = self._row(name).make(self._options, self._users, self._say)
+        self[name] = self._row(name).make(self)
         return self[name]
 
     def is_slow(self, name: str) -> bool:
@@ -47,60 +52,55 @@ class Mailers(dict[str, Mailer]):
     def _row(self, name: str) -> _Row:
         if name != "local":
             return _ROWS[name]
-        chosen = self._options.local_mailer
+        chosen = self.options.local_mailer
         return next(row for begins, row in _LOCAL.items() if chosen.startswith(begins))
-
-
-def local_mailer(options: Options, users: Users, say: Say = None) -> Mailer:
-    """The mailer ``local`` alone."""
-    return Mailers(options, users, say=say)["local"]
 
 
 class _Row(NamedTuple):
     is_slow: bool
-    make: Callable[[Options, Users, Say], Mailer]
+    make: Callable[[Mailers], Mailer]
 
 
-def _mbox(options: Options, users: Users, say: Say) -> Mailer:
+def _mbox(mailers: Mailers) -> Mailer:
     from minimta.mailers.files.mbox import MboxMailer
 
-    return MboxMailer(options, users)
+    return MboxMailer(mailers.options, mailers.users)
 
 
-def _maildir(options: Options, users: Users, say: Say) -> Mailer:
+def _maildir(mailers: Mailers) -> Mailer:
     from minimta.mailers.files.maildir import MaildirMailer
 
-    return MaildirMailer(options, users)
+    return MaildirMailer(mailers.options, mailers.users)
 
 
-def _lmtp(options: Options, users: Users, say: Say) -> Mailer:
+def _lmtp(mailers: Mailers) -> Mailer:
     from minimta.mailers.remote.lmtp import LmtpMailer
 
-    return LmtpMailer(options, say=say)
+    return LmtpMailer(mailers.options, mailers.slots, say=mailers.say)
 
 
-def _agent(options: Options, users: Users, say: Say) -> Mailer:
+def _agent(mailers: Mailers) -> Mailer:
     from minimta.mailers.programs.agent import AgentMailer
 
-    return AgentMailer(options, users)
+    return AgentMailer(mailers.options, mailers.users)
 
 
-def _file(options: Options, users: Users, say: Say) -> Mailer:
+def _file(mailers: Mailers) -> Mailer:
     from minimta.mailers.files.file_mailer import FileMailer
 
-    return FileMailer(options, users)
+    return FileMailer(mailers.options, mailers.users)
 
 
-def _prog(options: Options, users: Users, say: Say) -> Mailer:
+def _prog(mailers: Mailers) -> Mailer:
     from minimta.mailers.programs.prog import ProgMailer
 
-    return ProgMailer(options)
+    return ProgMailer(mailers.options)
 
 
-def _esmtp(options: Options, users: Users, say: Say) -> Mailer:
+def _esmtp(mailers: Mailers) -> Mailer:
     from minimta.mailers.remote.mailer import RemoteMailer
 
-    return RemoteMailer(options, say=say)
+    return RemoteMailer(mailers.options, mailers.slots, say=mailers.say)
 
 
 #: what LocalMailer begins with -> the mailer ``local``

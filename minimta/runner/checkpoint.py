@@ -5,24 +5,27 @@
     bounce durably queued    ->  close()       the failed are dropped, too
     nobody is left           ->  close()       qf and df removed: that is the record
 
-Never before the act, and always before the next one (durability: at most the recipients of one act
-get it twice). The expansion of aliases is written with the first checkpoint: until then nothing
-was done, and expanding again repeats nothing.
+Never before the act, or a crash in between would lose mail; and always before the next one, so that
+a crash repeats one act at most and only its recipients get the message twice. The expansion of
+aliases is written with the first checkpoint: until then nothing was done, and expanding again
+repeats nothing.
+
+What cannot be written down is Unrecorded: the message is stopped for this run and rests, else a
+full disk would let everybody have it again and again.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Sequence
+from typing import NoReturn
 
 from minimta.config.options import Options
-from minimta.dsn.multipart import ReportEntry
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome
-from minimta.message.printable import printable
 from minimta.queue.locked import LockedMessage
-from minimta.routing import controlling_user
 from minimta.routing.destination import Destination
+from minimta.runner.delivery_log import stat
 from minimta.system import log
 
 #: seconds that a message rests whose fate could not be written down
@@ -39,6 +42,7 @@ class MessageProgress:
     def __init__(
         self, message: LockedMessage, destinations: Sequence[Destination], now: float
     ) -> None:
+        """*destinations* are what its recipients expand to, *now* epoch seconds: the attempt begins."""
         self.message = message
         self._begun = now
         self.qid = message.qid
@@ -60,25 +64,21 @@ class MessageProgress:
             self.outcomes[position] = outcome
         self._unrecorded = self._unrecorded or outcome.fate is Fate.SENT
 
-    def unsettled(self) -> list[int]:
-        return [n for n in range(len(self.destinations)) if n not in self.outcomes]
-
-    def entries(self, *, expired: bool) -> list[ReportEntry]:
-        """All that is settled, for the reports; *expired* turns a delay into a failure."""
-        return [
-            ReportEntry(
-                self.destinations[n].recipient,
-                outcome,
-                self.mailer(n),
-                expired=expired and outcome.fate is Fate.DEFERRED,
-                expanded_from=controlling_user.named(self.destinations[n].recipient),
-            )
-            for n, outcome in sorted(self.outcomes.items())
-        ]
+    def recipients(self, positions: Iterable[int]) -> list[Recipient]:
+        """The recipients at these positions among the destinations."""
+        return [self.destinations[position].recipient for position in positions]
 
     def mailer(self, position: int) -> str:
+        """Name of the mailer for that destination, as log and reports have it; "" if none had it."""
         route = self.destinations[position].route
         return "local" if route is None else "" if route.mailer == "error" else route.mailer
+
+    def needs_report(self) -> bool:
+        """Is anybody to be told of anything? Not if all have it, and no sender asked to hear that."""
+        return any(
+            outcome.fate is not Fate.SENT or "S" in self.destinations[position].recipient.flags
+            for position, outcome in self.outcomes.items()
+        )
 
     def checkpoint(self) -> None:
         """Write down who has it, if anybody got it since the last time. Raise Unrecorded."""
@@ -95,21 +95,31 @@ class MessageProgress:
         gone = {id(recipient) for recipient in dropped}
         left = [recipient for recipient in self._not_sent() if id(recipient) not in gone]
         self.closed = True
-        if not left:
-            self._remove()
-            return
+        try:
+            if left:
+                self._defer(left, now, options, message, lasting=bool(gone) or bool(message))
+            else:
+                self._remove()
+        except Unrecorded:
+            self.message.release()
+            raise
+
+    def _defer(
+        self, left: list[Recipient], now: float, options: Options, message: str, *, lasting: bool
+    ) -> None:
         control = self.control
         control.last_attempt = int(now)
         control.attempts += 1
         control.priority += options.retry_factor
         control.message = message or self._reason()
-        lasting = self._unrecorded or bool(gone) or bool(message)
-        self._keep(left, now + options.min_queue_age, lasting=lasting)
+        # If nobody got it and nobody was dropped, the qf before says the same of everybody: the
+        # power may fail before the new name is on disk. It saves an fsync for each host that is down.
+        self._keep(left, now + options.min_queue_age, lasting=lasting or self._unrecorded)
         self.message.release()
 
     def leave(self) -> None:
-        """Let go of the message, however far the attempt came; what was done is written down."""
-        if not self.stopped and not self.closed:
+        """Let go of a message that was not closed; what was done is written down."""
+        if not self.stopped:
             with contextlib.suppress(Unrecorded):
                 self.checkpoint()
         self.message.release()
@@ -132,7 +142,6 @@ class MessageProgress:
     def _keep(self, recipients: list[Recipient], due: float, *, lasting: bool = True) -> None:
         self.control.recipients = recipients
         try:
-            # If nobody got it and nobody was dropped, the qf before says the same of everybody.
             self.message.rewrite(due, lasting=lasting)
         except (OSError, ValueError) as error:
             self._stop(error)
@@ -144,26 +153,12 @@ class MessageProgress:
         except OSError as error:
             self._stop(error)
 
-    def _stop(self, error: Exception) -> None:
+    def _stop(self, error: Exception) -> NoReturn:
         self.stopped = True
         reason = log.clean(str(error))
         text = f"SYSERR(root): cannot record what was delivered: {reason}; it may come twice"
         log.line(self.qid, text, level=1, error=True)
+        # utime(2) needs no space: on a full disk the message rests all the same.
         with contextlib.suppress(OSError):
             self.message.postpone(self._begun + BACK_OFF)
         raise Unrecorded(reason) from error
-
-
-def stat(outcome: Outcome) -> str:
-    """The words of the log and of mailq: "Sent", "User unknown", "Deferred: Connection refused"."""
-    text = log.clean(outcome.text)
-    if outcome.fate is not Fate.DEFERRED:
-        return text
-    if text.startswith("reply: "):
-        return text  # as Sendmail: what the peer did stands alone
-    return f"Deferred: {text}" if text else "Deferred"
-
-
-def addresses(recipients: Sequence[Recipient]) -> str:
-    """Several recipients as one word of the log or of -v."""
-    return ",".join(printable(r.address).decode("ascii") for r in recipients)

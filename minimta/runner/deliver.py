@@ -1,25 +1,26 @@
 """One attempt at some queued messages, from lock to unlock.
 
-Lock, then look; expand; group by mailer and host over the whole batch, so that messages for one
-mailbox share its opening and messages for one host its connection; record after every act; report
-failures through the front door; remove or keep. What is unclear is temporary. Whatever happens to
-one message, the others go on.
+    open      lock, then look; expand aliases; decide what needs no mailer
+    deliver   mailboxes and files first, then what may take long: programs and other hosts. All
+              messages of the batch together, so that those for one mailbox share its opening and
+              those for one host its connection
+    record    after every act, before the next one
+    finish    failures reported through the front door, then recipients dropped, or the message
+
+What is unclear is temporary. Whatever happens to one message is logged, and the others go on.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from minimta.config.options import Options
-from minimta.mailers.by_name import local_mailer
-from minimta.mailers.files.file_mailer import FileMailer
-from minimta.mailers.job import Job, Mailer
-from minimta.mailers.programs.prog import ProgMailer
-from minimta.mailers.remote.mailer import RemoteMailer
+from minimta.mailers.by_name import Mailers
+from minimta.mailers.job import Job
 from minimta.message import headers
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome, deferred
@@ -29,15 +30,21 @@ from minimta.queue.spool import Spool
 from minimta.routing.destination import Destination
 from minimta.routing.expand import expand
 from minimta.routing.local_host import LocalHost
-from minimta.runner.checkpoint import MessageProgress, Unrecorded, addresses, stat
+from minimta.runner.checkpoint import MessageProgress, Unrecorded
 from minimta.runner.delivery_log import DeliveryLog
 from minimta.runner.make_jobs import Task, tasks
-from minimta.runner.send_reports import ReportSender
 from minimta.system import log
+from minimta.system.slots import Slots, of_queue
 from minimta.system.users import Users
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minimta.runner.send_reports import ReportSender
 
 #: a bounce and its double bounce are tried in the attempt that made them
 _GENERATIONS = 3
+#: mailers that take one task of a message at a time, in this order
+_IN_TURNS = ("local", "*file*", "prog")
 
 
 @dataclass(slots=True)
@@ -68,31 +75,29 @@ class Deliverer:
         here: LocalHost,
         spool: Spool | None = None,
         *,
+        slots: Slots | None = None,
         say: Callable[[str], None] | None = None,
         tell: Callable[[str], None] = lambda text: None,
         clock: Callable[[], float] = time.time,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        """*spool* is the queue, if the caller has it open already.
+        """*spool* is the queue, if the caller has it open already; *slots* bound what is slow.
 
         *say* gets what -v shows, *tell* what expansions refuse; *stop* is asked between acts. Raise
         OSError (no queue).
         """
+        self.spool = spool or open_spool(here.options)
+        self._slots = slots or of_queue(here.options)
+        self.mailers = Mailers(here.options, here.users, self._slots, say=say)
+        self._here = here
+        self._options = here.options
         self._say = say
         self._tell = tell
         self._clock = clock
         self._stop = stop
-        options = here.options
-        self._host = here.name
-        self._options = options
-        self._here = here
-        self._log = DeliveryLog(here.users, here.router)
-        self.spool = spool or open_spool(options)
-        self._reporter = ReportSender(options, self.spool, self._host)
-        self.local: Mailer = local_mailer(options, here.users, say)
-        self.file: Mailer = FileMailer(options, here.users)
-        self.program: Mailer = ProgMailer(options)
-        self.esmtp: Mailer = RemoteMailer(options, say=say)
+        self._log = DeliveryLog(here.users, here.router, say)
+        self._report_sender: ReportSender | None = None
+        #: host -> why it was not reached; nobody waits for it again in this run
         self._unreachable: dict[str, Outcome] = {}
         self._fresh = False
 
@@ -100,34 +105,32 @@ class Deliverer:
         self,
         qids: Sequence[str],
         *,
-        between: Callable[[], None] = lambda: None,
-        remote: bool = True,
+        go_on: Callable[[], bool] | None = None,
         fresh: bool = False,
     ) -> list[AttemptResult]:
         """Try these messages once, and then the bounces that came of it.
 
-        *fresh* ones have just been seen in the queue: whoever submitted one with -odq wants it to
-        wait for a full run.
-
-        *between* is called when all that is quick and local is done; without *remote* that is the
-        end, and who waits for programs or other hosts waits for another attempt.
+        *go_on* is asked when all that is quick is done and programs or other hosts are left: False
+        leaves them for another attempt. If nobody asks, they are tried, in a slot if one is free.
+        *fresh* messages have just been seen in the queue: whoever
+        submitted one with -odq wants it to wait for a full run.
         """
+        go_on = go_on or (lambda: self._slots.enter() or True)
         self._fresh = fresh
-        results = self._attempt(qids, between, remote)
+        results = self._attempt(qids, go_on)
         self._fresh = False
         for _ in range(_GENERATIONS - 1):
-            made, self._reporter.made = self._reporter.made, []
+            made = self._take_reports()
             if not made or self._stop():
                 break
-            self._attempt(made, lambda: None, remote)
-        self._reporter.report_losses(self._clock())
+            self._attempt(made, go_on)
+        if self.spool.lost:
+            self._reports.report_losses(self._clock())
         return results
 
     # --- one batch --------------------------------------------------------------------------------
 
-    def _attempt(
-        self, qids: Sequence[str], between: Callable[[], None], remote: bool
-    ) -> list[AttemptResult]:
+    def _attempt(self, qids: Sequence[str], go_on: Callable[[], bool]) -> list[AttemptResult]:
         results = {qid: AttemptResult(qid, locked=True) for qid in qids}
         tried: list[MessageProgress] = []
         try:
@@ -135,15 +138,17 @@ class Deliverer:
                 progress = self._open(qid)
                 if progress is not None:
                     tried.append(progress)
-            self._deliver(tried, between, remote)
+            self._deliver(tried, go_on)
         finally:
             for progress in tried:
-                progress.leave()
+                if not progress.closed:
+                    progress.leave()
                 outcomes = [
                     (progress.destinations[n].recipient, o) for n, o in progress.outcomes.items()
                 ]
                 results[progress.qid] = AttemptResult(progress.qid, outcomes=outcomes)
         if self.spool.retired:
+            # One fsync for the whole batch; until it is done every df stays, see Spool.flush.
             with self._trouble_with(""):
                 self.spool.flush()
         return list(results.values())
@@ -183,79 +188,79 @@ class Deliverer:
             Destination(r, None, deferred("4.3.0", reason)) for r in control.recipients
         ]
 
-    def _deliver(
-        self, tried: list[MessageProgress], between: Callable[[], None], remote: bool
-    ) -> None:
+    def _deliver(self, tried: list[MessageProgress], go_on: Callable[[], bool]) -> None:
+        """All jobs of all messages, the quick ones first: no mailbox waits for a program or host."""
         made: list[list[Task]] = []
         for progress in tried:
             with self._trouble_with(progress.qid):
                 made.append(self._prepare(progress))
-        mailers = (self.local, self.file, self.program)
-        self._in_turns([mailer for mailer in mailers if not mailer.is_slow], made)
-        between()
-        if remote and not self._stop():
-            self._in_turns([mailer for mailer in mailers if mailer.is_slow], made)
-            elsewhere = [task for tasks in made for task in tasks if task.mailer == "esmtp"]
-            self._run(self.esmtp, list(self._reachable(elsewhere)))
+        slow = [name for name in _IN_TURNS if self.mailers.is_slow(name)]
+        self._in_turns([name for name in _IN_TURNS if name not in slow], made)
+        left = [[task for task in of_one if task.mailer in (*slow, "esmtp")] for of_one in made]
+        if not any(left) or self._stop() or not go_on():
+            return
+        self._in_turns(slow, left)
+        elsewhere = [task for of_one in left for task in of_one if task.mailer == "esmtp"]
+        self._run("esmtp", list(self._reachable(elsewhere)))
 
-    def _in_turns(self, mailers: Sequence[Mailer], made: list[list[Task]]) -> None:
+    def _in_turns(self, names: Collection[str], made: list[list[Task]]) -> None:
         """One task of each message at a time: the second is not begun before the first is recorded.
 
-        The mailboxes of different messages are filled together.
+        Else a crash could repeat more than one act of a message. The mailboxes of different messages
+        are filled together.
         """
-        names = [mailer.name for mailer in mailers]
-        queues = [[task for task in tasks if task.mailer in names] for tasks in made]
+        queues = [[task for task in of_one if task.mailer in names] for of_one in made]
         while (queues := [waiting for waiting in queues if waiting]) and not self._stop():
             turn = [waiting.pop(0) for waiting in queues]
-            for mailer in mailers:
-                mine = [task for task in turn if task.mailer == mailer.name]
-                self._run(mailer, [task for task in mine if not task.progress.stopped])
+            for name in names:
+                self._run(name, [task for task in turn if task.mailer == name])
 
     def _prepare(self, progress: MessageProgress) -> list[Task]:
         """Settle what needs no mailer, and make tasks of the rest."""
         now = self._clock()
         try:
-            made = tasks(progress, self._host)
+            made = tasks(progress, self._here.name)
         except Exception:
             log.bug(progress.qid, "header")
             made = []
+        served = {n for task in made for positions in task.users.values() for n in positions}
         for number, destination in enumerate(progress.destinations):
             if destination.outcome is not None:
                 self._settle(progress, [number], destination.outcome, now)
                 for line in destination.outcome.told():
                     self._tell(log.clean(line))
-        progress.open_jobs = len(made)
-        served = {n for task in made for positions in task.users.values() for n in positions}
-        for number in progress.unsettled():
-            if number not in served:
+            elif number not in served:
                 self._settle(progress, [number], deferred("4.3.0", "no mailer for this route"), now)
+        progress.open_jobs = len(made)
         if not made:
             self._finish(progress)
         return made
 
     # --- mailers ----------------------------------------------------------------------------------
 
-    def _run(self, mailer: Mailer, waiting: list[Task]) -> None:
-        """Let *mailer* do its tasks, and record each as it is done."""
+    def _run(self, name: str, given: list[Task]) -> None:
+        """Let the mailer *name* do its tasks, and record each as it is done."""
+        # What cannot be recorded must not be done again and again: see checkpoint.
+        waiting = [task for task in given if not task.progress.stopped]
         if not waiting:
             return
         begun = self._clock()
         undone = {task.job: task for task in waiting}
-        if self._say and mailer.name != "esmtp":
+        if self._say and name != "esmtp":  # which says itself whom it connects to
             for task in waiting:
-                self._say(f"{self._whom(task)}... Connecting to {mailer.name}...")
+                self._log.connecting(task.progress.recipients(task.positions), name)
         try:
-            for job, outcomes in mailer.deliver([task.job for task in waiting]):
+            for job, outcomes in self.mailers[name].deliver([task.job for task in waiting]):
                 self._done(undone.pop(job), outcomes, begun)
         except Exception:
-            log.bug("", f"mailer {mailer.name}")
+            log.bug("", f"mailer {name}")
             if len(undone) > 1:
                 # One of them is poison; alone, each harms nobody but itself.
                 for task in undone.values():
-                    self._run(mailer, [task])
+                    self._run(name, [task])
                 return
         for job, task in undone.items():
-            missing = deferred("4.3.0", f"mailer {mailer.name} failed")
+            missing = deferred("4.3.0", f"mailer {name} failed")
             self._done(task, {user.name: missing for user in job.users}, begun)
 
     def _done(self, task: Task, outcomes: Mapping[bytes, Outcome], begun: float) -> None:
@@ -280,16 +285,18 @@ class Deliverer:
     def _settle(
         self, progress: MessageProgress, positions: Sequence[int], outcome: Outcome, begun: float
     ) -> None:
+        """These recipients have their answer: remember it, and say so."""
         progress.settle(positions, outcome)
         now = self._clock()
-        self._log.write(progress, positions, outcome, now=now, took=now - begun)
-        if self._say:
-            whom = addresses([progress.destinations[n].recipient for n in positions])
-            self._say(f"{whom}... {stat(outcome)}")
-
-    def _finish(self, progress: MessageProgress) -> None:
-        """Every recipient has an answer: report, then drop or keep."""
-        self._reporter.finish(progress, self._clock())
+        self._log.write(
+            progress.qid,
+            progress.control,
+            progress.recipients(positions),
+            outcome,
+            mailer=progress.mailer(positions[0]),
+            now=now,
+            took=now - begun,
+        )
 
     def _remember(self, job: Job, outcome: Outcome) -> None:
         if outcome.fate is Fate.DEFERRED and outcome.status == "4.4.1":
@@ -305,9 +312,31 @@ class Deliverer:
                 names = [user.name for user in task.job.users]
                 self._done(task, dict.fromkeys(names, outcome), self._clock())
 
-    def _whom(self, task: Task) -> str:
-        positions = [n for at in task.users.values() for n in at]
-        return addresses([task.progress.destinations[n].recipient for n in positions])
+    # --- the end of a message ---------------------------------------------------------------------
+
+    def _finish(self, progress: MessageProgress) -> None:
+        """Every recipient has an answer: report, then drop or keep. Raise Unrecorded."""
+        now = self._clock()
+        if progress.needs_report():
+            self._reports.finish(progress, now)
+        else:
+            progress.close((), now=now, options=self._options)
+
+    @property
+    def _reports(self) -> ReportSender:
+        """Most messages need none: what makes reports is loaded for the first that does."""
+        if self._report_sender is None:
+            from minimta.runner.send_reports import ReportSender
+
+            self._report_sender = ReportSender(self._options, self.spool, self._here.name)
+        return self._report_sender
+
+    def _take_reports(self) -> list[str]:
+        """Ids of the reports that were queued since the last time."""
+        if self._report_sender is None:
+            return []
+        made, self._report_sender.made = self._report_sender.made, []
+        return made
 
     @contextmanager
     def _trouble_with(self, qid: str) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""The ``to=`` lines of the log, in the order of Sendmail's fields.
+"""The ``to=`` lines of the log, in the order of Sendmail's fields, and the same in the words of -v.
 
 to=<dave@lab2.campus>, ctladdr=<emma@lab1.campus> (1001/1001), delay=00:00:31, xdelay=00:00:00,
 mailer=esmtp, pri=30049, relay=lab2.campus. [10.0.3.135], dsn=2.0.0, stat=Sent (ID Message ...)
@@ -6,14 +6,15 @@ mailer=esmtp, pri=30049, relay=lab2.campus. [10.0.3.135], dsn=2.0.0, stat=Sent (
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from minimta.message import address, dates
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome
+from minimta.message.printable import printable
+from minimta.queue.control import Control
 from minimta.routing import controlling_user
 from minimta.routing.route import Router
-from minimta.runner.checkpoint import MessageProgress, addresses, stat
 from minimta.system import log
 from minimta.system.users import Users
 
@@ -21,32 +22,41 @@ from minimta.system.users import Users
 class DeliveryLog:
     """Writes what became of recipients; remembers which senders are users of this host."""
 
-    def __init__(self, users: Users, router: Router) -> None:
+    def __init__(self, users: Users, router: Router, say: Callable[[str], None] | None) -> None:
+        """*users* and *router* tell who is a user of this host; *say* gets the lines of -v."""
         self._users = users
         self._router = router
+        self._say = say
         self._senders: dict[bytes, str] = {}
+
+    def connecting(self, recipients: Sequence[Recipient], mailer: str) -> None:
+        """Say (-v) that *mailer* begins with these recipients."""
+        if self._say:
+            self._say(f"{addresses(recipients)}... Connecting to {mailer}...")
 
     def write(
         self,
-        progress: MessageProgress,
-        positions: Sequence[int],
+        qid: str,
+        control: Control,
+        recipients: Sequence[Recipient],
         outcome: Outcome,
         *,
+        mailer: str,
         now: float,
         took: float,
     ) -> None:
-        """One line for the recipients at *positions*, who share *outcome*; *took* seconds."""
-        recipients = [progress.destinations[n].recipient for n in positions]
-        control = progress.control
+        """One line for *recipients*, who share *outcome*, of the message *qid*.
+
+        *mailer* is "" if none had them; *now* is epoch seconds, *took* seconds.
+        """
         facts = [f"to={log.fact(addresses(recipients), 1000)}"]
-        whose = self._controlling(recipients[0]) or self._sender(progress)
+        whose = self._controlling(recipients[0]) or self._sender(control)
         if whose:
             facts.append(f"ctladdr={log.fact(whose)}")
         if control.body_type:
             facts.append(f"bodytype={log.clean(control.body_type)}")
         facts.append(f"delay={dates.duration(now - control.created)}")
         facts.append(f"xdelay={dates.duration(took)}")
-        mailer = progress.mailer(positions[0])
         if mailer:
             facts.append(f"mailer={mailer}")
         facts.append(f"pri={control.priority}")
@@ -59,20 +69,24 @@ class DeliveryLog:
         if reply:
             facts.append(f"reply={log.fact(reply)}")
         facts.append(f"stat={log.fact(stat(outcome), 300)}")
-        log.line(progress.qid, ", ".join(facts))
+        log.line(qid, ", ".join(facts))
+        if self._say:
+            self._say(f"{addresses(recipients)}... {stat(outcome)}")
 
     def _controlling(self, recipient: Recipient) -> str:
         """The owner of the list, or who names programs and files: ":include:/l (1001/50)"."""
+        if not recipient.controlling_user:
+            return ""
         owner = controlling_user.owner(recipient)
         if owner:
             return self._look_up(owner, owner)
         return controlling_user.shown(recipient)
 
-    def _sender(self, progress: MessageProgress) -> str:
-        """The sender as controlling user, if he is one of ours."""
-        path = progress.control.reverse_path
+    def _sender(self, control: Control) -> str:
+        """The sender as controlling user, if they are one of ours."""
+        path = control.reverse_path
         if path not in self._senders:
-            self._senders[path] = self._look_up(path, progress.control.sender)
+            self._senders[path] = self._look_up(path, control.sender)
         return self._senders[path]
 
     def _look_up(self, path: bytes, sender: bytes) -> str:
@@ -84,3 +98,18 @@ class DeliveryLog:
         except OSError:
             return ""
         return f"{log.clean(path)} ({user.uid}/{user.gid})" if user else ""
+
+
+def stat(outcome: Outcome) -> str:
+    """The words of the log and of mailq: "Sent", "User unknown", "Deferred: Connection refused"."""
+    text = log.clean(outcome.text)
+    if outcome.fate is not Fate.DEFERRED:
+        return text
+    if text.startswith("reply: "):
+        return text  # as Sendmail: what the peer did stands alone
+    return f"Deferred: {text}" if text else "Deferred"
+
+
+def addresses(recipients: Sequence[Recipient]) -> str:
+    """Several recipients as one word of the log or of -v."""
+    return ",".join(printable(r.address).decode("ascii") for r in recipients)

@@ -32,8 +32,13 @@ class Task:
         self.progress = progress
         self.mailer = mailer
         self.job = job
-        #: user.name -> positions among its destinations
+        #: user.name -> positions among the destinations of *progress*
         self.users = users
+
+    @property
+    def positions(self) -> list[int]:
+        """All whom it serves, as positions among the destinations."""
+        return [position for positions in self.users.values() for position in positions]
 
 
 def tasks(progress: MessageProgress, host: str) -> list[Task]:

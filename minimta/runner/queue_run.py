@@ -1,4 +1,4 @@
-"""One run over the whole queue, or over a chosen part of it; and the runner that stays.
+"""One run over the whole queue, or over a chosen part of it.
 
 A run sweeps, adopts what waits in clientmqueue, lists, leaves what is not due, orders the rest and
 delivers it in batches. The due time of a deferred message is its qf's mtime, so that of 100,000
@@ -15,21 +15,19 @@ from collections.abc import Callable, Sequence
 
 from minimta.config.options import Options
 from minimta.queue import adopt, listing, permission
-from minimta.queue.control import QUEUE_ONLY
 from minimta.queue.listing import Listed
 from minimta.queue.selectors import Selection, SelectionError, all_match, parse_selection
 from minimta.queue.spool import Spool
 from minimta.routing.local_host import LocalHost
-from minimta.runner import deliver
-from minimta.runner import resident as residence
 from minimta.runner.deliver import Deliverer
 from minimta.runner.due import is_due, ordered
-from minimta.system import locks, log
+from minimta.system import log
+from minimta.system.slots import Slots, of_queue
 from minimta.system.terminal import complain
 from minimta.system.terminal import say as print_line
 from minimta.system.users import Users
 
-__all__ = ["Selection", "SelectionError", "parse_selection", "resident", "run"]
+__all__ = ["Selection", "SelectionError", "parse_selection", "run"]
 
 #: messages that are locked at the same time
 BATCH = 100
@@ -43,15 +41,20 @@ def run(
     say: Callable[[str], None] = print_line,
     verbose: bool = False,
     stop: Callable[[], bool] = lambda: False,
+    slots: Slots | None = None,
 ) -> int:
-    """Run the queue once, here and now. Returns the exit code: 78 if the caller may not."""
+    """Run the queue once, here and now. Returns the exit code: 78 if the caller may not.
+
+    *slots* are those of a resident runner, of which the slow part of the run waits for one. A run
+    by hand takes one if there is one, and does not wait.
+    """
     reason = permission.why_not_queue(options.queue_directory)
     if reason:
         say(reason)
         complain(permission.NO_RIGHTS)
         log.line("", f"SYSERR: {reason}", error=True)
         return os.EX_CONFIG
-    return _Run(options, selections, say if verbose else None, stop).all()
+    return _Run(options, selections, say if verbose else None, stop, slots).all()
 
 
 class _Run:
@@ -63,12 +66,15 @@ class _Run:
         selections: Sequence[Selection],
         say: Callable[[str], None] | None,
         stop: Callable[[], bool],
+        slots: Slots | None,
     ) -> None:
         self._options = options
         self._selections = selections
         self._say = say
         self._stop = stop
-        self._deliverer = Deliverer(LocalHost(options), say=say, stop=stop)
+        self._waits = slots is not None
+        self._slots = slots or of_queue(options)
+        self._deliverer = Deliverer(LocalHost(options), slots=self._slots, say=say, stop=stop)
 
     def all(self) -> int:
         take_in(self._options, self._deliverer.spool, time.time())
@@ -91,10 +97,16 @@ class _Run:
             path = os.path.join(self._options.queue_directory, qids[0])
             self._say(f"\nRunning {path} (sequence {number} of {total})")
         complaints = self._deliverer.spool.complaints
-        for result in self._deliverer.attempt(qids):
+        for result in self._deliverer.attempt(qids, go_on=self._may_go_on):
             if result.locked and self._say:
                 self._say("\n".join(complaints) or f"{result.qid}: locked")
         complaints.clear()
+
+    def _may_go_on(self) -> bool:
+        """With programs and other hosts, when all mailboxes of a batch are served."""
+        return (
+            self._slots.enter_when_free(self._stop) if self._waits else self._slots.enter() or True
+        )
 
     def _chosen(self, now: float) -> list[str]:
         """Ids of the messages to be tried, in order."""
@@ -140,69 +152,3 @@ def take_in(options: Options, spool: Spool, now: float) -> list[str]:
     except OSError as error:
         log.line("", f"SYSERR(root): taking in: {log.clean(str(error))}", error=True)
         return []
-
-
-# --- the runner that stays -------------------------------------------------------------------------
-
-
-def resident(options: Options, interval: int | None, stop: Callable[[], bool]) -> int:
-    """Stay until stop(): new messages at once, a full run each *interval* seconds.
-
-    Returns the exit code: 75 if another resident runner has this queue.
-    """
-    path = locks.beside(options.queue_directory)
-    try:
-        lock = locks.resident(path)
-    except OSError as error:
-        complain(f"sendmail: cannot lock {path}: {error.strerror or error}")
-        return os.EX_CONFIG
-    if lock is None:
-        text = f"another queue runner is resident for {options.queue_directory}"
-        log.line("", text, level=1, error=True)
-        complain(f"sendmail: {text}")
-        return os.EX_TEMPFAIL
-    with lock:
-        spool = deliver.open_spool(options)
-        loop = residence.Loop(
-            _Work(options),
-            (options.queue_directory, options.client_queue_directory),
-            spool.names,
-            most_children=options.max_queue_children,
-            interval=interval,
-        )
-        loop.stay(stop)
-    return os.EX_OK
-
-
-class _Work:
-    """What the children of the resident runner do."""
-
-    def __init__(self, options: Options) -> None:
-        self._options = options
-
-    def wants_new(self) -> bool:
-        """Are messages tried when they come? (DeliveryMode, also of a single port, and QueueLA)
-
-        Each message that is to wait says so itself, for its port may have a mode of its own.
-        """
-        modes = [self._options.delivery_mode]
-        if modes[0] in QUEUE_ONLY:
-            modes += [port.delivery_mode for port in self._options.daemon_ports]
-        if not {"background", "interactive"}.intersection(modes):
-            return False
-        return os.getloadavg()[0] < self._options.queue_la
-
-    def begin(self) -> None:
-        locks.forget(locks.beside(self._options.queue_directory))
-
-    def attempt(
-        self, qids: list[str], between: Callable[[], None], stop: Callable[[], bool], remote: bool
-    ) -> None:
-        deliverer = Deliverer(LocalHost(self._options), stop=stop)
-        deliverer.attempt(qids, between=between, remote=remote, fresh=True)
-
-    def take_in(self) -> None:
-        take_in(self._options, deliver.open_spool(self._options), time.time())
-
-    def full_run(self, stop: Callable[[], bool]) -> None:
-        run(self._options, stop=stop)

@@ -1,11 +1,12 @@
-"""The resident runner's loop: watches the queue directories and starts a child for what is new.
+"""The resident runner (sendmail -q15m): watches the queue and starts a child for what is new.
 
 Ten times a second it looks at the mtimes of mqueue and clientmqueue, and lists mqueue only when
 that has changed. It delivers nothing itself: it forks while it has one thread and nothing open.
 
-    new messages     one child at a time in its local phase, so that what comes meanwhile is taken
-                     together by the next; up to MaxQueueChildren in their remote phase. When all
-                     of those wait for slow hosts, a child does the local part of new messages
+    new messages     a child delivers to mailboxes and files, one child at a time, so that what comes
+                     meanwhile is taken together by the next. Then, beside others, it goes on with
+                     programs and other hosts, if it gets one of the MaxQueueChildren slots
+                     (``system.slots``); if not it ends, and their turn comes when a slot is free
     clientmqueue     a child adopts; what it adopted shows in mqueue
     each interval    a child runs the whole queue
 
@@ -22,39 +23,136 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from minimta.system import log, processes
+from minimta.config.options import Options
+from minimta.mailers.by_name import Mailers
+from minimta.queue.control import QUEUE_ONLY
+from minimta.routing.local_host import LocalHost
+from minimta.runner import deliver, queue_run
+from minimta.runner import send_reports as _send_reports  # noqa: F401  children report, too
+from minimta.runner.make_jobs import MAILERS
+from minimta.system import locks, log, processes
+from minimta.system.slots import Slots, of_queue
+from minimta.system.terminal import complain
+from minimta.system.users import Users
 
 #: seconds between two looks, and what a child may take to end
 POLL, PATIENCE = 0.1, 10.0
 #: messages that one child takes; each is two open files
 MOST_MESSAGES = 200
+#: what a child says when it is done with mailboxes: it has a slot for the rest, or there is none
+_GOES_ON, _NO_SLOT = b"+", b"-"
+
+
+def stay(options: Options, interval: int | None, stop: Callable[[], bool]) -> int:
+    """Be the resident runner until stop(): new messages at once, a full run each *interval* seconds.
+
+    Returns the exit code: 75 if another resident runner has this queue.
+    """
+    path = locks.beside(options.queue_directory)
+    try:
+        lock = locks.resident(path)
+    except OSError as error:
+        complain(f"sendmail: cannot lock {path}: {error.strerror or error}")
+        return os.EX_CONFIG
+    if lock is None:
+        text = f"another queue runner is resident for {options.queue_directory}"
+        log.line("", text, level=1, error=True)
+        complain(f"sendmail: {text}")
+        return os.EX_TEMPFAIL
+    with lock:
+        slots = of_queue(options)
+        _load_mailers(options, slots)
+        loop = Loop(
+            _QueueWork(options, slots),
+            (options.queue_directory, options.client_queue_directory),
+            deliver.open_spool(options).names,
+            slots,
+            interval=interval,
+        )
+        loop.stay(stop)
+    return os.EX_OK
+
+
+def _load_mailers(options: Options, slots: Slots) -> None:
+    """Import once, here, what children would else import one by one: a fork shares it."""
+    mailers = Mailers(options, Users(options.passwd_file), slots)
+    for name in MAILERS:
+        mailers[name]  # made, and so imported
 
 
 class Work(Protocol):
-    """What is done in children."""
+    """What is done in children; only wants_new() is asked in the runner itself."""
 
-    def wants_new(self) -> bool: ...
+    def wants_new(self) -> bool:
+        """Are messages tried when they come? False leaves them to the next full run."""
 
-    def begin(self) -> None: ...
+    def begin(self) -> None:
+        """Called first in every child: let go of what is the runner's alone."""
 
-    def attempt(
-        self, qids: list[str], between: Callable[[], None], stop: Callable[[], bool], remote: bool
-    ) -> None: ...
+    def attempt(self, qids: list[str], go_on: Callable[[], bool], stop: Callable[[], bool]) -> None:
+        """Try these new messages. go_on() is asked before what may take long, stop() between acts."""
 
-    def take_in(self) -> None: ...
+    def take_in(self) -> None:
+        """Adopt what waits in clientmqueue."""
 
-    def full_run(self, stop: Callable[[], bool]) -> None: ...
+    def full_run(self, stop: Callable[[], bool]) -> None:
+        """Run the whole queue, until stop()."""
+
+
+class _QueueWork:
+    """The Work on a real queue."""
+
+    def __init__(self, options: Options, slots: Slots) -> None:
+        self._options = options
+        self._slots = slots
+
+    def wants_new(self) -> bool:
+        """Are messages tried when they come? (DeliveryMode, also of a single port, and QueueLA)
+
+        Each message that is to wait says so itself, for its port may have a mode of its own.
+        """
+        modes = [self._options.delivery_mode]
+        if modes[0] in QUEUE_ONLY:
+            modes += [port.delivery_mode for port in self._options.daemon_ports]
+        if not {"background", "interactive"}.intersection(modes):
+            return False
+        return os.getloadavg()[0] < self._options.queue_la
+
+    def begin(self) -> None:
+        """Be nobody's resident runner, whose lock a child that outlives it would keep."""
+        locks.forget(locks.beside(self._options.queue_directory))
+
+    def attempt(self, qids: list[str], go_on: Callable[[], bool], stop: Callable[[], bool]) -> None:
+        """See Work."""
+        here = LocalHost(self._options)
+        deliverer = deliver.Deliverer(here, slots=self._slots, stop=stop)
+        deliverer.attempt(qids, go_on=go_on, fresh=True)
+
+    def take_in(self) -> None:
+        """See Work."""
+        queue_run.take_in(self._options, deliver.open_spool(self._options), time.time())
+
+    def full_run(self, stop: Callable[[], bool]) -> None:
+        """See Work."""
+        queue_run.run(self._options, stop=stop, slots=self._slots)
 
 
 class Child:
     """A forked process and the pipe that tells of its progress."""
 
     def __init__(self, pid: int, pipe: int, what: str, qids: list[str]) -> None:
+        """*pipe* is where it speaks, -1 when it has nothing more to say; *qids* are its messages."""
         self.pid = pid
         self.pipe = pipe
-        #: "local" until it has delivered locally, then "remote"; "half", "adopt", "full"
+        #: "local" while it delivers locally, then "remote", or "half" if it got no slot for that;
+        #: "adopt", "full"
         self.what = what
         self.qids = qids
+
+    def heard(self, said: bytes) -> None:
+        """It has come to the end of its local phase."""
+        if self.what == "local":
+            self.what = "half" if said == _NO_SLOT else "remote"
 
 
 class Watch:
@@ -88,20 +186,24 @@ class Loop:
         work: Work,
         directories: tuple[str, str],
         names: Callable[[], list[str]],
+        slots: Slots,
         *,
-        most_children: int,
         interval: int | None,
     ) -> None:
-        """*directories* are mqueue and clientmqueue, *names* lists the first."""
+        """*directories* are mqueue and clientmqueue, *names* lists the first.
+
+        *slots* are for children whose deliveries are slow; *interval* is seconds between full runs,
+        None for none.
+        """
         self._work = work
         self._queue, self._client = (Watch(path) for path in directories)
         self._names = names
-        self._most = max(1, most_children)
+        self._slots = slots
         self._interval = interval
         self._next_run = 0.0
         self._known: set[str] = set()
         self._new: list[str] = []
-        #: delivered locally, their remote part waits for a child
+        #: delivered locally, what is slow of them waits for a slot
         self._half: list[str] = []
         self._children: dict[int, Child] = {}
         self._must_adopt = False
@@ -140,13 +242,13 @@ class Loop:
     def _start_attempts(self) -> None:
         if self._count("local", "half") or not (self._new or self._half):
             return
-        has_room = self._count("remote") < self._most
-        if has_room and self._half:
+        if self._half and self._slots.enter(waits=True):
             qids, self._half = self._half[:MOST_MESSAGES], self._half[MOST_MESSAGES:]
             self._fork("local", qids)
+            self._slots.leave()  # the child has it
         elif self._new and self._work.wants_new():
             qids, self._new = self._new[:MOST_MESSAGES], self._new[MOST_MESSAGES:]
-            self._fork("local" if has_room else "half", qids)
+            self._fork("local", qids)
         elif self._new and self._interval is not None:
             self._new.clear()  # the next full run has them
 
@@ -173,13 +275,21 @@ class Loop:
         os.close(unused)
         ended = processes.signal_flag(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
         self._work.begin()
+        self._slots.forget_waiting()
         if what == "full":
             self._work.full_run(ended)
         elif what == "adopt":
             self._work.take_in()
         else:
-            self._work.attempt(qids, lambda: _tell(pipe), ended, what != "half")
+            self._work.attempt(qids, lambda: self._go_on(pipe), ended)
         return os.EX_OK
+
+    def _go_on(self, pipe: int) -> bool:
+        """In the child: all mailboxes are served. Is there a slot for the rest?"""
+        has_slot = self._slots.enter()
+        with contextlib.suppress(OSError):  # nobody is there any more
+            os.write(pipe, _GOES_ON if has_slot else _NO_SLOT)
+        return has_slot
 
     def _wait(self, seconds: float) -> None:
         """Until a child has something to tell, at most *seconds*."""
@@ -189,8 +299,9 @@ class Loop:
             poll.register(pipe, select.POLLIN)
         for pipe, _ in poll.poll(seconds * 1000):
             child = by_pipe[pipe]
-            if os.read(pipe, 1):
-                child.what = "remote" if child.what == "local" else child.what
+            said = os.read(pipe, 1)
+            if said:
+                child.heard(said)
             else:
                 os.close(pipe)  # it ends
                 child.pipe = -1
@@ -224,12 +335,7 @@ class Loop:
         while self._children and time.monotonic() < deadline:
             self._wait(POLL)
             self._reap()
-        # Who waits for a slow host ends by himself when he has its answer; he is not killed
-        # between the answer and its record.
+        # A child that waits for a slow host ends by itself when it has the answer: it must not be
+        # killed between the answer and its record.
         for child in self._children.values():
             log.line("", f"queue child {child.pid} still has a delivery to end")
-
-
-def _tell(pipe: int) -> None:
-    with contextlib.suppress(OSError):  # nobody is there any more
-        os.write(pipe, b".")

@@ -13,6 +13,7 @@ from minimta.dsn import compose, notify
 from minimta.dsn.multipart import Report, ReportEntry, ReportKind, subject
 from minimta.message import headers
 from minimta.message.envelope import Recipient
+from minimta.message.outcome import Fate
 from minimta.queue import collect
 from minimta.queue import qid as queue_id
 from minimta.queue.spool import Spool
@@ -34,9 +35,14 @@ class ReportSender:
         self.made: list[str] = []
 
     def finish(self, progress: MessageProgress, now: float) -> None:
-        """Report what is to be reported, then drop or keep recipients. Raise Unrecorded."""
+        """Report what is to be reported, then drop or keep recipients. Raise Unrecorded.
+
+        In this order: who has it is written down before anything else is queued, and a failed
+        recipient is dropped when the report about it is durable. A crash in between reports twice,
+        never not at all.
+        """
         notifier = notify.Notifier(self._options, self._host, now)
-        entries = progress.entries(expired=notifier.is_expired(progress.control))
+        entries = _entries(progress, expired=notifier.is_expired(progress.control))
         reports = notifier.reports(progress.control, progress.qid, entries)
         if reports:
             progress.checkpoint()
@@ -139,3 +145,17 @@ class ReportSender:
             log.line(
                 "", f"SYSERR(root): cannot tell postmaster: {log.clean(str(error))}", error=True
             )
+
+
+def _entries(progress: MessageProgress, *, expired: bool) -> list[ReportEntry]:
+    """All that is settled, for the reports; *expired* turns a delay into a failure."""
+    return [
+        ReportEntry(
+            recipient := progress.destinations[position].recipient,
+            outcome,
+            progress.mailer(position),
+            expired=expired and outcome.fate is Fate.DEFERRED,
+            expanded_from=controlling_user.named(recipient),
+        )
+        for position, outcome in sorted(progress.outcomes.items())
+    ]

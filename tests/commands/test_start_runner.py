@@ -13,7 +13,7 @@ from minimta.config import commandline
 from minimta.config.commandline import UsageError
 from minimta.config.options import Options
 from minimta.queue.selectors import Selection
-from minimta.runner import queue_run
+from minimta.runner import queue_run, resident
 
 
 @pytest.mark.parametrize(
@@ -98,12 +98,12 @@ def test_a_runner_that_stays_writes_its_pid_and_takes_it_away(
     options = Options()
     options.pid_file = str(tmp_path / "pid")
 
-    def resident(options: Options, interval: int | None, stop: Callable[[], bool]) -> int:
+    def stay(options: Options, interval: int | None, stop: Callable[[], bool]) -> int:
         seen.write_text(f"{interval} {Path(options.pid_file).read_text()}")
         os.kill(os.getpid(), 15)
         return os.EX_OK if stop() else os.EX_SOFTWARE
 
-    monkeypatch.setattr(queue_run, "resident", resident)
+    monkeypatch.setattr(resident, "stay", stay)
     argv = ["sendmail", "-q15m"]
     assert start_runner.start(commandline.parse(argv), options) == 0
     pid, status = os.wait()

@@ -18,6 +18,7 @@ from minimta.mailers.programs.prog import ProgMailer
 from minimta.mailers.remote.lmtp import LmtpMailer
 from minimta.mailers.remote.mailer import RemoteMailer
 from minimta.system.users import Users
+from tests.support.slots import slots
 
 
 def chosen(text: str) -> Options:
@@ -37,7 +38,7 @@ def chosen(text: str) -> Options:
     ],
 )
 def test_the_option_chooses_the_mailer(text: str, kind: type) -> None:
-    made = Mailers(chosen(text), Users())["local"]
+    made = Mailers(chosen(text), Users(), slots())["local"]
     assert type(made) is kind
     assert made.name == "local"
 
@@ -46,13 +47,13 @@ def test_the_option_chooses_the_mailer(text: str, kind: type) -> None:
     ("name", "kind"), [("*file*", FileMailer), ("prog", ProgMailer), ("esmtp", RemoteMailer)]
 )
 def test_the_other_mailers_have_their_names(name: str, kind: type) -> None:
-    made = Mailers(Options(), Users())[name]
+    made = Mailers(Options(), Users(), slots())[name]
     assert type(made) is kind
     assert made.name == name
 
 
 def test_a_mailer_is_made_once_and_a_name_that_is_none_is_told() -> None:
-    mailers = Mailers(Options(), Users())
+    mailers = Mailers(Options(), Users(), slots())
     assert mailers["prog"] is mailers["prog"]
     with pytest.raises(KeyError):
         mailers["uucp"]
@@ -62,7 +63,7 @@ def test_a_mailer_is_made_once_and_a_name_that_is_none_is_told() -> None:
     ("local", "slow"), [("mbox", False), ("maildir", False), ("lmtp:h", True), ("|/a", True)]
 )
 def test_who_waits_for_others_is_slow(local: str, slow: bool) -> None:
-    mailers = Mailers(chosen(local), Users())
+    mailers = Mailers(chosen(local), Users(), slots())
     found = [mailers.is_slow(name) for name in ("local", "*file*", "prog", "esmtp")]
     assert found == [slow, False, True, True]
     assert not mailers, "nobody had to be made for that"
@@ -73,8 +74,9 @@ def test_what_nobody_asks_for_is_not_even_imported() -> None:
         "import sys\n"
         "from minimta.config.options import Options\n"
         "from minimta.mailers.by_name import Mailers\n"
+        "from minimta.system.slots import Slots\n"
         "from minimta.system.users import Users\n"
-        "assert Mailers(Options(), Users())['local'].name == 'local'\n"
+        "assert Mailers(Options(), Users(), Slots('', 1))['local'].name == 'local'\n"
         "print(*(name for name in sys.modules if name.startswith('minimta.mailers.')))\n"
     )
     home = Path(minimta.__file__).parent.parent
@@ -84,7 +86,7 @@ def test_what_nobody_asks_for_is_not_even_imported() -> None:
 
 
 def test_without_the_option_there_are_mailboxes() -> None:
-    assert type(Mailers(Options(), Users())["local"]) is MboxMailer
+    assert type(Mailers(Options(), Users(), slots())["local"]) is MboxMailer
 
 
 @pytest.mark.parametrize(

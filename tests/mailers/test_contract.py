@@ -27,6 +27,7 @@ from minimta.system.users import User, Users
 from tests.support.fakelmtp import FakeLmtp
 from tests.support.fakesmtp import FakeSmtp
 from tests.support.jobs import job, options
+from tests.support.slots import slots
 
 
 class Place:
@@ -167,7 +168,7 @@ class AtHosts(Place):
 
     def make(self) -> None:
         self.server = self.stack.enter_context(Choosy(keywords=("PIPELINING", "8BITMIME")))
-        self.mailer = RemoteMailer(options(run_as_user=""))
+        self.mailer = RemoteMailer(options(run_as_user=""), slots())
 
     def host(self) -> str:
         return self.server.host
@@ -199,7 +200,7 @@ class AtLmtp(AtHosts):
     def make(self) -> None:
         self.server = self.stack.enter_context(ChoosyLmtp())
         place = f"lmtp:127.0.0.1:{self.server.port}"
-        self.mailer = LmtpMailer(options(local_mailer=place, run_as_user=""))
+        self.mailer = LmtpMailer(options(local_mailer=place, run_as_user=""), slots())
 
     def host(self) -> str:
         return ""
@@ -212,7 +213,7 @@ class AtLmtpSocket(AtLmtp):
     def make(self) -> None:
         path = str(self.ground / "lmtp")
         self.server = self.stack.enter_context(ChoosyLmtp(path))
-        self.mailer = LmtpMailer(options(local_mailer=f"lmtp:{path}", run_as_user=""))
+        self.mailer = LmtpMailer(options(local_mailer=f"lmtp:{path}", run_as_user=""), slots())
 
 
 class InPrograms(Place):

@@ -522,14 +522,15 @@ def test_a_message_is_recorded_before_its_next_act(host: PrivateHost) -> None:
     qid = host.submit(EMMA, DAVE, CAROL, X)
     seen: list[list[bytes]] = []
     deliverer = host.deliverer()
-    deliver = deliverer.local.deliver
+    local = deliverer.mailers["local"]
+    deliver = local.deliver
 
     def noting(jobs: Sequence[Job]) -> Iterator[tuple[Job, Mapping[bytes, Outcome]]]:
         seen.append([r.address for r in host.control(qid).recipients])
         return deliver(jobs)
 
-    deliverer.local.deliver = noting  # type: ignore[method-assign]
-    deliverer.esmtp.before = lambda job: seen.append(  # type: ignore[attr-defined]
+    local.deliver = noting  # type: ignore[method-assign]
+    deliverer.mailers["esmtp"].before = lambda job: seen.append(  # type: ignore[attr-defined]
         [r.address for r in host.control(qid).recipients]
     )
     deliverer.attempt([qid])
@@ -648,15 +649,30 @@ def test_stop_between_two_acts_keeps_what_was_done(host: PrivateHost) -> None:
     assert len(host.letters("dave")) == len(host.letters("carol")) == 1
 
 
-def test_between_is_called_when_local_mail_is_done_and_before_the_rest(host: PrivateHost) -> None:
+def test_it_is_asked_whether_to_go_on_when_local_mail_is_done_and_before_the_rest(
+    host: PrivateHost,
+) -> None:
     steps: list[tuple[int, int]] = []
     elsewhere = Elsewhere({})
-    host.deliverer(esmtp=elsewhere).attempt(
-        [host.submit(EMMA, X, DAVE)],
-        between=lambda: steps.append((len(host.letters("dave")), len(elsewhere.jobs))),
-    )
-    assert steps[0] == (1, 0)
+
+    def go_on() -> bool:
+        steps.append((len(host.letters("dave")), len(elsewhere.jobs)))
+        return True
+
+    host.deliverer(esmtp=elsewhere).attempt([host.submit(EMMA, X, DAVE)], go_on=go_on)
+    assert steps == [(1, 0)]
     assert len(elsewhere.jobs) == 1
+
+
+def test_nobody_is_asked_if_nothing_slow_is_left(host: PrivateHost) -> None:
+    asked: list[str] = []
+
+    def go_on() -> bool:
+        asked.append("once")
+        return False
+
+    host.deliverer().attempt([host.submit(EMMA, DAVE)], go_on=go_on)
+    assert not asked
 
 
 def test_programs_come_after_the_mailboxes_of_all(host: PrivateHost) -> None:
@@ -664,20 +680,21 @@ def test_programs_come_after_the_mailboxes_of_all(host: PrivateHost) -> None:
     qids = [host.submit(EMMA, b"<both@lab1.campus>"), host.submit(EMMA, CAROL)]
     seen: list[tuple[int, int, list[bytes]]] = []
 
-    def look() -> None:
+    def look() -> bool:
         waiting = [r.address for r in host.control(qids[0]).recipients]
         seen.append((len(host.letters("dave")), len(host.letters("carol")), waiting))
+        return True
 
-    host.deliverer().attempt(qids, between=look)
+    host.deliverer().attempt(qids, go_on=look)
     assert seen[0] == (1, 1, [b'"|exit 0"'])
     assert host.queued() == []
 
 
-def test_without_remote_the_local_part_is_done_and_the_rest_waits_untouched(
+def test_if_it_may_not_go_on_the_local_part_is_done_and_the_rest_waits_untouched(
     host: PrivateHost,
 ) -> None:
     qid = host.submit(EMMA, X, DAVE)
-    host.deliverer().attempt([qid], remote=False)
+    host.deliverer().attempt([qid], go_on=lambda: False)
     assert len(host.letters("dave")) == 1
     control = host.control(qid)
     assert [r.address for r in control.recipients] == [X]

@@ -14,9 +14,9 @@ import pytest
 from minimta.runner import queue_run
 from minimta.runner import resident as residence
 from minimta.runner.deliver import Deliverer
-from minimta.runner.queue_run import resident
 from minimta.runner.resident import Child, Loop, Watch
 from minimta.system import locks
+from minimta.system.slots import Slots, of_queue
 from tests.support.fakesmtp import HANG, FakeSmtp
 from tests.support.privatehost import PrivateHost
 
@@ -38,7 +38,7 @@ class Idle:
     def begin(self) -> None: ...
 
     def attempt(
-        self, qids: list[str], between: Callable[[], None], stop: Callable[[], bool], remote: bool
+        self, qids: list[str], go_on: Callable[[], bool], stop: Callable[[], bool]
     ) -> None: ...
 
     def take_in(self) -> None: ...
@@ -49,9 +49,11 @@ class Idle:
 class Still(Loop):
     """A loop that only notes what it would fork."""
 
-    def __init__(self, tmp_path: Path, *, interval: int | None = None, most: int = 2) -> None:
+    def __init__(self, tmp_path: Path, *, interval: int | None = None) -> None:
         self.there: list[str] = []
         self.listings = 0
+        #: pid -> slot of a child
+        self.taken: dict[int, int] = {}
         self.started: list[tuple[str, list[str]]] = []
         self.queue, self.client = tmp_path / "mqueue", tmp_path / "clientmqueue"
         self.queue.mkdir()
@@ -61,7 +63,7 @@ class Still(Loop):
             self.work,
             (str(self.queue), str(self.client)),
             self._list,
-            most_children=most,
+            Slots(str(tmp_path / "slots"), 2),
             interval=interval,
         )
         for watch in (self._queue, self._client):
@@ -76,6 +78,8 @@ class Still(Loop):
         self.started.append((what, qids))
         pid = 1_000_000_000 + len(self.started)  # nobody's
         self._children[pid] = Child(pid, -1, what, qids)
+        if self._slots.own >= 0:
+            self.taken[pid] = os.dup(self._slots.own)
 
     def _reap(self) -> None: ...
 
@@ -86,10 +90,19 @@ class Still(Loop):
     def end(self, number: int = 0) -> None:
         """A child ends."""
         child = list(self._children.values())[number]
+        if child.pid in self.taken:
+            os.close(self.taken.pop(child.pid))
         self._ended(child)
 
-    def begins_remote(self, number: int = 0) -> None:
-        list(self._children.values())[number].what = "remote"
+    def is_local_done(self, number: int = 0) -> None:
+        """A child has served the mailboxes, and asks for a slot for the rest."""
+        child = list(self._children.values())[number]
+        slots = Slots(str(self.queue.parent / "slots"), 2)
+        if child.pid in self.taken or slots.enter():
+            self.taken.setdefault(child.pid, slots.own)
+            child.heard(residence._GOES_ON)
+        else:
+            child.heard(residence._NO_SLOT)
 
 
 _ticks = iter(range(1, 10**6))
@@ -143,7 +156,7 @@ def test_what_comes_during_a_local_phase_is_taken_together_by_the_next(loop: Sti
         loop.arrive(qid)
         loop.step(0)
     assert len(loop.started) == 1
-    loop.begins_remote()
+    loop.is_local_done()
     loop.step(0)
     assert loop.started[1:] == [("local", ["b", "c"])]
 
@@ -152,27 +165,35 @@ def test_when_all_wait_for_slow_hosts_local_mail_still_goes(loop: Still) -> None
     for qid in ("a", "b"):
         loop.arrive(qid)
         loop.step(0)
-        loop.begins_remote(len(loop.started) - 1)
+        loop.is_local_done(len(loop.started) - 1)
     loop.arrive("c")
     loop.step(0)
-    assert loop.started[2:] == [("half", ["c"])]
+    assert loop.started[2:] == [("local", ["c"])]
+    loop.is_local_done(2)
+    assert [child.what for child in loop._children.values()] == ["remote", "remote", "half"]
 
 
-def test_what_was_half_done_gets_the_first_free_place(loop: Still) -> None:
+def test_what_was_half_done_gets_the_first_free_slot(loop: Still) -> None:
     for qid in ("a", "b"):
         loop.arrive(qid)
         loop.step(0)
-        loop.begins_remote(len(loop.started) - 1)
+        loop.is_local_done(len(loop.started) - 1)
     loop.arrive("c")
     loop.step(0)
+    loop.is_local_done(2)
     loop.end(2)
     loop.arrive("d")
     loop.step(0)
-    assert loop.started[3:] == [("half", ["d"])]
+    assert loop.started[3:] == [("local", ["d"])]
+    loop.is_local_done(2)
     loop.end(2)
+    loop.step(0)
+    assert loop.started[4:] == [], "there is no slot"
     loop.end(0)
     loop.step(0)
     assert loop.started[4:] == [("local", ["c", "d"])]
+    loop.is_local_done(1)
+    assert [child.what for child in loop._children.values()] == ["remote", "remote"]
 
 
 def test_a_child_gets_a_limited_number_of_messages(loop: Still) -> None:
@@ -230,7 +251,7 @@ def start(host: PrivateHost, interval: int | None = None) -> int:
                 told = True
 
             signal.signal(signal.SIGTERM, end)
-            code = resident(host.options, interval, lambda: told)
+            code = residence.stay(host.options, interval, lambda: told)
         finally:
             os._exit(code)
     wait_for(lambda: locks.is_resident(lock_of(host)))
@@ -317,7 +338,7 @@ def children_of(pid: int) -> list[int]:
 
 def test_there_is_one_resident_runner(host: PrivateHost, capfd: pytest.CaptureFixture[str]) -> None:
     with residing(host):
-        assert resident(host.options, None, lambda: False) == os.EX_TEMPFAIL
+        assert residence.stay(host.options, None, lambda: False) == os.EX_TEMPFAIL
     assert "another queue runner is resident" in capfd.readouterr().err
 
 
@@ -354,3 +375,170 @@ def test_a_child_that_is_killed_loses_nothing(
     assert host.queued() == [qid]
     queue_run.run(host.options)
     assert len(host.letters("dave")) == 1
+
+
+# --- MaxQueueChildren ------------------------------------------------------------------------------------
+
+
+class ManyHosts:
+    """So many other hosts that are slow to greet, each with a domain of its own."""
+
+    def __init__(self, host: PrivateHost, number: int) -> None:
+        self.servers = [FakeSmtp(before_greeting=lambda: time.sleep(0.1)) for _ in range(number)]
+        self.recipients = [f"<x@host{n}.campus>".encode() for n in range(number)]
+        rows = (f"host{n}.campus esmtp:{one.host}\n" for n, one in enumerate(self.servers))
+        Path(host.options.mailer_table).write_text("".join(rows))
+        #: most workers that lived at the same time; their attempts only wait for them
+        self.most_workers = 0
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            for server in self.servers:
+                stack.enter_context(server)
+            yield
+
+    def count(self, runner: int) -> list[int]:
+        """Look who lives below *runner*; the attempts that have workers."""
+        workers = {}
+        for child in children_of(runner):
+            with contextlib.suppress(OSError):  # it has just ended
+                workers[child] = sum(map(lives, children_of(child)))
+        self.most_workers = max(self.most_workers, sum(workers.values()))
+        return [child for child, number in workers.items() if number]
+
+    def messages(self) -> int:
+        return sum(len(server.messages) for server in self.servers)
+
+
+def lives(pid: int) -> bool:
+    """Has it not ended? The kernel closes its files before its parent hears of it."""
+    try:
+        return bool(os.listdir(f"/proc/{pid}/fd"))
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def slot_taken(host: PrivateHost) -> Iterator[Callable[[], None]]:
+    """Somebody else works in a slot; what is given ends that."""
+    ready, says = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.write(says, b"y" if of_queue(host.options).enter() else b"n")
+        signal.pause()
+    assert os.read(ready, 1) == b"y"
+    os.close(ready)
+    os.close(says)
+    gone = False
+
+    def leave() -> None:
+        nonlocal gone
+        if not gone:
+            gone = True
+            end(pid, signal.SIGKILL)
+
+    try:
+        yield leave
+    finally:
+        leave()
+
+
+def watch_until(done: Callable[[], bool], many: ManyHosts, runner: int) -> list[int]:
+    """Count until it is done; returns the attempts that were busy at the end."""
+    busy: list[int] = []
+
+    def look() -> bool:
+        nonlocal busy
+        busy = many.count(runner)
+        return done()
+
+    wait_for(look, 60)
+    return busy
+
+
+@pytest.mark.parametrize("total", [1, 2, 5])
+def test_attempts_and_their_workers_are_no_more_than_the_total(
+    host: PrivateHost, total: int
+) -> None:
+    many = ManyHosts(host, 12)
+    host.options.max_queue_children = total
+    with residing(host) as pid, many.serving():
+        for start_at in range(0, 12, 3):  # several attempts, each with several hosts
+            host.submit(EMMA, *many.recipients[start_at : start_at + 3])
+            host.submit(EMMA, *many.recipients)
+            time.sleep(0.15)
+        watch_until(lambda: host.queued() == [], many, pid)
+    assert many.messages() == 12 + 4 * 12
+    assert many.most_workers <= total
+    assert many.most_workers == min(total, 5), "what is allowed is used"
+
+
+def test_what_a_killed_attempt_held_is_free_again(host: PrivateHost) -> None:
+    many = ManyHosts(host, 8)
+    host.options.max_queue_children = 2
+    with residing(host, interval=1) as pid, many.serving():
+        host.submit(EMMA, *many.recipients)
+        victims = watch_until(lambda: many.most_workers == 2, many, pid)
+        for victim in victims:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(victim, signal.SIGKILL)
+        host.submit(EMMA, *many.recipients)
+        watch_until(lambda: host.queued() == [], many, pid)
+    assert many.messages() >= 16
+    assert many.most_workers == 2
+
+
+def run_in_child(act: Callable[[], int]) -> int:
+    pid = os.fork()
+    if pid == 0:
+        code = os.EX_SOFTWARE
+        try:
+            code = act()
+        finally:
+            os._exit(code)
+    return pid
+
+
+def test_a_run_by_hand_gets_on_with_one_worker_when_all_slots_are_taken(host: PrivateHost) -> None:
+    many = ManyHosts(host, 3)
+    host.options.max_queue_children = 1
+    host.submit(EMMA, *many.recipients)
+    with slot_taken(host):
+        pid = run_in_child(lambda: queue_run.run(host.options))
+        with many.serving():
+            most = 0
+            while not os.waitpid(pid, os.WNOHANG)[0]:
+                most = max(most, sum(map(lives, children_of(pid))))
+                time.sleep(0.005)
+    assert most == 1
+    assert many.messages() == 3
+
+
+def test_a_run_of_the_resident_waits_for_a_slot_but_not_with_local_mail(host: PrivateHost) -> None:
+    many = ManyHosts(host, 1)
+    host.options.max_queue_children = 1
+    host.submit(EMMA, DAVE, *many.recipients)
+    with slot_taken(host) as leave:
+        pid = run_in_child(lambda: queue_run.run(host.options, slots=of_queue(host.options)))
+        with many.serving():
+            wait_for(lambda: len(host.letters("dave")) == 1)
+            time.sleep(0.3)
+            assert many.messages() == 0
+            leave()
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert many.messages() == 1
+
+
+def test_new_messages_wait_for_a_slot_but_not_with_local_mail(host: PrivateHost) -> None:
+    many = ManyHosts(host, 1)
+    host.options.max_queue_children = 1
+    with slot_taken(host) as leave, residing(host), many.serving():
+        host.submit(EMMA, DAVE, *many.recipients)
+        wait_for(lambda: len(host.letters("dave")) == 1)
+        host.submit(EMMA, DAVE)
+        wait_for(lambda: len(host.letters("dave")) == 2)
+        assert many.messages() == 0
+        leave()
+        wait_for(lambda: host.queued() == [])
+    assert many.messages() == 1

@@ -114,7 +114,7 @@ class PrivateHost:
         stop: Callable[[], bool] = lambda: False,
     ) -> Deliverer:
         made = Deliverer(LocalHost(self.options), say=say, clock=self.clock, stop=stop)
-        made.esmtp = esmtp or Elsewhere({})
+        made.mailers["esmtp"] = esmtp or Elsewhere({})
         return made
 
     def queued(self) -> list[str]:

@@ -33,7 +33,9 @@ class Watch:
 
 def patient(host: SharedHost, watch: Watch) -> Deliverer:
     made = host.deliverer()
-    made.local = MboxMailer(host.options, Users(host.options.passwd_file), pause=watch.pause)
+    made.mailers["local"] = MboxMailer(
+        host.options, Users(host.options.passwd_file), pause=watch.pause
+    )
     return made
 
 

@@ -176,7 +176,7 @@ def test_no_race_makes_us_append_to_what_was_not_checked(host: SharedHost, plant
     inode = path.stat().st_ino
     deliverer = host.deliverer()
     users = Users(host.options.passwd_file)
-    deliverer.file = FileMailer(host.options, users, pause=lambda seconds: None)
+    deliverer.mailers["*file*"] = FileMailer(host.options, users, pause=lambda seconds: None)
     qids = host.submit_each(*["dave"] * RACES)
     with attacking(host.user("dave"), exchanger(path, other)):
         for qid in qids:
@@ -195,7 +195,7 @@ def test_nothing_is_written_to_a_file_that_was_replaced_meanwhile(host: SharedHo
     file_of("dave", 0o600)(host, path)
     deliverer = host.deliverer()
     users = Users(host.options.passwd_file)
-    deliverer.file = FileMailer(host.options, users, pause=lambda seconds: None)
+    deliverer.mailers["*file*"] = FileMailer(host.options, users, pause=lambda seconds: None)
     qids = host.submit_each(*["dave"] * 5 * RACES)
     with attacking(host.user("dave"), replacer(path, path.with_name("new"))):
         for qid in qids:

@@ -130,7 +130,7 @@ def impatient(host: SharedHost) -> Deliverer:
     """Tries again and again, but at once."""
     made = host.deliverer()
     users = Users(host.options.passwd_file)
-    made.local = MboxMailer(host.options, users, pause=lambda seconds: None)
+    made.mailers["local"] = MboxMailer(host.options, users, pause=lambda seconds: None)
     return made
 
 

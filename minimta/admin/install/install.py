@@ -22,6 +22,7 @@ from minimta.admin.install.services import AliasDatabase, ByteCode, Service
 from minimta.admin.install.services import run as run_program
 from minimta.admin.install.steps import Step, below
 from minimta.admin.venv import RUN_TIME
+from minimta.system import slots
 from minimta.system.locks import beside
 
 #: what the first line of bin/sendmail names
@@ -104,6 +105,7 @@ def steps(root: Path) -> list[Step]:
         Directory(root, CLIENT_QUEUE, 0o1733),
         Directory(root, "/etc/mail", 0o755, keep=True),
         LockFile(root, beside(QUEUE)),
+        LockFile(root, slots.beside(QUEUE)),
         TextFile(root, "/etc/aliases", ALIASES, keep=True),
         LockFile(root, "/etc/aliases.cdb.lock"),
         AliasDatabase(root, "/etc/aliases", SENDMAIL),

@@ -137,9 +137,15 @@ class JobProgress:
 class WorkerProcess:
     """A worker, and what is known of its jobs, in its parent."""
 
-    def __init__(self, pid: int, connection: socket.socket, jobs: Sequence[Job]) -> None:
-        """*connection* is our end of the socket pair; *jobs* are in the order of the child."""
+    def __init__(
+        self, pid: int, connection: socket.socket, jobs: Sequence[Job], *, rides: bool
+    ) -> None:
+        """*connection* is our end of the socket pair; *jobs* are in the order of the child.
+
+        It *rides* in the slot of the attempt, or it has one of its own (``system.slots``).
+        """
         self.pid = pid
+        self.rides = rides
         self.connection = connection
         self.progress = [JobProgress(job) for job in jobs]
         #: numbers of jobs that are not complete

@@ -29,6 +29,7 @@ from minimta.message.address import qualified
 from minimta.message.outcome import Fate, Outcome
 from minimta.smtp.client import LMTP
 from minimta.system.hostnames import own_name
+from minimta.system.slots import Slots
 
 _RETURN_PATH = b"Return-Path:"
 
@@ -38,9 +39,11 @@ class LmtpMailer(RemoteMailer):
 
     name = "local"
 
-    def __init__(self, options: Options, *, say: Callable[[str], None] | None = None) -> None:
-        """*say* gets the lines of the dialogue (-v)."""
-        super().__init__(options, say=say)
+    def __init__(
+        self, options: Options, slots: Slots, *, say: Callable[[str], None] | None = None
+    ) -> None:
+        """See RemoteMailer; but there is one worker at a time, which rides: *slots* are not asked."""
+        super().__init__(options, slots, say=say)
         #: path of a socket, or HOST:PORT
         self._place = options.local_mailer.removeprefix("lmtp:")
 

@@ -1,4 +1,4 @@
-"""The esmtp mailer: one unprivileged process for each next hop, several at the same time.
+"""The esmtp mailer: one unprivileged process for each next hop, as many as there are slots.
 
 The runner is root and parses nothing that comes from the network: a forked ``worker`` does, as
 RunAsUser, and tells what became of the messages in the lines of ``protocol``. A worker that dies,
@@ -13,6 +13,7 @@ sends garbage or hangs only delays the messages it had not settled.
 from __future__ import annotations
 
 import contextlib
+import os
 import selectors
 import socket
 import time
@@ -37,9 +38,12 @@ from minimta.mailers.remote.transport import Transport
 from minimta.message.address import domain_key
 from minimta.message.outcome import Fate, Outcome, deferred
 from minimta.system import dns, log, processes
+from minimta.system.slots import Slots
 
 #: seconds a worker may be silent beyond the longest timeout it has to wait for
 GRACE = 90
+#: seconds after which it is tried again whether there is a slot for one more worker
+_SLOT_POLL = 1.0
 
 Settled = tuple[Job, Mapping[bytes, Outcome]]
 
@@ -50,9 +54,12 @@ class RemoteMailer:
     name = "esmtp"
     is_slow = True
 
-    def __init__(self, options: Options, *, say: Callable[[str], None] | None = None) -> None:
-        """*say* gets the lines of the dialogue (-v)."""
+    def __init__(
+        self, options: Options, slots: Slots, *, say: Callable[[str], None] | None = None
+    ) -> None:
+        """*slots* bound the workers, with those of all other attempts; *say* gets the dialogue (-v)."""
         self._options = options
+        self._slots = slots
         self._say = say
         waits = (getattr(options, name) for name in dir(options) if name.startswith("timeout_"))
         queue = (options.timeout_queuereturn, options.timeout_queuewarn)
@@ -72,25 +79,40 @@ class RemoteMailer:
         workers: dict[int, WorkerProcess] = {}
         try:
             while waiting or workers:
-                while waiting and len(workers) < max(1, self._options.max_queue_children):
-                    yield from self._start(waiting.popleft(), transport, workers)
+                while waiting and (slot := self._slot(workers)) is not None:
+                    yield from self._start(waiting.popleft(), transport, workers, slot)
                 if workers:
-                    yield from self._listen(workers)
+                    yield from self._listen(workers, _SLOT_POLL if waiting else GRACE)
         finally:
             for left in workers.values():
                 left.end()
 
+    def _slot(self, workers: Mapping[int, WorkerProcess]) -> int | None:
+        """The slot for one more worker: a descriptor, or -1 if it needs none; None if it must wait.
+
+        One worker at a time rides in the slot of the attempt, which does nothing meanwhile but wait
+        for workers. So every attempt gets on, however many hold all slots and wait for others.
+        """
+        if not any(worker.rides for worker in workers.values()):
+            return self._slots.own
+        slot = self._slots.second()
+        return None if slot < 0 else slot
+
     def _start(
-        self, jobs: list[Job], transport: Transport, workers: dict[int, WorkerProcess]
+        self,
+        jobs: list[Job],
+        transport: Transport,
+        workers: dict[int, WorkerProcess],
+        slot: int,
     ) -> Iterator[Settled]:
-        verbose = self._say is not None
+        verbose, rides = self._say is not None, slot == self._slots.own
         try:
             ours, theirs = socket.socketpair()
             with theirs:
                 try:
                     pid = processes.fork(
                         "remote worker",
-                        lambda: worker.run(theirs, jobs, transport, verbose=verbose),
+                        lambda: worker.run(theirs, jobs, transport, verbose=verbose, slot=slot),
                     )
                 except OSError:
                     ours.close()
@@ -99,11 +121,14 @@ class RemoteMailer:
             why = f"cannot fork: {error.strerror}"
             yield from _given_up([JobProgress(job) for job in jobs], why)
         else:
-            workers[ours.fileno()] = WorkerProcess(pid, ours, jobs)
+            workers[ours.fileno()] = WorkerProcess(pid, ours, jobs, rides=rides)
+        finally:
+            if not rides:
+                os.close(slot)  # the worker has it, until it ends
 
-    def _listen(self, workers: dict[int, WorkerProcess]) -> Iterator[Settled]:
-        """Wait for something from any worker, and act on it."""
-        for number in self._ready(workers):
+    def _listen(self, workers: dict[int, WorkerProcess], seconds: float) -> Iterator[Settled]:
+        """Wait for something from any worker, at most *seconds*, and act on it."""
+        for number in self._ready(workers, seconds):
             child = workers[number]
             try:
                 for line in child.read():
@@ -121,11 +146,11 @@ class RemoteMailer:
                 child.end()
                 yield from _ended(child, "fell silent")
 
-    def _ready(self, workers: dict[int, WorkerProcess]) -> list[int]:
+    def _ready(self, workers: dict[int, WorkerProcess], seconds: float) -> list[int]:
         with selectors.PollSelector() as selector:
             for number in workers:
                 selector.register(number, selectors.EVENT_READ)
-            return [key.fd for key, _ in selector.select(min(self._patience, GRACE))]
+            return [key.fd for key, _ in selector.select(min(self._patience, seconds))]
 
     def _believe(self, child: WorkerProcess, line: Line) -> Iterator[Settled]:
         if isinstance(line, OutcomesLine):

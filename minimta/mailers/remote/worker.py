@@ -25,11 +25,17 @@ from minimta.system import privileges, processes
 
 
 def run(
-    connection: socket.socket, jobs: Sequence[Job], transport: Transport, *, verbose: bool
+    connection: socket.socket,
+    jobs: Sequence[Job],
+    transport: Transport,
+    *,
+    verbose: bool,
+    slot: int = -1,
 ) -> int:
     """Be the worker, in the forked child. Returns its exit code.
 
-    *connection* leads to the parent; *verbose*: it wants the lines of the dialogue.
+    *connection* leads to the parent; *verbose*: it wants the lines of the dialogue. *slot* is a
+    descriptor to be kept until the end, -1 if there is none (``system.slots``).
     """
     status = os.EX_SOFTWARE
     try:
@@ -37,6 +43,9 @@ def run(
         channel = WorkerChannel(connection, jobs)
         try:
             opened = {transport.opened.socket.fileno()} if transport.opened else set()
+            # With its slot a worker that a host took over could stop deliveries. So it can without:
+            # all workers are one user, and may end each other.
+            opened |= {slot} if slot >= 0 else set()
             kept = {connection.fileno(), *(job.body for job in jobs), *opened}
             _confine(kept, transport.options)
             say = channel.say if verbose else None

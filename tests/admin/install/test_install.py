@@ -298,7 +298,8 @@ def test_everything_has_its_owner_and_mode(machine: Machine) -> None:
 def test_uninstall_takes_everything_back(machine: Machine) -> None:
     before = machine.contents()
     machine.run("install")
-    (machine.root / "var/spool/mqueue.runner").touch()
+    for lock in ("runner", "slots"):
+        (machine.root / f"var/spool/mqueue.{lock}").touch()
     machine.run("uninstall")
     assert machine.contents() == before
     assert machine.run("uninstall") == "nothing to do\n"

@@ -21,6 +21,7 @@ from minimta.system.users import User
 from tests.support.fakelmtp import DOVECOT, FakeLmtp
 from tests.support.fakesmtp import DROP, HANG, FakeSmtp, Refusing
 from tests.support.jobs import job, options
+from tests.support.slots import slots
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +44,9 @@ def deliver(
 ) -> list[Mapping[bytes, Outcome]]:
     """The outcomes, in the order of the jobs."""
     found: dict[Job, Mapping[bytes, Outcome]] = {}
-    for one, outcomes in LmtpMailer(options(local_mailer=place, **chosen), say=say).deliver(jobs):
+    for one, outcomes in LmtpMailer(
+        options(local_mailer=place, **chosen), slots(), say=say
+    ).deliver(jobs):
         assert one not in found, "yielded twice"
         assert set(outcomes) == {user.name for user in one.users}
         found[one] = outcomes
@@ -384,7 +387,7 @@ def test_a_socket_of_root_alone_is_opened_by_root_and_read_by_somebody_without_r
     with Server(path) as server:
         os.chmod(path, 0o600)
         chosen = replace_options(server.place)
-        ((_, outcomes),) = list(LmtpMailer(chosen).deliver([job("", "dave")]))
+        ((_, outcomes),) = list(LmtpMailer(chosen, slots()).deliver([job("", "dave")]))
     assert outcomes[b"dave"].fate is Fate.SENT
     assert seen == [65534]
 
@@ -441,7 +444,7 @@ def test_dovecot_takes_mail_for_its_users(
         job("", "dave", body=body, reverse_path=b"", header=b"Return-Path: <>\nSubject: 2\n"),
         replace(job("", "nosuch"), header=b"Subject: 3\n"),
     ]
-    found = dict(LmtpMailer(replace_options(f"lmtp:{dovecot}")).deliver(jobs))
+    found = dict(LmtpMailer(replace_options(f"lmtp:{dovecot}"), slots()).deliver(jobs))
     assert fates(found[jobs[0]]) == {
         b"dave": Fate.SENT, b"carol": Fate.SENT, b"nosuch": Fate.FAILED
     }  # fmt: skip

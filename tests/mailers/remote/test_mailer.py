@@ -27,6 +27,7 @@ from minimta.system.dns import Resolver
 from tests.support.fakedns import FakeDns
 from tests.support.fakesmtp import HANG, FakeSmtp, Refusing
 from tests.support.jobs import HEADER, job, options
+from tests.support.slots import slots
 
 
 @pytest.fixture(autouse=True)
@@ -36,15 +37,21 @@ def stay_who_we_are(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def deliver(
-    *jobs: Job, configured: Options | None = None, say: Callable[[str], None] | None = None
+    *jobs: Job,
+    configured: Options | None = None,
+    say: Callable[[str], None] | None = None,
+    number: int = 10,
 ) -> dict[Job, Mapping[bytes, Outcome]]:
-    """Deliver; every job comes exactly once, with all its users."""
+    """Deliver in one of *number* slots; every job comes exactly once, with all its users."""
     fates: dict[Job, Mapping[bytes, Outcome]] = {}
-    for one, outcomes in RemoteMailer(configured or options(), say=say).deliver(jobs):
+    mine = slots(number)
+    assert mine.enter()
+    for one, outcomes in RemoteMailer(configured or options(), mine, say=say).deliver(jobs):
         assert one not in fates, "yielded twice"
         assert set(outcomes) == {user.name for user in one.users}
         fates[one] = outcomes
     assert set(fates) == set(jobs)
+    mine.leave()
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)  # no zombie
     return fates
@@ -102,7 +109,7 @@ def test_no_more_workers_than_allowed() -> None:
         running.pop()
 
     with FakeSmtp(before_greeting=count) as one, FakeSmtp(before_greeting=count) as two:
-        fates = deliver(job(one.host), job(two.host), configured=options(max_queue_children=1))
+        fates = deliver(job(one.host), job(two.host), number=1)
     assert all(only(outcomes).fate is Fate.SENT for outcomes in fates.values())
 
 
@@ -123,7 +130,7 @@ def test_the_dialogue_is_passed_on() -> None:
 
 def test_a_message_is_yielded_before_the_peer_says_goodbye() -> None:
     with FakeSmtp(answers={"QUIT": [HANG]}) as server:
-        mailer = RemoteMailer(options(timeout_quit=60))
+        mailer = RemoteMailer(options(timeout_quit=60), slots())
         outcomes = mailer.deliver([job(server.host)])
         _, fates = next(outcomes)
         assert only(fates).fate is Fate.SENT
@@ -134,7 +141,7 @@ def test_a_message_is_yielded_before_the_peer_says_goodbye() -> None:
 
 def test_a_worker_runs_ahead_of_the_record_by_a_window_only() -> None:
     with FakeSmtp() as server:
-        outcomes = RemoteMailer(options()).deliver([job(server.host) for _ in range(50)])
+        outcomes = RemoteMailer(options(), slots()).deliver([job(server.host) for _ in range(50)])
         next(outcomes)
         server.wait_for_messages(WINDOW)
         os.sched_yield()
@@ -231,7 +238,7 @@ def test_what_a_worker_wants_logged_stands_behind_our_words_and_has_an_end(
 
 def test_a_silent_worker_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     misbehave(monkeypatch, lambda channel: signal.pause())
-    mailer = RemoteMailer(options())
+    mailer = RemoteMailer(options(), slots())
     mailer._patience = 0.05
     ((_, outcomes),) = mailer.deliver([job("[127.0.0.1]")])
     assert only(outcomes).text == "remote worker fell silent"
@@ -240,7 +247,7 @@ def test_a_silent_worker_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_patience_outlasts_the_longest_timeout() -> None:
-    assert RemoteMailer(Options())._patience > 3600
+    assert RemoteMailer(Options(), slots())._patience > 3600
 
 
 def test_without_processes_everything_waits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,7 +300,9 @@ def confined(monkeypatch: pytest.MonkeyPatch, look: Callable[[], str]) -> str:
     return seen[0]
 
 
-def test_a_worker_has_its_data_files_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_has_its_data_files_and_its_slot_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def look() -> str:
         found = []
         for fd in os.listdir("/proc/self/fd"):
@@ -307,7 +316,8 @@ def test_a_worker_has_its_data_files_and_nothing_else(monkeypatch: pytest.Monkey
         os.close(200)
     assert seen[:3] == ["/dev/null"] * 3
     assert seen[3].endswith(" (deleted)")  # the data file
-    assert seen[4:] == ["socket"]
+    assert seen[4].endswith(".slots")
+    assert seen[5:] == ["socket"]
 
 
 def test_a_worker_stands_in_the_root_directory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,147 @@
+"""How many deliveries go on at the same time, counted over all processes that deliver (MaxQueueChildren).
+
+    QueueDirectory.slots     an empty file; octet 0: somebody waits; octets 1 to N: one slot each
+
+A slot is a lock of one octet of the file by F_OFD_SETLK (fcntl(2)). The kernel keeps such a lock with
+the open file: whoever inherits the descriptor in a fork holds it too, and it is free when the last
+of them has closed it or has died, in whatever way. So a killed process loses no slot, and nobody has
+to give one back. flock(2) would need a file for each slot, and the older locks of fcntl(2) are not
+inherited, and lost when any descriptor of the file is closed.
+
+Where the file cannot be locked every delivery has a slot, and nobody a second one: mail goes on.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+import time
+
+from minimta.system import log
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from minimta.config.options import Options
+
+#: struct flock: type, whence, start, length, pid
+_FLOCK = "hhqqi"
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+#: seconds between two looks for a slot
+_POLL = 0.2
+_WAITING = 0
+
+
+class Slots:
+    """The slots of a queue, seen from one process. Nothing is opened before the first is taken."""
+
+    def __init__(self, path: str, number: int) -> None:
+        """*number* slots in the file *path*; at least one, or nothing would ever be delivered."""
+        self._path = path
+        self._number = max(1, number)
+        #: descriptor of the slot that this process works in, -1 if it has none
+        self.own = -1
+        self._waiting = -1
+
+    def enter(self, *, waits: bool = False) -> bool:
+        """Work in a slot of our own from now on; False if none is free. May be called twice.
+
+        Who *waits* for one calls again later; until then nobody gets a second one.
+        """
+        if self.own >= 0:
+            return True
+        try:
+            self.own = self._take()
+            if self.own < 0:
+                self._begin_to_wait(waits)
+                return False
+        except OSError as error:
+            self._complain(error)
+        self.forget_waiting()
+        return True
+
+    def enter_when_free(self, stop: Callable[[], bool]) -> bool:
+        """Wait for a slot of our own; False if stop() came first."""
+        while not self.enter(waits=True):
+            if stop():
+                return False
+            time.sleep(_POLL)
+        return True
+
+    def leave(self) -> None:
+        """Give our own slot back, or leave it to a child that was forked with it."""
+        if self.own >= 0:
+            file, self.own = self.own, -1
+            os.close(file)
+
+    def second(self) -> int:
+        """A further slot for a child: its descriptor, -1 if none is free or somebody waits for one.
+
+        The caller closes it when the child has it.
+        """
+        try:
+            return self._take(after_others=True)
+        except OSError as error:
+            self._complain(error)
+            return -1
+
+    def forget_waiting(self) -> None:
+        """Wait no more; in a child: it is not the child that waits."""
+        if self._waiting >= 0:
+            file, self._waiting = self._waiting, -1
+            os.close(file)
+
+    def _begin_to_wait(self, waits: bool) -> None:
+        if waits and self._waiting < 0:
+            self._waiting = self._open()
+            _lock(self._waiting, _WAITING, fcntl.F_RDLCK)
+
+    def _take(self, *, after_others: bool = False) -> int:
+        """A slot's descriptor, -1 if all are taken. Each has an open file of its own: see above."""
+        file = self._open()
+        try:
+            if not (after_others and _is_locked(file, _WAITING)):
+                for count in range(self._number):
+                    # Not all begin at the same one: the first look mostly finds a free slot.
+                    if _lock(file, 1 + (os.getpid() + count) % self._number):
+                        return file
+        except BaseException:
+            os.close(file)
+            raise
+        os.close(file)
+        return -1
+
+    def _open(self) -> int:
+        return os.open(self._path, _FLAGS, 0o600)
+
+    def _complain(self, error: OSError) -> None:
+        reason = f"cannot lock {log.clean(self._path)}: {error.strerror}"
+        log.line("", f"SYSERR(root): MaxQueueChildren: {reason}", level=1, error=True)
+
+
+def beside(queue_directory: str) -> str:
+    """The file of a queue's slots: not in the directory, where real Sendmail would meet it."""
+    return queue_directory.rstrip("/") + ".slots"
+
+
+def of_queue(options: Options) -> Slots:
+    """The slots for deliveries from the MTA queue."""
+    return Slots(beside(options.queue_directory), options.max_queue_children)
+
+
+def _lock(file: int, octet: int, kind: int = fcntl.F_WRLCK) -> bool:
+    """Lock an octet of an open file; False if another open file has it. Raise OSError."""
+    try:
+        fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack(_FLOCK, kind, os.SEEK_SET, octet, 1, 0))
+    except (BlockingIOError, PermissionError):  # POSIX leaves the choice between these two
+        return False
+    return True
+
+
+def _is_locked(file: int, octet: int) -> bool:
+    """Has another open file locked it? Raise OSError."""
+    asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, octet, 1, 0)
+    found = struct.unpack(_FLOCK, fcntl.fcntl(file, fcntl.F_OFD_GETLK, asked))
+    return bool(found[0] != fcntl.F_UNLCK)
