@@ -36,24 +36,16 @@ class Mailers(dict[str, Mailer]):
         self.users = users
         self.say = say
         self.slots = slots
+        chosen = options.local_mailer
+        local = next(row for begins, row in _LOCAL.items() if chosen.startswith(begins))
+        self._rows = {"local": local, **_ROWS}
+        #: names of those that may wait for minutes, for a program or a host: mailboxes come first
+        self.slow = frozenset(name for name, row in self._rows.items() if row.is_slow)
 
     def __missing__(self, name: str) -> Mailer:
         """Make the mailer *name*. Raise KeyError if there is no such mailer."""
-        self[name] = self._row(name).make(self)
+        self[name] = self._rows[name].make(self)
         return self[name]
-
-    def is_slow(self, name: str) -> bool:
-        """May its jobs wait for minutes, for a program or a host? Known without making it.
-
-        Raise KeyError if there is no such mailer.
-        """
-        return self._row(name).is_slow
-
-    def _row(self, name: str) -> _Row:
-        if name != "local":
-            return _ROWS[name]
-        chosen = self.options.local_mailer
-        return next(row for begins, row in _LOCAL.items() if chosen.startswith(begins))
 
 
 class _Row(NamedTuple):
@@ -88,7 +80,7 @@ def _agent(mailers: Mailers) -> Mailer:
 def _file(mailers: Mailers) -> Mailer:
     from minimta.mailers.files.file_mailer import FileMailer
 
-    return FileMailer(mailers.options, mailers.users)
+    return FileMailer(mailers.options)
 
 
 def _prog(mailers: Mailers) -> Mailer:

@@ -78,8 +78,6 @@ class Mailer(Protocol):
 
     #: "local", "esmtp" ...
     name: str
-    #: may it wait for minutes, for a program or a host? Then mailboxes come first
-    is_slow: bool
 
     def deliver(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Mapping[bytes, Outcome]]]:
         """Yield every job exactly once, with an Outcome for every ``user.name`` of it.

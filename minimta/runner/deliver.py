@@ -194,7 +194,7 @@ class Deliverer:
         for progress in tried:
             with self._trouble_with(progress.qid):
                 made.append(self._prepare(progress))
-        slow = [name for name in _IN_TURNS if self.mailers.is_slow(name)]
+        slow = [name for name in _IN_TURNS if name in self.mailers.slow]
         self._in_turns([name for name in _IN_TURNS if name not in slow], made)
         left = [[task for task in of_one if task.mailer in (*slow, "esmtp")] for of_one in made]
         if not any(left) or self._stop() or not go_on():

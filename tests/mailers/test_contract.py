@@ -102,7 +102,7 @@ class InFiles(InMailboxes):
     name = "*file*"
 
     def make(self) -> None:
-        self.mailer = FileMailer(options(), Users(str(self.passwd)), pause=lambda _: None)
+        self.mailer = FileMailer(options(), pause=lambda _: None)
 
     def address(self, name: str) -> str:
         home = self.ground / "nosuch" if name == "nosuch" else Path(self.homes[name].home)

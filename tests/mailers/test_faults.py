@@ -38,7 +38,7 @@ def file(dave: User) -> tuple[Mailer, Job]:
     inbox.write_bytes(KEPT)
     os.chown(inbox, dave.uid, dave.gid)
     inbox.chmod(0o600)
-    mailer = FileMailer(options(), Users(), pause=lambda _: None)
+    mailer = FileMailer(options(), pause=lambda _: None)
     return mailer, replace(job("", str(inbox), body=b"x" * 1_200_000), controlling=dave)
 
 

@@ -148,7 +148,6 @@ class Elsewhere:
     """The esmtp mailer of a test: user -> Outcome, SENT if not named; notes what it was given."""
 
     name = "esmtp"
-    is_slow = True
 
     def __init__(self, outcomes: Mapping[bytes, Outcome]) -> None:
         self._outcomes = outcomes

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from minimta.mailers.files.file_mailer import FileMailer
-from minimta.system.users import Users
 from tests.support.plants import Plant, directory, fifo, sock
 from tests.support.sharedhost import UIDS, SharedHost, attacking, exchanger, replacer, state_of
 
@@ -175,8 +174,7 @@ def test_no_race_makes_us_append_to_what_was_not_checked(host: SharedHost, plant
     before = [state_of(one) for one in guarded]
     inode = path.stat().st_ino
     deliverer = host.deliverer()
-    users = Users(host.options.passwd_file)
-    deliverer.mailers["*file*"] = FileMailer(host.options, users, pause=lambda seconds: None)
+    deliverer.mailers["*file*"] = FileMailer(host.options, pause=lambda seconds: None)
     qids = host.submit_each(*["dave"] * RACES)
     with attacking(host.user("dave"), exchanger(path, other)):
         for qid in qids:
@@ -194,8 +192,7 @@ def test_nothing_is_written_to_a_file_that_was_replaced_meanwhile(host: SharedHo
     path = place(host, "forward")
     file_of("dave", 0o600)(host, path)
     deliverer = host.deliverer()
-    users = Users(host.options.passwd_file)
-    deliverer.mailers["*file*"] = FileMailer(host.options, users, pause=lambda seconds: None)
+    deliverer.mailers["*file*"] = FileMailer(host.options, pause=lambda seconds: None)
     qids = host.submit_each(*["dave"] * 5 * RACES)
     with attacking(host.user("dave"), replacer(path, path.with_name("new"))):
         for qid in qids:

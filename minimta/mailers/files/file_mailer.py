@@ -31,7 +31,7 @@ from minimta.message.outcome import Outcome, deferred, from_exit_code
 from minimta.system import log
 from minimta.system.files import sync_directory
 from minimta.system.safefile import Untrusted, walk
-from minimta.system.users import User, Users
+from minimta.system.users import User
 
 #: what is written here is gone; it is not even opened
 _NOWHERE = b"/dev/null"
@@ -46,20 +46,15 @@ class FileMailer:
     """Mailer ``*file*``: user.name is a path, job.controlling as whom it is written."""
 
     name = "*file*"
-    is_slow = False
 
     def __init__(
         self,
         options: Options,
-        users: Users,
         *,
         clock: Callable[[], float] = time.time,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        """*users* as every local mailer has it; whom to become is in the job.
-
-        *clock* dates "From " lines, *pause* waits for a lock.
-        """
+        """*clock* dates "From " lines, *pause* waits for a lock."""
         self._blames = options.dont_blame
         self._clock = clock
         self._pause = pause

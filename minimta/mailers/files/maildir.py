@@ -45,7 +45,6 @@ class MaildirMailer:
     """Mailer ``local``: user.name is a login name."""
 
     name = "local"
-    is_slow = False
 
     def __init__(
         self, options: Options, users: Users, *, clock: Callable[[], float] = time.time

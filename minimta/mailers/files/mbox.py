@@ -34,7 +34,6 @@ class MboxMailer:
     """Mailer ``local``: user.name is a login name."""
 
     name = "local"
-    is_slow = False
 
     def __init__(
         self,

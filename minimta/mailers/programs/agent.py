@@ -39,7 +39,6 @@ class AgentMailer:
     """Mailer ``local``: user.name is a login name, job.host the detail."""
 
     name = "local"
-    is_slow = True
 
     def __init__(
         self, options: Options, users: Users, *, clock: Callable[[], float] = time.time

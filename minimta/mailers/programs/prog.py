@@ -31,7 +31,6 @@ class ProgMailer:
     """Mailer ``prog``: user.name is a command, job.controlling as whom it runs."""
 
     name = "prog"
-    is_slow = True
 
     def __init__(self, options: Options, *, clock: Callable[[], float] = time.time) -> None:
         self._options = options

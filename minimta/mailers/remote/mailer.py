@@ -52,7 +52,6 @@ class RemoteMailer:
     """Deliver to other hosts by SMTP."""
 
     name = "esmtp"
-    is_slow = True
 
     def __init__(
         self, options: Options, slots: Slots, *, say: Callable[[str], None] | None = None

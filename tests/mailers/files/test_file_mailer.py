@@ -23,7 +23,7 @@ from minimta.mailers.job import Job
 from minimta.message import dates
 from minimta.message.outcome import Fate, Outcome
 from minimta.system import log
-from minimta.system.users import User, Users
+from minimta.system.users import User
 from tests.support.jobs import job, options
 
 SENT = Outcome(Fate.SENT, "2.0.0", "Sent")
@@ -32,7 +32,7 @@ CANNOT = Outcome(Fate.FAILED, "5.0.0", "Can't create output", exit_code=os.EX_CA
 
 def mailer(*blames: str) -> FileMailer:
     configured = options(dont_blame=frozenset(blames))  # type: ignore[arg-type]
-    return FileMailer(configured, Users(), pause=lambda _: None)
+    return FileMailer(configured, pause=lambda _: None)
 
 
 def to(path: Path | str, user: User | None, body: bytes = b"body\n", **more: Any) -> Job:
@@ -475,7 +475,7 @@ def test_a_lock_that_ends_is_waited_for(
 ) -> None:
     assert locked.stdin
     threading.Timer(0.05, locked.stdin.close).start()
-    made = FileMailer(options(), Users(), pause=lambda _: time.sleep(0.02))
+    made = FileMailer(options(), pause=lambda _: time.sleep(0.02))
     ((_, outcomes),) = list(made.deliver([to(full, dave)]))
     assert outcomes == {os.fsencode(full): SENT}
 
