@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from minimta.config.options import Options
 from minimta.mailers.job import Mailer
-from minimta.system.slots import Slots
+from minimta.system.slots import Slots, of_queue
 from minimta.system.users import Users
 
 #: gets each line of a dialogue (-v), None if nobody reads them
@@ -26,16 +26,18 @@ Say = Callable[[str], None] | None
 class Mailers(dict[str, Mailer]):
     """``mailers["prog"]`` makes that mailer the first time; what was made is kept."""
 
-    def __init__(self, options: Options, users: Users, slots: Slots, *, say: Say = None) -> None:
+    def __init__(
+        self, options: Options, users: Users, slots: Slots | None = None, *, say: Say = None
+    ) -> None:
         """*users* are those of this host; *say* gets the dialogues of esmtp and lmtp.
 
-        *slots* bound how many hosts esmtp talks to at the same time.
+        *slots* bound how many hosts esmtp talks to at the same time, if not those of the queue.
         """
         super().__init__()
         self.options = options
         self.users = users
         self.say = say
-        self.slots = slots
+        self._slots = slots
         chosen = options.local_mailer
         local = next(row for begins, row in _LOCAL.items() if chosen.startswith(begins))
         self._rows = {"local": local, **_ROWS}
@@ -46,6 +48,13 @@ class Mailers(dict[str, Mailer]):
         """Make the mailer *name*. Raise KeyError if there is no such mailer."""
         self[name] = self._rows[name].make(self)
         return self[name]
+
+    @property
+    def slots(self) -> Slots:
+        """The slots for what is slow."""
+        if self._slots is None:
+            self._slots = of_queue(self.options)
+        return self._slots
 
 
 class _Row(NamedTuple):

@@ -10,6 +10,11 @@ import enum
 import os
 from dataclasses import dataclass
 
+from minimta.message.printable import shown
+
+#: characters of a text that the log and mailq show
+_STAT = 256
+
 
 class Fate(enum.Enum):
     """RFC 3464 section 2.3.3 actions, in the field's short words."""
@@ -45,6 +50,16 @@ class Outcome:
     exit_code: int = os.EX_OK
     #: the next host offered DSN and got NOTIFY: reporting success is up to it now
     dsn_passed_on: bool = False
+
+    @property
+    def stat(self) -> str:
+        """The words of log and mailq: "Sent", "User unknown", "Deferred: Connection refused"."""
+        text = shown(self.text, _STAT)
+        if self.fate is not Fate.DEFERRED:
+            return text
+        if text.startswith("reply: "):
+            return text  # as Sendmail: what the peer did stands alone
+        return f"Deferred: {text}" if text else "Deferred"
 
     def told(self) -> list[str]:
         """The transcript without codes, as a person at a terminal reads it: "x... User unknown"."""

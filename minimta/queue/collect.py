@@ -260,12 +260,15 @@ class Incoming:
         host = self.host.encode("ascii", "replace")
         for recipient in envelope.recipients:
             recipient.final = recipient.final or _final(recipient, self.host)
+        facts = self._facts(host)
+        macros = _macros(envelope, envelope.delivery_mode or options.delivery_mode)
+        completed = missing_fields.complete(fields, envelope, facts)
         control = Control(int(self._now), envelope.reverse_path, envelope.recipients)
         control.body_type = envelope.body_type
         control.envid = envelope.envid
         control.auth = envelope.auth
-        control.macros = _macros(envelope, envelope.delivery_mode or options.delivery_mode)
-        control.headers = missing_fields.complete(fields, envelope, self._facts(host))
+        control.macros = macros
+        control.headers = completed
         # What a queue run sorts by, low first.
         weight = options.recipient_factor * len(envelope.recipients)
         control.priority = self.size + weight - options.class_factor * _precedence(fields)

@@ -70,10 +70,11 @@ class Spool(QueueDirectory):
         accepted and its names are gone again, as far as the disk obeys; *data* is still open, for
         who wants to save the text elsewhere.
         """
-        committer = KeepingCommitter(self._kept) if keep_lock else self._committer
         try:
             control.size = os.fstat(data).st_size
-            committer.commit(self, qid, data, encode(control))
+            text = encode(control)
+            committer = KeepingCommitter(self._kept) if keep_lock else self._committer
+            committer.commit(self, qid, data, text)
         except BaseException:
             self._withdraw(qid)
             raise
@@ -107,11 +108,12 @@ class Spool(QueueDirectory):
         Not *trusted*: programs, files and controlling users are refused whoever owns the file.
         OSError: this one cannot be read now (EIO), or nothing can (EMFILE).
         """
-        if not valid(qid):
+        kept = self._kept.pop(qid, -1)
+        if kept < 0 and not valid(qid):
             return None
         from minimta.queue import locked  # not for who only puts messages in
 
-        return locked.take(self, qid, self._kept.pop(qid, -1), trusted=trusted)
+        return locked.take(self, qid, kept, trusted=trusted)
 
     # --- housekeeping -----------------------------------------------------------------------------
 

@@ -25,7 +25,6 @@ from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome
 from minimta.queue.locked import LockedMessage
 from minimta.routing.destination import Destination
-from minimta.runner.delivery_log import stat
 from minimta.system import log
 
 #: seconds that a message rests whose fate could not be written down
@@ -47,6 +46,8 @@ class MessageProgress:
         self._begun = now
         self.qid = message.qid
         self.control = message.control
+        #: bare, b"" for a bounce
+        self.sender = message.control.sender
         self.destinations = list(destinations)
         #: by position in destinations
         self.outcomes: dict[int, Outcome] = {}
@@ -131,13 +132,13 @@ class MessageProgress:
             outcome = self.outcomes.get(number)
             if outcome is None or outcome.fate is not Fate.SENT:
                 if outcome is not None:
-                    destination.recipient.message = stat(outcome) if outcome.diagnostic else ""
+                    destination.recipient.message = outcome.stat if outcome.diagnostic else ""
                 waiting.append(destination.recipient)
         return waiting
 
     def _reason(self) -> str:
         delays = [o for o in self.outcomes.values() if o.fate is Fate.DEFERRED]
-        return stat(delays[-1]) if delays else self.control.message
+        return delays[-1].stat if delays else self.control.message
 
     def _keep(self, recipients: list[Recipient], due: float, *, lasting: bool = True) -> None:
         self.control.recipients = recipients

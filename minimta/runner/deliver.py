@@ -14,15 +14,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from minimta.config.options import Options
 from minimta.mailers.by_name import Mailers
 from minimta.mailers.job import Job
 from minimta.message import headers
-from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome, deferred
 from minimta.queue.control import DELIVERY_MODE
 from minimta.queue.locked import LockedMessage
@@ -34,7 +33,7 @@ from minimta.runner.checkpoint import MessageProgress, Unrecorded
 from minimta.runner.delivery_log import DeliveryLog
 from minimta.runner.make_jobs import Task, tasks
 from minimta.system import log
-from minimta.system.slots import Slots, of_queue
+from minimta.system.slots import Slots
 from minimta.system.users import Users
 
 TYPE_CHECKING = False
@@ -47,24 +46,16 @@ _GENERATIONS = 3
 _IN_TURNS = ("local", "*file*", "prog")
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class AttemptResult:
     """What an attempt did to one message."""
 
     qid: str
     #: another process has it, or it is gone, or it was put aside
     locked: bool = False
-    outcomes: list[tuple[Recipient, Outcome]] = field(default_factory=list)
-
-    @property
-    def exit_code(self) -> int:
-        """sysexits: of the first recipient that failed; a delay is no failure.
-
-        What else a program may end with is 69 to who submitted the message.
-        """
-        failed = [o.exit_code for _, o in self.outcomes if o.fate is Fate.FAILED]
-        is_one = bool(failed) and os.EX_USAGE <= failed[0] <= os.EX_CONFIG
-        return failed[0] if is_one else os.EX_UNAVAILABLE if failed else os.EX_OK
+    #: sysexits: of the first recipient that failed; a delay is no failure. What else a program may
+    #: end with is 69 to who submitted the message
+    exit_code: int = os.EX_OK
 
 
 class Deliverer:
@@ -87,8 +78,7 @@ class Deliverer:
         OSError (no queue).
         """
         self.spool = spool or open_spool(here.options)
-        self._slots = slots or of_queue(here.options)
-        self.mailers = Mailers(here.options, here.users, self._slots, say=say)
+        self.mailers = Mailers(here.options, here.users, slots, say=say)
         self._here = here
         self._options = here.options
         self._say = say
@@ -115,7 +105,7 @@ class Deliverer:
         *fresh* messages have just been seen in the queue: whoever
         submitted one with -odq wants it to wait for a full run.
         """
-        go_on = go_on or (lambda: self._slots.enter() or True)
+        go_on = go_on or (lambda: self.mailers.slots.enter() or True)
         self._fresh = fresh
         results = self._attempt(qids, go_on)
         self._fresh = False
@@ -143,10 +133,8 @@ class Deliverer:
             for progress in tried:
                 if not progress.closed:
                     progress.leave()
-                outcomes = [
-                    (progress.destinations[n].recipient, o) for n, o in progress.outcomes.items()
-                ]
-                results[progress.qid] = AttemptResult(progress.qid, outcomes=outcomes)
+                code = _exit_code(progress.outcomes.values())
+                results[progress.qid] = AttemptResult(progress.qid, exit_code=code)
         if self.spool.retired:
             # One fsync for the whole batch; until it is done every df stays, see Spool.flush.
             with self._trouble_with(""):
@@ -287,16 +275,9 @@ class Deliverer:
     ) -> None:
         """These recipients have their answer: remember it, and say so."""
         progress.settle(positions, outcome)
+        recipients, mailer = progress.recipients(positions), progress.mailer(positions[0])
         now = self._clock()
-        self._log.write(
-            progress.qid,
-            progress.control,
-            progress.recipients(positions),
-            outcome,
-            mailer=progress.mailer(positions[0]),
-            now=now,
-            took=now - begun,
-        )
+        self._log.write(progress, recipients, outcome, mailer=mailer, now=now, took=now - begun)
 
     def _remember(self, job: Job, outcome: Outcome) -> None:
         if outcome.fate is Fate.DEFERRED and outcome.status == "4.4.1":
@@ -349,6 +330,12 @@ class Deliverer:
             log.line(qid, f"SYSERR(root): {log.clean(str(error))}", level=1, error=True)
         except Exception:
             log.bug(qid, "attempt")
+
+
+def _exit_code(outcomes: Iterable[Outcome]) -> int:
+    failed = [outcome.exit_code for outcome in outcomes if outcome.fate is Fate.FAILED]
+    is_one = bool(failed) and os.EX_USAGE <= failed[0] <= os.EX_CONFIG
+    return failed[0] if is_one else os.EX_UNAVAILABLE if failed else os.EX_OK
 
 
 def _shall_wait(message: LockedMessage) -> bool:

@@ -12,9 +12,9 @@ from minimta.message import address, dates
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome
 from minimta.message.printable import printable
-from minimta.queue.control import Control
 from minimta.routing import controlling_user
 from minimta.routing.route import Router
+from minimta.runner.checkpoint import MessageProgress
 from minimta.system import log
 from minimta.system.users import Users
 
@@ -36,8 +36,7 @@ class DeliveryLog:
 
     def write(
         self,
-        qid: str,
-        control: Control,
+        progress: MessageProgress,
         recipients: Sequence[Recipient],
         outcome: Outcome,
         *,
@@ -45,12 +44,13 @@ class DeliveryLog:
         now: float,
         took: float,
     ) -> None:
-        """One line for *recipients*, who share *outcome*, of the message *qid*.
+        """One line for *recipients* of the message, who share *outcome*.
 
         *mailer* is "" if none had them; *now* is epoch seconds, *took* seconds.
         """
+        control = progress.control
         facts = [f"to={log.fact(addresses(recipients), 1000)}"]
-        whose = self._controlling(recipients[0]) or self._sender(control)
+        whose = self._controlling(recipients[0]) or self._sender(progress)
         if whose:
             facts.append(f"ctladdr={log.fact(whose)}")
         if control.body_type:
@@ -68,10 +68,10 @@ class DeliveryLog:
             reply = f"550 {outcome.status} {outcome.text}"  # what RCPT would have been told
         if reply:
             facts.append(f"reply={log.fact(reply)}")
-        facts.append(f"stat={log.fact(stat(outcome), 300)}")
-        log.line(qid, ", ".join(facts))
+        facts.append(f"stat={log.fact(outcome.stat, 300)}")
+        log.line(progress.qid, ", ".join(facts))
         if self._say:
-            self._say(f"{addresses(recipients)}... {stat(outcome)}")
+            self._say(f"{addresses(recipients)}... {outcome.stat}")
 
     def _controlling(self, recipient: Recipient) -> str:
         """The owner of the list, or who names programs and files: ":include:/l (1001/50)"."""
@@ -82,11 +82,11 @@ class DeliveryLog:
             return self._look_up(owner, owner)
         return controlling_user.shown(recipient)
 
-    def _sender(self, control: Control) -> str:
+    def _sender(self, progress: MessageProgress) -> str:
         """The sender as controlling user, if they are one of ours."""
-        path = control.reverse_path
+        path = progress.control.reverse_path
         if path not in self._senders:
-            self._senders[path] = self._look_up(path, control.sender)
+            self._senders[path] = self._look_up(path, progress.sender)
         return self._senders[path]
 
     def _look_up(self, path: bytes, sender: bytes) -> str:
@@ -98,16 +98,6 @@ class DeliveryLog:
         except OSError:
             return ""
         return f"{log.clean(path)} ({user.uid}/{user.gid})" if user else ""
-
-
-def stat(outcome: Outcome) -> str:
-    """The words of the log and of mailq: "Sent", "User unknown", "Deferred: Connection refused"."""
-    text = log.clean(outcome.text)
-    if outcome.fate is not Fate.DEFERRED:
-        return text
-    if text.startswith("reply: "):
-        return text  # as Sendmail: what the peer did stands alone
-    return f"Deferred: {text}" if text else "Deferred"
 
 
 def addresses(recipients: Sequence[Recipient]) -> str:

@@ -52,9 +52,9 @@ def tasks(progress: MessageProgress, host: str) -> list[Task]:
     rendered: dict[tuple[str, bytes], bytes] = {}
     made = []
     for (mailer, next_hop, _, owner), users in groups.items():
-        sender = reverse_path(progress.control, mailer, host, owner)
+        sender = reverse_path(progress.sender if owner is None else owner, mailer, host)
         if (mailer, sender) not in rendered:
-            rendered[mailer, sender] = header(progress.control, mailer, host, owner)
+            rendered[mailer, sender] = header(progress.control, mailer, host, sender)
         job = _job(progress, next_hop, users, sender, rendered[mailer, sender])
         made.append(Task(progress, mailer, job, users))
     return made
@@ -65,7 +65,8 @@ _Key = tuple[str, str, bytes, bytes | None]
 
 
 def _key(destination: Destination, route: Route) -> _Key:
-    owner = controlling_user.owner(destination.recipient)
+    recipient = destination.recipient
+    owner = controlling_user.owner(recipient) if recipient.controlling_user else None
     if route.mailer == "esmtp":
         return route.mailer, route.host.lower(), b"", owner
     acting = destination.controlling
@@ -99,21 +100,23 @@ def _job(
     )
 
 
-def reverse_path(control: Control, mailer: str, host: str, owner: bytes | None = None) -> bytes:
-    """Bare, of the *owner* if it is a list's; another host needs a domain behind it to answer to."""
-    sender = control.sender if owner is None else owner
+def reverse_path(sender: bytes, mailer: str, host: str) -> bytes:
+    """Bare, for *mailer*; another host needs a domain behind it to answer to. *host* is our name."""
     return address.qualified(sender, host) if mailer == "esmtp" else sender
 
 
-def header(control: Control, mailer: str, host: str, owner: bytes | None = None) -> bytes:
-    """The header block for *mailer*. Only what was submitted here is completed on its way out."""
+def header(control: Control, mailer: str, host: str, sender: bytes) -> bytes:
+    """The header block for *mailer*, from *sender*.
+
+    Only what was submitted here is completed, with *host*, on its way out.
+    """
     own = host.encode("ascii", "replace")
     submitted = mailer == "esmtp" and not control.macros.get(b"r")
     return headers.render(
         control.headers,
         # Sendmail's prog has no Return-Path (no P among its flags), *file* has one.
         mailer="local" if mailer == "*file*" else mailer,
-        reverse_path=reverse_path(control, mailer, host, owner),
+        reverse_path=sender,
         flags=control.flags,
         qualify=(lambda field: addresslist.qualify_field(field, own)) if submitted else None,
     )

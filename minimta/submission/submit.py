@@ -96,9 +96,10 @@ class Submission:
     def _queue(self) -> int:
         """Commit the message; try it if that is for us to do. Returns the exit code."""
         code, verbose = os.EX_OK, self._command.verbose
-        self._incoming.finish()
         is_wanted = self._is_mta and delivery_mode.is_wanted(self._options)
-        if is_wanted and delivery_mode.is_ours(self._options, verbose=verbose):
+        is_ours = is_wanted and delivery_mode.is_ours(self._options, verbose=verbose)
+        self._incoming.finish()
+        if is_ours:
             qid = self._incoming.commit(keep_lock=True)
             code = delivery_mode.first(self._here, self._spool, qid, verbose=verbose)
         else:
