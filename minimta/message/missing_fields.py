@@ -95,13 +95,20 @@ def _missing(
     return added
 
 
+#: NoRecipientAction -> what is added; " " at its end: all recipients follow
+_ADDED = {
+    "add-to": b"To: ",
+    "add-apparently-to": b"Apparently-To: ",
+    "add-bcc": b"Bcc:",
+    "add-to-undisclosed": b"To: undisclosed-recipients:;",
+}
+
+
 def _no_recipient(envelope: Envelope, action: str) -> list[headers.Field]:
     """NoRecipientAction: what to do with a header that names no recipient."""
-    everyone = b", ".join(printable(r.address) for r in envelope.recipients)
-    text = {
-        "add-to": b"To: " + everyone,
-        "add-apparently-to": b"Apparently-To: " + everyone,
-        "add-bcc": b"Bcc:",
-        "add-to-undisclosed": b"To: undisclosed-recipients:;",
-    }.get(action)
-    return [(b"", text)] if text else []
+    text = _ADDED.get(action)
+    if text is None:
+        return []
+    if text.endswith(b" "):
+        text += b", ".join(printable(r.address) for r in envelope.recipients)
+    return [(b"", text)]

@@ -260,9 +260,9 @@ class Incoming:
         host = self.host.encode("ascii", "replace")
         for recipient in envelope.recipients:
             recipient.final = recipient.final or _final(recipient, self.host)
-        facts = self._facts(host)
+        trace = self._trace(host)
         macros = _macros(envelope, envelope.delivery_mode or options.delivery_mode)
-        completed = missing_fields.complete(fields, envelope, facts)
+        completed = missing_fields.complete(fields, envelope, self._facts(host, trace))
         control = Control(int(self._now), envelope.reverse_path, envelope.recipients)
         control.body_type = envelope.body_type
         control.envid = envelope.envid
@@ -300,13 +300,13 @@ class Incoming:
             text = f"Too many hops {hops} ({most} max): from {sender} via {via}, to {to}"
             raise MessageRefused(554, "5.4.6", text)
 
-    def _facts(self, host: bytes) -> missing_fields.Facts:
-        envelope, options = self.envelope, self._options
-        recipient = self.trace_recipient
+    def _trace(self, host: bytes) -> bytes:
+        """Our Received field."""
+        envelope, recipient = self.envelope, self.trace_recipient
         if recipient is None:
             only = len(envelope.recipients) == 1 and envelope.protocol
             recipient = envelope.recipients[0].address if only else b""
-        trace = received.received(
+        return received.received(
             client=envelope.client,
             helo=envelope.helo,
             protocol=envelope.protocol,
@@ -316,16 +316,17 @@ class Incoming:
             recipient=recipient,
             date=dates.rfc5322(self._now).encode("ascii"),
         )
+
+    def _facts(self, host: bytes, trace: bytes) -> missing_fields.Facts:
+        qualify = (lambda field: addresslist.qualify_field(field, host)) if self._qualify else None
         return missing_fields.Facts(
             qid=self.qid.encode("ascii"),
             host=host,
             date=dates.rfc5322(self.date).encode("ascii"),
             compact_date=dates.compact(self._now).encode("ascii"),
             trace=trace,
-            no_recipient_action=options.no_recipient_action,
-            qualify=(lambda field: addresslist.qualify_field(field, host))
-            if self._qualify
-            else None,
+            no_recipient_action=self._options.no_recipient_action,
+            qualify=qualify,
         )
 
     def _log(self, control: Control) -> None:

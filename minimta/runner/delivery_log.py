@@ -49,8 +49,8 @@ class DeliveryLog:
         *mailer* is "" if none had them; *now* is epoch seconds, *took* seconds.
         """
         control = progress.control
-        facts = [f"to={log.fact(addresses(recipients), 1000)}"]
         whose = self._controlling(recipients[0]) or self._sender(progress)
+        facts = [f"to={log.fact(addresses(recipients), 1000)}"]
         if whose:
             facts.append(f"ctladdr={log.fact(whose)}")
         if control.body_type:
