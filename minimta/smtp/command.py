@@ -70,9 +70,8 @@ def parse_hello(verb: str, argument: bytes) -> bytes:
 
 def parse_mail(argument: bytes, *, dsn: bool = True) -> Mail:
     """Parse what follows MAIL; *dsn* False refuses RET and ENVID. Raise CommandError."""
-    given, mailbox, rest = _path(b"FROM", argument)
-    found = parameters.of_mail(rest, dsn=dsn)
-    return Mail(given, mailbox, path.as_queued(given, mailbox), found)
+    given, mailbox, queued, rest = _path(b"FROM", argument)
+    return Mail(given, mailbox, queued, parameters.of_mail(rest, dsn=dsn))
 
 
 def parse_rcpt(argument: bytes, *, dsn: bool = True) -> Rcpt:
@@ -80,15 +79,14 @@ def parse_rcpt(argument: bytes, *, dsn: bool = True) -> Rcpt:
 
     The null path is no recipient.
     """
-    given, mailbox, rest = _path(b"TO", argument)
+    given, mailbox, queued, rest = _path(b"TO", argument)
     if not mailbox:
         raise refusal(553, "5.0.0", f"{quoted(given)}... User address required")
-    found = parameters.of_rcpt(rest, dsn=dsn)
-    return Rcpt(given, mailbox, path.as_queued(given, mailbox), found)
+    return Rcpt(given, mailbox, queued, parameters.of_rcpt(rest, dsn=dsn))
 
 
-def _path(keyword: bytes, argument: bytes) -> tuple[bytes, bytes, bytes]:
-    """(path as given, its mailbox, parameters) after *keyword* and its colon."""
+def _path(keyword: bytes, argument: bytes) -> tuple[bytes, bytes, bytes, bytes]:
+    """(path as given, its mailbox, as the queue has it, parameters) after *keyword* and colon."""
     word, colon, rest = argument.partition(b":")
     if word.strip().upper() != keyword or not colon:
         first = argument.split(None, 1)[0] if not colon and argument else word.strip()
@@ -100,7 +98,8 @@ def _path(keyword: bytes, argument: bytes) -> tuple[bytes, bytes, bytes]:
     closed = given.rfind(b">") + 1
     if given[:1] == b"<" and closed and given[closed:] and b'"' not in given[closed:]:
         raise refusal(555, "5.5.4", f"{quoted(given[closed:])} parameter unrecognized")
-    return given, path.parse(given), rest
+    mailbox = path.parse(given)
+    return given, mailbox, path.as_queued(given, mailbox), rest
 
 
 def _scanning(word: bytes) -> CommandError:

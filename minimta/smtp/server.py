@@ -21,7 +21,7 @@ from minimta.smtp.data import DataReader, Violation, check
 from minimta.smtp.receiver import Receiver
 from minimta.smtp.reply import CommandError, Reply, quoted, reply
 from minimta.smtp.state import State, advance, out_of_order
-from minimta.smtp.throttle import Throttle
+from minimta.smtp.throttle import LIMITED, Throttle
 
 #: what is answered after a client talked before it was its turn
 _ALWAYS = frozenset(("EHLO", "HELO", "NOOP", "RSET", "QUIT"))
@@ -105,6 +105,8 @@ class Session:
         position = 0
         while self.state is not State.CLOSED:
             if self.state is State.DATA:
+                if position == len(buffer):
+                    break
                 # Once a message: what follows is text in any amount, and then commands again.
                 buffer, position = self._data(buffer[position:], replies), 0
                 if self.state is State.DATA:
@@ -187,7 +189,8 @@ class Session:
         name = verb.decode("ascii", "replace")
         if self._rejecting and name not in _ALWAYS:
             return _REJECTED
-        self._note_about_client(self.throttle.verb(name))
+        if name in LIMITED:
+            self._note_about_client(self.throttle.verb(name))
         if name in ("EHLO", "HELO"):
             return self._hello(name, argument, has_more)
         act = _VERBS.get(name)

@@ -12,8 +12,14 @@ from __future__ import annotations
 
 PATIENT_ERRORS, MAX_ERRORS = 10, 25
 MAX_REFUSED_RECIPIENTS = 100
-#: how often these may be said between two messages
-FREE = {"NOOP": 20, "HELO/EHLO": 20, "VRFY": 5, "EXPN": 5}
+#: verb -> (as what it is counted, how often that may be said between two messages)
+LIMITED = {
+    "NOOP": ("NOOP", 20),
+    "HELO": ("HELO/EHLO", 20),
+    "EHLO": ("HELO/EHLO", 20),
+    "VRFY": ("VRFY", 5),
+    "EXPN": ("EXPN", 5),
+}
 
 
 class Throttle:
@@ -30,15 +36,12 @@ class Throttle:
         self._said: dict[str, int] = {}
 
     def message_begins(self) -> None:
-        """MAIL was accepted: the verbs of FREE are counted anew."""
+        """MAIL was accepted: the verbs of LIMITED are counted anew."""
         self._said.clear()
 
     def verb(self, name: str) -> str:
-        """The client said *name*. Returns what the log should say, "" if nothing."""
-        name = "HELO/EHLO" if name in ("EHLO", "HELO") else name
-        free = FREE.get(name)
-        if free is None:
-            return ""
+        """The client said *name*, one of LIMITED. Returns what the log should say, "" if nothing."""
+        name, free = LIMITED[name]
         count = self._said[name] = self._said.get(name, 0) + 1
         self.pause += count > free
         return f"possible SMTP attack: command={name}, count={count}" if count == free else ""
