@@ -32,7 +32,8 @@ ROOMS = {
     "queue.control", "queue.directory", "queue.permission", "queue.qid", "queue.spool",
     "routing", "routing.local_host", "routing.recipients", "routing.route", "submission",
     "submission.caller", "submission.delivery_mode", "submission.sender", "submission.stdin",
-    "submission.submit", "system", "system.files", "system.hostnames", "system.log",
+    "submission.submit", "system", "system.files", "system.hostnames",
+    "system.hosts_file", "system.log",
     "system.safefile", "system.terminal", "system.users",
 }  # fmt: skip
 #: what else looks up a local recipient: the text of the aliases if they have no database, else that

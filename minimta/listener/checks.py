@@ -2,11 +2,11 @@
 
     MAIL   553 5.5.4  no domain, unless M=u completes it; with M=f one without a dot
            553 5.1.8  the domain does not exist
-           451 4.1.8  it cannot be known now whether it exists
+           451 4.1.8  it cannot be known now whether it exists, or is ours
     RCPT   550 5.1.1  a user of this host who does not exist
            550 5.7.1  a recipient of another host, and the client may not relay
            4yz, 5yz   what a row "error:" of the mailer table says
-           451 4.3.0  aliases or users cannot be asked now
+           451 4.3.0  aliases, users or our own names cannot be asked now
 
 Refusals that tell of misuse are logged as Sendmail logs them: fail2ban and its kind ban by these
 lines. What the client may do is read from its Rights; the access table will stand before them.
@@ -37,7 +37,7 @@ def check_mail(mail: Mail, client: Peer, shared: SharedState, qid: str) -> Reply
     if _lacks_dot(domain, client):
         text = f"{given}... Real domain name required for sender address"
         refusal = reply(553, "5.5.4", text)
-    elif shared.here.router.is_local(domain) or (exists := _exists(domain, shared)):
+    elif exists := _exists(domain, shared, qid):
         return None
     elif exists is None:
         refusal = reply(451, "4.1.8", f"Domain of sender address {shown} does not resolve")
@@ -59,7 +59,14 @@ def _lacks_dot(domain: bytes, client: Peer) -> bool:
     return wants_dot and b"." not in domain and not address.literal(domain)
 
 
-def _exists(domain: bytes, shared: SharedState) -> bool | None:
+def _exists(domain: bytes, shared: SharedState, qid: str) -> bool | None:
+    """Is it ours, or known to name servers? None if that cannot be known now."""
+    try:
+        if shared.here.router.is_local(domain):
+            return True
+    except OSError as error:
+        _log_failure(domain, error, qid)
+        return None
     literal = address.literal(domain)
     if literal:
         return relay.is_ip(literal)
@@ -73,12 +80,22 @@ def check_rcpt(rcpt: Rcpt, client: Peer, shared: SharedState, qid: str) -> Reply
     try:
         found = shared.recipient(rcpt.mailbox)
     except OSError as error:
-        shown = quoted(rcpt.given)
-        log.line(qid, log.clean(f"cannot look up {shown}: {error.strerror or error}", 500))
-        return reply(451, "4.3.0", f"{shown}... Cannot look it up now; try again later")
+        return not_now(rcpt, error, qid)
     if found is not None and found.is_known:
         return None
     return _refused_recipient(rcpt, client, shared, qid, is_ours=found is not None)
+
+
+def not_now(rcpt: Rcpt, error: OSError, qid: str) -> Reply:
+    """The refusal of a recipient that cannot be looked up for the time being; logs why."""
+    _log_failure(rcpt.given, error, qid)
+    return reply(451, "4.3.0", f"{quoted(rcpt.given)}... Cannot look it up now; try again later")
+
+
+def _log_failure(what: bytes, error: OSError, qid: str) -> None:
+    where = f"{error.filename}: " if error.filename else ""
+    text = f"cannot look up {quoted(what)}: {where}{error.strerror or error}"
+    log.line(qid, log.clean(text, 500))
 
 
 def _refused_recipient(

@@ -27,7 +27,7 @@ from minimta.listener.sockets import Server, bind
 from minimta.message import dates
 from minimta.queue import commit
 from minimta.queue.spool import Spool
-from minimta.system import dns, log, pidfile, privileges, processes, users
+from minimta.system import dns, hostnames, log, pidfile, privileges, processes, users
 from minimta.system.terminal import complain
 
 #: seconds for the messages at hand when the end has been ordered, and for the other process
@@ -51,6 +51,7 @@ def run(
     """
     _hold_signals()
     try:
+        hostnames.own_name(options)  # whoever greets must have one
         spool = _open_spool(options)
         servers = _bind(options)
     except OSError as error:
@@ -190,7 +191,7 @@ def _listen(options: Options, servers: list[Server], spool: Spool, *, parent: in
     _raise_file_limit()
     _load_all(options)
     shared = SharedState(options, spool, resolves=dns.resolves)
-    shared.here.read_tables()  # RunAsUser may have no right to
+    _read_tables(shared)
     privileges.become(options.run_as_user)
     limits = ConnectionLimits(shared)
     for server in servers:
@@ -208,6 +209,18 @@ def _listen(options: Options, servers: list[Server], spool: Spool, *, parent: in
     if not parent:
         log.line("", "stopping daemon, reason=signal", level=1)
     return os.EX_OK
+
+
+def _read_tables(shared: SharedState) -> None:
+    """Our names and the mailer table, while we are root: RunAsUser may have no right to read them.
+
+    What cannot be read now is asked for again by every session; until then it answers 451.
+    """
+    try:
+        shared.here.read_tables()
+    except OSError as error:
+        where = log.clean(f"{error.filename}: {error.strerror or error}")
+        log.line("", f"SYSERR(root): {where}; mail is refused for now", level=1, error=True)
 
 
 def _raise_file_limit() -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from minimta.config.ports import Port
 from minimta.listener import vrfy
-from minimta.listener.checks import check_mail, check_rcpt, one_word
+from minimta.listener.checks import check_mail, check_rcpt, not_now, one_word
 from minimta.listener.peer import Peer
 from minimta.listener.shared_state import DISK_FULL, SharedState
 from minimta.message import address
@@ -163,7 +163,10 @@ class Handler:
         envelope = self._envelope
         assert envelope is not None
         shown = quoted(rcpt.given)
-        key = self._shared.here.key(rcpt.mailbox)
+        try:
+            key = self._shared.here.key(rcpt.mailbox)
+        except OSError as error:
+            return not_now(rcpt, error, self._qid)
         if key in self._recipients:
             # Sendmail answers with the address that it knows already.
             return reply(250, "2.1.5", f"{self._recipients[key]}... Recipient ok")

@@ -91,9 +91,11 @@ class DeliveryLog:
 
     def _look_up(self, path: bytes, sender: bytes) -> str:
         local_part, domain = address.split(sender)
-        if not sender or not self._router.is_local(domain):
+        if not sender:
             return ""
         try:
+            if not self._router.is_local(domain):
+                return ""
             user = self._users.find(address.unquote(local_part))
         except OSError:
             return ""

@@ -87,7 +87,7 @@ class Submission:
             self._tell(refusal.text, _exit_code(refusal))
             self._save()
         except OSError as error:
-            complain(f"sendmail: cannot queue the message: {error.strerror or error}")
+            complain(f"sendmail: cannot queue the message: {_reason(error)}")
             self._exit_code = os.EX_TEMPFAIL
             self._save()
         self._incoming.abort()
@@ -99,13 +99,14 @@ class Submission:
         is_wanted = self._is_mta and delivery_mode.is_wanted(self._options)
         is_ours = is_wanted and delivery_mode.is_ours(self._options, verbose=verbose)
         self._incoming.finish()
-        if is_ours:
-            qid = self._incoming.commit(keep_lock=True)
-            code = delivery_mode.first(self._here, self._spool, qid, verbose=verbose)
-        else:
-            self._incoming.commit()
-            if not is_wanted:
+        qid = self._incoming.commit(keep_lock=is_ours)
+        try:
+            if is_ours:
+                code = delivery_mode.first(self._here, self._spool, qid, verbose=verbose)
+            elif not is_wanted:
                 delivery_mode.postpone(self._incoming, self._mailer, verbose=verbose)
+        except OSError as error:  # it is queued: who said 75 now would be sent the letter again
+            log.line(qid, f"SYSERR: not tried now: {_reason(error)}", error=True)
         return os.EX_OK if self._options.error_mode == "exit" else self._exit_code or code
 
     def _mailer(self, bare: bytes) -> str:
@@ -182,12 +183,19 @@ class Submission:
                 self._tell(f"{log.clean(text.strip())}... {mailbox.problem}", os.EX_USAGE)
                 if not mailbox.problem.startswith("Unbalanced '<"):
                     continue
-            key = self._here.key(mailbox.address)
+            key = self._key(mailbox.address)
             if key not in self._seen:
                 self._seen.add(key)
                 self._envelope.recipients.append(self._recipient(mailbox))
             good.append(mailbox)
         return good
+
+    def _key(self, bare: bytes) -> bytes:
+        """Equal for one recipient; while our names cannot be read only what is written alike is."""
+        try:
+            return self._here.key(bare)
+        except OSError:
+            return bare
 
     def _recipient(self, mailbox: ListedAddress) -> Recipient:
         given = mailbox.given
@@ -285,6 +293,11 @@ class Submission:
             complain(f"sendmail: cannot save the message: {error.strerror or error}")
             return
         say(f"{path}... Saved message in {path}")
+
+
+def _reason(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    return log.clean(f"{where}{error.strerror or error}")
 
 
 def _exit_code(refusal: collect.MessageRefused) -> int:

@@ -1,15 +1,17 @@
 """Names of hosts: our own, the domains we take mail for, and a client's, by the system's own means.
 
 Only ``client_name`` asks the system's resolver. The rest reads files, for submission needs our name
-and importing a DNS library would cost it more than all its other work. A file that cannot be read
-gives no names.
+and importing a DNS library would cost it more than all its other work. A file that does not exist
+gives no names. One that cannot be read is an OSError: who took it for empty would send our own
+users' mail away, or refuse it.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 
-from minimta.system import files
+from minimta.system import files, hosts_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,29 +20,62 @@ if TYPE_CHECKING:
 _HOSTS = "/etc/hosts"
 _IPV4_ROUTES = "/proc/net/fib_trie"
 _IPV6_ADDRESSES = "/proc/net/if_inet6"
+#: what the kernel says while nobody has given the host a name
+_NAMELESS = ("", "(none)")
+#: letters for which IDNA 2003, which Python has, and 2008 give different names
+_AMBIGUOUS = "\u00df\u03c2\u200c\u200d"
 
 
 def own_name(options: Options) -> str:
-    """This host's full name ($j): HostName, the kernel's if it has a dot, else that of /etc/hosts."""
-    if options.host_name:
-        return options.host_name
-    node = os.uname().nodename
+    """This host's full name ($j): HostName, the kernel's if it has a dot, else that of /etc/hosts.
+
+    It is ASCII, what is not is written as A-labels (RFC 5890). Raise OSError if /etc/hosts cannot be
+    read, or if the name is none that mail could come from.
+    """
+    name = options.host_name or _full_name(os.uname().nodename)
+    return (
+        name if name.isascii() and (options.host_name or _is_host_name(name)) else _a_labels(name)
+    )
+
+
+def _full_name(node: str) -> str:
+    """The kernel's name of this host, or the name with a dot that /etc/hosts has beside it.
+
+    The canonical name counts first, else the first alias with a dot, as in Sendmail.
+    """
+    if node in _NAMELESS:
+        return "localhost"
     if "." in node:
         return node
-    for names in _hosts_lines():
-        if node in names[1:] and "." in names[1]:
-            return names[1]
-    return node or "localhost"
+    for _, names in hosts_file.naming(_hosts(), node):
+        for name in names:
+            # DIFFERS: for Sendmail "127.0.0.1 localhost.localdomain localhost box1" makes box1
+            # localhost.localdomain, an address to which nobody can answer.
+            if "." in name and _is_host_name(name) and not name.lower().startswith("localhost."):
+                return name.removesuffix(".")
+    return node
 
 
-def _hosts_lines() -> list[list[str]]:
-    """Lines of /etc/hosts as words: address, canonical name, aliases."""
-    found = (line.partition("#")[0].split() for line in _lines(_HOSTS))
-    return [words for words in found if len(words) > 1]
+def _a_labels(name: str) -> str:
+    """*name* as name servers know it. Raise OSError if it cannot be one."""
+    try:
+        if set(name) & set(_AMBIGUOUS):
+            raise UnicodeError(name)
+        found = name.encode("idna").decode("ascii")
+    except UnicodeError:
+        found = ""
+    if not _is_host_name(found):
+        raise OSError(errno.EINVAL, "is no name of a host; see the option HostName", name)
+    return found
+
+
+def _hosts() -> bytes:
+    """/etc/hosts. Raise OSError."""
+    return files.read_if_there(_HOSTS)
 
 
 def own_addresses() -> set[str]:
-    """Addresses of our interfaces and of loopback, IPv6 in its shortest form."""
+    """Addresses of our interfaces and of loopback, IPv6 in its shortest form. Raise OSError."""
     return {"127.0.0.1", "::1"} | _own_ipv4() | _own_ipv6()
 
 
@@ -50,7 +85,7 @@ def _own_ipv4() -> set[str]:
     Interfaces themselves list their addresses only to netlink(7) and ioctl(2), not in a file.
     """
     found, candidate = set(), ""
-    for line in _lines(_IPV4_ROUTES):
+    for line in _kernel_lines(_IPV4_ROUTES):
         words = line.split()
         if words[:1] == ["|--"]:
             candidate = words[1]
@@ -60,7 +95,7 @@ def _own_ipv4() -> set[str]:
 
 
 def _own_ipv6() -> set[str]:
-    digits = [line.split()[0] for line in _lines(_IPV6_ADDRESSES) if line.strip()]
+    digits = [line.split()[0] for line in _kernel_lines(_IPV6_ADDRESSES) if line.strip()]
     if not digits:
         return set()
     # The C half of socket, which loads nothing else.
@@ -69,30 +104,65 @@ def _own_ipv6() -> set[str]:
     return {inet_ntop(AF_INET6, bytes.fromhex(text)) for text in digits}
 
 
-def _lines(path: str) -> list[str]:
+def _kernel_lines(path: str) -> list[str]:
+    """Lines of a file of /proc, none if the system does not show it. Raise OSError."""
     try:
         # Not as text: that would load a codec, which costs as much as the rest.
-        with open(path, "rb") as file:
-            return file.read().decode("ascii", "replace").split("\n")
-    except OSError:
+        return files.read_if_there(path).decode("ascii", "replace").split("\n")
+    except PermissionError:  # a container or security module that hides it, and will go on to
         return []
 
 
 def local_names(options: Options) -> frozenset[bytes]:
     """Domains that are this host (Sendmail's class w), in small letters, literals in brackets.
 
-    Our name, its first label, localhost, our addresses as literals, and the LocalHostNames file.
+    Our name and the kernel's, their first labels, localhost, our addresses as literals, the names
+    that /etc/hosts has for them, and the LocalHostNames file. Raise OSError.
     """
-    own = own_name(options).lower()
-    names = {own, own.partition(".")[0], "localhost"}
-    for ip in own_addresses():
-        names.add(f"[ipv6:{ip}]" if ":" in ip else f"[{ip}]")
-    found = {name.encode("ascii", "replace") for name in names}
-    try:
-        found |= {name.lower() for name in files.words(options.local_host_names)}
-    except OSError:
-        pass  # most hosts have none
+    node = os.uname().nodename
+    names = {"localhost", *_with_first_label(own_name(options)), *_with_first_label(node)}
+    addresses = own_addresses()
+    names |= {f"[IPv6:{ip}]" if ":" in ip else f"[{ip}]" for ip in addresses}
+    names |= _names_in_hosts(node, addresses)
+    found = {name.lower().encode("utf-8", "surrogateescape") for name in names}
+    found |= set(map(_as_domain, _listed(options.local_host_names)))
     return frozenset(name.removesuffix(b".") for name in found)
+
+
+def _with_first_label(name: str) -> tuple[str, ...]:
+    return () if name in _NAMELESS else (name, name.partition(".")[0])
+
+
+def _names_in_hosts(node: str, addresses: set[str]) -> set[str]:
+    """What stands in /etc/hosts beside *node*, or in the first line of one of our addresses.
+
+    The first as for gethostbyaddr(3), which Sendmail asks: a list that blocks advertisements has
+    thousands of lines with 127.0.0.1.
+    """
+    text = _hosts()
+    found = {name for _, names in hosts_file.naming(text, node) for name in names}
+    for address, names in hosts_file.first_names(text).items():
+        if address in addresses:
+            found.update(names)
+    return found
+
+
+def _listed(path: str) -> list[bytes]:
+    """The words of the LocalHostNames file. Raise OSError."""
+    try:
+        return files.words(path)
+    except FileNotFoundError:
+        return []
+
+
+def _as_domain(word: bytes) -> bytes:
+    """A name of the file as addresses have it; one that has no A-labels is left as it is."""
+    if word.isascii():
+        return word.lower()
+    try:
+        return _a_labels(word.decode("utf-8", "replace")).encode("ascii")
+    except OSError:
+        return word
 
 
 def client_name(ip: str) -> tuple[str, bool, bool]:

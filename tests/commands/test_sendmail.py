@@ -514,6 +514,32 @@ def test_a_full_disk_is_temporary_and_the_letter_is_kept(host: Host) -> None:
     assert "cannot queue the message" in ran.err
 
 
+@pytest.mark.parametrize("mode", ["queueonly", "interactive"])
+def test_names_of_ours_that_cannot_be_read_keep_nobody_from_writing(host: Host, mode: str) -> None:
+    host.configure(LocalHostNames=str(host.root), DeliveryMode=mode, QueueLA="1000")
+    ran = host.run("dave", "x@lab2.campus", "dave")
+    assert (ran.code, ran.out, ran.err) == (0, "", "")
+    assert addresses(host.only()[0]) == [b"<dave@lab1.campus>", b"<x@lab2.campus>"]
+    assert host.dead_letter() == b""
+    ran = host.run("-f", "dave@list.campus", "emma")
+    assert (ran.code, str(host.root) in ran.err, len(host.queued())) == (75, True, 1)
+
+
+@pytest.mark.parametrize("mode", ["queueonly", "background", "interactive"])
+def test_what_is_queued_is_not_refused_if_it_cannot_be_tried(
+    host: Host, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    def fail(*unused: object, **more: object) -> int:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("minimta.submission.delivery_mode.first", fail)
+    monkeypatch.setattr("minimta.submission.delivery_mode.postpone", fail)
+    host.configure(DeliveryMode=mode, QueueLA="1000")
+    ran = host.run("dave")
+    assert (ran.code, ran.out, ran.err, host.dead_letter()) == (0, "", "", b"")
+    assert len(host.queued()) == 1
+
+
 def test_no_space_is_temporary(host: Host) -> None:
     host.configure(MinFreeBlocks=str(1 << 60))
     ran = host.run("dave")

@@ -190,6 +190,32 @@ def test_users_who_cannot_be_asked_are_451(host: SmtpHost) -> None:
     assert peer.says("RCPT TO:<dave>")[0].startswith("451 4.3.0 <dave>...")
 
 
+def test_while_our_names_cannot_be_read_all_is_451_and_then_good_again(
+    host: SmtpHost, lines: list[str]
+) -> None:
+    names = Path(host.options.local_host_names)
+    names.rename(names.with_name("aside"))
+    names.mkdir()
+    peer = host.connect(*STRANGER)
+    peer.says("EHLO lab1.campus")
+    assert peer.says("MAIL FROM:<dave@lab2.campus>")[0].startswith("451 4.1.8")
+    assert peer.says("MAIL FROM:<>", "RCPT TO:<dave@[10.0.3.135]>", "RCPT TO:<x@lab3.campus>") == [
+        "250 2.1.0 <>... Sender ok",
+        "451 4.3.0 <dave@[10.0.3.135]>... Cannot look it up now; try again later",
+        "451 4.3.0 <x@lab3.campus>... Cannot look it up now; try again later",
+    ]
+    assert lines[-1] == f"cannot look up <x@lab3.campus>: {names}: Is a directory"
+    names.rmdir()
+    names.with_name("aside").rename(names)
+    assert peer.says("RCPT TO:<dave@[10.0.3.135]>", "RCPT TO:<x@lab3.campus>") == [
+        "250 2.1.5 <dave@[10.0.3.135]>... Recipient ok",
+        "550 5.7.1 <x@lab3.campus>... Relaying denied",
+    ]
+    names.unlink()
+    names.mkdir()  # what was read once counts; this listener may be unable to read it again
+    assert peer.says("RSET", "MAIL FROM:<>", "RCPT TO:<carol@[10.0.3.135]>")[2].startswith("250")
+
+
 def test_a_user_who_was_found_is_found_again_without_looking(host: SmtpHost) -> None:
     peer = begun(host)
     assert peer.says("RCPT TO:<dave>")[0].startswith("250")

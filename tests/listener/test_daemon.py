@@ -264,6 +264,40 @@ def test_a_queue_that_is_not_there_is_told(daemon: Daemon) -> None:
     assert b"/nonexistent/mqueue" in done.stderr
 
 
+def test_a_host_without_a_name_that_can_be_one_is_told(daemon: Daemon) -> None:
+    daemon.cf.write_text(daemon.cf.read_text().replace("lab2.campus", "stra\u00dfe.example"))
+    done = subprocess.run(daemon.command("-bD"), timeout=PATIENCE, check=False, capture_output=True)
+    assert done.returncode == os.EX_OSERR
+    assert b"is no name of a host; see the option HostName" in done.stderr
+
+
+def ask(daemon: Daemon, recipient: str) -> str:
+    """The answer to RCPT."""
+    sock, answer = daemon.connect()
+    with sock:
+        for line in ("HELO x", "MAIL FROM:<>", f"RCPT TO:<{recipient}>"):
+            sock.sendall(line.encode() + b"\r\n")
+            told = answer()
+        return told
+
+
+@pytest.mark.parametrize("words", [("-bD",), ("-bD", "-q15m")])
+def test_it_starts_without_its_names_and_refuses_nothing_for_good(
+    daemon: Daemon, words: tuple[str, ...]
+) -> None:
+    names = Path(daemon.host.options.local_host_names)
+    names.unlink()
+    names.mkdir()
+    daemon.start(*words)
+    assert ask(daemon, "dave@list.campus").startswith("451 4.3.0")
+    assert f"{names}: Is a directory" in daemon.log.read_text()
+    names.rmdir()
+    names.write_text("list.campus\n")
+    assert ask(daemon, "dave@list.campus").startswith("250 2.1.5")
+    names.write_text("")
+    assert ask(daemon, "dave@list.campus").startswith("250 2.1.5")
+
+
 def status_of(pid: int) -> dict[str, str]:
     lines = Path(f"/proc/{pid}/status").read_text().split("\n")
     return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
@@ -288,6 +322,11 @@ def test_started_as_root_the_listener_has_no_way_back(daemon: Daemon) -> None:
     for name in ("aliases", "passwd", "names"):
         (daemon.cf.parent / name).chmod(0o644)
     os.chmod(daemon.host.mqueue, 0o1733)
+    # What only root may read the listener has read before it became somebody else.
+    (daemon.cf.parent / "names").write_text("list.campus\n")
+    (daemon.cf.parent / "names").chmod(0o600)
+    (daemon.cf.parent / "mailertable").write_text("bad.campus error:5.7.1:550 No\n")
+    (daemon.cf.parent / "mailertable").chmod(0o600)
     daemon.start("-bD", "-q15m")
     listener = daemon.listener()
     wait_for(lambda: status_of(listener)["Uid"].split()[0] != "0")
@@ -295,5 +334,7 @@ def test_started_as_root_the_listener_has_no_way_back(daemon: Daemon) -> None:
     assert len(set(fields["Uid"].split())) == 1
     assert fields["Uid"].split()[0] != "0"
     assert fields["Groups"].strip() == ""
+    assert ask(daemon, "dave@list.campus").startswith("250 2.1.5")
+    assert ask(daemon, "x@bad.campus").startswith("550 5.7.1")
     send(daemon, "carol")
     wait_for((daemon.cf.parent / "mail" / "carol").exists)

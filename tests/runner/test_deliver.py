@@ -57,6 +57,24 @@ def test_a_delivered_message_leaves_the_queue_empty(host: PrivateHost) -> None:
     assert host.files() == []
 
 
+def test_while_our_names_cannot_be_read_all_waits_and_mailq_says_why(
+    host: PrivateHost, lines: list[str]
+) -> None:
+    names = Path(host.options.local_host_names)
+    names.mkdir()
+    elsewhere = Elsewhere({b"x@lab2.campus": SENT})
+    qid = host.submit(EMMA, DAVE, b"<dave@list.campus>", X)
+    host.deliverer(esmtp=elsewhere).attempt([qid])
+    assert elsewhere.jobs == []
+    assert host.control(qid).message == f"Deferred: {names}: Is a directory"
+    assert [line for line in lines if ": to=" in line and "stat=Deferred" not in line] == []
+    names.rmdir()
+    names.write_text("list.campus\n")
+    host.deliverer(esmtp=elsewhere).attempt([qid])
+    assert subjects(host, "dave") == ["hello"]
+    assert host.files() == []
+
+
 def test_the_mailbox_gets_one_return_path_and_the_next_hop_none(host: PrivateHost) -> None:
     elsewhere = Elsewhere({})
     text = b"Return-Path: <old@x>\nSubject: hello\n\nbody\n"

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import errno
+import io
+import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from minimta.config.options import Options
-from minimta.system import hostnames
+from minimta.system import hostnames, hosts_file
 
 FIB = """Main:
   +-- 0.0.0.0/0 3 0 5
@@ -60,14 +64,67 @@ def test_a_kernel_name_with_a_dot_is_the_full_name(
         ("127.0.0.1 localhost lab2\n10.0.3.135 lab2.campus lab2 # us\n", "lab2.campus"),
         ("127.0.1.1 lab2\n", "lab2"),
         ("", "lab2"),
+        ("127.0.1.1 lab2 lab2.campus\n", "lab2.campus"),
+        ("127.0.1.1 lab2 mail lab2.campus\n", "lab2.campus"),
+        ("127.0.1.1 lab2.local.campus lab2 www.campus\n", "lab2.local.campus"),
+        ("127.0.1.1 LAB2.Campus LAB2\n", "LAB2.Campus"),
+        ("127.0.1.1 lab2.campus. lab2\n", "lab2.campus"),
+        ("127.0.0.1 localhost.localdomain localhost lab2\n::1 lab2.campus lab2\n", "lab2.campus"),
+        ("127.0.0.1 localhost.localdomain localhost lab2.campus lab2\n", "lab2.campus"),
+        ("127.0.0.1 localhost.localdomain localhost lab2\n", "lab2"),
+        ("127.0.1.256 bad.campus lab2\n127.0.1.1 lab2.campus lab2\n", "lab2.campus"),
+        ("127.0.1.1 a@b.campus lab2 lab2.campus\n", "lab2.campus"),
+        ("127.0.1.1 lab20.campus lab20\n", "lab2"),
     ],
 )
-def test_else_the_canonical_name_of_etc_hosts(
+def test_else_the_name_with_a_dot_of_etc_hosts(
     options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, name: str
 ) -> None:
     (tmp_path / "hosts").write_text(text)
     nodename(monkeypatch, "lab2")
     assert hostnames.own_name(options) == name
+
+
+@pytest.mark.parametrize("node", ["", "(none)"])
+def test_a_host_without_a_name_is_localhost(
+    options: Options, monkeypatch: pytest.MonkeyPatch, node: str
+) -> None:
+    nodename(monkeypatch, node)
+    assert hostnames.own_name(options) == "localhost"
+    assert b"(none)" not in hostnames.local_names(options)
+
+
+BUECHER = "b\u00fccher.example"
+
+
+def test_a_name_that_is_not_ascii_is_written_with_a_labels(
+    options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodename(monkeypatch, "B" + BUECHER[1:])
+    assert hostnames.own_name(options) == "xn--bcher-kva.example"
+    options.host_name = BUECHER
+    assert hostnames.own_name(options) == "xn--bcher-kva.example"
+    assert b"xn--bcher-kva.example" in hostnames.local_names(options)
+
+
+@pytest.mark.parametrize(
+    "node",
+    # octets that are no text; IDNA 2003 and 2008 do not agree; what no host is called
+    ["b\udcfc", "stra\u00dfe.example", "a b", "a@b", "a\nb", "\u3002", "x" * 64 + "\u00fc"],
+)
+def test_a_name_that_cannot_be_one_is_refused(
+    options: Options, monkeypatch: pytest.MonkeyPatch, node: str
+) -> None:
+    nodename(monkeypatch, node)
+    with pytest.raises(OSError, match="is no name of a host; see the option HostName"):
+        hostnames.own_name(options)
+
+
+def test_a_name_with_an_underscore_is_one(
+    options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodename(monkeypatch, "my_app_mail_1")
+    assert hostnames.own_name(options) == "my_app_mail_1"
 
 
 def test_our_addresses_are_those_that_the_kernel_calls_local(options: Options) -> None:
@@ -80,12 +137,19 @@ def test_without_proc_loopback_is_left(options: Options, monkeypatch: pytest.Mon
     assert hostnames.own_addresses() == {"127.0.0.1", "::1"}
 
 
-def test_local_names_are_ours_and_those_of_the_file(options: Options) -> None:
+def test_local_names_are_ours_and_those_of_the_file(
+    options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodename(monkeypatch, "Box1.Campus")
     options.host_name = "Lab2.Campus"
-    Path(options.local_host_names).write_text("list.campus # lists\n# comment\nB.example.\n")
+    Path(options.local_host_names).write_text(
+        f"list.campus # lists\n# comment\nB.example.\nZ{BUECHER[1:]} stra\u00dfe.example\n"
+    )
     assert hostnames.local_names(options) == {
         b"lab2.campus",
         b"lab2",
+        b"box1.campus",
+        b"box1",
         b"localhost",
         b"[10.0.3.135]",
         b"[127.0.0.1]",
@@ -93,7 +157,122 @@ def test_local_names_are_ours_and_those_of_the_file(options: Options) -> None:
         b"[ipv6:2001:db8::1]",
         b"list.campus",
         b"b.example",
+        b"xn--zcher-kva.example",
+        "stra\u00dfe.example".encode(),
     }
+
+
+HOSTS = """\
+127.0.0.1 localhost.localdomain localhost4
+127.0.0.1 ads.example
+::1 localhost6.localdomain6
+0:0:0::1 ads.example
+127.0.1.1 Mail.Campus box1 www.campus
+10.0.3.135 lab2.campus
+10.0.3.135 second.campus
+10.0.3.136 other.campus
+0.0.0.0 ads.example
+10.0.3.256 broken.campus box1
+"""
+
+
+def test_names_that_the_hosts_file_gives_to_our_addresses_are_ours(
+    options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hosts").write_text(HOSTS)
+    nodename(monkeypatch, "box1")
+    plain = {name for name in hostnames.local_names(options) if name[:1] != b"["}
+    assert plain == {
+        *(b"localhost", b"localhost.localdomain", b"localhost4", b"localhost6.localdomain6"),
+        *(b"mail.campus", b"mail", b"box1", b"www.campus", b"lab2.campus"),
+    }
+
+
+def test_a_list_that_blocks_advertisements_costs_little_and_makes_nothing_ours(
+    options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hosts").write_text(
+        "127.0.0.1 localhost\n"
+        + "".join(f"127.0.0.1 ads{n}.example\n0.0.0.0 a{n}.example\n" for n in range(50_000))
+    )
+    nodename(monkeypatch, "box1")
+    parse = hosts_file.entry
+    read: list[bytes] = []
+
+    def entry(line: bytes) -> tuple[str, list[str]] | None:
+        read.append(line)
+        return parse(line)
+
+    monkeypatch.setattr(hosts_file, "entry", entry)
+    names = hostnames.local_names(options)
+    assert read == [b"127.0.0.1 localhost", b"0.0.0.0 a0.example"]
+    assert not [name for name in names if b"example" in name]
+
+
+# --- files that cannot be read --------------------------------------------------------------------
+
+TROUBLES = ["EIO", "EACCES", "EMFILE", "ENOMEM", "EISDIR", "ENOTDIR", "ELOOP"]
+
+
+def fail(monkeypatch: pytest.MonkeyPatch, path: str, kind: str) -> None:
+    """Opening *path* fails from now on; with kind "" no more."""
+
+    def refuse(name: str, *given: Any, **more: Any) -> object:
+        if kind and name == path:
+            raise OSError(getattr(errno, kind), os.strerror(getattr(errno, kind)), name)
+        return really(name, *given, **more)
+
+    really = io.open
+    monkeypatch.setattr("builtins.open", refuse)
+
+
+@pytest.mark.parametrize("kind", TROUBLES)
+def test_a_hosts_file_that_cannot_be_read_is_not_empty(
+    options: Options, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
+) -> None:
+    nodename(monkeypatch, "lab2")
+    fail(monkeypatch, str(tmp_path / "hosts"), kind)
+    for ask in (hostnames.own_name, hostnames.local_names):
+        with pytest.raises(OSError, match=rf"\[Errno {getattr(errno, kind)}\].*/hosts"):
+            ask(options)
+    options.host_name = "lab2.campus"
+    assert hostnames.own_name(options) == "lab2.campus"
+
+
+@pytest.mark.parametrize("kind", TROUBLES)
+def test_local_host_names_that_cannot_be_read_are_not_none(
+    options: Options, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    options.host_name = "lab2.campus"
+    fail(monkeypatch, options.local_host_names, kind)
+    with pytest.raises(OSError, match=rf"\[Errno {getattr(errno, kind)}\].*/local-host-names"):
+        hostnames.local_names(options)
+    fail(monkeypatch, options.local_host_names, "")
+    assert b"lab2.campus" in hostnames.local_names(options)
+
+
+def test_a_directory_is_no_empty_file(options: Options, tmp_path: Path) -> None:
+    Path(options.local_host_names).mkdir()
+    with pytest.raises(IsADirectoryError):
+        hostnames.local_names(options)
+
+
+@pytest.mark.parametrize("file", ["fib", "inet6"])
+@pytest.mark.parametrize(("kind", "hidden"), [("EIO", False), ("EMFILE", False), ("EACCES", True)])
+def test_a_file_of_the_kernel_may_be_hidden_but_not_fail(
+    options: Options,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    file: str,
+    kind: str,
+    hidden: bool,
+) -> None:
+    fail(monkeypatch, str(tmp_path / file), kind)
+    if hidden:
+        assert {"127.0.0.1", "::1"} < hostnames.own_addresses()
+    else:
+        with pytest.raises(OSError, match=file):
+            hostnames.own_addresses()
 
 
 # --- clients --------------------------------------------------------------------------------------

@@ -22,13 +22,12 @@ from minimta.config.values import host_and_port
 from minimta.mailers.job import Job
 from minimta.mailers.remote import mx_targets, reply_outcomes
 from minimta.mailers.remote.delivery import LATER, MAX_FRUITLESS
-from minimta.mailers.remote.mailer import RemoteMailer, Settled
-from minimta.mailers.remote.mx_targets import NextHop, Target
+from minimta.mailers.remote.mailer import RemoteMailer, Settled, all_wait
+from minimta.mailers.remote.mx_targets import NextHop, Ourselves, Target
 from minimta.mailers.remote.transport import OpenedConnection, Transport
 from minimta.message.address import qualified
 from minimta.message.outcome import Fate, Outcome
 from minimta.smtp.client import LMTP
-from minimta.system.hostnames import own_name
 from minimta.system.slots import Slots
 
 _RETURN_PATH = b"Return-Path:"
@@ -49,13 +48,17 @@ class LmtpMailer(RemoteMailer):
 
     def deliver(self, jobs: Sequence[Job]) -> Iterator[Settled]:
         """See Mailer.deliver; one connection after the other, while they get us further."""
-        sender_host = own_name(self._options)
-        originals = {_as_sent(job, sender_host): job for job in jobs}
+        try:
+            ourselves = mx_targets.ourselves(self._options)
+        except OSError as error:
+            yield from all_wait(jobs, error)
+            return
+        originals = {_as_sent(job, ourselves.name): job for job in jobs}
         left, fruitless = list(originals), 0
         while left:
             later: list[Settled] = []
             fruitless += 1
-            for sent, outcomes in self._over_one_connection(left):
+            for sent, outcomes in self._over_one_connection(left, ourselves):
                 if set(outcomes.values()) == {LATER}:
                     later.append((sent, outcomes))
                     continue
@@ -67,10 +70,10 @@ class LmtpMailer(RemoteMailer):
                 return
             left = [sent for sent, _ in later]
 
-    def _over_one_connection(self, jobs: list[Job]) -> Iterator[Settled]:
+    def _over_one_connection(self, jobs: list[Job], ourselves: Ourselves) -> Iterator[Settled]:
         with ExitStack() as stack:
             try:
-                transport = self._transport(stack)
+                transport = self._transport(stack, ourselves)
             except OSError as error:
                 target = _socket_target(self._place)
                 outcome = reply_outcomes.unconnected(error, target.name, target.relay)
@@ -79,11 +82,11 @@ class LmtpMailer(RemoteMailer):
                 return
             yield from self._deliver([jobs], transport)
 
-    def _transport(self, stack: ExitStack) -> Transport:
+    def _transport(self, stack: ExitStack, ourselves: Ourselves) -> Transport:
         """What a worker shall use; *stack* closes what was opened. Raise OSError."""
         common = Transport(
             self._options,
-            mx_targets.ourselves(self._options),
+            ourselves,
             dialect=LMTP,
             via="",
             reconnects=False,

@@ -69,7 +69,11 @@ class RemoteMailer:
         groups = _by_host(jobs)
         if any(not group[0].host.startswith("[") for group in groups):
             dns.load()  # once here instead of in every child
-        transport = Transport(self._options, mx_targets.ourselves(self._options))
+        try:
+            transport = Transport(self._options, mx_targets.ourselves(self._options))
+        except OSError as error:
+            yield from all_wait(jobs, error)
+            return
         yield from self._deliver(groups, transport)
 
     def _deliver(self, groups: Sequence[list[Job]], transport: Transport) -> Iterator[Settled]:
@@ -189,6 +193,14 @@ def _ended(child: WorkerProcess, why: str) -> Iterator[Settled]:
     if child.unsettled:
         log.line("", f"remote worker {child.pid}: {log.clean(why)}", level=1, error=True)
         yield from _given_up([child.progress[number] for number in sorted(child.unsettled)], why)
+
+
+def all_wait(jobs: Sequence[Job], error: OSError) -> Iterator[Settled]:
+    """Who does not know its own names could send mail in a circle, or to itself."""
+    where = f"{error.filename}: " if error.filename else ""
+    outcome = deferred("4.3.0", log.clean(f"{where}{error.strerror or error}"))
+    for job in jobs:
+        yield job, {user.name: outcome for user in job.users}
 
 
 def _given_up(left: Sequence[JobProgress], why: str) -> Iterator[Settled]:

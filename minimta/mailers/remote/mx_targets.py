@@ -91,7 +91,7 @@ class Ourselves:
 
 
 def ourselves(options: Options) -> Ourselves:
-    """What interfaces and files say of this host now."""
+    """What interfaces and files say of this host now. Raise OSError."""
     names, addresses = local_names(options), frozenset(own_addresses())
     return Ourselves(own_name(options), names, addresses)
 

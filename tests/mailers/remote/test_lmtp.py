@@ -40,7 +40,7 @@ def path(tmp_path: Path) -> Iterator[str]:
 
 
 def deliver(
-    place: str, *jobs: Job, say: Callable[[str], None] | None = None, **chosen: int
+    place: str, *jobs: Job, say: Callable[[str], None] | None = None, **chosen: int | str
 ) -> list[Mapping[bytes, Outcome]]:
     """The outcomes, in the order of the jobs."""
     found: dict[Job, Mapping[bytes, Outcome]] = {}
@@ -78,6 +78,14 @@ def test_the_server_hears_lhlo_bare_names_and_no_return_path(path: str) -> None:
          "DATA", "QUIT"]
     ]  # fmt: skip
     assert server.messages == [b"Subject: x\r\n\r\nbody\r\n"]
+
+
+def test_who_does_not_know_its_own_names_waits(path: str, tmp_path: Path) -> None:
+    with FakeLmtp(path) as server:
+        (outcomes,) = deliver(server.place, job("", "dave"), local_host_names=str(tmp_path))
+        assert server.commands == []
+    outcome = outcomes[b"dave"]
+    assert (outcome.fate, outcome.text) == (Fate.DEFERRED, f"{tmp_path}: Is a directory")
 
 
 def test_a_foreign_return_path_is_not_taken_for_ours(path: str) -> None:

@@ -91,6 +91,19 @@ def test_several_hosts_get_their_messages() -> None:
         assert len(server.commands) == 1
 
 
+def test_who_does_not_know_its_own_names_waits(tmp_path: Path) -> None:
+    configured = options(local_host_names=str(tmp_path))
+    with FakeSmtp() as peer:
+        one, other = (
+            job(peer.host, "dave@x.campus", "carol@x.campus"),
+            job("y.campus", "d@y.campus"),
+        )
+        fates = deliver(one, other, configured=configured)
+        assert peer.messages == []
+    told = {outcome for outcomes in fates.values() for outcome in outcomes.values()}
+    assert {(o.fate, o.text) for o in told} == {(Fate.DEFERRED, f"{tmp_path}: Is a directory")}
+
+
 def test_hosts_are_served_at_the_same_time() -> None:
     both = threading.Barrier(2, timeout=10)
     with FakeSmtp(before_greeting=both.wait) as one, FakeSmtp(before_greeting=both.wait) as two:
