@@ -321,8 +321,13 @@ class _Expansion:
         # A list within a list without an owner of its own has the owner of the outer one.
         whose = owner or controlling_user.owner(node.recipient) or b""
         line = authority.line(whose or node.recipient.address)
-        for target in found:
-            recipient = self._child(node, target, line, owned=bool(whose), forwarded=bool(path))
+        # All or none: if it cannot be told now whether a target is ours, *node* is tried again as a
+        # whole, and who was pushed before would get the message twice.
+        children = [
+            self._child(node, target, line, owned=bool(whose), forwarded=bool(path))
+            for target in found
+        ]
+        for target, recipient in zip(found, children, strict=True):
             origin = f"{path}: line {target.line}: " if path else ""
             self._work.append(Node(recipient, target, node, authority, origin))
         return bool(found)

@@ -524,6 +524,15 @@ def test_an_error_of_the_mailer_table_is_an_outcome(house: House) -> None:
     assert postponed.outcome.fate is Fate.DEFERRED
 
 
+def test_a_list_is_expanded_as_a_whole_or_waits_as_a_whole(house: House) -> None:
+    """Or the first members would get it now, and again when the list is tried again."""
+    house.alias(b"list: dave, x@lab3.campus")
+    house.options.local_host_names = str(house.root)  # a directory: it cannot be told what is ours
+    (found,) = house.expand(b"list")
+    assert found.outcome is not None and found.outcome.fate is Fate.DEFERRED
+    assert (found.recipient.address, found.recipient.flags) == (b"list", "PFD")
+
+
 def test_no_input_recipient_vanishes(house: House) -> None:
     house.alias(b"list: dave, list\nempty: (nothing)\nteam: team2\nteam2: team\n")
     for name in (b"list", b"empty", b"team", b"dave", b"x@y", b"nosuch", b"", b"<>", b"@", b"a@"):
