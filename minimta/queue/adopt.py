@@ -1,11 +1,19 @@
-"""clientmqueue -> mqueue: root reads what any user may have written (threats section 6.2).
+"""clientmqueue -> mqueue: the runner takes over what users left, believing nothing in it.
 
-A user who may not write mqueue leaves his message in a directory where everybody may create files
-and nobody may read others' (1733). Who owns it says the kernel; what else is believed: ``claims``.
+A user who may not write mqueue leaves a message in a directory where everybody may create files and
+nobody may list or read those of others (mode 1733). The runner, which is root, reads files there
+that anybody may have made:
 
-Files are opened once and all is asked of the descriptors. The content is copied; the user's inode
-never enters mqueue, for he may hold it open. The copy is durable before his qf is unlinked, and that
-is durable before his df is; a crash in between delivers once more, never less.
+    a link, a fifo, a device        not opened, or seen by fstat: refused
+    a hard link to another's file   refused: a queue file has one name
+    replaced while we read          all is asked of one descriptor; the name must still lead to it
+    the owner                       the kernel says it, and it is the sender; ``sanitize`` says what
+                                    else of the text is believed
+    written to afterwards           the content is copied, the user's inode never enters mqueue
+
+The copy is durable before the user's qf is unlinked, and that is durable before the df is; a crash
+in between delivers the message twice, never not at all. What is refused stays, is logged once, and
+after BAD_AGE becomes Qf. Raises OSError only if the disk or the process can take nothing more.
 """
 
 from __future__ import annotations
@@ -18,7 +26,7 @@ import stat
 from minimta.queue import locked, qid
 from minimta.queue.control import Control, CorruptControlFile, decode
 from minimta.queue.directory import close, is_still
-from minimta.queue.sanitize import Unacceptable, believed, traced
+from minimta.queue.sanitize import Unacceptable, add_trace, sanitized
 from minimta.queue.spool import Spool
 from minimta.system import files, log
 
@@ -39,18 +47,19 @@ _ENDS_RUN = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EROFS
 
 #: what was already said in this process: (directory, name, inode) or (directory,)
 _said: set[tuple[str, ...]] = set()
-#: copied, but the disk would not let us remove the original: never again by this process, or a
-#: resident runner on a broken disk makes thousands of them
+#: copied, but the disk did not let us remove the original: never again by this process. A resident
+#: runner on a broken disk would make thousands of copies
 _copied: set[tuple[str, ...]] = set()
 
 
 def adopt(
     client_directory: str, spool: Spool, options: Options, users: Users, *, now: float
 ) -> list[str]:
-    """Take over all that is there; returns the new queue ids. Raise OSError if the disk is in trouble.
+    """Take over all messages in *client_directory*; returns their new queue ids.
 
-    What is refused stays, is logged once, and after five days is put aside as Qf and noted in
-    ``spool.lost``. Orphans are swept.
+    *spool* is mqueue, *now* epoch seconds. What is refused stays, and after BAD_AGE is put aside and
+    noted in ``spool.lost``. Files without a message are swept. Raise OSError if the disk is full or
+    broken, or too many files are open.
     """
     try:
         client = _open(client_directory)
@@ -67,7 +76,11 @@ def adopt(
 
 
 def _open(directory: str) -> Spool | None:
-    """The directory, if only its owner decides what happens to the names in it."""
+    """The directory, if nobody but its owner and the files' owners can rename what is in it.
+
+    The sticky bit does that in 1733. Else somebody could swap files under our eyes, or be anybody's
+    sender by moving their files here.
+    """
     client = Spool(directory)
     found = os.fstat(client.descriptor)
     mode = stat.S_IMODE(found.st_mode)
@@ -84,7 +97,7 @@ def _open(directory: str) -> Spool | None:
 
 
 def _sweep(client: Spool, now: float) -> None:
-    """Orphans of users; what somebody arranges there must not hide what was adopted."""
+    """Remove files without a message. What a user arranges there must not hide what was adopted."""
     try:
         client.sweep(now)
     except OSError as error:
@@ -162,7 +175,7 @@ class _Adoption:
         written = decode(text)
         if written.size not in (-1, data.st_size):
             raise Unacceptable(f"data file has {data.st_size} octets, {written.size} recorded")
-        control = believed(written, owner, self.options, self.now)
+        control = sanitized(written, owner, self.options, self.now)
         new = self._copy(data_file, data.st_size, control, owner)
         _copied.add(_key(self.client, name, found))
         self._remove(name, found, data)
@@ -187,7 +200,7 @@ class _Adoption:
         return file, found
 
     def _copy(self, source: int, size: int, control: Control, owner: User) -> str:
-        """Make it a message of ours; durable on return."""
+        """Make it a message of ours, with a Received field of this hop; durable on return."""
         while True:
             new = qid.new(self.now)
             try:
@@ -197,7 +210,7 @@ class _Adoption:
                 continue
         try:
             _copy_body(source, data, size)
-            traced(control, owner, self.options, qid=new, now=self.now)
+            add_trace(control, owner, self.options, qid=new, now=self.now)
         except BaseException:
             self.spool.discard(new, data)
             raise
@@ -209,7 +222,7 @@ class _Adoption:
         return new
 
     def _remove(self, name: str, found: os.stat_result, data: os.stat_result | None) -> None:
-        """The user's qf now, his df when that is durable; both only if they are what we copied."""
+        """The user's qf now, the df when that is durable; both only if they are what we copied."""
         if is_still(self.client.descriptor, "qf" + name, found):
             self.client.unlink("qf" + name)
         _copied.discard(_key(self.client, name, found))
@@ -234,13 +247,13 @@ class _Adoption:
         if self.now - found.st_ctime > BAD_AGE:
             try:
                 self.client.lose(name, text, "cannot be adopted")
-            except OSError as error:  # its owner may have taken it away
+            except OSError as error:  # its owner may have removed it
                 self._say(name, f"{error.strerror}")
             self.spool.lost += self.client.lost
             self.client.lost.clear()
 
     def _say(self, name: str, text: str) -> None:
-        """Once for each file and process: a resident runner comes by every few seconds."""
+        """Once for each file and process: a resident runner looks here every few seconds."""
         key = (self.client.directory, name, text)
         if len(_said) > _MOST_SAID:
             _said.clear()

@@ -141,7 +141,7 @@ class Incoming:
     def commit(self, *, keep_lock: bool = False) -> str:
         """Make the message ours: durable on return. Returns the queue id; finishes if need be.
 
-        With *keep_lock* the spool keeps it locked, for who delivers it at once.
+        With *keep_lock* the spool keeps it locked, for a process that delivers it at once.
         Raise MessageRefused or OSError; then nothing is left in the queue, as far as the disk
         obeys, but ``text()`` and ``copy_body()`` still give the message until abort().
         """

@@ -8,8 +8,10 @@ what is on disk, and the caller removes qf, then df.
     together    each session writes df and tf; one of them, for all: syncfs; rename every tf -> qf;
                 fsync directory
 
-After a failing fsync the descriptor is never asked again: Linux reports the error once and calls the
-pages clean.
+The content comes before the name: a qf that survives a power cut is whole, and so is its df. The
+fsync of the directory comes last, because the rename is in no file's journal entry: without it a
+message of which we said 250 could be gone. After a failing fsync the descriptor is never asked
+again: Linux reports the error once and calls the pages clean.
 """
 
 from __future__ import annotations
@@ -63,9 +65,9 @@ class PlainCommitter:
 
 
 class KeepingCommitter:
-    """Like the plain one, for who delivers what it has just queued: the qf stays locked.
+    """Like the plain one, for a process that delivers what it has just queued: the qf stays locked.
 
-    It is locked before it gets its name, so that no runner comes between.
+    It is locked before it gets its name, so that no runner comes between. Our exit frees it.
     """
 
     def __init__(self, kept: dict[str, int]) -> None:
@@ -191,7 +193,7 @@ def _reports_errors(release: str) -> bool:
 
 
 def syncfs(directory: int) -> None:
-    """Make everything durable that the file system of *directory* holds; OSError if it cannot."""
+    """Make everything durable that the file system of *directory* holds. Raise OSError."""
     import ctypes  # 10 ms, and only a listener comes here
 
     library = ctypes.CDLL(None, use_errno=True)

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 VERSION = 8
-#: as whom reports of ours come, which nobody answers
+#: the sender of reports, to which no report may be sent
 MAILER_DAEMON = b"MAILER-DAEMON"
 #: macro with the DeliveryMode of a message that is to wait for a full queue run
 DELIVERY_MODE = b"{deliveryMode}"
@@ -72,7 +72,7 @@ class CorruptControlFile(Exception):
 
 
 class Control:
-    """A control file in memory; whoever holds the lock edits it, ``spool`` writes it back.
+    """A control file in memory; the holder of the lock edits it, ``LockedMessage`` writes it back.
 
     All times are seconds since the epoch. ``headers`` are (flags, field) pairs: b"P" and
     b"Return-Path: <g>"; a field has no final line end, its continuation lines are inside.
@@ -98,6 +98,7 @@ class Control:
     )
 
     def __init__(self, created: int, reverse_path: bytes, recipients: list[Recipient]) -> None:
+        """Of a message that came at *created* and was not tried yet; the rest is set one by one."""
         self.created = created
         #: as given: b"<emma@lab1.campus>", b"emma", b"<>"
         self.reverse_path = reverse_path

@@ -1,8 +1,8 @@
 """A queue directory as mailq shows it: read without locks, and fast.
 
 Of each control file only the lines before the first header field are looked at, and nothing is
-decoded that is not printed; 20,000 messages take half a second. Whoever wants to act on a message
-takes ``spool`` instead.
+decoded that is not printed; 20,000 messages take half a second. Nothing here decides anything: to
+act on a message lock it (``spool``). What vanishes, or is no queue file, is left out.
 """
 
 from __future__ import annotations

@@ -1,12 +1,18 @@
-"""A message that we hold: its qf is locked, and was looked at after locking.
+"""A locked message: what its holder may read, rewrite and remove.
 
-The lock is flock(2) on the inode of the qf, as Sendmail's. "Lock, then look": a qf that was replaced
-or removed between opening and locking is not the message any more. Rewriting makes a new inode, so
-the new file is locked before it takes the name.
+The lock is flock(2) on the inode of the qf, as Sendmail's: it dies with its holder, so that a killed
+runner leaves nothing to clean up. Lock first, then look: a qf that was replaced or removed between
+opening and locking is not the message any more. Rewriting makes a new inode, so the new file is
+locked before it takes the name, and the old lock is held until then.
 
-Trust is read off the inode. A qf of root (of us, without root) was written by a queue runner and may
-name controlling users, programs and files. A qf of the listener's user holds plain addresses, for
-its writer talks to the network. Anybody else's, or one that others may write, is not ours at all.
+Who wrote a file says its inode, and that decides what the file may ask for:
+
+    owner of the qf         it may name
+    root (without: we)      controlling users, programs and files: a queue runner wrote it
+    the listener's user     plain addresses, for its writer talks to the network
+    anybody else            nothing: it is Unusable, as one that others may write
+
+Unusable becomes Qf. What cannot be read now is an OSError, and the message waits.
 """
 
 from __future__ import annotations
@@ -32,6 +38,7 @@ class Unusable(Exception):
     """The files of a message cannot be acted on: qf becomes Qf. ``str()`` is the long reason."""
 
     def __init__(self, text: str, reason: str) -> None:
+        """*text* says what is wrong, *reason* the same in Sendmail's few words."""
         super().__init__(text)
         #: what follows "Losing ./qfID: "
         self.reason = reason
@@ -45,6 +52,7 @@ class LockedMessage:
     def __init__(
         self, directory: QueueDirectory, qid: str, lock: int, control: Control, data: int
     ) -> None:
+        """*lock* is the locked qf, *data* the df: descriptors, which release() closes."""
         self._directory = directory
         self._lock = lock
         self.qid = qid
@@ -66,13 +74,15 @@ class LockedMessage:
         """Write ``control`` back, to be tried again at *due* (epoch seconds, kept as mtime).
 
         Durable on return; if it is not *lasting* a power cut may bring back the qf before it.
-        On OSError the old or the new qf stands, whole, and is still locked.
+        Raise OSError, or ValueError if a field would forge a line: then the old or the new qf
+        stands, whole, and is still locked.
         """
         self.control.size = self.size
         text = encode(self.control)
         name = "tf" + self.qid
         new = self._create(name)
         try:
+            # Before it has the name: else another runner could lock it in the instant after.
             fcntl.flock(new, fcntl.LOCK_EX | fcntl.LOCK_NB)
             files.write_all(new, text)
             os.utime(new, (due, due))
@@ -91,7 +101,7 @@ class LockedMessage:
         try:
             return self._directory.create_file(name)
         except FileExistsError:
-            # Left by a writer that died: whoever lives and writes a tf of this id has our lock.
+            # Left by a writer that died: a living one would have the lock that we have.
             self._directory.unlink(name)
             return self._directory.create_file(name)
 
@@ -100,10 +110,11 @@ class LockedMessage:
         os.utime(self._lock, (due, due))
 
     def retire(self) -> None:
-        """The message is done: its qf goes now, its df with the next ``Spool.flush``.
+        """The message is done: its qf goes now, its df with the next ``QueueDirectory.flush``.
 
         In between the removal of the qf becomes durable, so that no crash and no file system that
-        reorders names leaves a qf without its df. Before that a power cut may bring it back.
+        reorders names leaves a qf without its df: a body that is gone would be delivered as empty.
+        Before that a power cut may bring the message back. Raise OSError.
         """
         self._directory.unlink("qf" + self.qid)
         self._directory.retired.append(self.qid)
@@ -212,7 +223,7 @@ def _may_command(directory: QueueDirectory, found: os.stat_result) -> bool:
 
 
 def improper(found: os.stat_result) -> str:
-    """Why a file in a queue directory is no queue file, whoever owns it; "" if it may be one."""
+    """Why a file in a queue directory cannot be a queue file of any owner; "" if it can."""
     if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_mode & 0o022:
         return _bogus(found)
     return ""

@@ -1,4 +1,4 @@
-"""Who may act on the MTA queue, and what keeps others out."""
+"""Who may act on the MTA queue: root, and the owner of its directory. Nobody else writes there."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ if TYPE_CHECKING:
     from minimta.config.options import Options
 
 
+#: what others are told, in Sendmail's words
 NO_RIGHTS = "Program mode requires special privileges, e.g., root or TrustedUser."
 
 
 def may_administer(options: Options) -> bool:
-    """Root and the owner of the MTA queue may; a queue that is not there is nobody's."""
+    """As owns_queue(), but a queue that cannot be looked at is not ours."""
     try:
         return owns_queue(options)
     except OSError:

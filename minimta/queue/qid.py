@@ -3,6 +3,9 @@
 ``6AM9CfOn000096`` is year 2026 (6), November (A), day 22 (M), 9 h (9), 12 min (C), 41 s (f), in
 UTC; sequence ``On``; process 96. The sequence begins anywhere and goes up by one for every further
 message of the process. Digits are of base 60: ``0-9A-Za-x``.
+
+An id is unique among the files of a queue, because whoever makes one creates its df with O_EXCL and
+takes the next id if that is there.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ _used: dict[int, int] = {}
 
 
 def new(now: float) -> str:
-    """The next id. Other processes and the past are excluded by the caller's EEXIST loop."""
+    """The next id; *now* is epoch seconds. The caller takes another if a file of it exists."""
     sequence = next(_sequence) % _ROUND
     second = int(now)
     last = _used.get(sequence, 0)
@@ -37,5 +40,5 @@ def new(now: float) -> str:
 
 
 def valid(name: str) -> bool:
-    """Is it a queue id? Nothing else is ever made part of a file name (threats T35)."""
+    """Is it a queue id? Nothing else becomes part of a file name: no "/", no "..", no option."""
     return 14 <= len(name) <= 20 and name.isascii() and name.isalnum()

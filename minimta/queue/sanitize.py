@@ -1,10 +1,11 @@
-"""What is believed of a control file that some user has written, and what is not (pure but for host
-name and trusted users).
+"""What is believed of a control file that a user has written: a new one is made, field by field.
 
-    taken   recipients (plain addresses), sender (with a warning when it is not the owner's own), DSN
-            parameters, header fields; each checked
-    made    $_ and the authority to do anything: the owner's
-    dropped controlling users, macros, flags and lines that only an MTA may set
+    taken     recipients (plain addresses), sender (with a warning if it is not the file's owner), DSN
+              parameters, header fields, body type, DeliveryMode; each checked
+    made      $_, the priority's lower bound, a Received field: from who owns the file, and from us
+    dropped   controlling users, macros, flags and lines that only an MTA may set
+
+A copy with holes cut into it would pass on whatever letter a later version learns to write.
 """
 
 from __future__ import annotations
@@ -28,11 +29,14 @@ _WARNING = b"X-Authentication-Warning: "
 
 
 class Unacceptable(Exception):
-    """This message cannot be taken as it is."""
+    """This message cannot be taken as it is; the text says why."""
 
 
-def believed(written: Control, owner: User, options: Options, now: float) -> Control:
-    """A new control file for what *owner* asks in his. Raise Unacceptable."""
+def sanitized(written: Control, owner: User, options: Options, now: float) -> Control:
+    """A new control file for what the *owner* of the file asks in it; *now* is epoch seconds.
+
+    Raise Unacceptable if it asks for what no user may have, or breaks a limit.
+    """
     login = os.fsencode(owner.name)
     recipients = _recipients(written.recipients, options.max_recipients)
     _check_path(written.reverse_path, "sender")
@@ -44,7 +48,7 @@ def believed(written: Control, owner: User, options: Options, now: float) -> Con
         raise Unacceptable(f"Headers too large ({options.max_headers_length} max)")
     control.headers = _headers(written, login, owner.uid, options)
     if control.headers == written.headers:
-        control.auth = _text(written.auth)  # he is whom he says
+        control.auth = _text(written.auth)  # the sender is the file's owner
     control.macros = {b"_": login + b"@localhost", b"{daemon_flags}": b"c u"}
     if written.macros.get(b"r") in (b"SMTP", b"ESMTP"):  # sendmail -bs
         control.macros[b"r"] = written.macros[b"r"]
@@ -58,11 +62,11 @@ def believed(written: Control, owner: User, options: Options, now: float) -> Con
     return control
 
 
-def traced(control: Control, owner: User, options: Options, *, qid: str, now: float) -> None:
-    """Add the Received field of this step: the message gets another id here.
+def add_trace(control: Control, owner: User, options: Options, *, qid: str, now: float) -> None:
+    """Add the Received field of this step to *control*, for the message gets another id here.
 
-    In the form in which Sendmail's second hop, by SMTP from the client queue to the daemon, has it:
-    log readers and people count three of them from one host's user to the other's mailbox.
+    It has the form of Sendmail's second hop, by SMTP from the client queue to the daemon: programs
+    and people count three of them from a user of one host to a mailbox of another.
     """
     host = hostnames.own_name(options).encode("ascii", "replace")
     only = len(control.recipients) == 1
@@ -110,9 +114,9 @@ def _text(value: bytes) -> bytes:
 def _headers(
     written: Control, login: bytes, uid: int, options: Options
 ) -> list[tuple[bytes, bytes]]:
-    """His fields, with the warning that must be there when the sender is not he himself.
+    """The header fields, with the warning that must be there when the sender is not the owner.
 
-    He may have left it out: the text of his file proves nothing.
+    The owner may have left it out: ``sendmail`` runs as the user, so its check proves nothing here.
     """
     sender = bare(written.reverse_path)
     local, domain = split(sender)

@@ -105,8 +105,8 @@ class Spool(QueueDirectory):
     def lock(self, qid: str, *, trusted: bool = True) -> LockedMessage | None:
         """Take a message; None if another has it, or it is gone, or it had to be put aside (Qf).
 
-        Not *trusted*: programs, files and controlling users are refused whoever owns the file.
-        OSError: this one cannot be read now (EIO), or nothing can (EMFILE).
+        If it is not *trusted*, programs, files and controlling users in it are refused, even if the
+        file is ours. Raise OSError: this one cannot be read now (EIO), or none can (EMFILE).
         """
         kept = self._kept.pop(qid, -1)
         if kept < 0 and not valid(qid):
@@ -138,7 +138,7 @@ class Spool(QueueDirectory):
         if file < 0:
             return
         try:
-            # Whoever still writes it holds a lock on it.
+            # A process that still writes it holds a lock on it.
             if _try_lock(file) and not self._is_message(name):
                 self.unlink(name)
                 log.line(name[2:], f"removed {name}, left by a process that died")

@@ -458,14 +458,14 @@ def test_a_body_that_grows_while_it_is_copied_is_refused(
     house: House, logged: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house.put(submitted())
-    real = sanitize.believed
+    real = sanitize.sanitized
 
     def grown(*args: object) -> Control:
         with (house.client / ("df" + QID)).open("ab") as mine:
             mine.write(b"more\n")
         return real(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(room, "believed", grown)
+    monkeypatch.setattr(room, "sanitized", grown)
     assert house.adopt() == []
     assert "changed while it was read" in logged[0]
     assert names(house.main) == set()
