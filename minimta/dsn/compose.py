@@ -1,4 +1,4 @@
-"""Delivery status notifications as octets (RFC 3464 in RFC 6522's multipart/report), pure.
+"""Reports as octets: delivery status notifications (RFC 3464 in RFC 6522's multipart/report), pure.
 
     text part                 for people: reasons, transcript           explanation
     message/delivery-status   for programs: one block for the message,  delivery_status
@@ -6,7 +6,8 @@
     message/rfc822            the message, or text/rfc822-headers: its header alone
 
 Date, From, Message-Id and Received are ``collect``'s work, as for any other message. Everything
-that came from outside passes ``clean``: a newline in a reply or an ORCPT would forge a field.
+that came from outside passes ``clean``: a newline in a reply or an ORCPT would forge a field. The
+message itself goes back octet by octet, at most RETURN_LIMIT of it. Nothing here fails.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from minimta.dsn.multipart import RETURN_LIMIT, Report, ReportKind, clean, subje
 
 
 def compose(report: Report, qid: str, header: bytes, body: bytes | None) -> bytes:
-    """The report as canonical text, LF line ends.
+    """The report as text for ``collect``, LF line ends.
 
     *qid* is that of the report, *header* the original header block, *body* the original body or
     None for the header alone.

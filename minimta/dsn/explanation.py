@@ -1,17 +1,16 @@
-"""The first part of a report: reasons and transcript, for people, in Sendmail's words."""
+"""The first part of a report: what happened, for people, in Sendmail's words.
+
+    The original message was received at ...       date, and the client it came from
+    ----- permanent fatal errors -----             each failed recipient with the reply that decided
+    ----- successful delivery notifications -----
+    ----- Transcript of session follows -----      the dialogue with the host, and how each ended
+
+All of it is cleaned; what a host said fills at most _TRANSCRIPT_LINES. Nothing here fails.
+"""
 
 from __future__ import annotations
 
-from minimta.dsn.multipart import (
-    Report,
-    ReportEntry,
-    ReportKind,
-    clean,
-    diagnostic,
-    expanded_from,
-    shown,
-    spell,
-)
+from minimta.dsn.multipart import Report, ReportEntry, ReportKind, clean, spell
 from minimta.message import dates
 from minimta.message.outcome import Fate
 
@@ -27,6 +26,7 @@ _BOX = """\
 
 
 def text(report: Report) -> str:
+    """The part, LF line ends."""
     lines = [
         f"The original message was received at {dates.rfc5322(report.original.created)}",
         f"from {clean(report.original.client or b'localhost')}",
@@ -44,7 +44,7 @@ def text(report: Report) -> str:
             "",
             "   ----- The following addresses had successful delivery notifications -----",
         ]
-        lines += [f"{shown(entry)}  ({_SUCCESS[entry.action][0]})" for entry in done]
+        lines += [f"{entry.address}  ({_SUCCESS[entry.action][0]})" for entry in done]
     lines += ["", "   ----- Transcript of session follows -----"]
     lines += _transcript(report)
     box = _BOX if report.kind is ReportKind.DELAY else ""
@@ -58,12 +58,12 @@ _SUCCESS = {
 
 
 def _reason(entry: ReportEntry) -> list[str]:
-    lines = [shown(entry)]
-    code = diagnostic(entry)
+    lines = [entry.address]
+    code = entry.diagnostic
     if code:
         lines.append(f"    (reason: {code})")
     if entry.recipient.final and "P" not in entry.recipient.flags:
-        lines.append(f"    (expanded from: {expanded_from(entry)})")
+        lines.append(f"    (expanded from: {entry.origin})")
     return lines
 
 
@@ -92,12 +92,12 @@ def _conclusion(entry: ReportEntry) -> list[str]:
     """The line that says of this recipient how it ended, unless the transcript has it already."""
     text = clean(entry.outcome.text)
     if entry.action in _SUCCESS:
-        return [f"{shown(entry)}... {_SUCCESS[entry.action][1]}"]
+        return [f"{entry.address}... {_SUCCESS[entry.action][1]}"]
     if entry.outcome.fate is Fate.DEFERRED:
-        return [f"{shown(entry)}... Deferred: {text}" if text else f"{shown(entry)}... Deferred"]
+        return [f"{entry.address}... Deferred: {text}" if text else f"{entry.address}... Deferred"]
     if any(text in line for line in entry.outcome.transcript if line[:3] not in ("<<<", ">>>")):
         return []
     about_address = entry.outcome.status.startswith("5.1.")
     code = "550" if about_address else "554"
-    whom = f"{shown(entry)}... " if about_address else ""
+    whom = f"{entry.address}... " if about_address else ""
     return [f"{code} {entry.outcome.status} {whom}{text}"]

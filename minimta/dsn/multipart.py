@@ -1,4 +1,13 @@
-"""What a report is about: the values, and the words that all its parts use."""
+"""What a report (RFC 3464 in RFC 6522's multipart/report) is made of: values, and words of all parts.
+
+    Report            one message to be made: whom it tells, of what kind, about which recipients
+    ReportKind        a failure, a delay, a receipt, a note to the postmaster
+    ReportEntry       a recipient and its outcome; the words in which each part names it
+    OriginalMessage   what is told of the message it is about
+
+The parts: ``explanation``, ``delivery_status``; ``compose`` puts them together. Text that came from
+outside is shown through clean(): a newline in it would forge a field. Nothing here fails.
+"""
 
 from __future__ import annotations
 
@@ -46,6 +55,53 @@ class ReportEntry:
             return "relayed" if self.mailer == "esmtp" else "delivered (to mailbox)"
         return str(self.outcome.fate.value)
 
+    @property
+    def is_unix(self) -> bool:
+        """Is it a program or a file, not a mailbox?"""
+        return self.mailer in ("prog", "*file*")
+
+    @property
+    def address(self) -> str:
+        """The recipient's address, fit to be shown."""
+        return clean(self.recipient.address)
+
+    @property
+    def final_address(self) -> str:
+        """The address that the sender used, of Final-Recipient; "" if it is not known."""
+        return clean(self.recipient.final.partition(b";")[2].strip())
+
+    @property
+    def origin(self) -> str:
+        """The address whose expansion led to it: that of an alias or .forward, or the sender's."""
+        return clean(self.expanded_from) if self.expanded_from else self.final_address
+
+    def actual_address(self, host: str) -> str:
+        """The address that was tried, with its type: rfc822, fully qualified, or a program or file.
+
+        *host* is our name.
+        """
+        bare = address.bare(self.recipient.address)
+        if self.is_unix:
+            return "X-Unix; " + clean(bare.strip(b'"'))
+        return "rfc822; " + clean(address.qualified(bare.removeprefix(b"\\"), host))
+
+    @property
+    def diagnostic(self) -> str:
+        """The reply that decided; for a local failure what we would have replied; "" if neither."""
+        outcome = self.outcome
+        if outcome.fate is Fate.SENT:
+            return ""
+        if outcome.diagnostic:
+            return clean(outcome.diagnostic)
+        if outcome.fate is Fate.DEFERRED:
+            return ""
+        if self.is_unix:
+            return clean(outcome.text)
+        if self.mailer != "esmtp":
+            code = "550" if outcome.status.startswith("5.1.") else "554"
+            return f"{code} {outcome.status} {clean(outcome.text)}"
+        return "550 Host unknown" if "host not found" in outcome.text else ""
+
 
 @dataclass(frozen=True, slots=True)
 class OriginalMessage:
@@ -89,49 +145,6 @@ def subject(report: Report) -> str:
         ReportKind.RECEIPT: "Return receipt",
         ReportKind.POSTMASTER: "Postmaster notify: see transcript for details",
     }[report.kind]
-
-
-def shown(entry: ReportEntry) -> str:
-    return clean(entry.recipient.address)
-
-
-def final_address(entry: ReportEntry) -> str:
-    return clean(entry.recipient.final.partition(b";")[2].strip())
-
-
-def actual(report: Report, entry: ReportEntry) -> str:
-    """The address that was tried, with its type: rfc822, fully qualified, or a program or file."""
-    if is_unix(entry):
-        target = address.bare(entry.recipient.address).strip(b'"')
-        return f"X-Unix; {clean(target)}"
-    bare = address.bare(entry.recipient.address).removeprefix(b"\\")
-    return f"rfc822; {clean(address.qualified(bare, report.host))}"
-
-
-def expanded_from(entry: ReportEntry) -> str:
-    return clean(entry.expanded_from) if entry.expanded_from else final_address(entry)
-
-
-def is_unix(entry: ReportEntry) -> bool:
-    """Is it a program or a file, not a mailbox?"""
-    return entry.mailer in ("prog", "*file*")
-
-
-def diagnostic(entry: ReportEntry) -> str:
-    """The reply that decided; for a local failure what we would have replied."""
-    outcome = entry.outcome
-    if outcome.fate is Fate.SENT:
-        return ""
-    if outcome.diagnostic:
-        return clean(outcome.diagnostic)
-    if outcome.fate is Fate.DEFERRED:
-        return ""
-    if is_unix(entry):
-        return clean(outcome.text)
-    if entry.mailer != "esmtp":
-        code = "550" if outcome.status.startswith("5.1.") else "554"
-        return f"{code} {outcome.status} {clean(outcome.text)}"
-    return "550 Host unknown" if "host not found" in outcome.text else ""
 
 
 def spell(seconds: int) -> str:

@@ -5,8 +5,9 @@
     delayed     D, once for a message (flag w), not for bulk and list mail     a warning
     failed, and the reverse-path is null: to DoubleBounceAddress; if that fails too, nobody
 
-RFC 3461 sections 4.1 and 5.2, RFC 5321 section 4.5.5. This room decides and words; ``deliver``
-puts the result into the queue by the front door.
+RFC 3461 sections 4.1 and 5.2, RFC 5321 section 4.5.5: nobody is told of a report that cannot be
+delivered, or two hosts would send each other reports for ever. This file decides and finds the
+words; ``runner.send_reports`` puts the result into the queue like any other message.
 """
 
 from __future__ import annotations
@@ -34,15 +35,20 @@ def is_double_bounce(control: Control) -> bool:
 
 
 class Notifier:
-    """What is the same for all messages of an attempt."""
+    """Decides for the messages of one attempt."""
 
     def __init__(self, options: Options, host: str, now: float) -> None:
+        """*host* is our name, *now* epoch seconds."""
         self.options = options
         self.host = host
         self.now = now
 
     def reports(self, control: Control, qid: str, entries: Sequence[ReportEntry]) -> list[Report]:
-        """The reports that these fates call for: none, one, or one and a warning."""
+        """The reports that these outcomes call for: none, one, or one and a warning.
+
+        *entries* are all recipients of the message *qid* that have an outcome; owners of lists get
+        reports of their own.
+        """
         failed = [e for e in entries if e.action == "failed" and "F" in e.recipient.flags]
         if not control.sender:
             return self._double_bounce(control, qid, failed)
@@ -68,7 +74,7 @@ class Notifier:
         entries: Sequence[ReportEntry],
         of_lists: list[ReportEntry],
     ) -> list[Report]:
-        """Members of a list that has an owner are his; the sender hears of all others."""
+        """The owner of a list hears of its members, the sender of all others."""
         theirs = set(map(id, of_lists))
         found = self.reports(control, qid, [e for e in entries if id(e) not in theirs])
         failed = [e for e in of_lists if e.action == "failed" and "F" in e.recipient.flags]
@@ -84,7 +90,7 @@ class Notifier:
         return [self._report(ReportKind.POSTMASTER, postmaster, control, qid, failed)]
 
     def is_late(self, control: Control) -> bool:
-        """Is the one warning due? (Timeout.queuewarn)"""
+        """Is the one warning due? (Timeout.queuewarn) Bulk and list mail warns nobody."""
         limit = self.options.timeout_queuewarn
         classes = headers.find(control.headers, b"precedence")
         bulk = any(headers.value(field).lower() in _NO_WARNING for field in classes)

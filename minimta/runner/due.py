@@ -1,4 +1,4 @@
-"""Which messages a queue run tries, and in which order."""
+"""Which messages a queue run tries, and in which order (MinQueueAge, QueueSortOrder)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from minimta.runner.checkpoint import BACK_OFF
 
 
 def is_due(mtime: float, now: float, min_queue_age: int) -> bool:
-    """May a message be tried whose qf has this time? One too far ahead was written by a wrong clock."""
+    """May a message be tried whose qf has the time *mtime*? Epoch seconds; *min_queue_age* seconds.
+
+    A time further ahead than any attempt puts it was written while the clock was wrong. It must not
+    keep the message for years.
+    """
     return mtime <= now or mtime > now + max(min_queue_age, BACK_OFF)
 
 
 def ordered(found: Iterable[Listed], order: str, times: dict[str, float]) -> list[Listed]:
-    """Option QueueSortOrder; *times* are the mtimes."""
+    """The messages in the *order* of QueueSortOrder; *times* are the mtimes of their qf, by id."""
     if order == "none":
         return list(found)
     keys: dict[str, Callable[[Listed], object]] = {

@@ -24,11 +24,12 @@ _NOTIFY = {"S": "SUCCESS", "F": "FAILURE", "D": "DELAY"}
 
 
 class Task:
-    """A job and whom of the message it serves."""
+    """A job, and the recipients of the message that it serves."""
 
     def __init__(
         self, progress: MessageProgress, mailer: str, job: Job, users: dict[bytes, list[int]]
     ) -> None:
+        """The *job* of the message *progress* for *mailer*; *users* says whom it serves, see below."""
         self.progress = progress
         self.mailer = mailer
         self.job = job
@@ -37,7 +38,7 @@ class Task:
 
     @property
     def positions(self) -> list[int]:
-        """All whom it serves, as positions among the destinations."""
+        """The recipients that it serves, as positions among the destinations."""
         return [position for positions in self.users.values() for position in positions]
 
 

@@ -117,7 +117,7 @@ class _Run:
         found = [one for one in listed if self._is_chosen(one, now)]
         chosen = [one.qid for one in ordered(found, options.queue_sort_order, times)]
         if not self._selections:
-            # A link, a fifo: whoever locks them puts them aside.
+            # A link, a fifo: an attempt locks it, looks, and puts it aside.
             chosen += sorted(times.keys() - {one.qid for one in listed})
         return chosen[: options.max_queue_run_size or None]
 

@@ -168,6 +168,7 @@ class Watch:
         self._again = False
 
     def has_changed(self) -> bool:
+        """Was anything made, renamed or removed in it? A directory that is not there did not."""
         try:
             mtime = os.stat(self._path).st_mtime_ns
         except OSError:

@@ -1,7 +1,12 @@
 """The end of an attempt: what must be reported goes into the queue first, then recipients are dropped.
 
-A report enters by the front door, ``collect``, like any other message. If that fails (a full disk)
-those it is about stay in the queue of their message, and their failure is found again.
+    who has the message       written down                       MessageProgress.checkpoint
+    reports                   made (``dsn``), durably queued     collect, like any other message
+    failed recipients         dropped                            MessageProgress.close
+
+If a report cannot be queued (a full disk) those it is about stay recipients of their message, and
+their failure is found again. Nothing is ever returned without a report, unless its sender asked for
+none.
 """
 
 from __future__ import annotations
@@ -28,10 +33,11 @@ class ReportSender:
     """Makes bounces, warnings, receipts and notes to the postmaster."""
 
     def __init__(self, options: Options, spool: Spool, host: str) -> None:
+        """*spool* is where reports are queued, and may have lost something; *host* is our name."""
         self._options = options
         self._spool = spool
         self._host = host
-        #: ids of the reports queued since somebody emptied this
+        #: ids of the reports that were queued since this was last emptied
         self.made: list[str] = []
 
     def finish(self, progress: MessageProgress, now: float) -> None:
@@ -63,7 +69,7 @@ class ReportSender:
     def _is_lost(
         self, progress: MessageProgress, entries: list[ReportEntry], dropped: list[Recipient]
     ) -> bool:
-        """A double bounce that reached nobody is kept as Qf: who would be told of it?"""
+        """A double bounce that reached nobody is kept as Qf: nobody is left to be told of it."""
         if (
             not dropped
             or len(dropped) != len(entries)
