@@ -59,7 +59,11 @@ class AttemptResult:
 
 
 class Deliverer:
-    """Attempts; knows this host and its mailers."""
+    """Makes attempts, one after the other; knows this host and its mailers.
+
+    For one thread of a process that may fork. What it learns (hosts that are down, senders that are
+    users) it keeps, so a new Deliverer is a new run.
+    """
 
     def __init__(
         self,
@@ -74,8 +78,8 @@ class Deliverer:
     ) -> None:
         """*spool* is the queue, if the caller has it open already; *slots* bound what is slow.
 
-        *say* gets what -v shows, *tell* what expansions refuse; *stop* is asked between acts. Raise
-        OSError (no queue).
+        *say* gets what -v shows, *tell* what expansions refuse; *stop* is asked between acts, and
+        *clock* gives epoch seconds. Raise OSError (no queue).
         """
         self.spool = spool or open_spool(here.options)
         self.mailers = Mailers(here.options, here.users, slots, say=say)
@@ -101,9 +105,9 @@ class Deliverer:
         """Try these messages once, and then the bounces that came of it.
 
         *go_on* is asked when all that is quick is done and programs or other hosts are left: False
-        leaves them for another attempt. If nobody asks, they are tried, in a slot if one is free.
-        *fresh* messages have just been seen in the queue: whoever
-        submitted one with -odq wants it to wait for a full run.
+        leaves them for another attempt. Without it they are tried, in a slot if one is free. *fresh*
+        messages have just been seen in the queue: one that was submitted with -odq is to wait for
+        a full run.
         """
         go_on = go_on or (lambda: self.mailers.slots.enter() or True)
         self._fresh = fresh
@@ -136,7 +140,7 @@ class Deliverer:
                 code = _exit_code(progress.outcomes.values())
                 results[progress.qid] = AttemptResult(progress.qid, exit_code=code)
         if self.spool.retired:
-            # One fsync for the whole batch; until it is done every df stays, see Spool.flush.
+            # One fsync for the whole batch; until it is done each df stays: see QueueDirectory.flush.
             with self._trouble_with(""):
                 self.spool.flush()
         return list(results.values())
@@ -145,6 +149,7 @@ class Deliverer:
         """Lock and expand; None if there is nothing to be done for it now."""
         message = None
         with self._trouble_with(qid):
+            # Lock first, then look: what was listed may have been delivered by another meanwhile.
             message = self.spool.lock(qid)
             if message is None:
                 return None

@@ -149,10 +149,22 @@ class Child:
         self.what = what
         self.qids = qids
 
-    def heard(self, said: bytes) -> None:
-        """It has come to the end of its local phase."""
-        if self.what == "local":
+    def listen(self) -> None:
+        """Take what it has said, if anything; does not wait."""
+        try:
+            said = os.read(self.pipe, 1) if self.pipe >= 0 else b""
+        except BlockingIOError:
+            return
+        if not said:
+            self.hang_up()  # it ends
+        elif self.what == "local":
             self.what = "half" if said == _NO_SLOT else "remote"
+
+    def hang_up(self) -> None:
+        """Listen no more; may be called twice."""
+        if self.pipe >= 0:
+            os.close(self.pipe)
+            self.pipe = -1
 
 
 class Watch:
@@ -210,7 +222,11 @@ class Loop:
         self._must_adopt = False
 
     def stay(self, stop: Callable[[], bool]) -> None:
-        """Until stop(); then the children get PATIENCE seconds to come to a safe point."""
+        """Until stop(); then the children get PATIENCE seconds to come to a safe point.
+
+        What is in the queue at the start is left to the first full run, which begins at once; if
+        there are none, it is tried like new messages.
+        """
         self._known = set(self._names())
         self._queue.has_changed()
         if self._interval is None:
@@ -233,6 +249,7 @@ class Loop:
         self._start_attempts()
 
     def _look(self) -> None:
+        # A rewritten qf changes the directory, too, but not the set of names: it is not new.
         if self._client.has_changed():
             self._must_adopt = True
         if self._queue.has_changed():
@@ -241,8 +258,11 @@ class Loop:
             self._known = names
 
     def _start_attempts(self) -> None:
+        # One local phase at a time: two children would lock each other out of the same mailboxes, and
+        # messages that come together are delivered together.
         if self._count("local", "half") or not (self._new or self._half):
             return
+        # Those that wait come first, or new ones could keep them waiting for ever.
         if self._half and self._slots.enter(waits=True):
             qids, self._half = self._half[:MOST_MESSAGES], self._half[MOST_MESSAGES:]
             self._fork("local", qids)
@@ -259,7 +279,8 @@ class Loop:
     # --- children ---------------------------------------------------------------------------------
 
     def _fork(self, what: str, qids: list[str]) -> None:
-        ours, theirs = os.pipe()
+        # Not blocking: a grandchild that outlives its parent may still have the other end.
+        ours, theirs = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             pid = processes.fork("queue child", lambda: self._be_child(what, qids, ours, theirs))
         except OSError as error:
@@ -299,13 +320,7 @@ class Loop:
         for pipe in by_pipe:
             poll.register(pipe, select.POLLIN)
         for pipe, _ in poll.poll(seconds * 1000):
-            child = by_pipe[pipe]
-            said = os.read(pipe, 1)
-            if said:
-                child.heard(said)
-            else:
-                os.close(pipe)  # it ends
-                child.pipe = -1
+            by_pipe[pipe].listen()
 
     def _reap(self) -> None:
         for pid, child in list(self._children.items()):
@@ -323,8 +338,9 @@ class Loop:
 
     def _ended(self, child: Child) -> None:
         del self._children[child.pid]
-        if child.pipe >= 0:
-            os.close(child.pipe)
+        # What it said last may not have been heard yet: it has ended since the last look.
+        child.listen()
+        child.hang_up()
         if child.what == "half":
             self._half += child.qids
 

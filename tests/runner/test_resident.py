@@ -94,15 +94,22 @@ class Still(Loop):
             os.close(self.taken.pop(child.pid))
         self._ended(child)
 
-    def is_local_done(self, number: int = 0) -> None:
-        """A child has served the mailboxes, and asks for a slot for the rest."""
+    def is_local_done(self, number: int = 0, *, at_once: bool = True) -> None:
+        """A child has served the mailboxes, asks for a slot for the rest, and says what it got.
+
+        It may end before it is heard, if not *at_once*.
+        """
         child = list(self._children.values())[number]
         slots = Slots(str(self.queue.parent / "slots"), 2)
+        said = residence._NO_SLOT
         if child.pid in self.taken or slots.enter():
             self.taken.setdefault(child.pid, slots.own)
-            child.heard(residence._GOES_ON)
-        else:
-            child.heard(residence._NO_SLOT)
+            said = residence._GOES_ON
+        child.pipe, its_end = os.pipe()
+        os.write(its_end, said)
+        os.close(its_end)
+        if at_once:
+            child.listen()
 
 
 _ticks = iter(range(1, 10**6))
@@ -194,6 +201,20 @@ def test_what_was_half_done_gets_the_first_free_slot(loop: Still) -> None:
     assert loop.started[4:] == [("local", ["c", "d"])]
     loop.is_local_done(1)
     assert [child.what for child in loop._children.values()] == ["remote", "remote"]
+
+
+def test_a_child_that_ends_at_once_is_heard_all_the_same(loop: Still) -> None:
+    for qid in ("a", "b"):
+        loop.arrive(qid)
+        loop.step(0)
+        loop.is_local_done(len(loop.started) - 1)
+    loop.arrive("c")
+    loop.step(0)
+    loop.is_local_done(2, at_once=False)
+    loop.end(2)
+    loop.end(0)
+    loop.step(0)
+    assert loop.started[3:] == [("local", ["c"])]
 
 
 def test_a_child_gets_a_limited_number_of_messages(loop: Still) -> None:
