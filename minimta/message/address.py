@@ -80,6 +80,20 @@ def domain_key(domain: bytes) -> bytes:
     return domain.lower().removesuffix(b".")
 
 
+def without_final_dot(bare: bytes) -> bytes:
+    """b"dave@lab2.campus." -> b"dave@lab2.campus": how it stands on the wire and in a header.
+
+    The dot of the full form is for resolvers; RFC 5321 section 4.1.2 knows no such domain.
+    """
+    if bare[-1:] != b".":
+        return bare
+    local, domain = split(bare)
+    if not domain:
+        return bare  # the dot is the local part's
+    domain = domain[:-1]
+    return b"%b@%b" % (local, domain) if domain else local
+
+
 def literal(domain: bytes) -> str:
     """The address in an address literal, "" if *domain* is none: b"[10.0.3.135]" -> "10.0.3.135".
 

@@ -359,7 +359,9 @@ def _precedence(fields: list[bytes]) -> int:
 
 def _final(recipient: Recipient, host: str) -> bytes:
     """The r line: final recipient for the DSN, fully qualified (RFC 3464 section 2.3.2)."""
-    return b"RFC822; " + address.qualified(address.bare(recipient.address), host)
+    return b"RFC822; " + address.qualified(
+        address.without_final_dot(address.bare(recipient.address)), host
+    )
 
 
 def _macros(envelope: Envelope, delivery_mode: str) -> dict[bytes, bytes]:

@@ -102,8 +102,9 @@ def _job(
 
 
 def reverse_path(sender: bytes, mailer: str, host: str) -> bytes:
-    """Bare, for *mailer*; another host needs a domain behind it to answer to. *host* is our name."""
-    return address.qualified(sender, host) if mailer == "esmtp" else sender
+    """Bare, for *mailer*, without a final dot; another host needs a domain behind it to answer to. *host* is our name."""
+    bare = address.without_final_dot(sender)
+    return address.qualified(bare, host) if mailer == "esmtp" else bare
 
 
 def header(control: Control, mailer: str, host: str, sender: bytes) -> bytes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 
+from minimta.message.address import without_final_dot
 from minimta.message.printable import is_printable
 
 #: longest address that we say; RFC 5321 section 4.5.3.1.3 has 256
@@ -50,7 +51,7 @@ def rcpt_line(
 
 
 def path(address: bytes) -> bytes:
-    """*address*, if it can stand between "<" and ">". Raise ValueError: it would forge a command.
+    """*address* as it stands between "<" and ">". Raise ValueError: it would forge a command.
 
     DIFFERS: "<" and ">" are refused inside a quoted local part too; some hosts end the path there.
     """
@@ -59,7 +60,7 @@ def path(address: bytes) -> bytes:
     unquoted = address.rpartition(b"@")[2] if address[:1] == b'"' else address
     if b"<" in address or b">" in address or b" " in unquoted or len(address) > MAX_PATH:
         raise ValueError("no mailbox address")
-    return address
+    return without_final_dot(address)
 
 
 def _parameter(keyword: bytes, value: bytes) -> bytes:

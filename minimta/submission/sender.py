@@ -80,4 +80,4 @@ def _given(text: bytes) -> bytes:
     if len(found) != 1 or found[0].problem:
         problem = (found[0].problem if found else "User address required") or "One sender only"
         raise SubmissionError(f"{log.clean(text)}... {problem}", os.EX_DATAERR)
-    return found[0].address
+    return address.without_final_dot(found[0].address)

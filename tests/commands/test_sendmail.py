@@ -295,6 +295,15 @@ def test_who_is_named_twice_gets_it_once_and_is_not_told_as_the_only_one(
     assert b"\n\tfor " not in fields(control)[b"Received"]
 
 
+def test_the_final_dot_of_a_domain_is_neither_in_the_sender_nor_in_reports(host: Host) -> None:
+    assert host.run("-f", "a@example.org.", "dave@lab1.campus.", "bob@example.net.").code == 0
+    control, _ = host.only()
+    assert control.sender == b"a@example.org"
+    assert fields(control)[b"From"] == b"a@example.org"
+    finals = [recipient.final for recipient in control.recipients]
+    assert finals == [b"RFC822; dave@lab1.campus", b"RFC822; bob@example.net"]
+
+
 def test_blind_copies_are_marked_for_removal(host: Host) -> None:
     host.run("-t", stdin=b"To: dave\nBcc: a@b\n\nx\n")
     assert "b" in host.only()[0].flags

@@ -69,6 +69,23 @@ def test_literals_are_recognised_by_their_brackets(domain: bytes, literal: str) 
     assert address.literal(domain) == literal
 
 
+@pytest.mark.parametrize(
+    ("bare", "on_the_wire"),
+    [
+        (b"dave@lab2.campus.", b"dave@lab2.campus"),
+        (b"dave.@lab2.campus", b"dave.@lab2.campus"),
+        (b'"a@b."', b'"a@b."'),
+        (b"dave@[10.0.3.135].", b"dave@[10.0.3.135]"),
+        (b"dave@.", b"dave"),
+        (b"dave.", b"dave."),
+        (b".", b"."),
+        (b"", b""),
+    ],
+)
+def test_the_final_dot_of_a_domain_is_taken_off(bare: bytes, on_the_wire: bytes) -> None:
+    assert address.without_final_dot(bare) == on_the_wire
+
+
 def test_the_address_is_found_behind_a_name() -> None:
     assert address.bare(b"Henry E <henry@lab3.campus>") == b"henry@lab3.campus"
     assert address.bare(b"a>b") == b"a>b"

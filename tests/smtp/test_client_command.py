@@ -55,3 +55,8 @@ def test_what_was_not_asked_for_is_no_parameter() -> None:
 
 def test_a_parameter_with_a_blank_is_left_out() -> None:
     assert mail_line(b"a@b", {"DSN": ""}, envid=b"x RET=FULL") == b"MAIL From:<a@b>"
+
+
+def test_no_final_dot_goes_onto_the_wire() -> None:
+    assert mail_line(b"emma@lab2.campus.", {}) == b"MAIL From:<emma@lab2.campus>"
+    assert rcpt_line(b"bob@Example.org.", {}) == b"RCPT To:<bob@Example.org>"
