@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 #: Sendmail's marker for the sender, replaced on delivery (0x81 introduces a macro in its queue files)
 RETURN_PATH = (b"P", b"Return-Path: <\x81g>")
 
-
+#: whose names nobody may see (RFC 5322 section 3.6.3), whoever named the recipients in them
+_BLIND = frozenset((b"bcc", b"resent-bcc"))
 #: RFC 5322 section 2.2: 33 to 126 but the colon
 _NAME_OCTETS = bytes(octet for octet in range(33, 127) if octet != 0x3A)
 
@@ -90,12 +91,12 @@ def render(
     if mailer == "local":
         dropped.add(b"content-length")
     if "b" in flags:
-        dropped.add(b"bcc")
+        dropped |= _BLIND
     for _, field in headers:
         key = name(field)
         if key in dropped:
             continue
         # Nobody is named in To or Cc, else "b" were set: the field stays, its content does not.
-        shown = b"Bcc:" if key == b"bcc" else field
+        shown = field.partition(b":")[0].rstrip(b" \t") + b":" if key in _BLIND else field
         lines.append(qualify(shown) if qualify else shown)
     return b"\n".join(lines) + b"\n" if lines else b""

@@ -100,6 +100,17 @@ def test_blind_copies_are_never_told(flags: str, shown: bytes) -> None:
     assert (b"Bcc:\n" in text) == bool(shown)
 
 
+@pytest.mark.parametrize("mailer", ["local", "esmtp"])
+@pytest.mark.parametrize("name", [b"Bcc", b"BCC", b"Resent-Bcc", b"resent-bcc", b"Resent-BCC "])
+@pytest.mark.parametrize("value", [b" carol@x.campus", b" a@b,\n\tcarol", b"carol"])
+def test_every_kind_of_blind_copy_is_one(name: bytes, value: bytes, mailer: str) -> None:
+    fields = [(b"", b"To: dave"), (b"", name + b":" + value)]
+    whole = headers.render(fields, mailer=mailer, reverse_path=b"a@b", flags="bs")
+    assert b"carol" not in whole and b"cc" not in whole.lower()
+    emptied = headers.render(fields, mailer=mailer, reverse_path=b"a@b", flags="s")
+    assert emptied.endswith(b"To: dave\n%b:\n" % name.strip())
+
+
 def test_a_relayed_field_is_passed_on_octet_for_octet() -> None:
     odd = [b"X-Odd:  two  blanks \n\t\n  and 8-bit \xe9", b"DKIM-Signature: a=b;\n bh=x"]
     text = headers.render([(b"", f) for f in odd], mailer="esmtp", reverse_path=b"a@b")
