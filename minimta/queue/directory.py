@@ -9,6 +9,7 @@ Everything here may raise OSError as the call below it does.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from minimta.queue.qid import valid
@@ -91,6 +92,21 @@ class QueueDirectory:
             return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
         except FileNotFoundError:
             return None
+
+    def has_all_names(self, data: int) -> bool:
+        """Are all names of the open file *data*, of which it has several, df in this directory?
+
+        Raise OSError, too if another process removes or links one all the time that we look.
+        """
+        for _ in range(3):
+            opened = os.fstat(data)
+            if opened.st_nlink < 2:
+                return False
+            names = [name for name in self.files() if name.startswith("df") and valid(name[2:])]
+            count = sum(is_still(self.descriptor, name, opened) for name in names)
+            if os.fstat(data).st_nlink == opened.st_nlink:
+                return count == opened.st_nlink
+        raise OSError(errno.EAGAIN, "names of a data file change while it is read")
 
     # --- one file ---------------------------------------------------------------------------------
 

@@ -12,6 +12,9 @@ Who wrote a file says its inode, and that decides what the file may ask for:
     the listener's user     plain addresses, for its writer talks to the network
     anybody else            nothing: it is Unusable, as one that others may write
 
+A qf has one name. A df of root's may have several, if all are df in this directory: when Sendmail
+splits a message for the owner of a list, it links the df of one part to that of the other.
+
 Unusable becomes Qf. What cannot be read now is an OSError, and the message waits.
 """
 
@@ -222,9 +225,13 @@ def _may_command(directory: QueueDirectory, found: os.stat_result) -> bool:
     return False
 
 
-def improper(found: os.stat_result) -> str:
-    """Why a file in a queue directory cannot be a queue file of any owner; "" if it can."""
-    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_mode & 0o022:
+def improper(found: os.stat_result, *, several: bool = False) -> str:
+    """Why a file in a queue directory cannot be a queue file of any owner; "" if it can.
+
+    It has one name, else it may be somebody else's file; or *several*, all known to be queue files'.
+    """
+    is_alone = found.st_nlink == 1 or several
+    if not stat.S_ISREG(found.st_mode) or not is_alone or found.st_mode & 0o022:
         return _bogus(found)
     return ""
 
@@ -254,8 +261,9 @@ def _open_data(directory: QueueDirectory, qid: str, size: int, owners: set[int])
         # DIFFERS: Sendmail delivers "<<< No Message Collected >>>".
         raise Unusable(f"readqf: cannot open ./{name}: {error.strerror}", "no data file") from error
     try:
-        found = os.fstat(data)
-        if improper(found) or found.st_uid not in owners:
+        several = os.fstat(data).st_uid in (0, os.geteuid()) and directory.has_all_names(data)
+        found = os.fstat(data)  # now: the other message may be done meanwhile
+        if improper(found, several=several) or found.st_uid not in owners:
             raise Unusable(_bogus(found).replace("queue file", "data file"), "bogus data file")
         if size not in (-1, found.st_size):
             # A longer one is refused too: it is not what was accepted.

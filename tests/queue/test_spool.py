@@ -391,6 +391,56 @@ def test_a_df_with_a_second_name_is_put_aside(spool: Spool, queue: Path, tmp_pat
     is_put_aside(spool, queue, "bogus data file")
 
 
+OTHER = "6AM9CfOo000096"
+
+
+def test_messages_of_sendmails_may_share_a_df(spool: Spool, queue: Path) -> None:
+    put(spool)
+    put(spool, OTHER)
+    (queue / ("df" + OTHER)).unlink()
+    os.link(queue / ("df" + QID), queue / ("df" + OTHER))
+    for qid in (QID, OTHER):
+        message = spool.lock(qid)
+        assert message is not None
+        assert os.pread(message.data, 100, 0) == BODY
+        message.retire()
+        spool.flush()
+    assert not files(queue)
+
+
+def test_a_df_is_not_shared_with_what_is_no_df(spool: Spool, queue: Path) -> None:
+    put(spool)
+    os.link(queue / ("df" + QID), queue / "letter")
+    assert spool.lock(QID) is None
+    is_put_aside(spool, queue, "bogus data file")
+
+
+def test_a_df_that_another_message_leaves_while_it_is_opened_is_taken(
+    spool: Spool, queue: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(spool)
+    os.link(queue / ("df" + QID), queue / ("df" + OTHER))
+    list_files = spool.files
+
+    def removing() -> list[str]:
+        spool.unlink("df" + OTHER)
+        return list_files()
+
+    monkeypatch.setattr(spool, "files", removing)
+    message = spool.lock(QID)
+    assert message is not None
+    message.release()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user's file")
+def test_the_listeners_df_is_not_shared(spool: Spool, queue: Path) -> None:
+    put(spool)
+    os.link(queue / ("df" + QID), queue / ("df" + OTHER))
+    os.chown(queue / ("df" + QID), LISTENER, LISTENER)
+    assert spool.lock(QID) is None
+    is_put_aside(spool, queue, "bogus data file")
+
+
 def test_a_symbolic_link_for_a_qf_is_put_aside_unread(spool: Spool, queue: Path) -> None:
     put(spool)
     os.rename(queue / ("qf" + QID), queue / "elsewhere")
