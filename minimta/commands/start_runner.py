@@ -90,6 +90,7 @@ def _reside(options: Options, interval: int, argv: list[str]) -> int:
     from minimta.runner import resident
     from minimta.system import pidfile
 
+    processes.ignore_strays()
     ended = processes.signal_flag(signal.SIGTERM, signal.SIGINT)
     pidfile.write(options.pid_file, argv)
     try:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import importlib
 import os
 import resource
+import select
 import signal
 import time
 from _thread import start_new_thread
@@ -96,6 +97,7 @@ def _serve(
 
 def _hold_signals() -> None:
     """SIGHUP means nothing; SIGTERM and SIGINT wait until they can be obeyed in good order."""
+    processes.ignore_strays()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
 
@@ -197,18 +199,30 @@ def _listen(options: Options, servers: list[Server], spool: Spool, *, parent: in
     for server in servers:
         server.limits = limits
         start_new_thread(server.accept_forever, ())
-    # The signals are blocked in every thread, and this is where they are waited for.
-    while signal.sigtimedwait(_ENDING, 0.5) is None:
-        if parent and os.getppid() != parent:
-            log.line("", "the queue runner is gone", level=1, error=True)
-            break
+    was_told = _wait_until_told(parent)
     for server in servers:
         server.stop()
     if not limits.close(GRACE):
         log.line("", "some connections did not end in time", level=1)
     if not parent:
         log.line("", "stopping daemon, reason=signal", level=1)
-    return os.EX_OK
+    return os.EX_OK if was_told else os.EX_SOFTWARE
+
+
+def _wait_until_told(parent: int) -> bool:
+    """Until SIGTERM or SIGINT; False when the process *parent* (0: none) was gone before."""
+    # Every other thread has these signals blocked. Not sigtimedwait(2): that of CPython before 3.12
+    # returns garbage when a stop (SIGSTOP, docker pause, a debugger) outlasts its time.
+    woken, wakes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+    told = processes.signal_flag(*_ENDING)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+    while not told():
+        if parent and os.getppid() != parent:
+            log.line("", "the queue runner is gone", level=1, error=True)
+            return False
+        select.select([woken], (), (), 0.5)
+    return True
 
 
 def _read_tables(shared: SharedState) -> None:

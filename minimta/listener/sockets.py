@@ -76,8 +76,8 @@ class Server(socketserver.TCPServer):
 def bind(options: Options) -> list[Server]:
     """A server for each DaemonPortOptions. Raise OSError, whose ``filename`` names the daemon.
 
-    A host without IPv6 does without ::1, and any host without a port that has the modifier O, if
-    there is something else to listen to.
+    What can be done without, while one port remains: a port with the modifier O, and those of an
+    address family that the host does not have.
     """
     servers: list[Server] = []
     missing: OSError | None = None
@@ -87,8 +87,10 @@ def bind(options: Options) -> list[Server]:
                 servers.append(Server(port))
             except OSError as error:
                 missing = OSError(error.errno, error.strerror, port.name)
-                if not _can_do_without(port, error, servers):
+                why = _why_without(port, error)
+                if not why:
                     raise missing from error
+                log.line("", f"daemon {port.name}: cannot bind: {error.strerror}; {why}", level=1)
         if missing and not servers:
             raise missing
     except BaseException:
@@ -98,12 +100,22 @@ def bind(options: Options) -> list[Server]:
     return servers
 
 
-def _can_do_without(port: Port, error: OSError, servers: list[Server]) -> bool:
-    """Is *port* optional? Log it then."""
+def _why_without(port: Port, error: OSError) -> str:
+    """Why the daemon does without *port*, which could not be had; "" if it must not."""
     if "O" in port.modifiers:
-        log.line("", f"daemon {port.name}: cannot bind: {error.strerror}; it is optional", level=1)
-        return True
-    no_ipv6 = error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT) and port.address == "::1"
-    if no_ipv6 and servers:
-        log.line("", f"daemon {port.name}: no IPv6 here")
-    return no_ipv6 and bool(servers)
+        return "it is optional"
+    if error.errno in (errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT):
+        return "this host has no such addresses"
+    if error.errno == errno.EADDRNOTAVAIL and port.family == "inet6" and not _has_ipv6():
+        return "this host has no IPv6"
+    return ""
+
+
+def _has_ipv6() -> bool:
+    """Not where it is switched off by sysctl: then sockets can be made, and bound to nothing."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True

@@ -62,7 +62,7 @@ def isolate(kept: Collection[int]) -> None:
     """
     import signal
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGALRM):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, *_strays()):
         signal.signal(number, signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -81,6 +81,21 @@ def _stand_in(descriptors: Collection[int]) -> None:
         os.dup2(null, descriptor)
     if null > 2:
         os.close(null)
+
+
+def _strays() -> Collection[int]:
+    """Signals that nobody means to end a daemon with, though that is what they do unless ignored."""
+    from signal import SIGALRM, SIGIO, SIGPROF, SIGPWR, SIGUSR1, SIGUSR2, SIGVTALRM
+
+    return (SIGALRM, SIGIO, SIGPROF, SIGPWR, SIGUSR1, SIGUSR2, SIGVTALRM)
+
+
+def ignore_strays() -> None:
+    """Let no signal end this daemon by accident; isolate() gives children the defaults again."""
+    import signal
+
+    for number in _strays():
+        signal.signal(number, signal.SIG_IGN)
 
 
 def signal_flag(*numbers: int) -> Callable[[], bool]:

@@ -182,6 +182,48 @@ def test_sighup_does_not_end_it(daemon: Daemon) -> None:
     assert daemon.process.poll() is None
 
 
+def test_to_be_stopped_and_continued_does_not_end_it(daemon: Daemon) -> None:
+    daemon.start("-bD", "-q15m")
+    listener = daemon.listener()
+    assert daemon.process is not None
+    for _ in range(4):  # each ended it with some likelihood
+        for pid in (listener, daemon.process.pid):
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(0.6)
+        for pid in (listener, daemon.process.pid):
+            os.kill(pid, signal.SIGCONT)
+        time.sleep(0.3)
+    assert not is_gone(listener)
+    assert daemon.process.poll() is None
+    send(daemon)
+
+
+STRAYS = ["ALRM", "IO", "PROF", "PWR", "USR1", "USR2", "VTALRM", "HUP"]
+
+
+def test_no_signal_ends_it_by_accident(daemon: Daemon) -> None:
+    daemon.start("-bD", "-q15m")
+    listener = daemon.listener()
+    assert daemon.process is not None
+    wait_for(lambda: int(status_of(listener)["SigCgt"], 16) & 1 << signal.SIGTERM - 1)
+    for name in STRAYS:
+        for pid in (listener, daemon.process.pid):
+            os.kill(pid, signal.Signals[f"SIG{name}"])
+    time.sleep(0.3)
+    assert daemon.process.poll() is None
+    assert not is_gone(listener)
+    send(daemon)
+
+
+@pytest.mark.parametrize("words", [("-bD",), ("-bD", "-q15m")])
+def test_a_listener_that_ends_unasked_is_no_success(daemon: Daemon, words: tuple[str, ...]) -> None:
+    daemon.start(*words)
+    assert daemon.process is not None
+    pid = daemon.listener() if len(words) > 1 else daemon.process.pid
+    os.kill(pid, signal.SIGABRT)
+    assert daemon.process.wait(PATIENCE) not in (None, 0)
+
+
 def test_in_the_background_the_command_returns_and_the_port_answers(daemon: Daemon) -> None:
     done = subprocess.run(daemon.command("-bd"), timeout=PATIENCE, check=True, capture_output=True)
     pid = daemon.pid()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ import pytest
 
 from minimta.config.options import Options
 from minimta.config.ports import Port
+from minimta.listener import sockets
 from minimta.listener.sockets import Server, bind
 from tests.support.listening import Listening
 
@@ -28,20 +30,57 @@ def test_an_address_in_use_is_an_error_that_names_the_daemon() -> None:
     assert (caught.value.errno, caught.value.filename) == (errno.EADDRINUSE, "MTA")
 
 
-def test_a_host_without_ipv6_does_without(monkeypatch: pytest.MonkeyPatch) -> None:
+_BOTH = [("127.0.0.1", 0), ("::1", 0)]
+
+
+@pytest.mark.parametrize("places", [_BOTH, _BOTH[::-1], [("0.0.0.0", 0), ("::", 0)]])
+@pytest.mark.parametrize("lacking", [errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT])
+@pytest.mark.parametrize("family", [socket.AF_INET6, socket.AF_INET])
+def test_a_host_that_lacks_an_address_family_does_without(
+    monkeypatch: pytest.MonkeyPatch,
+    lines: list[str],
+    places: list[tuple[str, int]],
+    lacking: int,
+    family: int,
+) -> None:
+    if (family, lacking) == (socket.AF_INET, errno.EADDRNOTAVAIL):
+        pytest.skip("IPv4 cannot be switched off by sysctl")
+    real = socket.socket.bind
+
+    def bind_other(self: socket.socket, address: tuple[str, int]) -> None:
+        if self.family == family:
+            raise OSError(lacking, os.strerror(lacking))
+        real(self, address)
+
+    monkeypatch.setattr(socket.socket, "bind", bind_other)
+    [server] = bind(ports(*places))
+    assert server.address_family != family
+    server.server_close()
+    [line] = lines
+    assert line.startswith(f"daemon MTA: cannot bind: {os.strerror(lacking)}; this host has no ")
+    with pytest.raises(OSError) as caught:
+        bind(
+            ports(*(place for place in places if (":" in place[0]) == (family == socket.AF_INET6)))
+        )
+    assert caught.value.errno == lacking
+
+
+@pytest.mark.parametrize("address", ["192.0.2.1", "2001:db8::1"])
+def test_an_address_of_another_host_is_an_error_where_the_family_is_there(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setattr(sockets, "_has_ipv6", lambda: True)
     real = Server.server_bind
 
-    def no_ipv6(self: Server) -> None:
-        if self.address_family == socket.AF_INET6:
+    def no_such_address(self: Server) -> None:
+        if self.port.address == address:
             raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
         real(self)
 
-    monkeypatch.setattr(Server, "server_bind", no_ipv6)
-    servers = bind(ports(("127.0.0.1", 0), ("::1", 0)))
-    assert len(servers) == 1
-    servers[0].server_close()
-    with pytest.raises(OSError):
-        bind(ports(("::1", 0)))
+    monkeypatch.setattr(Server, "server_bind", no_such_address)
+    with pytest.raises(OSError) as caught:
+        bind(ports(("127.0.0.1", 0), (address, 0)))
+    assert caught.value.errno == errno.EADDRNOTAVAIL
 
 
 def test_an_optional_port_that_cannot_be_opened_is_left_out(lines: list[str]) -> None:
