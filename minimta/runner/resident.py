@@ -28,7 +28,6 @@ from minimta.mailers.by_name import Mailers
 from minimta.queue.control import QUEUE_ONLY
 from minimta.routing.local_host import LocalHost
 from minimta.runner import deliver, queue_run
-from minimta.runner import send_reports as _send_reports  # noqa: F401  children report, too
 from minimta.runner.make_jobs import MAILERS
 from minimta.system import locks, log, processes
 from minimta.system.slots import Slots, of_queue
@@ -61,7 +60,7 @@ def stay(options: Options, interval: int | None, stop: Callable[[], bool]) -> in
         return os.EX_TEMPFAIL
     with lock:
         slots = of_queue(options)
-        _load_mailers(options, slots)
+        _load_for_children(options, slots)
         loop = Loop(
             _QueueWork(options, slots),
             (options.queue_directory, options.client_queue_directory),
@@ -73,8 +72,12 @@ def stay(options: Options, interval: int | None, stop: Callable[[], bool]) -> in
     return os.EX_OK
 
 
-def _load_mailers(options: Options, slots: Slots) -> None:
-    """Import once, here, what children would else import one by one: a fork shares it."""
+def _load_for_children(options: Options, slots: Slots) -> None:
+    """Import once, here, what each child would else import for itself: a fork shares it."""
+    import minimta.maps.cdb
+    import minimta.maps.text_table
+    import minimta.runner.send_reports  # noqa: F401
+
     mailers = Mailers(options, Users(options.passwd_file), slots)
     for name in MAILERS:
         mailers[name]  # made, and so imported

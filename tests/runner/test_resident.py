@@ -5,21 +5,29 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+import minimta
+from minimta.aliases.rebuild import rebuild
+from minimta.aliases.source import Source
+from minimta.config.options import TABLE, Options
 from minimta.runner import queue_run
 from minimta.runner import resident as residence
 from minimta.runner.deliver import Deliverer
 from minimta.runner.resident import Child, Loop, Watch
 from minimta.system import locks
 from minimta.system.slots import Slots, of_queue
+from minimta.system.users import Users
 from tests.support.fakesmtp import HANG, FakeSmtp
 from tests.support.privatehost import PrivateHost
 
+HOME = Path(minimta.__file__).parent.parent
 EMMA, DAVE, X = b"<emma@lab1.campus>", b"<dave@lab1.campus>", b"<x@lab2.campus>"
 
 
@@ -355,6 +363,48 @@ def end_with_workers(pid: int) -> None:
 
 def children_of(pid: int) -> list[int]:
     return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+#: what an attempt imports that the runner has not
+LOADING = """
+import ast, sys
+from minimta.config.options import Options, by_name
+from minimta.runner import resident
+from minimta.system.slots import of_queue
+options = Options()
+for name, value in ast.literal_eval(sys.stdin.read()).items():
+    setattr(options, by_name(name).attribute, value)
+slots = of_queue(options)
+resident._load_for_children(options, slots)
+before = set(sys.modules)
+resident._QueueWork(options, slots).attempt(sys.argv[1:], slots.enter, lambda: False)
+print(*(set(sys.modules) - before), end="")
+"""
+
+
+def test_children_import_nothing_that_the_runner_could_have_imported_for_all(
+    host: PrivateHost,
+) -> None:
+    host.aliases('prog: "|exit 0"', f"file: {host.root}/file", "postmaster: root")
+    rebuild(
+        Source(host.options.alias_files[0], host.options.dont_blame),
+        Users(host.options.passwd_file),
+    )
+    Path(host.options.mailer_table).write_text("lab2.campus esmtp:[127.0.0.1]:1\n")
+    for name in ("dave", "prog", "file", "nosuch", "postmaster"):
+        host.submit(EMMA, f"<{name}@lab1.campus>".encode())
+    host.submit(EMMA, X)
+    options = {
+        row.name: getattr(host.options, row.attribute)
+        for row in TABLE
+        if getattr(host.options, row.attribute) != getattr(Options(), row.attribute)
+    }
+    command = [sys.executable, "-c", LOADING, *host.queued()]
+    found = subprocess.run(
+        command, input=repr(options), capture_output=True, text=True, check=True, cwd=HOME
+    )
+    assert found.stdout == ""
+    assert len(host.queued()) == 1, "no other waits"
 
 
 def test_there_is_one_resident_runner(host: PrivateHost, capfd: pytest.CaptureFixture[str]) -> None:
