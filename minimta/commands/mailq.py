@@ -11,7 +11,7 @@ import time
 
 from minimta.message import dates
 from minimta.queue import listing, permission
-from minimta.system import log
+from minimta.system import load, log
 from minimta.system.terminal import complain, say
 
 TYPE_CHECKING = False
@@ -90,7 +90,7 @@ class _Printer:
 
     def __init__(self, options: Options, verbose: bool) -> None:
         self._verbose = verbose
-        self._overloaded = os.getloadavg()[0] >= options.queue_la
+        self._overloaded = load.average() >= options.queue_la
         self._youngest = time.time() - options.min_queue_age if options.min_queue_age else 0.0
         self._times: dict[int, str] = {}
 

@@ -64,7 +64,7 @@ class Port:
     send_size: int
     #: connections by this port at the same time, 0: only MaxDaemonChildren counts
     children: int
-    #: load averages from which on connections and commands wait a second, 0: never; connections are
+    #: load averages for each processor from which on connections and commands wait a second, 0: never; connections are
     #: refused (None: RefuseLA, 0: never); messages wait for a queue run (0: only QueueLA counts)
     delay_la: int
     refuse_la: int | None

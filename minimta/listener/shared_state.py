@@ -7,7 +7,6 @@ ask at once may both look, and the answer of one of them stays; no lock is neede
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 
@@ -18,7 +17,7 @@ from minimta.queue.spool import Spool
 from minimta.routing import recipients
 from minimta.routing.local_host import LocalHost
 from minimta.smtp.reply import Reply, reply
-from minimta.system import log
+from minimta.system import load, log
 
 #: seconds for which a recipient who was found is not looked for again
 _REMEMBER, _MOST_REMEMBERED = 2.0, 10000
@@ -99,10 +98,10 @@ class SharedState:
         return found
 
     def load_average(self) -> float:
-        """Of the last minute; it is not asked for with each connection."""
+        """Of the last minute, for each processor; it is not asked for with each connection."""
         now = time.monotonic()
         if now - self._load[0] > _LOAD_AGE or not self._load[0]:
-            self._load = (now, os.getloadavg()[0])
+            self._load = (now, load.average())
         return self._load[1]
 
     def lacks_space(self, size: int) -> Reply | None:

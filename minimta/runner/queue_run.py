@@ -21,7 +21,7 @@ from minimta.queue.spool import Spool
 from minimta.routing.local_host import LocalHost
 from minimta.runner.deliver import Deliverer
 from minimta.runner.due import is_due, ordered
-from minimta.system import log
+from minimta.system import load, log
 from minimta.system.slots import Slots, of_queue
 from minimta.system.terminal import complain
 from minimta.system.terminal import say as print_line
@@ -78,7 +78,7 @@ class _Run:
 
     def all(self) -> int:
         take_in(self._options, self._deliverer.spool, time.time())
-        if os.getloadavg()[0] >= self._options.queue_la:
+        if load.average() >= self._options.queue_la:
             log.line("", f"runqueue: {_TOO_BUSY}")
             if self._say:
                 self._say(_TOO_BUSY)

@@ -29,7 +29,7 @@ from minimta.queue.control import QUEUE_ONLY
 from minimta.routing.local_host import LocalHost
 from minimta.runner import deliver, queue_run
 from minimta.runner.make_jobs import MAILERS
-from minimta.system import locks, log, processes
+from minimta.system import load, locks, log, processes
 from minimta.system.slots import Slots, of_queue
 from minimta.system.terminal import complain
 from minimta.system.users import Users
@@ -119,7 +119,7 @@ class _QueueWork:
             modes += [port.delivery_mode for port in self._options.daemon_ports]
         if not {"background", "interactive"}.intersection(modes):
             return False
-        return os.getloadavg()[0] < self._options.queue_la
+        return load.average() < self._options.queue_la
 
     def begin(self) -> None:
         """Be nobody's resident runner, whose lock a child that outlives it would keep."""

@@ -27,7 +27,9 @@ def is_wanted(options: Options) -> bool:
     """Does DeliveryMode ask for an attempt, and the load allow it?"""
     if options.delivery_mode in ("queueonly", "deferred"):
         return False
-    return os.getloadavg()[0] < options.queue_la
+    from minimta.system import load  # not for a message that is only queued
+
+    return load.average() < options.queue_la
 
 
 def is_ours(options: Options, *, verbose: bool) -> bool:

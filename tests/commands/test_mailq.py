@@ -23,7 +23,7 @@ VERBOSE = "-----Q-ID----- --Size-- -Priority- ---Q-Time--- --------Sender/Recipi
 def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
-    monkeypatch.setattr(os, "getloadavg", lambda: (0.1, 0.1, 0.1))
+    monkeypatch.setattr("minimta.system.load.average", lambda: 0.1)
     yield
     monkeypatch.undo()
     time.tzset()
@@ -220,7 +220,7 @@ def test_a_load_that_is_too_high_shows_as_X(
     options: Options, show: Listing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(options, "6AM9MlYg002018")
-    monkeypatch.setattr(os, "getloadavg", lambda: (8.0, 1.0, 1.0))
+    monkeypatch.setattr("minimta.system.load.average", lambda: 8.0)
     assert "\n6AM9MlYg002018X      36 " in show(options)
 
 

@@ -252,7 +252,7 @@ def test_messages_of_a_port_have_its_delivery_mode(
     load: float,
     macro: bytes | None,
 ) -> None:
-    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr("minimta.system.load.average", lambda: load)
     host.options.delivery_mode = option
     by_port(host, port).writes("emma@lab1.campus", "dave")
     assert host.queued()[0][0].macros.get(b"{deliveryMode}") == macro

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -47,7 +46,7 @@ def test_over_refuse_la_is_421(
 ) -> None:
     listening = start()
     host.options.refuse_la = 12
-    monkeypatch.setattr(os, "getloadavg", lambda: (30.2, 0.0, 0.0))
+    monkeypatch.setattr("minimta.system.load.average", lambda: 30.2)
     assert listening.connect().answer().startswith("421 4.3.2")
     assert lines == ["rejecting connections on daemon MTA: load average: 30"]
 
@@ -104,7 +103,7 @@ def test_a_port_has_a_load_of_its_own_from_which_on_it_refuses(
 ) -> None:
     listening = start(Port(address="127.0.0.1", port=0, refuse_la=limit))
     host.options.refuse_la = option
-    monkeypatch.setattr(os, "getloadavg", lambda: (20.0, 0.0, 0.0))
+    monkeypatch.setattr("minimta.system.load.average", lambda: 20.0)
     assert listening.connect().answer()[:3] == answer
 
 
@@ -117,7 +116,7 @@ def test_from_its_delay_la_on_a_port_lets_connections_and_commands_wait(
     slept, waits = list[float](), list[float]()
     monkeypatch.setattr("minimta.listener.limits.time.sleep", slept.append)
     monkeypatch.setattr(connection.Connection, "_wait", lambda self, seconds: waits.append(seconds))
-    monkeypatch.setattr(os, "getloadavg", lambda: (5.0, 0.0, 0.0))
+    monkeypatch.setattr("minimta.system.load.average", lambda: 5.0)
     for limit, seconds in ((6, 0), (0, 0), (5, 1)):
         listening = start(Port(address="127.0.0.1", port=0, delay_la=limit))
         for _ in range(2):

@@ -267,7 +267,7 @@ def test_a_deferred_message_is_sent_when_the_host_is_up(host: PrivateHost) -> No
 def test_new_messages_are_tried_if_any_port_wants_it(
     monkeypatch: pytest.MonkeyPatch, mode: str, port: str, load: float, wants: bool
 ) -> None:
-    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr("minimta.system.load.average", lambda: load)
     options = Options()
     options.delivery_mode = mode
     options.daemon_ports = ports.read(f"Name=x,{port}")

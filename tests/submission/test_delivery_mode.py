@@ -123,6 +123,6 @@ def test_a_resident_runner_is_left_to_do_it(options: Options, notes: Path) -> No
 def test_mode_and_load_decide_whether_there_is_one(
     options: Options, monkeypatch: pytest.MonkeyPatch, mode: str, load: float, wanted: bool
 ) -> None:
-    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr("minimta.system.load.average", lambda: load)
     options.delivery_mode = mode
     assert delivery_mode.is_wanted(options) is wanted
