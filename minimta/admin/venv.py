@@ -25,7 +25,7 @@ def enter(*extras: str, newest: bool = False) -> None:
     """Return if this Python has all modules, else start the same command again in var/venv.
 
     *extras* are names of setup.cfg's extras. With *newest* only var/venv will do, with what the
-    package index has today. Raise Trouble if there is no way to get the modules.
+    package index has today. Raise AdminError if there is no way to get the modules.
     """
     wanted = RUN_TIME | (TESTS if extras else {})
     if has_modules(wanted) and (is_inside() or not newest):
@@ -39,6 +39,7 @@ def enter(*extras: str, newest: bool = False) -> None:
 
 
 def is_inside() -> bool:
+    """Is this process the Python of var/venv?"""
     return Path(sys.prefix).resolve() == VENV.resolve()
 
 
@@ -73,10 +74,12 @@ def fill(names: list[str], wanted: dict[str, str]) -> None:
 
 
 def is_complete(stamp: Path) -> bool:
+    """Was the environment filled to the end? *stamp* is written last."""
     return stamp.is_file() and (VENV / "bin" / "python").exists()
 
 
 def need_venv_module(wanted: dict[str, str]) -> None:
+    """Raise AdminError, with what to install, if environments cannot be made."""
     if not (find_spec("venv") and find_spec("ensurepip")):
         raise AdminError(
             "this Python cannot make virtual environments: apt install python3-venv"
@@ -85,6 +88,7 @@ def need_venv_module(wanted: dict[str, str]) -> None:
 
 
 def need_writable(directory: Path) -> None:
+    """Raise AdminError if nothing can be written in *directory*."""
     try:
         directory.mkdir(exist_ok=True)
         probe = directory / f".probe{os.getpid()}"
@@ -99,6 +103,7 @@ def need_writable(directory: Path) -> None:
 
 
 def make_venv() -> None:
+    """Make an empty environment. Raise AdminError with the last line of what went wrong."""
     command = [sys.executable, "-I", "-m", "venv", "--clear", str(VENV)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -106,6 +111,7 @@ def make_venv() -> None:
 
 
 def call_pip(names: list[str], wanted: dict[str, str]) -> None:
+    """Install *names*. Raise AdminError, which names Debian's packages (*wanted*) as another way."""
     options = ["--quiet", "--disable-pip-version-check", "--no-input", "--retries", "1"]
     command = [str(VENV / "bin" / "python"), "-I", "-m", "pip", "install", *options, *names]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

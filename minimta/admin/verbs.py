@@ -52,5 +52,6 @@ def _run(verb: str, arguments: list[str]) -> int:
 
 
 def usage() -> str:
+    """What ``minimta --help`` prints: a line for each verb."""
     lines = [f"  {verb:<10} {meaning}" for verb, (_, meaning) in VERBS.items()]
     return "\n".join(["usage: minimta VERB [ARGUMENT...]", *lines])

@@ -57,7 +57,7 @@ def test_a_refused_sender_is_logged_with_his_host(host: SmtpHost, lines: list[st
 
 # --- recipients -----------------------------------------------------------------------------------
 
-#: nothing of this may leave the host (threats T13): shape -> the status that refuses it
+#: nothing of this may leave the host (open relay tricks): shape -> the status that refuses it
 RELAY_SHAPES = {
     "<henry@lab3.campus>": "5.7.1",
     "henry@lab3.campus": "5.7.1",

@@ -1,4 +1,4 @@
-"""Which .forward counts, and when none may be followed (ForwardPath, threats T31 and section 6.4)."""
+"""Which .forward counts, and when none may be followed (ForwardPath)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose lists are believed (threats T32)."""
+"""Whose :include: lists are believed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A host that several users share, one of whom means no good: what threats T30-T43 are tried on.
+"""A host that several users share, one of whom means no good: here the attacks of tests/threats are tried.
 
 host = SharedHost(ground)               as root only: users are real numbers, files are really theirs
 before = host.snapshot()

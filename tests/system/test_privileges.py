@@ -1,4 +1,4 @@
-"""Giving up rights for good, reading as somebody else, and children that are he (threats T42)."""
+"""Giving up privileges for good, reading as somebody else, and children that are somebody else."""
 
 from __future__ import annotations
 

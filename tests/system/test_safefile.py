@@ -1,4 +1,4 @@
-"""What may be believed, and that what is read is what was checked (threats T31, T32)."""
+"""What may be believed, and that what is read is what was checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""T43: root, accounts without a login, and numbers that belong to somebody else by now."""
+"""Root, accounts without a login, and numbers that belong to somebody else by now."""
 
 from __future__ import annotations
 

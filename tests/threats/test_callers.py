@@ -1,4 +1,4 @@
-"""T34: what an ordinary user may say to sendmail: a process of his, with nobody's rights but his own."""
+"""What an ordinary user may say to sendmail: a process of their own, with nobody's rights but theirs."""
 
 from __future__ import annotations
 
@@ -248,7 +248,7 @@ def test_a_link_in_the_place_of_dead_letter_is_not_followed(
 def test_a_pid_file_follows_nothing_that_was_planted(
     host: SharedHost, planted: str, which: str
 ) -> None:
-    """T39, CVE-2020-28014: in a directory where others may write."""
+    """CVE-2020-28014: in a directory where others may write."""
     from minimta.system import pidfile
 
     path = host.evidence / "pid"

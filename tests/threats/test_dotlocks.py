@@ -1,4 +1,4 @@
-"""T37: who may write in the mail spool holds a lock file for ever, or plants one."""
+"""Who may write in the mail spool holds a lock file for ever, or plants one."""
 
 from __future__ import annotations
 

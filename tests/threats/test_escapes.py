@@ -1,4 +1,4 @@
-"""T36: what users and programs write reaches logs, mailq and bounces as plain text, or not at all."""
+"""What users and programs write reaches logs, mailq and bounces as plain text, or not at all."""
 
 from __future__ import annotations
 

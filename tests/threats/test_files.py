@@ -1,4 +1,4 @@
-"""T30, T32: what is planted where a .forward or an alias names a file to be appended to."""
+"""What is planted where a .forward or an alias names a file to be appended to."""
 
 from __future__ import annotations
 

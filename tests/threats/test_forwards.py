@@ -1,4 +1,4 @@
-"""T31: what users plant as .forward, and where the mail goes then: as Sendmail decided."""
+"""What users plant as .forward, and where the mail goes then: as Sendmail decided."""
 
 from __future__ import annotations
 

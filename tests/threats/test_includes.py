@@ -1,4 +1,4 @@
-"""T32: who may keep a :include: list, as whom it acts, and what it may not show."""
+"""Who may keep a :include: list, as whom it acts, and what it may not show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""T30: what users plant in the mail spool, where root writes (CVE-2008-2936, CVE-2020-8793)."""
+"""What users plant in the mail spool, where root writes (CVE-2008-2936, CVE-2020-8793)."""
 
 from __future__ import annotations
 

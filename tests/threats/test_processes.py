@@ -1,4 +1,4 @@
-"""T42: the ids of every kind of process, from a real daemon: listener, runner, and the children of users."""
+"""The ids of every kind of process, from a real daemon: listener, runner, and the children of users."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""T33, T39, T42: what a program gets from us, wherever it is named: nothing but the message."""
+"""What a program gets from us, wherever it is named: nothing but the message."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_a_line_end_in_an_address_forges_no_line_of_the_queue(
     assert host.queued() == []
 
 
-# --- T39: what is open, and where it is -----------------------------------------------------------------
+# --- what is open, and where it is -----------------------------------------------------------------
 
 
 @pytest.fixture
@@ -211,7 +211,7 @@ def open_files() -> Iterator[str]:
             yield os.readlink(f"/proc/self/fd/{number}").partition(":")[0]
 
 
-# --- T42: as whom each child works ----------------------------------------------------------------------
+# --- as whom each child works ----------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("tempting")

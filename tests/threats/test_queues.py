@@ -1,4 +1,4 @@
-"""T35: what is planted in the queue directories; a whole queue run looks at it, and nothing leaves."""
+"""What is planted in the queue directories; a whole queue run looks at it, and nothing leaves."""
 
 from __future__ import annotations
 

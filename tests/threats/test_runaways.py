@@ -1,4 +1,4 @@
-"""Programs that never end, never read, print for ever, multiply or hit back (T25, T39): the run goes on."""
+"""Programs that never end, never read, print for ever, multiply or hit back: the run goes on."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ PATIENCE = 15
 
 
 class Demo:
-    """The steps, in order; each prints what it runs and what comes, and raises Trouble."""
+    """The steps, in order; each prints what it runs and what comes. Raises AdminError."""
 
     def __init__(self, here: PrivateRoot, there: PrivateRoot) -> None:
         self.here = here
@@ -64,28 +64,33 @@ class Demo:
             step()
 
     def aliases(self) -> None:
+        """newaliases makes the database."""
         self._title(f"{self.here.host} has emma, dave, carol, and an alias: postmaster is carol")
         self._run(self.here, "newaliases")
         self._check("the alias database is there", self.here.file("aliases.cdb").exists())
 
     def listener(self) -> None:
+        """``sendmail -bD -q15m`` answers on its port."""
         self._title("The listener, with the queue runner beside it")
         self._say(f"$ {shown(self.here.listener())} &")
         self.here.start()
         self._check(f"port {self.here.port} of {ADDRESS} answers", True)
 
     def over_smtp(self) -> None:
+        """The dialogue of the lesson, typed by hand."""
         self._title("emma writes to dave, line by line over SMTP; plain LF will do")
         self._say(f"$ nc {ADDRESS} {self.here.port}")
         dialogue.play(ADDRESS, self.here.port, BY_HAND, self._say)
         self._arrives(self.here, "dave", "over SMTP")
 
     def by_command(self) -> None:
+        """``sendmail ADDRESS``; a lone dot ends the letter."""
         self._title("The same by command; a line with a single dot ends the letter")
         self._write("dave@lab2.campus", "by command", dot=True)
         self._arrives(self.here, "dave", "by command")
 
     def host_is_down(self) -> None:
+        """A letter that has to wait, and what mailq says of it."""
         self._title(f"A letter to {self.there.host}, where nobody listens")
         self._write("carol@lab1.campus", "while you were out")
         wait_for(lambda: "Deferred" in self.here.run("mailq").stdout, PATIENCE)
@@ -94,6 +99,7 @@ class Demo:
         self._check("it waits in the queue: Deferred", refused)
 
     def host_is_up(self) -> None:
+        """``sendmail -q`` brings it there."""
         self._title(f"{self.there.host} comes up, and a queue run brings the letter there")
         self._say(f"$ {shown(self.there.listener())} &")
         self.there.start()
@@ -103,11 +109,13 @@ class Demo:
         self._check("the queue is empty", "is empty" in self._run(self.here, "mailq"))
 
     def by_alias(self) -> None:
+        """A letter to postmaster."""
         self._title("postmaster is an alias, in any case of letters")
         self._write("PostMaster", "to the postmaster")
         self._arrives(self.here, "carol", "to the postmaster")
 
     def by_forward(self) -> None:
+        """~/.forward with a copy."""
         forward = self.here.home("dave") / ".forward"
         self._title("dave's ~/.forward: keep a copy, and tell carol")
         self._say(f"$ echo '\\dave, carol' > {forward.relative_to(HOME)}")
@@ -122,7 +130,7 @@ class Demo:
         self._run(self.here, "sendmail", recipient, text=f"{text}.\nnot sent\n" if dot else text)
 
     def _run(self, root: PrivateRoot, program: str, *words: str, text: str = "") -> str:
-        """Run a command of bin/, show it and its output. Raise Trouble if it fails."""
+        """Run a command of bin/, show it and its output. Raise AdminError if it fails."""
         self._say(f"$ {shown(root.command(program, *words))}")
         for line in text.split("\n")[:-1]:
             self._say(f"> {line}")
@@ -156,7 +164,7 @@ class Demo:
 
 
 def run(arguments: list[str]) -> int:
-    """Play it; 0 only if every check held and nothing is left running."""
+    """Play it; 0 if every check held. Raise AdminError if not, or if processes are left."""
     port = parse(arguments)
     enter()
     need_port(port)
@@ -176,7 +184,7 @@ def run(arguments: list[str]) -> int:
 
 
 def parse(arguments: list[str]) -> int:
-    """The port to use: --port, or one that is free."""
+    """The port to use: --port, or one that is free. Raise AdminError for other words."""
     parser = ArgumentParser(prog="minimta demo", exit_on_error=False)
     parser.add_argument("--port", type=int, default=0, help="default: a free one")
     try:

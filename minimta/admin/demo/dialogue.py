@@ -12,7 +12,7 @@ Script = Sequence[tuple[str, int]]
 
 
 def play(address: str, port: int, script: Script, show: Callable[[str], None]) -> None:
-    """Play *script*, after the greeting. Raise Trouble for another reply than expected, or none."""
+    """Play *script*, after the greeting. Raise AdminError for another reply than expected, or none."""
     try:
         with (
             socket.create_connection((address, port), timeout=10) as connection,

@@ -3,7 +3,7 @@
     minimta.cf  aliases  passwd  mailertable  names  log  sendmail.pid
     spool/mqueue/  spool/clientmqueue/  mail/USER  home/USER/
 
-All belongs to whoever runs it, and all users have his number: no step needs root.
+All belongs to whoever runs it, and all its users share that one uid: no step needs root.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class PrivateRoot:
     """One host. Commands run in it are those of bin/, with -C and its configuration."""
 
     def __init__(self, directory: Path, host: str, port: int) -> None:
+        """*directory* is where it lives, *host* its full name, *port* where its listener answers."""
         self.directory = directory
         self.host = host
         self.port = port
@@ -52,7 +53,7 @@ class PrivateRoot:
         self._listener: subprocess.Popen[bytes] | None = None
 
     def make(self, aliases: str, mailer_table: Mapping[str, str]) -> None:
-        """Write everything anew. Raise Trouble if it cannot be written, or somebody lives there."""
+        """Write everything anew. Raise AdminError if it cannot be written, or somebody lives there."""
         os.umask(0o022)
         self._must_be_idle()
         try:
@@ -93,9 +94,11 @@ class PrivateRoot:
         self.file("names").touch()
 
     def file(self, name: str) -> Path:
+        """Path of a file of the root: "aliases", "log"."""
         return self.directory / name
 
     def home(self, person: str) -> Path:
+        """Home directory of a user."""
         return self.directory / "home" / person
 
     def mailbox(self, person: str) -> str:
@@ -120,10 +123,11 @@ class PrivateRoot:
         )
 
     def listener(self) -> list[str]:
+        """The command line of listener and runner, in the foreground."""
         return self.command("sendmail", "-O", "LogTo=stderr", "-bD", "-q15m")
 
     def start(self) -> None:
-        """Start listener and runner; return when the port answers. Raise Trouble if it does not."""
+        """Start listener and runner; return when the port answers. Raise AdminError if it does not."""
         self._listener = None
         need_port(self.port)
         with self.file("log").open("ab") as log:
@@ -182,13 +186,14 @@ def wait_for(condition: Callable[[], object], seconds: float) -> bool:
 
 
 def free_port() -> int:
+    """A port of ADDRESS that nobody has now."""
     with socket.socket() as probe:
         probe.bind((ADDRESS, 0))
         return int(probe.getsockname()[1])
 
 
 def need_port(port: int) -> None:
-    """Raise Trouble if somebody else listens there."""
+    """Raise AdminError if somebody else listens there."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -201,6 +206,7 @@ def need_port(port: int) -> None:
 
 
 def answers(port: int) -> bool:
+    """Does anybody accept connections there?"""
     try:
         socket.create_connection((ADDRESS, port), timeout=1).close()
     except OSError:

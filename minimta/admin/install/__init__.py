@@ -1,0 +1,1 @@
+"""``minimta install``, ``uninstall``: steps that know whether they are done, and the way back."""

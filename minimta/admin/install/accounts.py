@@ -22,6 +22,7 @@ class Account:
         return f"user and group {self.name}"
 
     def is_done(self) -> bool:
+        """Is there a user of that name?"""
         return find_user(self.root, self.name) is not None
 
     def is_ours(self) -> bool:
@@ -32,6 +33,7 @@ class Account:
         return user is not None and user.home == self.home and not has_mail
 
     def do(self) -> None:
+        """Make group and user. Raise AdminError if useradd(8) refuses."""
         tree = prefix(self.root)
         options = ["--system", "--gid", self.name, "--no-create-home", "--home-dir", self.home]
         options += ["--shell", "/usr/sbin/nologin", "--comment", "minimta mail system"]
@@ -39,6 +41,7 @@ class Account:
         call(["useradd", *tree, *options, self.name])
 
     def undo(self) -> None:
+        """Remove user and group. Raise AdminError if userdel(8) refuses."""
         call(["userdel", *prefix(self.root), self.name])
         # login.defs decides whether userdel(8) takes the group along.
         groups = below(self.root, "/etc/group").read_text(encoding="utf-8").split("\n")
@@ -52,6 +55,7 @@ def prefix(root: Path) -> list[str]:
 
 
 def find_user(root: Path, name: str) -> User | None:
+    """The user *name* of the tree below *root*, None if it has none. Raise OSError."""
     if root == Path("/"):
         return Users("").find(name.encode())
     file = below(root, "/etc/passwd")

@@ -28,6 +28,7 @@ class Link:
         return below(self.root, self.path)
 
     def is_done(self) -> bool:
+        """Does the name lead where it is to lead?"""
         return self._place.is_symlink() and os.readlink(self._place) == self.target
 
     def is_ours(self) -> bool:
@@ -43,6 +44,7 @@ class Link:
         aside.rename(self._place)
 
     def undo(self) -> None:
+        """Take the name away. Raise OSError."""
         self._place.unlink()
 
 
@@ -73,6 +75,7 @@ class Directory:
         return below(self.root, self.path)
 
     def is_done(self) -> bool:
+        """Is it there, with its owner and mode (with ``keep``: in any state)?"""
         try:
             found = os.lstat(self._place)
         except FileNotFoundError:
@@ -84,9 +87,11 @@ class Directory:
         return is_right and (found.st_uid, found.st_gid) == owner
 
     def is_ours(self) -> bool:
+        """Is it empty? What is in it is mail, or somebody else's."""
         return self._place.is_dir() and not any(self._place.iterdir())
 
     def do(self) -> None:
+        """Make it, or put its owner and mode right. Raise OSError."""
         self._place.mkdir(parents=True, exist_ok=True)
         os.chown(self._place, 0, group_number(self.root, self.group), follow_symlinks=False)
         self._place.chmod(self.mode)
@@ -113,15 +118,18 @@ class TextFile:
         return below(self.root, self.path)
 
     def is_done(self) -> bool:
+        """Is it there as it is written here (with ``keep``: in any state)?"""
         return self._place.exists() if self.keep else self._is_unchanged()
 
     def is_ours(self) -> bool:
+        """May it go? With ``keep`` only if nobody has changed it."""
         return self._is_unchanged() if self.keep else self._place.is_file()
 
     def _is_unchanged(self) -> bool:
         return self._place.is_file() and self._place.read_bytes() == self.content.encode()
 
     def do(self) -> None:
+        """Write it beside and rename it: nobody sees half of it. Raise OSError."""
         self._place.parent.mkdir(parents=True, exist_ok=True)
         aside = self._place.with_name(f".{self._place.name}.minimta")
         aside.write_text(self.content, encoding="utf-8")
@@ -129,6 +137,7 @@ class TextFile:
         aside.rename(self._place)
 
     def undo(self) -> None:
+        """Remove it. Raise OSError."""
         self._place.unlink()
 
 
@@ -143,13 +152,16 @@ class LockFile:
         return f"lock file {self.path}"
 
     def is_done(self) -> bool:
+        """Always: running programs make it."""
         return True
 
     def is_ours(self) -> bool:
+        """Is there one to remove?"""
         return below(self.root, self.path).is_file()
 
     def do(self) -> None:
         """Nothing: it comes by itself."""
 
     def undo(self) -> None:
+        """Remove it. Raise OSError."""
         below(self.root, self.path).unlink()

@@ -130,7 +130,7 @@ def run(arguments: list[str]) -> int:
 
 
 def parse(verb: str, arguments: list[str]) -> tuple[Path, bool]:
-    """The tree to work on and whether only to tell. A usage error ends the process with 64."""
+    """The tree to work on, and whether only to tell. Raise AdminError (64) for other words."""
     parser = ArgumentParser(prog=f"minimta {verb}", exit_on_error=False)
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
     parser.add_argument("--root", default="/", metavar="DIR", help="work on the tree below DIR")
@@ -144,7 +144,7 @@ def parse(verb: str, arguments: list[str]) -> tuple[Path, bool]:
 
 
 def perform(deeds: list[tuple[str, Callable[[], None]]], *, is_dry: bool) -> None:
-    """Do one after the other and tell each; stop at the first that fails."""
+    """Do them one by one and tell each. Raise AdminError at the first that fails, or without root."""
     if not is_dry and os.geteuid() != 0:
         raise AdminError("only root can do that (--dry-run shows what it would be)", os.EX_NOPERM)
     os.umask(0o022)
@@ -160,7 +160,7 @@ def perform(deeds: list[tuple[str, Callable[[], None]]], *, is_dry: bool) -> Non
 
 
 def need_modules() -> None:
-    """Whatever Python runs us now: the one that will run sendmail must have the libraries."""
+    """Raise AdminError if the Python that will run sendmail (not this one) lacks a library."""
     code = f"import {', '.join(RUN_TIME)}"
     done = subprocess.run([PYTHON, "-I", "-c", code], capture_output=True, check=False)
     if done.returncode:
@@ -168,7 +168,7 @@ def need_modules() -> None:
 
 
 def need_no_other_mta(root: Path, links: list[Link]) -> None:
-    """Raise Trouble if a name that we need is taken by anything but a checkout of ours."""
+    """Raise AdminError if a name that we need is taken by anything but a checkout of ours."""
     for link in links:
         if os.path.lexists(below(root, link.path)) and not (link.is_done() or link.is_ours()):
             package = package_of(root, link.path)
@@ -191,7 +191,7 @@ def package_of(root: Path, path: str) -> str:
 
 
 def warn_of_writers() -> None:
-    """Who can write in the checkout, or replace it, can run what he likes as root."""
+    """Who can write in the checkout, or replace it, can run anything as root."""
     tree = [Path(HOME), *Path(HOME).parents, Path(HOME, "bin"), *Path(HOME, "bin").iterdir()]
     tree += [Path(HOME, "minimta"), *Path(HOME, "minimta").rglob("*")]
     weak = [path for path in tree if is_writable_by_others(path)]
@@ -204,6 +204,7 @@ def warn_of_writers() -> None:
 
 
 def is_writable_by_others(path: Path) -> bool:
+    """Could anybody but root change it, or put another in its place? (sticky directories: no)"""
     found = path.lstat()
     if stat.S_ISLNK(found.st_mode):
         return found.st_uid != 0

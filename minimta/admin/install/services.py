@@ -17,7 +17,7 @@ _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run a program of the system, with little of our environment. Trouble if there is none."""
+    """Run a program of the system, in a clean environment. Raise AdminError if there is none."""
     program = shutil.which(command[0], path=_PATH)
     if program is None:
         raise AdminError(f"there is no {command[0]} on this machine", os.EX_OSFILE)
@@ -27,7 +27,7 @@ def run(command: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def call(command: list[str]) -> None:
-    """Like run(); Trouble with the program's own words if it fails."""
+    """Like run(). Raise AdminError with the program's own words if it fails."""
     done = run(command)
     if done.returncode:
         said = (done.stderr or done.stdout).strip() or f"exit code {done.returncode}"
@@ -44,6 +44,7 @@ class ByteCode:
         return f"byte code of {self.package}"
 
     def is_done(self) -> bool:
+        """Has every source byte code of this interpreter?"""
         return all(is_compiled(source) for source in self.package.rglob("*.py"))
 
     def is_ours(self) -> bool:
@@ -51,6 +52,7 @@ class ByteCode:
         return False
 
     def do(self) -> None:
+        """Compile all of it. Raise AdminError if that fails."""
         if not compileall.compile_dir(self.package, quiet=1, force=True):
             raise AdminError(f"cannot compile {self.package}", os.EX_CANTCREAT)
 
@@ -90,17 +92,21 @@ class AliasDatabase:
         return below(self.root, f"{self.path}.cdb")
 
     def is_done(self) -> bool:
+        """Is the database there, and no older than the text?"""
         if not (self._text.exists() and self._database.exists()):
             return False
         return self._database.stat().st_mtime >= self._text.stat().st_mtime
 
     def is_ours(self) -> bool:
+        """Is there a database to remove?"""
         return self._database.exists()
 
     def do(self) -> None:
+        """Run ``newaliases`` on it. Raise AdminError with what it said."""
         call([self.sendmail, f"-OAliasFile={self._text}", "-bi"])
 
     def undo(self) -> None:
+        """Remove the database; the text stays. Raise OSError."""
         self._database.unlink()
 
 
@@ -114,23 +120,27 @@ class Service:
         return f"service {self.unit}, enabled and running"
 
     def is_done(self) -> bool:
+        """Is the unit enabled and active as it stands on the disk? True without systemd."""
         if not has_systemd():
             return True
         is_stale = "yes" in run(["systemctl", "show", "-P", "NeedDaemonReload", self.unit]).stdout
         return not is_stale and self._answers("is-enabled") and self._answers("is-active")
 
     def is_ours(self) -> bool:
+        """Is there anything to disable or stop?"""
         return has_systemd() and (self._answers("is-enabled") or self._answers("is-active"))
 
     def _answers(self, verb: str) -> bool:
         return run(["systemctl", "--quiet", verb, self.unit]).returncode == 0
 
     def do(self) -> None:
+        """Enable it and start it anew. Raise AdminError with systemctl's words."""
         call(["systemctl", "daemon-reload"])
         call(["systemctl", "enable", self.unit])
         call(["systemctl", "restart", self.unit])
 
     def undo(self) -> None:
+        """Stop and disable it. Raise AdminError with systemctl's words."""
         call(["systemctl", "disable", "--now", self.unit])
 
 
