@@ -18,7 +18,16 @@ from pathlib import Path
 from minimta.admin.checkout import HOME, SENDMAIL, AdminError
 from minimta.admin.install.accounts import Account
 from minimta.admin.install.files import Directory, Link, LockFile, TextFile
-from minimta.admin.install.services import AliasDatabase, ByteCode, Service
+from minimta.admin.install.services import (
+    CLIENT_QUEUE,
+    CRON,
+    QUEUE,
+    TMPFILES,
+    UNIT,
+    AliasDatabase,
+    ByteCode,
+    Service,
+)
 from minimta.admin.install.services import run as run_program
 from minimta.admin.install.steps import Step, below
 from minimta.admin.venv import RUN_TIME
@@ -27,8 +36,6 @@ from minimta.system.locks import beside
 
 #: what the first line of bin/sendmail names
 PYTHON = "/usr/bin/python3"
-QUEUE = "/var/spool/mqueue"
-CLIENT_QUEUE = "/var/spool/clientmqueue"
 
 ALIASES = """\
 # Compiled by newaliases(1): run it after every change.
@@ -36,48 +43,6 @@ postmaster: root
 MAILER-DAEMON: postmaster
 abuse: postmaster
 nobody: /dev/null
-"""
-
-#: The lock says whether a resident runner lives; beside it there is nothing to do.
-CRON = f"""\
-# minimta: a queue run every five minutes, unless a resident runner (sendmail -q15m) does it.
-*/5 * * * * root [ -x /usr/sbin/sendmail ] && flock -n {beside(QUEUE)} true && /usr/sbin/sendmail -q
-"""
-
-TMPFILES = f"""\
-d {QUEUE} 1730 root minimta -
-d {CLIENT_QUEUE} 1733 root root -
-"""
-
-#: The runner delivers: it becomes users, writes in homes and in /var/mail, runs set-id programs.
-#: So there is no NoNewPrivileges, ProtectHome or PrivateTmp here. The listener gives up root.
-UNIT = """\
-[Unit]
-Description=minimta mail transfer agent: listener and queue runner
-Documentation=file://{home}/README.md
-After=network-online.target nss-lookup.target
-Wants=network-online.target
-
-[Service]
-Type=exec
-ExecStart=/usr/sbin/sendmail -bD -q15m
-Restart=on-failure
-RestartSec=5s
-KillMode=mixed
-TimeoutStopSec=30s
-UMask=0077
-ProtectControlGroups=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
-ProtectSystem=full
-RestrictRealtime=yes
-LockPersonality=yes
-CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_KILL
-CapabilityBoundingSet=CAP_NET_BIND_SERVICE CAP_SETGID CAP_SETUID
-
-[Install]
-WantedBy=multi-user.target
 """
 
 

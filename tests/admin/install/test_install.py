@@ -144,7 +144,7 @@ def test_the_administrators_aliases_stay(tmp_path: Path) -> None:
 
 
 def test_a_file_of_ours_that_was_changed_is_written_again(tmp_path: Path) -> None:
-    row = TextFile(tmp_path, "/etc/cron.d/minimta", install.CRON)
+    row = TextFile(tmp_path, "/etc/cron.d/minimta", services.CRON)
     row.do()
     (tmp_path / "etc/cron.d/minimta").write_text("")
     assert not row.is_done()
@@ -176,13 +176,13 @@ def test_a_message_that_comes_while_its_queue_is_removed_stays(tmp_path: Path) -
 
 
 def test_cron_leaves_a_resident_runner_alone() -> None:
-    line = install.CRON.split("\n")[1]
+    line = services.CRON.split("\n")[1]
     assert "flock -n /var/spool/mqueue.runner true && /usr/sbin/sendmail -q" in line
     assert line.startswith("*/5 * * * * root ")
 
 
 def test_the_service_may_deliver() -> None:
-    unit = install.UNIT.split("\n")
+    unit = services.UNIT.split("\n")
     assert "ExecStart=/usr/sbin/sendmail -bD -q15m" in unit
     harmful = ("NoNewPrivileges=", "ProtectHome=", "PrivateTmp=", "User=", "SystemCallFilter=")
     assert not [line for line in unit if line.startswith(harmful)]
@@ -191,7 +191,7 @@ def test_the_service_may_deliver() -> None:
 @pytest.mark.debian("systemd")
 def test_systemd_understands_the_service(tmp_path: Path) -> None:
     unit = tmp_path / "minimta.service"
-    text = install.UNIT.format(home=HOME).replace("/usr/sbin/sendmail", f"{HOME}/bin/sendmail")
+    text = services.UNIT.format(home=HOME).replace("/usr/sbin/sendmail", f"{HOME}/bin/sendmail")
     unit.write_text(text)
     command = ["systemd-analyze", "verify", "--man=no", str(unit)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
