@@ -136,6 +136,19 @@ def test_the_table_has_no_circles() -> None:
         assert set(below.split()) <= set(order[: order.index(room)]), room
 
 
+def test_no_files_import_each_other_in_a_circle() -> None:
+    """Inside a room, too, and with what is imported for types alone."""
+    files_of = {f"minimta.{name(path).replace('/', '.')}": path for path in FILES}
+    below = {
+        module: {full for one in imports(path) for full in (one, one.rpartition(".")[0])}
+        for module, path in files_of.items()
+    }
+    while files_of.keys() & below.keys():
+        ends = {module for module in below if not below[module] & below.keys()}
+        assert ends, f"a circle among {sorted(below)}"
+        below = {module: names for module, names in below.items() if module not in ends}
+
+
 def test_the_house_has_these_rooms_and_no_others() -> None:
     assert {room_of(path) for path in FILES} == set(ROOMS)
     assert [path.name for path in ROOT.glob("*.py")] == ["__init__.py"]

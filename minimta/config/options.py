@@ -14,7 +14,6 @@ from minimta.config.values import (
     blame,
     boolean,
     choice,
-    daemon_ports,
     directory,
     file_mode,
     forward_path,
@@ -30,6 +29,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar
+
+    from minimta.config.ports import Port
 
     T = TypeVar("T")
 
@@ -121,6 +122,13 @@ else:
     _option = Option
 
 
+def _daemon_ports(text: str) -> tuple[Port, ...]:
+    """Rows of DaemonPortOptions, separated by semicolons: see ``ports``. Raise ValueError."""
+    from minimta.config import ports  # the default is read by the daemon alone
+
+    return ports.read(text)
+
+
 class Options:
     """Typed values. Times are seconds, sizes octets. Read-only after start-up."""
 
@@ -142,7 +150,7 @@ class Options:
     max_program_processes = _option("MaxProgramProcesses", "200", number, "processes that a user may have while a program of theirs runs, 0 = no limit (ours)")
     mailer_table = _option("MailerTable", "/etc/mail/mailertable", str.strip, "text table domain -> mailer:host")
     smart_host = _option("SmartHost", "", str.strip, "send all that is not local there: host, [host] without MX lookup, [host]:port")
-    daemon_ports = _option("DaemonPortOptions", "Name=MTA, Addr=127.0.0.1, Port=25; Name=MTA-v6, Addr=::1, Port=25", daemon_ports, "where to listen: Name, Addr, Port, Family, Modifiers, Listen, ReceiveSize, SendSize, children, delayLA, refuseLA, queueLA, DeliveryMode; one line a port", "O", accumulates=True)
+    daemon_ports = _option("DaemonPortOptions", "Name=MTA, Addr=127.0.0.1, Port=25; Name=MTA-v6, Addr=::1, Port=25", _daemon_ports, "where to listen: Name, Addr, Port, Family, Modifiers, Listen, ReceiveSize, SendSize, children, delayLA, refuseLA, queueLA, DeliveryMode; one line a port", "O", accumulates=True)
     delivery_mode = _option("DeliveryMode", "background", choice("background", "interactive", "queueonly", "deferred"), "when a new message is first tried", "d", anybody=True)
     error_mode = _option("ErrorMode", "print", choice("print", "quiet", "mail", "write", "exit"), "how the submitter is told of errors", "e", anybody=True)
     ignore_dots = _option("IgnoreDots", "False", boolean, "a line with a single dot does not end the message (-i)", "i", anybody=True)

@@ -11,7 +11,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from minimta.config.ports import Port
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -182,13 +181,6 @@ def choice(*allowed: str) -> Callable[[str], str]:
         raise ValueError(f"{text.strip()!r} is none of {', '.join(allowed)}")
 
     return read
-
-
-def daemon_ports(text: str) -> tuple[Port, ...]:
-    """Rows of DaemonPortOptions, separated by semicolons: see config/ports. Raise ValueError."""
-    from minimta.config import ports  # the default is read by the daemon alone
-
-    return ports.read(text)
 
 
 def file_mode(text: str) -> int:

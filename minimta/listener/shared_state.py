@@ -14,7 +14,7 @@ import minimta
 from minimta.config.options import Options
 from minimta.message import dates
 from minimta.queue.spool import Spool
-from minimta.routing import recipients
+from minimta.routing import local_host, recipients
 from minimta.routing.local_host import LocalHost
 from minimta.smtp.reply import Reply, reply
 from minimta.system import load, log
@@ -53,7 +53,7 @@ class SharedState:
         self.resolves = resolves
         self.clock = clock
         self._greeting = (0, "")
-        self._known: dict[bytes, tuple[float, recipients.LocalRecipient | None]] = {}
+        self._known: dict[bytes, tuple[float, local_host.LocalRecipient | None]] = {}
         self._free = (0.0, 0)
         self._load = (0.0, 0.0)
 
@@ -81,7 +81,7 @@ class SharedState:
             self._greeting = (now, whole)
         return self._greeting[1]
 
-    def recipient(self, bare: bytes) -> recipients.LocalRecipient | None:
+    def recipient(self, bare: bytes) -> local_host.LocalRecipient | None:
         """recipients.look_up(), remembered for a moment if somebody was found.
 
         Raise OSError if aliases or users cannot be asked now.

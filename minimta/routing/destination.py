@@ -17,8 +17,7 @@ import os
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome, deferred
 from minimta.routing.controlling_user import Authority
-from minimta.routing.local_host import LocalHost
-from minimta.routing.recipients import LocalRecipient
+from minimta.routing.local_host import LocalHost, LocalRecipient
 from minimta.routing.route import Route
 from minimta.routing.targets import AliasTarget
 from minimta.system import log

@@ -29,8 +29,7 @@ from minimta.message.outcome import deferred
 from minimta.routing import controlling_user, destination, forward, include, recipients, targets
 from minimta.routing.controlling_user import Authority
 from minimta.routing.destination import Destination, Destinations, Node
-from minimta.routing.local_host import LocalHost
-from minimta.routing.recipients import LocalRecipient
+from minimta.routing.local_host import LocalHost, LocalRecipient
 from minimta.routing.route import Route, is_status
 from minimta.routing.targets import AliasTarget
 from minimta.system import log

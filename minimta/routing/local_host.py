@@ -20,7 +20,35 @@ from minimta.system.users import User, Users
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.config.options import Options
-    from minimta.routing.recipients import LocalRecipient
+
+
+class LocalRecipient:
+    """What stands behind the local part of an address of ours."""
+
+    __slots__ = ("alias", "detail", "user", "value")
+
+    def __init__(
+        self,
+        *,
+        alias: bytes | None = None,
+        value: bytes = b"",
+        user: User | None = None,
+        detail: bytes = b"",
+    ) -> None:
+        """An alias has *alias* and *value*, a user *user* and *detail*, nobody none of them."""
+        #: name of the alias that counts, b"list+*" for list+x; b"" if postmaster needs none; or None
+        self.alias = alias
+        #: the alias's right-hand side, which may lead to nobody
+        self.value = value
+        #: the user, if there is no alias
+        self.user = user
+        #: b"lists" of dave+lists if the user is dave, b"" for dave alone or a user "dave+lists"
+        self.detail = detail
+
+    @property
+    def is_known(self) -> bool:
+        """Is there an alias or a user?"""
+        return self.alias is not None or self.user is not None
 
 
 class LocalHost:
