@@ -113,15 +113,17 @@ def _kernel_lines(path: str) -> list[str]:
         return []
 
 
-def local_names(options: Options) -> frozenset[bytes]:
+def local_names(options: Options, addresses: set[str] | None = None) -> frozenset[bytes]:
     """Domains that are this host (Sendmail's class w), in small letters, literals in brackets.
 
     Our name and the kernel's, their first labels, localhost, our addresses as literals, the names
-    that /etc/hosts has for them, and the LocalHostNames file. Raise OSError.
+    that /etc/hosts has for them, and the LocalHostNames file. *addresses* are own_addresses(), if
+    they are known. Raise OSError.
     """
     node = os.uname().nodename
     names = {"localhost", *_with_first_label(own_name(options)), *_with_first_label(node)}
-    addresses = own_addresses()
+    if addresses is None:
+        addresses = own_addresses()
     names |= {f"[IPv6:{ip}]" if ":" in ip else f"[{ip}]" for ip in addresses}
     names |= _names_in_hosts(node, addresses)
     found = {name.lower().encode("utf-8", "surrogateescape") for name in names}

@@ -92,8 +92,8 @@ class Ourselves:
 
 def ourselves(options: Options) -> Ourselves:
     """What interfaces and files say of this host now. Raise OSError."""
-    names, addresses = local_names(options), frozenset(own_addresses())
-    return Ourselves(own_name(options), names, addresses)
+    addresses = own_addresses()
+    return Ourselves(own_name(options), local_names(options, addresses), frozenset(addresses))
 
 
 def parse(text: str) -> NextHop:
