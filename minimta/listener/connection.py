@@ -27,6 +27,8 @@ from minimta.system import hostnames, log
 TRANSACTION_DEADLINE = 1800.0
 #: seconds after which a transaction must have brought so many octets of text a second
 _SLOW_AFTER, _MIN_RATE = 60.0, 100
+#: seconds of a pause in which nobody looks whether the client is still there
+_SHORT_PAUSE = 2.0
 
 
 def session(shared: SharedState, handler: Handler, client: Peer) -> Session:
@@ -92,7 +94,7 @@ class Connection:
             is_text = session.state is State.DATA
             replies = session.receive(chunk)
             has_ended, why_late = session.state is State.CLOSED, self._why_late(len(chunk))
-            pause, session.throttle.pause = session.throttle.pause, 0.0
+            pause = session.throttle.take_pause()
             if self.port.delay_la and not is_text:
                 pause += self._shared.load_average() >= self.port.delay_la
             if pause:
@@ -178,9 +180,12 @@ class Connection:
         return ""
 
     def _wait(self, seconds: float) -> None:
-        """Let the client wait, but not the end of the daemon."""
+        """Let the client wait, but not the end of the daemon. Raise OSError if the client hangs up."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0 and not self._shared.is_stopping:
+            # Who only closed its sending side cannot be told apart; a short pause is waited out.
+            if left > _SHORT_PAUSE and self._stream.has_hung_up():
+                raise ConnectionResetError("the client has hung up")
             time.sleep(min(left, 0.5))
 
     # --- the end ----------------------------------------------------------------------------------

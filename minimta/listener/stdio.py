@@ -74,8 +74,7 @@ class _Dialogue:
                 if not chunk:
                     break
                 replies = session.receive(chunk)
-                time.sleep(session.throttle.pause)
-                session.throttle.pause = 0.0
+                time.sleep(session.throttle.take_pause())
                 files.write_all(1, replies)
         except BrokenPipeError:
             pass  # nobody reads the replies

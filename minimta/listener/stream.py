@@ -18,6 +18,7 @@ what the session still sends goes out in clear; and close_notify is not sent at 
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import struct
 import time
@@ -63,6 +64,13 @@ class Stream:
             return self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
             return b""
+
+    def has_hung_up(self) -> bool:
+        """Has the client closed, at least its sending side, whatever of its is still unread?"""
+        ends = select.POLLRDHUP | select.POLLHUP | select.POLLERR
+        poll = select.poll()
+        poll.register(self._socket, ends)
+        return bool(poll.poll(0))
 
     def send(self, octets: bytes) -> None:
         """Send all of it. Raise OSError if the client is gone or does not take it in time."""

@@ -191,6 +191,9 @@ class Session:
             return _REJECTED
         if name in LIMITED:
             self._note_about_client(self.throttle.verb(name))
+            if self.throttle.has_asked_enough():
+                text = f"{self.host} Too many {name} commands; closing connection"
+                return self._last(421, "4.7.0", text)
         if name in ("EHLO", "HELO"):
             return self._hello(name, argument, has_more)
         act = _VERBS.get(name)

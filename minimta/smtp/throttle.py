@@ -4,6 +4,9 @@
     refused recipients    after BadRcptThrottle every RCPT costs a second; the 101st ends the
                           session, unless as many were accepted
     NOOP, VRFY ...        after some each costs a second, and one log line tells of it
+    VRFY, EXPN            the 251st between two messages ends the session
+
+What is sent at once costs a minute at most: a connection that waits is one that others cannot have.
 
 Against guessing of user names (RCPT, VRFY, EXPN), and clients that only keep a connection busy.
 """
@@ -12,6 +15,10 @@ from __future__ import annotations
 
 PATIENT_ERRORS, MAX_ERRORS = 10, 25
 MAX_REFUSED_RECIPIENTS = 100
+#: VRFY, and EXPN, between two messages
+MAX_QUESTIONS = 250
+#: seconds
+MAX_PAUSE = 60.0
 #: verb -> (as what it is counted, how often that may be said between two messages)
 LIMITED = {
     "NOOP": ("NOOP", 20),
@@ -29,7 +36,7 @@ class Throttle:
 
     def __init__(self, bad_rcpt_throttle: int) -> None:
         """*bad_rcpt_throttle* is the option BadRcptThrottle; 0 slows down no recipient."""
-        #: seconds to wait before the replies are sent; the caller that waited sets it back to 0
+        #: seconds, see take_pause()
         self.pause = 0.0
         self._throttle = bad_rcpt_throttle
         self._errors = self._refused = self._accepted = 0
@@ -38,6 +45,15 @@ class Throttle:
     def message_begins(self) -> None:
         """MAIL was accepted: the verbs of LIMITED are counted anew."""
         self._said.clear()
+
+    def take_pause(self) -> float:
+        """Seconds to wait before the replies are sent that are due now; asked once for them."""
+        pause, self.pause = min(self.pause, MAX_PAUSE), 0.0
+        return pause
+
+    def has_asked_enough(self) -> bool:
+        """Were there so many VRFY or EXPN without a message that the session must end?"""
+        return any(self._said.get(verb, 0) > MAX_QUESTIONS for verb in ("VRFY", "EXPN"))
 
     def verb(self, name: str) -> str:
         """The client said *name*, one of LIMITED. Returns what the log should say, "" if nothing."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -134,6 +135,37 @@ def test_bad_commands_are_answered_late(
     assert answers == ["500"] * 25 + ["421"]
     assert sum(waits) == 16
     assert peer.answer() == ""
+
+
+@pytest.mark.parametrize(
+    "line", ["NOOP", "VRFY dave", "EXPN staff", "HELO x", "FOO", "RCPT TO:<nobody>"]
+)
+def test_who_hangs_up_after_a_burst_leaves_its_place(
+    start: Callable[[], Listening], host: SmtpHost, line: str
+) -> None:
+    host.options.max_daemon_children = 1
+    host.options.bad_rcpt_throttle = 1
+    listening = start()
+    peer = listening.connect()
+    peer.answer()
+    peer.says("MAIL FROM:<emma@lab1.campus>")
+    peer.socket.sendall(f"{line}\r\n".encode() * 3000)
+    time.sleep(0.2)
+    peer.close()
+    end = time.monotonic() + 4
+    while not listening.connect().answer().startswith("220"):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_who_only_stops_to_talk_still_gets_its_replies_after_a_short_pause(
+    start: Callable[[], Listening],
+) -> None:
+    peer = start().connect()
+    peer.answer()
+    peer.socket.sendall(b"FOO\r\n" * 11 + b"NOOP\r\nQUIT\r\n")
+    peer.socket.shutdown(socket.SHUT_WR)
+    assert [peer.answer()[:3] for _ in range(13)] == ["500"] * 11 + ["250", "221"]
 
 
 def test_a_last_reply_arrives_though_the_client_goes_on_talking(

@@ -52,6 +52,19 @@ def test_silence_is_a_timeout_and_not_the_end(ends: tuple[Stream, socket.socket]
     assert ours.recv(1) == b"late"
 
 
+def test_a_client_that_hangs_up_is_noticed_whatever_is_unread(
+    ends: tuple[Stream, socket.socket],
+) -> None:
+    ours, client = ends
+    client.sendall(b"NOOP\r\n")
+    assert not ours.has_hung_up()
+    client.close()
+    end = time.monotonic() + PATIENCE
+    while not ours.has_hung_up():
+        assert time.monotonic() < end
+    assert ours.recv(5) == b"NOOP\r\n"
+
+
 def test_a_look_ahead_neither_waits_nor_takes(ends: tuple[Stream, socket.socket]) -> None:
     ours, client = ends
     assert ours.peek() == b""

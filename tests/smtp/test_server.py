@@ -291,6 +291,29 @@ def test_idle_talk_becomes_slow_and_is_logged_once(verb: bytes, free: int) -> No
     assert sum("possible SMTP attack" in note for note in receiver.notes) == 1
 
 
+@pytest.mark.parametrize("line", [b"VRFY dave", b"EXPN staff"])
+def test_questions_without_end_end_the_session(line: bytes) -> None:
+    smtp = session(FakeReceiver())
+    replies = [codes(smtp.receive(line + b"\r\n"))[-1] for _ in range(250)]
+    assert not any(code.startswith("421") for code in replies)
+    assert codes(smtp.receive(line + b"\r\n")) == ["421 4.7.0"]
+
+
+def test_talk_between_messages_is_no_idle_talk() -> None:
+    smtp = session(FakeReceiver())
+    for _ in range(20):
+        assert codes(smtp.receive(b"NOOP\r\n" * 20)) == ["250 2.0.0"] * 20
+        assert codes(smtp.receive(b"MAIL FROM:<a@b>\r\nRSET\r\n")) == ["250 2.1.0", "250 2.0.0"]
+    assert smtp.throttle.take_pause() == 0
+
+
+def test_what_comes_at_once_costs_a_minute_at_most() -> None:
+    smtp = session(FakeReceiver())
+    smtp.receive(b"NOOP\r\n" * 200)
+    assert smtp.throttle.take_pause() == 60
+    assert smtp.throttle.take_pause() == 0
+
+
 # --- other commands -------------------------------------------------------------------------------
 
 
