@@ -6,7 +6,8 @@
         henry@lab3.campus           continued: the line begins with a blank
     "first last": dave              quoted names; a blank outside quotes becomes "."
 
-The text is the source of truth, PATH.cdb what is asked. Keys are in small letters. If the text is
+The text is the source of truth, PATH.cdb what is asked. Keys are in small letters, and in quotes only
+if they need them ("root" is root). If the text is
 newer than its database that is logged once and the database is used, as Sendmail does without
 AutoRebuildAliases; if there is no database the text is used. If there is neither, every name that
 no file before it has is an OSError and not unknown, unless the file is optional (AliasFile = -o PATH).
@@ -15,6 +16,7 @@ no file before it has is an OSError and not unknown, unless the file is optional
 from __future__ import annotations
 
 from minimta.aliases.source import Source
+from minimta.message import address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ class Aliases:
 
         Raise OSError if this cannot be known now, or if others could have written a file.
         """
-        key = local_part.lower()
+        key = _key(local_part)
         for source in self.sources:
             value = source.find(key)
             if value is not None:
@@ -47,9 +49,13 @@ class Aliases:
 
         The line is 0 if the text does not say what the database says. Raise OSError as find().
         """
-        key = local_part.lower()
+        key = _key(local_part)
         for source in self.sources:
             value = source.find(key)
             if value is not None:
                 return source.path, source.line_of(key, value)
         return None
+
+
+def _key(local_part: bytes) -> bytes:
+    return address.quoted(address.unquote(local_part.lower()))

@@ -25,7 +25,7 @@ def logical_lines(text: bytes) -> Iterator[tuple[int, int, bytes]]:
     """(first number, last number, line) with continuation lines joined.
 
     A comment or an empty line ends what came before; the line end before a continuation goes,
-    its white space stays.
+    its white space stays. One that continues nothing is a line of its own.
     """
     held, first, number = b"", 0, 0
     # Not split(): a million lines at once are 90 MB.
@@ -33,6 +33,8 @@ def logical_lines(text: bytes) -> Iterator[tuple[int, int, bytes]]:
         if line[0] in b" \t":
             if held:
                 held = held.removesuffix(b"\n") + line
+            elif line.strip():
+                held, first = line, number
             continue
         if held:
             yield first, number - 1, held.removesuffix(b"\n")
@@ -77,7 +79,7 @@ def line_of(text: bytes, key: bytes, value: bytes) -> int:
     """The first line of the entry that gives *key* this *value*; 0 if the text says otherwise."""
     number = 0
     for first, _, line in logical_lines(text):
-        if key[:1] == line[:1].lower():  # most are another's by the first letter
+        if line[:1].lower() in (key[:1], b'"'):  # most are another's by the first letter
             name, found, problem = _split_entry(line, lambda domain: True)
             if not problem and name.lower() == key:
                 number = first if found == value else 0
@@ -86,6 +88,8 @@ def line_of(text: bytes, key: bytes, value: bytes) -> int:
 
 def _split_entry(line: bytes, is_local: Callable[[bytes], bool] | None) -> tuple[bytes, bytes, str]:
     """(name, right-hand side, "") or (b"", b"", what is wrong)."""
+    if line[:1] in (b" ", b"\t"):
+        return b"", b"", "Non-continuation line starts with space"
     colon = _colon(line)
     if colon < 0:
         return b"", b"", "missing colon"
@@ -100,6 +104,8 @@ def _split_entry(line: bytes, is_local: Callable[[bytes], bool] | None) -> tuple
     remote = bool(domain) and not (is_local is not None and is_local(domain))
     if remote or name[:1] in (b"|", b"/"):
         return b"", b"", f"{log.clean(name, 40)}... cannot alias non-local names"
+    if local_part[:1] == b'"':
+        local_part = address.quoted(address.unquote(local_part))
     return local_part, value, ""
 
 

@@ -75,6 +75,17 @@ def unquote(local: bytes) -> bytes:
     return bytes(out)
 
 
+#: what an atom has not (RFC 5322 section 3.2.3); a dot may stand between two
+_SPECIALS = bytes(range(33)) + b'()<>[]:;@\\,"\x7f'
+
+
+def quoted(meaning: bytes) -> bytes:
+    """A local part as it is written, in quotes if it needs them: b"da ve" -> b'"da ve"'."""
+    if meaning == meaning.translate(None, _SPECIALS) and meaning:
+        return meaning
+    return b'"%b"' % meaning.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+
+
 def domain_key(domain: bytes) -> bytes:
     """A domain as it is compared: small letters, no trailing dot (RFC 5321 section 2.4)."""
     return domain.lower().removesuffix(b".")

@@ -73,8 +73,10 @@ class _Expansion:
         self._sender = address.bare(reverse_path)
         self._note = note
         self._work: list[Node] = []
-        #: keys of the local addresses and lists that were expanded, or are being expanded
-        self._expanded: set[bytes] = set()
+        #: key -> node, of the local addresses and lists that were expanded, or are being expanded
+        self._expanded: dict[bytes, Node] = {}
+        #: local addresses that were left to a node of _expanded
+        self._left: list[Node] = []
         self.ends = Destinations(self._sender, here)
 
     def run(self, envelope: Sequence[Recipient]) -> list[Node]:
@@ -86,6 +88,7 @@ class _Expansion:
                 self._visit(node)
             except OSError as error:
                 self.ends.postpone(node, error)
+        self._break_hidden_circles()
         self.ends.settle_broken()
         return roots
 
@@ -149,7 +152,7 @@ class _Expansion:
         # A list that includes itself ends here as well: nobody is missed, its members are known.
         if node.key in self._expanded:
             return
-        self._expanded.add(node.key)
+        self._expanded[node.key] = node
         shown = log.clean(bytes(node.target))
         if authority.user is None:
             self.ends.add(node, None, deferred("4.3.0", f"no user {authority.uid} to act as"))
@@ -206,12 +209,13 @@ class _Expansion:
         # Ancestors first: a circle's member was expanded too, and must not pass for a duplicate.
         circle = node.circle(node.key)
         if circle:
-            self._break_circle(node, circle)
+            self._break_circle(circle, {node.key: node})
         elif node.key not in self._expanded:
-            self._expanded.add(node.key)
+            self._expanded[node.key] = node
             self._expand_local(node)
         else:
             self.ends.drop(node)
+            self._left.append(node)
 
     def _expand_local(self, node: Node) -> None:
         found = recipients.find(node.local_part, self._here)
@@ -276,19 +280,39 @@ class _Expansion:
         node.key = os.fsencode(user.name) + (b"+" + detail if detail else b"")
         self.ends.add(node, Route("local", os.fsdecode(detail), os.fsencode(user.name)))
 
-    def _break_circle(self, node: Node, circle: list[Node]) -> None:
-        """*node* is *circle*'s first member again: deliver to those of the circle who are users.
+    def _break_hidden_circles(self) -> None:
+        """Deliver where all that a node was left to leads nowhere: two of the envelope's recipients
+        that stand for each other are no ancestors of themselves, and the message would vanish.
+        """
+        met = {node.key: node for node in reversed(self._left)}
+        for node in self._left:
+            reached, ends = [self._expanded.get(node.key, node)], False
+            for member in reached:  # grows while it is walked
+                ends = any(child.end for child in [member, *member.children])
+                if ends:
+                    break
+                into = [self._expanded.get(child.key, child) for child in member.children]
+                reached += [it for it in dict.fromkeys(into) if it not in reached]
+            if not ends:
+                self._break_circle([it for it in reached if it.local_part], met)
+
+    def _break_circle(self, circle: list[Node], met: dict[bytes, Node]) -> None:
+        """Deliver to those of a circle who are users; *met* has the members that were met again.
 
         "dave: dave, carol" means dave's own mailbox, and so does carol's .forward that names dave
         while dave's names carol: both meant "keep a copy" or both made a mistake; either way the
-        mail has somewhere to go.
+        mail has somewhere to go. A circle of aliases alone, "henry: root" and "root: henry", names one
+        person: the first of its users gets the one copy, as with Sendmail.
         """
+        node = met.get(circle[0].key, circle[0])
         node.notes.append("leads back to itself")
         users = [member for member in circle if self._mailbox(member).user is not None]
+        if all(member.user is None for member in circle):
+            users = users[:1]
         for member in users:
             # The first is met again in *node*, which is from an expansion; so are all others. Only
             # those may be rewritten: a recipient of the envelope stays as it was given.
-            last = node if member is circle[0] else member
+            last = met.get(member.key, member)
             last.recipient.address = b"\\" + last.local_part
             self._deliver_locally(last)
         if not users and len(circle) == 1:

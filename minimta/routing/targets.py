@@ -3,7 +3,7 @@
     dave                    user: an address; aliased and forwarded further
     \\dave                   the same, final: straight to the mailbox
     Dave <dave@lab2.campus> user; RFC 5322 comments and display names are dropped
-    |prog, "|prog -x, y"    program
+    |prog, "|prog -x, y"    program; |"prog -x, y" is the same
     /var/tmp/archive        file
     :include:/etc/list      include
     error:5.7.1:550 No      error: refuse with this text
@@ -111,6 +111,8 @@ def _target(item: bytes, line: int) -> AliasTarget | None:
     for mark, kind in _KINDS.items():
         if whole[: len(mark)].lower() == mark:
             value = whole if kind == "file" else whole[len(mark) :].strip()
+            if kind == "program" and whole is item:
+                value = _unquoted(value)  # the quotes are the list's, not the shell's
             return AliasTarget(kind, value, line=line, written=item if kind == "program" else b"")
     bare = strip_address(item)
     if not bare:

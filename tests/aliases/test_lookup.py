@@ -384,6 +384,46 @@ def test_a_continued_line_is_known_by_its_first_and_last_number() -> None:
     assert list(logical_lines(text)) == [(1, 2, b"a: b, c"), (4, 4, b"d: e"), (6, 6, b"f: g")]
 
 
+@pytest.mark.parametrize("before", [b"", b"# comment\n", b"\n", b" \t\n"])
+def test_a_line_that_continues_nothing_is_told(path: str, before: bytes) -> None:
+    Path(path).write_bytes(before + b"  x: dave,\n\tcarol\nlist: dave\n")
+    report = rebuild(Source(path), Users())
+    number = before.count(b"\n") + 2  # its last, as for other errors
+    assert report.errors == [f"{path}: line {number}: Non-continuation line starts with space"]
+    assert (report.exit_code, report.count) == (os.EX_SOFTWARE, 1)
+    assert Aliases((path,)).find(b"list") == b"dave"
+
+
+@pytest.mark.parametrize("compiled", [True, False], ids=["database", "text"])
+@pytest.mark.parametrize(
+    ("left", "local_part", "key"),
+    [
+        (b'"odd"', b"odd", b"odd"),
+        (b'"Root"', b"root", b"root"),
+        (b'"q.r"', b"q.r", b"q.r"),
+        (b'"a b"', b"A b", b'"a b"'),
+        (b'"with@lab2.campus"', b"with@lab2.campus", b'"with@lab2.campus"'),
+        (b'"in"@lab2.campus', b"in", b"in"),
+        (b'"a\\"b"', b'a"b', b'"a\\"b"'),
+        (b'"a:b"', b"a:b", b'"a:b"'),
+        (b'"odd" ', b"odd", b"odd"),
+    ],
+)
+def test_quotes_that_a_name_does_not_need_are_no_part_of_it(
+    path: str, left: bytes, local_part: bytes, key: bytes, compiled: bool
+) -> None:
+    Path(path).write_bytes(left + b": dave\n")
+    if compiled:
+        rebuild(Source(path), Users(), lambda domain: domain == b"lab2.campus")
+        assert [name for name, _ in Source(path).records()] == [key]
+    elif b"@lab2" in left and left[-1:] != b'"':
+        return  # without a rebuild nobody knows which domains are ours
+    aliases = Aliases((path,))
+    assert aliases.find(local_part) == b"dave"
+    if compiled:
+        assert aliases.origin(local_part) == (path, 1)
+
+
 def test_a_rebuild_waits_for_another_one_and_gives_up_in_the_end(path: str) -> None:
     from minimta.system import locks
 
