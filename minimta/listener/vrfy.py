@@ -52,7 +52,7 @@ def _members(bare: bytes, here: LocalHost) -> list[bytes]:
 
 def _shown(bare: bytes, here: LocalHost) -> str:
     """ "Dave Example <dave@lab2.campus>" """
-    local_part = address.unquote(address.split(bare)[0])
+    local_part, _ = address.local_name(address.split(bare)[0])
     user = recipients.find_mailbox(local_part, here).user if here.is_local(bare) else None
     name = quoted(fullname.from_gecos(user.gecos, user.name)) if user else ""
     return f"{name} <{quoted(here.qualified(bare))}>".strip()

@@ -75,6 +75,16 @@ def unquote(local: bytes) -> bytes:
     return bytes(out)
 
 
+def local_name(local: bytes) -> tuple[bytes, bool]:
+    """(whose mailbox, is it final) of a local part of ours.
+
+    As in Sendmail b"\\dave" and b'"\\dave"' are dave's mailbox, past aliases and .forward.
+    """
+    if local[:1] == b"\\":
+        return unquote(local[1:]), True
+    return unquote(local), local[:2] == b'"\\'
+
+
 #: what an atom has not (RFC 5322 section 3.2.3); a dot may stand between two
 _SPECIALS = bytes(range(33)) + b'()<>[]:;@\\,"\x7f'
 

@@ -191,7 +191,8 @@ class _Expansion:
             # gets the message, and only they, or a retry would reach others a second time.
             node.target.final = True
         if route.mailer == "local":
-            node.local_part = address.unquote(route.user)
+            node.local_part, is_final = address.local_name(route.user)
+            node.target.final |= is_final
             node.key = node.local_part.lower()
             self._visit_local(node)
             return
@@ -281,9 +282,7 @@ class _Expansion:
         self.ends.add(node, Route("local", os.fsdecode(detail), os.fsencode(user.name)))
 
     def _break_hidden_circles(self) -> None:
-        """Deliver where all that a node was left to leads nowhere: two of the envelope's recipients
-        that stand for each other are no ancestors of themselves, and the message would vanish.
-        """
+        """Two recipients that stand for each other are no ancestors of themselves: none may vanish."""
         met = {node.key: node for node in reversed(self._left)}
         for node in self._left:
             reached, ends = [self._expanded.get(node.key, node)], False

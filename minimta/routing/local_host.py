@@ -124,5 +124,6 @@ class LocalHost:
         """Equal for addresses that are the same recipient."""
         local, domain = address.split(bare)
         if self.is_local(bare):
-            return address.unquote(local).lower()
+            name, is_final = address.local_name(local)
+            return b"\\" * is_final + name.lower()
         return local + b"@" + address.domain_key(domain)

@@ -25,7 +25,8 @@ def look_up(bare: bytes, here: LocalHost) -> LocalRecipient | None:
     route = here.router.route(bare)
     if route.mailer != "local":
         return None
-    return find(address.unquote(route.user), here)
+    name, is_final = address.local_name(route.user)
+    return find_mailbox(name, here) if is_final else find(name, here)
 
 
 def is_unknown(bare: bytes, here: LocalHost) -> bool:

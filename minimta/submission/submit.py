@@ -227,7 +227,7 @@ class Submission:
         kept = []
         for recipient in self._envelope.recipients:
             bare = address.bare(recipient.address)
-            if not recipients.is_unknown(bare.removeprefix(b"\\"), self._here):
+            if not recipients.is_unknown(bare, self._here):
                 kept.append(recipient)
                 continue
             self._unknown(recipient.address, "User unknown")

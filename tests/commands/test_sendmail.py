@@ -304,6 +304,27 @@ def test_the_final_dot_of_a_domain_is_neither_in_the_sender_nor_in_reports(host:
     assert finals == [b"RFC822; dave@lab1.campus", b"RFC822; bob@example.net"]
 
 
+@pytest.mark.parametrize("given", ["\\dave", "\\dave@lab1.campus", '"\\dave"', "Dave <\\dave>"])
+@pytest.mark.parametrize("in_header", [False, True])
+def test_a_backslash_means_the_mailbox_past_all_aliases(
+    host: Host, given: str, in_header: bool
+) -> None:
+    with (host.root / "aliases").open("a") as file:
+        file.write("dave: emma\n")
+    host.configure(DeliveryMode="interactive")
+    if in_header:
+        assert host.run("-t", stdin=b"To: %b\n\nx\n" % given.encode()).code == 0
+    else:
+        assert host.run(given).code == 0
+    letters = {path.name for path in (host.root / "home").iterdir()}
+    assert letters == {"dave"}
+
+
+def test_a_backslash_before_an_alias_of_no_user_is_told(host: Host) -> None:
+    ran = host.run("\\list")
+    assert (ran.code, ran.err) == (67, "\\list... User unknown\n")
+
+
 def test_blind_copies_are_marked_for_removal(host: Host) -> None:
     host.run("-t", stdin=b"To: dave\nBcc: a@b\n\nx\n")
     assert "b" in host.only()[0].flags

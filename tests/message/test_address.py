@@ -51,6 +51,42 @@ def test_quoting_does_not_change_the_meaning(local: bytes, meaning: bytes) -> No
     assert address.unquote(local) == meaning
 
 
+@pytest.mark.parametrize(
+    ("local", "name", "is_final"),
+    [
+        (b"dave", b"dave", False),
+        (b"\\dave", b"dave", True),
+        (b'"\\dave"', b"dave", True),
+        (b'\\"da ve"', b"da ve", True),
+        (b'"da\\ ve"', b"da ve", False),
+        (b"EXAMPLE\\dave", b"EXAMPLE\\dave", False),
+        (b"\\", b"", True),
+        (b"", b"", False),
+    ],
+)
+def test_a_backslash_before_a_name_is_the_mailbox(
+    local: bytes, name: bytes, is_final: bool
+) -> None:
+    assert address.local_name(local) == (name, is_final)
+
+
+@pytest.mark.parametrize(
+    ("meaning", "written"),
+    [
+        (b"dave", b"dave"),
+        (b"da.ve+x", b"da.ve+x"),
+        (b"da ve", b'"da ve"'),
+        (b"EXAMPLE\\john smith", b'"EXAMPLE\\\\john smith"'),
+        (b'a"b', b'"a\\"b"'),
+        (b"a@b", b'"a@b"'),
+        (b"", b'""'),
+    ],
+)
+def test_a_local_part_is_quoted_if_it_needs_it(meaning: bytes, written: bytes) -> None:
+    assert address.quoted(meaning) == written
+    assert address.unquote(written) == meaning
+
+
 def test_domains_compare_without_case_and_final_dot() -> None:
     assert address.domain_key(b"Lab2.CAMPUS.") == address.domain_key(b"lab2.campus")
 

@@ -84,7 +84,8 @@ def test_users_aliases_and_postmaster_are_known(here: Here, bare: bytes) -> None
         b"|/bin/sh",
         b"/tmp/x",
         b":include:/etc/passwd",
-        b"\\dave",
+        b"\\nosuch",
+        b"\\",
         b"~dave",
         b"error:x",
         b"dave%lab2.campus",
@@ -97,6 +98,13 @@ def test_users_aliases_and_postmaster_are_known(here: Here, bare: bytes) -> None
 )
 def test_whatever_else_stands_before_a_local_domain_is_nobody(here: Here, bare: bytes) -> None:
     assert here.verdict(bare) == (True, False)
+
+
+@pytest.mark.parametrize("bare", [b"\\dave", b"\\dave@lab2.campus", b'"\\dave"@lab2.campus'])
+def test_a_backslash_names_a_mailbox(here: Here, bare: bytes) -> None:
+    assert here.verdict(bare) == (True, True)
+    found = recipients.look_up(bare, here.host)
+    assert found is not None and found.alias is None
 
 
 @pytest.mark.parametrize(
