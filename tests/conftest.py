@@ -1,4 +1,8 @@
-"""The markers: what a newcomer's machine lacks is skipped with its reason, in CI it fails."""
+"""What holds for all tests.
+
+What a newcomer's machine lacks is skipped with its reason (the markers), in CI it fails. A test
+leaves neither threads nor another umask to the next one.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Generator
 from typing import Protocol
 
@@ -15,15 +20,40 @@ import pytest
 
 from tests.support import jobs
 
+#: seconds that threads may take to end
+PATIENCE = 5.0
+_umask = 0o022
+_real_fork = os.fork
 CI = os.environ.get("CI", "").lower() in ("true", "1")
 
 
 def pytest_configure() -> None:
-    """Many tests leave a queue or a message open until the end: more than 1024 in all, one day."""
+    global _umask
+    os.fork = _fork
+    if os.geteuid() == 0:
+        # What root writes shall be trusted, and root trusts no group. No system gives root 002.
+        os.umask(0o022)
+    _umask = os.umask(0)
+    os.umask(_umask)
+    # Many tests leave a queue or a message open until the end: more than 1024 in all, one day.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY or hard > soft:
         enough = 8192 if hard == resource.RLIM_INFINITY else min(hard, 8192)
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, enough), hard))
+
+
+def threads() -> int:
+    """How many threads this process has, those included that Python does not know."""
+    return len(os.listdir("/proc/self/task"))
+
+
+def _fork() -> int:
+    """os.fork, but not with threads: a lock that another holds stays locked in the child.
+
+    Python 3.12 and later warn of it, but an error made of this warning is dropped in os.fork().
+    """
+    assert threads() == 1, "fork in a process with threads"
+    return _real_fork()
 
 
 def missing(item: pytest.Item) -> str:
@@ -59,8 +89,13 @@ def is_installed(package: str) -> bool:
 def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
     """What a test leaves behind would fail another one, far away and only in some orders."""
     jobs.close_all()
+    os.umask(_umask)  # of a command that was called here, and set its own
     blocked = signal.pthread_sigmask(signal.SIG_SETMASK, ())
     assert not blocked, f"the test left signals blocked: {blocked}"
+    end = time.monotonic() + PATIENCE
+    while threads() > 1:
+        assert time.monotonic() < end, "the test left threads running"
+        time.sleep(0.01)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -125,6 +125,8 @@ def is_readable(file: int) -> bool:
 class Server(FakeSmtp):
     """Calls ``at[verb]`` once, when a client says *verb* ("." is the end of the data)."""
 
+    runs_here = True
+
     def __init__(self) -> None:
         super().__init__()
         self.at: dict[str, Callable[[], None]] = {}

@@ -2,7 +2,7 @@
 filelock).
 
     QueueDirectory.runner    held by the resident queue runner while it lives
-    AliasFile.lock           held while the database of an alias file is rebuilt
+    AliasFile.cdb.lock       held while the database of an alias file is rebuilt
 
 A lock file is empty and used for nothing else, because filelock before 3.29 truncates what it locks;
 so neither a qf nor a mailbox is ever given to it. It is never removed: a process that had opened it

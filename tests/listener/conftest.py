@@ -8,10 +8,19 @@ from pathlib import Path
 import pytest
 
 from minimta.config.ports import Port
+from minimta.listener import threads
 from minimta.listener.limits import ConnectionLimits
 from minimta.system import log
 from tests.support.listening import Listening
 from tests.support.smtphost import SmtpHost
+
+
+@pytest.fixture(autouse=True, scope="session")
+def threads_end_soon() -> Iterator[None]:
+    """Those of the pool wait for a minute whether another connection comes."""
+    saved, threads._IDLE = threads._IDLE, 0.1
+    yield
+    threads._IDLE = saved
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -10,8 +11,17 @@ from minimta.listener.threads import ThreadPool
 PATIENCE = 5.0
 
 
-def test_an_idle_thread_is_used_again() -> None:
+@pytest.fixture
+def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadPool]:
+    """Its idle threads stay until the test is over."""
+    monkeypatch.setattr(threads, "_IDLE", 60.0)
     pool = ThreadPool()
+    yield pool
+    for thread in pool._idle:
+        thread.gate.release()  # and nothing to do: it ends
+
+
+def test_an_idle_thread_is_used_again(pool: ThreadPool) -> None:
     seen: list[int] = []
     for number in range(1, 6):
         done = threading.Event()
@@ -35,8 +45,7 @@ def wait_until_idle(pool: ThreadPool, count: int = 1) -> None:
     raise AssertionError("the thread did not become idle")
 
 
-def test_jobs_at_the_same_time_have_a_thread_each() -> None:
-    pool = ThreadPool()
+def test_jobs_at_the_same_time_have_a_thread_each(pool: ThreadPool) -> None:
     together = threading.Barrier(6)
 
     def job() -> None:

@@ -191,7 +191,7 @@ class AtHosts(Place):
         ]
 
     def spoil(self) -> None:
-        self.server._answers["greeting"] = ["421 4.3.2 Not now"]
+        self.server.change("greeting", "421 4.3.2 Not now")
 
 
 class AtLmtp(AtHosts):

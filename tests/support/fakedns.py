@@ -26,17 +26,19 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
+from tests.support.ownprocess import OwnProcess
+
 Zone = Mapping[str, "str | Mapping[str, str | list[str]]"]
 
 
-class FakeDns:
-    """Runs while the with block does; ``asked`` holds (name, type) of every question."""
+class FakeDns(OwnProcess):
+    """Runs while the with block does."""
 
     def __init__(self, zone: Zone, *, noise: tuple[bytes, ...] = ()) -> None:
         """*noise* is what comes over UDP before each reply."""
         self._zone = zone
         self._noise = noise
-        self.asked: list[tuple[str, str]] = []
+        self._asked: list[tuple[str, str]] = []
         answer = self.answer
 
         class Handler(socketserver.BaseRequestHandler):
@@ -51,15 +53,14 @@ class FakeDns:
         self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._udp.bind(self._tcp.server_address)
         self.address = ("127.0.0.1", int(self._tcp.server_address[1]))
-        self._threads = [
-            threading.Thread(target=self._serve_udp, daemon=True),
-            threading.Thread(target=self._tcp.serve_forever, args=(0.01,), daemon=True),
-        ]
 
     def __enter__(self) -> FakeDns:
-        for thread in self._threads:
-            thread.start()
+        self.start([self._tcp.socket, self._udp])
         return self
+
+    def serve(self) -> None:
+        threading.Thread(target=self._serve_udp, daemon=True).start()
+        threading.Thread(target=self._tcp.serve_forever, args=(0.01,), daemon=True).start()
 
     def __exit__(
         self,
@@ -67,17 +68,20 @@ class FakeDns:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._udp.sendto(b"stop", self.address)
-        self._threads[0].join()
-        self._udp.close()
-        self._tcp.shutdown()
-        self._tcp.server_close()
+        self.stop()
+
+    @property
+    def asked(self) -> list[tuple[str, str]]:
+        """(name, type) of every question so far."""
+        return self._asked if self._control is None else self.ask("questions")
+
+    def questions(self) -> list[tuple[str, str]]:
+        """``asked``, in the server's process."""
+        return self._asked
 
     def _serve_udp(self) -> None:
         while True:
             wire, client = self._udp.recvfrom(65535)
-            if wire == b"stop":
-                return
             reply = self.answer(wire)
             for octets in self._noise:
                 self._udp.sendto(octets, client)
@@ -96,7 +100,7 @@ class FakeDns:
         query = dns.message.from_wire(wire)
         question = query.question[0]
         name, kind = question.name.to_text(True).lower(), dns.rdatatype.to_text(question.rdtype)
-        self.asked.append((name, kind))
+        self._asked.append((name, kind))
         reply = dns.message.make_response(query, recursion_available=True)
         rcode = self._fill(reply, name, kind)
         if rcode is None:

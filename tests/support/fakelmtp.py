@@ -11,7 +11,6 @@ import socket
 import threading
 from collections.abc import Mapping, Sequence
 from io import BufferedIOBase
-from types import TracebackType
 
 from tests.support.fakesmtp import FakeSmtp
 
@@ -43,21 +42,15 @@ class FakeLmtp(FakeSmtp):
 
     def __enter__(self) -> FakeLmtp:
         super().__enter__()
-        if self._listening:
-            threading.Thread(target=self._accept, args=(self._listening,), daemon=True).start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def listening(self) -> list[socket.socket]:
+        return [*super().listening(), *([self._listening] if self._listening else [])]
+
+    def serve(self) -> None:
+        super().serve()
         if self._listening:
-            with contextlib.suppress(OSError):
-                self._listening.shutdown(socket.SHUT_RDWR)
-            self._listening.close()
-        super().__exit__(kind, error, traceback)
+            threading.Thread(target=self._accept, args=(self._listening,), daemon=True).start()
 
     def _accept(self, listening: socket.socket) -> None:
         with contextlib.suppress(OSError):

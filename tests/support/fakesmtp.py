@@ -1,5 +1,7 @@
 """An SMTP server on 127.0.0.1 that says what the test wants, and remembers what it was told.
 
+It is a process of its own (see ``ownprocess``).
+
     with FakeSmtp(answers={"RCPT": ["250 ok", "550 5.1.1 No such mailbox here"]}) as server:
         deliver to f"[127.0.0.1]:{server.port}"
     server.commands[0]      the lines of the first connection
@@ -18,6 +20,8 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from io import BufferedIOBase
 from types import TracebackType
+
+from tests.support.ownprocess import OwnProcess
 
 DROP = "drop"
 HANG = "hang"
@@ -40,8 +44,11 @@ class _Dropped(Exception):
     pass
 
 
-class FakeSmtp:
+class FakeSmtp(OwnProcess):
     """Runs while the with block does."""
+
+    #: True: it is a thread of the test's process, which must have forked before
+    runs_here = False
 
     def __init__(
         self,
@@ -54,9 +61,11 @@ class FakeSmtp:
         poison: str = "\0",
         deaf: bool = False,
         dribble: float = 0.0,
+        keep_messages: bool = True,
     ) -> None:
         """A command with *poison* in it drops the connection; a *deaf* server reads no content;
-        with *dribble* the octets of a reply come so many seconds apart."""
+        with *dribble* the octets of a reply come so many seconds apart. *before_greeting* is called
+        in the server's process."""
         self._poison = poison
         self._deaf = deaf
         self._dribble = dribble
@@ -66,9 +75,9 @@ class FakeSmtp:
         lines = [f"250{'-' if i + 1 < len(ehlo) else ' '}{text}" for i, text in enumerate(ehlo)]
         self._defaults = {**_DEFAULTS, "EHLO": "\r\n".join(lines)}
         self._lock = threading.Lock()
-        self.commands: list[list[str]] = []
-        self.messages: list[bytes] = []
-        self.keep_messages = True
+        self._commands: list[list[str]] = []
+        self._messages: list[bytes] = []
+        self._keep_messages = keep_messages
         self._arrived = threading.Condition(self._lock)
         self._before_greeting = before_greeting
         serve = self._serve
@@ -87,13 +96,20 @@ class FakeSmtp:
         self._server = Server((address, port), Handler)
         self.port: int = self._server.server_address[1]
         self.host = f"[{'IPv6:' if ':' in address else ''}{address}]:{self.port}"
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.01,), daemon=True
-        )
 
     def __enter__(self) -> FakeSmtp:
-        self._thread.start()
+        if self.runs_here:
+            self.serve()
+        else:
+            self.start(self.listening())
         return self
+
+    def listening(self) -> list[socket.socket]:
+        """The sockets that it listens on."""
+        return [self._server.socket]
+
+    def serve(self) -> None:
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     def __exit__(
         self,
@@ -101,18 +117,49 @@ class FakeSmtp:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._over.set()
-        self._server.shutdown()
-        self._server.server_close()
+        if self._control:
+            self._commands, self._messages = self.ask("told")
+            self.stop()
+        else:
+            self._over.set()
+            self._server.shutdown()
+            self._server.server_close()
+
+    @property
+    def commands(self) -> list[list[str]]:
+        """What was said so far, connection by connection, line by line."""
+        return self.told()[0]
+
+    @property
+    def messages(self) -> list[bytes]:
+        """What came so far."""
+        return self.told()[1]
+
+    def told(self) -> tuple[list[list[str]], list[bytes]]:
+        """``commands`` and ``messages``."""
+        if self._control:
+            commands, messages = self.ask("told")
+            return commands, messages
+        return self._commands, self._messages
+
+    def change(self, verb: str, *replies: str | bytes) -> None:
+        """From now on these are the answers to *verb*."""
+        if self._control:
+            self.ask("change", verb, *replies)
+            return
+        self._answers[verb] = list(replies)
 
     def wait_for_messages(self, number: int) -> None:
         """Return when so many have come; fail after 10 seconds."""
+        if self._control:
+            self.ask("wait_for_messages", number)
+            return
         with self._lock:
-            assert self._arrived.wait_for(lambda: len(self.messages) >= number, 10)
+            assert self._arrived.wait_for(lambda: len(self._messages) >= number, 10)
 
     def _serve(self, connection: socket.socket, lines: BufferedIOBase) -> None:
         told: list[str] = []
-        self.commands.append(told)
+        self._commands.append(told)
         try:
             self._before_greeting()
             self._answer(connection, lines, "greeting")
@@ -136,10 +183,10 @@ class FakeSmtp:
         while (line := lines.readline()) != b".\r\n":
             if not line:
                 raise _Dropped
-            if self.keep_messages:
+            if self._keep_messages:
                 text.append(line)
         with self._lock:
-            self.messages.append(b"".join(text))
+            self._messages.append(b"".join(text))
             self._arrived.notify_all()
         self._answer(connection, lines, ".")
 

@@ -295,9 +295,8 @@ def test_a_port_where_nobody_listens_costs_no_time() -> None:
 
 
 def test_the_number_of_attempts_is_that_of_resolv_conf() -> None:
-    with FakeDns(DEAD) as dead:
-        for attempts in (1, 3):
-            dead.asked.clear()
+    for attempts in (1, 3):
+        with FakeDns(DEAD) as dead:
             config = ResolvConf(servers=(dead.address,), attempts=attempts)
             resolver = Resolver(budget=1.0, config=config, hosts=NO_HOSTS, silent=SilentServers())
             with pytest.raises(LookupFailed):

@@ -8,14 +8,13 @@ import pwd
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from minimta.system import privileges
+from minimta.system import privileges, processes
 from minimta.system.privileges import as_user, read_as
 from minimta.system.safefile import STRICT, Allowance, Untrusted
 from minimta.system.users import User, groups_of
@@ -446,7 +445,7 @@ class Told(Exception):
 @pytest.mark.root
 @pytest.mark.parametrize("handler", ["raises", "notes"])
 def test_a_signal_while_the_child_acts_loses_no_answer(nobody: User, handler: str) -> None:
-    """The child itself sends it to us; it is heard when the answer is here."""
+    """It comes while the child acts, and is heard when the answer is here."""
     heard: list[int] = []
 
     def hear(number: int, _: object) -> None:
@@ -460,17 +459,17 @@ def test_a_signal_while_the_child_acts_loses_no_answer(nobody: User, handler: st
         return b"done"
 
     (told, ready), (go, come) = os.pipe(), os.pipe()
-    main = threading.get_ident()
+    parent = os.getpid()
 
-    def signal_us() -> None:
+    def signal_us() -> int:
         os.read(told, 1)
-        signal.pthread_kill(main, signal.SIGTERM)  # no other thread of the tests may take it
+        os.kill(parent, signal.SIGTERM)
         os.write(come, b"x")
+        return os.EX_OK
 
     old = signal.signal(signal.SIGTERM, hear)
     answers = []
-    thread = threading.Thread(target=signal_us)
-    thread.start()
+    sender = processes.fork("sender of a signal", signal_us)
     decoded = privileges._decoded
     try:
         privileges._decoded = lambda answer: answers.append(decoded(answer)) or b""  # type: ignore[func-returns-value]
@@ -480,7 +479,7 @@ def test_a_signal_while_the_child_acts_loses_no_answer(nobody: User, handler: st
     finally:
         privileges._decoded = decoded
         signal.signal(signal.SIGTERM, old)
-        thread.join()
+        os.waitpid(sender, 0)
         for fd in (told, ready, go, come):
             os.close(fd)
     assert answers == [b"done"]
@@ -492,25 +491,26 @@ def test_a_signal_while_the_child_acts_loses_no_answer(nobody: User, handler: st
 def test_a_signal_without_a_meaning_for_us_does_not_cut_the_wait_short(nobody: User) -> None:
     """Handlers that return leave the wait to go on (PEP 475)."""
     (told, ready), (go, come) = os.pipe(), os.pipe()
+    parent = os.getpid()
 
     def act() -> bytes:
         os.write(ready, b"x")
         return os.read(go, 1)
 
-    def interrupt() -> None:
+    def interrupt() -> int:
         os.read(told, 1)
         for _ in range(5):
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+            os.kill(parent, signal.SIGUSR1)
         os.write(come, b"y")
+        return os.EX_OK
 
     heard: list[int] = []
     old = signal.signal(signal.SIGUSR1, lambda number, _: heard.append(number))
-    thread = threading.Thread(target=interrupt)
-    thread.start()
+    interrupter = processes.fork("sender of signals", interrupt)
     try:
         assert as_user(nobody, act, 9, kept={ready, go}) == b"y"
     finally:
-        thread.join()
+        os.waitpid(interrupter, 0)
         signal.signal(signal.SIGUSR1, old)
         for fd in (told, ready, go, come):
             os.close(fd)

@@ -8,7 +8,6 @@ import socket
 import stat
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -22,7 +21,7 @@ from minimta.mailers.files.locked_file import LockedFile
 from minimta.mailers.job import Job
 from minimta.message import dates
 from minimta.message.outcome import Fate, Outcome
-from minimta.system import log
+from minimta.system import log, processes
 from minimta.system.users import User
 from tests.support.jobs import job, options
 
@@ -473,10 +472,15 @@ def test_a_file_that_stays_locked_waits(
 def test_a_lock_that_ends_is_waited_for(
     full: Path, dave: User, locked: subprocess.Popen[bytes]
 ) -> None:
-    assert locked.stdin
-    threading.Timer(0.05, locked.stdin.close).start()
+    def end_it() -> int:
+        time.sleep(0.05)
+        os.kill(locked.pid, signal.SIGKILL)  # Popen.kill() knows only children
+        return os.EX_OK
+
+    ender = processes.fork("ender", end_it)
     made = FileMailer(options(), pause=lambda _: time.sleep(0.02))
     ((_, outcomes),) = list(made.deliver([to(full, dave)]))
+    os.waitpid(ender, 0)
     assert outcomes == {os.fsencode(full): SENT}
 
 

@@ -6,7 +6,7 @@ import resource
 import signal
 import socket
 import sys
-import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -104,24 +104,26 @@ def test_who_does_not_know_its_own_names_waits(tmp_path: Path) -> None:
     assert {(o.fate, o.text) for o in told} == {(Fate.DEFERRED, f"{tmp_path}: Is a directory")}
 
 
-def test_hosts_are_served_at_the_same_time() -> None:
-    both = threading.Barrier(2, timeout=10)
-    with FakeSmtp(before_greeting=both.wait) as one, FakeSmtp(before_greeting=both.wait) as two:
+def test_hosts_are_served_at_the_same_time(tmp_path: Path) -> None:
+    def meet() -> None:
+        end = time.monotonic() + 10
+        (tmp_path / str(os.getpid())).touch()
+        while len(os.listdir(tmp_path)) < 2:
+            assert time.monotonic() < end, "the other was not there"
+            time.sleep(0.01)
+
+    with FakeSmtp(before_greeting=meet) as one, FakeSmtp(before_greeting=meet) as two:
         fates = deliver(job(one.host), job(two.host))
     assert all(only(outcomes).fate is Fate.SENT for outcomes in fates.values())
 
 
-def test_no_more_workers_than_allowed() -> None:
-    together = threading.Semaphore(0)
-    running: list[int] = []
+def test_no_more_workers_than_allowed(tmp_path: Path) -> None:
+    def be_alone() -> None:
+        os.mkdir(tmp_path / "one of them")  # fails if the other is there
+        time.sleep(0.05)
+        os.rmdir(tmp_path / "one of them")
 
-    def count() -> None:
-        running.append(1)
-        assert len(running) == 1
-        together.acquire(timeout=0.05)
-        running.pop()
-
-    with FakeSmtp(before_greeting=count) as one, FakeSmtp(before_greeting=count) as two:
+    with FakeSmtp(before_greeting=be_alone) as one, FakeSmtp(before_greeting=be_alone) as two:
         fates = deliver(job(one.host), job(two.host), number=1)
     assert all(only(outcomes).fate is Fate.SENT for outcomes in fates.values())
 
@@ -416,8 +418,7 @@ def test_a_message_of_50_mb_costs_little_memory(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(worker, "Delivery", Measured)
     lines: list[str] = []
-    with FakeSmtp(keywords=("SIZE",)) as server:
-        server.keep_messages = False
+    with FakeSmtp(keywords=("SIZE",), keep_messages=False) as server:
         big = job(server.host, body=b"", size=50_000_000)
         for _ in range(50):
             os.write(big.body, b"%b\n" % (b"x" * 79) * 12_500)
