@@ -50,6 +50,9 @@ def main(argv: list[str]) -> int:
     except OptionError as error:
         say(f"readcf: {error}")
         return os.EX_SOFTWARE
+    except OSError as error:  # a look that failed: who calls, whom RunAsUser names
+        complain(f"sendmail: {error}")
+        return os.EX_TEMPFAIL
 
 
 def _options(command: Command) -> Options:

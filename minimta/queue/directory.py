@@ -18,6 +18,9 @@ from minimta.system import log
 # Nonblocking, no terminal, no link: a planted fifo, tty or symbolic link does no harm.
 READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
+#: for a listener_uid that cannot be known: what another than we wrote waits, and is not put aside
+UNKNOWN_UID = -1
+
 
 class QueueEntry:
     """One queued message, as a run sorts it."""
@@ -35,7 +38,9 @@ class QueueDirectory:
     """A queue directory, open. Threads may share it."""
 
     def __init__(self, directory: str, *, listener_uid: int | None = None) -> None:
-        """*listener_uid* is RunAsUser's, whose files hold plain addresses. Raise OSError."""
+        """*listener_uid* is RunAsUser's, whose files hold plain addresses; None: there is none, and
+        UNKNOWN_UID: there is no such user now. Raise OSError.
+        """
         self.directory = directory
         self.listener_uid = listener_uid
         #: (qid, reason) of what was put aside; postmaster is told, then it is emptied

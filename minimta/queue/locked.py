@@ -20,13 +20,14 @@ Unusable becomes Qf. What cannot be read now is an OSError, and the message wait
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
 
 from minimta.queue import commit
 from minimta.queue.control import Control, CorruptControlFile, decode, encode, is_plain
-from minimta.queue.directory import READING, close, is_still
+from minimta.queue.directory import READING, UNKNOWN_UID, close, is_still
 from minimta.system import files
 
 TYPE_CHECKING = False
@@ -213,12 +214,17 @@ def _owners(directory: QueueDirectory) -> set[int]:
 
 
 def _may_command(directory: QueueDirectory, found: os.stat_result) -> bool:
-    """Do we obey more than addresses in this file? Raise Unusable if it is not ours at all."""
+    """Do we obey more than addresses in this file? Raise Unusable if it is not ours at all, and
+    OSError if that cannot be known.
+    """
     why_not = improper(found)
     if why_not:
         raise Unusable(why_not, "bogus file uid/gid in mqueue")
     if found.st_uid in (0, os.geteuid()):
         return True
+    if directory.listener_uid == UNKNOWN_UID:
+        text = f"of uid {found.st_uid}, and RunAsUser is not found: it may be the listener's"
+        raise OSError(errno.ENOENT, text)
     # DIFFERS: Sendmail run by root takes a qf of any user.
     if found.st_uid != directory.listener_uid:
         raise Unusable(_bogus(found), "bogus file uid/gid in mqueue")

@@ -24,6 +24,7 @@ from minimta.mailers.job import Job
 from minimta.message import headers
 from minimta.message.outcome import Fate, Outcome, deferred
 from minimta.queue.control import DELIVERY_MODE
+from minimta.queue.directory import UNKNOWN_UID
 from minimta.queue.locked import LockedMessage
 from minimta.queue.spool import Spool
 from minimta.routing.destination import Destination
@@ -349,9 +350,11 @@ def _shall_wait(message: LockedMessage) -> bool:
 
 
 def open_spool(options: Options) -> Spool:
-    """The MTA queue, as a runner sees it. Raise OSError."""
-    user = Users("").find(options.run_as_user.encode()) if options.run_as_user else None
-    return Spool(options.queue_directory, listener_uid=user.uid if user else None)
+    """The MTA queue, as a runner sees it. Raise OSError, also if RunAsUser cannot be looked up."""
+    if not options.run_as_user:
+        return Spool(options.queue_directory)
+    user = Users("").find(options.run_as_user.encode())
+    return Spool(options.queue_directory, listener_uid=user.uid if user else UNKNOWN_UID)
 
 
 def _too_many_hops(hops: int, limit: int) -> Outcome:

@@ -26,6 +26,7 @@ from typing import Protocol
 from minimta.config.options import Options
 from minimta.mailers.by_name import Mailers
 from minimta.queue.control import QUEUE_ONLY
+from minimta.queue.spool import Spool
 from minimta.routing.local_host import LocalHost
 from minimta.runner import deliver, queue_run
 from minimta.runner.make_jobs import MAILERS
@@ -64,7 +65,7 @@ def stay(options: Options, interval: int | None, stop: Callable[[], bool]) -> in
         loop = Loop(
             _QueueWork(options, slots),
             (options.queue_directory, options.client_queue_directory),
-            deliver.open_spool(options).names,
+            Spool(options.queue_directory).names,
             slots,
             interval=interval,
         )

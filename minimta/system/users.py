@@ -73,21 +73,14 @@ class Users:
         if self._file:
             self._refresh()
             return self._by_uid.get(uid)
-        try:
-            return _from_system(pwd.getpwuid(uid))
-        except KeyError:
-            return None
+        return _in_system(uid)
 
     def _named(self, name: bytes) -> User | None:
         text = os.fsdecode(name)
         if self._file:
             self._refresh()
             return self._by_name.get(text)
-        try:
-            return _from_system(pwd.getpwnam(text))
-        except KeyError:
-            _certainly_absent(name)
-            return None
+        return _in_system(text)
 
     def _refresh(self) -> None:
         now = os.stat(self._file)
@@ -99,6 +92,56 @@ class Users:
         self._by_name = {user.name: user for user in reversed(users)}
         self._by_uid = {user.uid: user for user in reversed(users)}
         self._seen = seen
+
+
+def _in_system(key: str | int) -> User | None:
+    """Ask the name service for a name or a uid.
+
+    Raise OSError unless absence is certain. pwd says KeyError for "no such user" and for every
+    failure alike, and the C library itself does: with "passwd: files systemd" a file that cannot be
+    opened is passed over, and what systemd does not know counts as absent.
+    """
+    for is_last in (False, True):
+        try:
+            return _from_system(pwd.getpwnam(key) if isinstance(key, str) else pwd.getpwuid(key))
+        except KeyError:
+            if not is_last:
+                _require_service(key)
+    # Absent before and after root was there: neither look met a bad moment.
+    return None
+
+
+# getpwnam_r(3): what the C library answers, beside 0, when there is no such user.
+_ABSENT = (0, errno.ENOENT, errno.ESRCH, errno.EBADF, errno.EPERM)
+_ROOT_FILE = "/etc/passwd"
+
+
+def _require_service(key: str | int) -> None:
+    """Raise OSError if a part of the name service fails: absence is believed while root is there.
+
+    Root is looked for in the file too, for libnss-systemd makes one up where there is none.
+    """
+    import ctypes  # 10 ms, and only on the way to "User unknown"
+
+    size = 16384
+    entry, buffer = ctypes.create_string_buffer(256), ctypes.create_string_buffer(size)
+    result = ctypes.c_void_p()
+    asked = os.fsencode(key) if isinstance(key, str) else ctypes.c_uint(key)
+    library = ctypes.CDLL(None)
+    ask = library.getpwnam_r if isinstance(key, str) else library.getpwuid_r
+    code = ask(asked, entry, buffer, ctypes.c_size_t(size), ctypes.byref(result))
+    if code not in _ABSENT:
+        raise OSError(code, f"user data base: {os.strerror(code)}")
+    try:
+        pwd.getpwuid(0)
+        with open(_ROOT_FILE, "rb") as file:
+            has_root = any(line.split(b":")[2:3] == [b"0"] for line in file)
+    except KeyError:
+        has_root = False
+    except OSError as error:
+        raise OSError(error.errno, f"user data base: {error.strerror}", _ROOT_FILE) from error
+    if not has_root:
+        raise OSError(errno.EAGAIN, "user data base: not even root is found")
 
 
 def _from_system(entry: pwd.struct_passwd) -> User:
@@ -130,26 +173,6 @@ def parse_passwd(text: str, path: str) -> list[User]:
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 10
-
-
-# getpwnam_r(3): what the C library answers, beside 0, when there is no such name.
-_ABSENT = (0, errno.ENOENT, errno.ESRCH, errno.EBADF, errno.EPERM)
-
-
-def _certainly_absent(name: bytes) -> None:
-    """Raise OSError if the name service failed, which pwd.getpwnam reports as KeyError too.
-
-    Asks the C library itself, whose answer tells the two apart.
-    """
-    import ctypes  # 10 ms, and only on the way to "User unknown"
-
-    size = 16384
-    entry, buffer = ctypes.create_string_buffer(256), ctypes.create_string_buffer(size)
-    result = ctypes.c_void_p()
-    ask = ctypes.CDLL(None).getpwnam_r
-    code = ask(name, entry, buffer, ctypes.c_size_t(size), ctypes.byref(result))
-    if code not in _ABSENT:
-        raise OSError(code, f"user data base: {os.strerror(code)}")
 
 
 def trusted(path: str) -> set[bytes]:

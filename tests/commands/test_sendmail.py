@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,9 @@ from minimta.config import commandline
 from minimta.config import file as config_file
 from minimta.queue import permission
 from minimta.queue.control import Control, decode
+from minimta.routing.route import Route, Router
 from minimta.system import log
+from minimta.system.users import Users
 
 MESSAGE = b"Subject: t\n\nhello\n"
 DENIED = "Program mode requires special privileges, e.g., root or TrustedUser.\n"
@@ -821,3 +824,28 @@ def test_logs_name_the_caller_and_never_the_text(host: Host) -> None:
         "from=<emma@lab1.campus>, size=30, class=0, nrcpts=1, msgid=<1?[2J@x>, relay=emma@localhost"
     )
     assert "secret" not in ran.err
+
+
+def test_a_caller_who_cannot_be_looked_up_is_told_to_come_again(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look(self: Users, uid: int) -> None:
+        raise OSError(errno.EAGAIN, "user data base: not even root is found")
+
+    monkeypatch.setattr(Users, "by_uid", look)
+    for arguments in (["dave"], ["-bs"], ["-bi"]):
+        ran = host.run(*arguments)
+        assert ran.code == os.EX_TEMPFAIL
+        assert "user data base" in ran.err
+    assert not list((host.root / "mqueue").iterdir())
+
+
+def test_what_is_queued_is_taken_though_it_cannot_be_tried_now(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def route(self: Router, bare: bytes) -> Route:
+        raise OSError(errno.EIO, "Input/output error", "mailertable")
+
+    monkeypatch.setattr(Router, "route", route)
+    assert host.run("-odq", "x@lab2.campus").code == os.EX_OK
+    assert host.queued()

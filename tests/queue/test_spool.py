@@ -15,6 +15,7 @@ import pytest
 from minimta.message.envelope import Recipient
 from minimta.queue import qid as ids
 from minimta.queue.control import Control, encode
+from minimta.queue.directory import UNKNOWN_UID
 from minimta.queue.spool import Spool
 from minimta.system import log
 from tests.support.faults import Faults
@@ -568,6 +569,20 @@ def test_the_listeners_plain_messages_are_taken_and_become_ours_when_rewritten(
     assert again
     assert again.owner == 0
     again.release()
+
+
+@pytest.mark.root
+def test_while_nobody_knows_the_listener_its_files_wait(spool: Spool, queue: Path) -> None:
+    put(spool)
+    for kind in ("qf", "df"):
+        os.chown(queue / (kind + QID), LISTENER, LISTENER)
+    blind = Spool(str(queue), listener_uid=UNKNOWN_UID)
+    with pytest.raises(OSError, match=f"of uid {LISTENER}, and RunAsUser is not found"):
+        blind.lock(QID)
+    blind.close()
+    held = spool.lock(QID)
+    assert held is not None, "nothing was put aside"
+    held.release()
 
 
 @pytest.mark.root

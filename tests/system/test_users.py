@@ -78,8 +78,9 @@ def test_the_users_of_the_system_are_those_of_pwd() -> None:
     assert Users().by_uid(2**31 - 7) is None
 
 
+@pytest.mark.parametrize("key", [b"nosuch-user-here", 2**31 - 7])
 def test_a_name_service_that_fails_is_not_an_unknown_user(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, key: bytes | int
 ) -> None:
     import ctypes
 
@@ -88,7 +89,62 @@ def test_a_name_service_that_fails_is_not_an_unknown_user(
         def getpwnam_r(*_: object) -> int:
             return errno.EIO
 
+        getpwuid_r = getpwnam_r
+
     monkeypatch.setattr(ctypes, "CDLL", lambda _: Library)
+    with pytest.raises(OSError, match="user data base"):
+        _look(Users(), key)
+
+
+def _look(users: Users, key: bytes | int) -> User | None:
+    return users.by_uid(key) if isinstance(key, int) else users.find(key)
+
+
+class Service:
+    """A name service with one user beside root; *looks* says which looks fail (KeyError, as pwd has it)."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, fails: set[int] | range) -> None:
+        self.looks = 0
+        self._fails = fails
+        monkeypatch.setattr(pwd, "getpwnam", self._look)
+        monkeypatch.setattr(pwd, "getpwuid", self._look)
+
+    def _look(self, key: str | int) -> pwd.struct_passwd:
+        self.looks += 1
+        if self.looks - 1 in self._fails or key not in ("root", 0, "dave", 1001):
+            raise KeyError(key)
+        uid = 0 if key in ("root", 0) else 1001
+        return pwd.struct_passwd((str(key), "x", uid, uid, "", "/", "/bin/sh"))
+
+
+@pytest.mark.parametrize("key", [b"dave", 1001])
+def test_one_look_that_fails_hides_no_user(
+    monkeypatch: pytest.MonkeyPatch, key: bytes | int
+) -> None:
+    # "passwd: files systemd": the C library itself says "no such user", with code 0.
+    Service(monkeypatch, {0})
+    found = _look(Users(), key)
+    assert found is not None
+    assert found.uid == 1001
+
+
+@pytest.mark.parametrize("key", [b"dave", 1001, b"nosuch-user-here"])
+def test_without_root_nobody_is_absent(monkeypatch: pytest.MonkeyPatch, key: bytes | int) -> None:
+    Service(monkeypatch, range(100))
+    with pytest.raises(OSError, match="user data base: not even root"):
+        _look(Users(), key)
+
+
+@pytest.mark.parametrize("spoil", ["missing", "directory", "without root", "garbage"])
+def test_a_root_that_only_systemd_makes_up_proves_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, spoil: str
+) -> None:
+    path = tmp_path / "passwd"
+    if spoil == "directory":
+        path.mkdir()
+    elif spoil != "missing":
+        path.write_bytes(DAVE.encode() if spoil == "without root" else b"\xff\0" * 99)
+    monkeypatch.setattr(users, "_ROOT_FILE", str(path))
     with pytest.raises(OSError, match="user data base"):
         Users().find(b"nosuch-user-here")
 
