@@ -122,6 +122,27 @@ def public_classes(paths: list[Path]) -> Counter[str]:
     return Counter(found for found in classes if not found.startswith("_"))
 
 
+def circle(paths: list[Path]) -> list[str]:
+    """Names of files that import one another in a ring, at run time or for types; [] if none do."""
+    known = {name(path): path for path in paths}
+    arrows = {
+        (here, there) for here, path in known.items() for there in imported(path) & set(known)
+    }
+    while True:
+        # What nothing leads to, or what leads nowhere, is in no ring.
+        left = {(a, b) for a, b in arrows if any(d == a for _, d in arrows)}
+        left = {(a, b) for a, b in left if any(c == b for c, _ in left)}
+        if left == arrows:
+            return sorted({a for a, _ in arrows})
+        arrows = left
+
+
+def imported(path: Path) -> set[str]:
+    """Names of all that *path* imports that could be files of ours: "queue/control"."""
+    ours = [full.split(".")[1:] for full in imports(path) if full.startswith("minimta.")]
+    return {"/".join(parts[:length]) for parts in ours for length in range(2, len(parts) + 1)}
+
+
 FILES = [path for path in files() if path.parent != ROOT]
 
 
@@ -147,6 +168,10 @@ def test_no_files_import_each_other_in_a_circle() -> None:
         ends = {module for module in below if not below[module] & below.keys()}
         assert ends, f"a circle among {sorted(below)}"
         below = {module: names for module, names in below.items() if module not in ends}
+
+
+def test_no_files_import_one_another_in_a_circle() -> None:
+    assert not circle(files())
 
 
 def test_the_house_has_these_rooms_and_no_others() -> None:
@@ -199,6 +224,13 @@ def test_an_upward_import_is_seen(planted: Path) -> None:
     inside = "def f():\n    from minimta.listener.sockets.daemon import run\n"
     path = plant(planted / "smtp" / "x.py", inside)
     assert upward(path) == {"listener"}
+
+
+def test_a_circle_of_files_is_seen(planted: Path) -> None:
+    plant(planted / "smtp" / "x.py", "from minimta.smtp import y\n")
+    plant(planted / "smtp" / "y.py", "def f():\n    from minimta.smtp.x import g\n")
+    plant(planted / "smtp" / "z.py", "from minimta.smtp import other\n")
+    assert circle(files()) == ["smtp/x", "smtp/y"]
 
 
 def test_code_in_an_init_is_seen(planted: Path) -> None:
