@@ -11,6 +11,7 @@ import time
 
 from minimta.message import dates
 from minimta.queue import listing, permission
+from minimta.queue.qid import valid
 from minimta.system import load, log
 from minimta.system.terminal import complain, say
 
@@ -51,8 +52,22 @@ def show(
         waiting = _waiting(options.client_queue_directory, selections)
         lines += printer.listing(options.client_queue_directory, waiting) if waiting else []
         total += len(waiting)
-    say("\n".join([*lines, f"\t\tTotal requests: {total}"]))
+    lines.append(f"\t\tTotal requests: {total}")
+    if not selections:
+        directories = {main, options.client_queue_directory}
+        aside = sum(map(_count_put_aside, directories))
+        # DIFFERS: Sendmail's ends with the total; what it lost is seen by who knows -qL.
+        lines += [f"{aside} put aside: mailq -qL"] if aside else []
+    say("\n".join(lines))
     return os.EX_OK
+
+
+def _count_put_aside(directory: str) -> int:
+    """How many Qf there are; 0 if it is not for this caller to know."""
+    try:
+        return sum(1 for name in os.listdir(directory) if name[:2] == "Qf" and valid(name[2:]))
+    except OSError:
+        return 0
 
 
 def _waiting(directory: str, selections: Sequence[Selection]) -> list[Listed]:

@@ -11,6 +11,7 @@ import os
 from minimta.aliases.rebuild import rebuild
 from minimta.config.commandline import UsageError
 from minimta.config.options import Options
+from minimta.routing import recipients, targets
 from minimta.routing.local_host import LocalHost
 from minimta.submission.caller import Caller
 from minimta.system import log
@@ -39,4 +40,21 @@ def run(options: Options) -> int:
         for line in report.lines():
             say(line)
         code = code or report.exit_code
+    _warn_of_nobody(here)
     return code
+
+
+def _warn_of_nobody(here: LocalHost) -> None:
+    """Tell of names on right-hand sides that are neither alias nor user: a typo hides mail.
+
+    DIFFERS: Sendmail says nothing. The alias stands: the user may come with the next login.
+    """
+    for source in here.aliases.sources:
+        try:
+            for name, value in source.records():
+                for target in targets.parse(value):
+                    if target.kind == "user" and recipients.is_unknown(target.value, here):
+                        shown = f"{log.clean(name)}: {log.clean(target.value)}"
+                        say(f"{source.path}: {shown}... Warning: no such user or alias")
+        except OSError:
+            continue  # told already, when it was compiled

@@ -315,7 +315,9 @@ class Deliverer:
         if self._report_sender is None:
             from minimta.runner.send_reports import ReportSender
 
-            self._report_sender = ReportSender(self._options, self.spool, self._here.name)
+            self._report_sender = ReportSender(
+                self._options, self.spool, self._here.name, self.mailers
+            )
         return self._report_sender
 
     def _take_reports(self) -> list[str]:

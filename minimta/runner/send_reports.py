@@ -16,13 +16,14 @@ import os
 from minimta.config.options import Options
 from minimta.dsn import compose, notify
 from minimta.dsn.multipart import Report, ReportEntry, ReportKind, subject
+from minimta.mailers.by_name import Mailers
 from minimta.message import headers
-from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate
 from minimta.queue import collect
 from minimta.queue import qid as queue_id
 from minimta.queue.spool import Spool
 from minimta.routing import controlling_user
+from minimta.runner import last_resort
 from minimta.runner.checkpoint import MessageProgress
 from minimta.system import log
 
@@ -32,9 +33,13 @@ _UNREPORTED = "Deferred: cannot queue the report of failed delivery"
 class ReportSender:
     """Makes bounces, warnings, receipts and notes to the postmaster."""
 
-    def __init__(self, options: Options, spool: Spool, host: str) -> None:
-        """*spool* is where reports are queued, and may have lost something; *host* is our name."""
+    def __init__(self, options: Options, spool: Spool, host: str, mailers: Mailers) -> None:
+        """*spool* is where reports are queued, and may have lost something; *host* is our name.
+
+        One of *mailers* puts into a mailbox what could be reported to nobody.
+        """
         self._options = options
+        self._mailers = mailers
         self._spool = spool
         self._host = host
         #: ids of the reports that were queued since this was last emptied
@@ -63,26 +68,24 @@ class ReportSender:
                 reported = {id(entry.recipient) for entry in report.entries}
                 dropped = [recipient for recipient in dropped if id(recipient) not in reported]
                 message = _UNREPORTED
-        if not self._is_lost(progress, entries, dropped):
-            progress.close(dropped, now=now, options=self._options, message=message)
+        if dropped and len(dropped) == len(entries) and notify.is_double_bounce(progress.control):
+            may_wait = not notifier.is_expired(progress.control)
+            saved = last_resort.save(progress, self._mailers, self._host, may_wait=may_wait)
+            if saved.fate is Fate.DEFERRED and may_wait:
+                dropped, message = [], saved.stat
+            elif saved.fate is not Fate.SENT:
+                self._put_aside(progress)
+                return
+        progress.close(dropped, now=now, options=self._options, message=message)
 
-    def _is_lost(
-        self, progress: MessageProgress, entries: list[ReportEntry], dropped: list[Recipient]
-    ) -> bool:
-        """A double bounce that reached nobody is kept as Qf: nobody is left to be told of it."""
-        if (
-            not dropped
-            or len(dropped) != len(entries)
-            or not notify.is_double_bounce(progress.control)
-        ):
-            return False
+    def _put_aside(self, progress: MessageProgress) -> None:
+        """A double bounce that can be saved nowhere is kept as Qf: nobody is left to be told of it."""
         noted = len(self._spool.lost)
         self._spool.lose(
             progress.qid, "savemail: cannot save rejected email anywhere", "savemail panic"
         )
         del self._spool.lost[noted:]  # a note to the postmaster is what has just failed
         progress.message.release()
-        return True
 
     def _queued(self, notifier: notify.Notifier, progress: MessageProgress, report: Report) -> bool:
         """Make a report a message of its own; durable if True."""

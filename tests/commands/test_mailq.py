@@ -83,6 +83,17 @@ def show(capfd: pytest.CaptureFixture[str]) -> Listing:
     return Listing(capfd)
 
 
+def test_what_was_put_aside_is_told_and_can_be_listed(options: Options, show: Listing) -> None:
+    put(options, "6AM9b6r3001915", kind="Qf")
+    put(options, "6AM9b6r4001915", kind="Qf", queue=options.client_queue_directory)
+    told = "MQ is empty\n\t\tTotal requests: 0\n2 put aside: mailq -qL\n"
+    assert show(options) == told
+    listed = show(options, parse_selection("L"))
+    assert "6AM9b6r3001915" in listed and "6AM9b6r4001915" in listed
+    assert listed.endswith("\t\tTotal requests: 2\n")
+    assert show(options, client=True).endswith("1 put aside: mailq -qL\n")
+
+
 def test_an_empty_queue(options: Options, show: Listing) -> None:
     assert show(options) == "MQ is empty\n\t\tTotal requests: 0\n"
     assert show.code == 0

@@ -26,10 +26,13 @@ class Place:
         self.two.write_text("two: carol\n")
         for path in (self.one, self.two):
             path.chmod(0o644)
+        users = ("dave", "carol")
+        (root / "passwd").write_text("".join(f"{name}:x:1:1::/:/bin/sh\n" for name in users))
         (root / "mqueue").mkdir(mode=0o700)
         settings = {
             "HostName": "lab1.campus",
             "QueueDirectory": root / "mqueue",
+            "PasswdFile": root / "passwd",
             "LocalHostNames": "/nonexistent",
             "TrustedUsers": "/nonexistent",
             "MailerTable": "/nonexistent",
@@ -103,3 +106,17 @@ def test_what_is_no_alias_file_is_a_configuration_error(place: Place, spec: str)
     code, lines, _ = place.newaliases(files=spec or " ")
     assert code == 70
     assert lines and lines[0].startswith("readcf: option AliasFile: ")
+
+
+def test_a_local_target_that_does_not_exist_is_told(place: Place) -> None:
+    (place.root / "passwd").write_text("dave:x:1:1::/:/bin/sh\n")
+    place.one.write_text(
+        "root: rooot, dave, x@lab9.campus, |prog, /file, two, postmaster, dave+x\n"
+    )
+    place.two.write_text("two: \\carol\n")
+    code, out, err = place.newaliases()
+    assert (code, err) == (0, "")
+    assert out[2:] == [
+        f"{place.one}: root: rooot... Warning: no such user or alias",
+        f"{place.two}: two: carol... Warning: no such user or alias",
+    ]

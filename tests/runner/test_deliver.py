@@ -17,6 +17,7 @@ from minimta.queue.control import Control
 from minimta.queue.locked import LockedMessage
 from minimta.queue.spool import Spool
 from minimta.runner import deliver
+from minimta.runner.deliver import Deliverer
 from minimta.system import log
 from tests.support.privatehost import BUSY, DOWN, REFUSED, SENT, Elsewhere, PrivateHost
 
@@ -308,18 +309,78 @@ def test_without_a_double_bounce_address_it_goes_to_nobody(host: PrivateHost) ->
     assert host.files() == [] and host.letters("root") == []
 
 
-def test_a_double_bounce_that_fails_is_put_aside_and_never_loops(
-    host: PrivateHost, lines: list[str]
-) -> None:
-    host.aliases("postmaster: nosuch2")
-    deliverer = host.deliverer()
+def double_bounce(host: PrivateHost, *aliases: str) -> Deliverer:
+    """A message whose bounce, and the report of that, reach nobody: tried, and then three times."""
+    host.aliases(*aliases)
+    deliverer = host.deliverer(esmtp=Elsewhere({b"me@gmail.com": REFUSED}))
     deliverer.attempt([host.submit(b"<nobodyhere@lab1.campus>", b"<nosuch@lab1.campus>")])
     for _ in range(3):
         deliverer.attempt(host.queued())
+    return deliverer
+
+
+def without_user(host: PrivateHost, *names: str) -> None:
+    path = Path(host.options.passwd_file)
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if line.partition(":")[0] not in names))
+
+
+@pytest.mark.parametrize(
+    "aliases",
+    [
+        ["postmaster: nosuch2"],
+        ["postmaster: root", "root: rooot"],
+        ["postmaster: root", "root: me@gmail.com"],
+        ["postmaster: root", "root: error:5.1.1:550 nobody"],
+    ],
+)
+def test_a_double_bounce_that_fails_comes_to_roots_own_mailbox(
+    host: PrivateHost, lines: list[str], aliases: list[str]
+) -> None:
+    double_bounce(host, *aliases)
+    assert subjects(host, "root") == ["Postmaster notify: see transcript for details"]
+    assert host.files() == []
+    assert len([line for line in lines if "return to sender" in line]) == 1
+
+
+def test_without_root_it_comes_to_postmasters_own_mailbox(host: PrivateHost) -> None:
+    path = Path(host.options.passwd_file)
+    path.write_text(path.read_text().replace("root:", "postmaster:", 1))
+    double_bounce(host, "postmaster: nosuch2")
+    assert subjects(host, "postmaster") == ["Postmaster notify: see transcript for details"]
+    assert host.files() == []
+
+
+def test_without_either_it_comes_to_dead_letter_drop(host: PrivateHost) -> None:
+    drop = host.root / "dead.letter"
+    host.options.dead_letter_drop = str(drop)
+    without_user(host, "root")
+    double_bounce(host, "postmaster: nosuch2")
+    assert b"\nSubject: Postmaster notify: see transcript for details\n" in drop.read_bytes()
+    assert host.files() == []
+
+
+def test_a_double_bounce_that_can_be_saved_nowhere_is_put_aside_and_never_loops(
+    host: PrivateHost, lines: list[str]
+) -> None:
+    without_user(host, "root")
+    double_bounce(host, "postmaster: nosuch2")
     assert host.queued() == []
     assert [name[:2] for name in host.files()] == ["Qf", "df"]
     assert any("savemail panic" in line for line in lines)
     assert len([line for line in lines if "return to sender" in line]) == 1
+
+
+def test_a_last_mailbox_that_cannot_be_written_now_is_waited_for(host: PrivateHost) -> None:
+    mailbox = Path(host.options.mailbox_directory, "root")
+    mailbox.mkdir()
+    deliverer = double_bounce(host, "postmaster: nosuch2")
+    (waiting,) = host.queued()
+    assert host.control(waiting).message.startswith("Deferred: ")
+    mailbox.rmdir()
+    deliverer.attempt([waiting])
+    assert subjects(host, "root") == ["Postmaster notify: see transcript for details"]
+    assert host.files() == []
 
 
 def test_a_remote_failure_of_a_bounce_is_returned_to_the_postmaster(
