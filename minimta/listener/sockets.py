@@ -58,7 +58,11 @@ class Server(socketserver.TCPServer):
                     log.line("", f"SYSERR(root): accept: {error.strerror}", level=1, error=True)
                     time.sleep(0.2)  # until some connections have ended
                 continue
-            self.process_request(request, client)
+            try:
+                self.process_request(request, client)
+            except Exception:  # of one connection; the port stays
+                log.bug("", "accept")
+                request.close()
 
     def process_request(self, request: object, client_address: object) -> None:
         """Hand an accepted socket over to the limits."""

@@ -37,6 +37,8 @@ from minimta.system.users import Users
 
 #: seconds between two looks, and what a child may take to end
 POLL, PATIENCE = 0.1, 10.0
+#: seconds until the same trouble is logged again
+_SILENCE = 60.0
 #: messages that one child takes; each is two open files
 MOST_MESSAGES = 200
 #: what a child says when it is done with mailboxes: it has a slot for the rest, or there is none
@@ -183,6 +185,10 @@ class Watch:
         self._seen = -1
         self._again = False
 
+    def forget(self) -> None:
+        """Let the next look find a change."""
+        self._seen = -1
+
     def has_changed(self) -> bool:
         """Was anything made, renamed or removed in it? A directory that is not there did not."""
         try:
@@ -224,6 +230,8 @@ class Loop:
         self._half: list[str] = []
         self._children: dict[int, Child] = {}
         self._must_adopt = False
+        #: until then (monotonic seconds) trouble is not told again
+        self._silent_until = 0.0
 
     def stay(self, stop: Callable[[], bool]) -> None:
         """Until stop(); then the children get PATIENCE seconds to come to a safe point.
@@ -231,8 +239,11 @@ class Loop:
         What is in the queue at the start is left to the first full run, which begins at once; if
         there are none, it is tried like new messages.
         """
-        self._known = set(self._names())
         self._queue.has_changed()
+        try:
+            self._known = set(self._names())
+        except OSError:
+            self._look_again()  # what is found then counts as new
         if self._interval is None:
             self._new = sorted(self._known)
         while not stop():
@@ -241,15 +252,42 @@ class Loop:
         self._end()
 
     def step(self, now: float) -> None:
-        """One look at everything. *now* is monotonic seconds."""
+        """One look at everything. *now* is monotonic seconds.
+
+        Raises nothing: whatever fails here is logged and tried again, for nobody else would run the
+        queue, and the listener ends with its runner.
+        """
+        try:
+            self._step(now)
+        except Exception as error:
+            self._look_again()
+            if now >= self._silent_until:
+                self._silent_until = now + _SILENCE
+                self._tell(error)
+
+    def _look_again(self) -> None:
+        """The last look failed, or was not finished: the next one is not to count on it."""
+        self._queue.forget()
+        self._client.forget()
+
+    @staticmethod
+    def _tell(error: Exception) -> None:
+        if isinstance(error, OSError):
+            where = f"{error.filename}: " if error.filename else ""
+            text = log.clean(f"{where}{error.strerror or error}")
+            log.line("", f"SYSERR(root): {text}", level=1, error=True)
+        else:
+            log.bug("", "queue runner")
+
+    def _step(self, now: float) -> None:
         self._reap()
         self._look()
         if self._interval is not None and now >= self._next_run and not self._count("full"):
-            self._next_run = now + self._interval
             self._fork("full", [])
+            self._next_run = now + self._interval
         if self._must_adopt and not self._count("adopt"):
-            self._must_adopt = False
             self._fork("adopt", [])
+            self._must_adopt = False
         self._start_attempts()
 
     def _look(self) -> None:
@@ -268,12 +306,14 @@ class Loop:
             return
         # Those that wait come first, or new ones could keep them waiting for ever.
         if self._half and self._slots.enter(waits=True):
-            qids, self._half = self._half[:MOST_MESSAGES], self._half[MOST_MESSAGES:]
-            self._fork("local", qids)
-            self._slots.leave()  # the child has it
+            try:
+                self._fork("local", self._half[:MOST_MESSAGES])
+            finally:
+                self._slots.leave()  # the child has it
+            self._half = self._half[MOST_MESSAGES:]
         elif self._new and self._work.wants_new():
-            qids, self._new = self._new[:MOST_MESSAGES], self._new[MOST_MESSAGES:]
-            self._fork("local", qids)
+            self._fork("local", self._new[:MOST_MESSAGES])
+            self._new = self._new[MOST_MESSAGES:]
         elif self._new and self._interval is not None:
             self._new.clear()  # the next full run has them
 
@@ -283,6 +323,7 @@ class Loop:
     # --- children ---------------------------------------------------------------------------------
 
     def _fork(self, what: str, qids: list[str]) -> None:
+        """Start a child. Raise OSError; what it was to do is then taken off no list."""
         # Not blocking: a grandchild that outlives its parent may still have the other end.
         ours, theirs = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         try:
@@ -290,9 +331,7 @@ class Loop:
         except OSError as error:
             os.close(ours)
             os.close(theirs)
-            log.line("", f"SYSERR(root): cannot fork: {error.strerror}", level=1, error=True)
-            self._new = qids + self._new
-            return
+            raise OSError(error.errno, f"cannot fork: {error.strerror}") from error
         os.close(theirs)
         self._children[pid] = Child(pid, ours, what, qids)
 

@@ -110,6 +110,24 @@ def test_a_port_that_cannot_be_opened_leaves_no_other_open() -> None:
         socket.create_connection(("127.0.0.1", port), 1)
 
 
+def test_a_connection_that_cannot_be_served_does_not_close_the_port(
+    start: Callable[..., Listening], monkeypatch: pytest.MonkeyPatch, lines: list[str]
+) -> None:
+    listening = start()
+    real, calls = listening.limits.admit, list[int]()
+
+    def fails_once(sock: socket.socket, ip: str, port: Port) -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        real(sock, ip, port)
+
+    monkeypatch.setattr(listening.limits, "admit", fails_once)
+    assert listening.connect().answer() == ""
+    assert listening.connect().answer().startswith("220")
+    assert "Invalid argument" in lines[0]
+
+
 def test_sizes_of_buffers_are_those_of_the_port(start: Callable[..., Listening]) -> None:
     listening = start(Port(address="127.0.0.1", port=0, receive_size=5000, send_size=6000))
     assert listening.connect().answer().startswith("220")

@@ -21,7 +21,7 @@ from minimta.runner import queue_run
 from minimta.runner import resident as residence
 from minimta.runner.deliver import Deliverer
 from minimta.runner.resident import Child, Loop, Watch
-from minimta.system import locks
+from minimta.system import locks, log
 from minimta.system.slots import Slots, of_queue
 from minimta.system.users import Users
 from tests.support.fakesmtp import HANG, FakeSmtp
@@ -262,6 +262,81 @@ def test_a_change_of_clientmqueue_starts_one_adoption_and_no_change_is_missed(lo
     loop.end()
     loop.step(0)
     assert loop.started == [("adopt", [])] * 2
+
+
+TROUBLE = [
+    *(OSError(number, os.strerror(number), "/mqueue") for number in (5, 13, 23, 24, 12, 2)),
+    ValueError("a bug"),
+]
+
+
+@pytest.mark.parametrize("trouble", TROUBLE, ids=str)
+def test_a_look_that_fails_is_logged_once_and_made_again(
+    loop: Still, monkeypatch: pytest.MonkeyPatch, trouble: Exception
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(log, "line", lambda qid, text, **more: told.append(text))
+    real = loop._names
+
+    def fails() -> list[str]:
+        raise trouble
+
+    loop._names = fails
+    loop.arrive("a")
+    for second in range(5):
+        loop.step(second)
+    assert loop.started == []
+    assert len(told) == 1
+    assert told[0].startswith("SYSERR(root): ")
+    assert str(trouble.args[1] if isinstance(trouble, OSError) else trouble) in told[0]
+    loop._names = real
+    loop.step(5)
+    assert ("local", ["a"]) in loop.started
+
+
+@pytest.mark.parametrize("interval", [None, 900])
+def test_a_first_listing_that_fails_leaves_no_message_unseen(
+    tmp_path: Path, interval: int | None
+) -> None:
+    loop = Still(tmp_path, interval=interval)
+    loop.there = ["a"]
+    real, looks = loop._names, list[int]()
+
+    def fails_once() -> list[str]:
+        looks.append(1)
+        if len(looks) == 1:
+            raise OSError(24, "Too many open files", "/mqueue")
+        return real()
+
+    loop._names = fails_once
+    loop.stay(lambda: bool(loop._count("local")) or len(looks) > 20)
+    assert ("local", ["a"]) in loop.started
+
+
+@pytest.mark.parametrize("call", ["fork", "pipe2"])
+@pytest.mark.parametrize("what", ["full", "adopt", "local", "half"])
+def test_what_could_not_be_forked_is_forked_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, what: str
+) -> None:
+    def fails(*unused: object) -> int:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    loop = Still(tmp_path, interval=900 if what == "full" else None)
+    if what == "adopt":
+        touch(loop.client)
+    if what == "half":
+        loop._half = ["a"]
+    if what == "local":
+        loop.arrive("a")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, fails)
+        patch.setattr(loop, "_fork", Loop._fork.__get__(loop))
+        for second in range(3):
+            loop.step(second)
+    assert loop._slots.own < 0
+    loop.step(4)
+    qids = ["a"] if what in ("local", "half") else []
+    assert ("local" if what == "half" else what, qids) in loop.started
 
 
 # --- the real thing --------------------------------------------------------------------------------------
