@@ -237,7 +237,7 @@ ALWAYS = (
     Option("SendMimeErrors", "True", boolean, "bounces are MIME", "j"),
     Option("UseErrorsTo", "False", boolean, "bounces go to the envelope sender, whatever Errors-To says", "l"),
     Option("CheckAliases", "False", boolean, "newaliases does not look up what the right sides name", "n"),
-    Option("OldStyleHeaders", "", boolean, "commas separate addresses", "o"),
+    Option("OldStyleHeaders", "True", boolean, "blanks separate recipients where no comma, semicolon, bracket or parenthesis is", "o"),
     Option("DontPruneRoutes", "False", boolean, "of a source route only the last address counts", "R"),
     Option("SuperSafe", "True", boolean, "a message is on disk before it is accepted", "s"),
     Option("TryNullMXList", "False", boolean, "a domain whose best MX host is this one is a mail loop", "w"),

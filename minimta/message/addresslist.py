@@ -1,6 +1,7 @@
 """Address lists of RFC 5322 section 3.4, with the obsolete forms of section 4.4.
 
-Groups, comments, quoted strings, folding. One pass over the octets and no recursion, so that
+Groups, comments, quoted strings, folding. Blanks separate recipients where nothing else could
+(Sendmail's OldStyleHeaders): b"dave carol" are two. Of nested brackets the innermost count. One pass over the octets and no recursion, so that
 50,000 open parentheses cost what 50,000 letters cost. Used for ``-t``, for arguments (each is a
 list: cron passes ``a,b`` as one) and to complete unqualified addresses in the header; never to
 decide a route, which only looks at ``ListedAddress.address``. What is wrong with an address stands
@@ -15,6 +16,7 @@ from minimta.message.printable import is_printable
 _QUOTE, _OPEN, _CLOSE, _LESS, _BRACKET, _BACKSLASH, _COLON = b'"()<[\\:'
 _END = (0x2C, 0x3B)  # comma and semicolon
 _BLANKS = b" \t\n\r"
+_JOINTS = b"@.:"
 _LONGEST = 998
 
 #: fields whose addresses are completed when a message is submitted
@@ -22,6 +24,8 @@ FIELDS = frozenset(
     b"from sender reply-to to cc bcc apparently-to errors-to resent-from resent-sender"
     b" resent-reply-to resent-to resent-cc resent-bcc".split()
 )
+#: those of them that name recipients
+RECIPIENT_FIELDS = frozenset(b"to cc bcc apparently-to resent-to resent-cc resent-bcc".split())
 
 
 class ListedAddress:
@@ -57,24 +61,35 @@ class _Item:
         self.problem = ""
 
 
-def parse(text: bytes) -> list[ListedAddress]:
-    """The addresses of a list, good and bad; group names and empty items are left out."""
+def parse(text: bytes, *, blanks_separate: bool = True) -> list[ListedAddress]:
+    """The addresses of a list, good and bad; group names and empty items are left out.
+
+    *blanks_separate* is for recipients: where there is one address at most, b"Dave Hill" is one.
+    """
     found = []
-    for item in _items(text):
+    for item in _items(text, blanks_separate and _is_old_style(text)):
         mailbox = _mailbox(text, item)
         if mailbox.address or mailbox.problem:
             found.append(mailbox)
     return found
 
 
-def qualify(text: bytes, domain: bytes) -> bytes:
-    """*text*, with "@domain" put behind every address that has no domain. Nothing else changes."""
+def qualify(text: bytes, domain: bytes, *, blanks_separate: bool = True) -> bytes:
+    """*text*, with "@domain" put behind every address that has no domain.
+
+    Where blanks separate, commas are put before them. Nothing else changes.
+    """
+    is_old = blanks_separate and _is_old_style(text)
     out, position = [], 0
-    for mailbox in parse(text):
-        if mailbox.end < 0 or mailbox.problem or address.split(mailbox.address)[1]:
-            continue
-        out += [text[position : mailbox.end], b"@", domain]
-        position = mailbox.end
+    for item in _items(text, is_old):
+        mailbox = _mailbox(text, item)
+        is_bare = mailbox.address and not address.split(mailbox.address)[1]
+        if mailbox.end >= 0 and is_bare and not mailbox.problem:
+            out += [text[position : mailbox.end], b"@", domain]
+            position = mailbox.end
+        if is_old and item.end < len(text):
+            out += [text[position : item.end], b","]
+            position = item.end
     return b"".join([*out, text[position:]])
 
 
@@ -84,9 +99,10 @@ def qualify_field(field: bytes, domain: bytes) -> bytes:
     RFC 5322 section 2.1.1: no line may have more than 998 octets.
     """
     name, colon, text = field.partition(b":")
-    if name.rstrip(b" \t").lower() not in FIELDS:
+    key = name.rstrip(b" \t").lower()
+    if key not in FIELDS:
         return field
-    whole = name + colon + qualify(text, domain)
+    whole = name + colon + qualify(text, domain, blanks_separate=key in RECIPIENT_FIELDS)
     if len(whole) <= _LONGEST or max(map(len, whole.split(b"\n"))) <= _LONGEST:
         return whole
     return _fold(whole)
@@ -101,8 +117,31 @@ def _fold(field: bytes) -> bytes:
     return b"\n\t".join([*out, field[position:].lstrip(_BLANKS)])
 
 
-def _items(text: bytes) -> list[_Item]:
-    items, item, position = [], _Item(0), 0
+def _is_old_style(text: bytes) -> bool:
+    """Can only blanks separate addresses in *text*? Not what stands behind a program or a list."""
+    return not (text.translate(None, b",;<(") != text or address.why_special(text))
+
+
+def _next_word(text: bytes, position: int) -> int:
+    while position < len(text) and text[position] in _BLANKS:
+        position += 1
+    return position
+
+
+def _after_blanks(text: bytes, position: int, item: _Item, items: list[_Item]) -> tuple[_Item, int]:
+    """The item and the position behind blanks that separate, if no "@" or dot stands beside them."""
+    following = _next_word(text, position)
+    is_between = item.begin < position and following < len(text)
+    if is_between and not (text[position - 1] in _JOINTS or text[following] in _JOINTS):
+        item.end = position
+        items.append(item)
+        item = _Item(following)
+    return item, following
+
+
+def _items(text: bytes, blanks_separate: bool = False) -> list[_Item]:
+    items: list[_Item] = []
+    item, position = _Item(0), 0
     last_bracket = text.rfind(b"]")
     while position < len(text):
         octet = text[position]
@@ -114,6 +153,9 @@ def _items(text: bytes) -> list[_Item]:
             continue
         if octet == _LESS:
             position = _angle_end(text, position, item)
+            continue
+        if blanks_separate and octet in _BLANKS:
+            item, position = _after_blanks(text, position, item, items)
             continue
         if octet == _BRACKET and position < last_bracket:
             position = text.find(b"]", position)
@@ -155,21 +197,35 @@ def _comment_end(text: bytes, position: int, item: _Item) -> int:
 
 
 def _angle_end(text: bytes, position: int, item: _Item) -> int:
-    begin = position = position + 1
+    begin, depth = position + 1, 0
+    position = begin
     while position < len(text):
         octet = text[position]
         if octet == _QUOTE:
             position = _quoted_end(text, position, item)
         elif octet == _OPEN:
             position = _comment_end(text, position, item)
+        elif octet == _LESS:
+            begin, depth, position = position + 1, depth + 1, position + 1
         elif octet == 0x3E:
             item.angle = (begin, position)
-            return position + 1
+            return _outer_end(text, position + 1, depth, item)
         else:
             position += 1
     item.angle = (begin, len(text))
     item.problem = item.problem or "Unbalanced '<'"
     return len(text)
+
+
+def _outer_end(text: bytes, position: int, depth: int, item: _Item) -> int:
+    """Where the *depth* brackets around the innermost are over; what else they hold is not looked at."""
+    for _ in range(depth):
+        closing = _next_word(text, position)
+        if text[closing : closing + 1] != b">":
+            item.problem = item.problem or "Unbalanced '<'"
+            break
+        position = closing + 1
+    return position
 
 
 def _mailbox(text: bytes, item: _Item) -> ListedAddress:
@@ -233,6 +289,6 @@ def _given(text: bytes, item: _Item, bare: bytes) -> bytes:
     if not item.angle:
         return bare
     words = b" ".join(text[item.begin : item.angle[0] - 1].split())
-    if item.comments or not is_printable(words):
+    if item.comments or b"<" in words or not is_printable(words):
         words = b""
     return b"%b <%b>" % (words, bare) if words else b"<%b>" % bare

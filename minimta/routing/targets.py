@@ -137,11 +137,14 @@ def _unquoted(item: bytes) -> bytes:
 
 
 def strip_address(item: bytes) -> bytes:
-    """The address alone: comments in parentheses go, of angle brackets the inside stays."""
+    """The address alone: comments in parentheses go, of the innermost brackets the inside stays."""
     text = _without_comments(item) if b"(" in item else item
-    opening, closing = text.find(b"<"), text.rfind(b">")
-    if 0 <= opening < closing and not _inside_quotes(text, opening):
-        text = text[opening + 1 : closing]
+    closing = text.rfind(b">")
+    innermost, first = text.rfind(b"<", 0, max(0, closing)), text.find(b"<")
+    if innermost >= 0 and not _inside_quotes(text, innermost):
+        text = text[innermost + 1 : text.find(b">", innermost)]
+    elif 0 <= first < closing and not _inside_quotes(text, first):
+        text = text[first + 1 : closing]
     return text.strip()
 
 

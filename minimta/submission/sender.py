@@ -76,7 +76,7 @@ def _given(text: bytes) -> bytes:
     """The bare address of -f. Raise SubmissionError."""
     if text.strip() in (b"", b"<>"):
         return b""
-    found = addresslist.parse(text)
+    found = addresslist.parse(text, blanks_separate=False)
     if len(found) != 1 or found[0].problem:
         problem = (found[0].problem if found else "User address required") or "One sender only"
         raise SubmissionError(f"{log.clean(text)}... {problem}", os.EX_DATAERR)

@@ -43,7 +43,20 @@ LISTS = [
     (b"<@a,@b:u@d>", [b"u@d"]),
     (b"dave@[10.0.3.135]", [b"dave@[10.0.3.135]"]),
     (b"dave@[IPv6:::1], root", [b"dave@[IPv6:::1]", b"root"]),
-    (b"a b", [b"a.b"]),
+    (b"a b", [b"a", b"b"]),
+    (b"a b@c d@e", [b"a", b"b@c", b"d@e"]),
+    (b" a\n\tb  c\t", [b"a", b"b", b"c"]),
+    (b"a @ b c . d", [b"a@b", b"c.d"]),
+    (b'"x y" z', [b'"x y"', b"z"]),
+    (b"a b, c", [b"a.b", b"c"]),
+    (b"a b;", [b"a.b"]),
+    (b"a b (x)", [b"a.b"]),
+    (b"|prog dave", [b"|prog.dave"]),
+    (b"<<a>>", [b"a"]),
+    (b"A <<a@b>>, c", [b"a@b", b"c"]),
+    (b"<A B <a@b> >, c", [b"a@b", b"c"]),
+    (b"<a> <a>", [b"a"]),
+    (b'<"x<y" <a@b>>', [b"a@b"]),
     (b"root (Cron Daemon)", [b"root"]),
     (b'"(Cron Daemon)" <root>', [b"root"]),
     (b"Logwatch", [b"Logwatch"]),
@@ -82,7 +95,8 @@ def test_what_stands_in_the_queue_leads_to_the_same_address(
         (b'"henry', "Unbalanced '\"'"),
         (b"henry (x", "Unbalanced '('"),
         (b"a>b", "Illegal address"),
-        (b"<a<b>", "Illegal address"),
+        (b"<a<b>", "Unbalanced '<'"),
+        (b"<<a>", "Unbalanced '<'"),
         (b"a\x07b", "Illegal address"),
         (b'"a\nb"@x', "Illegal address"),
         (b"a" * 999, "Illegal address"),
@@ -125,7 +139,11 @@ def test_the_queue_keeps_the_address_as_it_was_written(text: bytes, given: bytes
         (b"To: <dave >", b"To: <dave@h.x >"),
         (b"To: undisclosed-recipients:;", b"To: undisclosed-recipients:;"),
         (b"To:", b"To:"),
-        (b"To: two words", b"To: two words"),
+        (b"To: two words", b"To: two@h.x, words@h.x"),
+        (b"Cc: a@b\n\tc  d", b"Cc: a@b,\n\tc@h.x,  d@h.x"),
+        (b"To: two words, x", b"To: two words, x@h.x"),
+        (b"From: two words", b"From: two words"),
+        (b"Reply-To: two words", b"Reply-To: two words"),
         (b"To: <>", b"To: <>"),
         (b"Subject: dave", b"Subject: dave"),
         (b"Return-Receipt-To: henry", b"Return-Receipt-To: henry"),
@@ -169,3 +187,15 @@ def test_hostile_lists_cost_no_more_than_their_length(hostile: bytes) -> None:
 def test_no_line_end_survives_in_what_goes_to_the_queue(text: bytes) -> None:
     for mailbox in addresslist.parse(text):
         assert b"\n" not in mailbox.given + mailbox.address
+
+
+def test_a_bracket_that_is_missing_hides_no_other_address() -> None:
+    found = addresslist.parse(b"<<a>, c")
+    assert [(it.address, it.problem) for it in found] == [(b"a", "Unbalanced '<'"), (b"c", "")]
+
+
+@pytest.mark.parametrize("text", [b"a " * 50000, b" " * 100000 + b"a", b"<" * 50000 + b">" * 50000])
+def test_many_blanks_and_brackets_cost_little(text: bytes) -> None:
+    began = time.process_time()
+    addresslist.parse(text)
+    assert time.process_time() - began < 2
