@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from codecs import BOM_UTF8
 
 from minimta.system import log, safefile
 from minimta.system.safefile import Untrusted
@@ -38,7 +39,7 @@ def read_text(path: str, forgiven: int) -> bytes:
         if reason:
             raise Untrusted(reason)
         with open(file, "rb", closefd=False) as text:
-            return text.read()
+            return text.read().removeprefix(BOM_UTF8)
     finally:
         os.close(file)
 

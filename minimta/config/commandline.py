@@ -213,7 +213,6 @@ def _protocol(command: Command, text: str) -> None:
     """-p PROTOCOL[:HOST], how the message came to us (rmail)."""
     protocol, _, host = text.partition(":")
     command.protocol, command.helo = os.fsencode(protocol), os.fsencode(host)
-    command.unsafe.append("-p")
 
 
 def _queue_run(command: Command, text: str) -> None:

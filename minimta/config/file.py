@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from codecs import BOM_UTF8
 
 from minimta.config.options import OptionError, Options, by_name
 
@@ -100,6 +101,6 @@ def _text(path: str, judge: Judge) -> str:
     if len(octets) > _LONGEST:
         raise ConfigError(path, 0, "is too long")
     try:
-        return octets.decode("utf-8")
+        return octets.removeprefix(BOM_UTF8).decode("utf-8")
     except UnicodeDecodeError as error:
         raise ConfigError(path, octets.count(b"\n", 0, error.start) + 1, "is not UTF-8") from error

@@ -23,6 +23,7 @@ from minimta.config.values import (
     number,
     privacy,
     seconds,
+    size,
 )
 
 TYPE_CHECKING = False
@@ -146,7 +147,7 @@ class Options:
     dont_blame = _option("DontBlameSendmail", "safe", blame, "checks of files that are left out: GroupWritableForwardFile, ForwardFileInUnsafeDirPath and others")
     local_mailer = _option("LocalMailer", "mbox", local_delivery, "mbox, maildir, lmtp:SOCKET, lmtp:HOST:PORT, or a program with its arguments behind a bar: $u user, $h detail, $f sender (ours)")
     smrsh_directory = _option("SmrshDirectory", "/etc/mail/smrsh", directory, "if it exists, aliases and .forward files may run only what is in it (smrsh); empty: anything (ours)")
-    max_program_memory = _option("MaxProgramMemory", "512000000", number, "octets of memory for each process of a program, 0 = no limit (ours)")
+    max_program_memory = _option("MaxProgramMemory", "512000000", size, "octets of memory for each process of a program, 0 = no limit (ours)")
     max_program_processes = _option("MaxProgramProcesses", "200", number, "processes that a user may have while a program of theirs runs, 0 = no limit (ours)")
     mailer_table = _option("MailerTable", "/etc/mail/mailertable", str.strip, "text table domain -> mailer:host")
     smart_host = _option("SmartHost", "", str.strip, "send all that is not local there: host, [host] without MX lookup, [host]:port")
@@ -162,8 +163,8 @@ class Options:
     log_level = _option("LogLevel", "9", number, "0 nothing, 9 every message, 10 and more details", "L")
     log_to = _option("LogTo", "syslog", choice("syslog", "stderr", "none"), "syslog (facility mail), stderr, none (ours)")
     greeting = _option("SmtpGreetingMessage", "$j minimta $v/$Z; $b", str.strip, "text of the 220; $j host, $v and $Z version, $b date")
-    max_message_size = _option("MaxMessageSize", "0", number, "largest message accepted in octets, 0 = no limit (RFC 1870)")
-    max_headers_length = _option("MaxHeadersLength", "262144", number, "largest header block accepted in octets")
+    max_message_size = _option("MaxMessageSize", "0", size, "largest message accepted in octets, 0 = no limit (RFC 1870)")
+    max_headers_length = _option("MaxHeadersLength", "262144", size, "largest header block accepted in octets")
     max_recipients = _option("MaxRecipientsPerMessage", "1000", number, "recipients accepted for one message, 0 = no limit; over it 452")
     max_hop_count = _option("MaxHopCount", "25", number, "Received fields before a message is taken for a loop")
     max_alias_recursion = _option("MaxAliasRecursion", "10", number, "depth of alias and .forward expansion")

@@ -13,23 +13,44 @@ if TYPE_CHECKING:
 
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_UNIT_WORDS = ("sec", "second", "min", "minute", "hour", "day", "week")
+_FACTORS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_DIGITS, _LETTERS = "0123456789", "abcdefghijklmnopqrstuvwxyz"
 
 
 def interval(text: str, default_unit: str = "m") -> int:
-    """Sendmail's time syntax to seconds: "5d", "1h30m", and a bare "30" in minutes.
+    """Sendmail's time syntax to seconds: "5d", "1h30m", and a bare "30" in minutes; also "5 days".
 
     Raise ValueError.
     """
-    total, digits = 0, ""
-    for character in text.strip() or "?":
-        if "0" <= character <= "9":
-            digits += character
-        elif digits and character.lower() in _UNITS:
-            total += int(digits) * _UNITS[character.lower()]
-            digits = ""
-        else:
-            raise ValueError(f"Invalid time unit {character!r}")
-    return total + (int(digits) * _UNITS[default_unit] if digits else 0)
+    total, rest = 0, text.strip().lower()
+    while rest or not text.strip():
+        after_digits = rest.lstrip(_DIGITS)
+        digits = rest[: len(rest) - len(after_digits)]
+        unit_and_rest = after_digits.lstrip()
+        rest = unit_and_rest.lstrip(_LETTERS)
+        word = unit_and_rest[: len(unit_and_rest) - len(rest)]
+        unit = _unit_of(word) if word else default_unit if digits and not rest else ""
+        if not digits or not unit:
+            raise ValueError(f"Invalid time unit {word or rest[:1] or '?'!r}")
+        total += int(digits) * _UNITS[unit]
+        rest = rest.lstrip()
+    return total
+
+
+def _unit_of(word: str) -> str:
+    """ "d" for "d", "day" and "days"; "" for what is no unit."""
+    return word[0] if word in _UNITS or word.removesuffix("s") in _UNIT_WORDS else ""
+
+
+def size(text: str) -> int:
+    """Octets: "1048576", "1024k", "1M" and "1 MB" are the same. Raise ValueError."""
+    word = text.strip().lower()
+    for suffix in ("ib", "b", ""):
+        factor = _FACTORS.get(word.removesuffix(suffix)[-1:])
+        if factor and word.endswith(suffix):
+            return number(word.removesuffix(suffix)[:-1]) * factor
+    return number(text)
 
 
 def seconds(text: str) -> int:

@@ -9,6 +9,8 @@ A table is read as a whole, by whoever may read it; what is not there is empty.
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +38,7 @@ def line_of(path: str, key: bytes) -> int:
 def _rows(path: str) -> Iterator[tuple[int, bytes, bytes]]:
     """(line, key, value) of each row. Raise OSError."""
     with open(path, "rb") as file:
-        text = file.read()
+        text = file.read().removeprefix(BOM_UTF8)
     for number, line in enumerate(text.split(b"\n"), 1):
         key, value = [*line.split(None, 1), b"", b""][:2]
         if key and key[:1] != b"#":

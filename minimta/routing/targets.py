@@ -14,6 +14,8 @@ begins with "#" is a comment; a "#" further on is not (recorded in Sendmail 8.17
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
+
 from minimta.message import address
 
 _OPEN, _CLOSE = b"(<", b")>"
@@ -68,7 +70,7 @@ class AliasTarget:
 def parse(text: bytes) -> list[AliasTarget]:
     """Read a right-hand side or a whole file; whatever is no other kind is a user, perhaps unknown."""
     found: list[AliasTarget] = []
-    for number, line in enumerate(text.split(b"\n"), 1):
+    for number, line in enumerate(text.removeprefix(BOM_UTF8).split(b"\n"), 1):
         if line[:1] == b"#":
             continue
         for item in split_items(line):

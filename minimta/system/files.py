@@ -6,6 +6,7 @@ Everything here goes by descriptor and raises OSError as the call below it does.
 from __future__ import annotations
 
 import os
+from codecs import BOM_UTF8
 
 #: octets that are asked for at a time: a limit of 16 MB shall not allocate 16 MB for a short file
 _PIECE = 1 << 16
@@ -39,7 +40,7 @@ def words(path: str) -> list[bytes]:
     "#" begins a comment, as Sendmail reads its F lines. Raise OSError.
     """
     with open(path, "rb") as file:
-        lines = file.read().split(b"\n")
+        lines = file.read().removeprefix(BOM_UTF8).split(b"\n")
     return [word for line in lines for word in line.partition(b"#")[0].split()]
 
 

@@ -442,3 +442,12 @@ def test_a_rebuild_waits_for_another_one_and_gives_up_in_the_end(path: str) -> N
     assert again is not None
     with again, pytest.raises(OSError, match="another process"):
         rebuild(Source(path), Users(), pause=lambda _: None)
+
+
+@pytest.mark.parametrize("compiled", [True, False], ids=["database", "text"])
+def test_a_byte_order_mark_is_no_part_of_the_first_name(path: str, compiled: bool) -> None:
+    Path(path).write_bytes(b"\xef\xbb\xbfx: dave\n")
+    if compiled:
+        rebuild(Source(path), Users())
+    assert Aliases((path,)).find(b"x") == b"dave"
+    assert Aliases((path,)).origin(b"x") == (path, 1)

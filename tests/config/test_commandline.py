@@ -141,7 +141,6 @@ def test_both_ways_to_rebuild_the_aliases(words: list[str]) -> None:
         ["-oMrSMTP"],
         ["-ORunAsUser=root"],
         ["-D", "/tmp/x"],
-        ["-pSMTP:x"],
         ["-OPrivacyOptions=public"],
         ["-oA/tmp/aliases"],
     ],
@@ -150,7 +149,9 @@ def test_what_only_an_administrator_may_say_is_noted(words: list[str]) -> None:
     assert parse(*words).unsafe
 
 
-@pytest.mark.parametrize("words", [["-oi"], ["-odi"], ["-oem"], ["-om"], ["-O", "DeliveryMode=q"]])
+@pytest.mark.parametrize(
+    "words", [["-oi"], ["-odi"], ["-oem"], ["-om"], ["-O", "DeliveryMode=q"], ["-pSMTP:x"]]
+)
 def test_what_concerns_only_ones_own_message_is_everybodys(words: list[str]) -> None:
     assert not parse(*words).unsafe
 

@@ -33,6 +33,11 @@ def test_names_values_comments_and_blank_lines(file: Path) -> None:
     assert (options.max_hop_count, options.smart_host) == (7, "[10.0.3.1]:2525")
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_line(file: Path) -> None:
+    file.write_bytes(b"\xef\xbb\xbfMaxMessageSize = 10M\n")
+    assert load(file).max_message_size == 10 << 20
+
+
 def test_the_command_line_has_the_last_word(file: Path) -> None:
     file.write_text("MaxHopCount = 7\n")
     assert load(file, ("maxhopcount", "9")).max_hop_count == 9

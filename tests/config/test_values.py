@@ -9,7 +9,18 @@ from minimta.config import values
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("5d", 432000), ("1h30m", 5400), ("30", 1800), ("1w", 604800), ("10s", 10), ("0", 0)],
+    [
+        ("5 days", 432000),
+        ("1 day 2 hours", 93600),
+        ("2weeks", 1209600),
+        ("1 h", 3600),
+        ("5d", 432000),
+        ("1h30m", 5400),
+        ("30", 1800),
+        ("1w", 604800),
+        ("10s", 10),
+        ("0", 0),
+    ],
 )
 def test_a_time_is_digits_and_units_and_a_bare_number_is_minutes(text: str, value: int) -> None:
     assert values.interval(text) == value
@@ -19,10 +30,31 @@ def test_timeouts_of_the_protocol_take_a_bare_number_as_seconds() -> None:
     assert values.seconds("30") == 30
 
 
-@pytest.mark.parametrize("text", ["X", "5x", "", "-1", "1 h", "\uff11m"])
+@pytest.mark.parametrize("text", ["X", "5x", "", "-1", "5 dayz", "days", "d5", "\uff11m"])
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         values.interval(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "octets"),
+    [
+        ("10M", 10485760),
+        ("10 MB", 10485760),
+        ("1MiB", 1048576),
+        ("3k", 3072),
+        ("2G", 2 << 30),
+        ("5", 5),
+    ],
+)
+def test_a_size_may_have_a_unit(text: str, octets: int) -> None:
+    assert values.size(text) == octets
+
+
+@pytest.mark.parametrize("text", ["M", "", "1.5M", "1_0M", "10X", "5b", "k5"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="not a number"):
+        values.size(text)
 
 
 @pytest.mark.parametrize("text", ["\uff11\uff12", "1_0", "+1", "", " ", "0x1", "1e3", "--1"])

@@ -120,3 +120,8 @@ def test_no_cut_of_a_line_is_too_odd_to_read(cut: int) -> None:
 
 def test_a_hundred_thousand_open_comments_cost_no_time() -> None:
     assert strip_address(b"(" * 100_000 + b"dave") == b""
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_target() -> None:
+    assert parse(b"\xef\xbb\xbf|out.sh\ndave") == parse(b"|out.sh\ndave")
+    assert parse(b"\xef\xbb\xbf# comment\n") == []

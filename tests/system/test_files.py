@@ -84,3 +84,8 @@ def test_words_of_a_class_file_stand_on_lines_or_between_blanks(tmp_path: Path) 
     assert files.words(str(tmp_path / "names")) == [b"lab1", b"lab2", b"lab3", b"lab4"]
     with pytest.raises(FileNotFoundError):
         files.words(str(tmp_path / "none"))
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_word(tmp_path: Path) -> None:
+    (tmp_path / "names").write_bytes(b"\xef\xbb\xbflab2.campus\nlab3.campus\n")
+    assert files.words(str(tmp_path / "names")) == [b"lab2.campus", b"lab3.campus"]
