@@ -250,7 +250,11 @@ class TestMode:
             names = hostnames.local_names(self._options)
             yield from map(log.clean, sorted(names, key=lambda n: (n[:1] == b"[", n != own, n)))
         elif name == b"t":
-            trusted = users.trusted(self._options.trusted_users) | {b"root"}
+            try:
+                trusted = users.trusted(self._options.trusted_users) | {b"root"}
+            except OSError as error:
+                yield f"cannot read {log.clean(self._options.trusted_users)}: {error.strerror}"
+                return
             yield from map(log.clean, sorted(trusted))
         else:
             yield f"There is no class {log.clean(name)} here"

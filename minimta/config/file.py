@@ -23,6 +23,16 @@ if TYPE_CHECKING:
 
 DEFAULT_FILE = "/etc/mail/minimta.cf"
 _LONGEST = 1 << 20
+#: what is no fault of the file and passes
+_PASSES = (
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.EAGAIN,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+)
 
 
 class ConfigError(Exception):
@@ -64,7 +74,8 @@ def _read_into(options: Options, path: str, judge: Judge, *, required: bool) -> 
         return
     except OSError as error:
         reason = "is a symbolic link" if error.errno == errno.ELOOP else error.strerror
-        raise ConfigError(path, 0, f"cannot open: {reason}", os.EX_OSFILE) from error
+        code = os.EX_TEMPFAIL if error.errno in _PASSES else os.EX_OSFILE
+        raise ConfigError(path, 0, f"cannot open: {reason}", code) from error
     for number, line in enumerate(text.split("\n"), 1):
         _apply(options, path, number, line.strip())
 

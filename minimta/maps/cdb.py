@@ -71,10 +71,11 @@ class Cdb:
         """The data of *key*, None if it is not there. Raise CorruptMap for a damaged file."""
         value = key_hash(key)
         table, slots = self._numbers((value & 255) * 8)
-        if not slots:
-            return None
+        # Also where there are no slots: a file of zeros, as a power cut may leave it, is not empty.
         if table < HEADER or table + slots * 8 > self._size:
             raise CorruptMap(self.path, "hash table outside of the file")
+        if not slots:
+            return None
         slot = (value >> 8) % slots
         for _ in range(slots):
             found, position = self._numbers(table + slot * 8)

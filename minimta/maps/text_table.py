@@ -9,6 +9,7 @@ A table is read as a whole, by whoever may read it; what is not there is empty.
 
 from __future__ import annotations
 
+import errno
 from codecs import BOM_UTF8
 
 TYPE_CHECKING = False
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
 
 def read_table(path: str) -> dict[bytes, bytes]:
-    """Key -> value of the table *path*; no file is an empty table. Raise any other OSError."""
+    """Key -> value of the table *path*; no file is an empty table.
+
+    Raise any other OSError, also for what is no text: a row that is not seen sends mail elsewhere.
+    """
     table: dict[bytes, bytes] = {}
     try:
         for _, key, value in _rows(path):
@@ -39,6 +43,8 @@ def _rows(path: str) -> Iterator[tuple[int, bytes, bytes]]:
     """(line, key, value) of each row. Raise OSError."""
     with open(path, "rb") as file:
         text = file.read().removeprefix(BOM_UTF8)
+    if b"\0" in text:
+        raise OSError(errno.EINVAL, "is no text", path)
     for number, line in enumerate(text.split(b"\n"), 1):
         key, value = [*line.split(None, 1), b"", b""][:2]
         if key and key[:1] != b"#":

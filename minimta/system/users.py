@@ -11,7 +11,7 @@ import errno
 import os
 import pwd
 
-from minimta.system import files, log
+from minimta.system import files
 
 
 class PasswdError(OSError):
@@ -89,6 +89,8 @@ class Users:
             return
         with open(self._file, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
             users = parse_passwd(file.read(), self._file)
+        if not users:
+            raise PasswdError(errno.EINVAL, f"{self._file}: no user stands in it")
         self._by_name = {user.name: user for user in reversed(users)}
         self._by_uid = {user.uid: user for user in reversed(users)}
         self._seen = seen
@@ -178,14 +180,11 @@ def _is_number(text: str) -> bool:
 def trusted(path: str) -> set[bytes]:
     """Names of the TrustedUsers file (Sendmail's class t).
 
-    No file, no names; one that cannot be read is logged and gives none.
+    No file, no names. Raise OSError if it is there and cannot be read.
     """
     try:
         return set(files.words(path))
     except FileNotFoundError:
-        return set()
-    except OSError as error:
-        log.line("", f"cannot read {log.clean(path)}: {error.strerror}")
         return set()
 
 
@@ -203,11 +202,15 @@ _ANY_SHELL = "/SENDMAIL/ANY/SHELL/"
 def has_valid_shell(user: User, shells: str = "/etc/shells") -> bool:
     """May *user* start programs: is their shell in the list *shells*? An empty one is /bin/sh.
 
-    Raise OSError if the list is there and cannot be read.
+    Raise OSError if the list is there and cannot be read, or has no shell at all: it is just being
+    written.
     """
     try:
         with open(shells, encoding="utf-8", errors="surrogateescape") as file:
-            listed = {line.partition("#")[0].strip() for line in file} - {""}
+            listed = {line.partition("#")[0].strip() for line in file}
     except FileNotFoundError:
         listed = _DEFAULT_SHELLS
+    listed = {shell for shell in listed if shell.startswith("/") and "\0" not in shell}
+    if not listed:
+        raise OSError(errno.EINVAL, "no shell stands in it", shells)
     return (user.shell or "/bin/sh") in listed or _ANY_SHELL in listed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -155,3 +156,19 @@ def test_octets_that_are_no_text_are_told_with_their_line(file: Path) -> None:
 def test_a_bad_override_is_no_error_of_the_file(file: Path) -> None:
     with pytest.raises(OptionError, match="unknown option name NoSuchOption"):
         load(file, ("NoSuchOption", "1"))
+
+
+@pytest.mark.parametrize(
+    ("code", "exit_code"),
+    [(errno.EIO, 75), (errno.EMFILE, 75), (errno.ENOMEM, 75), (errno.EACCES, 72)],
+)
+def test_a_file_that_cannot_be_read_now_is_to_be_tried_later(
+    file: Path, monkeypatch: pytest.MonkeyPatch, code: int, exit_code: int
+) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "open", fail)
+    with pytest.raises(ConfigError, match="cannot open") as caught:
+        load(file)
+    assert caught.value.exit_code == exit_code

@@ -245,3 +245,16 @@ def test_more_than_four_gib_are_refused(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(cdbwriter, "LIMIT", 3000)
     with pytest.raises(ValueError, match="4 GiB"):
         write_cdb(str(tmp_path / "a.cdb"), ((b"%d" % n, b"x" * 100) for n in range(50)))
+
+
+@pytest.mark.parametrize("size", [2048, 4096])
+def test_a_file_of_zeros_is_no_empty_database(tmp_path: Path, size: int) -> None:
+    (tmp_path / "a.cdb").write_bytes(bytes(size))
+    with pytest.raises(CorruptMap):
+        Cdb(str(tmp_path / "a.cdb")).get(b"dave")
+
+
+def test_what_is_no_text_is_no_empty_table(tmp_path: Path) -> None:
+    (tmp_path / "mailertable").write_bytes(b"\xff\0" * 50)
+    with pytest.raises(OSError, match="is no text"):
+        read_table(str(tmp_path / "mailertable"))

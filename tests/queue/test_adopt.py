@@ -420,7 +420,7 @@ def test_only_a_users_own_plain_files_are_read(
 
 
 def test_a_file_of_nobody_stays(house: House, logged: list[str]) -> None:
-    Path(house.client.parent / "empty").write_text("")
+    Path(house.client.parent / "empty").write_text("other:x:9:9::/:\n")
     house.users = Users(str(house.client.parent / "empty"))
     house.put(submitted())
     stays(house, logged, "nobody's")

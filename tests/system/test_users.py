@@ -163,4 +163,18 @@ def test_trusted_users_are_named_one_a_line(tmp_path: Path, text: bytes, names: 
     (tmp_path / "trusted-users").write_bytes(text)
     assert users.trusted(str(tmp_path / "trusted-users")) == names
     assert users.trusted(str(tmp_path / "none")) == set()
-    assert users.trusted(str(tmp_path)) == set(), "a directory is logged"
+    with pytest.raises(IsADirectoryError):
+        users.trusted(str(tmp_path))
+
+
+def test_a_file_without_users_is_just_being_written(passwd: Path) -> None:
+    passwd.write_text("# people\n")
+    with pytest.raises(PasswdError, match="no user stands in it"):
+        Users(str(passwd)).find(b"dave")
+
+
+@pytest.mark.parametrize("text", [b"", b"# shells\n", b"\xff\0garbage", b"/bin/\0sh\n"])
+def test_a_list_of_no_shells_is_just_being_written(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "shells").write_bytes(text)
+    with pytest.raises(OSError, match="no shell stands in it"):
+        users.has_valid_shell(User("dave", 1, 1, shell="/bin/sh"), str(tmp_path / "shells"))

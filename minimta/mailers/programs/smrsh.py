@@ -18,7 +18,9 @@ written, or that cannot be looked at now, is the administrator's to mend: that m
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 
 from minimta.config.options import Options
 from minimta.system import executables, log
@@ -54,11 +56,13 @@ class CommandRefused(Exception):
 
 
 def is_restricted(options: Options) -> bool:
-    """Is there a SmrshDirectory? Raise OSError if that cannot be known."""
+    """Is there a SmrshDirectory? Raise OSError if that cannot be known, or if it is no directory."""
     try:
-        os.stat(options.smrsh_directory)  # "" is none
-    except (FileNotFoundError, NotADirectoryError):
+        found = os.stat(options.smrsh_directory)  # "" is none
+    except FileNotFoundError:
         return False
+    if not stat.S_ISDIR(found.st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, "Not a directory", options.smrsh_directory)
     return True
 
 

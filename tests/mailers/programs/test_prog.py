@@ -411,3 +411,11 @@ def test_a_directory_that_cannot_be_seen_restricts_all_the_same(restricted: Plac
     restricted.options.smrsh_directory = str(restricted.path / "loop")
     assert restricted.run(b"touch got").fate is Fate.DEFERRED
     assert not (restricted.path / "got").exists()
+
+
+@pytest.mark.parametrize("name", ["got-a-file", "got-a-file/smrsh"])
+def test_a_file_in_place_of_the_directory_is_not_no_directory(restricted: Place, name: str) -> None:
+    (restricted.path / "got-a-file").write_text("")
+    restricted.options.smrsh_directory = str(restricted.path / name)
+    assert restricted.run(b"touch got").fate is Fate.DEFERRED
+    assert not (restricted.path / "got").exists()
