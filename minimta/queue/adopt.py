@@ -23,19 +23,19 @@ import fcntl
 import os
 import stat
 
-from minimta.queue import locked, qid
+from minimta.queue import locked, permission, qid
+from minimta.queue.client_limits import MAX_CONTROL, Unacceptable
 from minimta.queue.control import Control, CorruptControlFile, decode
 from minimta.queue.directory import close, is_still
-from minimta.queue.sanitize import Unacceptable, add_trace, sanitized
+from minimta.queue.sanitize import add_trace, sanitized
 from minimta.queue.spool import Spool
 from minimta.system import files, log
+from minimta.system.users import User, Users
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.config.options import Options
-    from minimta.system.users import User, Users
 
-MAX_CONTROL = 1 << 20
 #: seconds after which a file that cannot be adopted is put aside
 BAD_AGE = 5 * 86400
 #: messages after which the removals in clientmqueue are made durable
@@ -78,22 +78,35 @@ def adopt(
 def _open(directory: str) -> Spool | None:
     """The directory, if nobody but its owner and the files' owners can rename what is in it.
 
-    The sticky bit does that in 1733. Else somebody could swap files under our eyes, or be anybody's
-    sender by moving their files here.
+    The sticky bit does that; where others may write and it is missing we set it. Without it somebody
+    could swap files under our eyes, or be anybody's sender by moving their files here.
     """
     client = Spool(directory)
     found = os.fstat(client.descriptor)
-    mode = stat.S_IMODE(found.st_mode)
-    is_closed = not mode & 0o022
     link = stat.S_ISLNK(os.lstat(directory).st_mode)
-    if found.st_uid in (0, os.geteuid()) and not link and (mode in (0o1733, 0o3733) or is_closed):
+    if found.st_uid in (0, os.geteuid()) and not link and _is_safe(client, found):
         return client
     client.close()
     if (directory,) not in _said:
         _said.add((directory,))
-        text = f"uid={found.st_uid}, mode={mode:o}, not root's and 1733"
+        text = f"uid={found.st_uid}, mode={found.st_mode:o}, not root's and 1733"
         log.line("", f"SYSERR: {log.clean(directory)}: {text}: nothing is adopted", error=True)
     return None
+
+
+def _is_safe(client: Spool, found: os.stat_result) -> bool:
+    """Has it the sticky bit, if it needs one, now at the latest?"""
+    if not permission.lets_others_remove(found):
+        return True
+    mode = stat.S_IMODE(found.st_mode)
+    try:
+        os.fchmod(client.descriptor, mode | stat.S_ISVTX)
+    except OSError as error:
+        log.line("", f"chmod +t {log.clean(client.directory)}: {error.strerror}", error=True)
+        return False
+    text = f"mode {mode:o} let everybody remove others' mail, made {mode | stat.S_ISVTX:o}"
+    log.line("", f"SYSERR: {log.clean(client.directory)}: {text}", error=True)
+    return True
 
 
 def _sweep(client: Spool, now: float) -> None:
@@ -163,9 +176,7 @@ class _Adoption:
         if _key(self.client, name, found) in _copied:
             self._remove(name, found, self.client.find("df" + name))
             return ""
-        owner = self.users.by_uid(found.st_uid)
-        if owner is None:
-            raise Unacceptable(f"uid {found.st_uid} is nobody's")
+        owner = self._owner(found)
         data_file, data = self._open_file("df" + name, self.options.max_message_size, opened)
         if data.st_uid != found.st_uid:
             raise Unacceptable("qf and df have different owners")
@@ -181,6 +192,17 @@ class _Adoption:
         self._remove(name, found, data)
         log.line(new, f"adopted {name} from {log.clean(owner.name)}", level=10)
         return new
+
+    def _owner(self, found: os.stat_result) -> User:
+        """Whose file it is. Raise OSError if that cannot be known now.
+
+        A number that certainly has no name may send, too: a container's, or a service's.
+        """
+        # A PasswdFile need not list the system's own accounts, as which cron and others call us.
+        for users in (self.users, Users()) if self.options.passwd_file else (self.users,):
+            if owner := users.by_uid(found.st_uid):
+                return owner
+        return User(str(found.st_uid), found.st_uid, found.st_gid)
 
     def _open_file(self, name: str, limit: int, opened: list[int]) -> tuple[int, os.stat_result]:
         """Open and judge; 0 is no limit."""

@@ -148,6 +148,7 @@ class Incoming:
         try:
             self.finish()
             control = self.control()
+            parts = self._parts(control)
             self._store()
         except BaseException:
             if self._is_named:
@@ -156,10 +157,27 @@ class Incoming:
             raise
         # accept() removes what it made, or leaves a whole message where it cannot: not ours to undo.
         self._is_named = False
-        self._spool.accept(self.qid, self._data, control, keep_lock=keep_lock)
+        if len(parts) == 1:
+            self._spool.accept(self.qid, self._data, control, keep_lock=keep_lock)
+        else:
+            from minimta.queue import split  # few messages have so many recipients
+
+            ids = split.accept(self._spool, self.qid, self._data, parts, now=self._now)
+            log.line(self.qid, f"split: rcpts={len(control.recipients)}, ids={', '.join(ids)}")
         self._data = -1
         self._log(control)
         return self.qid
+
+    def _parts(self, control: Control) -> list[Control]:
+        """The messages that it becomes: one, or as many as a runner will adopt. Raise MessageRefused."""
+        if not self._spool.is_client:
+            return [control]
+        from minimta.queue import client_limits  # not on the way into the MTA queue
+
+        try:
+            return client_limits.parts(control, self._options)
+        except client_limits.Unacceptable as error:
+            raise MessageRefused(554, "5.6.0", str(error)) from error
 
     def abort(self) -> None:
         """Leave nothing behind. May be called at any time, and often."""

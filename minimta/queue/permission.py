@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +31,11 @@ def why_not_queue(directory: str) -> str:
     if os.access(directory, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
         return ""
     return f"can not chdir({directory.rstrip('/')}/): Permission denied"
+
+
+def lets_others_remove(directory: os.stat_result) -> bool:
+    """May others write in this directory, and remove there what is not theirs?"""
+    return bool(directory.st_mode & 0o022) and not directory.st_mode & stat.S_ISVTX
 
 
 def owns_queue(options: Options) -> bool:

@@ -13,10 +13,11 @@ from __future__ import annotations
 import os
 
 from minimta.message import dates, received
-from minimta.message.address import bare, split
+from minimta.message.address import bare, qualified, split
 from minimta.message.envelope import Recipient
-from minimta.message.printable import is_printable
-from minimta.queue.control import DELIVERY_MODE, Control, is_plain
+from minimta.message.printable import is_printable, printable
+from minimta.queue import client_limits
+from minimta.queue.control import DELIVERY_MODE, Control
 from minimta.system import hostnames, log, users
 
 TYPE_CHECKING = False
@@ -24,32 +25,29 @@ if TYPE_CHECKING:
     from minimta.config.options import Options
     from minimta.system.users import User
 
-_LONGEST = 2048
 _WARNING = b"X-Authentication-Warning: "
-
-
-class Unacceptable(Exception):
-    """This message cannot be taken as it is; the text says why."""
 
 
 def sanitized(written: Control, owner: User, options: Options, now: float) -> Control:
     """A new control file for what the *owner* of the file asks in it; *now* is epoch seconds.
 
-    Raise Unacceptable if it asks for what no user may have, or breaks a limit.
+    Raise client_limits.Unacceptable if it asks for what no user may have, or breaks a limit.
     """
+    client_limits.check(written, options)
     login = os.fsencode(owner.name)
-    recipients = _recipients(written.recipients, options.max_recipients)
-    _check_path(written.reverse_path, "sender")
-    control = Control(min(written.created, int(now)), written.reverse_path, recipients)
+    recipients = [_recipient(recipient) for recipient in written.recipients]
+    sender = written.reverse_path
+    if login.isdigit() and split(bare(sender))[0] == login == b"%d" % owner.uid:
+        # A number without a name has no mailbox to which anything could be returned.
+        sender = b"<%b>" % qualified(b"postmaster", hostnames.own_name(options))
+    control = Control(min(written.created, int(now)), sender, recipients)
     control.flags = "".join(letter for letter in written.flags if letter in "8bdns")
     control.body_type = written.body_type if written.body_type in (b"7BIT", b"8BITMIME") else b""
     control.envid = _text(written.envid)
-    if sum(len(field) for _, field in written.headers) > options.max_headers_length:
-        raise Unacceptable(f"Headers too large ({options.max_headers_length} max)")
     control.headers = _headers(written, login, owner.uid, options)
     if control.headers == written.headers:
         control.auth = _text(written.auth)  # the sender is the file's owner
-    control.macros = {b"_": login + b"@localhost", b"{daemon_flags}": b"c u"}
+    control.macros = {b"_": printable(login) + b"@localhost", b"{daemon_flags}": b"c u"}
     if written.macros.get(b"r") in (b"SMTP", b"ESMTP"):  # sendmail -bs
         control.macros[b"r"] = written.macros[b"r"]
     if written.macros.get(DELIVERY_MODE) in (b"q", b"d"):
@@ -71,7 +69,7 @@ def add_trace(control: Control, owner: User, options: Options, *, qid: str, now:
     host = hostnames.own_name(options).encode("ascii", "replace")
     only = len(control.recipients) == 1
     field = received.received(
-        client=os.fsencode(owner.name) + b"@localhost",
+        client=printable(os.fsencode(owner.name)) + b"@localhost",
         helo=host,
         protocol=b"ESMTP",
         host=host,
@@ -84,31 +82,15 @@ def add_trace(control: Control, owner: User, options: Options, *, qid: str, now:
     control.headers = [*control.headers[:place], (b"", field), *control.headers[place:]]
 
 
-def _recipients(written: list[Recipient], limit: int) -> list[Recipient]:
-    if not written:
-        raise Unacceptable("no recipients")
-    if limit and len(written) > limit:
-        raise Unacceptable(f"{len(written)} recipients, {limit} max")
-    taken = []
-    for recipient in written:
-        address = recipient.address
-        _check_path(address, "recipient")
-        if not is_plain(Recipient(address)):
-            raise Unacceptable(f"Cannot mail directly to programs or files: {log.clean(address)}")
-        flags = "".join(letter for letter in recipient.flags if letter in "PNSFD")
-        original, final = _text(recipient.original), _text(recipient.final)
-        taken.append(Recipient(address, flags, original=original, final=final))
-    return taken
-
-
-def _check_path(path: bytes, what: str) -> None:
-    if len(path) > _LONGEST or not is_printable(path):
-        raise Unacceptable(f"{what} is no address: {log.clean(path)}")
+def _recipient(written: Recipient) -> Recipient:
+    flags = "".join(letter for letter in written.flags if letter in "PNSFD")
+    original, final = _text(written.original), _text(written.final)
+    return Recipient(written.address, flags, original=original, final=final)
 
 
 def _text(value: bytes) -> bytes:
     """*value* if it is short printable text, else nothing."""
-    return value if len(value) <= _LONGEST and is_printable(value) else b""
+    return value if len(value) <= client_limits.LONGEST and is_printable(value) else b""
 
 
 def _headers(
@@ -126,7 +108,11 @@ def _headers(
         return written.headers
     shown = log.clean(sender or b"<>").encode()
     host = hostnames.own_name(options).encode()
-    warning = _WARNING + b"%b: %b set sender to %b using -f" % (host, login, shown)
+    warning = _WARNING + b"%b: %b set sender to %b using -f" % (
+        host,
+        log.clean(login).encode(),
+        shown,
+    )
     if (b"", warning) in written.headers or "authwarnings" not in options.privacy_options:
         return written.headers
     # Where collect puts it: behind the fields that we add, before those of the message.

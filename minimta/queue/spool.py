@@ -34,12 +34,20 @@ class Spool(QueueDirectory):
     """A queue directory, open, with the ways of a message into it and out of it."""
 
     def __init__(
-        self, directory: str, *, commit: Committer | None = None, listener_uid: int | None = None
+        self,
+        directory: str,
+        *,
+        commit: Committer | None = None,
+        listener_uid: int | None = None,
+        is_client: bool = False,
     ) -> None:
         """*commit* makes messages durable, if not the plain way; *listener_uid* is RunAsUser's, whose
-        files hold plain addresses. Raise OSError.
+        files hold plain addresses; *is_client* says that a runner will adopt from here what we put
+        in. Raise OSError.
         """
         super().__init__(directory, listener_uid=listener_uid)
+        #: must what is put in keep the limits of ``client_limits``?
+        self.is_client = is_client
         self._committer = commit or PlainCommitter()
         #: locks that accept() kept, by queue id; lock() takes them up
         self._kept: dict[str, int] = {}
@@ -76,7 +84,7 @@ class Spool(QueueDirectory):
             committer = KeepingCommitter(self._kept) if keep_lock else self._committer
             committer.commit(self, qid, data, text)
         except BaseException:
-            self._withdraw(qid)
+            self.withdraw(qid)
             raise
         close(data)
 
@@ -87,8 +95,8 @@ class Spool(QueueDirectory):
         finally:
             close(data)
 
-    def _withdraw(self, qid: str) -> None:
-        """Remove tf, then qf for good, then df.
+    def withdraw(self, qid: str) -> None:
+        """Undo an accept() that failed: remove tf, then qf for good, then df.
 
         Where the disk refuses we stop: a whole message, delivered twice, is better than a torn one.
         """

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from minimta.message import fullname
-from minimta.queue.permission import may_administer
+from minimta.queue.permission import lets_others_remove, may_administer
 from minimta.queue.spool import Spool
 from minimta.system import users as system_users
 from minimta.system.users import Users
@@ -37,6 +37,10 @@ class Caller:
         #: login name, or the uid in digits if it has none
         self.name = self.user.name if self.user else str(self.uid)
 
+    def has_address(self) -> bool:
+        """Can mail be sent to them? Not to a number without a name, nor to a name beyond ASCII."""
+        return self.user is not None and self.name.isascii()
+
     def full_name(self) -> bytes:
         """From the passwd entry, b"" if it has none."""
         return fullname.from_gecos(self.user.gecos, self.name) if self.user else b""
@@ -57,5 +61,10 @@ def choose_spool(options: Options, queue: str) -> tuple[Spool, bool]:
 
     *queue* is what -A asked for: "m", "c", or "" for what the caller's rights allow.
     """
-    is_mta = queue == "m" or (queue != "c" and may_administer(options))
-    return Spool(options.queue_directory if is_mta else options.client_queue_directory), is_mta
+    if queue == "m" or (queue != "c" and may_administer(options)):
+        return Spool(options.queue_directory), True
+    spool = Spool(options.client_queue_directory, is_client=True)
+    if lets_others_remove(os.fstat(spool.descriptor)):
+        # The next queue run sets the bit.
+        raise OSError(f"others could remove it: chmod +t {spool.directory}")
+    return spool, False

@@ -45,6 +45,9 @@ class Submission:
         self._here = LocalHost(options, remembers=True)
         self._caller = Caller(options, self._here.users)
         self._spool, self._is_mta = choose_spool(options, command.queue)
+        if not self._is_mta and command.sender is None and not self._caller.has_address():
+            who = log.clean(self._caller.name)
+            raise SubmissionError(f"{who} is no address: state one with -f", os.EX_USAGE)
         self._sender = Sender(command, options, self._caller, self._here)
         self._envelope = self._make_envelope()
         self._incoming = collect.Incoming(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import pwd
 import stat
 import time
 from collections.abc import Iterator
@@ -363,13 +365,13 @@ def test_too_many_recipients_stay(house: House, logged: list[str]) -> None:
 
 
 def test_too_long_a_control_file_stays(house: House, logged: list[str]) -> None:
-    house.write(encode(submitted()) + b"H" * (1 << 20))
+    house.write(encode(submitted()) + b"H" * (8 << 20))
     stays(house, logged, "qf of")
 
 
 def test_too_long_a_header_stays(house: House, logged: list[str]) -> None:
     given = submitted()
-    given.headers.append((b"", b"X: " + b"y" * 300_000))
+    given.headers.append((b"", b"X: " + b"y" * 330_000))
     house.put(given)
     stays(house, logged, "Headers too large")
 
@@ -419,11 +421,50 @@ def test_only_a_users_own_plain_files_are_read(
     stays(house, logged, "not adopted")
 
 
-def test_a_file_of_nobody_stays(house: House, logged: list[str]) -> None:
-    Path(house.client.parent / "empty").write_text("other:x:9:9::/:\n")
-    house.users = Users(str(house.client.parent / "empty"))
+NUMBER = b"%d" % os.geteuid()
+
+
+@pytest.mark.parametrize("sender", [NUMBER, b"<%b@lab1.campus>" % NUMBER])
+def test_a_number_without_a_name_may_send_and_bounces_go_to_postmaster(
+    house: House, sender: bytes
+) -> None:
+    (house.client.parent / "passwd").write_text("other:x:9:9::/:\n")
+    house.put(submitted(sender))
+    assert len(house.adopt()) == 1
+    assert house.taken().reverse_path == b"<postmaster@lab1.campus>"
+
+
+def test_a_number_without_a_name_may_state_its_sender(house: House) -> None:
+    (house.client.parent / "passwd").write_text("other:x:9:9::/:\n")
+    house.put(submitted(b"<app@lab9.campus>"))
+    assert len(house.adopt()) == 1
+    assert house.taken().reverse_path == b"<app@lab9.campus>"
+
+
+def test_a_user_whom_passwd_file_does_not_list_has_the_systems_name(house: House) -> None:
+    (house.client.parent / "passwd").write_text("other:x:9:9::/:\n")
+    house.options.passwd_file = str(house.client.parent / "passwd")
     house.put(submitted())
-    stays(house, logged, "nobody's")
+    house.adopt()
+    assert (
+        house.taken().macros[b"_"]
+        == os.fsencode(pwd.getpwuid(os.geteuid()).pw_name) + b"@localhost"
+    )
+
+
+def test_an_owner_who_cannot_be_looked_up_now_is_waited_for(house: House) -> None:
+    (house.client.parent / "passwd").unlink()
+    house.put(submitted())
+    assert house.adopt(NOW + 6 * 86400) == []
+    assert names(house.client) == {"qf" + QID, "df" + QID}
+
+
+def test_a_login_beyond_ascii_leaves_no_such_octet_in_the_trace(house: House) -> None:
+    line = f"müller:x:{os.geteuid()}:{os.getegid()}::/:/bin/sh\n"
+    (house.client.parent / "passwd").write_text(line, encoding="utf-8")
+    house.put(submitted(b"<me@lab1.campus>"))
+    assert len(house.adopt()) == 1
+    assert encode(house.stored()).isascii()
 
 
 def test_a_message_that_its_owner_holds_is_left_for_later(house: House, logged: list[str]) -> None:
@@ -534,19 +575,35 @@ def test_nothing_that_a_user_arranges_keeps_the_others_from_being_adopted(
 @pytest.mark.parametrize(
     ("mode", "is_good"),
     [
-        *((0o1733, True), (0o3733, True), (0o700, True), (0o755, True)),
-        *((0o733, False), (0o1777, False), (0o770, False), (0o722, False)),
+        *((0o1733, True), (0o3733, True), (0o1777, True), (0o3777, True), (0o1770, True)),
+        *((0o700, True), (0o755, True), (0o2755, True)),
+        *((0o733, False), (0o2733, False), (0o777, False), (0o2770, False), (0o722, False)),
     ],
 )
-def test_the_directory_must_let_nobody_touch_anothers_files(
+def test_a_directory_where_others_could_remove_mail_is_put_right(
     house: House, logged: list[str], mode: int, is_good: bool
 ) -> None:
     house.put(submitted())
     house.client.chmod(mode)
-    assert len(house.adopt()) == is_good
+    assert len(house.adopt()) == 1
     house.adopt()
-    complaints = [line for line in logged if "nothing is adopted" in line]
+    assert stat.S_IMODE(house.client.stat().st_mode) == (mode if is_good else mode | stat.S_ISVTX)
+    complaints = [line for line in logged if "let everybody remove" in line]
     assert len(complaints) == (not is_good)
+
+
+def test_a_directory_that_cannot_be_put_right_is_not_read(
+    house: House, logged: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.put(submitted())
+    house.client.chmod(0o733)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "fchmod", refuse)
+    assert house.adopt() == []
+    assert "nothing is adopted" in logged[-1]
 
 
 def test_a_link_to_a_directory_is_refused(house: House, logged: list[str]) -> None:
