@@ -17,6 +17,8 @@ from minimta.system.terminal import say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from minimta.config.commandline import Command
     from minimta.config.options import Options
     from minimta.queue.selectors import Selection
@@ -57,7 +59,8 @@ def selections_of(runs: list[str]) -> list[Selection]:
 def start(command: Command, options: Options) -> int:
     """Do what the values of -q ask for. Returns the exit code. Raise UsageError for a bad one.
 
-    What runs in the background has not failed yet: 0, whatever becomes of it.
+    A single run in the background has not failed yet: 0, whatever becomes of it. A resident one has
+    begun: 0, or there is one already: 75.
     """
     runs = command.queue_runs
     for run in runs:
@@ -66,10 +69,9 @@ def start(command: Command, options: Options) -> int:
             return os.EX_OK
     intervals = [interval for interval in map(interval_of, runs) if interval]
     if intervals:
-        processes.in_background(
-            "queue runner", lambda: _reside(options, intervals[-1], command.argv)
+        return processes.start_daemon(
+            "queue runner", lambda ready: _reside(options, intervals[-1], command.argv, ready)
         )
-        return os.EX_OK
     selections = selections_of(runs)  # what is wrong with them is told before anybody forks
     if command.verbose or "f" in runs:
         return _run(options, selections, verbose=command.verbose)
@@ -83,7 +85,7 @@ def _run(options: Options, selections: list[Selection], *, verbose: bool) -> int
     return queue_run.run(options, selections, say=say, verbose=verbose)
 
 
-def _reside(options: Options, interval: int, argv: list[str]) -> int:
+def _reside(options: Options, interval: int, argv: list[str], ready: Callable[[], None]) -> int:
     """The resident runner itself: returns when it is told to end. *argv* is for the PidFile."""
     import signal
 
@@ -92,8 +94,12 @@ def _reside(options: Options, interval: int, argv: list[str]) -> int:
 
     processes.ignore_strays()
     ended = processes.signal_flag(signal.SIGTERM, signal.SIGINT)
-    pidfile.write(options.pid_file, argv)
+
+    def begins() -> None:
+        pidfile.write(options.pid_file, argv)
+        ready()
+
     try:
-        return resident.stay(options, interval, ended) or os.EX_OK
+        return resident.stay(options, interval, ended, begins=begins)
     finally:
         pidfile.remove(options.pid_file)

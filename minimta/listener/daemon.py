@@ -3,6 +3,7 @@
     started as        processes
     root, -bd -q15m   the runner, root, which the PidFile names; its child, the listener, RunAsUser
     root, -bd         the listener, RunAsUser
+    beside a -q15m    the same two; the first becomes the runner, and writes the PidFile, when that ends
     anyone            the same, all as the caller
 
 The ports are bound and the queue directory is opened as root; then the listener becomes RunAsUser
@@ -12,6 +13,7 @@ the two processes ends, so does the other.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import resource
@@ -28,11 +30,17 @@ from minimta.listener.sockets import Server, bind
 from minimta.message import dates
 from minimta.queue import commit
 from minimta.queue.spool import Spool
-from minimta.system import dns, hostnames, log, pidfile, privileges, processes, users
+from minimta.system import dns, hostnames, locks, log, pidfile, privileges, processes, users
 from minimta.system.terminal import complain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: seconds for the messages at hand when the end has been ordered, and for the other process
 GRACE, PATIENCE = 8.0, 10.0
+#: seconds for the ports of a daemon that is ending
+_RESTART = 2.0
 _MOST_FILES = 65536
 _ENDING = {signal.SIGTERM, signal.SIGINT}
 
@@ -58,41 +66,58 @@ def run(
     except OSError as error:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         complain(f"sendmail: {error.filename}: {error.strerror}")
-        # As Sendmail, which has gone to the background by now.
-        return os.EX_OSERR if foreground else os.EX_OK
-    if foreground:
-        pidfile.write(options.pid_file, command)
-        return _serve(options, servers, spool, interval, queue_runner)
-    begun, ready = os.pipe()
+        # DIFFERS: the code says that there is no daemon; Sendmail has gone to the background by now.
+        return os.EX_OSERR
 
-    def serve() -> int:
-        os.close(begun)
-        pidfile.write(options.pid_file, command)
-        os.close(ready)
-        return _serve(options, servers, spool, interval, queue_runner)
+    def serve(ready: Callable[[], None]) -> int:
+        mode = f"SMTP+queueing@{dates.duration(interval or 0)}" if queue_runner else "SMTP"
+        log.line("", f"starting daemon ({minimta.__version__}): {mode}", level=1)
+        try:
+            if queue_runner:
+                return _run_both(options, servers, spool, interval, _Begun(options, command, ready))
+            if not _names_the_runner(options):
+                pidfile.write(options.pid_file, command)
+            ready()
+            return _listen(options, servers, spool, parent=0)
+        finally:
+            pidfile.remove(options.pid_file)
 
-    processes.in_background("daemon", serve)
-    os.close(ready)
-    os.read(begun, 1)  # ends when the PidFile is there: scripts read it once we have returned
-    return os.EX_OK
+    return serve(_nothing) if foreground else processes.start_daemon("daemon", serve)
 
 
-def _serve(
-    options: Options,
-    servers: list[Server],
-    spool: Spool,
-    interval: int | None,
-    queue_runner: bool,
-) -> int:
-    """See run(); in the process that the PidFile names."""
-    mode = f"SMTP+queueing@{dates.duration(interval or 0)}" if queue_runner else "SMTP"
-    log.line("", f"starting daemon ({minimta.__version__}): {mode}", level=1)
-    try:
-        if queue_runner:
-            return _run_both(options, servers, spool, interval)
-        return _listen(options, servers, spool, parent=0)
-    finally:
-        pidfile.remove(options.pid_file)
+def _nothing() -> None:
+    """Nobody waits to hear that we have begun."""
+
+
+def _names_the_runner(options: Options) -> bool:
+    """Does the PidFile name a living runner? Then it is not for one who only listens."""
+    is_resident = locks.is_resident(locks.beside(options.queue_directory))
+    return is_resident and pidfile.names_another(options.pid_file)
+
+
+class _Begun:
+    """What is done when a daemon that is to run the queue has begun."""
+
+    def __init__(self, options: Options, command: list[str], ready: Callable[[], None]) -> None:
+        """*command* is for the PidFile; ready() lets the command that started us return."""
+        self._options = options
+        self._command = command
+        self._ready = ready
+
+    def runs(self) -> None:
+        """The queue is ours: the PidFile names us; scripts read it once the command has returned."""
+        pidfile.write(self._options.pid_file, self._command)
+        self.listens()
+
+    def is_inherited(self) -> None:
+        """In the listener, which is forked before that: nobody reads what it says."""
+        if self._ready is not _nothing:
+            processes.silence()
+
+    def listens(self) -> None:
+        """Another runner has the queue; until it ends we only listen."""
+        ready, self._ready = self._ready, _nothing
+        ready()
 
 
 def _hold_signals() -> None:
@@ -114,7 +139,7 @@ def _open_spool(options: Options) -> Spool:
 
 def _bind(options: Options) -> list[Server]:
     try:
-        return bind(options)
+        return _bind_in_time(options)
     except OSError as error:
         where = f"opendaemonsocket: daemon {error.filename}: cannot bind: {error.strerror}"
         log.line("NOQUEUE", f"SYSERR(root): {where}", level=1, error=True)
@@ -124,19 +149,37 @@ def _bind(options: Options) -> list[Server]:
         ) from error
 
 
+def _bind_in_time(options: Options) -> list[Server]:
+    """A daemon that was just told to end has its ports for a moment."""
+    end = time.monotonic() + _RESTART
+    while True:
+        try:
+            return bind(options)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > end:
+                raise
+        time.sleep(0.1)
+
+
 # --- runner and listener ---------------------------------------------------------------------------
 
 
-def _run_both(options: Options, servers: list[Server], spool: Spool, interval: int | None) -> int:
+def _run_both(
+    options: Options, servers: list[Server], spool: Spool, interval: int | None, begun: _Begun
+) -> int:
     runner = os.getpid()
-    child = processes.fork("listener", lambda: _listen(options, servers, spool, parent=runner))
+
+    def listen() -> int:
+        begun.is_inherited()
+        return _listen(options, servers, spool, parent=runner)
+
+    child = processes.fork("listener", listen)
     for server in servers:
         server.server_close()
     spool.close()
     listener = _Child(child)
     told = processes.signal_flag(*_ENDING)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
-    from minimta.runner import resident
 
     def stop() -> bool:
         if told():
@@ -144,11 +187,40 @@ def _run_both(options: Options, servers: list[Server], spool: Spool, interval: i
         return told() or listener.has_ended()
 
     try:
-        code = resident.stay(options, interval, stop)
+        code = _run_queue(options, interval, stop, begun)
     finally:
         listener.end()
-    log.line("", "stopping daemon, reason=signal" if told() else _REASON, level=1)
+    if not code:
+        log.line("", "stopping daemon, reason=signal" if told() else _REASON, level=1)
     return code or (os.EX_OK if told() else listener.exit_code or os.EX_SOFTWARE)
+
+
+def _run_queue(
+    options: Options, interval: int | None, stop: Callable[[], bool], begun: _Begun
+) -> int:
+    """Be the runner until stop(), as soon as a runner without a listener is gone; the exit code.
+
+    75 if another daemon runs the queue, or waits to.
+    """
+    from minimta.runner import resident
+
+    path = locks.of_daemon(options.queue_directory)
+    try:
+        lock = locks.wait_for(path, stop, resident.RESTART)
+    except OSError as error:
+        complain(f"sendmail: cannot lock {path}: {error.strerror or error}")
+        return os.EX_CONFIG
+    if lock is None:
+        if stop():
+            return os.EX_OK
+        text = f"another daemon runs the queue {options.queue_directory}"
+        log.line("", text, level=1, error=True)
+        complain(f"sendmail: {text}")
+        return os.EX_TEMPFAIL
+    with lock:
+        return resident.stay(
+            options, interval, stop, begins=begun.runs, waits=begun.listens, ends=lock.release
+        )
 
 
 _REASON = "stopping daemon, reason=the listener has ended"

@@ -16,6 +16,7 @@ A child that dies has lost nothing: its locks go with it, the next full run find
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import signal
@@ -30,6 +31,8 @@ from minimta.queue.spool import Spool
 from minimta.routing.local_host import LocalHost
 from minimta.runner import deliver, queue_run
 from minimta.runner.make_jobs import MAILERS
+from minimta.runner.queue_child import GOES_ON, NO_SLOT, Child
+from minimta.runner.watch import Watch
 from minimta.system import load, locks, log, processes
 from minimta.system.slots import Slots, of_queue
 from minimta.system.terminal import complain
@@ -37,31 +40,43 @@ from minimta.system.users import Users
 
 #: seconds between two looks, and what a child may take to end
 POLL, PATIENCE = 0.1, 10.0
+#: seconds for a runner that was told to end to leave its place
+RESTART = 3.0
 #: seconds until the same trouble is logged again
 _SILENCE = 60.0
 #: messages that one child takes; each is two open files
 MOST_MESSAGES = 200
-#: what a child says when it is done with mailboxes: it has a slot for the rest, or there is none
-_GOES_ON, _NO_SLOT = b"+", b"-"
 
 
-def stay(options: Options, interval: int | None, stop: Callable[[], bool]) -> int:
+def _nothing() -> None:
+    """Is told, and does nothing."""
+
+
+def stay(
+    options: Options,
+    interval: int | None,
+    stop: Callable[[], bool],
+    *,
+    begins: Callable[[], None] = _nothing,
+    waits: Callable[[], None] | None = None,
+    ends: Callable[[], None] = _nothing,
+) -> int:
     """Be the resident runner until stop(): new messages at once, a full run each *interval* seconds.
 
-    Returns the exit code: 75 if another resident runner has this queue.
+    begins() is called when the queue is ours. Another runner may just be ending, which takes a
+    moment; if it stays the exit code is 75. With waits(), which is called then, its end is waited for. ends() is called when the queue is free
+    again for others, before our children have ended.
     """
-    path = locks.beside(options.queue_directory)
     try:
-        lock = locks.resident(path)
+        lock = _place(options, stop, waits)
     except OSError as error:
+        path = locks.beside(options.queue_directory)
         complain(f"sendmail: cannot lock {path}: {error.strerror or error}")
         return os.EX_CONFIG
     if lock is None:
-        text = f"another queue runner is resident for {options.queue_directory}"
-        log.line("", text, level=1, error=True)
-        complain(f"sendmail: {text}")
-        return os.EX_TEMPFAIL
+        return os.EX_OK if stop() else os.EX_TEMPFAIL
     with lock:
+        begins()
         slots = of_queue(options)
         _load_for_children(options, slots)
         loop = Loop(
@@ -71,8 +86,30 @@ def stay(options: Options, interval: int | None, stop: Callable[[], bool]) -> in
             slots,
             interval=interval,
         )
+        # A runner that only waits for its children is in nobody's way: a restart need not wait.
         loop.stay(stop)
+        lock.release()
+        ends()
+        loop.end()
     return os.EX_OK
+
+
+def _place(
+    options: Options, stop: Callable[[], bool], waits: Callable[[], None] | None
+) -> locks.Lock | None:
+    """The place of the one resident runner; None if it is not to be had. Raise OSError."""
+    path = locks.beside(options.queue_directory)
+    lock = locks.wait_for(path, stop, RESTART)
+    if lock is not None or stop():
+        return lock
+    text = f"another queue runner is resident for {options.queue_directory}"
+    if waits is None:
+        log.line("", text, level=1, error=True)
+        complain(f"sendmail: {text}")
+        return None
+    log.line("", f"{text}; its end is waited for", level=1)
+    waits()
+    return locks.wait_for(path, stop, math.inf)
 
 
 def _load_for_children(options: Options, slots: Slots) -> None:
@@ -127,6 +164,7 @@ class _QueueWork:
     def begin(self) -> None:
         """Be nobody's resident runner, whose lock a child that outlives it would keep."""
         locks.forget(locks.beside(self._options.queue_directory))
+        locks.forget(locks.of_daemon(self._options.queue_directory))
 
     def attempt(self, qids: list[str], go_on: Callable[[], bool], stop: Callable[[], bool]) -> None:
         """See Work."""
@@ -141,64 +179,6 @@ class _QueueWork:
     def full_run(self, stop: Callable[[], bool]) -> None:
         """See Work."""
         queue_run.run(self._options, stop=stop, slots=self._slots)
-
-
-class Child:
-    """A forked process and the pipe that tells of its progress."""
-
-    def __init__(self, pid: int, pipe: int, what: str, qids: list[str]) -> None:
-        """*pipe* is where it speaks, -1 when it has nothing more to say; *qids* are its messages."""
-        self.pid = pid
-        self.pipe = pipe
-        #: "local" while it delivers locally, then "remote", or "half" if it got no slot for that;
-        #: "adopt", "full"
-        self.what = what
-        self.qids = qids
-
-    def listen(self) -> None:
-        """Take what it has said, if anything; does not wait."""
-        try:
-            said = os.read(self.pipe, 1) if self.pipe >= 0 else b""
-        except BlockingIOError:
-            return
-        if not said:
-            self.hang_up()  # it ends
-        elif self.what == "local":
-            self.what = "half" if said == _NO_SLOT else "remote"
-
-    def hang_up(self) -> None:
-        """Listen no more; may be called twice."""
-        if self.pipe >= 0:
-            os.close(self.pipe)
-            self.pipe = -1
-
-
-class Watch:
-    """Has a directory changed since the last look?
-
-    A change within the same tick of the clock leaves the mtime as it was when we looked; so after
-    a change we look once more.
-    """
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._seen = -1
-        self._again = False
-
-    def forget(self) -> None:
-        """Let the next look find a change."""
-        self._seen = -1
-
-    def has_changed(self) -> bool:
-        """Was anything made, renamed or removed in it? A directory that is not there did not."""
-        try:
-            mtime = os.stat(self._path).st_mtime_ns
-        except OSError:
-            return False
-        changed = mtime != self._seen
-        look = changed or self._again
-        self._seen, self._again = mtime, changed
-        return look
 
 
 class Loop:
@@ -234,7 +214,7 @@ class Loop:
         self._silent_until = 0.0
 
     def stay(self, stop: Callable[[], bool]) -> None:
-        """Until stop(); then the children get PATIENCE seconds to come to a safe point.
+        """Until stop(). Then end() is due.
 
         What is in the queue at the start is left to the first full run, which begins at once; if
         there are none, it is tried like new messages.
@@ -249,7 +229,6 @@ class Loop:
         while not stop():
             self.step(time.monotonic())
             self._wait(POLL)
-        self._end()
 
     def step(self, now: float) -> None:
         """One look at everything. *now* is monotonic seconds.
@@ -353,7 +332,7 @@ class Loop:
         """In the child: all mailboxes are served. Is there a slot for the rest?"""
         has_slot = self._slots.enter()
         with contextlib.suppress(OSError):  # nobody is there any more
-            os.write(pipe, _GOES_ON if has_slot else _NO_SLOT)
+            os.write(pipe, GOES_ON if has_slot else NO_SLOT)
         return has_slot
 
     def _wait(self, seconds: float) -> None:
@@ -387,7 +366,8 @@ class Loop:
         if child.what == "half":
             self._half += child.qids
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """The children get PATIENCE seconds to come to a safe point."""
         for pid in self._children:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)

@@ -2,6 +2,7 @@
 filelock).
 
     QueueDirectory.runner    held by the resident queue runner while it lives
+    QueueDirectory.daemon    held by the daemon (-bd -q15m) that is its runner, or waits to be
     AliasFile.cdb.lock       held while the database of an alias file is rebuilt
 
 A lock file is empty and used for nothing else, because filelock before 3.29 truncates what it locks;
@@ -16,9 +17,12 @@ import errno
 import fcntl
 import os
 import stat
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from filelock import BaseFileLock
 
 #: is_resident() takes the lock for an instant; retry
@@ -49,6 +53,19 @@ def beside(queue_directory: str) -> str:
     Not in the queue directory: real Sendmail, and monitoring that counts files, would meet it there.
     """
     return queue_directory.rstrip("/") + ".runner"
+
+
+def of_daemon(queue_directory: str) -> str:
+    """The lock file of the daemon that is the runner of a queue, or is to be."""
+    return queue_directory.rstrip("/") + ".daemon"
+
+
+def wait_for(path: str, stop: Callable[[], bool], seconds: float) -> Lock | None:
+    """Hold *path*, within *seconds* and before stop(); else None. Raise OSError."""
+    end = time.monotonic() + seconds
+    while (lock := _take(path)) is None and time.monotonic() < end and not stop():
+        time.sleep(0.1)
+    return lock
 
 
 def resident(path: str) -> Lock | None:

@@ -29,6 +29,16 @@ def write(path: str, argv: list[str]) -> None:
         log.line("", f"unable to write pid to {path}: {error.strerror}", error=True)
 
 
+def names_another(path: str) -> bool:
+    """Does it name a process that lives, and is not this one?"""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            pid = int(file.readline())
+    except (OSError, ValueError):
+        return False
+    return pid != os.getpid() and os.path.exists(f"/proc/{pid}")
+
+
 def remove(path: str) -> None:
     """Remove it, if it still names this process and we may."""
     try:

@@ -47,11 +47,39 @@ def in_background(name: str, act: Callable[[], int]) -> None:
     fork(name, detached)
 
 
-def _detach() -> None:
-    """Leave the caller's session, directory and standard streams."""
+def start_daemon(name: str, act: Callable[[Callable[[], None]], int]) -> int:
+    """Do act(ready) in such a child; returns 0 as soon as it calls ready(), or else its exit code.
+
+    Until then it has the caller's standard error, to say there why it cannot be. Raise OSError.
+    """
+    begun, telling = os.pipe()
+
+    def detached() -> int:
+        os.close(begun)
+        _detach((0, 1))
+
+        def ready() -> None:
+            silence()
+            os.write(telling, b"+")
+            os.close(telling)
+
+        return act(ready)
+
+    child = fork(name, detached)
+    os.close(telling)
+    has_begun = os.read(begun, 1)
+    os.close(begun)
+    if has_begun:
+        return os.EX_OK
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return code if code > 0 else os.EX_SOFTWARE
+
+
+def _detach(streams: Collection[int] = (0, 1, 2)) -> None:
+    """Leave the caller's session, directory and standard *streams*."""
     os.setsid()
     os.chdir("/")
-    _stand_in((0, 1, 2))
+    _stand_in(streams)
 
 
 def isolate(kept: Collection[int]) -> None:
@@ -72,6 +100,11 @@ def isolate(kept: Collection[int]) -> None:
         os.closerange(low, descriptor)
         low = descriptor + 1
     os.closerange(low, os.sysconf("SC_OPEN_MAX"))
+
+
+def silence() -> None:
+    """Leave the caller's standard error."""
+    _stand_in((2,))
 
 
 def _stand_in(descriptors: Collection[int]) -> None:

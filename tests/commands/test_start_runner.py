@@ -98,7 +98,15 @@ def test_a_runner_that_stays_writes_its_pid_and_takes_it_away(
     options = Options()
     options.pid_file = str(tmp_path / "pid")
 
-    def stay(options: Options, interval: int | None, stop: Callable[[], bool]) -> int:
+    def stay(
+        options: Options,
+        interval: int | None,
+        stop: Callable[[], bool],
+        *,
+        begins: Callable[[], None],
+    ) -> int:
+        assert not Path(options.pid_file).exists()
+        begins()
         seen.write_text(f"{interval} {Path(options.pid_file).read_text()}")
         os.kill(os.getpid(), 15)
         return os.EX_OK if stop() else os.EX_SOFTWARE

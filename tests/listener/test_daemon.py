@@ -284,16 +284,16 @@ def test_a_second_runner_is_refused_and_takes_its_listener_along(daemon: Daemon)
         socket.create_connection(("127.0.0.1", port), 1)
 
 
-@pytest.mark.parametrize(("mode", "code"), [("-bD", os.EX_OSERR), ("-bd", os.EX_OK)])
-def test_a_port_in_use_is_told(daemon: Daemon, mode: str, code: int) -> None:
+@pytest.mark.parametrize("words", [["-bD"], ["-bd"], ["-bd", "-q15m"]])
+def test_a_port_in_use_is_told(daemon: Daemon, words: list[str]) -> None:
     with socket.create_server(("127.0.0.1", daemon.port)):
         done = subprocess.run(
-            daemon.command(mode), timeout=PATIENCE, check=False, capture_output=True
+            daemon.command(*words), timeout=PATIENCE, check=False, capture_output=True
         )
-    assert done.returncode == code
-    words = done.stderr.decode()
-    assert "opendaemonsocket: daemon MTA: cannot bind: Address already in use" in words
-    assert "sendmail: daemon MTA: cannot bind: Address already in use" in words
+    assert done.returncode == os.EX_OSERR
+    told = done.stderr.decode()
+    assert "opendaemonsocket: daemon MTA: cannot bind: Address already in use" in told
+    assert "sendmail: daemon MTA: cannot bind: Address already in use" in told
     assert not daemon.pid_file.exists()
 
 
@@ -380,3 +380,94 @@ def test_started_as_root_the_listener_has_no_way_back(daemon: Daemon) -> None:
     assert ask(daemon, "x@bad.campus").startswith("550 5.7.1")
     send(daemon, "carol")
     wait_for((daemon.cf.parent / "mail" / "carol").exists)
+
+
+# --- one runner, and who else is there -------------------------------------------------------------
+
+
+@pytest.fixture
+def runner(daemon: Daemon) -> Iterator[int]:
+    """sendmail -q15m with the same PidFile, and in the background."""
+    assert subprocess.run(daemon.command("-q15m"), timeout=PATIENCE, check=False).returncode == 0
+    pid = daemon.pid()
+    yield pid
+    if not is_gone(pid):
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_beside_a_runner_it_listens_and_takes_its_place_when_it_ends(
+    daemon: Daemon, runner: int
+) -> None:
+    daemon.start("-bD", "-q15m")
+    assert daemon.process is not None
+    wait_for(lambda: "its end is waited for" in daemon.log.read_text())
+    assert daemon.pid() == runner
+    os.kill(runner, signal.SIGTERM)
+    ours = daemon.process.pid
+    wait_for(lambda: daemon.pid_file.exists() and daemon.pid() == ours)
+    send(daemon)
+    wait_for((daemon.cf.parent / "mail" / "dave").exists)
+
+
+def test_beside_a_runner_it_ends_when_told(daemon: Daemon, runner: int) -> None:
+    daemon.start("-bD", "-q15m")
+    assert daemon.process is not None
+    daemon.process.terminate()
+    assert daemon.process.wait(PATIENCE) == 0
+    assert daemon.pid() == runner
+
+
+@pytest.mark.parametrize("mode", ["-bd", "-bD"])
+def test_one_who_only_listens_leaves_the_pid_file_to_the_runner(
+    daemon: Daemon, runner: int, mode: str
+) -> None:
+    daemon.start(mode)
+    assert daemon.pid() == runner
+    if mode == "-bd":
+        [pid] = [
+            int(path.parent.name)
+            for path in Path("/proc").glob("[0-9]*/cmdline")
+            if b"-bd" in read_quietly(path) and str(daemon.cf).encode() in read_quietly(path)
+        ]
+        os.kill(pid, signal.SIGTERM)
+        wait_for(lambda: is_gone(pid))
+    else:
+        daemon.stop()
+    assert daemon.pid() == runner
+
+
+def read_quietly(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+@pytest.mark.parametrize("words", [["-q30m"], ["-bD", "-q30m"], ["-bd", "-q30m"]])
+def test_a_second_runner_or_daemon_says_so_and_leaves_the_pid_file(
+    daemon: Daemon, words: list[str]
+) -> None:
+    daemon.start("-bD", "-q15m")
+    wait_for(daemon.pid_file.exists)
+    pid = daemon.pid()
+    daemon.cf.write_text(daemon.cf.read_text().replace(f"Port={daemon.port}", "Port=0"))
+    command = daemon.command(*words)
+    done = subprocess.run(command, timeout=PATIENCE, check=False, capture_output=True)
+    assert done.returncode == os.EX_TEMPFAIL
+    assert b"sendmail: another " in done.stderr
+    assert daemon.pid() == pid
+
+
+@pytest.mark.parametrize("words", [["-bd", "-q15m"], ["-q15m"], ["-bd"]])
+def test_a_quick_restart_waits_for_what_is_ending(daemon: Daemon, words: list[str]) -> None:
+    pids = []
+    for _ in range(3):
+        done = subprocess.run(
+            daemon.command(*words), timeout=PATIENCE, check=False, capture_output=True
+        )
+        assert (done.returncode, done.stdout) == (0, b"")
+        pids.append(daemon.pid())
+        os.kill(pids[-1], signal.SIGTERM)
+    wait_for(lambda: all(is_gone(pid) for pid in pids))
+    assert len(set(pids)) == 3
+    assert not daemon.pid_file.exists()

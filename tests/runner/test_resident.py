@@ -20,7 +20,9 @@ from minimta.config.options import TABLE, Options
 from minimta.runner import queue_run
 from minimta.runner import resident as residence
 from minimta.runner.deliver import Deliverer
-from minimta.runner.resident import Child, Loop, Watch
+from minimta.runner.queue_child import GOES_ON, NO_SLOT, Child
+from minimta.runner.resident import Loop
+from minimta.runner.watch import Watch
 from minimta.system import locks, log
 from minimta.system.slots import Slots, of_queue
 from minimta.system.users import Users
@@ -109,10 +111,10 @@ class Still(Loop):
         """
         child = list(self._children.values())[number]
         slots = Slots(str(self.queue.parent / "slots"), 2)
-        said = residence._NO_SLOT
+        said = NO_SLOT
         if child.pid in self.taken or slots.enter():
             self.taken.setdefault(child.pid, slots.own)
-            said = residence._GOES_ON
+            said = GOES_ON
         child.pipe, its_end = os.pipe()
         os.write(its_end, said)
         os.close(its_end)
