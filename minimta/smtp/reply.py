@@ -9,24 +9,27 @@ begin with an enhanced status (RFC 2034 section 4).
 
 Of a peer's reply only the digits count (section 4.3.2). Its text is kept for people, and whatever
 is not printable ASCII in it becomes "?": a peer cannot forge a line in our log or in a bounce.
+Lines without a code, which some hosts add to their banners and replies, are left out, as Sendmail
+leaves them out.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from minimta.message.printable import shown
 
 #: octets of a peer's line. RFC 5321 section 4.5.3.1.5 says 512; real hosts send longer ones
 MAX_LINE = 4096
-#: lines of a peer's reply
+#: lines of a peer's reply, and lines that are left out on the way to one
 MAX_LINES = 300
 #: what is quoted from a command is cut, so that our own line keeps to 512 octets
 _MAX_QUOTED = 300
 
 # RFC 2034 section 4: class "." subject "." detail SP text
-_ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?: +|$)", re.ASCII)
+_ENHANCED = re.compile(r" *([245]\.\d{1,3}\.\d{1,3})(?: |$)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,45 +98,49 @@ class ReplyError(Exception):
 class ReplyReader:
     """Incremental decoder: feed it what the socket gives, take whole replies out."""
 
-    __slots__ = ("_buffer", "_code", "_lines")
+    __slots__ = ("_buffer", "_code", "_left_out", "_lines")
 
     def __init__(self) -> None:
         self._buffer = b""
         self._code = b""
         self._lines: list[bytes] = []
+        self._left_out = 0
 
     @property
     def has_leftover(self) -> bool:
         """Is there anything behind the last whole reply?"""
         return bool(self._buffer or self._lines)
 
-    def feed(self, octets: bytes) -> list[Reply]:
-        """Return the replies that *octets* complete. Raise ReplyError; then the stream is lost."""
+    def feed(self, octets: bytes) -> Iterator[Reply]:
+        """Yield the replies that *octets* complete. Raise ReplyError; then the stream is lost.
+
+        A reply is out before what stands behind it is judged: if a host has said 250 to a message,
+        it has the message, whatever else it says.
+        """
         lines = (self._buffer + octets).split(b"\n")
         self._buffer = lines.pop()
-        if len(self._buffer) > MAX_LINE:
-            raise ReplyError("reply line too long")
-        replies = []
         for line in lines:
             reply = self._line(line[:-1] if line[-1:] == b"\r" else line)
             if reply is not None:
-                replies.append(reply)
-        return replies
+                yield reply
+        if len(self._buffer) > MAX_LINE:
+            raise ReplyError("reply line too long")
 
     def _line(self, line: bytes) -> Reply | None:
         code, mark = line[:3], line[3:4]
-        has_code = len(code) == 3 and code.isdigit() and b"2" <= code[:1] <= b"5"
-        if not has_code or mark not in (b"", b" ", b"-"):
-            raise ReplyError("not a reply")
-        if len(line) > MAX_LINE or len(self._lines) >= MAX_LINES:
+        if len(line) > MAX_LINE or max(len(self._lines), self._left_out) >= MAX_LINES:
             raise ReplyError("reply too long")
+        has_code = len(code) == 3 and code.isdigit() and b"2" <= code[:1] <= b"5"
+        if not has_code or mark not in (b"", b" ", b"-", b"\t", b"\r"):
+            self._left_out += 1
+            return None
         if self._lines and code[:1] != self._code[:1]:
             raise ReplyError("codes of a reply differ")
         self._code = code
         self._lines.append(line[4:])
         if mark == b"-":
             return None
-        texts, self._lines = self._lines, []
+        texts, self._lines, self._left_out = self._lines, [], 0
         return _parse(int(code), texts)
 
 
@@ -143,8 +150,12 @@ def _parse(code: int, texts: list[bytes]) -> Reply:
     found = _ENHANCED.match(lines[-1])
     if found is None or found[1][0] != str(code)[0]:
         return Reply(code, "", tuple(lines))
-    prefix = found[0]
-    return Reply(code, found[1], tuple(line.removeprefix(prefix) for line in lines))
+    return Reply(code, found[1], tuple(_without(found[1], line) for line in lines))
+
+
+def _without(enhanced: str, line: str) -> str:
+    found = _ENHANCED.match(line)
+    return line[found.end() :] if found and found[1] == enhanced else line
 
 
 def verbatim(reply: Reply) -> list[str]:

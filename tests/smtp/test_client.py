@@ -227,7 +227,7 @@ def test_a_reply_too_many_is_not_the_answer_to_the_content() -> None:
     assert sent.final is None
 
 
-@pytest.mark.parametrize("extra", [b"250 x\r\n", b"25", b"\r\n"])
+@pytest.mark.parametrize("extra", [b"250 x\r\n", b"25"])
 def test_a_reply_to_nothing_breaks_the_conversation(extra: bytes) -> None:
     with pytest.raises(ReplyError):
         greeted(EHLO + extra)

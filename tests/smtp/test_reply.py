@@ -66,7 +66,7 @@ def test_any_chunking_gives_the_same_replies(size: int) -> None:
 @pytest.mark.parametrize("cut", range(1, len(b"250-a\r\n250 b\r\n")))
 def test_a_cut_reply_is_leftover(cut: int) -> None:
     reader = ReplyReader()
-    assert reader.feed(b"250-a\r\n250 b\r\n"[:cut]) == []
+    assert list(reader.feed(b"250-a\r\n250 b\r\n"[:cut])) == []
     assert reader.has_leftover
 
 
@@ -85,18 +85,43 @@ def test_a_cut_reply_is_leftover(cut: int) -> None:
         b" 250 x",
     ],
 )
-def test_what_has_no_code_is_no_reply(line: bytes) -> None:
+def test_what_has_no_code_is_left_out(line: bytes) -> None:
+    wire = line + b"\r\n250-a\r\n" + line + b"\r\n250 b\r\n" + line + b"\r\n"
+    reader = ReplyReader()
+    assert list(reader.feed(wire)) == [Reply(250, "", ("a", "b"))]
+    assert not reader.has_leftover
+
+
+def test_lines_without_a_code_are_not_taken_for_ever() -> None:
+    reader = ReplyReader()
+    assert list(reader.feed(b"hello\r\n" * MAX_LINES)) == []
     with pytest.raises(ReplyError):
-        ReplyReader().feed(line + b"\r\n")
+        list(reader.feed(b"hello\r\n"))
+
+
+def test_a_code_alone_or_before_a_tab_is_a_reply() -> None:
+    assert [read.code for read in ReplyReader().feed(b"220\ta\r\n250\r\n354\r\r\n")] == [
+        220,
+        250,
+        354,
+    ]
+
+
+@pytest.mark.parametrize("rest", [b"x" * (MAX_LINE + 1), b"250-a\r\n550 b\r\n"])
+def test_a_whole_reply_is_out_before_what_is_behind_it_is_judged(rest: bytes) -> None:
+    replies = ReplyReader().feed(b"250 taken\r\n" + rest)
+    assert next(replies) == Reply(250, "", ("taken",))
+    with pytest.raises(ReplyError):
+        next(replies)
 
 
 def test_a_bare_lf_ends_a_line_too() -> None:
-    assert ReplyReader().feed(b"250 ok\n") == [Reply(250, "", ("ok",))]
+    assert list(ReplyReader().feed(b"250 ok\n")) == [Reply(250, "", ("ok",))]
 
 
 def test_the_lines_of_a_reply_are_of_one_class() -> None:
     with pytest.raises(ReplyError):
-        ReplyReader().feed(b"250-ok\r\n550 no\r\n")
+        list(ReplyReader().feed(b"250-ok\r\n550 no\r\n"))
 
 
 @pytest.mark.parametrize("chunk", [1000, 70000, 1 << 20])
@@ -104,16 +129,16 @@ def test_an_endless_line_is_given_up(chunk: int) -> None:
     reader, fed = ReplyReader(), 0
     with pytest.raises(ReplyError):
         while fed < 1 << 20:
-            reader.feed(b"2" + b"5" * (chunk - 1))
+            list(reader.feed(b"2" + b"5" * (chunk - 1)))
             fed += chunk
     assert fed <= MAX_LINE + chunk
 
 
 def test_endless_lines_are_given_up() -> None:
     reader = ReplyReader()
-    assert reader.feed(b"250-x\r\n" * MAX_LINES) == []
+    assert list(reader.feed(b"250-x\r\n" * MAX_LINES)) == []
     with pytest.raises(ReplyError):
-        reader.feed(b"250-x\r\n")
+        list(reader.feed(b"250-x\r\n"))
 
 
 def test_control_characters_of_the_peer_become_question_marks() -> None:
@@ -132,3 +157,21 @@ def test_an_enhanced_status_of_another_class_is_text() -> None:
 def test_verbatim_gives_the_lines_back(wire: bytes) -> None:
     (read,) = ReplyReader().feed(wire + b"\r\n")
     assert "\r\n".join(verbatim(read)) == wire.decode("ascii")
+
+
+@pytest.mark.parametrize(
+    ("wire", "lines"),
+    [
+        (
+            b"550-5.1.1 The account\r\n550-5.1.1 does not exist.\r\n550 5.1.1  https://x - gsmtp",
+            ("The account", "does not exist.", " https://x - gsmtp"),
+        ),
+        (b"550 5.1.1  no", (" no",)),
+        (b"550  5.1.1 no", ("no",)),
+        (b"550-5.1.1  a\r\n550 5.1.1 b", (" a", "b")),
+    ],
+)
+def test_two_blanks_do_not_double_the_status(wire: bytes, lines: tuple[str, ...]) -> None:
+    (read,) = ReplyReader().feed(wire + b"\r\n")
+    assert read == Reply(550, "5.1.1", lines)
+    assert all(line.count("5.1.1") == 1 for line in verbatim(read))

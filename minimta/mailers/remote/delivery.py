@@ -271,7 +271,8 @@ class Delivery:
             if not connection.content_begun:
                 self._interrupted(pending, trouble)
                 return
-        if not connection.client.closing:
+        final = transaction.final
+        if not connection.client.closing or (final is not None and final.code < 300):
             self._completed += 1
         self._settle(pending, outcomes_of(transaction, users, connection, trouble))
 

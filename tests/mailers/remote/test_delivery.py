@@ -392,7 +392,7 @@ def test_a_refused_connection_defers_every_message() -> None:
             "Service unavailable",
         ),
         ("421 4.3.2 busy", Fate.DEFERRED, "4.5.0", "421 4.3.2 busy"),
-        (b"SSH-2.0-OpenSSH\r\n", Fate.DEFERRED, "4.4.2", "Remote protocol error: not a reply"),
+        (b"SSH-2.0-OpenSSH\r\n", Fate.DEFERRED, "4.4.2", "Connection timed out with [127.0.0.1]"),
         (b"220-" + b"x" * (1 << 20), Fate.DEFERRED, "4.4.2", "Remote protocol error: reply line"),
         (DROP, Fate.DEFERRED, "4.4.2", "reply: read error from [127.0.0.1]"),
     ],
@@ -401,7 +401,7 @@ def test_a_greeting_that_is_no_welcome(
     greeting: str | bytes, fate: Fate, status: str, text: str
 ) -> None:
     with FakeSmtp(answers={"greeting": [greeting]}) as server:
-        outcome = only(deliver(job(server.host)))
+        outcome = only(deliver(job(server.host), configured=options(timeout_initial=1)))
     assert (outcome.fate, outcome.status) == (fate, status)
     assert outcome.text.startswith(text)
     assert server.commands in ([["QUIT"]], [[]])
@@ -504,7 +504,7 @@ def test_no_answer_to_the_final_dot_defers_and_does_not_send_again() -> None:
 
 
 @pytest.mark.parametrize("verb", ["MAIL", "RCPT", "DATA"])
-@pytest.mark.parametrize("trouble", [DROP, "421 4.3.2 too many messages", b"nonsense\r\n"])
+@pytest.mark.parametrize("trouble", [DROP, "421 4.3.2 too many messages", b"250-a\r\n550 b\r\n"])
 def test_a_message_interrupted_before_its_content_comes_again(verb: str, trouble: str) -> None:
     good = {"MAIL": "250 ok", "RCPT": "250 ok", "DATA": "354 go"}[verb]
     with FakeSmtp(answers={verb: [good, trouble, good]}) as server:
@@ -535,6 +535,30 @@ def test_a_message_accepted_in_the_last_breath_is_sent() -> None:
         fates = deliver(job(server.host), job(server.host))
     assert [only([fate]).fate for fate in fates] == [Fate.SENT, Fate.SENT]
     assert len(server.messages) == 2
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        b"\r\n",
+        b"thank you\r\n",
+        b"250",
+        b"250 x\r\n",
+        b"421 x\r\n",
+        b"25 x\r\n",
+        b"600 x\r\n",
+        b"x" * 5000,
+    ],
+)
+@pytest.mark.parametrize("before", [b"", b"\r\nthank you\r\n"])
+def test_what_was_answered_with_250_is_sent_whatever_stands_around_it(
+    before: bytes, junk: bytes
+) -> None:
+    taken = before + b"250 2.0.0 taken\r\n" + junk
+    with FakeSmtp(answers={".": [taken]}) as server:
+        fates = deliver(*(job(server.host, f"{n}@lab2.campus") for n in "abc"))
+    assert [outcome.fate for fate in fates for outcome in fate.values()] == [Fate.SENT] * 3
+    assert len(server.messages) == 3
 
 
 def test_a_reply_too_many_never_counts_as_acceptance() -> None:
