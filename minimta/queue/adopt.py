@@ -23,7 +23,7 @@ import fcntl
 import os
 import stat
 
-from minimta.queue import locked, permission, qid
+from minimta.queue import locked, message_log, permission, qid
 from minimta.queue.client_limits import MAX_CONTROL, Unacceptable
 from minimta.queue.control import Control, CorruptControlFile, decode
 from minimta.queue.directory import close, is_still
@@ -190,7 +190,7 @@ class _Adoption:
         new = self._copy(data_file, data.st_size, control, owner)
         _copied.add(_key(self.client, name, found))
         self._remove(name, found, data)
-        log.line(new, f"adopted {name} from {log.clean(owner.name)}", level=10)
+        message_log.adopted(name, new, control, owner, size=data.st_size, now=self.now)
         return new
 
     def _owner(self, found: os.stat_result) -> User:

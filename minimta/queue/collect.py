@@ -289,7 +289,7 @@ class Incoming:
         control.headers = completed
         # What a queue run sorts by, low first.
         weight = options.recipient_factor * len(envelope.recipients)
-        control.priority = self.size + weight - options.class_factor * _precedence(fields)
+        control.priority = self.size + weight - options.class_factor * precedence(fields)
         control.flags = self._flags(fields)
         return control
 
@@ -301,7 +301,7 @@ class Incoming:
             "8": self._eight_bit,
             "b": bool(names & _NAMING) and not self._response,
             "d": bool(ret),
-            "n": ret == b"HDRS" or _precedence(fields) < 0,
+            "n": ret == b"HDRS" or precedence(fields) < 0,
             "s": True,
         }
         return "".join(letter for letter, is_set in letters.items() if is_set)
@@ -354,7 +354,7 @@ class Incoming:
         facts = [
             f"from={log.fact(envelope.reverse_path)}",
             f"size={self.size}",
-            f"class={_precedence(self.fields())}",
+            f"class={precedence(self.fields())}",
             f"nrcpts={len(envelope.recipients)}",
         ]
         if message_id:
@@ -369,7 +369,7 @@ class Incoming:
         log.line(self.qid, ", ".join(facts), level=5)
 
 
-def _precedence(fields: list[bytes]) -> int:
+def precedence(fields: list[bytes]) -> int:
     """Sendmail's message class; the last Precedence field counts."""
     words = [headers.value(f).lower() for f in fields if headers.name(f) == b"precedence"]
     return _CLASSES.get(words[-1], 0) if words else 0

@@ -424,6 +424,24 @@ def test_only_a_users_own_plain_files_are_read(
 NUMBER = b"%d" % os.geteuid()
 
 
+def test_the_log_follows_it_from_the_client_queue_into_the_other(
+    house: House, logged: list[str]
+) -> None:
+    house.put(submitted())
+    (new,) = house.adopt()
+    begin, end = logged
+    assert begin.startswith(f"{new}: from=emma, size=")
+    assert begin.endswith(
+        ", class=0, nrcpts=1, msgid=<x@lab1.campus>, proto=ESMTP, relay=emma@localhost"
+    )
+    ids = f"({os.geteuid()}/{os.getegid()})"
+    assert end == (
+        f"{QID}: to=dave@lab2.campus, ctladdr=emma {ids}, delay=00:00:00, xdelay=00:00:00,"
+        " mailer=relay, pri=30017, relay=[127.0.0.1] [127.0.0.1], dsn=2.0.0,"
+        f" stat=Sent ({new} Message accepted for delivery)"
+    )
+
+
 @pytest.mark.parametrize("sender", [NUMBER, b"<%b@lab1.campus>" % NUMBER])
 def test_a_number_without_a_name_may_send_and_bounces_go_to_postmaster(
     house: House, sender: bytes
