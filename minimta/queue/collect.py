@@ -12,6 +12,7 @@ MessageRefused (a limit, a mail loop) or an OSError (the disk).
 
 from __future__ import annotations
 
+import errno
 import os
 
 from minimta.message import address, addresslist, dates, headers, missing_fields, received
@@ -90,6 +91,8 @@ class Incoming:
         self._fields: list[bytes] | None = None  # None while the header is not over
         self._body: list[bytes] = []
         self._held = 0
+        self._stored = 0  # octets of the body in the df
+        self._is_apart = False
         self._eight_bit = False
         self._complete_line = True
         self._is_finished = False
@@ -190,9 +193,13 @@ class Incoming:
         else:
             close(data)
 
+    def keep_apart(self) -> None:
+        """The queue has failed: what comes from now on stays in memory, for ``dead.letter``."""
+        self._is_apart = True
+
     def text(self, reverse_path: bytes) -> bytes:
-        """The header block as a local mailbox would get it. Raise OSError (see control())."""
-        control = self.control()
+        """The header block as a local mailbox would get it. Nothing is asked of the queue."""
+        control = self._control()
         return headers.render(
             control.headers, mailer="local", reverse_path=reverse_path, flags=control.flags
         )
@@ -200,10 +207,11 @@ class Incoming:
     def copy_body(self, file: int) -> None:
         """Write the body to the descriptor *file*, wherever it is kept. Raise OSError."""
         position = 0
-        while self._data >= 0:
-            piece = os.pread(self._data, _IN_MEMORY, position)
+        # What a failed write has left in the df is still in memory, too.
+        while position < self._stored:
+            piece = os.pread(self._data, min(_IN_MEMORY, self._stored - position), position)
             if not piece:
-                break
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
             files.write_all(file, piece)
             position += len(piece)
         files.write_all(file, b"".join(self._body))
@@ -243,7 +251,7 @@ class Incoming:
         if text:
             self._body.append(text)
             self._held += len(text)
-        if self._held > _IN_MEMORY:
+        if self._held > _IN_MEMORY and not self._is_apart:
             self._store()
 
     def _store(self) -> None:
@@ -252,6 +260,7 @@ class Incoming:
             self._data = self._create()
         files.write_all(self._data, b"".join(self._body))
         self._body.clear()
+        self._stored += self._held
         self._held = 0
 
     def _create(self) -> int:
@@ -272,9 +281,13 @@ class Incoming:
         Completes the recipients' r lines. Raise OSError if the df, which fixes the id, cannot be
         made.
         """
-        envelope, options, fields = self.envelope, self._options, self.fields()
+        self.fields()
         if self._data < 0:
             self._data = self._create()  # from here on the id is certain
+        return self._control()
+
+    def _control(self) -> Control:
+        envelope, options, fields = self.envelope, self._options, self.fields()
         host = self.host.encode("ascii", "replace")
         for recipient in envelope.recipients:
             recipient.final = recipient.final or _final(recipient, self.host)

@@ -56,15 +56,36 @@ class Caller:
         return os.fsencode(self.name) in system_users.trusted(self._options.trusted_users)
 
 
+class UnusableSpool(Spool):
+    """Stands for a queue that cannot be opened: the message is read all the same, to be saved."""
+
+    def __init__(self, error: OSError) -> None:
+        """*error* is what every use of it raises."""
+        self._error = error
+
+    def free_blocks(self) -> int:
+        """Raise OSError."""
+        raise self._error
+
+    def create(self, qid: str) -> int:
+        """Raise OSError."""
+        raise self._error
+
+
 def choose_spool(options: Options, queue: str) -> tuple[Spool, bool]:
-    """The queue to write, open, and whether it is the MTA's. Raise OSError.
+    """The queue to write, open if that can be, and whether it is the MTA's.
 
     *queue* is what -A asked for: "m", "c", or "" for what the caller's rights allow.
     """
-    if queue == "m" or (queue != "c" and may_administer(options)):
-        return Spool(options.queue_directory), True
-    spool = Spool(options.client_queue_directory, is_client=True)
-    if lets_others_remove(os.fstat(spool.descriptor)):
+    is_mta = queue == "m" or (queue != "c" and may_administer(options))
+    path = options.queue_directory if is_mta else options.client_queue_directory
+    try:
+        spool = Spool(path, is_client=not is_mta)
+    except OSError as error:
+        error.filename = error.filename or path
+        return UnusableSpool(error), is_mta
+    if not is_mta and lets_others_remove(os.fstat(spool.descriptor)):
         # The next queue run sets the bit.
-        raise OSError(f"others could remove it: chmod +t {spool.directory}")
-    return spool, False
+        spool.close()
+        return UnusableSpool(OSError(f"others could remove it: chmod +t {path}")), False
+    return spool, is_mta

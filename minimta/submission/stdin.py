@@ -85,7 +85,13 @@ def pieces(canonical: CanonicalText, descriptor: int = 0) -> Iterator[bytes]:
     Raise OSError; what was read so far is then not the whole message.
     """
     while not canonical.ended:
-        piece = os.read(descriptor, _PIECE)
+        try:
+            piece = os.read(descriptor, _PIECE)
+        except BlockingIOError:  # who started us has left O_NONBLOCK on it
+            import select
+
+            select.select([descriptor], [], [])
+            continue
         text = canonical.feed(piece, last=not piece)
         if text:
             yield text

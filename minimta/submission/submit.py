@@ -36,7 +36,7 @@ class Submission:
     def __init__(self, command: Command, options: Options, now: float) -> None:
         """*now* is when it came, seconds since the epoch. Opens the queue; nothing is in it yet.
 
-        Raise SubmissionError for a flag's value, OSError if the queue or the users cannot be opened.
+        Raise SubmissionError for a flag's value, OSError if the users cannot be asked.
         """
         self._command = command
         self._options = options
@@ -86,11 +86,15 @@ class Submission:
             self._tell(str(error), error.exit_code)
             if error.save:
                 self._save()
+        except IsADirectoryError as error:
+            self._tell(f"standard input: {error.strerror}", os.EX_NOINPUT)
         except collect.MessageRefused as refusal:
             self._tell(refusal.text, _exit_code(refusal))
             self._save()
         except OSError as error:
-            complain(f"sendmail: cannot queue the message: {_reason(error)}")
+            reason = f"cannot queue the message: {self._trouble(error)}"
+            complain(f"sendmail: {reason}")
+            log.line("", f"SYSERR({log.clean(self._caller.name)}): {reason}", error=True)
             self._exit_code = os.EX_TEMPFAIL
             self._save()
         self._incoming.abort()
@@ -253,18 +257,48 @@ class Submission:
     # --- text -------------------------------------------------------------------------------------
 
     def _read(self) -> None:
-        if self._spool.free_blocks() < self._options.min_free_blocks:
-            raise SubmissionError("Insufficient disk space; try again later", os.EX_TEMPFAIL)
+        """Read all, whatever becomes of the queue meanwhile: what cannot be queued is to be saved."""
+        trouble = self._why_no_queue()
         canonical = stdin.CanonicalText(ignore_dots=self._options.ignore_dots)
         beginning = True
         for piece in stdin.pieces(canonical):
             text = self._without_from_line(piece) if beginning else piece
             beginning = False
-            self._incoming.write(text)
+            try:
+                self._incoming.write(text)
+            except OSError as error:
+                trouble = trouble or error
+                self._incoming.keep_apart()
         self._is_whole = True
+        if trouble is not None:
+            raise trouble
         if canonical.has_nul:
             # DIFFERS: Sendmail mails the text back and exits with 0.
             raise SubmissionError("NUL byte not allowed", os.EX_DATAERR, save=True)
+
+    def _why_no_queue(self) -> Exception | None:
+        """What is known to be wrong with the queue before anything is read."""
+        try:
+            blocks = self._spool.free_blocks()
+        except OSError as error:
+            self._incoming.keep_apart()
+            return error
+        if blocks >= self._options.min_free_blocks:
+            return None
+        self._incoming.keep_apart()
+        log.line("", f"low on space ({blocks} blocks free) in {self._queue_path}", error=True)
+        text = f"Insufficient disk space in {self._queue_path}; try again later"
+        return SubmissionError(text, os.EX_TEMPFAIL, save=True)
+
+    @property
+    def _queue_path(self) -> str:
+        options = self._options
+        return options.queue_directory if self._is_mta else options.client_queue_directory
+
+    def _trouble(self, error: OSError) -> str:
+        """What the queue could not do, with the queue's path: that names the file system."""
+        named = _reason(error)
+        return named if self._queue_path in named else f"{self._queue_path}: {named}"
 
     def _without_from_line(self, text: bytes) -> bytes:
         """Drop a Unix From_ line at the very beginning; its date serves if there is no Date field."""

@@ -576,7 +576,60 @@ def test_what_is_queued_is_not_refused_if_it_cannot_be_tried(
 def test_no_space_is_temporary(host: Host) -> None:
     host.configure(MinFreeBlocks=str(1 << 60))
     ran = host.run("dave")
-    assert (ran.code, ran.out) == (75, "Insufficient disk space; try again later\n")
+    first, second = ran.out.splitlines()
+    assert ran.code == 75
+    assert first == f"Insufficient disk space in {host.root}/mqueue; try again later"
+    assert second.endswith("/dead.letter")
+    assert host.dead_letter().endswith(b"\nSubject: t\n\nhello\n\n")
+
+
+@pytest.mark.parametrize("octets", [10, 64 << 10, 200_000, 1_000_000])
+def test_the_letter_is_kept_whatever_becomes_of_the_queue(
+    host: Host, monkeypatch: pytest.MonkeyPatch, octets: int
+) -> None:
+    """The disk is full after 128 KiB, and takes a part of what is then written."""
+    left, real = [128 << 10], os.write
+
+    def write(file: int, data: bytes) -> int:
+        if "/mqueue/df" not in os.readlink(f"/proc/self/fd/{file}"):
+            return real(file, data)
+        if not left[0]:
+            raise OSError(28, "No space left on device")
+        written = real(file, data[: left[0]])
+        left[0] -= written
+        return written
+
+    monkeypatch.setattr(os, "write", write)
+    body = b"".join(b"%07d\n" % number for number in range(octets // 8)) + b"end"
+    ran = host.run("dave", stdin=b"Subject: x\n\n" + body)
+    if octets <= 64 << 10:
+        assert (ran.code, len(host.queued())) == (0, 1)
+        return
+    assert ran.code == 75
+    assert f"{host.root}/mqueue: No space left on device" in ran.err
+    assert host.dead_letter().endswith(b"Subject: x\n\n" + body + b"\n\n")
+    assert not host.queued() and not list((host.root / "mqueue").iterdir())
+
+
+@pytest.mark.parametrize("body", [b"x\n", b"y" * 300_000 + b"\n"])
+def test_a_queue_that_is_not_there_loses_no_letter_and_is_logged(host: Host, body: bytes) -> None:
+    (host.root / "mqueue").rmdir()
+    host.configure(LogTo="stderr")
+    ran = host.run("dave", "-t", stdin=b"To: emma\n\n" + body)
+    assert ran.code == 75
+    reason = f"cannot queue the message: {host.root}/mqueue: No such file or directory"
+    assert [line for line in ran.err.splitlines() if "SYSERR(emma): " + reason in line]
+    assert "sendmail: " + reason in ran.err.splitlines()
+    assert host.dead_letter().endswith(b"\nTo: emma@lab1.campus\n\n" + body + b"\n")
+
+
+def test_a_directory_is_no_message(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, root = os.read, os.open("/", os.O_RDONLY)
+    monkeypatch.setattr(os, "read", lambda file, size: real(file or root, size))
+    ran = host.run("dave")
+    os.close(root)
+    assert (ran.code, ran.out, ran.err) == (66, "standard input: Is a directory\n", "")
+    assert not host.queued() and host.dead_letter() == b""
 
 
 @pytest.mark.parametrize(

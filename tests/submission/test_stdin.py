@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 
 import pytest
 
@@ -83,3 +84,21 @@ def test_reading_stops_at_the_dot_even_if_the_pipe_stays_open() -> None:
     assert b"".join(stdin.pieces(canonical, reader)) == b"hello\n"
     os.close(reader)
     os.close(writer)
+
+
+def test_a_descriptor_that_does_not_block_is_waited_for() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+
+    def end() -> None:
+        os.write(writing, b"late\n")
+        os.close(writing)
+
+    later = threading.Timer(0.2, end)
+    later.start()
+    try:
+        canonical = stdin.CanonicalText(ignore_dots=False)
+        assert b"".join(stdin.pieces(canonical, reading)) == b"late\n"
+    finally:
+        later.join()
+        os.close(reading)
