@@ -96,6 +96,13 @@ def quoted(meaning: bytes) -> bytes:
     return b'"%b"' % meaning.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
 
 
+def of_login(login: bytes) -> bytes:
+    """The local part of a user's address: b"john.smith", b'"EXAMPLE\\\\john smith"', b'"dave."'."""
+    if b".." in b".%b." % login:
+        return b'"%b"' % login.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+    return quoted(login)
+
+
 def domain_key(domain: bytes) -> bytes:
     """A domain as it is compared: small letters, no trailing dot (RFC 5321 section 2.4)."""
     return domain.lower().removesuffix(b".")

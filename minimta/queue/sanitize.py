@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 
 from minimta.message import dates, received
-from minimta.message.address import bare, qualified, split
+from minimta.message.address import bare, qualified, split, unquote
 from minimta.message.envelope import Recipient
 from minimta.message.printable import is_printable, printable
 from minimta.queue import client_limits
@@ -102,7 +102,10 @@ def _headers(
     """
     sender = bare(written.reverse_path)
     local, domain = split(sender)
-    if local == login and domain.lower() in (b"", hostnames.own_name(options).lower().encode()):
+    if unquote(local) == login and domain.lower() in (
+        b"",
+        hostnames.own_name(options).lower().encode(),
+    ):
         return written.headers
     if uid == 0 or login in users.trusted(options.trusted_users):
         return written.headers

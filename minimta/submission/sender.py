@@ -36,7 +36,13 @@ class Sender:
         self._here = here
         self._login = os.fsencode(caller.name)
         #: bare; b"" is the null reverse-path
-        self.address = self._login if command.sender is None else _given(command.sender)
+        self.address = self._caller_or(command.sender)
+
+    def _caller_or(self, given: bytes | None) -> bytes:
+        """The caller's address, also if -f has their login, which need be no atom: "EXAMPLE\\dave"."""
+        if given is None or (given == self._login and b"@" not in given):
+            return address.of_login(self._login)
+        return _given(given)
 
     def full_name(self) -> bytes:
         """From -F, $NAME or passwd; b"" for a sender elsewhere, whose name is not ours to give."""
@@ -46,7 +52,7 @@ class Sender:
             return self._command.full_name
         if self._command.sender is None:
             return os.fsencode(os.environ.get("NAME", "")) or self._caller.full_name()
-        user = self._here.users.find(address.split(self.address)[0])
+        user = self._here.users.find(address.unquote(address.split(self.address)[0]))
         return fullname.from_gecos(user.gecos, user.name) if user else b""
 
     def is_other(self) -> bool:
@@ -68,7 +74,7 @@ class Sender:
         return f"{self._here.name}: {who} set sender to {sender} using -f"
 
     def _is_caller(self) -> bool:
-        local = address.split(self.address)[0]
+        local = address.unquote(address.split(self.address)[0])
         return local == self._login and self._here.is_local(self.address)
 
 

@@ -12,6 +12,7 @@ import pytest
 from minimta.commands import sendmail
 from minimta.config import commandline
 from minimta.config import file as config_file
+from minimta.message import address
 from minimta.queue import permission
 from minimta.queue.control import Control, decode
 from minimta.routing.route import Route, Router
@@ -235,6 +236,25 @@ def test_no_aliases_means_the_user_himself(host: Host) -> None:
     host.run("-n", "-Am", "dave")
     [recipient] = host.only()[0].recipients
     assert (recipient.address, recipient.flags) == (b"\\dave", "PFDA")
+
+
+@pytest.mark.usefixtures("stranger")
+@pytest.mark.parametrize("login", ["EXAMPLE\\john smith", "dave.", "da..ve", "john@corp", "x"])
+@pytest.mark.parametrize("told", [False, True])
+def test_a_login_that_is_no_atom_is_quoted_and_no_stranger(
+    host: Host, monkeypatch: pytest.MonkeyPatch, login: str, told: bool
+) -> None:
+    with (host.root / "passwd").open("a") as file:
+        file.write(f"{login}:x:5151:5151:John Smith:{host.root}/home:/bin/sh\n")
+    monkeypatch.setattr(os, "getuid", lambda: 5151)
+    if told and "@" in login:
+        return  # -f john@corp names an address of another host
+    host.run(*(["-f", login] if told else []), "dave")
+    control, _ = host.only("clientmqueue")
+    local = address.of_login(login.encode())
+    assert control.reverse_path == b"<%b@lab1.campus>" % local
+    assert fields(control)[b"From"] == b"John Smith <%b@lab1.campus>" % local
+    assert b"X-Authentication-Warning" not in fields(control)
 
 
 # --- the full name --------------------------------------------------------------------------------

@@ -87,6 +87,24 @@ def test_a_local_part_is_quoted_if_it_needs_it(meaning: bytes, written: bytes) -
     assert address.unquote(written) == meaning
 
 
+@pytest.mark.parametrize(
+    ("login", "local"),
+    [
+        (b"dave", b"dave"),
+        (b"da.ve", b"da.ve"),
+        (b"dave.", b'"dave."'),
+        (b".dave", b'".dave"'),
+        (b"da..ve", b'"da..ve"'),
+        (b"EXAMPLE\\john smith", b'"EXAMPLE\\\\john smith"'),
+        (b"dave@corp", b'"dave@corp"'),
+    ],
+)
+def test_a_login_need_be_no_atom(login: bytes, local: bytes) -> None:
+    assert address.of_login(login) == local
+    assert address.unquote(local) == login
+    assert address.split(address.qualified(local, "lab2.campus")) == (local, b"lab2.campus")
+
+
 def test_domains_compare_without_case_and_final_dot() -> None:
     assert address.domain_key(b"Lab2.CAMPUS.") == address.domain_key(b"lab2.campus")
 

@@ -266,6 +266,17 @@ def test_the_owner_himself_needs_no_warning(as_user: House, sender: bytes) -> No
     assert as_user.taken().auth == b"emma@lab1.campus"
 
 
+def test_a_login_that_is_no_atom_is_its_owner_in_quotes(as_user: House) -> None:
+    passwd = as_user.client.parent / "passwd3"
+    uid = os.geteuid() or 1001
+    passwd.write_text(f"EX\\jo hn:x:{uid}:{uid}:John:/home/emma:/bin/sh\n")
+    as_user.users = Users(str(passwd))
+    given = submitted(b'<"EX\\\\jo hn"@lab1.campus>')
+    as_user.put(given)
+    as_user.adopt()
+    assert as_user.taken().headers == given.headers
+
+
 @pytest.mark.parametrize(
     ("sender", "shown"),
     [
