@@ -51,7 +51,7 @@ class TraceReport:
         self._here = here
         self._options = here.options
         self._previewer = previewer
-        self._previews: dict[tuple[str, bool], RoutePreview] = {}
+        self._previews: dict[tuple[str, str], RoutePreview] = {}
 
     def refuse(self, argument: bytes, problem: str) -> None:
         """What is no address."""
@@ -194,8 +194,8 @@ class TraceReport:
     # --- other hosts ------------------------------------------------------------------------------
 
     def _remote(self, route: Route, end: Destination) -> list[str]:
-        because, chosen = self._because(route)
-        preview = self._preview(route.host, trusted=chosen and route.host.startswith("["))
+        because = self._because(route)
+        preview = self._preview(route.host, route.option)
         self.fates.add(preview.fate)
         if not preview.targets:
             # The one that decides comes first: a "try later" outweighs every "never".
@@ -211,22 +211,22 @@ class TraceReport:
             *told,
         ]
 
-    def _because(self, route: Route) -> tuple[str, bool]:
-        """Who chose the next hop, if it is not the domain's own; and whether somebody did."""
+    def _because(self, route: Route) -> str:
+        """Who chose the next hop, if it is not the domain's own."""
         options, domain = self._options, address.split(route.user)[1]
         key, value = self._here.router.row(domain)
         if value is not None:
             line = _line_of(options.mailer_table, key)
-            return f"{log.clean(route.host)} by {log.clean(options.mailer_table)}{line}: ", True
-        if options.smart_host.strip():
-            return f"{log.clean(route.host)}, the smart host: ", True
-        return "", False
+            return f"{log.clean(route.host)} by {log.clean(options.mailer_table)}{line}: "
+        if route.option == "SmartHost":
+            return f"{log.clean(route.host)}, the smart host: "
+        return ""
 
-    def _preview(self, next_hop: str, *, trusted: bool) -> RoutePreview:
-        known = self._previews.get((next_hop, trusted))
+    def _preview(self, next_hop: str, option: str) -> RoutePreview:
+        known = self._previews.get((next_hop, option))
         if known is None:
-            known = self._previewer.preview(next_hop, trusted=trusted)
-            self._previews[next_hop, trusted] = known
+            known = self._previewer.preview(next_hop, option=option)
+            self._previews[next_hop, option] = known
         return known
 
 

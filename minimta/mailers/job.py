@@ -61,6 +61,9 @@ class Job:
     #: as whom prog and *file* act: the user who wrote the .forward or the list, or DefaultUser;
     #: never root. None: nobody knows, and nothing may be done
     controlling: SystemUser | None = None
+    #: what named the next hop, "SmartHost" or "MailerTable": any address will do there, and what is
+    #: wrong with it returns no mail; "": the domain is the users' own
+    option: str = ""
 
     def blocks(self, octets: int) -> Iterator[bytes]:
         """The body in blocks of at most *octets*. Raise OSError, also if it is shorter than ``size``."""

@@ -34,9 +34,9 @@ _ERROR_WORDS = {
 class Route:
     """Sendmail's triple: mailer, host, user."""
 
-    __slots__ = ("host", "mailer", "user")
+    __slots__ = ("host", "mailer", "option", "user")
 
-    def __init__(self, mailer: str, host: str, user: bytes) -> None:
+    def __init__(self, mailer: str, host: str, user: bytes, option: str = "") -> None:
         """What *host* and *user* are depends on *mailer*."""
         #: "local", "esmtp", "error"; from an expansion also "prog" and "*file*"
         self.mailer = mailer
@@ -45,6 +45,9 @@ class Route:
         self.host = host
         #: local: the local part; esmtp: the whole address; error: the text, "550 Go away"
         self.user = user
+        #: esmtp: what named the next hop, "SmartHost" or "MailerTable", for the administrator to
+        #: mend; "": the address itself. Where mail goes does not depend on it: no part of the triple
+        self.option = option
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Route):
@@ -97,7 +100,7 @@ class Router:
         if value is not None:
             return _table_route(value.decode("utf-8", "backslashreplace").strip(), bare)
         if self._smart_host:
-            return Route("esmtp", _host_of(self._smart_host), bare)
+            return Route("esmtp", _host_of(self._smart_host), bare, "SmartHost")
         return Route("esmtp", _next_hop(domain), bare)
 
     def row(self, domain: bytes) -> tuple[bytes, bytes | None]:
@@ -129,7 +132,7 @@ def _table_route(value: str, bare: bytes) -> Route:
     mailer, colon, rest = value.partition(":")
     mailer, rest = mailer.strip().lower(), rest.strip()
     if mailer in _REMOTE and rest:
-        return Route("esmtp", rest, bare)
+        return Route("esmtp", rest, bare, "MailerTable")
     if mailer == "local" and colon:
         return Route("local", "", rest.encode() or address.split(bare)[0])
     if mailer == "error" and rest:

@@ -69,7 +69,7 @@ def _key(destination: Destination, route: Route) -> _Key:
     recipient = destination.recipient
     owner = controlling_user.owner(recipient) if recipient.controlling_user else None
     if route.mailer == "esmtp":
-        return route.mailer, route.host.lower(), b"", owner
+        return route.mailer, route.host.lower(), route.option.encode(), owner
     acting = destination.controlling
     return route.mailer, route.host, b"%b %d" % (route.user, acting.uid if acting else -1), owner
 
@@ -98,7 +98,12 @@ def _job(
         control.envid,
         control.attempts == 0,
         next(iter(first.values())).controlling,
+        _option(next(iter(first.values())).route),
     )
+
+
+def _option(route: Route | None) -> str:
+    return route.option if route is not None else ""
 
 
 def reverse_path(sender: bytes, mailer: str, host: str) -> bytes:

@@ -89,6 +89,26 @@ def test_the_mailer_table_comes_before_the_smart_host(address: bytes, route: Rou
     assert Router(LOCAL, "smart", TABLE).route(address) == route
 
 
+@pytest.mark.parametrize(
+    ("address", "option"),
+    [
+        (b"x@lab3.campus", "MailerTable"),
+        (b"x@b.campus", "MailerTable"),
+        (b"x@other.example", "SmartHost"),
+        (b"x@[10.0.0.1]", "SmartHost"),
+        (b"x@lab2.campus", ""),
+        (b"x@bad.example", ""),
+    ],
+)
+def test_the_option_that_names_the_next_hop_is_told(address: bytes, option: str) -> None:
+    assert Router(LOCAL, "smart", TABLE).route(address).option == option
+
+
+@pytest.mark.parametrize("address", [b"x@lab3.campus", b"x@[10.0.0.1]", b"x@[IPv6:::1]"])
+def test_a_domain_is_named_by_nobody_but_who_wrote_to_it(address: bytes) -> None:
+    assert Router(LOCAL).route(address).option == ""
+
+
 def test_a_dot_alone_is_the_row_for_the_rest() -> None:
     router = Router(LOCAL, mailer_table={b".": b"esmtp:all.campus"}.get)
     assert router.route(b"x@example.org").host == "all.campus"

@@ -76,6 +76,19 @@ def test_while_our_names_cannot_be_read_all_waits_and_mailq_says_why(
     assert host.files() == []
 
 
+def test_a_job_knows_what_named_its_next_hop(host: PrivateHost) -> None:
+    """An address that somebody wrote to is not the one that the mailer table names."""
+    Path(host.options.mailer_table).write_text("lab2.campus esmtp:[10.0.0.5]\n")
+    elsewhere = Elsewhere({})
+    qid = host.submit(EMMA, X, Y, b"<z@[10.0.0.5]>")
+    host.deliverer(esmtp=elsewhere).attempt([qid])
+    assert {(job.host, job.option, job.users[0].name) for job in elsewhere.jobs} == {
+        ("[10.0.0.5]", "MailerTable", b"x@lab2.campus"),
+        ("lab3.campus", "", b"y@lab3.campus"),
+        ("[10.0.0.5]", "", b"z@[10.0.0.5]"),
+    }
+
+
 def test_the_mailbox_gets_one_return_path_and_the_next_hop_none(host: PrivateHost) -> None:
     elsewhere = Elsewhere({})
     text = b"Return-Path: <old@x>\nSubject: hello\n\nbody\n"

@@ -30,8 +30,12 @@ def job(
     ret: bytes = b"",
     body_type: bytes = b"",
     size: int = -1,
+    option: str | None = None,
 ) -> Job:
-    """A Job with its data file, which is closed at the end of the test."""
+    """A Job with its data file, which is closed at the end of the test.
+
+    A host in brackets is one that a mailer table names, if *option* does not say something else.
+    """
     file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
     _files.append(file)
     file.write(body)
@@ -50,6 +54,7 @@ def job(
         body_type=body_type,
         ret=ret,
         envid=envid,
+        option=("MailerTable" if host[:1] == "[" else "") if option is None else option,
     )
 
 

@@ -38,7 +38,7 @@ from minimta.mailers.remote.transaction_outcomes import (
     unsent,
 )
 from minimta.mailers.remote.transport import Transport
-from minimta.message.address import domain_key, split
+from minimta.message.address import domain_key
 from minimta.message.outcome import Fate, Outcome
 from minimta.smtp.client import PeerClosed, Transaction
 from minimta.smtp.client_command import rcpt_line
@@ -81,11 +81,12 @@ class Delivery:
         resolver: Resolver | None = None,
         shuffle: Callable[[list[str]], None] = random.shuffle,
     ) -> None:
-        """All *jobs* have the same host, or the *transport* has one for all.
+        """All *jobs* have the same host and option, or the *transport* has one host for all.
 
         *report* gets outcomes as they become final, *say* the lines of the dialogue (-v); *alive*
         is called after every wait; *shuffle* mixes hosts of one preference.
         """
+        self._job = jobs[0]
         self._waiting = deque(PendingJob(job) for job in jobs)
         self._transport = transport
         self._report = report
@@ -120,19 +121,15 @@ class Delivery:
         transport = self._transport
         if transport.opened is not None:
             return [transport.opened.target]
-        job = self._waiting[0].job
         try:
-            hop = transport.next_hop or parse(job.host)
+            hop = transport.next_hop or parse(self._job.host)
         except ValueError as error:
             raise Unroutable(reply_outcomes.bad_next_hop(str(error))) from error
-        # An address literal that somebody wrote to is not a next hop that we configured.
-        written = {domain_key(split(user.name)[1]) for user in job.users}
-        chosen = hop.bracketed and job.host.lower().encode("ascii", "replace") not in written
         finder = TargetFinder(
             hop,
             transport.ourselves,
             self._resolver,
-            trusted=chosen or transport.next_hop is not None,
+            option="LocalMailer" if transport.next_hop else self._job.option,
             note=self._note,
             shuffle=self._shuffle,
         )
@@ -186,16 +183,24 @@ class Delivery:
                 connection.quit()
             return False
         if self._is_us(connection):
-            self._note(reply_outcomes.talks_to_itself(target.name, target.relay))
+            outcome = reply_outcomes.talks_to_itself(target.name, target.relay)
+            self._note(reply_outcomes.of_option(self._job.option, self._job.host, outcome))
             connection.quit()
             return False
         return True
 
     def _is_us(self, connection: OutgoingConnection) -> bool:
-        """Did a host that nobody configured as the next hop greet with our name?"""
+        """Did a host that nobody configured in brackets as the next hop greet with our full name?
+
+        Only that is nobody else's: many hosts call themselves localhost, or by a first label.
+        """
         transport = self._transport
         configured = transport.opened or transport.next_hop or connection.target.name[:1] == "["
-        return not configured and transport.ourselves.is_named(connection.client.peer_name)
+        own_name = transport.ourselves.name.encode("ascii", "replace")
+        if configured or b"." not in own_name:
+            return False
+        peer_name = connection.client.peer_name.encode("ascii", "replace")
+        return domain_key(peer_name) == domain_key(own_name)
 
     def _tell_target(self, target: Target) -> None:
         if self._say and self._transport.via:

@@ -183,9 +183,11 @@ class RemoteMailer:
 
 
 def _by_host(jobs: Sequence[Job]) -> list[list[Job]]:
-    groups: dict[bytes, list[Job]] = {}
+    """Jobs that one worker can do: an address that somebody wrote is not one that was configured."""
+    groups: dict[tuple[bytes, str], list[Job]] = {}
     for job in jobs:
-        groups.setdefault(domain_key(job.host.encode("ascii", "replace")), []).append(job)
+        host = domain_key(job.host.encode("ascii", "replace"))
+        groups.setdefault((host, job.option), []).append(job)
     return list(groups.values())
 
 

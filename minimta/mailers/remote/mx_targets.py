@@ -1,6 +1,7 @@
 """From a next hop to the addresses to connect to, in order (RFC 5321 section 5.1).
 
     lab2.campus         MX records, else its addresses
+    mailhub             the same of mailhub.campus, if resolv.conf searches there
     [mx.campus]         its addresses, no MX
     [10.0.3.135]        that address; [IPv6:2001:db8::1] too
     any of them:2525    another port
@@ -10,7 +11,7 @@ link-local, multicast) are not connected to unless the administrator named the h
 stranger's domain must not have us speak to services of this host and network. Our own name or
 address in the list cuts it there: what is equal or worse would loop.
 
-    no such name, null MX, or we are the best    Unroutable, for good
+    no such name, null MX, or we are the best    Unroutable, for good, if no option names the hop
     name servers do not answer                   Unroutable, for now
     one host of several has no usable address    *note* is told; the others are targets
 """
@@ -127,11 +128,12 @@ class TargetFinder:
         ourselves: Ourselves,
         resolver: Resolver,
         *,
-        trusted: bool,
+        option: str,
         note: Callable[[Outcome], None],
         shuffle: Callable[[list[str]], None] = random.shuffle,
     ) -> None:
-        """*trusted*: the administrator chose *hop*, any address will do.
+        """*option* names *hop*, so that any address will do for it in brackets, and nothing that is
+        wrong with it is for good; "": it is somebody's domain.
 
         *note* gets an Outcome for each host that has no usable address; *shuffle* mixes hosts of
         one preference, so that they share the load (RFC 5321 section 5.1).
@@ -139,8 +141,8 @@ class TargetFinder:
         self._hop = hop
         self._ourselves = ourselves
         self._resolver = resolver
-        self._trusted = trusted
-        self._note = note
+        self._option = option
+        self._tell = note
         self._shuffle = shuffle
         self._seen: set[str] = set()
 
@@ -149,10 +151,16 @@ class TargetFinder:
 
         Raise Unroutable when there is nothing (more) to try for a reason of its own.
         """
-        if self._hop.bracketed:
-            yield from self._bracketed()
-        else:
-            yield from self._exchangers()
+        try:
+            yield from self._bracketed() if self._hop.bracketed else self._exchangers()
+        except Unroutable as nowhere:
+            raise Unroutable(self._judged(nowhere.outcome)) from nowhere
+
+    def _note(self, outcome: Outcome) -> None:
+        self._tell(self._judged(outcome))
+
+    def _judged(self, outcome: Outcome) -> Outcome:
+        return reply_outcomes.of_option(self._option, self._hop.name, outcome)
 
     def _bracketed(self) -> Iterator[Target]:
         name = f"[{self._hop.name}]"
@@ -160,7 +168,7 @@ class TargetFinder:
             addresses = [str(ipaddress.ip_address(self._hop.name))]
         except ValueError:
             addresses = self._by_system(name)
-        usable = addresses if self._trusted else [a for a in addresses if self._leads_away(a)]
+        usable = addresses if self._option else [a for a in addresses if self._leads_away(a)]
         if not usable:
             raise Unroutable(reply_outcomes.loops_back(name, self._ourselves.name))
         for address in usable:
@@ -179,9 +187,9 @@ class TargetFinder:
         return list(dict.fromkeys(str(info[4][0]) for info in found))
 
     def _exchangers(self) -> Iterator[Target]:
-        domain = self._hop.name
+        domain = self._full_name()
         found_any = False
-        for preference, hosts in self._by_preference():
+        for preference, hosts in self._by_preference(domain):
             usable, is_us = self._resolve(preference, hosts)
             if is_us:
                 # RFC 5321 section 5.1: what is not better than ourselves MUST be discarded.
@@ -191,8 +199,20 @@ class TargetFinder:
             found_any = found_any or bool(usable)
             yield from usable
 
-    def _by_preference(self) -> Iterator[tuple[int, list[str]]]:
-        domain = self._hop.name
+    def _full_name(self) -> str:
+        """The domain, completed by resolv.conf's search list if it is short."""
+        # DIFFERS: Sendmail completes every domain that does not exist as it is. Addresses have full
+        # names (RFC 5321 section 2.3.5); else a typing error in one leads to a host of ours.
+        name = self._hop.name
+        if "." in name and not self._option:
+            return name
+        try:
+            return self._resolver.full_name(name)
+        except LookupFailed as failure:
+            shown = f"{name}." if failure.temporary else name
+            raise Unroutable(reply_outcomes.no_answer(shown, failure)) from failure
+
+    def _by_preference(self, domain: str) -> Iterator[tuple[int, list[str]]]:
         try:
             exchangers = self._resolver.mail_exchangers(domain)
         except LookupFailed as failure:

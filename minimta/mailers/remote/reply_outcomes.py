@@ -189,6 +189,18 @@ def unsendable(status: str, text: str, name: str, relay: str, code: int) -> Outc
     return Outcome(Fate.FAILED, status, text, relay, _mta(name), exit_code=code)
 
 
+def of_option(option: str, host: str, outcome: Outcome) -> Outcome:
+    """What is wrong with the next hop *host*: a delay if an *option* named it, "" if none did.
+
+    Our own configuration is no verdict on anybody's mail.
+    """
+    if not option or outcome.fate is Fate.DEFERRED:
+        return outcome
+    told = outcome.transcript[-1].split(" ", 2)[-1] if outcome.transcript else outcome.text
+    text = f"Local configuration error: {option} {host}: {told}"
+    return replace(for_now(outcome), status="4.3.5", text=text, transcript=())
+
+
 def for_now(outcome: Outcome) -> Outcome:
     """*outcome*, or if it is a failure the same as a delay: this peer may not return mail."""
     if outcome.fate is Fate.DEFERRED:

@@ -74,13 +74,13 @@ class RoutePreviewer:
         self._options = options
         self._nameserver = nameserver
 
-    def preview(self, next_hop: str, *, trusted: bool) -> RoutePreview:
+    def preview(self, next_hop: str, *, option: str) -> RoutePreview:
         """The addresses behind *next_hop*, in the order in which they would be tried.
 
-        *trusted*: a bracketed host that the administrator chose; any address will do.
+        *option* named it, as in Route; "": it is somebody's domain.
         """
         try:
-            lines = self._ask(lambda: self._targets(next_hop, trusted))
+            lines = self._ask(lambda: self._targets(next_hop, option))
         except OSError as error:
             text = f"Name server: {log.clean(next_hop)}: {error.strerror or error}"
             return RoutePreview([], [Outcome(Fate.DEFERRED, "4.4.3", text)])
@@ -131,14 +131,14 @@ class RoutePreviewer:
 
     # --- in the process without rights ------------------------------------------------------------
 
-    def _targets(self, next_hop: str, trusted: bool) -> Iterator[Line]:
+    def _targets(self, next_hop: str, option: str) -> Iterator[Line]:
         noted: list[Outcome] = []
         try:
             finder = TargetFinder(
                 mx_targets.parse(next_hop),
                 mx_targets.ourselves(self._options),
                 Resolver(nameserver=self._nameserver),
-                trusted=trusted,
+                option=option,
                 note=noted.append,
                 shuffle=lambda hosts: hosts.sort(),
             )

@@ -29,6 +29,7 @@ def deliver(
     configured: Options | None = None,
     say: list[str] | None = None,
     resolver: Resolver | None = None,
+    ourselves: Ourselves = OURSELVES,
 ) -> Fates:
     """Run the deliveries; one dict user -> Outcome for each job, in the order given."""
     fates: dict[Job, dict[str, Outcome]] = {one: {} for one in jobs}
@@ -40,7 +41,7 @@ def deliver(
 
     Delivery(
         jobs,
-        Transport(configured or options(), OURSELVES),
+        Transport(configured or options(), ourselves),
         report,
         say=None if say is None else say.append,
         resolver=resolver,
@@ -572,10 +573,12 @@ def test_a_reply_too_many_never_counts_as_acceptance() -> None:
 # -- several hosts ---------------------------------------------------------------------------------
 
 
-def by_dns(zone: Zone, *jobs: Job, say: list[str] | None = None) -> Fates:
+def by_dns(
+    zone: Zone, *jobs: Job, say: list[str] | None = None, ourselves: Ourselves = OURSELVES
+) -> Fates:
     with FakeDns(zone) as server:
         resolver = Resolver(budget=5.0, nameserver=server.address, hosts="/nonexistent/hosts")
-        return deliver(*jobs, resolver=resolver, say=say)
+        return deliver(*jobs, resolver=resolver, say=say, ourselves=ourselves)
 
 
 @pytest.fixture
@@ -644,13 +647,65 @@ def test_a_host_with_our_own_name_is_a_loop() -> None:
     assert mirror.commands == [["EHLO lab1.campus", "QUIT"]]
 
 
+@pytest.mark.usefixtures("loopback_is_the_world")
+@pytest.mark.parametrize(
+    "name", ["localhost", "lab1", "list.campus", "[127.0.0.1]", "lab1.campus.x"]
+)
+def test_a_host_with_a_name_that_is_not_ours_alone_is_none(name: str) -> None:
+    """Many hosts are localhost, or have our first label; LocalHostNames are not what we greet with."""
+    names = frozenset({b"lab1.campus", b"lab1", b"localhost", b"list.campus", b"[127.0.0.1]"})
+    ourselves = Ourselves("lab1.campus", names, frozenset({"127.0.0.1"}))
+    with FakeSmtp(answers={"EHLO": [f"250 {name} hello"]}) as server:
+        zone: Zone = {"d.campus": {"A": ["127.0.0.1"]}}
+        found = by_dns(zone, job(f"d.campus:{server.port}", "x@d.campus"), ourselves=ourselves)
+    assert only(found).fate is Fate.SENT
+
+
+@pytest.mark.usefixtures("loopback_is_the_world")
+@pytest.mark.parametrize("name", ["localhost", "box1"])
+def test_a_host_without_a_full_name_knows_itself_by_none(name: str) -> None:
+    ourselves = Ourselves(name, frozenset({name.encode()}))
+    with FakeSmtp(answers={"EHLO": [f"250 {name} hello"]}) as server:
+        zone: Zone = {"d.campus": {"A": ["127.0.0.1"]}}
+        found = by_dns(zone, job(f"d.campus:{server.port}", "x@d.campus"), ourselves=ourselves)
+    assert only(found).fate is Fate.SENT
+
+
+@pytest.mark.usefixtures("loopback_is_the_world")
+def test_a_configured_host_that_is_us_returns_no_mail() -> None:
+    with FakeSmtp(answers={"EHLO": ["250 LAB1.campus. hello"]}) as mirror:
+        zone: Zone = {"d.campus": {"A": ["127.0.0.1"]}}
+        hop = f"d.campus:{mirror.port}"
+        outcome = only(by_dns(zone, job(hop, "x@y.campus", option="SmartHost")))
+    assert (outcome.fate, outcome.status) == (Fate.DEFERRED, "4.3.5")
+    assert outcome.text == (
+        f"Local configuration error: SmartHost {hop}:"
+        " d.campus. config error: mail loops back to me (MX problem?)"
+    )
+
+
+@pytest.mark.parametrize(("option", "fate"), [("SmartHost", Fate.DEFERRED), ("", Fate.FAILED)])
+def test_only_a_configured_host_that_does_not_exist_delays(option: str, fate: Fate) -> None:
+    outcome = only(by_dns({}, job("nosuch.example", "a@nosuch.example", option=option)))
+    assert outcome.fate is fate
+    assert ("SmartHost nosuch.example" in outcome.text) == bool(option)
+
+
+def test_what_a_configured_host_says_stands() -> None:
+    with FakeSmtp(answers={"RCPT": ["550 5.1.1 no"]}) as server:
+        outcome = only(deliver(job(server.host, option="SmartHost")))
+    assert (outcome.fate, outcome.status) == (Fate.FAILED, "5.1.1")
+
+
 def test_a_configured_host_may_have_our_name() -> None:
     with FakeSmtp(answers={"EHLO": ["250 lab1.campus hello"]}) as server:
         assert only(deliver(job(server.host))).fate is Fate.SENT
 
 
-def test_a_literal_that_somebody_wrote_to_is_not_a_configured_host() -> None:
-    outcome = only(deliver(job("[127.0.0.1]", "x@[127.0.0.1]")))
+@pytest.mark.parametrize("literal", ["127.0.0.1", "::1", "::ffff:127.0.0.1", "fe80::1"])
+def test_a_literal_that_somebody_wrote_to_is_not_a_configured_host(literal: str) -> None:
+    written = f"IPv6:{literal}" if ":" in literal else literal
+    outcome = only(deliver(job(f"[{literal}]", f"x@[{written}]", option="")))
     assert (outcome.fate, outcome.status) == (Fate.FAILED, "5.4.6")
 
 

@@ -104,6 +104,15 @@ def test_who_does_not_know_its_own_names_waits(tmp_path: Path) -> None:
     assert {(o.fate, o.text) for o in told} == {(Fate.DEFERRED, f"{tmp_path}: Is a directory")}
 
 
+def test_what_somebody_wrote_is_not_what_was_configured() -> None:
+    with FakeSmtp() as peer:
+        chosen = job(peer.host, option="SmartHost")
+        written = job(peer.host, "x@[127.0.0.1]", option="")
+        fates = deliver(written, chosen, written_again := job(peer.host, option=""))
+    assert only(fates[chosen]).fate is Fate.SENT
+    assert only(fates[written]).status == only(fates[written_again]).status == "5.4.6"
+
+
 def test_hosts_are_served_at_the_same_time(tmp_path: Path) -> None:
     def meet() -> None:
         end = time.monotonic() + 10

@@ -14,6 +14,7 @@ from minimta.mailers.remote.mx_targets import (
 )
 from minimta.message.outcome import Fate, Outcome
 from minimta.system.dns import Resolver
+from minimta.system.resolv_conf import ResolvConf
 from tests.support.fakedns import FakeDns, Zone
 
 OURSELVES = Ourselves(
@@ -26,18 +27,19 @@ OURSELVES = Ourselves(
 class Found:
     """What a TargetFinder gave."""
 
-    def __init__(self, zone: Zone, hop: str, *, trusted: bool = True) -> None:
+    def __init__(self, zone: Zone, hop: str, *, option: str = "") -> None:
         self.noted: list[Outcome] = []
         self.end: Outcome | None = None
         self.relays: list[str] = []
         self.port = 0
         with FakeDns(zone) as server:
-            resolver = Resolver(budget=5.0, nameserver=server.address, hosts="/nonexistent/hosts")
+            config = ResolvConf(servers=(server.address,), search=("corp.test",))
+            resolver = Resolver(budget=5.0, config=config, hosts="/nonexistent/hosts")
             finder = TargetFinder(
                 parse(hop),
                 OURSELVES,
                 resolver,
-                trusted=trusted,
+                option=option,
                 note=self.noted.append,
                 shuffle=lambda hosts: hosts.reverse(),
             )
@@ -213,14 +215,14 @@ def test_the_same_for_ipv6(address: str) -> None:
 
 @pytest.mark.parametrize("hop", ["[127.0.0.1]:2525", "[IPv6:::1]", "[169.254.1.1]"])
 def test_an_address_that_was_configured_may_be_any(hop: str) -> None:
-    assert len(Found({}, hop, trusted=True).relays) == 1
-    untrusted = Found({}, hop, trusted=False)
+    assert len(Found({}, hop, option="SmartHost").relays) == 1
+    untrusted = Found({}, hop)
     assert untrusted.relays == []
     assert untrusted.end is not None and untrusted.end.status == "5.4.6"
 
 
 def test_a_bracketed_name_is_looked_up_without_mx() -> None:
-    found = Found({}, "[localhost]:2525")
+    found = Found({}, "[localhost]:2525", option="SmartHost")
     assert "[localhost] [127.0.0.1]" in found.relays
 
 
@@ -262,3 +264,71 @@ def test_only_a_name_that_does_not_exist_fails_for_good(
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     found = Found({}, "[mx.campus]")
     assert found.end is not None and found.end.fate is fate
+
+
+# --- next hops that an option names ---------------------------------------------------------------
+
+SEARCHED: Zone = {
+    "mailhub.corp.test": {"A": ["10.1.0.1"]},
+    "hub.dept.corp.test": {"MX": ["10 mailhub.corp.test."]},
+}
+
+
+@pytest.mark.parametrize(
+    ("hop", "option", "relays"),
+    [
+        ("mailhub", "SmartHost", ["mailhub.corp.test. [10.1.0.1]"]),
+        ("mailhub:2525", "MailerTable", ["mailhub.corp.test. [10.1.0.1]"]),
+        ("hub.dept", "SmartHost", ["mailhub.corp.test. [10.1.0.1]"]),
+        ("mailhub.corp.test", "SmartHost", ["mailhub.corp.test. [10.1.0.1]"]),
+        # somebody wrote to dave@mailhub, or made a typing error in dave@hub.dept.example
+        ("mailhub", "", ["mailhub.corp.test. [10.1.0.1]"]),
+        ("hub.dept", "", []),
+    ],
+)
+def test_a_short_name_is_completed(hop: str, option: str, relays: list[str]) -> None:
+    assert Found(SEARCHED, hop, option=option).relays == relays
+
+
+NO_GOOD: dict[str, tuple[Zone, str]] = {
+    "nosuch": ({}, "Host unknown (Name server: {}: host not found)"),
+    "nosuch.campus": ({}, "Host unknown (Name server: {}: host not found)"),
+    "txt.campus": ({"txt.campus": {"TXT": ['"x"']}}, "(Name server: {}: no data known)"),
+    "null.campus": ({"null.campus": {"MX": ["0 ."]}}, "Domain does not accept mail (null MX)"),
+    "us.campus": ({"us.campus": {"MX": ["0 lab1.campus."]}}, "points back to lab1.campus"),
+    "[127.0.0.1.nosuch.invalid]": ({}, "Host unknown"),
+}
+
+
+@pytest.mark.parametrize("option", ["SmartHost", "MailerTable"])
+@pytest.mark.parametrize("hop", NO_GOOD)
+def test_a_configured_next_hop_that_is_no_good_is_named_and_returns_no_mail(
+    hop: str, option: str
+) -> None:
+    zone, reason = NO_GOOD[hop]
+    found = Found(zone, hop, option=option)
+    assert found.relays == []
+    assert found.end is not None
+    name = hop.strip("[]")
+    assert found.end.text.startswith(f"Local configuration error: {option} {name}: ")
+    assert reason.format(name) in found.end.text
+    assert (found.end.fate, found.end.status, found.end.exit_code) == (Fate.DEFERRED, "4.3.5", 75)
+    if hop != "[127.0.0.1.nosuch.invalid]":  # the system's own name servers may be silent
+        plain = Found(zone, hop)
+        assert (plain.end or plain.noted[-1]).fate is Fate.FAILED
+
+
+@pytest.mark.parametrize("records", ["NXDOMAIN", {"A": ["169.254.1.1"]}])
+def test_so_is_one_whose_exchangers_are_no_good(records: str | dict[str, str | list[str]]) -> None:
+    zone: Zone = {"d.campus": {"MX": ["10 mx.campus."]}, "mx.campus": records}
+    found = Found(zone, "d.campus", option="SmartHost")
+    assert (found.relays, found.end) == ([], None)
+    (outcome,) = found.noted
+    assert outcome.text.startswith("Local configuration error: SmartHost d.campus: Host unknown")
+    assert outcome.fate is Fate.DEFERRED
+
+
+def test_name_servers_in_trouble_are_not_the_administrators_fault() -> None:
+    found = Found({"d.campus": "SERVFAIL"}, "d.campus", option="SmartHost")
+    assert found.end is not None
+    assert found.end.text == "Name server: d.campus.: host name lookup failure"

@@ -51,7 +51,7 @@ def targets(preview: RoutePreview) -> list[tuple[int, str, str, int]]:
 
 
 def test_the_addresses_stand_in_the_order_of_the_mx_records(previewer: RoutePreviewer) -> None:
-    preview = previewer.preview("lab3.campus", trusted=False)
+    preview = previewer.preview("lab3.campus", option="")
     assert targets(preview) == [
         (10, "mx.campus.", "10.0.3.136", 25),
         (20, "mx2.campus.", "10.0.3.137", 25),
@@ -60,13 +60,13 @@ def test_the_addresses_stand_in_the_order_of_the_mx_records(previewer: RoutePrev
 
 
 def test_a_host_without_mx_records_is_its_own(previewer: RoutePreviewer) -> None:
-    assert targets(previewer.preview("plain.campus:2525", trusted=False)) == [
+    assert targets(previewer.preview("plain.campus:2525", option="")) == [
         (-1, "plain.campus.", "10.0.3.138", 2525)
     ]
 
 
 def test_brackets_ask_for_no_mx_records(previewer: RoutePreviewer) -> None:
-    assert targets(previewer.preview("[127.0.0.1]:2525", trusted=True)) == [
+    assert targets(previewer.preview("[127.0.0.1]:2525", option="SmartHost")) == [
         (-1, "[127.0.0.1]", "127.0.0.1", 2525)
     ]
 
@@ -85,15 +85,24 @@ def test_brackets_ask_for_no_mx_records(previewer: RoutePreviewer) -> None:
 def test_where_there_is_no_way_the_reason_is_told(
     previewer: RoutePreviewer, next_hop: str, fate: Fate, text: str
 ) -> None:
-    preview = previewer.preview(next_hop, trusted=False)
+    preview = previewer.preview(next_hop, option="")
     assert (preview.fate, targets(preview)) == (fate, [])
     assert text in preview.problems[-1].text
+
+
+@pytest.mark.parametrize("next_hop", ["nosuch.campus", "null.campus", "back.campus"])
+def test_the_way_to_a_configured_host_that_is_no_good_is_not_known_yet(
+    previewer: RoutePreviewer, next_hop: str
+) -> None:
+    preview = previewer.preview(next_hop, option="SmartHost")
+    assert (preview.fate, targets(preview)) == (Fate.DEFERRED, [])
+    assert f"SmartHost {next_hop}: " in preview.problems[-1].text
 
 
 def test_a_host_of_the_list_that_is_not_there_is_told_beside_the_others(
     previewer: RoutePreviewer,
 ) -> None:
-    preview = previewer.preview("half.campus", trusted=False)
+    preview = previewer.preview("half.campus", option="")
     assert [name for _, name, _, _ in targets(preview)] == ["mx2.campus."]
     assert ["gone.campus" in problem.text for problem in preview.problems] == [True]
     assert preview.fate is Fate.SENT
@@ -102,7 +111,7 @@ def test_a_host_of_the_list_that_is_not_there_is_told_beside_the_others(
 def test_one_host_that_cannot_be_asked_outweighs_those_that_are_not_there(
     previewer: RoutePreviewer,
 ) -> None:
-    preview = previewer.preview("both.campus", trusted=False)
+    preview = previewer.preview("both.campus", option="")
     assert (preview.fate, targets(preview)) == (Fate.DEFERRED, [])
     assert [problem.fate for problem in preview.problems] == [Fate.DEFERRED, Fate.FAILED]
 
@@ -154,7 +163,7 @@ def test_what_the_process_without_rights_says_is_not_believed_unchecked(
     previewer: RoutePreviewer, monkeypatch: pytest.MonkeyPatch, answer: bytes, text: str
 ) -> None:
     monkeypatch.setattr(privileges, "as_user", lambda *arguments: answer)
-    preview = previewer.preview("lab3.campus", trusted=False)
+    preview = previewer.preview("lab3.campus", option="")
     assert (targets(preview), [text in problem.text for problem in preview.problems]) == (
         [],
         [True],
@@ -170,7 +179,7 @@ def test_what_it_wants_logged_is_logged_behind_our_words(
     )
     monkeypatch.setattr(privileges, "as_user", lambda *arguments: answer)
     monkeypatch.setattr("minimta.system.log.line", lambda qid, text, **_: lines.append(text))
-    preview = previewer.preview("lab3.campus", trusted=False)
+    preview = previewer.preview("lab3.campus", option="")
     assert (len(preview.targets), preview.problems) == (1, [])
     assert lines == ["route preview: ruleset=check_rcpt, relay=[10.0.3.1]?"]
 
@@ -182,7 +191,7 @@ def test_a_process_that_dies_is_no_proof_of_anything(
         raise OSError(5, "the process that acts for the user died")
 
     monkeypatch.setattr(privileges, "as_user", die)
-    assert previewer.preview("lab3.campus", trusted=False).fate is Fate.DEFERRED
+    assert previewer.preview("lab3.campus", option="").fate is Fate.DEFERRED
 
 
 @pytest.mark.root
