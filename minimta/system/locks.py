@@ -120,7 +120,12 @@ def _take(path: str) -> Lock | None:
     from filelock import FileLock, Timeout  # 30 ms, and not for submission
 
     _prepare(path)
-    lock = FileLock(path, timeout=0)
+    # 0600: whoever can open a lock file can hold its lock. Versions from 3.10 set a mode of their own
+    # if they are given none; those before leave it as _prepare() made it, and take none.
+    try:
+        lock: BaseFileLock = FileLock(path, timeout=0, mode=0o600)
+    except TypeError:
+        lock = FileLock(path, timeout=0)
     for _ in range(_ATTEMPTS):
         try:
             lock.acquire()

@@ -178,9 +178,12 @@ def test_a_flag_leaves_the_other_as_it_was(mode: TestMode) -> None:
 
 def test_the_names_of_this_host_are_class_w_literals_last(mode: TestMode) -> None:
     names = answers(mode, "$=w")
-    assert names[:4] == ["lab2.campus", "campus.example", "lab2", "localhost"]
-    assert "[127.0.0.1]" in names[4:]
-    assert all(name.startswith("[") for name in names[4:])
+    assert names[:2] == ["lab2.campus", "campus.example"]
+    literals = [name for name in names if name.startswith("[")]
+    # Beside these the machine's own /etc/hosts may name more.
+    assert {"lab2", "localhost"} <= set(names)
+    assert "[127.0.0.1]" in literals
+    assert names[-len(literals) :] == literals
 
 
 def test_the_mailers_are_shown_with_their_numbers(mode: TestMode) -> None:
