@@ -36,6 +36,8 @@ def main(argv: list[str]) -> int:
     os.umask(0o077)
     try:
         command = commandline.parse(argv)
+        if argv[1:] == ["--help"]:
+            return _help(command)
         options = _options(command)
         log.configure(command.tag or _tag(command), options.log_to, options.log_level)
         if command.debug is not None:
@@ -77,6 +79,14 @@ def _options(command: Command) -> Options:
 def _tag(command: Command) -> str:
     """The daemon and queue runs log as Debian's sm-mta, which log readers look for."""
     return "sm-mta" if command.mode in "dD" or command.queue_runs else "sendmail"
+
+
+def _help(command: Command) -> int:
+    from minimta.commands import usage  # few ask
+
+    # DIFFERS: Sendmail takes it for the end of the options, and asks for recipients.
+    say(usage.text(command.mode))
+    return os.EX_OK
 
 
 def _show_version(command: Command) -> None:
@@ -184,6 +194,8 @@ def _serve(command: Command, options: Options) -> int:
     if os.path.lexists(options.queue_directory) and not permission.may_administer(options):
         log.line("", f"user {os.getuid()} attempted to run daemon")
         raise UsageError("550 Permission denied (real uid not trusted)")
+    for warning in options.warnings:
+        log.line("", log.clean(warning, 400))
     from minimta.commands.start_runner import interval_of
     from minimta.listener import daemon
 
@@ -198,6 +210,8 @@ def _serve(command: Command, options: Options) -> int:
 
 
 def _check_configuration(command: Command, options: Options) -> int:
+    for warning in options.warnings:
+        say(warning)
     return os.EX_OK  # it has been read without an error
 
 

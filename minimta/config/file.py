@@ -76,8 +76,10 @@ def _read_into(options: Options, path: str, judge: Judge, *, required: bool) -> 
         reason = "is a symbolic link" if error.errno == errno.ELOOP else error.strerror
         code = os.EX_TEMPFAIL if error.errno in _PASSES else os.EX_OSFILE
         raise ConfigError(path, 0, f"cannot open: {reason}", code) from error
+    seen: dict[str, int] = {}
     for number, line in enumerate(text.split("\n"), 1):
         _apply(options, path, number, line.strip())
+        _note_duplicate(options, path, number, line, seen)
 
 
 def _apply(options: Options, path: str, number: int, line: str) -> None:
@@ -90,6 +92,19 @@ def _apply(options: Options, path: str, number: int, line: str) -> None:
         options.set(by_name(name), value.strip())
     except OptionError as error:
         raise ConfigError(path, number, str(error)) from error
+
+
+def _note_duplicate(
+    options: Options, path: str, number: int, line: str, seen: dict[str, int]
+) -> None:
+    """Warn if an option was set in a line before, which then is without effect."""
+    name = line.partition("=")[0].strip().lower()
+    if not name or name.startswith("#"):
+        return
+    if name in seen and not by_name(name).accumulates:
+        text = f"{by_name(name).name} is set in line {seen[name]}, too; this one counts"
+        options.warnings.append(f"{path}: line {number}: Warning: {text}")
+    seen[name] = number
 
 
 def _text(path: str, judge: Judge) -> str:

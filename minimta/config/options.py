@@ -205,6 +205,8 @@ class Options:
     def __init__(self) -> None:
         #: names of accumulating options that were given: the first value replaces the default
         self._given: set[str] = set()
+        #: what in the configuration file is no error and yet suspicious, a line of text each
+        self.warnings: list[str] = []
 
     def supersede(self) -> None:
         """What accumulates begins anew: the command line replaces what the file says."""

@@ -130,6 +130,24 @@ def addresses(control: Control) -> list[bytes]:
 # --- success --------------------------------------------------------------------------------------
 
 
+def test_a_check_of_the_configuration_tells_what_is_set_twice(host: Host) -> None:
+    with (host.root / "cf").open("a") as file:
+        file.write("LogTo = none\n")
+    ran = host.run("-bC")
+    assert (ran.code, ran.out.count("Warning: LogTo is set in line ")) == (0, 1)
+    assert (host.run("dave").out, host.run("-bp").out.count("Warning")) == ("", 0)
+
+
+@pytest.mark.parametrize("name", ["sendmail", "mailq", "newaliases"])
+def test_help_explains_and_does_nothing(host: Host, name: str) -> None:
+    (host.root / "cf").write_text("this is no configuration")
+    ran = host.run("--help", name=name)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith(f"usage: {name}") and ran.out.count("\n") > 3
+    assert max(map(len, ran.out.splitlines())) <= 100
+    assert not host.queued() and not list(host.root.glob("aliases.*"))
+
+
 def test_success_is_silent_and_the_message_is_queued(host: Host) -> None:
     ran = host.run("dave")
     assert (ran.code, ran.out, ran.err) == (0, "", "")
@@ -360,7 +378,7 @@ def test_blind_copies_are_marked_for_removal(host: Host) -> None:
     ("arguments", "text", "code", "out"),
     [
         ([], MESSAGE, 64, "Recipient names must be specified\n"),
-        (["--help"], MESSAGE, 64, "Recipient names must be specified\n"),
+        (["--"], MESSAGE, 64, "Recipient names must be specified\n"),
         ([""], MESSAGE, 64, "Recipient names must be specified\n"),
         (["-t"], MESSAGE, 64, "No recipient addresses found in header\n"),
         (

@@ -39,6 +39,17 @@ def test_a_byte_order_mark_is_no_part_of_the_first_line(file: Path) -> None:
     assert load(file).max_message_size == 10 << 20
 
 
+def test_an_option_that_is_set_twice_is_told(file: Path) -> None:
+    file.write_text(
+        "MaxHopCount = 7\n#MaxHopCount = 8\n\nLogTo = none\nmaxhopcount=9\n"
+        "DaemonPortOptions = Port=25\nDaemonPortOptions = Port=26\n"
+    )
+    options = load(file, ("LogTo", "stderr"))
+    assert options.max_hop_count == 9
+    text = "line 5: Warning: MaxHopCount is set in line 1, too; this one counts"
+    assert options.warnings == [f"{file}: {text}"]
+
+
 def test_the_command_line_has_the_last_word(file: Path) -> None:
     file.write_text("MaxHopCount = 7\n")
     assert load(file, ("maxhopcount", "9")).max_hop_count == 9
