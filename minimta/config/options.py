@@ -174,6 +174,7 @@ class Options:
     queue_la = _option("QueueLA", "8", number, "load average for each processor from which on messages are only queued; in a container the load of the host does not count", "x")
     refuse_la = _option("RefuseLA", "12", number, "load average for each processor from which on connections are refused; see `QueueLA`", "X")
     min_free_blocks = _option("MinFreeBlocks", "100", number, "free blocks the queue's file system must have, else 452", "b")
+    greet_pause = _option("GreetPause", "0", number, "milliseconds before the 220 in which a client that may not relay must be silent, 0 = none (ours)")
     bad_rcpt_throttle = _option("BadRcptThrottle", "10", number, "refused recipients after which each costs the client a second, 0 = never")
     group_commit = _option("GroupCommit", "True", boolean, "messages that arrive together become durable together; False: fsync each (ours)")
     eight_bit_mode = _option("EightBitMode", "mimify", choice("mimify", "pass8", "strict"), "8-bit text for a host without 8BITMIME: convert, send as it is, return", "8", anybody=True)

@@ -31,6 +31,13 @@ _SLOW_AFTER, _MIN_RATE = 60.0, 100
 _SHORT_PAUSE = 2.0
 
 
+def _unawaited(client: Peer) -> frozenset[str]:
+    """The commands whose reply *client* need not await, so that printf ... | nc localhost 25 works."""
+    if not client.rights.may_relay:
+        return frozenset()
+    return frozenset(("EHLO", "HELO", "DATA") if client.ip else ("DATA",))
+
+
 def session(shared: SharedState, handler: Handler, client: Peer) -> Session:
     """A session for *client* as the options want it; *handler* decides about its mail."""
     options = shared.options
@@ -41,6 +48,7 @@ def session(shared: SharedState, handler: Handler, client: Peer) -> Session:
         privacy=frozenset(options.privacy_options),
         max_message_size=options.max_message_size,
         bad_rcpt_throttle=options.bad_rcpt_throttle,
+        unawaited=_unawaited(client),
     )
 
 
@@ -117,7 +125,7 @@ class Connection:
             name,
             confirmed=confirmed,
             port=self.port,
-            rights=relay.at_connect(self.ip, self.port),
+            rights=relay.at_connect(self.ip, self.port, self._stream.own_address()),
             if_address=self._own_address(),
         )
         self._handler = Handler(self._shared, client)
@@ -126,11 +134,12 @@ class Connection:
         return self._session
 
     def _greet(self, client: Peer) -> None:
-        """220; or 554 to a client that talks first, as programs do that send without listening."""
+        """220; or with GreetPause 554 to strangers that talk first, as programs do that never listen."""
         assert self._session is not None
-        if self._stream.peek():
+        begun, pause = time.monotonic(), self._shared.options.greet_pause / 1000
+        if pause > 0 and not client.rights.may_relay and self._stream.speaks_within(pause):
             text = f"rejecting commands from {client.shown} due to pre-greeting traffic"
-            self._handler.note(f"{text} after 0 seconds")
+            self._handler.note(f"{text} after {time.monotonic() - begun:.0f} seconds")
             return self._stream.send(self._session.rejection())
         return self._stream.send(self._session.greeting(self._shared.greeting()))
 

@@ -3,6 +3,7 @@
     client                      identity  may_relay  trusts_sender  trusts_recipients  completes
     user on standard input      login     yes        yes            yes                yes
     loopback address                      yes        yes
+    the address it connected to           yes        yes
     anybody else
     any of them by a port M=u                                                          yes
 
@@ -37,9 +38,10 @@ class Rights:
     completes: bool = False
 
 
-def at_connect(ip: str, port: Port) -> Rights:
-    """The rights of a client at *ip* that has said nothing yet."""
-    trusted = may_relay(ip)
+def at_connect(ip: str, port: Port, our_address: str = "") -> Rights:
+    """The rights of a client at *ip* that has connected to *our_address* and said nothing yet."""
+    # Who comes from the address it connects to is this host: the kernel drops others that say so.
+    trusted = may_relay(ip) or (bool(ip) and ip == our_address)
     return Rights(may_relay=trusted, trusts_sender=trusted, completes="u" in port.modifiers)
 
 

@@ -65,6 +65,12 @@ class Stream:
         except BlockingIOError:
             return b""
 
+    def speaks_within(self, seconds: float) -> bool:
+        """Does anything come in this time? It is not taken; an end of the connection is nothing."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(seconds * 1000)) and bool(self.peek())
+
     def has_hung_up(self) -> bool:
         """Has the client closed, at least its sending side, whatever of its is still unread?"""
         ends = select.POLLRDHUP | select.POLLHUP | select.POLLERR

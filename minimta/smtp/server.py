@@ -32,6 +32,8 @@ _REJECTED = reply(550, "5.0.0", "Command rejected")
 _TOO_LONG = reply(500, "5.5.2", "Line too long")
 _HELO_FIRST = reply(503, "5.0.0", "Polite people say HELO first")
 _INTRODUCE = reply(503, "5.0.0", "I demand that you introduce yourself first")
+_NO_ARGUMENT = reply(501, "5.5.4", "No argument allowed")
+_PROTOCOL_ERROR = reply(554, "5.5.0", "SMTP protocol error")
 _ARGUMENT = reply(501, "5.5.2", "Argument required")
 _CANNOT_VERIFY = reply(
     252, "2.5.2", "Cannot VRFY user; try RCPT to attempt delivery (or try finger)"
@@ -50,10 +52,12 @@ class Session:
         privacy: frozenset[str] = frozenset(),
         max_message_size: int = 0,
         bad_rcpt_throttle: int = 0,
+        unawaited: frozenset[str] = frozenset(),
     ) -> None:
         """*host* is our name, *client* what the client is called: "lab1.campus [10.0.3.134]".
 
         *privacy* has the words of PrivacyOptions, *max_message_size* octets (0: no limit).
+        *unawaited* are those of EHLO, HELO and DATA whose reply this client need not wait for.
         """
         self.host = host
         self.client = client
@@ -63,6 +67,7 @@ class Session:
         self.was_used = False
         self._receiver = receiver
         self._privacy = privacy
+        self._unawaited = unawaited
         self._dsn = extensions.has_dsn(privacy)
         self._max_message_size = max_message_size
         self._greeted = False
@@ -202,6 +207,8 @@ class Session:
         answer = out_of_order(self.state, name) or self._needs_hello(name)
         if answer is None:
             answer = act(self, argument)
+            if answer.code == 354 and has_more and self._must_await("DATA"):
+                return self._talked_first("DATA")
             self.state = advance(self.state, name, answer)
         # A RCPT out of order names nobody: it is a bad command, not a bad recipient.
         if name == "RCPT" and answer.code != 503:
@@ -223,14 +230,10 @@ class Session:
         return self._counted(answer) if answer.code >= 500 else answer
 
     def _hello(self, name: str, argument: bytes, has_more: bool) -> Reply:
-        if has_more and self._eol == b"\r\n":
-            # RFC 2920 section 3.1: EHLO is the last of a group, for its answer says whether there
-            # may be groups. A client that does not wait does not read. What is pasted into nc(1)
-            # (LF line ends) may pass.
+        if has_more and self._must_await(name):
             self._rejecting = True
-            text = f"rejecting server {name} from {self.client} due to traffic before response"
-            self._receiver.note(text)
-            return reply(554, "5.5.0", "SMTP protocol error")
+            self._note_early(name)
+            return _PROTOCOL_ERROR
         try:
             own_name = command.parse_hello(name, argument)
         except CommandError as error:
@@ -245,6 +248,23 @@ class Session:
             return Reply(250, "", (hello,))
         offered = extensions.offered(self._privacy, self._max_message_size, self._eol)
         return Reply(250, "", (hello, *offered))
+
+    def _must_await(self, name: str) -> bool:
+        """Must the reply to *name* be awaited? RFC 2920 section 3.1: it ends a group of commands.
+
+        EHLO tells whether there may be groups, and before the 354 nobody knows that text is wanted:
+        a client that does not wait does not read. What is pasted into nc(1) (LF line ends) may pass.
+        """
+        return self._eol == b"\r\n" and name not in self._unawaited
+
+    def _talked_first(self, name: str) -> Reply:
+        self._note_early(name)
+        self._end()
+        return _PROTOCOL_ERROR
+
+    def _note_early(self, name: str) -> None:
+        why = "due to traffic before response"
+        self._receiver.note(f"rejecting server {name} from {self.client} {why}")
 
     def _needs_hello(self, name: str) -> Reply | None:
         """PrivacyOptions needmailhelo, needvrfyhelo, needexpnhelo."""
@@ -269,12 +289,17 @@ class Session:
             return error.reply
 
     def _begin_data(self, argument: bytes) -> Reply:
+        if argument:
+            # DIFFERS: Sendmail takes "DATA now". RFC 5321 section 4.1.1.4 has no argument.
+            return _NO_ARGUMENT
         answer = self._receiver.data()
         if answer.code == 354:
             self._data_reader = DataReader(self._eol)
         return answer
 
     def _rset(self, argument: bytes) -> Reply:
+        if argument:
+            return _NO_ARGUMENT
         self._receiver.reset()
         return _RESET
 

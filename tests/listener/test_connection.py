@@ -58,9 +58,8 @@ def test_replies_to_a_group_of_commands_come_in_order(start: Callable[[], Listen
     assert answers == ["250 2.1.0", *["250 2.1.5"] * 1000, "250 2.0.0"]
 
 
-def test_who_talks_before_the_greeting_is_rejected(
-    start: Callable[[], Listening], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def slow_to_greet(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Let the name of the client be looked up until the event is set."""
     asked = threading.Event()
 
     def slowly(ip: str) -> tuple[str, bool, bool]:
@@ -68,9 +67,62 @@ def test_who_talks_before_the_greeting_is_rejected(
         return "localhost", True, True
 
     monkeypatch.setattr(hostnames, "client_name", slowly)
+    return asked
+
+
+PASTED = (
+    b"EHLO x\r\nMAIL FROM:<emma@lab1.campus>\r\nRCPT TO:<dave>\r\nDATA\r\n"
+    b"Subject: x\r\n\r\nHi\r\n.\r\nQUIT\r\n"
+)
+
+
+@pytest.mark.parametrize("pause", [0, 5000])
+def test_a_client_of_this_host_may_say_everything_at_once(
+    host: SmtpHost, start: Callable[[], Listening], monkeypatch: pytest.MonkeyPatch, pause: int
+) -> None:
+    host.options.greet_pause = pause
+    asked = slow_to_greet(monkeypatch)
+    peer = start().connect()
+    peer.socket.sendall(PASTED)
+    asked.set()
+    answers = [peer.answer()[:3] for _ in range(7)]
+    assert answers == ["220", "250", "250", "250", "354", "250", "221"]
+    assert len(host.queued()) == 1
+
+
+def test_without_greet_pause_strangers_may_talk_early(
+    host: SmtpHost, start: Callable[[], Listening], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("minimta.listener.relay.may_relay", lambda ip: False)
+    monkeypatch.setattr("minimta.listener.stream.Stream.own_address", lambda self: "10.0.3.135")
+    asked = slow_to_greet(monkeypatch)
     peer = start().connect()
     peer.socket.sendall(b"EHLO x\r\n")
     asked.set()
+    assert peer.answer().startswith("220")
+    assert peer.answer().startswith("250")
+
+
+def test_greet_pause_lets_the_silent_wait(
+    host: SmtpHost, start: Callable[[], Listening], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.options.greet_pause = 400
+    monkeypatch.setattr("minimta.listener.relay.may_relay", lambda ip: False)
+    monkeypatch.setattr("minimta.listener.stream.Stream.own_address", lambda self: "10.0.3.135")
+    begin = time.monotonic()
+    peer = start().connect()
+    assert peer.answer().startswith("220")
+    assert time.monotonic() - begin > 0.35
+
+
+def test_who_talks_in_the_greet_pause_is_rejected(
+    host: SmtpHost, start: Callable[[], Listening], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.options.greet_pause = 5000
+    monkeypatch.setattr("minimta.listener.relay.may_relay", lambda ip: False)
+    monkeypatch.setattr("minimta.listener.stream.Stream.own_address", lambda self: "10.0.3.135")
+    peer = start().connect()
+    peer.socket.sendall(b"EHLO x\r\n")
     assert peer.answer() == "554 lab2.campus ESMTP not accepting messages"
     assert peer.answer().startswith("250")
     assert peer.says("MAIL FROM:<a@b>") == "550 5.0.0 Command rejected"

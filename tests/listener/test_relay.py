@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from minimta.config.ports import Port
 from minimta.listener import relay
 
 
@@ -16,6 +17,23 @@ def test_loopback_may_relay(ip: str) -> None:
 )
 def test_nobody_else_may(ip: str) -> None:
     assert not relay.may_relay(ip)
+
+
+@pytest.mark.parametrize(
+    ("ip", "ours", "may"),
+    [
+        ("10.0.3.135", "10.0.3.135", True),
+        ("2001:db8::1", "2001:db8::1", True),
+        ("10.0.3.134", "10.0.3.135", False),
+        ("10.0.3.134", "", False),
+        ("", "", False),
+    ],
+)
+def test_who_comes_from_the_address_it_connects_to_is_this_host(
+    ip: str, ours: str, may: bool
+) -> None:
+    rights = relay.at_connect(ip, Port(), ours)
+    assert (rights.may_relay, rights.trusts_sender) == (may, may)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import itertools
 import pytest
 
 from minimta.smtp.reply import reply
+from minimta.smtp.server import Session
 from minimta.smtp.state import AFTER, State, out_of_order
 from tests.smtp.test_data import FALSE_ENDS
 from tests.support.fakereceiver import FakeReceiver, codes, session
@@ -49,9 +50,45 @@ def test_any_chunking_of_a_whole_session_gives_the_same_replies(eol: bytes, size
     assert receiver.messages == [b"Subject: x\n\n.one\n"]
 
 
-def test_text_that_comes_together_with_data_is_text() -> None:
+@pytest.mark.parametrize(
+    "behind", [b"S", b"Subject: x\r\n\r\nHi\r\n.\r\n", b".\r\nMAIL FROM:<e@f>"]
+)
+def test_text_before_the_354_is_no_text_and_ends_the_session(behind: bytes) -> None:
     receiver = FakeReceiver()
     smtp = session(receiver)
+    sent = b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n" + behind
+    assert codes(smtp.receive(sent)) == ["250 2.1.0", "250 2.1.5", "554 5.5.0"]
+    assert smtp.is_closed
+    assert receiver.messages == []
+    assert receiver.resets >= 1
+    assert any("rejecting server DATA" in note for note in receiver.notes)
+
+
+def test_a_group_may_end_with_data_and_go_on_behind_the_final_dot() -> None:
+    receiver = FakeReceiver()
+    smtp = session(receiver)
+    begin = b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n"
+    assert codes(smtp.receive(begin)) == ["250 2.1.0", "250 2.1.5", "354"]
+    assert codes(smtp.receive(b"x\r\n.\r\n" + begin)) == [
+        "250 2.0.0", "250 2.1.0", "250 2.1.5", "354",
+    ]  # fmt: skip
+    assert codes(smtp.receive(b"y\r\n.\r\nQUIT\r\n")) == ["250 2.0.0", "221 2.0.0"]
+    assert receiver.messages == [b"x\n", b"y\n"]
+
+
+@pytest.mark.parametrize("verb", ["DATA", "RSET"])
+def test_what_has_no_argument_is_not_done_with_one(verb: str) -> None:
+    smtp = session(FakeReceiver())
+    smtp.receive(REACH[State.RCPT])
+    assert codes(smtp.receive(f"{verb} now\r\n".encode())) == ["501 5.5.4"]
+    assert smtp.state is State.RCPT
+    assert codes(smtp.receive(f"{verb}  \r\n".encode()))[0][:1] in "23"
+
+
+def test_text_that_comes_together_with_data_is_text_where_nobody_must_wait() -> None:
+    receiver = FakeReceiver()
+    smtp = Session(receiver, host="lab2.campus", client="x", unawaited=frozenset(("EHLO", "DATA")))
+    assert codes(smtp.receive(b"EHLO x\r\nNOOP\r\n")) == ["250", "250 2.0.0"]
     sent = b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nQUIT\r\n.\r\nQUIT\r\n"
     assert codes(smtp.receive(sent)) == ["250 2.1.0", "250 2.1.5", "354", "250 2.0.0", "221 2.0.0"]
     assert receiver.messages == [b"QUIT\n"]
