@@ -44,6 +44,11 @@ class Aliases:
                 return value
         return None
 
+    def require_whole(self) -> None:
+        """Raise OSError if a name that find() does not find may stand in a line that is damaged."""
+        for source in self.sources:
+            source.require_whole()
+
     def origin(self, local_part: bytes) -> tuple[str, int] | None:
         """(path of the text, first line of the entry) of an alias; None if it is none.
 

@@ -47,7 +47,16 @@ def read_text(path: str, forgiven: int) -> bytes:
 class Source:
     """Looks up in one file. Opens nothing before the first question."""
 
-    __slots__ = ("_database", "_text", "_text_seen", "_warned", "forgiven", "optional", "path")
+    __slots__ = (
+        "_database",
+        "_is_whole",
+        "_text",
+        "_text_seen",
+        "_warned",
+        "forgiven",
+        "optional",
+        "path",
+    )
 
     def __init__(self, file: str, dont_blame: Set[str] = frozenset()) -> None:
         """*file* as in AliasFile: a path, or "-o PATH" for one that need not be there."""
@@ -59,11 +68,22 @@ class Source:
         self._text: dict[bytes, bytes] = {}
         self._text_seen: tuple[int, int, int] | None = None
         self._warned = False
+        self._is_whole = True
 
     def find(self, key: bytes) -> bytes | None:
         """The right-hand side of *key*, which is in small letters. Raise OSError."""
         database = self._current_database()
         return database.get(key) if database else self._current_text().get(key)
+
+    def require_whole(self) -> None:
+        """Raise OSError if some lines of the text, which is asked, cannot be read.
+
+        Then a name that it does not have may stand there all the same.
+        """
+        if not self._current_database():
+            self._current_text()
+            if not self._is_whole:
+                raise OSError(errno.EINVAL, "lines that cannot be read (newaliases)", self.path)
 
     def records(self) -> Iterable[tuple[bytes, bytes]]:
         """All names with their right-hand sides, in the order of the file. Raise OSError."""
@@ -133,7 +153,10 @@ class Source:
             self._refuse(str(error), self.path)
         self._refuse("", self.path)
         # newaliases tells what is wrong in it.
-        return text.compile_text(octets, RebuildReport(self.path), None)
+        report = RebuildReport(self.path)
+        found = text.compile_text(octets, report, None)
+        self._is_whole = not report.errors
+        return found
 
     def _refuse(self, reason: str, path: str) -> None:
         """Raise OSError for *reason*, or if others can put another file in the place of *path*."""

@@ -125,6 +125,10 @@ class Node:
         return []
 
 
+#: before the key of what could not be expanded now
+_LATER = b"later: "
+
+
 class Destinations:
     """The ends of one message's expansion, in the order in which they were found, none twice."""
 
@@ -159,7 +163,7 @@ class Destinations:
     def drop(self, node: Node) -> None:
         """Something led to it before. A recipient named twice gets every report that either asked for."""
         node.notes.append("is a duplicate")
-        known = self._found.get(node.key)
+        known = self._found.get(node.key) or self._found.get(_LATER + node.key)
         if known is not None and known is not node and not node.parent:
             # Both stand in the envelope, with a NOTIFY each (RFC 3461 section 4.1).
             kept = known.recipient
@@ -193,8 +197,10 @@ class Destinations:
             # With A the next attempt would take it for expanded and look at no alias or .forward.
             node.recipient.flags = node.recipient.flags.replace("A", "")
         outcome = deferred("4.3.0", log.clean(where + reason))
-        # The error may have come before the key was known.
-        if self._found.setdefault(node.key or bytes(node.target), node) is node:
+        # The error may have come before the key was known. Without its expansion "dave" is not the
+        # mailbox of that name, to which "\\dave" goes: neither stands for the other.
+        key = (_LATER if unexpanded else b"") + (node.key or bytes(node.target))
+        if self._found.setdefault(key, node) is node:
             node.end = Destination(node.recipient, None, outcome)
 
 

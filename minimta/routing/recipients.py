@@ -58,6 +58,8 @@ def _find(local_part: bytes, here: LocalHost) -> LocalRecipient:
     if mailbox.user is None and local_part.lower() == b"postmaster":
         # DIFFERS: RFC 5321 section 4.5.1 wants mail for postmaster accepted, alias or not.
         return LocalRecipient(alias=b"", value=b"root")
+    if mailbox.user is None:
+        here.aliases.require_whole()
     return mailbox
 
 

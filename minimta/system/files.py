@@ -5,6 +5,7 @@ Everything here goes by descriptor and raises OSError as the call below it does.
 
 from __future__ import annotations
 
+import errno
 import os
 from codecs import BOM_UTF8
 
@@ -37,10 +38,13 @@ def read_to_limit(file: int, limit: int, start: int = 0) -> bytes:
 def words(path: str) -> list[bytes]:
     """The words of a class file (local-host-names, trusted-users): one a line, or with blanks between.
 
-    "#" begins a comment, as Sendmail reads its F lines. Raise OSError.
+    "#" begins a comment, as Sendmail reads its F lines. Raise OSError, also for what is no text.
     """
     with open(path, "rb") as file:
-        lines = file.read().removeprefix(BOM_UTF8).split(b"\n")
+        text = file.read().removeprefix(BOM_UTF8)
+    if b"\0" in text:
+        raise OSError(errno.EINVAL, "is no text", path)
+    lines = text.split(b"\n")
     return [word for line in lines for word in line.partition(b"#")[0].split()]
 
 

@@ -97,7 +97,7 @@ def read_trusted(path: str, uid: int, limit: int, allowed: Allowance = STRICT) -
     """Read the file *path*, absolute, which belongs to *uid* or root and is safe all the way from /.
 
     Raise Untrusted, also for more than *limit* octets and for what is not a regular file; OSError,
-    with *path*, as open(2) and read(2).
+    with *path*, as open(2) and read(2), and for what is no text.
     """
     # Without root all users' mail is ours, and we cannot become *uid*: our own files count too.
     owners = (0, uid) if os.geteuid() == 0 else (0, uid, os.geteuid())
@@ -213,6 +213,8 @@ class _Walk:
             text = files.read_to_limit(file, limit)
             if len(text) > limit:
                 raise Untrusted(f"Larger than {limit} octets")
+            if b"\0" in text:  # what a power cut left
+                raise OSError(errno.EINVAL, "is no text")
         finally:
             os.close(file)
         return TrustedFile(path, text, found.st_uid, found.st_gid, self._safe)
