@@ -21,7 +21,6 @@ from typing import Any
 import pytest
 
 from minimta.commands import sendmail
-from minimta.config import file as config_file
 from minimta.listener import relay
 from minimta.listener.peer import Peer
 from minimta.listener.shared_state import SharedState
@@ -108,9 +107,9 @@ class House:
         options.trusted_users = str(root / "trusted-users")
         options.log_to = "none"
         (root / "home" / "dave").mkdir()
-        for name in FILES:
-            if FILES.get(name):
-                (root / name).write_text(FILES[name].format(root=root))
+        for name, text in FILES.items():
+            if text:
+                (root / name).write_text(text.format(root=root))
         settings = {
             "HostName": "lab1.campus",
             "QueueDirectory": options.queue_directory,
@@ -196,7 +195,7 @@ def spoiled(path: Path, fault: str) -> Iterator[None]:
 @contextmanager
 def failing(path: Path, fault: str, *, lasting: bool) -> Iterator[None]:
     """Looks at *path* raise; the first alone if it is not *lasting*."""
-    code, failed = getattr(errno, fault), []
+    code, failed = getattr(errno, fault), list[Any]()
     saved = {name: getattr(os, name) for name in ("open", "stat", "lstat")}
     opened = builtins.open
 
@@ -305,11 +304,11 @@ def submission(house: House, trouble: Callable[[], Any]) -> list[str]:
     (house.root / "letter").write_bytes(b"Subject: hello\n\nbody\n")
     arguments = ["-C", str(house.root / "minimta.cf"), "-fsender@far.example"]
     with trouble():
-        config_code = submit(house, [*arguments, *(os.fsdecode(r) for r in RECIPIENTS)])
+        code = submit(house, [*arguments, *(os.fsdecode(r) for r in RECIPIENTS)])
     queued = [house.host.control(qid) for qid in house.host.queued()]
-    if config_code:
+    if code:
         wrong = ["queued and refused"] if queued else []
-        return wrong if config_code in (72, 75, 78) else [*wrong, f"exit {config_code}"]
+        return wrong if code in (72, 75, 78) else [*wrong, f"exit {code}"]
     found = [bytes(r.address) for control in queued for r in control.recipients]
     return [] if sorted(found) == sorted(RECIPIENTS) else [f"queued for {found}"]
 
