@@ -86,8 +86,6 @@ class Submission:
             self._tell(str(error), error.exit_code)
             if error.save:
                 self._save()
-        except IsADirectoryError as error:
-            self._tell(f"standard input: {error.strerror}", os.EX_NOINPUT)
         except collect.MessageRefused as refusal:
             self._tell(refusal.text, _exit_code(refusal))
             self._save()

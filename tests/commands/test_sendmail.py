@@ -661,15 +661,6 @@ def test_a_queue_that_is_not_there_loses_no_letter_and_is_logged(host: Host, bod
     assert host.dead_letter().endswith(b"\nTo: emma@lab1.campus\n\n" + body + b"\n")
 
 
-def test_a_directory_is_no_message(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, root = os.read, os.open("/", os.O_RDONLY)
-    monkeypatch.setattr(os, "read", lambda file, size: real(file or root, size))
-    ran = host.run("dave")
-    os.close(root)
-    assert (ran.code, ran.out, ran.err) == (66, "standard input: Is a directory\n", "")
-    assert not host.queued() and host.dead_letter() == b""
-
-
 @pytest.mark.parametrize(
     ("option", "text", "out"),
     [
