@@ -6,6 +6,7 @@ import pytest
 
 from minimta.config import options
 from minimta.listener.shared_state import SharedState
+from minimta.message import headers
 from minimta.queue.spool import Spool
 from tests.support.smtphost import NOW, STRANGER, ClientEnd, SmtpHost, begun, by_port
 
@@ -34,6 +35,35 @@ def test_what_was_said_is_what_is_queued(host: SmtpHost) -> None:
     assert "n" in control.flags
     assert control.macros[b"_"] == b"lab1.campus [10.0.3.134]"
     assert (control.macros[b"r"], control.macros[b"s"]) == (b"ESMTP", b"client.campus")
+
+
+def test_a_mailbox_may_be_named_with_a_backslash_and_nothing_else(host: SmtpHost) -> None:
+    peer = host.connect(*STRANGER)
+    peer.says("EHLO client.campus")
+    peer.says("MAIL FROM:<emma@lab1.campus>")
+    codes = [
+        peer.says(f"RCPT TO:<{path}>")[0][:3]
+        for path in (
+            "\\dave",
+            "\\dave@lab2.campus",
+            '"\\dave"@lab2.campus',
+            "\\nosuch",
+            "\\|/bin/x",
+        )
+    ]
+    assert codes == ["250", "250", "250", "550", "550"]
+
+
+def test_resent_bcc_is_blind_by_smtp_too(host: SmtpHost) -> None:
+    peer = host.connect(*STRANGER)
+    peer.says("EHLO client.campus")
+    peer.says("MAIL FROM:<emma@lab1.campus>")
+    peer.says("RCPT TO:<dave>", "DATA")
+    peer.sends(b"To: x@y\r\nResent-Bcc: carol,\r\n hidden@z\r\n\r\nx\r\n.\r\n")
+    [(control, _)] = host.queued()
+    for mailer in ("local", "esmtp"):
+        sent = headers.render(control.headers, mailer=mailer, reverse_path=b"", flags=control.flags)
+        assert b"carol" not in sent and b"hidden" not in sent
 
 
 def test_helo_is_smtp_in_the_trace(host: SmtpHost) -> None:
