@@ -6,6 +6,7 @@ greets us gets every message, one transaction after the other (RFC 5321 section 
     what happens                          the messages not yet settled
     no connection, no welcome             next address
     421 or a broken line before the dot   another connection, this message last; then next address
+    451 to MAIL, or to all its RCPTs      the next host, this message only (RFC 5321 section 5.1)
     no answer to the final dot            that message waits (the peer may have it), the rest go on
     no address left                       all wait, or fail if every host said so for good
 
@@ -96,26 +97,43 @@ class Delivery:
         self._shuffle = shuffle
         #: why no host so far was any good; see _note()
         self._failure: Outcome | None = None
+        #: what the last host did not take for now: the next one is asked
+        self._elsewhere: list[PendingJob] = []
+        #: what a host said of them; it stands if no other says more
+        self._put_off: dict[PendingJob, Mapping[bytes, Outcome]] = {}
         #: transactions that went through to their end
         self._completed = 0
 
     def run(self) -> None:
         """Deliver, or find out why not. Raises only what *report*, *say* and *alive* raise."""
+        asked = ""
         try:
             for target in self._targets():
+                if target.name != asked:  # not another address of the same host
+                    self._take_up()
+                asked = target.name
                 welcome = self._visit(target)
                 if welcome and not self._transport.reconnects:
                     self._settle_rest(LATER)
-                if not self._waiting:
+                if not (self._waiting or self._elsewhere):
                     return
         except Unroutable as nowhere:
             self._note(nowhere.outcome)
+        self._take_up()
         why = self._failure or _UNFORESEEN
         self._settle_rest(why if self._transport.may_refuse else reply_outcomes.for_now(why))
 
+    def _take_up(self) -> None:
+        self._waiting += self._elsewhere
+        self._elsewhere.clear()
+
     def _settle_rest(self, outcome: Outcome) -> None:
         for pending in list(self._waiting):
-            self._settle_all(pending, outcome)
+            said = self._put_off.get(pending)
+            if said is None:
+                self._settle_all(pending, outcome)
+            else:
+                self._settle(pending, said)
 
     def _targets(self) -> Iterable[Target]:
         transport = self._transport
@@ -279,7 +297,13 @@ class Delivery:
         final = transaction.final
         if not connection.client.closing or (final is not None and final.code < 300):
             self._completed += 1
-        self._settle(pending, outcomes_of(transaction, users, connection, trouble))
+        outcomes = outcomes_of(transaction, users, connection, trouble)
+        if _is_put_off(transaction) and self._transport.reconnects and users == pending.users:
+            self._put_off[pending] = outcomes
+            self._waiting.remove(pending)
+            self._elsewhere.append(pending)
+        else:
+            self._settle(pending, outcomes)
 
     def _interrupted(self, pending: PendingJob, trouble: Outcome) -> None:
         """The conversation broke before the content: nothing of it can be the peer's."""
@@ -298,3 +322,12 @@ class Delivery:
         if not pending.users:
             self._waiting.remove(pending)
         self._report(pending.job, outcomes)
+
+
+def _is_put_off(transaction: Transaction) -> bool:
+    """Did the peer say 451 to the whole message, as greylisting hosts do?"""
+    mail, rcpt = transaction.mail, transaction.rcpt
+    if mail is not None and mail.code >= 300:
+        return mail.code == 451
+    asked_all = len(rcpt) == len(transaction.rcpt_lines)
+    return asked_all and all(reply.code == 451 for reply in rcpt)

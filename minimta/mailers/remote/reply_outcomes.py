@@ -138,12 +138,15 @@ def no_answer(name: str, failure: LookupFailed) -> Outcome:
 
 def null_mx(domain: str) -> Outcome:
     """The domain says that it takes no mail (RFC 7505 section 4.1)."""
+    text = "Domain does not accept mail (null MX)"
     return Outcome(
         Fate.FAILED,
         "5.1.10",
-        "Domain does not accept mail (null MX)",
+        text,
         relay=domain,
         remote_mta=domain,
+        diagnostic=f"556 5.1.10 {text}",
+        transcript=(f"556 5.1.10 {domain}... {text}",),
         exit_code=os.EX_UNAVAILABLE,
     )
 

@@ -614,6 +614,49 @@ def test_a_host_in_trouble_leaves_the_next_one_its_turn(first: dict[str, list[st
     assert len(good.messages) == 2
 
 
+def by_two_hosts(
+    first: dict[str, list[str | bytes]], second: dict[str, list[str | bytes]], *names: str
+) -> tuple[dict[str, Outcome], FakeSmtp, FakeSmtp]:
+    """A message to *names* by bad.campus, which has two addresses, and good.campus."""
+    with (
+        FakeSmtp(answers=second) as good,
+        FakeSmtp(answers=first, address="127.0.0.2", port=good.port) as bad,
+    ):
+        zone: Zone = {
+            "d.campus": {"MX": ["10 bad.campus.", "20 good.campus."]},
+            "bad.campus": {"A": ["127.0.0.2", "127.0.0.3"]},
+            "good.campus": {"A": ["127.0.0.1"]},
+        }
+        (fates,) = by_dns(zone, job(f"d.campus:{good.port}", *names))
+    return fates, bad, good
+
+
+@pytest.mark.usefixtures("loopback_is_the_world")
+@pytest.mark.parametrize("first", [{"MAIL": ["451 later"]}, {"RCPT": ["451 4.7.1 grey"]}])
+def test_451_to_the_whole_message_asks_the_next_host(first: dict[str, list[str | bytes]]) -> None:
+    fates, bad, good = by_two_hosts(first, {}, "x@d.campus", "y@d.campus")
+    assert {outcome.fate for outcome in fates.values()} == {Fate.SENT}
+    assert (len(bad.commands), len(good.messages)) == (1, 1)
+
+
+@pytest.mark.usefixtures("loopback_is_the_world")
+@pytest.mark.parametrize(
+    "second", [{"greeting": ["554 go away"]}, {"RCPT": ["451 later"]}, {"greeting": [DROP]}]
+)
+def test_a_451_stands_if_no_other_host_takes_it(second: dict[str, list[str | bytes]]) -> None:
+    fates, _, _ = by_two_hosts({"RCPT": ["451 4.7.1 grey"]}, second, "x@d.campus")
+    (outcome,) = fates.values()
+    assert (outcome.fate, outcome.text[:3]) == (Fate.DEFERRED, "451")
+
+
+@pytest.mark.usefixtures("loopback_is_the_world")
+def test_a_451_to_one_recipient_of_two_asks_nobody_else() -> None:
+    first: dict[str, list[str | bytes]] = {"RCPT": ["250 ok", "451 4.7.1 grey"]}
+    fates, _, good = by_two_hosts(first, {}, "x@d.campus", "y@d.campus")
+    assert [outcome.fate for outcome in fates.values()] == [Fate.SENT, Fate.DEFERRED]
+    assert good.commands == []
+
+
 @pytest.mark.usefixtures("loopback_is_the_world")
 def test_every_address_of_a_host_is_tried() -> None:
     with FakeSmtp(address="127.0.0.3") as good:

@@ -112,6 +112,7 @@ def test_the_null_mx_is_a_bounce() -> None:
     found = Found({"nullmx.campus": {"MX": ["0 ."], "A": ["10.1.0.1"]}}, "nullmx.campus")
     assert found.end is not None
     assert (found.end.fate, found.end.status) == (Fate.FAILED, "5.1.10")
+    assert found.end.diagnostic == "556 5.1.10 Domain does not accept mail (null MX)"
 
 
 @pytest.mark.parametrize(
