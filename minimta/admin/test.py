@@ -6,7 +6,7 @@ import os
 import sys
 
 from minimta.admin.checkout import HOME
-from minimta.admin.venv import enter
+from minimta.admin.virtual_environment import enter
 
 
 def run(arguments: list[str]) -> int:

@@ -20,7 +20,7 @@ from minimta.admin.demo.privateroot import (
     shown,
     wait_for,
 )
-from minimta.admin.venv import enter
+from minimta.admin.virtual_environment import enter
 
 BY_HAND: dialogue.Script = (
     ("HELO lab1.campus", 250),

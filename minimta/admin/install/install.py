@@ -30,7 +30,7 @@ from minimta.admin.install.services import (
 )
 from minimta.admin.install.services import run as run_program
 from minimta.admin.install.steps import Step, below
-from minimta.admin.venv import RUN_TIME
+from minimta.admin.virtual_environment import RUN_TIME
 from minimta.system import slots
 from minimta.system.locks import beside
 

@@ -24,20 +24,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from minimta.mailers.job import Job, JobUser
 from minimta.mailers.remote import reply_outcomes
 from minimta.mailers.remote.connection import OutgoingConnection
-from minimta.mailers.remote.content import (
-    Content,
-    Unreadable,
-    Unsendable,
-    mail_command,
-    prepare,
-)
+from minimta.mailers.remote.content import Content, Unreadable, Unsendable, mail_command, prepare
 from minimta.mailers.remote.mx_targets import Target, TargetFinder, Unroutable, parse
-from minimta.mailers.remote.transaction_outcomes import (
-    not_named,
-    outcomes_of,
-    trouble_of,
-    unsent,
-)
+from minimta.mailers.remote.transaction_outcomes import not_named, outcomes_of, trouble_of, unsent
 from minimta.mailers.remote.transport import Transport
 from minimta.message.address import domain_key
 from minimta.message.outcome import Fate, Outcome

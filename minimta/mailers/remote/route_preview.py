@@ -22,12 +22,7 @@ from dataclasses import replace
 
 from minimta.config.options import Options
 from minimta.mailers.remote import mx_targets, protocol, reply_outcomes
-from minimta.mailers.remote.mx_targets import (
-    NO_SUCH_HOST,
-    Target,
-    TargetFinder,
-    Unroutable,
-)
+from minimta.mailers.remote.mx_targets import NO_SUCH_HOST, Target, TargetFinder, Unroutable
 from minimta.mailers.remote.protocol import (
     BadLine,
     Line,

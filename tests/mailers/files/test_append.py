@@ -13,15 +13,7 @@ from typing import Any
 import pytest
 
 from minimta.mailers.files import append
-from minimta.mailers.files.append import (
-    NOTE,
-    PAGE,
-    MboxText,
-    Tail,
-    quote,
-    quoted_body,
-    tears,
-)
+from minimta.mailers.files.append import NOTE, PAGE, MboxText, Tail, quote, quoted_body, tears
 from minimta.mailers.files.file_mailer import PlainFile
 from minimta.mailers.files.locked_file import LockedFile
 from minimta.mailers.files.mbox import Mailbox

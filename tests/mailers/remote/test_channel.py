@@ -7,14 +7,7 @@ import pytest
 
 from minimta.mailers.job import Job, JobUser
 from minimta.mailers.remote.channel import JobProgress, WorkerChannel
-from minimta.mailers.remote.protocol import (
-    MAX_LINE,
-    BadLine,
-    Line,
-    LogLine,
-    OutcomesLine,
-    decode,
-)
+from minimta.mailers.remote.protocol import MAX_LINE, BadLine, Line, LogLine, OutcomesLine, decode
 from minimta.message.outcome import Fate, Outcome
 from tests.support.jobs import job
 

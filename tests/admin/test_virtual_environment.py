@@ -10,7 +10,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from minimta.admin import venv as environment
+from minimta.admin import virtual_environment as environment
 from minimta.admin.checkout import AdminError
 
 WANTED = {"nosuch.module": "python3-nosuch"}
@@ -44,7 +44,7 @@ def venv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, programs: Programs) -> Programs:
-    monkeypatch.setattr("minimta.admin.venv.subprocess.run", programs)
+    monkeypatch.setattr("minimta.admin.virtual_environment.subprocess.run", programs)
     return programs
 
 
@@ -108,7 +108,7 @@ def test_a_read_only_checkout_is_told_with_the_remedy(
     def refuse(path: Path) -> None:
         raise OSError(30, "Read-only file system", str(path))
 
-    monkeypatch.setattr("minimta.admin.venv.Path.touch", refuse)
+    monkeypatch.setattr("minimta.admin.virtual_environment.Path.touch", refuse)
     with pytest.raises(
         AdminError, match=r"Read-only file system.*directory of your own"
     ) as trouble:
@@ -127,8 +127,10 @@ def test_otherwise_the_same_command_starts_again_there(
     use(monkeypatch, Programs(venv))
     started: list[list[str]] = []
     monkeypatch.setattr(environment, "has_modules", lambda wanted: False)
-    monkeypatch.setattr("minimta.admin.venv.os.execv", lambda _, argv: started.append(argv))
-    monkeypatch.setattr("minimta.admin.venv.sys.argv", ["bin/minimta", "demo"])
+    monkeypatch.setattr(
+        "minimta.admin.virtual_environment.os.execv", lambda _, argv: started.append(argv)
+    )
+    monkeypatch.setattr("minimta.admin.virtual_environment.sys.argv", ["bin/minimta", "demo"])
     environment.enter()
     assert started == [[str(venv / "bin" / "python"), "-I", "bin/minimta", "demo"]]
 
@@ -136,10 +138,12 @@ def test_otherwise_the_same_command_starts_again_there(
 def test_the_newest_libraries_are_only_there(venv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, Programs(venv))
     started: list[list[str]] = []
-    monkeypatch.setattr("minimta.admin.venv.os.execv", lambda _, argv: started.append(argv))
+    monkeypatch.setattr(
+        "minimta.admin.virtual_environment.os.execv", lambda _, argv: started.append(argv)
+    )
     environment.enter("test", newest=True)
     assert started
-    monkeypatch.setattr("minimta.admin.venv.sys.prefix", str(venv))
+    monkeypatch.setattr("minimta.admin.virtual_environment.sys.prefix", str(venv))
     environment.enter("test", newest=True)
     assert len(started) == 1
 
@@ -148,7 +152,7 @@ def test_a_venv_without_the_modules_does_not_start_itself_for_ever(
     venv: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(environment, "has_modules", lambda wanted: False)
-    monkeypatch.setattr("minimta.admin.venv.sys.prefix", str(venv))
+    monkeypatch.setattr("minimta.admin.virtual_environment.sys.prefix", str(venv))
     with pytest.raises(AdminError, match="incomplete: delete it"):
         environment.enter()
 
