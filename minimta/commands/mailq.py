@@ -50,6 +50,7 @@ def show(
     total = len(found)
     if not client:
         waiting = _waiting(options.client_queue_directory, selections)
+        _explain(options, waiting)
         lines += printer.listing(options.client_queue_directory, waiting) if waiting else []
         total += len(waiting)
     lines.append(f"\t\tTotal requests: {total}")
@@ -68,6 +69,24 @@ def _count_put_aside(directory: str) -> int:
         return sum(1 for name in os.listdir(directory) if name[:2] == "Qf" and valid(name[2:]))
     except OSError:
         return 0
+
+
+def _explain(options: Options, waiting: list[Listed]) -> None:
+    """Say of what waits in clientmqueue why it is not adopted, as the reason of a delay."""
+    if not waiting:
+        return
+    from minimta.queue import adopt
+    from minimta.system.users import Users
+
+    names = [one.qid for one in waiting if not one.locked]
+    directory, users = options.client_queue_directory, Users(options.passwd_file)
+    try:
+        reasons = adopt.why_not(directory, names, options, users, now=time.time())
+    except OSError:
+        return  # not for this caller to look at
+    for one in waiting:
+        if one.qid in reasons:
+            one.message = b"not adopted: " + reasons[one.qid].encode("ascii", "replace")
 
 
 def _waiting(directory: str, selections: Sequence[Selection]) -> list[Listed]:

@@ -52,6 +52,16 @@ def losses(names: list[tuple[str, str]], directory: str, host: str) -> bytes:
     ).encode("ascii", "replace")
 
 
+def refused(qid: str, reason: str, to: bytes, directory: str) -> bytes:
+    """To the owner of a message that no queue run could take: why, and where it is kept."""
+    return (
+        f"To: {clean(to)}\nSubject: Returned mail: see transcript for details\n"
+        f"Auto-Submitted: auto-generated ({ReportKind.FAILURE.value})\n\n"
+        f"Your message {clean(qid)} waited for days and was sent to nobody:\n\n    {clean(reason)}\n\n"
+        f"It is kept: its header is in {clean(directory)}/Qf{clean(qid)}, its text in df{clean(qid)}.\n"
+    ).encode("ascii", "replace")
+
+
 def _header(report: Report, boundary: str, eight_bit: bool) -> str:
     encoding = "Content-Transfer-Encoding: 8bit\n" if eight_bit else ""
     return (

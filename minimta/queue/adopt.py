@@ -75,6 +75,18 @@ def adopt(
     return adopted
 
 
+def why_not(
+    client_directory: str, names: list[str], options: Options, users: Users, *, now: float
+) -> dict[str, str]:
+    """Of these messages those that are not adopted, with the reason. Raise OSError."""
+    client = Spool(client_directory)
+    try:
+        asked = _Adoption(client, client, options, users, now)
+        return {name: reason for name in names if (reason := asked.why_not(name))}
+    finally:
+        client.close()
+
+
 def _open(directory: str) -> Spool | None:
     """The directory, if nobody but its owner and the files' owners can rename what is in it.
 
@@ -178,7 +190,32 @@ class _Adoption:
             return ""
         owner = self._owner(found)
         data_file, data = self._open_file("df" + name, self.options.max_message_size, opened)
-        if data.st_uid != found.st_uid:
+        control = self._judged(control_file, data, owner)
+        new = self._copy(data_file, data.st_size, control, owner)
+        _copied.add(_key(self.client, name, found))
+        self._remove(name, found, data)
+        message_log.adopted(name, new, control, owner, size=data.st_size, now=self.now)
+        return new
+
+    def why_not(self, name: str) -> str:
+        """Why this message is not taken, as far as can be seen without taking it; "" if it will be."""
+        opened: list[int] = []
+        try:
+            control_file, found = self._open_file("qf" + name, MAX_CONTROL, opened)
+            _, data = self._open_file("df" + name, self.options.max_message_size, opened)
+            self._judged(control_file, data, self._owner(found))
+        except (Unacceptable, locked.Unusable, CorruptControlFile, ValueError) as error:
+            return str(error)
+        except OSError as error:
+            return error.strerror or str(error)
+        finally:
+            for file in opened:
+                os.close(file)
+        return ""
+
+    def _judged(self, control_file: int, data: os.stat_result, owner: User) -> Control:
+        """What is believed of a control file. Raise Unacceptable, CorruptControlFile or OSError."""
+        if data.st_uid != os.fstat(control_file).st_uid:
             raise Unacceptable("qf and df have different owners")
         text = files.read_to_limit(control_file, MAX_CONTROL)
         if b"\r" in text or b"\0" in text or len(text) > MAX_CONTROL:
@@ -186,12 +223,7 @@ class _Adoption:
         written = decode(text)
         if written.size not in (-1, data.st_size):
             raise Unacceptable(f"data file has {data.st_size} octets, {written.size} recorded")
-        control = sanitized(written, owner, self.options, self.now)
-        new = self._copy(data_file, data.st_size, control, owner)
-        _copied.add(_key(self.client, name, found))
-        self._remove(name, found, data)
-        message_log.adopted(name, new, control, owner, size=data.st_size, now=self.now)
-        return new
+        return sanitized(written, owner, self.options, self.now)
 
     def _owner(self, found: os.stat_result) -> User:
         """Whose file it is. Raise OSError if that cannot be known now.
@@ -271,8 +303,18 @@ class _Adoption:
                 self.client.lose(name, text, "cannot be adopted")
             except OSError as error:  # its owner may have removed it
                 self._say(name, f"{error.strerror}")
-            self.spool.lost += self.client.lost
-            self.client.lost.clear()
+            self._tell(found, text)
+
+    def _tell(self, found: os.stat_result, text: str) -> None:
+        """Have the owner told of what was put aside; of a file of nobody's only postmaster hears."""
+        self.spool.lost += self.client.lost
+        try:
+            owner = self.users.by_uid(found.st_uid)
+        except OSError:
+            owner = None
+        if owner:
+            self.spool.refused += [(owner.name, name, text) for name, _ in self.client.lost]
+        self.client.lost.clear()
 
     def _say(self, name: str, text: str) -> None:
         """Once for each file and process: a resident runner looks here every few seconds."""

@@ -45,6 +45,8 @@ class QueueDirectory:
         self.listener_uid = listener_uid
         #: (qid, reason) of what was put aside; postmaster is told, then it is emptied
         self.lost: list[tuple[str, str]] = []
+        #: (login, qid, reason) of what its owner is to be told of, too; then it is emptied
+        self.refused: list[tuple[str, str, str]] = []
         #: the same in the words that Sendmail prints (-v)
         self.complaints: list[str] = []
         #: ids whose qf is gone; flush() removes their df

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from minimta.config.options import Options
+from minimta.mailers.by_name import Mailers
 from minimta.queue import adopt, listing, permission
 from minimta.queue.listing import Listed
 from minimta.queue.selectors import Selection, SelectionError, all_match, parse_selection
@@ -21,7 +22,7 @@ from minimta.queue.spool import Spool
 from minimta.routing.local_host import LocalHost
 from minimta.runner.deliver import Deliverer
 from minimta.runner.due import is_due, ordered
-from minimta.system import load, log
+from minimta.system import hostnames, load, log
 from minimta.system.slots import Slots, of_queue
 from minimta.system.terminal import complain
 from minimta.system.terminal import say as print_line
@@ -137,6 +138,14 @@ class _Run:
         )
 
 
+def report_losses(options: Options, spool: Spool, users: Users, now: float) -> None:
+    """Tell the postmaster, and those whose it was, what had to be put aside."""
+    from minimta.runner.send_reports import ReportSender  # nearly no run has anything to tell
+
+    host = hostnames.own_name(options)
+    ReportSender(options, spool, host, Mailers(options, users)).report_losses(now)
+
+
 def batch_size() -> int:
     """BATCH, or what the limit of open files allows: lock and data file for each message."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -148,7 +157,10 @@ def take_in(options: Options, spool: Spool, now: float) -> list[str]:
     try:
         spool.sweep(now)
         users = Users(options.passwd_file)
-        return adopt.adopt(options.client_queue_directory, spool, options, users, now=now)
+        adopted = adopt.adopt(options.client_queue_directory, spool, options, users, now=now)
+        if spool.lost or spool.refused:
+            report_losses(options, spool, users, now)
+        return adopted
     except OSError as error:
         log.line("", f"SYSERR(root): taking in: {log.clean(str(error))}", error=True)
         return []

@@ -17,7 +17,7 @@ from minimta.config.options import Options
 from minimta.dsn import compose, notify
 from minimta.dsn.multipart import Report, ReportEntry, ReportKind, subject
 from minimta.mailers.by_name import Mailers
-from minimta.message import headers
+from minimta.message import address, headers
 from minimta.message.outcome import Fate
 from minimta.queue import collect
 from minimta.queue import qid as queue_id
@@ -142,18 +142,25 @@ class ReportSender:
         return qid
 
     def report_losses(self, now: float) -> None:
-        """Tell the postmaster, once, what the spool had to put aside."""
+        """Tell the postmaster, once, what the spool had to put aside; and whose it was, if that is known."""
         postmaster = self._options.double_bounce_address.encode("ascii", "replace")
         lost, self._spool.lost[:] = list(self._spool.lost), []
+        refused, self._spool.refused[:] = list(self._spool.refused), []
+        for login, qid, reason in refused:
+            to = b"<%b>" % address.qualified(os.fsencode(login), self._host)
+            self._tell(
+                to, compose.refused(qid, reason, to, self._options.client_queue_directory), now
+            )
         if not lost or not postmaster:
             return
-        text = compose.losses(lost, self._spool.directory, self._host)
+        self._tell(postmaster, compose.losses(lost, self._spool.directory, self._host), now)
+
+    def _tell(self, to: bytes, text: bytes, now: float) -> None:
         try:
-            self._enqueue(postmaster, text, queue_id.new(now), now)
+            self._enqueue(to, text, queue_id.new(now), now)
         except (OSError, collect.MessageRefused) as error:
-            log.line(
-                "", f"SYSERR(root): cannot tell postmaster: {log.clean(str(error))}", error=True
-            )
+            reason = f"cannot tell {log.clean(to)}: {log.clean(str(error))}"
+            log.line("", f"SYSERR(root): {reason}", error=True)
 
 
 def _entries(progress: MessageProgress, *, expired: bool) -> list[ReportEntry]:

@@ -94,6 +94,16 @@ def test_what_was_put_aside_is_told_and_can_be_listed(options: Options, show: Li
     assert show(options, client=True).endswith("1 put aside: mailq -qL\n")
 
 
+def test_what_the_runner_does_not_take_is_shown_with_the_reason(
+    options: Options, show: Listing
+) -> None:
+    put(options, "6AM9b6r3001915", queue=options.client_queue_directory, size=36)
+    put(options, "6AM9b6r4001915", queue=options.client_queue_directory, size=-1)
+    shown = show(options)
+    assert shown.count("(not adopted: ") == 1
+    assert "(not adopted: no data file)\n" in shown
+
+
 def test_an_empty_queue(options: Options, show: Listing) -> None:
     assert show(options) == "MQ is empty\n\t\tTotal requests: 0\n"
     assert show.code == 0

@@ -564,9 +564,23 @@ def test_after_five_days_what_cannot_be_taken_is_put_aside_and_postmaster_told(
     assert house.spool.lost == []
     house.adopt(NOW + 5.1 * 86400)
     assert house.spool.lost == [(QID, "cannot be adopted")]
+    ((login, qid, reason),) = house.spool.refused
+    assert (login, qid) == ("emma", QID)
+    assert reason == "incomplete queue file read"
     assert names(house.client) == {"Qf" + QID, "df" + QID}
     assert house.adopt(NOW + 6 * 86400) == []
     assert len(house.spool.lost) == 1
+
+
+def test_why_a_message_is_not_adopted_can_be_asked_without_taking_it(house: House) -> None:
+    house.put(submitted())
+    house.write(b"bad\n", qid=OTHER)
+    before = names(house.client)
+    found = room.why_not(str(house.client), [QID, OTHER], house.options, house.users, now=NOW)
+    assert found.keys() == {OTHER}
+    assert found[OTHER] == "incomplete queue file read"
+    assert names(house.client) == before
+    assert house.spool.names() == []
 
 
 def test_orphans_of_users_are_swept(house: House) -> None:

@@ -210,6 +210,25 @@ def test_a_run_adopts_what_a_user_left_in_clientmqueue(host: PrivateHost) -> Non
     assert os.listdir(host.options.client_queue_directory) == []
 
 
+def test_who_left_what_cannot_be_adopted_is_told_in_the_end_and_postmaster_too(
+    host: PrivateHost,
+) -> None:
+    """Whichever run finds it: that of a resident runner's adopting child delivers nothing."""
+    client = Path(host.options.client_queue_directory)
+    for kind, text in (("qf", "bad\n"), ("df", "b\n")):
+        (client / (kind + "6AM9CfOn000096")).write_text(text)
+    spool = Spool(host.options.queue_directory)
+    for _ in range(2):
+        queue_run.take_in(host.options, spool, time.time() + 6 * 86400)
+    spool.close()
+    run(host.options)
+    (letter,) = host.letters("emma")
+    assert letter["Subject"] == "Returned mail: see transcript for details"
+    assert "incomplete queue file read" in str(letter.get_payload())
+    assert [one["Subject"] for one in host.letters("root")] == ["Queue files put aside"]
+    assert sorted(os.listdir(client)) == ["Qf6AM9CfOn000096", "df6AM9CfOn000096"]
+
+
 def test_what_was_adopted_a_moment_ago_is_due(
     host: PrivateHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
