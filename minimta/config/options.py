@@ -17,13 +17,17 @@ from minimta.config.values import (
     directory,
     file_mode,
     forward_path,
+    host_name,
     interval,
     local_delivery,
+    natural,
     nearest,
     number,
+    positive,
     privacy,
     seconds,
     size,
+    smart_host,
 )
 
 TYPE_CHECKING = False
@@ -134,7 +138,7 @@ class Options:
     """Typed values. Times are seconds, sizes octets. Read-only after start-up."""
 
     # fmt: off
-    host_name = _option("HostName", "", str.strip, "this host's full name ($j); empty: ask the system (ours)")
+    host_name = _option("HostName", "", host_name, "this host's full name ($j); empty: ask the system (ours)")
     queue_directory = _option("QueueDirectory", "/var/spool/mqueue", str.strip, "where qf and df files live", "Q")
     client_queue_directory = _option("ClientQueueDirectory", "/var/spool/clientmqueue", str.strip, "where callers without rights leave their messages (ours)")
     mailbox_directory = _option("MailboxDirectory", "/var/mail", str.strip, "where the mailboxes are, one file a user (ours)")
@@ -150,7 +154,7 @@ class Options:
     max_program_memory = _option("MaxProgramMemory", "512000000", size, "octets of memory for each process of a program, 0 = no limit (ours)")
     max_program_processes = _option("MaxProgramProcesses", "200", number, "processes that a user may have while a program of theirs runs, 0 = no limit (ours)")
     mailer_table = _option("MailerTable", "/etc/mail/mailertable", str.strip, "text table domain -> mailer:host")
-    smart_host = _option("SmartHost", "", str.strip, "send all that is not local there: host, [host] without MX lookup, [host]:port")
+    smart_host = _option("SmartHost", "", smart_host, "send all that is not local there: host, [host] without MX lookup, [host]:port, an address")
     daemon_ports = _option("DaemonPortOptions", "Name=MTA, Addr=127.0.0.1, Port=25; Name=MTA-v6, Addr=::1, Port=25", _daemon_ports, "where to listen: Name, Addr, Port, Family, Modifiers, Listen, ReceiveSize, SendSize, children, delayLA, refuseLA, queueLA, DeliveryMode; one line a port", "O", accumulates=True)
     delivery_mode = _option("DeliveryMode", "background", choice("background", "interactive", "queueonly", "deferred"), "when a new message is first tried", "d", anybody=True)
     error_mode = _option("ErrorMode", "print", choice("print", "quiet", "mail", "write", "exit"), "how the submitter is told of errors", "e", anybody=True)
@@ -165,12 +169,13 @@ class Options:
     greeting = _option("SmtpGreetingMessage", "$j minimta $v/$Z; $b", str.strip, "text of the 220; $j host, $v and $Z version, $b date")
     max_message_size = _option("MaxMessageSize", "0", size, "largest message accepted in octets, 0 = no limit (RFC 1870)")
     max_headers_length = _option("MaxHeadersLength", "262144", size, "largest header block accepted in octets")
-    max_recipients = _option("MaxRecipientsPerMessage", "1000", number, "recipients accepted for one message, 0 = no limit; over it 452")
-    max_hop_count = _option("MaxHopCount", "25", number, "Received fields before a message is taken for a loop")
+    max_recipients = _option("MaxRecipientsPerMessage", "1000", natural, "recipients accepted for one message, 0 = no limit; over it 452")
+    # DIFFERS: Sendmail has 25; RFC 5321 section 6.3 wants at least 100.
+    max_hop_count = _option("MaxHopCount", "100", positive, "Received fields before a message is taken for a loop")
     max_alias_recursion = _option("MaxAliasRecursion", "10", number, "depth of alias and .forward expansion")
-    max_daemon_children = _option("MaxDaemonChildren", "100", number, "connections at the same time, 0 = no limit; over it 421")
-    max_connections_per_client = _option("MaxConnectionsPerClient", "20", number, "the same for one address that may not relay, 0 = no limit (ours)")
-    max_queue_children = _option("MaxQueueChildren", "10", number, "programs and other hosts that are delivered to at the same time, by all queue runs together")
+    max_daemon_children = _option("MaxDaemonChildren", "100", natural, "connections at the same time, 0 = no limit; over it 421")
+    max_connections_per_client = _option("MaxConnectionsPerClient", "20", natural, "the same for one address that may not relay, 0 = no limit (ours)")
+    max_queue_children = _option("MaxQueueChildren", "10", natural, "programs and other hosts that are delivered to at the same time, by all queue runs together")
     queue_la = _option("QueueLA", "8", number, "load average for each processor from which on messages are only queued; in a container the load of the host does not count", "x")
     refuse_la = _option("RefuseLA", "12", number, "load average for each processor from which on connections are refused; see `QueueLA`", "X")
     min_free_blocks = _option("MinFreeBlocks", "100", number, "free blocks the queue's file system must have, else 452", "b")

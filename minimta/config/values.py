@@ -44,13 +44,13 @@ def _unit_of(word: str) -> str:
 
 
 def size(text: str) -> int:
-    """Octets: "1048576", "1024k", "1M" and "1 MB" are the same. Raise ValueError."""
+    """Octets: "1048576", "1024k", "1M" and "1 MB" are the same. None is below 0. Raise ValueError."""
     word = text.strip().lower()
     for suffix in ("ib", "b", ""):
         factor = _FACTORS.get(word.removesuffix(suffix)[-1:])
         if factor and word.endswith(suffix):
-            return number(word.removesuffix(suffix)[:-1]) * factor
-    return number(text)
+            return natural(word.removesuffix(suffix)[:-1]) * factor
+    return natural(text)
 
 
 def seconds(text: str) -> int:
@@ -64,6 +64,20 @@ def number(text: str) -> int:
     if not (digits.isascii() and digits.isdigit()):
         raise ValueError(f"not a number: {text.strip()!r}")
     return int(text)
+
+
+def natural(text: str) -> int:
+    """A number that may be 0. Raise ValueError for one below."""
+    if number(text) < 0:
+        raise ValueError(f"below 0: {text.strip()!r}")
+    return number(text)
+
+
+def positive(text: str) -> int:
+    """A number from 1 on. Raise ValueError for others."""
+    if number(text) < 1:
+        raise ValueError(f"below 1: {text.strip()!r}")
+    return number(text)
 
 
 def boolean(text: str) -> bool:
@@ -268,6 +282,51 @@ def host_and_port(place: str) -> tuple[str, int]:
     if not host or "/" in host or " " in host or not 0 < value < 65536:
         raise ValueError(f"no host and port: {place!r}")
     return host, value
+
+
+def host_name(text: str) -> str:
+    """A name for this host, or nothing (HostName). Raise ValueError for what is in no name."""
+    name = text.strip()
+    if not name.isprintable() or any(mark in " \"'@<>(),;\\/#" for mark in name):
+        raise ValueError(f"{name!r} is no name of a host; wanted: mail.example.org")
+    return name
+
+
+_HOST_FORMS = "HOST, HOST:PORT, [HOST], [HOST]:PORT"
+_HOST_MARKS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
+#: mailers whose name may stand before the host, as in Sendmail's DS line
+REMOTE_MAILERS = ("esmtp", "smtp", "relay")
+
+
+def smart_host(text: str) -> str:
+    """Another host in one of the _HOST_FORMS, perhaps behind "esmtp:", or nothing (SmartHost).
+
+    Raise ValueError. What only looks like a host would bring every letter back, or hold it.
+    """
+    text = text.strip()
+    mailer, colon, rest = text.partition(":")
+    named = colon and mailer.strip().lower() in REMOTE_MAILERS and not rest.isdigit()
+    place = rest.strip() if named else text
+    if text and not _is_place(place):
+        raise ValueError(f"{text!r} is no host; wanted: {_HOST_FORMS}")
+    return text
+
+
+def _is_place(place: str) -> bool:
+    if place[:1] == "[":
+        host, bracket, rest = place[1:].partition("]")
+        colon, port, marks = rest[:1], rest[1:], _HOST_MARKS + ":"
+    elif place.count(":") > 1:
+        return not place.strip("0123456789abcdefABCDEF:.")  # an IPv6 address without brackets
+    else:
+        host, colon, port = place.partition(":")
+        bracket, marks = "]", _HOST_MARKS
+    is_port = port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 65536
+    return (
+        bool(host and bracket)
+        and not host.strip(marks)
+        and (is_port if colon == ":" else not colon)
+    )
 
 
 def nearest(word: str, known: dict[str, str]) -> str:

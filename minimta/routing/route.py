@@ -125,14 +125,25 @@ def _host_of(text: str) -> str:
     """Take a mailer name off a smart host: "relay:lab3.campus" -> "lab3.campus"."""
     mailer, colon, host = text.partition(":")
     is_port = host.isascii() and host.isdigit()
-    return host.strip() if colon and mailer.lower() in _REMOTE and not is_port else text
+    named = colon and mailer.strip().lower() in _REMOTE and not is_port
+    return _bracketed(host.strip() if named else text)
+
+
+def _bracketed(host: str) -> str:
+    """A next hop that somebody configured; a bare address gets its brackets: it has no MX."""
+    if host[:1] != "[" and host.count(":") > 1:
+        return f"[IPv6:{host}]"
+    name, colon, port = host.partition(":")
+    parts = name.split(".")
+    is_address = len(parts) == 4 and all(part.isascii() and part.isdigit() for part in parts)
+    return f"[{name}]{colon}{port}" if is_address else host
 
 
 def _table_route(value: str, bare: bytes) -> Route:
     mailer, colon, rest = value.partition(":")
     mailer, rest = mailer.strip().lower(), rest.strip()
     if mailer in _REMOTE and rest:
-        return Route("esmtp", rest, bare, "MailerTable")
+        return Route("esmtp", _bracketed(rest), bare, "MailerTable")
     if mailer == "local" and colon:
         return Route("local", "", rest.encode() or address.split(bare)[0])
     if mailer == "error" and rest:

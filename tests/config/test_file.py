@@ -80,6 +80,10 @@ def test_a_file_that_was_asked_for_must_be_there() -> None:
         ("garbage\n", 'line 1: unknown configuration line "garbage"'),
         ("\nQueDirectory = /x\n", "line 2: unknown option name QueDirectory (did you mean"),
         ("MaxHopCount = x\n", "line 1: option MaxHopCount: not a number: 'x'"),
+        ("MaxHopCount = 0\n", "line 1: option MaxHopCount: below 1: '0'"),
+        ("MaxMessageSize = -1\n", "line 1: option MaxMessageSize: below 0: '-1'"),
+        ("HostName = me@x\n", "line 1: option HostName: 'me@x' is no name of a host"),
+        ("SmartHost = h # x\n", "line 1: option SmartHost: 'h # x' is no host; wanted: HOST,"),
         ("#\n#\nDeliveryMode = never\n", "line 3: option DeliveryMode: 'never' is none of"),
     ],
 )

@@ -109,3 +109,48 @@ def test_alias_files_are_paths_with_or_without_a_class(text: str, files: tuple[s
 def test_what_is_no_alias_file_is_refused(text: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         values.alias_files(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "10.9.9.1", "10.9.9.1:587", "esmtp:10.9.9.1", "relay:[mx.campus]:25", "mailhub", "mx.campus.",
+        "mailhub:2525", "[10.9.9.1]", "[::1]:2525", "[IPv6:::1]", "::1", "SMTP: mx.campus", "relay:25",
+    ],
+)  # fmt: skip
+def test_a_smart_host_as_people_write_it(text: str) -> None:
+    assert values.smart_host(f" {text} ") == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://mx.campus", "user:secret@mx.campus", "[mx.campus]:99999", "[mx.campus]:", "mx.campus:0",
+        "[mx.campus:25", "mx.campus]", "[]", ":25", "mx.campus # the hub", '"mx.campus"', "'mx'", "mx:smtp",
+        "a b", "a,b", "a;b", "a/b", "mx\0", "[mx]25", "local:dave", "esmtp:", "mx:\u0661", "m\xfcller.example",
+    ],
+)  # fmt: skip
+def test_what_is_no_host_is_no_smart_host(text: str) -> None:
+    with pytest.raises(ValueError, match=r"wanted: HOST, HOST:PORT, \[HOST\], \[HOST\]:PORT"):
+        values.smart_host(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["mail host", "a\tb", '"mail"', "'mail'", "me@mail", "ma\0il", "mail#", "<mail>", "a,b"]
+)
+def test_what_is_in_no_name_is_no_host_name(text: str) -> None:
+    with pytest.raises(ValueError, match="is no name of a host"):
+        values.host_name(text)
+
+
+@pytest.mark.parametrize("text", ["", "mail.example.org", "m\xfcller.example", "[10.0.0.1]"])
+def test_a_host_name_is_taken_as_it_is(text: str) -> None:
+    assert values.host_name(f" {text} ") == text
+
+
+@pytest.mark.parametrize("text", ["-1", " -5 "])
+def test_a_limit_is_not_below_0(text: str) -> None:
+    with pytest.raises(ValueError, match="below 0"):
+        values.natural(text)
+    with pytest.raises(ValueError, match="below 1"):
+        values.positive("0")

@@ -49,6 +49,10 @@ def test_a_local_part_is_never_taken_apart(address: bytes) -> None:
         ("[127.0.0.1]:2525", "[127.0.0.1]:2525"),
         ("relay:lab3.campus", "lab3.campus"),
         ("esmtp:[127.0.0.1]:2525", "[127.0.0.1]:2525"),
+        ("10.9.9.1", "[10.9.9.1]"),
+        ("10.9.9.1:587", "[10.9.9.1]:587"),
+        ("esmtp:10.9.9.1", "[10.9.9.1]"),
+        ("::1", "[IPv6:::1]"),
         ("relay:25", "relay:25"),
     ],
 )
@@ -125,3 +129,9 @@ def test_a_slip_in_the_mailer_table_is_temporary() -> None:
 )
 def test_an_error_has_a_status_whatever_was_written(text: str, status: str) -> None:
     assert error_of(text)[0] == status
+
+
+def test_a_bare_address_in_a_row_has_no_mx_but_one_that_somebody_writes_to_is_a_name() -> None:
+    router = Router(LOCAL, mailer_table={b"example.org": b"relay:10.9.9.1:26"}.get)
+    assert router.route(b"x@example.org").host == "[10.9.9.1]:26"
+    assert router.route(b"x@10.9.9.1").host == "10.9.9.1"
