@@ -14,7 +14,7 @@ import io
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +110,7 @@ class House:
         for name, text in FILES.items():
             if text:
                 (root / name).write_text(text.format(root=root))
+                (root / name).chmod(0o644)
         settings = {
             "HostName": "lab1.campus",
             "QueueDirectory": options.queue_directory,
@@ -125,6 +126,9 @@ class House:
             "LogTo": "none",
         }
         (root / "minimta.cf").write_text("".join(f"{k} = {v}\n" for k, v in settings.items()))
+        (root / "minimta.cf").chmod(0o644)
+        for name in (".", "home", "home/dave"):
+            (root / name).chmod(0o755)
         valid = users.has_valid_shell
         monkeypatch.setattr(
             controlling_user, "has_valid_shell", lambda user: valid(user, str(root / "shells"))
@@ -235,6 +239,19 @@ def cells() -> list[tuple[str, str, str, str]]:
     ]
 
 
+def test_without_trouble_everything_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = House(tmp_path, monkeypatch)
+    shared = SharedState(
+        house.host.options, Spool(house.host.options.queue_directory), resolves=lambda _: True
+    )
+    assert {reply[:3] for reply in ask(shared)} == {"250"}
+    shared.spool.close()
+    assert submission(house, nullcontext) == []
+    assert len(house.host.queued()) == 1
+
+
 def test_the_number_of_cells() -> None:
     assert len(cells()) == len(FAULTS) * len(DURATIONS) * sum(map(len, ROOMS.values())) == 280
     assert {key[:3] for key in ON_PURPOSE} <= {cell[:3] for cell in cells()}
@@ -314,11 +331,13 @@ def submission(house: House, trouble: Callable[[], Any]) -> list[str]:
 
 
 def submit(house: House, arguments: list[str]) -> int:
+    mask = os.umask(0o022)
     kept, letter = os.dup(0), os.open(house.root / "letter", os.O_RDONLY)
     try:
         os.dup2(letter, 0)
         return sendmail.main(["sendmail", *arguments])
     finally:
+        os.umask(mask)
         os.dup2(kept, 0)
         os.close(kept)
         os.close(letter)
