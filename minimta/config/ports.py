@@ -41,6 +41,8 @@ _NOT_YET = {
 }
 #: for hosts without /etc/services; the others are looked up there
 _SERVICES = {"smtp": 25, "submission": 587, "submissions": 465, "smtps": 465}
+#: listen(2) and setsockopt(2) take an int
+_MOST = 2**31 - 1
 
 
 class Port:
@@ -132,7 +134,9 @@ class Port:
 
 def read(text: str) -> tuple[Port, ...]:
     """The rows in *text*, with semicolons between them. Raise ValueError."""
-    return tuple(_row(part) for part in text.split(";"))
+    # Behind a last semicolon is no row: it would be port 25 of every address, which nobody asked for.
+    rows = [part for part in text.split(";") if part.strip()]
+    return tuple(_row(part) for part in rows or [""])
 
 
 def _row(text: str) -> Port:
@@ -172,7 +176,7 @@ def _place(address: str, family: str) -> tuple[str, str]:
     """
     address = address.strip("[]")
     if address[:5].lower() == "ipv6:":
-        address = address[5:]
+        address = address[5:].strip("[]")
     is_v6, is_v4 = ":" in address, address.replace(".", "").isdigit()
     if (is_v6 and family == "inet") or (is_v4 and family == "inet6"):
         raise ValueError(f"Addr: {address} is no address of Family={family}")
@@ -231,6 +235,8 @@ def _modifiers(text: str) -> str:
 def _size(text: str) -> int:
     if number(text) < 1:
         raise ValueError(f"{text} is too small")
+    if number(text) > _MOST:
+        raise ValueError(f"{text} is too large")
     return number(text)
 
 

@@ -30,6 +30,7 @@ def one(text: str) -> Port:
         ("Addr=::1", Port(address="::1", family="inet6")),
         ("Addr=[::1], Family=inet6", Port(address="::1")),
         ("Family=INET6, Addr=IPv6:2001:db8::1", Port(address="2001:db8::1")),
+        ("Addr=IPv6:[::1]", Port(address="::1")),
         ("Addr=[127.0.0.1]", Port(address="127.0.0.1")),
         ("Addr=mail.example.org", Port(address="mail.example.org", family="inet")),
         ("Addr=mail.example.org, Family=inet6", Port(address="mail.example.org", family="inet6")),
@@ -79,6 +80,9 @@ def test_a_row_is_read_as_sendmail_does(text: str, port: Port) -> None:
         ("Addr=127.0.0.1, Family=inet6", "Addr: 127.0.0.1 is no address of Family=inet6"),
         ("Family=unix", "Family: 'unix' is not supported, only inet and inet6"),
         ("Listen=0", "Listen: 0 is too small"),
+        ("Listen=2147483648", "Listen: 2147483648 is too large"),
+        ("ReceiveSize=99999999999", "ReceiveSize: 99999999999 is too large"),
+        ("SendSize=99999999999", "SendSize: 99999999999 is too large"),
         ("SendSize=big", "SendSize: not a number: 'big'"),
         ("children=-1", "children: -1 is too small"),
         ("DeliveryMode=i", "DeliveryMode: interactive is not supported for mail by SMTP"),
@@ -106,6 +110,11 @@ def test_every_other_modifier_of_sendmail_is_taken() -> None:
 
 def test_semicolons_stand_between_rows() -> None:
     assert [port.name for port in ports.read("Name=a; Name=b,Port=26")] == ["a", "b"]
+
+
+@pytest.mark.parametrize("text", ["Addr=127.0.0.1;", "Addr=127.0.0.1 ; ", ";Addr=127.0.0.1"])
+def test_a_semicolon_with_nothing_behind_it_opens_no_port_to_the_world(text: str) -> None:
+    assert one(text) == Port(address="127.0.0.1")
 
 
 def test_a_port_does_not_change() -> None:
