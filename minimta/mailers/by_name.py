@@ -63,9 +63,10 @@ class _Row(NamedTuple):
 
 
 def _mbox(mailers: Mailers) -> Mailer:
+    from minimta.mailers.files.locked_file import BRIEF
     from minimta.mailers.files.mbox import MboxMailer
 
-    return MboxMailer(mailers.options, mailers.users)
+    return MboxMailer(mailers.options, mailers.users, pauses=BRIEF)
 
 
 def _maildir(mailers: Mailers) -> Mailer:
@@ -88,8 +89,9 @@ def _agent(mailers: Mailers) -> Mailer:
 
 def _file(mailers: Mailers) -> Mailer:
     from minimta.mailers.files.file_mailer import FileMailer
+    from minimta.mailers.files.locked_file import BRIEF
 
-    return FileMailer(mailers.options)
+    return FileMailer(mailers.options, pauses=BRIEF)
 
 
 def _prog(mailers: Mailers) -> Mailer:

@@ -50,6 +50,8 @@ class Outcome:
     exit_code: int = os.EX_OK
     #: the next host offered DSN and got NOTIFY: reporting success is up to it now
     dsn_passed_on: bool = False
+    #: another program has it locked: to be tried again after all others, in this attempt
+    is_busy: bool = False
 
     @property
     def stat(self) -> str:
@@ -66,9 +68,9 @@ class Outcome:
         return [line.split(" ", 2)[-1] for line in self.transcript if line[:3].isdigit()]
 
 
-def deferred(status: str, text: str) -> Outcome:
+def deferred(status: str, text: str, *, is_busy: bool = False) -> Outcome:
     """Not now: what is not proven permanent. *status* is "4.x.x"."""
-    return Outcome(Fate.DEFERRED, status, text, exit_code=os.EX_TEMPFAIL)
+    return Outcome(Fate.DEFERRED, status, text, exit_code=os.EX_TEMPFAIL, is_busy=is_busy)
 
 
 # sysexits(3) -> (fate, RFC 3463 status, text). Exit codes not listed are final.

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 #: a bounce and its double bounce are tried in the attempt that made them
 _GENERATIONS = 3
+#: seconds for which locked mailboxes are tried, all together, and between two rounds
+_BUSY_TIME, _BUSY_PAUSE = 30.0, 0.25
 #: mailers that take one task of a message at a time, in this order
 _IN_TURNS = ("local", "*file*", "prog")
 
@@ -95,6 +97,9 @@ class Deliverer:
         #: host -> why it was not reached; nobody waits for it again in this run
         self._unreachable: dict[str, Outcome] = {}
         self._fresh = False
+        #: what another program had locked, and whether its next answer counts
+        self._busy: list[Task] = []
+        self._is_last = False
 
     def attempt(
         self,
@@ -191,11 +196,30 @@ class Deliverer:
         slow = [name for name in _IN_TURNS if name in self.mailers.slow]
         self._in_turns([name for name in _IN_TURNS if name not in slow], made)
         left = [[task for task in of_one if task.mailer in (*slow, "esmtp")] for of_one in made]
-        if not any(left) or self._stop() or not go_on():
+        if not (any(left) or self._busy) or self._stop() or not go_on():
+            self._busy.clear()
             return
         self._in_turns(slow, left)
         elsewhere = [task for of_one in left for task in of_one if task.mailer == "esmtp"]
         self._run("esmtp", list(self._reachable(elsewhere)))
+        self._come_back()
+
+    def _come_back(self) -> None:
+        """Try what others had locked, each a little, until all are done or the time is over.
+
+        Not one after the other: whoever locks ten mailboxes would hold us ten times as long. In a
+        resident runner another child has new mail by now.
+        """
+        until = time.monotonic() + _BUSY_TIME
+        while self._busy and not self._stop():
+            busy, self._busy = self._busy, []
+            self._is_last = time.monotonic() >= until
+            for name in _IN_TURNS:
+                self._run(name, [task for task in busy if task.mailer == name])
+            if self._busy:
+                time.sleep(_BUSY_PAUSE)
+        self._busy.clear()
+        self._is_last = False
 
     def _in_turns(self, names: Collection[str], made: list[list[Task]]) -> None:
         """One task of each message at a time: the second is not begun before the first is recorded.
@@ -260,6 +284,9 @@ class Deliverer:
     def _done(self, task: Task, outcomes: Mapping[bytes, Outcome], begun: float) -> None:
         """A job is over: tell, record, and if it was the message's last one, finish."""
         progress = task.progress
+        if not self._is_last and any(outcome.is_busy for outcome in outcomes.values()):
+            self._busy.append(task)
+            return
         with self._trouble_with(progress.qid):
             together: dict[Outcome, list[int]] = {}
             for name, positions in task.users.items():

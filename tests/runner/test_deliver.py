@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -823,3 +825,67 @@ def test_the_to_line_has_sendmails_fields_in_order(host: PrivateHost, lines: lis
         f"xdelay=00:00:00, mailer=esmtp, pri={pri}, relay=lab2.campus. [10.0.3.135], dsn=4.4.1, "
         "stat=Deferred: Connection refused by lab2.campus."
     ) in lines
+
+
+# --- locked mailboxes -----------------------------------------------------------------------------
+
+
+def locked(host: PrivateHost, name: str) -> int:
+    """A mailbox that another program has locked, until the descriptor is closed."""
+    path = Path(host.options.mailbox_directory, name)
+    path.touch(0o600)
+    file = os.open(path, os.O_RDWR)
+    fcntl.flock(file, fcntl.LOCK_EX)
+    return file
+
+
+def test_a_locked_mailbox_is_left_and_tried_again_after_the_others(host: PrivateHost) -> None:
+    lock = locked(host, "dave")
+    elsewhere = Elsewhere({})
+    qids = [host.submit(EMMA, DAVE, CAROL), host.submit(EMMA, DAVE), host.submit(EMMA, CAROL, X)]
+    begun = time.monotonic()
+
+    def go_on() -> bool:
+        """All that is quick is done: another child may begin with what is new."""
+        assert time.monotonic() - begun < 5
+        assert len(host.letters("carol")) == 2
+        assert elsewhere.jobs == []
+        return True
+
+    def before(job: Job) -> None:
+        assert host.letters("dave") == []
+        os.close(lock)
+
+    elsewhere.before = before
+    host.deliverer(esmtp=elsewhere).attempt(qids, go_on=go_on)
+    assert len(host.letters("dave")) == 2
+    assert host.files() == []
+
+
+def test_locked_mailboxes_are_waited_for_together(
+    host: PrivateHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliver, "_BUSY_TIME", 1.0)
+    locks = [locked(host, name) for name in ("dave", "carol", "emma")]
+    qids = [host.submit(X, one) for one in (DAVE, CAROL, EMMA)]
+    begun = time.monotonic()
+    host.deliverer().attempt(qids, go_on=lambda: True)
+    assert time.monotonic() - begun < 8
+    for qid in qids:
+        control = host.control(qid)
+        assert (control.attempts, control.message[-10:]) == (1, " is locked")
+    for lock in locks:
+        os.close(lock)
+
+
+def test_without_a_slot_a_locked_mailbox_waits_for_another_attempt(host: PrivateHost) -> None:
+    lock = locked(host, "dave")
+    qid = host.submit(EMMA, DAVE, CAROL)
+    deliverer = host.deliverer()
+    deliverer.attempt([qid], go_on=lambda: False)
+    assert [one.address for one in host.control(qid).recipients] == [DAVE]
+    assert host.control(qid).attempts == 0
+    os.close(lock)
+    deliverer.attempt([qid], go_on=lambda: False)
+    assert len(host.letters("dave")) == len(host.letters("carol")) == 1
+    assert host.files() == []

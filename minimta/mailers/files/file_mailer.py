@@ -53,11 +53,13 @@ class FileMailer:
         *,
         clock: Callable[[], float] = time.time,
         pause: Callable[[float], None] = time.sleep,
+        pauses: tuple[float, ...] = locked_file.PAUSES,
     ) -> None:
-        """*clock* dates "From " lines, *pause* waits for a lock."""
+        """*clock* dates "From " lines, *pause* waits for a lock, *pauses* says how long."""
         self._blames = options.dont_blame
         self._clock = clock
         self._pause = pause
+        self._pauses = pauses
 
     def deliver(self, jobs: Sequence[Job]) -> Iterator[grouping.Settled]:
         """See Mailer.deliver; jobs come file by file."""
@@ -74,7 +76,7 @@ class FileMailer:
             append = partial(self._append_all, path, user, jobs)
             answer = grouping.as_owner(user, jobs, append)
             if answer == _BUSY:
-                return dict.fromkeys(jobs, deferred("4.2.0", f"{shown} is locked"))
+                return dict.fromkeys(jobs, deferred("4.2.0", f"{shown} is locked", is_busy=True))
             if answer.startswith(_REFUSED):
                 return _refuse(jobs, f"{shown}: {log.clean(answer.removeprefix(_REFUSED))}")
             torn, _, codes = answer.partition(b" ")
@@ -93,7 +95,9 @@ class FileMailer:
         # mail for this file alone, and is checked.
         texts = [MboxText(job, b" ") for job in jobs]
         try:
-            with LockedFile(PlainFile(path, user, self._blames), pause=self._pause) as tail:
+            with LockedFile(
+                PlainFile(path, user, self._blames), pause=self._pause, pauses=self._pauses
+            ) as tail:
                 torn = tail.mend(texts)
                 errors = tail.append_all(texts, self._clock)
         except Busy:

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 #: pauses between attempts at a lock, in seconds: 31 in all, counted, so that no clock can stop us.
 #: Short ones: programs that wait in the kernel for the lock get it before any that asks again
 PAUSES = (0.05, 0.1, 0.2, *(0.25,) * 120)
+#: for who comes back to it when all others are served: enough to judge a stale dot lock
+BRIEF = (0.05, 0.1, 0.1, 0.1, 0.1)
 #: with these, and O_RDWR or O_WRONLY, a UserFile is opened; nonblocking: a fifo must not make us wait
 FLAGS = os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _DEADLY = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM)
@@ -79,9 +81,16 @@ class UserFile(Protocol):
 class LockedFile:
     """A UserFile, open and locked between ``with`` and its end. ``with`` gives its Tail."""
 
-    def __init__(self, file: UserFile, *, pause: Callable[[float], None] = time.sleep) -> None:
-        """*pause* gets the seconds between two attempts at a lock."""
+    def __init__(
+        self,
+        file: UserFile,
+        *,
+        pause: Callable[[float], None] = time.sleep,
+        pauses: tuple[float, ...] = PAUSES,
+    ) -> None:
+        """*pause* gets the seconds between two attempts at a lock, each of *pauses* in turn."""
         self._which = file
+        self._pauses = pauses
         self._pause = pause
         self._directory = self._file = -1
         self._tail: Tail | None = None
@@ -94,7 +103,7 @@ class LockedFile:
             self._directory = self._which.find()
             if self._which.has_dot_lock:
                 self._dot_lock = DotLock(self._directory, self._which.name)
-            for seconds in (*PAUSES, None):
+            for seconds in (*self._pauses, None):
                 if self._attempt():
                     self._tail = Tail(self._file)
                     return self._tail

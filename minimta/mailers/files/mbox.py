@@ -42,12 +42,14 @@ class MboxMailer:
         *,
         clock: Callable[[], float] = time.time,
         pause: Callable[[float], None] = time.sleep,
+        pauses: tuple[float, ...] = locked_file.PAUSES,
     ) -> None:
-        """*users* own the mailboxes; *clock* dates "From " lines, *pause* waits for a lock."""
+        """*users* own the mailboxes; *clock* dates "From " lines, *pause* waits for a lock, *pauses* says how long."""
         self.directory = options.mailbox_directory
         self._users = users
         self._clock = clock
         self._pause = pause
+        self._pauses = pauses
 
     def deliver(self, jobs: Sequence[Job]) -> Iterator[grouping.Settled]:
         """See Mailer.deliver; jobs come mailbox by mailbox."""
@@ -61,7 +63,7 @@ class MboxMailer:
                 return dict.fromkeys(jobs, from_exit_code(os.EX_NOUSER))
             errors = self._append_all(user, jobs)
         except Busy as error:
-            return dict.fromkeys(jobs, deferred("4.2.0", f"mailbox {error}"))
+            return dict.fromkeys(jobs, deferred("4.2.0", f"mailbox {error}", is_busy=True))
         except UnusableFile as error:
             log.line(jobs[0].qid, f"mailbox {error}", error=True)
             return dict.fromkeys(jobs, deferred("4.2.0", f"mailbox {error}"))
@@ -77,7 +79,7 @@ class MboxMailer:
     def _append_all(self, user: User, jobs: list[Job]) -> list[OSError | None]:
         mailbox = Mailbox(self.directory, user)
         texts = [MboxText(job) for job in jobs]
-        with LockedFile(mailbox, pause=self._pause) as tail:
+        with LockedFile(mailbox, pause=self._pause, pauses=self._pauses) as tail:
             # First: what is appended behind a torn piece makes it part of a whole message.
             if torn := tail.mend(texts):
                 log.line("", f"mailbox {mailbox.path}: cut off {torn} octets of a killed delivery")
