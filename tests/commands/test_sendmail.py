@@ -748,6 +748,30 @@ def test_a_stranger_leaves_his_message_in_the_client_queue(host: Host) -> None:
 
 
 @pytest.mark.usefixtures("stranger")
+def test_where_others_could_remove_a_message_it_is_not_left(host: Host) -> None:
+    client = host.root / "clientmqueue"
+    client.chmod(0o733)
+    ran = host.run("dave")
+    assert ran.code == 75
+    assert f"chmod +t {client}" in ran.err
+    assert not host.queued("clientmqueue")
+
+
+@pytest.mark.usefixtures("stranger")
+@pytest.mark.parametrize("login", ["müller", ""])
+def test_who_has_no_address_states_one(host: Host, login: str) -> None:
+    text = (host.root / "passwd").read_text().replace("henry:", f"{login or 'x'}:")
+    if not login:
+        text = text.replace(":4242:", ":4243:")
+    (host.root / "passwd").write_text(text, encoding="utf-8")
+    ran = host.run("dave")
+    assert (ran.code, "state one with -f" in ran.out) == (64, True)
+    assert not host.queued("clientmqueue")
+    assert host.run("-f", "app@ex.org", "dave").code == 0
+    assert host.only("clientmqueue")[0].reverse_path == b"<app@ex.org>"
+
+
+@pytest.mark.usefixtures("stranger")
 @pytest.mark.parametrize(
     ("sender", "shown"),
     [
