@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from minimta.commands import sendmail
-from minimta.listener import relay
+from minimta.listener import rights as relay
 from minimta.listener.peer import Peer
 from minimta.listener.shared_state import SharedState
 from minimta.queue.spool import Spool

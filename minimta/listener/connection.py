@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 
 from minimta.config.ports import Port
-from minimta.listener import relay
+from minimta.listener import rights
 from minimta.listener.handler import Handler
 from minimta.listener.peer import Peer
 from minimta.listener.shared_state import SharedState
@@ -125,7 +125,7 @@ class Connection:
             name,
             confirmed=confirmed,
             port=self.port,
-            rights=relay.at_connect(self.ip, self.port, self._stream.own_address()),
+            rights=rights.at_connect(self.ip, self.port, self._stream.own_address()),
             if_address=self._own_address(),
         )
         self._handler = Handler(self._shared, client)
@@ -145,7 +145,7 @@ class Connection:
 
     def _own_address(self) -> str:
         """The address that the client connected to, "" for loopback."""
-        if relay.may_relay(self.ip):
+        if rights.may_relay(self.ip):
             return ""
         address = self._stream.own_address()
         return "" if address == "::1" or address.startswith("127.") else address

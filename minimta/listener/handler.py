@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 from minimta.config.ports import Port
 from minimta.listener import vrfy
-from minimta.listener.checks import check_mail, check_rcpt, not_now, one_word
 from minimta.listener.peer import Peer
+from minimta.listener.refusals import check_mail, check_rcpt, not_now, one_word
 from minimta.listener.shared_state import DISK_FULL, SharedState
 from minimta.message import address
 from minimta.message.envelope import Envelope, Recipient

@@ -16,7 +16,7 @@ import threading
 import time
 
 from minimta.config.ports import Port
-from minimta.listener import relay
+from minimta.listener import rights
 from minimta.listener.connection import Connection
 from minimta.listener.shared_state import SharedState
 from minimta.listener.stream import Stream
@@ -106,7 +106,7 @@ class ConnectionLimits:
 
     def _too_many_of(self, ip: str) -> str:
         most = self._options.max_connections_per_client
-        if not most or len(self._inside) < most or relay.may_relay(ip):
+        if not most or len(self._inside) < most or rights.may_relay(ip):
             return ""
         network = _network(ip)
         with self._changed:

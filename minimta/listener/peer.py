@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from minimta.config.ports import Port
-from minimta.listener.relay import Rights
+from minimta.listener.rights import Rights
 from minimta.system import log
 
 

@@ -17,7 +17,7 @@ from minimta.config.options import Options
 from minimta.listener.connection import session
 from minimta.listener.handler import Handler
 from minimta.listener.peer import Peer
-from minimta.listener.relay import of_user
+from minimta.listener.rights import of_user
 from minimta.listener.shared_state import SharedState
 from minimta.smtp.state import State
 from minimta.submission import caller, delivery_mode

@@ -15,9 +15,9 @@ import time
 
 from minimta.mailers.by_name import Mailers
 from minimta.mailers.files import grouping
-from minimta.mailers.files.append import MboxText
 from minimta.mailers.files.file_mailer import PlainFile
 from minimta.mailers.files.locked_file import Busy, LockedFile, UnusableFile
+from minimta.mailers.files.mbox_format import MboxText
 from minimta.mailers.job import Job, JobUser
 from minimta.message.outcome import Fate, Outcome, deferred, from_exit_code
 from minimta.runner.checkpoint import MessageProgress

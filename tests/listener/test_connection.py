@@ -93,7 +93,7 @@ def test_a_client_of_this_host_may_say_everything_at_once(
 def test_without_greet_pause_strangers_may_talk_early(
     host: SmtpHost, start: Callable[[], Listening], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("minimta.listener.relay.may_relay", lambda ip: False)
+    monkeypatch.setattr("minimta.listener.rights.may_relay", lambda ip: False)
     monkeypatch.setattr("minimta.listener.stream.Stream.own_address", lambda self: "10.0.3.135")
     asked = slow_to_greet(monkeypatch)
     peer = start().connect()
@@ -107,7 +107,7 @@ def test_greet_pause_lets_the_silent_wait(
     host: SmtpHost, start: Callable[[], Listening], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host.options.greet_pause = 400
-    monkeypatch.setattr("minimta.listener.relay.may_relay", lambda ip: False)
+    monkeypatch.setattr("minimta.listener.rights.may_relay", lambda ip: False)
     monkeypatch.setattr("minimta.listener.stream.Stream.own_address", lambda self: "10.0.3.135")
     begin = time.monotonic()
     peer = start().connect()
@@ -119,7 +119,7 @@ def test_who_talks_in_the_greet_pause_is_rejected(
     host: SmtpHost, start: Callable[[], Listening], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host.options.greet_pause = 5000
-    monkeypatch.setattr("minimta.listener.relay.may_relay", lambda ip: False)
+    monkeypatch.setattr("minimta.listener.rights.may_relay", lambda ip: False)
     monkeypatch.setattr("minimta.listener.stream.Stream.own_address", lambda self: "10.0.3.135")
     peer = start().connect()
     peer.socket.sendall(b"EHLO x\r\n")

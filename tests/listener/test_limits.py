@@ -58,7 +58,7 @@ def test_one_client_may_not_take_all(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     host.options.max_connections_per_client = 2
-    monkeypatch.setattr("minimta.listener.relay.may_relay", lambda ip: False)
+    monkeypatch.setattr("minimta.listener.rights.may_relay", lambda ip: False)
     listening = start()
     for _ in range(2):
         assert listening.connect().answer().startswith("220")

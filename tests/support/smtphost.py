@@ -11,7 +11,7 @@ from pathlib import Path
 
 from minimta.config import ports
 from minimta.config.options import Options
-from minimta.listener import relay
+from minimta.listener import rights as relay
 from minimta.listener.connection import session
 from minimta.listener.handler import Handler
 from minimta.listener.peer import Peer

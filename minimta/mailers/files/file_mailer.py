@@ -24,8 +24,8 @@ from functools import partial
 
 from minimta.config.options import Options
 from minimta.mailers.files import grouping, locked_file
-from minimta.mailers.files.append import MboxText
 from minimta.mailers.files.locked_file import Busy, LockedFile, UnusableFile
+from minimta.mailers.files.mbox_format import MboxText
 from minimta.mailers.job import Job
 from minimta.message.outcome import Outcome, deferred, from_exit_code
 from minimta.system import log

@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from minimta.config.options import Options
-from minimta.mailers.files.append import separator
+from minimta.mailers.files.mbox_format import separator
 from minimta.mailers.job import Job
 from minimta.message import dates
 from minimta.message.outcome import Outcome, deferred, from_exit_code

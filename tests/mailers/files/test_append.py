@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from minimta.mailers.files import append
-from minimta.mailers.files.append import NOTE, PAGE, MboxText, Tail, quote, quoted_body, tears
+from minimta.mailers.files import append, mbox_format
+from minimta.mailers.files.append import NOTE, PAGE, Tail, tears
 from minimta.mailers.files.file_mailer import PlainFile
 from minimta.mailers.files.locked_file import LockedFile
 from minimta.mailers.files.mbox import Mailbox
+from minimta.mailers.files.mbox_format import MboxText, quote, quoted_body
 from minimta.system.users import User
 from tests.support.jobs import job
 
@@ -145,7 +146,7 @@ def test_every_line_that_begins_with_from_is_quoted(body: bytes, stored: bytes) 
 @pytest.mark.parametrize("size", range(1, 30))
 def test_any_chunk_size_gives_the_same_text(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     body = b"From a\nFrom b\n\n\nFrom c long line without an end From d\nFrom\nFro\n From e\nFrom f"
-    monkeypatch.setattr(append, "CHUNK", size)
+    monkeypatch.setattr(mbox_format, "CHUNK", size)
     it = job("", "dave", body=body)
     expected = (b"\n" + body).replace(b"\nFrom ", b"\n>From ") + b"\n"
     assert b"".join(quoted_body(it.body, it.size)) == expected
@@ -177,7 +178,7 @@ def test_a_piece_that_ends_at_a_page_is_cut_off_before_any_other_message(
 def test_between_the_writes_of_a_long_message_too(
     box: int, attributes: Attributes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(append, "CHUNK", 1000)
+    monkeypatch.setattr(mbox_format, "CHUNK", 1000)
     sizes: list[int] = []
     real = os.writev
 

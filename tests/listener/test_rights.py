@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from minimta.config.ports import Port
-from minimta.listener import relay
+from minimta.listener import rights as relay
 
 
 @pytest.mark.parametrize("ip", ["127.0.0.1", "::1", "::ffff:127.0.0.1"])

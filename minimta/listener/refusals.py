@@ -14,7 +14,7 @@ lines. What the client may do is read from its Rights; the access table will sta
 
 from __future__ import annotations
 
-from minimta.listener import relay
+from minimta.listener import rights
 from minimta.listener.peer import Peer
 from minimta.listener.shared_state import SharedState
 from minimta.message import address
@@ -69,7 +69,7 @@ def _exists(domain: bytes, shared: SharedState, qid: str) -> bool | None:
         return None
     literal = address.literal(domain)
     if literal:
-        return relay.is_ip(literal)
+        return rights.is_ip(literal)
     return shared.resolves(address.domain_key(domain).decode("ascii"))
 
 
@@ -103,7 +103,7 @@ def _refused_recipient(
 ) -> Reply | None:
     """*is_ours*: this host would have to know the recipient, and does not."""
     shown, may_relay = quoted(rcpt.given), client.rights.may_relay
-    if is_ours and (may_relay or not relay.looks_like_route(rcpt.mailbox)):
+    if is_ours and (may_relay or not rights.looks_like_route(rcpt.mailbox)):
         refusal = reply(550, "5.1.1", f"{shown}... User unknown")
         return _logged("check_rcpt", rcpt.given, client, refusal, qid)
     if may_relay:
