@@ -246,6 +246,7 @@ _FIELDS: dict[type, dict[str, _Check]] = {
         "transcript": _texts,
         "exit_code": _number(0, 78),
         "dsn_passed_on": _flag,
+        "is_busy": _flag,
     },
     Target: {
         "name": _text,

@@ -48,6 +48,7 @@ GOOD = {
     "transcript": [],
     "exit_code": 0,
     "dsn_passed_on": False,
+    "is_busy": False,
 }
 TARGET = {
     "name": "mx.campus.",
@@ -111,6 +112,7 @@ def test_every_field_of_a_value_crosses(value: type) -> None:
         ("exit_code", True),
         ("exit_code", "0"),
         ("dsn_passed_on", 1),
+        ("is_busy", 1),
         ("unheard_of", 1),
     ],
 )
