@@ -28,6 +28,7 @@ from minimta.config.values import (
     seconds,
     size,
     smart_host,
+    wait,
 )
 
 TYPE_CHECKING = False
@@ -193,7 +194,7 @@ class Options:
     dead_letter_drop = _option("DeadLetterDrop", "", str.strip, "file for messages that can be neither delivered nor returned nor saved at home")
     timeout_queuereturn = _option("Timeout.queuereturn", "5d", interval, "bounce what has waited longer", "T")
     timeout_queuewarn = _option("Timeout.queuewarn", "4h", interval, "tell the sender, once, when it has waited longer; 0 = never")
-    timeout_program = _option("Timeout.program", "15m", interval, "a program that runs longer is ended and tried again later (ours)")
+    timeout_program = _option("Timeout.program", "15m", wait, "a program that runs longer is ended and tried again later (ours)")
     timeout_command = _option("Timeout.command", "5m", seconds, "listener: wait for the next command")
     timeout_datablock = _option("Timeout.datablock", "5m", seconds, "wait for the next block of message data, both ways")
     timeout_connect = _option("Timeout.connect", "1m", seconds, "client: TCP connection")

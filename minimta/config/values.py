@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _UNIT_WORDS = ("sec", "second", "min", "minute", "hour", "day", "week")
 _FACTORS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+#: seconds: poll(2) takes milliseconds in an int, 24.8 days, and some waits are a little longer than asked for
+_LONGEST_WAIT = 24 * 86400
+#: setrlimit(2) takes no more
+_MOST = 2**63 - 1
 _DIGITS, _LETTERS = "0123456789", "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -53,9 +57,17 @@ def size(text: str) -> int:
     return natural(text)
 
 
+def wait(text: str, default_unit: str = "m") -> int:
+    """Like interval(), for what is waited for. Raise ValueError, also for more than poll(2) can wait."""
+    total = interval(text, default_unit)
+    if total > _LONGEST_WAIT:
+        raise ValueError(f"{text.strip()} is too long (24d at most)")
+    return total
+
+
 def seconds(text: str) -> int:
-    """Like interval(), for the options whose bare number means seconds. Raise ValueError."""
-    return interval(text, "s")
+    """Like wait(), for the options whose bare number means seconds. Raise ValueError."""
+    return wait(text, "s")
 
 
 def number(text: str) -> int:
@@ -63,6 +75,9 @@ def number(text: str) -> int:
     digits = text.strip().removeprefix("-")
     if not (digits.isascii() and digits.isdigit()):
         raise ValueError(f"not a number: {text.strip()!r}")
+    # Digits first: int() itself refuses thousands of them, in words about Python.
+    if len(digits) > len(str(_MOST)) or int(digits) > _MOST:
+        raise ValueError(f"too large a number: {text.strip()[:60]!r}")
     return int(text)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from minimta.config import values
+from minimta.config.options import OptionError, by_name
 
 
 @pytest.mark.parametrize(
@@ -154,3 +155,22 @@ def test_a_limit_is_not_below_0(text: str) -> None:
         values.natural(text)
     with pytest.raises(ValueError, match="below 1"):
         values.positive("0")
+
+
+@pytest.mark.parametrize("text", ["25d", "4w", "99999999d", "2073601"])
+def test_a_wait_is_not_longer_than_poll_can_wait(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is too long \(24d at most\)$"):
+        values.seconds(text)
+    assert values.seconds("24d") == 24 * 86400
+
+
+def test_a_program_that_may_run_for_weeks_is_refused_before_its_mail_waits_for_ever() -> None:
+    with pytest.raises(OptionError, match=r"4w is too long"):
+        by_name("Timeout.program").value("4w")
+
+
+@pytest.mark.parametrize("text", [str(1 << 63), f"-{1 << 63}", "9" * 5000])
+def test_a_number_fits_in_what_the_system_takes(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^too large a number: '"):
+        values.number(text)
+    assert values.number(str((1 << 63) - 1)) == (1 << 63) - 1
