@@ -186,7 +186,7 @@ class Options:
     eight_bit_mode = _option("EightBitMode", "mimify", choice("mimify", "pass8", "strict"), "8-bit text for a host without 8BITMIME: convert, send as it is, return", "8", anybody=True)
     min_queue_age = _option("MinQueueAge", "0", interval, "how long a deferred message rests between attempts")
     queue_sort_order = _option("QueueSortOrder", "priority", choice("priority", "host", "time", "filename", "modification", "none"), "which message a queue run takes first")
-    max_queue_run_size = _option("MaxQueueRunSize", "0", number, "messages in one queue run, 0 = all")
+    max_queue_run_size = _option("MaxQueueRunSize", "0", natural, "messages in one queue run, 0 = all")
     recipient_factor = _option("RecipientFactor", "30000", number, "what each recipient adds to the priority number", "y")
     class_factor = _option("ClassFactor", "1800", number, "what each point of Precedence takes from it", "z")
     retry_factor = _option("RetryFactor", "90000", number, "what each attempt adds to it", "Z")

@@ -174,3 +174,8 @@ def test_a_number_fits_in_what_the_system_takes(text: str) -> None:
     with pytest.raises(ValueError, match=r"^too large a number: '"):
         values.number(text)
     assert values.number(str((1 << 63) - 1)) == (1 << 63) - 1
+
+
+def test_a_queue_run_that_would_leave_its_last_messages_out_is_refused() -> None:
+    with pytest.raises(OptionError, match="MaxQueueRunSize"):
+        by_name("MaxQueueRunSize").value("-5")
