@@ -121,11 +121,11 @@ def _take(path: str) -> Lock | None:
 
     _prepare(path)
     # 0600: whoever can open a lock file can hold its lock. Versions from 3.10 set a mode of their own
-    # if they are given none; those before leave it as _prepare() made it, and take none.
-    try:
-        lock: BaseFileLock = FileLock(path, timeout=0, mode=0o600)
-    except TypeError:
-        lock = FileLock(path, timeout=0)
+    # if they are given none; those before leave it as _prepare() made it, and take none. They are
+    # asked, not tried: what they have half made complains on standard error when it goes.
+    code = getattr(FileLock.__init__, "__code__", None)
+    takes_mode = code is None or "mode" in code.co_varnames
+    lock: BaseFileLock = FileLock(path, 0, 0o600) if takes_mode else FileLock(path, 0)
     for _ in range(_ATTEMPTS):
         try:
             lock.acquire()

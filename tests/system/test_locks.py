@@ -5,11 +5,15 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from minimta.system import locks
+
+HOME = Path(locks.__file__).resolve().parents[2]
 
 
 def test_a_second_resident_runner_is_refused(tmp_path: Path) -> None:
@@ -166,3 +170,15 @@ def test_a_file_system_without_flock_is_an_error_and_not_a_soft_lock(
     with pytest.raises(OSError, match="not implemented"):
         locks.resident(str(tmp_path / "lock"))
     assert not [p for p in tmp_path.iterdir() if p.name != "lock"]
+
+
+def test_locking_says_nothing_whatever_the_filelock(tmp_path: Path) -> None:
+    """One that takes no mode, tried with one, complained of itself on standard error."""
+    script = (
+        f"import sys; sys.path.insert(0, {str(HOME)!r})\n"
+        "from minimta.system import locks\n"
+        "assert locks.resident(sys.argv[1])\n"
+    )
+    command = [sys.executable, "-I", "-c", script, str(tmp_path / "lock")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
