@@ -59,8 +59,10 @@ def put(
         f"V8\nT{CREATED}\n{attempts}P{priority}\n{lines}F{flags}\n$_x [10.0.3.134]\nS{sender}\n"
         f"{recipients}H??Subject: x\nH??RPFD: no recipient\n.\n".encode("utf-8", "surrogateescape")
     )
+    path.chmod(0o600)
     if size >= 0:
         (directory / f"df{qid}").write_bytes(b"x" * size)
+        (directory / f"df{qid}").chmod(0o600)
     return path
 
 

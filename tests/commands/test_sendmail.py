@@ -649,7 +649,8 @@ def test_the_letter_is_kept_whatever_becomes_of_the_queue(
     assert not host.queued() and not list((host.root / "mqueue").iterdir())
 
 
-@pytest.mark.parametrize("body", [b"x\n", b"y" * 300_000 + b"\n"])
+@pytest.mark.root  # to others a queue that is not there is not theirs: they have clientmqueue
+@pytest.mark.parametrize("body", [b"x\n", b"y" * 300_000 + b"\n"], ids=["small", "big"])
 def test_a_queue_that_is_not_there_loses_no_letter_and_is_logged(host: Host, body: bytes) -> None:
     (host.root / "mqueue").rmdir()
     host.configure(LogTo="stderr")

@@ -424,6 +424,7 @@ def test_one_who_only_listens_leaves_the_pid_file_to_the_runner(
     daemon.start(mode)
     assert daemon.pid() == runner
     if mode == "-bd":
+        assert daemon.process is not None and daemon.process.wait(PATIENCE) == 0
         [pid] = [
             int(path.parent.name)
             for path in Path("/proc").glob("[0-9]*/cmdline")

@@ -194,7 +194,11 @@ def test_a_bracket_that_is_missing_hides_no_other_address() -> None:
     assert [(it.address, it.problem) for it in found] == [(b"a", "Unbalanced '<'"), (b"c", "")]
 
 
-@pytest.mark.parametrize("text", [b"a " * 50000, b" " * 100000 + b"a", b"<" * 50000 + b">" * 50000])
+@pytest.mark.parametrize(
+    "text",
+    [b"a " * 50000, b" " * 100000 + b"a", b"<" * 50000 + b">" * 50000],
+    ids=["words", "blanks", "brackets"],
+)
 def test_many_blanks_and_brackets_cost_little(text: bytes) -> None:
     began = time.process_time()
     addresslist.parse(text)

@@ -356,7 +356,11 @@ def test_too_many_hops_are_a_loop(
     assert not os.listdir(spool.directory)
 
 
-@pytest.mark.parametrize("text", [b"Subject: x\n\nbody\n", b"Subject: x\n\n" + b"y" * 100_000])
+@pytest.mark.parametrize(
+    "text",
+    [b"Subject: x\n\nbody\n", b"Subject: x\n\n" + b"y" * 100_000],
+    ids=["small", "big"],
+)
 def test_a_finished_message_is_complete_but_not_yet_in_the_queue(
     spool: Spool, options: Options, text: bytes
 ) -> None:

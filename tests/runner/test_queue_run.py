@@ -217,6 +217,7 @@ def test_who_left_what_cannot_be_adopted_is_told_in_the_end_and_postmaster_too(
     client = Path(host.options.client_queue_directory)
     for kind, text in (("qf", "bad\n"), ("df", "b\n")):
         (client / (kind + "6AM9CfOn000096")).write_text(text)
+        (client / (kind + "6AM9CfOn000096")).chmod(0o600)
     spool = Spool(host.options.queue_directory)
     for _ in range(2):
         queue_run.take_in(host.options, spool, time.time() + 6 * 86400)

@@ -59,7 +59,11 @@ def files(user: User, folder: str = "new") -> list[Path]:
 # -- what is stored ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("body", [b"", b"hi", b"From me\n>From\n\n", b"\xe4\r\n\0", b"x" * 3000000])
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"hi", b"From me\n>From\n\n", b"\xe4\r\n\0", b"x" * 3000000],
+    ids=["empty", "short", "From", "octets", "3 MB"],
+)
 def test_a_message_is_stored_octet_for_octet(dave: User, body: bytes) -> None:
     header = b"Return-Path: <emma@lab1.campus>\nSubject: x\n"
     assert deliver(dave, job("", body=body, header=header)) == [SENT]

@@ -212,7 +212,11 @@ def test_a_message_over_the_limit_of_the_peer_is_not_offered(limit: str, sent: b
         assert sink.commands[0][1:] == ["QUIT"]
 
 
-@pytest.mark.parametrize("text", [b"a\rb\n", b"a\r\n", b"a\0b\n", b"x" * 300_000 + b"\r"])
+@pytest.mark.parametrize(
+    "text",
+    [b"a\rb\n", b"a\r\n", b"a\0b\n", b"x" * 300_000 + b"\r"],
+    ids=["CR", "CR LF", "NUL", "CR at the end"],
+)
 def test_cr_and_nul_are_returned_before_anything_is_said(text: bytes) -> None:
     with FakeSmtp() as sink:
         fates = deliver(job(sink.host, body=text), job(sink.host))
