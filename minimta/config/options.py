@@ -176,7 +176,7 @@ class Options:
     max_alias_recursion = _option("MaxAliasRecursion", "10", number, "depth of alias and .forward expansion")
     max_daemon_children = _option("MaxDaemonChildren", "100", natural, "connections at the same time, 0 = no limit; over it 421")
     max_connections_per_client = _option("MaxConnectionsPerClient", "20", natural, "the same for one address that may not relay, 0 = no limit (ours)")
-    max_queue_children = _option("MaxQueueChildren", "10", natural, "programs and other hosts that are delivered to at the same time, by all queue runs together")
+    max_queue_children = _option("MaxQueueChildren", "10", positive, "programs and other hosts that are delivered to at the same time, by all queue runs together")
     queue_la = _option("QueueLA", "8", number, "load average for each processor from which on messages are only queued; in a container the load of the host does not count", "x")
     refuse_la = _option("RefuseLA", "12", number, "load average for each processor from which on connections are refused; see `QueueLA`", "X")
     min_free_blocks = _option("MinFreeBlocks", "100", number, "free blocks the queue's file system must have, else 452", "b")
