@@ -117,15 +117,13 @@ def _take(path: str) -> Lock | None:
     from minimta.system import sitepackages
 
     sitepackages.provide()
-    from filelock import FileLock, Timeout  # 30 ms, and not for submission
+    from filelock import FileLock, Timeout, __version__  # 30 ms, and not for submission
 
     _prepare(path)
-    # 0600: whoever can open a lock file can hold its lock. Versions from 3.10 set a mode of their own
-    # if they are given none; those before leave it as _prepare() made it, and take none. They are
-    # asked, not tried: what they have half made complains on standard error when it goes.
-    code = getattr(FileLock.__init__, "__code__", None)
-    takes_mode = code is None or "mode" in code.co_varnames
-    lock: BaseFileLock = FileLock(path, 0, 0o600) if takes_mode else FileLock(path, 0)
+    # Whoever can open a lock file can hold its lock. Versions from 3.10 give it a mode of their own
+    # (0644) unless they are told one; those before take none, and leave it as _prepare() made it.
+    takes_mode = tuple(map(int, __version__.split(".")[:2])) >= (3, 10)
+    lock = FileLock(path, timeout=0, mode=0o600) if takes_mode else FileLock(path, timeout=0)
     for _ in range(_ATTEMPTS):
         try:
             lock.acquire()

@@ -140,6 +140,15 @@ def test_a_lock_file_is_for_its_owner_alone(tmp_path: Path) -> None:
     assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o600
 
 
+def test_the_library_says_nothing(tmp_path: Path) -> None:
+    """One that was half made, for an argument that it does not take, complained when it went."""
+    script = "import sys; from minimta.system import locks; locks.rebuild(sys.argv[1]).release()"
+    home = Path(locks.__file__).parent.parent.parent
+    command = [sys.executable, "-c", script, str(tmp_path / "lock")]
+    done = subprocess.run(command, cwd=home, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
 def test_a_moments_question_does_not_keep_a_runner_from_starting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
