@@ -24,6 +24,8 @@ PORT = 53
 _DEFAULT_SERVER = "127.0.0.1"
 #: seconds, times and dots that libc allows at most
 _MAX_TIMEOUT, _MAX_ATTEMPTS, _MAX_NDOTS = 30, 5, 15
+#: options without a number; libc looks at the beginning of a word only
+_FLAGS = (b"rotate", b"edns0", b"use-vc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +125,8 @@ def _server(word: bytes) -> list[tuple[str, int]]:
 def _take_options(words: list[bytes], numbers: dict[bytes, int], flags: set[bytes]) -> None:
     for word in words:
         name, colon, digits = word.partition(b":")
-        if not colon:
-            flags.add(name)
-        elif name in numbers:
+        flags.update(flag for flag in _FLAGS if word.startswith(flag))
+        if colon and name in numbers:
             numbers[name] = _leading_number(digits, numbers[name])
 
 

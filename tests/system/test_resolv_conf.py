@@ -89,6 +89,7 @@ def options(text: bytes) -> tuple[int, int, int, bool, bool, bool]:
         (b"", (5, 2, 1, False, False, False)),
         (b"timeout:10 attempts:3 ndots:5", (10, 3, 5, False, False, False)),
         (b"rotate\tedns0 use-vc\n", (5, 2, 1, True, True, True)),
+        (b"rotate\r\n", (5, 2, 1, True, False, False)),
         (b"timeout:0 attempts:0 ndots:0", (1, 1, 0, False, False, False)),
         (b"timeout:99 attempts:99 ndots:99", (30, 5, 15, False, False, False)),
         (b"timeout:5s attempts:1x", (5, 1, 1, False, False, False)),
