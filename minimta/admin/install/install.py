@@ -32,7 +32,7 @@ from minimta.admin.install.services import run as run_program
 from minimta.admin.install.steps import Step, below
 from minimta.admin.virtual_environment import RUN_TIME
 from minimta.system import slots
-from minimta.system.locks import beside
+from minimta.system.locks import beside, of_daemon
 
 #: what the first line of bin/sendmail names
 PYTHON = "/usr/bin/python3"
@@ -70,6 +70,7 @@ def steps(root: Path) -> list[Step]:
         Directory(root, CLIENT_QUEUE, 0o1733),
         Directory(root, "/etc/mail", 0o755, keep=True),
         LockFile(root, beside(QUEUE)),
+        LockFile(root, of_daemon(QUEUE)),
         LockFile(root, slots.beside(QUEUE)),
         TextFile(root, "/etc/aliases", ALIASES, keep=True),
         LockFile(root, "/etc/aliases.cdb.lock"),

@@ -298,7 +298,7 @@ def test_everything_has_its_owner_and_mode(machine: Machine) -> None:
 def test_uninstall_takes_everything_back(machine: Machine) -> None:
     before = machine.contents()
     machine.run("install")
-    for lock in ("runner", "slots"):
+    for lock in ("runner", "daemon", "slots"):
         (machine.root / f"var/spool/mqueue.{lock}").touch()
     machine.run("uninstall")
     assert machine.contents() == before
