@@ -90,7 +90,10 @@ def pieces(canonical: CanonicalText, descriptor: int = 0) -> Iterator[bytes]:
         except BlockingIOError:  # who started us has left O_NONBLOCK on it
             import select
 
-            select.select([descriptor], [], [])
+            # Not select(2), which knows no descriptor above 1023.
+            waiting = select.poll()
+            waiting.register(descriptor, select.POLLIN)
+            waiting.poll()
             continue
         text = canonical.feed(piece, last=not piece)
         if text:

@@ -439,7 +439,11 @@ def end_with_workers(pid: int) -> None:
 
 
 def children_of(pid: int) -> list[int]:
-    return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    """None if it has ended meanwhile."""
+    try:
+        return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 #: what an attempt imports that the runner has not
