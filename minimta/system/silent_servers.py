@@ -14,9 +14,9 @@ from collections.abc import Sequence
 
 #: seconds for which a server stays behind the others
 MEMORY = 300.0
-#: places; two servers that share one are taken for each other, which costs a little time
-_SLOTS = 512
-_TIME = struct.Struct("d")
+#: places, and what is in each: which server, and when it was silent (0.0: it answers)
+_PLACES = 512
+_ENTRY = struct.Struct("Qd")
 
 Server = tuple[str, int]
 
@@ -27,11 +27,12 @@ class SilentServers:
     """
 
     def __init__(self) -> None:
-        self._times = mmap.mmap(-1, _SLOTS * _TIME.size)
+        self._table = mmap.mmap(-1, _PLACES * _ENTRY.size)
 
     def note(self, server: Server, now: float) -> None:
         """It did not answer."""
-        _TIME.pack_into(self._times, self._place(server), now)
+        key, place = self._find(server)
+        _ENTRY.pack_into(self._table, place, key, now)
 
     def forget(self, server: Server) -> None:
         """It answers."""
@@ -47,12 +48,19 @@ class SilentServers:
         return bool(noted) and 0 <= now - noted < MEMORY
 
     def _time(self, server: Server) -> float:
-        when: float = _TIME.unpack_from(self._times, self._place(server))[0]
-        return when
+        key, place = self._find(server)
+        found, when = _ENTRY.unpack_from(self._table, place)
+        return when if found == key else 0.0
 
-    def _place(self, server: Server) -> int:
-        # A child has its parent's seed of hash(): the same place in both.
-        return hash(server) % _SLOTS * _TIME.size
+    def _find(self, server: Server) -> tuple[int, int]:
+        """Its key, and its place in the table, or the free one where it belongs."""
+        # A child has its parent's seed of hash(): the same key in both.
+        key = hash(server) % (1 << 64) or 1
+        for step in range(_PLACES):
+            place = (key + step) % _PLACES * _ENTRY.size
+            if _ENTRY.unpack_from(self._table, place)[0] in (0, key):
+                return key, place
+        return key, key % _PLACES * _ENTRY.size  # all taken: the one that stood there is forgotten
 
 
 #: of this process and its children

@@ -22,6 +22,23 @@ def test_who_was_silent_is_last_and_the_others_keep_their_order() -> None:
     assert silent.last([ONE, TWO, THREE], NOW) == [ONE, TWO, THREE]
 
 
+def test_no_server_is_taken_for_another() -> None:
+    servers = [(f"10.0.{number}.1", 53) for number in range(256)]
+    silent = SilentServers()
+    for server in servers[::2]:
+        silent.note(server, NOW)
+    assert silent.last(servers, NOW) == servers[1::2] + servers[::2]
+
+
+def test_more_servers_than_places_do_no_harm() -> None:
+    servers = [(f"10.{number // 250}.{number % 250}.1", 53) for number in range(600)]
+    silent = SilentServers()
+    for server in servers:
+        silent.note(server, NOW)
+    assert set(silent.last(servers, NOW)) == set(servers)
+    assert silent.last([ONE, servers[-1]], NOW) == [ONE, servers[-1]]
+
+
 def test_an_answer_makes_good() -> None:
     silent = SilentServers()
     silent.note(ONE, NOW)
