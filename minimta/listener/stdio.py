@@ -1,16 +1,14 @@
 """``sendmail -bs``: an SMTP session on standard input and output, for a local user's program.
 
 This is submission over SMTP: the process has the rights of the user and no others, and the message
-goes into the queue that these allow, as with ``sendmail ADDRESS``.
+goes into the queue that these allow, as with ``sendmail ADDRESS``. All may be said at once and before
+the greeting, as ``printf ... | sendmail -bs`` does: nobody else's words can be in between.
 """
 
 from __future__ import annotations
 
-import array
-import fcntl
 import os
 import select
-import termios
 import time
 
 from minimta.config.options import Options
@@ -68,7 +66,7 @@ class _Dialogue:
     def run(self) -> None:
         session, handler = self._session, self._handler
         try:
-            self._greet()
+            files.write_all(1, session.greeting(self._shared.greeting("/Submit")))
             while not session.is_closed:
                 chunk = self._read()
                 if not chunk:
@@ -85,14 +83,6 @@ class _Dialogue:
                 handler.lost(session.state.name.lower())
             session.closing(421, "4.4.2", "Input ended")
 
-    def _greet(self) -> None:
-        if _waiting():
-            text = "rejecting commands from {} due to pre-greeting traffic after 0 seconds"
-            self._handler.note(text.format(self._handler.client_name))
-            files.write_all(1, self._session.rejection())
-        else:
-            files.write_all(1, self._session.greeting(self._shared.greeting("/Submit")))
-
     def _read(self) -> bytes:
         """b"" at the end of the input, or when nothing came in time."""
         in_data = self._session.state is State.DATA
@@ -105,13 +95,3 @@ class _Dialogue:
         text = self._handler.timed_out() if in_data else "Timeout; closing connection"
         files.write_all(1, self._session.closing(421, "4.4.2", text))
         return b""
-
-
-def _waiting() -> int:
-    """How many octets can be read at once? 0 also at the end of the input, or if nobody knows."""
-    count = array.array("i", [0])
-    try:
-        fcntl.ioctl(0, termios.FIONREAD, count)
-    except OSError:
-        return 0
-    return count[0]

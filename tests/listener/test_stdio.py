@@ -26,8 +26,9 @@ def host(tmp_path: Path) -> SmtpHost:
 class Program:
     """Runs stdio.serve() in a forked child, and talks to it as a mail program does."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, says_first: bytes = b"") -> None:
         child_reads, self._write = os.pipe()
+        os.write(self._write, says_first)
         self._read, child_writes = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
@@ -121,31 +122,18 @@ def test_an_input_that_ends_in_the_text_leaves_nothing(host: SmtpHost) -> None:
     assert host.files() == []
 
 
-def test_commands_before_the_greeting_are_rejected(
-    host: SmtpHost, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("eol", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("hello", [b"EHLO x", b"HELO x"])
+def test_a_whole_dialogue_may_be_said_before_the_greeting(
+    host: SmtpHost, hello: bytes, eol: bytes
 ) -> None:
-    monkeypatch.setattr(stdio, "_waiting", lambda: 10)
-    program = Program(host.options)
-    assert program.answer() == "554 lab2.campus ESMTP not accepting messages\r\n"
-    assert program.says(b"MAIL FROM:<>\n") == "550 5.0.0 Command rejected\r\n"
+    host.options.greet_pause = 5000
+    lines = (hello, b"MAIL FROM:<>", b"RCPT TO:<dave>", b"DATA", b"Subject: x", b"", b"Hi", b".")
+    program = Program(host.options, says_first=b"".join(line + eol for line in (*lines, b"QUIT")))
     assert program.end() == 0
-
-
-def test_what_waits_on_a_pipe_is_seen_and_its_end_is_not() -> None:
-    reading, writing = os.pipe()
-    kept = os.dup(0)
-    try:
-        os.dup2(reading, 0)
-        assert stdio._waiting() == 0
-        os.write(writing, b"HELO")
-        assert stdio._waiting() == 4
-        os.read(0, 4)
-        os.close(writing)
-        assert stdio._waiting() == 0
-    finally:
-        os.dup2(kept, 0)
-        os.close(kept)
-        os.close(reading)
+    [(control, body)] = host.queued()
+    assert [recipient.address for recipient in control.recipients] == [b"<dave@lab2.campus>"]
+    assert body == b"Hi\n"
 
 
 def test_an_idle_program_is_told(host: SmtpHost) -> None:
