@@ -15,25 +15,23 @@ from __future__ import annotations
 import errno
 import os
 
-from minimta.message import address, addresslist, dates, headers, missing_fields, received
-from minimta.message.printable import printable
+from minimta.message import headers
+from minimta.queue import first_control
 from minimta.queue import qid as queue_id
-from minimta.queue.control import DELIVERY_MODE, QUEUE_ONLY, Control
 from minimta.queue.directory import close
+from minimta.queue.first_control import FirstControl
 from minimta.queue.spool import Spool
 from minimta.system import files, log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.config.options import Options
-    from minimta.message.envelope import Envelope, Recipient
+    from minimta.message.envelope import Envelope
+    from minimta.queue.control import Control
 
 #: octets of a body that stay in memory
 _IN_MEMORY = 65536
 _MOST_FIELDS = 1000
-#: Precedence -> Sendmail's message class
-_CLASSES = {b"special-delivery": 100, b"first-class": 0, b"list": -30, b"bulk": -60, b"junk": -100}
-_NAMING = {b"to", b"cc", b"resent-to", b"resent-cc", b"apparently-to"}
 
 
 class MessageRefused(Exception):
@@ -71,19 +69,15 @@ class Incoming:
         """
         self.envelope = envelope
         self.qid = qid
-        self.host = host
         #: octets of the message, LF line ends
         self.size = 0
-        #: what a Date field says that we have to add, epoch seconds
-        self.date = now
-        #: who is named after "for" in Received; None: the only recipient of an SMTP transaction
-        self.trace_recipient: bytes | None = None
+        #: makes the control file that it begins with
+        self.first = FirstControl(
+            options, host, now, submit=submit, qualify=qualify, response=response
+        )
         self._spool = spool
         self._options = options
         self._now = now
-        self._submit = submit
-        self._qualify = qualify
-        self._response = response
         self._hops = hops
         self._header = bytearray()
         self._checked = 0  # octets of _header that are whole lines and belong to the header
@@ -287,37 +281,8 @@ class Incoming:
         return self._control()
 
     def _control(self) -> Control:
-        envelope, options, fields = self.envelope, self._options, self.fields()
-        host = self.host.encode("ascii", "replace")
-        for recipient in envelope.recipients:
-            recipient.final = recipient.final or _final(recipient, self.host)
-        trace = self._trace(host)
-        macros = _macros(envelope, envelope.delivery_mode or options.delivery_mode)
-        completed = missing_fields.complete(fields, envelope, self._facts(host, trace))
-        control = Control(int(self._now), envelope.reverse_path, envelope.recipients)
-        control.body_type = envelope.body_type
-        control.envid = envelope.envid
-        control.auth = envelope.auth
-        control.macros = macros
-        control.headers = completed
-        # What a queue run sorts by, low first.
-        weight = options.recipient_factor * len(envelope.recipients)
-        control.priority = self.size + weight - options.class_factor * precedence(fields)
-        control.flags = self._flags(fields)
-        return control
-
-    def _flags(self, fields: list[bytes]) -> str:
-        """The F line, in Sendmail's order; "s" (split) always stands there."""
-        names, ret = {headers.name(field) for field in fields}, self.envelope.ret
-        letters = {
-            "r": self._response,
-            "8": self._eight_bit,
-            "b": bool(names & _NAMING) and not self._response,
-            "d": bool(ret),
-            "n": ret == b"HDRS" or precedence(fields) < 0,
-            "s": True,
-        }
-        return "".join(letter for letter, is_set in letters.items() if is_set)
+        fields = self.fields()  # may add the line end that a last line lacks: asked first
+        return self.first.make(self.envelope, fields, self.qid, self.size, self._eight_bit)
 
     def _check_hops(self) -> None:
         """RFC 5321 section 6.3: count the Received fields, ours included."""
@@ -331,35 +296,6 @@ class Incoming:
             text = f"Too many hops {hops} ({most} max): from {sender} via {via}, to {to}"
             raise MessageRefused(554, "5.4.6", text)
 
-    def _trace(self, host: bytes) -> bytes:
-        """Our Received field."""
-        envelope, recipient = self.envelope, self.trace_recipient
-        if recipient is None:
-            only = len(envelope.recipients) == 1 and envelope.protocol
-            recipient = envelope.recipients[0].address if only else b""
-        return received.received(
-            client=envelope.client,
-            helo=envelope.helo,
-            protocol=envelope.protocol,
-            host=host,
-            product=received.PRODUCT + b"/Submit" if self._submit else received.PRODUCT,
-            qid=self.qid.encode("ascii"),
-            recipient=recipient,
-            date=dates.rfc5322(self._now).encode("ascii"),
-        )
-
-    def _facts(self, host: bytes, trace: bytes) -> missing_fields.Facts:
-        qualify = (lambda field: addresslist.qualify_field(field, host)) if self._qualify else None
-        return missing_fields.Facts(
-            qid=self.qid.encode("ascii"),
-            host=host,
-            date=dates.rfc5322(self.date).encode("ascii"),
-            compact_date=dates.compact(self._now).encode("ascii"),
-            trace=trace,
-            no_recipient_action=self._options.no_recipient_action,
-            qualify=qualify,
-        )
-
     def _log(self, control: Control) -> None:
         """The from= line, in the order of Sendmail's fields."""
         envelope = self.envelope
@@ -367,7 +303,7 @@ class Incoming:
         facts = [
             f"from={log.fact(envelope.reverse_path)}",
             f"size={self.size}",
-            f"class={precedence(self.fields())}",
+            f"class={first_control.precedence(self.fields())}",
             f"nrcpts={len(envelope.recipients)}",
         ]
         if message_id:
@@ -380,30 +316,3 @@ class Incoming:
             facts.append(f"daemon={envelope.daemon}")
         facts.append(f"relay={log.fact(envelope.client)}")
         log.line(self.qid, ", ".join(facts), level=5)
-
-
-def precedence(fields: list[bytes]) -> int:
-    """Sendmail's message class; the last Precedence field counts."""
-    words = [headers.value(f).lower() for f in fields if headers.name(f) == b"precedence"]
-    return _CLASSES.get(words[-1], 0) if words else 0
-
-
-def _final(recipient: Recipient, host: str) -> bytes:
-    """The r line: final recipient for the DSN, fully qualified (RFC 3464 section 2.3.2)."""
-    return b"RFC822; " + address.qualified(
-        address.without_final_dot(address.bare(recipient.address)), host
-    )
-
-
-def _macros(envelope: Envelope, delivery_mode: str) -> dict[bytes, bytes]:
-    macros = {b"_": printable(envelope.client)}
-    if envelope.protocol or envelope.helo:
-        macros[b"r"] = printable(envelope.protocol)
-        macros[b"s"] = printable(envelope.helo)
-    macros[b"{daemon_flags}"] = envelope.daemon_flags
-    if envelope.if_address:
-        macros[b"{if_addr}"] = envelope.if_address
-    if delivery_mode in QUEUE_ONLY:
-        # Sendmail's macro: for the resident runner, which else would try it as soon as it sees it.
-        macros[DELIVERY_MODE] = delivery_mode[:1].encode("ascii")
-    return macros

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from minimta.message import dates, headers
 from minimta.message.printable import printable
-from minimta.queue.collect import precedence
+from minimta.queue.first_control import precedence
 from minimta.system import log
 
 TYPE_CHECKING = False

@@ -163,7 +163,7 @@ class Submission:
         )
         # The one recipient may be named in Received ("for <...>"): there is nobody it is hidden from.
         # DIFFERS: with -t Sendmail names the one in the arguments, though the others see it.
-        self._incoming.trace_recipient = only
+        self._incoming.first.trace_recipient = only
 
     def _take_header_recipients(self) -> None:
         fields = self._incoming.fields()
@@ -305,7 +305,7 @@ class Submission:
         line, _, rest = text.partition(b"\n")
         date = dates.from_asctime(line[-24:].decode("ascii", "replace"))
         if date is not None:
-            self._incoming.date = date
+            self._incoming.first.date = date
         # It is part of what was sent: the size in log and queue counts it, as Sendmail's does.
         self._incoming.size += len(line) + 1
         return rest

@@ -67,7 +67,7 @@ class Queued:
         **more: object,
     ):
         incoming = Incoming(spool, options, envelope, qid=QID, now=NOW, host="lab1.campus", **more)  # type: ignore[arg-type]
-        incoming.trace_recipient = trace_recipient
+        incoming.first.trace_recipient = trace_recipient
         incoming.write(text)
         self.qid = incoming.commit()
         directory = Path(spool.directory)

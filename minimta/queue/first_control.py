@@ -1,0 +1,149 @@
+"""The control file that a message begins with: its header completed, priority, flags and macros.
+
+    header     the fields that Sendmail adds, in its order      message.missing_fields
+    P line     size + RecipientFactor * recipients - ClassFactor * class of Precedence
+    F line     r 8 b d n s
+    macros     where the message came from, and when it is first tried
+
+Nothing here is written; ``collect`` makes it durable, and nothing fails.
+"""
+
+from __future__ import annotations
+
+from minimta.message import address, addresslist, dates, headers, missing_fields, received
+from minimta.message.printable import printable
+from minimta.queue.control import DELIVERY_MODE, QUEUE_ONLY, Control
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minimta.config.options import Options
+    from minimta.message.envelope import Envelope, Recipient
+
+#: Precedence -> Sendmail's message class
+_CLASSES = {b"special-delivery": 100, b"first-class": 0, b"list": -30, b"bulk": -60, b"junk": -100}
+_NAMING = {b"to", b"cc", b"resent-to", b"resent-cc", b"apparently-to"}
+
+
+class FirstControl:
+    """Makes the first control file of one message."""
+
+    def __init__(
+        self,
+        options: Options,
+        host: str,
+        now: float,
+        *,
+        submit: bool,
+        qualify: bool,
+        response: bool,
+    ) -> None:
+        """*host* is our full name, *now* epoch seconds.
+
+        *submit* marks the submission form of the product, *qualify* completes unqualified addresses
+        in the header, *response* marks a bounce.
+        """
+        #: what a Date field says that we have to add, epoch seconds
+        self.date = now
+        #: who is named after "for" in Received; None: the only recipient of an SMTP transaction
+        self.trace_recipient: bytes | None = None
+        self._options = options
+        self._host = host
+        self._now = now
+        self._submit = submit
+        self._qualify = qualify
+        self._response = response
+
+    def make(
+        self, envelope: Envelope, fields: list[bytes], qid: str, size: int, eight_bit: bool
+    ) -> Control:
+        """The control file; completes the recipients' r lines in *envelope*.
+
+        *fields* are the message's own, *size* its octets with LF line ends.
+        """
+        options = self._options
+        for recipient in envelope.recipients:
+            recipient.final = recipient.final or _final(recipient, self._host)
+        facts = self._facts(envelope, qid.encode("ascii"))
+        macros = _macros(envelope, envelope.delivery_mode or options.delivery_mode)
+        completed = missing_fields.complete(fields, envelope, facts)
+        control = Control(int(self._now), envelope.reverse_path, envelope.recipients)
+        control.body_type = envelope.body_type
+        control.envid = envelope.envid
+        control.auth = envelope.auth
+        control.macros = macros
+        control.headers = completed
+        # What a queue run sorts by, low first.
+        weight = options.recipient_factor * len(envelope.recipients)
+        control.priority = size + weight - options.class_factor * precedence(fields)
+        control.flags = self._flags(fields, envelope.ret, eight_bit)
+        return control
+
+    def _flags(self, fields: list[bytes], ret: bytes, eight_bit: bool) -> str:
+        """The F line, in Sendmail's order; "s" (split) always stands there."""
+        names = {headers.name(field) for field in fields}
+        letters = {
+            "r": self._response,
+            "8": eight_bit,
+            "b": bool(names & _NAMING) and not self._response,
+            "d": bool(ret),
+            "n": ret == b"HDRS" or precedence(fields) < 0,
+            "s": True,
+        }
+        return "".join(letter for letter, is_set in letters.items() if is_set)
+
+    def _facts(self, envelope: Envelope, qid: bytes) -> missing_fields.Facts:
+        host = self._host.encode("ascii", "replace")
+        qualify = (lambda field: addresslist.qualify_field(field, host)) if self._qualify else None
+        return missing_fields.Facts(
+            qid=qid,
+            host=host,
+            date=dates.rfc5322(self.date).encode("ascii"),
+            compact_date=dates.compact(self._now).encode("ascii"),
+            trace=self._trace(envelope, host, qid),
+            no_recipient_action=self._options.no_recipient_action,
+            qualify=qualify,
+        )
+
+    def _trace(self, envelope: Envelope, host: bytes, qid: bytes) -> bytes:
+        """Our Received field."""
+        recipient = self.trace_recipient
+        if recipient is None:
+            only = len(envelope.recipients) == 1 and envelope.protocol
+            recipient = envelope.recipients[0].address if only else b""
+        return received.received(
+            client=envelope.client,
+            helo=envelope.helo,
+            protocol=envelope.protocol,
+            host=host,
+            product=received.PRODUCT + b"/Submit" if self._submit else received.PRODUCT,
+            qid=qid,
+            recipient=recipient,
+            date=dates.rfc5322(self._now).encode("ascii"),
+        )
+
+
+def precedence(fields: list[bytes]) -> int:
+    """Sendmail's message class; the last Precedence field counts."""
+    words = [headers.value(f).lower() for f in fields if headers.name(f) == b"precedence"]
+    return _CLASSES.get(words[-1], 0) if words else 0
+
+
+def _final(recipient: Recipient, host: str) -> bytes:
+    """The r line: final recipient for the DSN, fully qualified (RFC 3464 section 2.3.2)."""
+    return b"RFC822; " + address.qualified(
+        address.without_final_dot(address.bare(recipient.address)), host
+    )
+
+
+def _macros(envelope: Envelope, delivery_mode: str) -> dict[bytes, bytes]:
+    macros = {b"_": printable(envelope.client)}
+    if envelope.protocol or envelope.helo:
+        macros[b"r"] = printable(envelope.protocol)
+        macros[b"s"] = printable(envelope.helo)
+    macros[b"{daemon_flags}"] = envelope.daemon_flags
+    if envelope.if_address:
+        macros[b"{if_addr}"] = envelope.if_address
+    if delivery_mode in QUEUE_ONLY:
+        # Sendmail's macro: for the resident runner, which else would try it as soon as it sees it.
+        macros[DELIVERY_MODE] = delivery_mode[:1].encode("ascii")
+    return macros
