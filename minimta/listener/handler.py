@@ -16,7 +16,7 @@ from minimta.listener import vrfy
 from minimta.listener.peer import Peer
 from minimta.listener.refusals import check_mail, check_rcpt, not_now, one_word
 from minimta.listener.shared_state import DISK_FULL, SharedState
-from minimta.message import address
+from minimta.message import address, headers
 from minimta.message.envelope import Envelope, Recipient
 from minimta.queue import collect
 from minimta.queue import qid as queue_id
@@ -227,6 +227,7 @@ class Handler:
         answer = self._refusal
         if answer is None:
             try:
+                self._name_sender(incoming)
                 incoming.finish()
                 # Filters will stand here: the whole message is there, and we have not said 250.
                 qid = incoming.commit()
@@ -239,6 +240,16 @@ class Handler:
             self._log_message(envelope.reverse_path, incoming.size)
         self._forget()
         return answer
+
+    def _name_sender(self, incoming: collect.Incoming) -> None:
+        """A From field that we have to add gets the name of a sender who is a user of this host."""
+        if any(headers.name(field) == b"from" for field in incoming.fields()):
+            return
+        envelope = incoming.envelope
+        try:
+            envelope.full_name = self._shared.here.full_name(address.bare(envelope.reverse_path))
+        except OSError as error:  # a name that is not known is no reason to refuse a message
+            self.note(f"cannot look up the sender's full name: {error.strerror or error}")
 
     def _explain(self, error: Exception) -> Reply:
         """The reply for what went wrong with the message, and its log line."""

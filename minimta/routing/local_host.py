@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 
 from minimta.aliases.lookup import Aliases
-from minimta.message import address
+from minimta.message import address, fullname
 from minimta.routing.route import Router
 from minimta.system import hostnames
 from minimta.system.users import User, Users
@@ -119,6 +119,13 @@ class LocalHost:
         """Is the domain, or its absence, ours?"""
         domain = address.split(bare)[1]
         return not domain or self.router.is_local(domain)
+
+    def full_name(self, bare: bytes) -> bytes:
+        """Of the user whose address *bare* is, from passwd; b"" for anybody else. Raise OSError."""
+        if not bare or not self.is_local(bare):
+            return b""
+        user = self.users.find(address.unquote(address.split(bare)[0]))
+        return fullname.from_gecos(user.gecos, user.name) if user else b""
 
     def key(self, bare: bytes) -> bytes:
         """Equal for addresses that are the same recipient."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from minimta.message import address, addresslist, fullname
+from minimta.message import address, addresslist
 from minimta.system import log
 
 TYPE_CHECKING = False
@@ -52,8 +52,7 @@ class Sender:
             return self._command.full_name
         if self._command.sender is None:
             return os.fsencode(os.environ.get("NAME", "")) or self._caller.full_name()
-        user = self._here.users.find(address.unquote(address.split(self.address)[0]))
-        return fullname.from_gecos(user.gecos, user.name) if user else b""
+        return self._here.full_name(self.address)
 
     def is_other(self) -> bool:
         """Is the sender somebody (not the null reverse-path) other than the caller?"""

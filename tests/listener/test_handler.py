@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
@@ -8,6 +9,7 @@ from minimta.config import options
 from minimta.listener.shared_state import SharedState
 from minimta.message import headers
 from minimta.queue.spool import Spool
+from minimta.system.users import Users
 from tests.support.smtphost import NOW, STRANGER, ClientEnd, SmtpHost, begun, by_port
 
 # --- a message ------------------------------------------------------------------------------------
@@ -64,6 +66,46 @@ def test_resent_bcc_is_blind_by_smtp_too(host: SmtpHost) -> None:
     for mailer in ("local", "esmtp"):
         sent = headers.render(control.headers, mailer=mailer, reverse_path=b"", flags=control.flags)
         assert b"carol" not in sent and b"hidden" not in sent
+
+
+@pytest.mark.parametrize(
+    ("sender", "field"),
+    [
+        ("dave@lab2.campus", b"Dave Example <dave@lab2.campus>"),
+        ("carol@lab2.campus", b"=?utf-8?q?Carol_=C3=89xample?= <carol@lab2.campus>"),
+        ("DAVE@[10.0.3.135]", b"Dave Example <DAVE@[10.0.3.135]>"),
+        ("nosuch@lab2.campus", b"nosuch@lab2.campus"),
+        ("dave@lab1.campus", b"dave@lab1.campus"),
+    ],
+)
+def test_a_from_that_is_added_names_a_sender_of_this_host(
+    host: SmtpHost, sender: str, field: bytes
+) -> None:
+    assert host.connect(*STRANGER).writes(sender, "dave").startswith("250")
+    [(control, _)] = host.queued()
+    assert (b"F", b"From: " + field) in control.headers
+
+
+def test_a_from_that_is_there_stays_as_it_is(host: SmtpHost) -> None:
+    text = "From: <dave@lab2.campus>\n\nHi\n"
+    assert host.connect(*STRANGER).writes("dave@lab2.campus", "dave", text=text)[:3] == "250"
+    [(control, _)] = host.queued()
+    assert [f for _, f in control.headers if b"rom:" in f] == [b"From: <dave@lab2.campus>"]
+
+
+def test_a_sender_who_cannot_be_looked_up_gets_no_name_and_is_taken(
+    host: SmtpHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer = host.connect(*STRANGER)
+    peer.says("MAIL FROM:<dave@lab2.campus>", "RCPT TO:<carol>", "DATA")
+
+    def fails(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Users, "find", fails)
+    assert peer.sends(b"Subject: x\r\n\r\nHi\r\n.\r\n")[-1][:3] == "250"
+    [(control, _)] = host.queued()
+    assert (b"F", b"From: dave@lab2.campus") in control.headers
 
 
 def test_helo_is_smtp_in_the_trace(host: SmtpHost) -> None:
