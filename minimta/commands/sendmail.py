@@ -17,7 +17,7 @@ import minimta
 from minimta.config import commandline
 from minimta.config import file as config_file
 from minimta.config.commandline import UsageError
-from minimta.config.options import OptionError
+from minimta.config.options import OptionError, Options
 from minimta.queue import permission
 from minimta.system import log, safefile
 from minimta.system.terminal import complain, occupy_standard_descriptors, say
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from minimta.config.commandline import Command
-    from minimta.config.options import Options
+    from minimta.submission.submit import Submission
 
 
 def main(argv: list[str]) -> int:
@@ -38,16 +38,9 @@ def main(argv: list[str]) -> int:
         command = commandline.parse(argv)
         if argv[1:] == ["--help"]:
             return _help(command)
-        options = _options(command)
-        log.configure(command.tag or _tag(command), options.log_to, options.log_level)
-        if command.debug is not None:
-            _show_version(command)
-        return _MODES[command.mode](command, options)
+        return _run(command)
     except UsageError as error:
         (complain if error.on_stderr else say)(str(error))
-        return error.exit_code
-    except config_file.ConfigError as error:
-        say(str(error))
         return error.exit_code
     except OptionError as error:
         say(f"readcf: {error}")
@@ -57,6 +50,17 @@ def main(argv: list[str]) -> int:
         return os.EX_TEMPFAIL
 
 
+def _run(command: Command) -> int:
+    try:
+        options = _options(command)
+    except config_file.ConfigError as error:
+        return _without_configuration(command, error)
+    log.configure(command.tag or _tag(command), options.log_to, options.log_level)
+    if command.debug is not None:
+        _show_version(command)
+    return _MODES[command.mode](command, options)
+
+
 def _options(command: Command) -> Options:
     """The configuration as this caller may have it. Raise UsageError for what they may not say.
 
@@ -64,16 +68,42 @@ def _options(command: Command) -> Options:
     but whoever has no rights on the queue gets a refusal, not a second mail system.
     """
     options = config_file.load(command.config_file, [], safefile.why_untrusted)
-    # The file decides whose the queue is, so it is asked before -O can say another one.
-    if os.getuid():
-        unsafe = list(command.unsafe)
-        if command.config_file:
-            unsafe.append(f"-C {log.clean(command.config_file)}")
-        if unsafe and not permission.may_administer(options):
-            text = f"{unsafe[0]}: Permission denied (real uid not trusted)"
-            raise UsageError(text, exit_code=os.EX_NOPERM, on_stderr=True)
+    _require_rights(command, options)
     config_file.override(options, command.settings)
     return options
+
+
+def _require_rights(command: Command, options: Options) -> None:
+    """Raise UsageError for unsafe options of who has no rights on the queue that *options* name."""
+    # The file decides whose the queue is, so it is asked before -O can say another one.
+    if not os.getuid():
+        return
+    unsafe = list(command.unsafe)
+    if command.config_file:
+        unsafe.append(f"-C {log.clean(command.config_file)}")
+    if unsafe and not permission.may_administer(options):
+        text = f"{unsafe[0]}: Permission denied (real uid not trusted)"
+        raise UsageError(text, exit_code=os.EX_NOPERM, on_stderr=True)
+
+
+def _without_configuration(command: Command, error: config_file.ConfigError) -> int:
+    """Keep a letter all the same, refuse everything else. Returns the exit code.
+
+    Only the administrator's file is forgiven: what -C names is the caller's own choice.
+    """
+    is_plain = command.queue != "m" and command.quarantine is None and not command.queue_runs
+    if command.mode in "am" and is_plain and not command.config_file and not command.traffic_log:
+        from minimta.submission import held  # few letters come at such a time
+
+        options = error.options or Options()
+        _require_rights(command, options)
+        config_file.override(options, command.settings)
+        log.configure(command.tag or "sendmail", options.log_to, options.log_level)
+        return _take(lambda: held.HeldSubmission(command, options, time.time(), error))
+    if command.mode == "s":
+        say(f"421 4.3.5 {os.uname().nodename} Local configuration error\r")
+    (complain if command.mode == "s" else say)(str(error))
+    return error.exit_code
 
 
 def _tag(command: Command) -> str:
@@ -136,11 +166,17 @@ def _submit(command: Command, options: Options) -> int:
         return _unsupported("-X: a log of the traffic is not supported; see -v")
     if command.queue == "m":
         _require_queue(options)
-    from minimta.submission.sender import SubmissionError
     from minimta.submission.submit import Submission
 
+    return _take(lambda: Submission(command, options, time.time()))
+
+
+def _take(letter: Callable[[], Submission]) -> int:
+    """Take the letter on standard input. Returns the exit code."""
+    from minimta.submission.sender import SubmissionError
+
     try:
-        return Submission(command, options, time.time()).run()
+        return letter().run()
     except SubmissionError as error:
         say(str(error))
         return error.exit_code

@@ -278,5 +278,23 @@ def by_letter(letter: str) -> Option:
     return option
 
 
+def meant(line: str) -> str:
+    """The name of the option that a wrong *line* of the file is most likely about; "" if of none.
+
+    A misspelt name counts as the one that the error proposes; whatever speaks of a queue or spool,
+    and is near no name, as QueueDirectory.
+    """
+    name, equals, _ = line.lower().partition("=")
+    word = "".join(name.split()) if equals else name.split()[0]
+    if word in _BY_NAME:
+        return _BY_NAME[word].name
+    from difflib import get_close_matches  # only on the way to an error, as in nearest()
+
+    near = get_close_matches(word, list(_BY_NAME), 1)
+    if near:
+        return _BY_NAME[near[0]].name
+    return "QueueDirectory" if "queue" in word or "spool" in word else ""
+
+
 def _hint(name: str) -> str:
     return nearest(name.lower(), {key: option.name for key, option in _BY_NAME.items()})

@@ -17,7 +17,7 @@ _UNIT_WORDS = ("sec", "second", "min", "minute", "hour", "day", "week")
 _FACTORS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 #: seconds: poll(2) takes milliseconds in an int, 24.8 days, and some waits are a little longer than asked for
 _LONGEST_WAIT = 24 * 86400
-#: setrlimit(2) takes no more
+#: setrlimit(2) takes no more, nor does any file position
 _MOST = 2**63 - 1
 _DIGITS, _LETTERS = "0123456789", "abcdefghijklmnopqrstuvwxyz"
 
@@ -37,8 +37,10 @@ def interval(text: str, default_unit: str = "m") -> int:
         unit = _unit_of(word) if word else default_unit if digits and not rest else ""
         if not digits or not unit:
             raise ValueError(f"Invalid time unit {word or rest[:1] or '?'!r}")
-        total += int(digits) * _UNITS[unit]
+        total += number(digits) * _UNITS[unit]
         rest = rest.lstrip()
+    if total > _MOST:
+        raise ValueError(f"too long: {text.strip()[:60]!r}")
     return total
 
 
@@ -53,7 +55,10 @@ def size(text: str) -> int:
     for suffix in ("ib", "b", ""):
         factor = _FACTORS.get(word.removesuffix(suffix)[-1:])
         if factor and word.endswith(suffix):
-            return natural(word.removesuffix(suffix)[:-1]) * factor
+            octets = natural(word.removesuffix(suffix)[:-1]) * factor
+            if octets > _MOST:
+                raise ValueError(f"too large a number: {text.strip()[:60]!r}")
+            return octets
     return natural(text)
 
 
@@ -91,7 +96,7 @@ def natural(text: str) -> int:
 def positive(text: str) -> int:
     """A number from 1 on. Raise ValueError for others."""
     if number(text) < 1:
-        raise ValueError(f"below 1: {text.strip()!r}")
+        raise ValueError(f'below 1: {text.strip()!r}; 0 is not "no limit" here, 1 is the least')
     return number(text)
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from minimta.config.commandline import Command
     from minimta.config.options import Options
     from minimta.message.addresslist import ListedAddress
+    from minimta.queue.spool import Spool
 
 _RECIPIENT_FIELDS = (b"to", b"cc", b"bcc", b"apparently-to")
 
@@ -44,7 +45,7 @@ class Submission:
         self._exit_code = os.EX_OK
         self._here = LocalHost(options, remembers=True)
         self._caller = Caller(options, self._here.users)
-        self._spool, self._is_mta = choose_spool(options, command.queue)
+        self._spool, self._is_mta = self._open_queue()
         if not self._is_mta and command.sender is None and not self._caller.has_address():
             who = log.clean(self._caller.name)
             raise SubmissionError(f"{who} is no address: state one with -f", os.EX_USAGE)
@@ -68,6 +69,10 @@ class Submission:
     def _is_as_given(self) -> bool:
         """-Am: what a mail system writes into the MTA queue. Nothing in it is completed."""
         return self._command.queue == "m"
+
+    def _open_queue(self) -> tuple[Spool, bool]:
+        """The queue, and whether it is the MTA's."""
+        return choose_spool(self._options, self._command.queue)
 
     def run(self) -> int:
         """Collect, queue, perhaps deliver. Returns the exit code."""

@@ -85,6 +85,9 @@ def test_a_file_that_was_asked_for_must_be_there() -> None:
         ("HostName = me@x\n", "line 1: option HostName: 'me@x' is no name of a host"),
         ("SmartHost = h # x\n", "line 1: option SmartHost: 'h # x' is no host; wanted: HOST,"),
         ("#\n#\nDeliveryMode = never\n", "line 3: option DeliveryMode: 'never' is none of"),
+        ("MaxQueueChildren = 0\n", "line 1: option MaxQueueChildren: below 1: '0'; 0 is not \"no"),
+        ("MaxMessageSize = 9T\nGarbage", 'line 2: unknown configuration line "Garbage"'),
+        ("MaxMessageSize = 9999999T\n", "line 1: option MaxMessageSize: too large a number"),
     ],
 )
 def test_an_error_names_file_line_and_reason(file: Path, text: str, message: str) -> None:
@@ -93,6 +96,55 @@ def test_an_error_names_file_line_and_reason(file: Path, text: str, message: str
         load(file)
     assert str(caught.value).startswith(f"{file}: {message}")
     assert caught.value.exit_code == os.EX_CONFIG
+
+
+def test_all_errors_of_a_file_are_told_at_once(file: Path) -> None:
+    file.write_bytes(
+        b"NoSuchThing = 1\nMaxHopCount = 7\nSmartHots = x\n\nLogTo = \xff\nLogTo = none\nx\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        load(file)
+    assert str(caught.value).split("\n") == [
+        f"{file}: line 1: unknown option name NoSuchThing",
+        f"{file}: line 3: unknown option name SmartHots (did you mean SmartHost?)",
+        f"{file}: line 5: is not UTF-8",
+        f'{file}: line 7: unknown configuration line "x"',
+    ]
+    assert caught.value.unknown == {"", "SmartHost", "LogTo"}
+    assert caught.value.options is not None
+    assert caught.value.options.max_hop_count == 7
+
+
+def test_a_comment_may_have_any_octets(file: Path) -> None:
+    file.write_bytes(b"# Gr\xfc\xdfe\nMaxHopCount = 7\n")
+    assert load(file).max_hop_count == 7
+
+
+def test_of_a_file_that_users_cannot_read_the_administrator_is_warned(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.chmod(0o600)
+    assert load(file).warnings == []  # one's own, for -C
+    monkeypatch.setattr(config_file, "DEFAULT_FILE", str(file))
+    [warning] = load(None).warnings
+    assert warning.startswith(f"{file}: Warning: mode 600; all users must be able to read it")
+    file.chmod(0o644)
+    assert load(None).warnings == []
+
+
+@pytest.mark.parametrize(("required", "exit_code"), [(True, 72), (False, 75)])
+def test_a_caller_who_may_not_read_the_administrators_file_is_to_come_again(
+    file: Path, monkeypatch: pytest.MonkeyPatch, required: bool, exit_code: int
+) -> None:
+    def deny(*_: object) -> int:
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(config_file, "DEFAULT_FILE", str(file))
+    monkeypatch.setattr(os, "open", deny)
+    with pytest.raises(ConfigError, match="cannot open: Permission denied") as caught:
+        load(file if required else None)
+    assert caught.value.exit_code == exit_code
+    assert ("chmod a+r" in str(caught.value)) is not required
 
 
 @pytest.mark.parametrize(

@@ -173,3 +173,26 @@ def test_privacy_options_are_the_words_of_sendmail(text: str, words: tuple[str, 
 def test_a_privacy_option_that_nothing_obeys_is_refused(text: str, reason: str) -> None:
     with pytest.raises(OptionError, match=f"^option PrivacyOptions: {reason}"):
         privacy(text)
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("QueueDirectory = /x", "QueueDirectory"),
+        ("queuedirectory=/x", "QueueDirectory"),
+        ("O QueueDirectory=/x", "QueueDirectory"),
+        ("Client Queue Directory = /x", "ClientQueueDirectory"),
+        ("ClientQueueDirectry = /x", "ClientQueueDirectory"),
+        ("QueueDirectory /x", "QueueDirectory"),
+        ("QueueDirectory: /x", "QueueDirectory"),
+        ("OQ/var/spool/mqueue", "QueueDirectory"),
+        ("my spool = /x", "QueueDirectory"),
+        ("MaxMesageSize = 1", "MaxMessageSize"),
+        ("LocalHostName = x", "LocalHostNames"),
+        ("Timeout.queuereturm = 5d", "Timeout.queuereturn"),
+        ("= 5", ""),
+        ("garbage", ""),
+    ],
+)
+def test_a_wrong_line_is_about_the_option_that_it_most_likely_means(line: str, name: str) -> None:
+    assert options.meant(line) == name

@@ -176,6 +176,20 @@ def test_a_number_fits_in_what_the_system_takes(text: str) -> None:
     assert values.number(str((1 << 63) - 1)) == (1 << 63) - 1
 
 
+@pytest.mark.parametrize("text", ["8388608T", "9007199254740992 kB", "9223372036854775807M"])
+def test_a_size_with_its_unit_fits_as_well(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^too large a number: '"):
+        values.size(text)
+    assert values.size("8388607T") == 8388607 << 40
+
+
+@pytest.mark.parametrize("text", ["9223372036854775807s 1s", "15250284452472w", "9" * 5000 + "s"])
+def test_a_time_fits_as_well(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^too l(ong|arge a number): '"):
+        values.interval(text)
+    assert values.interval("15250284452471w") == 15250284452471 * 604800
+
+
 def test_a_queue_run_that_would_leave_its_last_messages_out_is_refused() -> None:
     with pytest.raises(OptionError, match="MaxQueueRunSize"):
         by_name("MaxQueueRunSize").value("-5")

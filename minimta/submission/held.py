@@ -1,0 +1,77 @@
+"""A letter while minimta.cf is broken: it waits in the client queue for the mended file.
+
+A wrong line of the administrator's is no reason to lose a user's letter, or cron's. Here it is only
+kept, with the caller's rights, whoever calls: no recipient is judged, nothing is delivered, and no
+value of a wrong line is guessed. If one of QUEUEING is in doubt, or all of the file, the letter goes
+into dead.letter and the exit code says so.
+"""
+
+from __future__ import annotations
+
+import os
+
+from minimta.config.options import Options
+from minimta.submission.caller import UnusableSpool, choose_spool
+from minimta.submission.sender import SubmissionError
+from minimta.submission.submit import Submission
+from minimta.system import log
+from minimta.system.terminal import complain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minimta.config.commandline import Command
+    from minimta.config.file import ConfigError
+    from minimta.queue.spool import Spool
+
+#: where the letter waits, within which limits, whose it is, how its text reads
+QUEUEING = frozenset(
+    (
+        *("QueueDirectory", "ClientQueueDirectory", "MinFreeBlocks"),
+        *("MaxMessageSize", "MaxHeadersLength", "MaxRecipientsPerMessage", "MaxHopCount"),
+        *("HostName", "PasswdFile", "IgnoreDots", "NoRecipientAction"),
+    )
+)
+
+
+class HeldSubmission(Submission):
+    """One message from standard input, into the client queue or into dead.letter."""
+
+    def __init__(self, command: Command, options: Options, now: float, broken: ConfigError) -> None:
+        """*broken* is what is wrong with the file, *options* are those of its good lines and of the
+        command line, *now* is when the letter came, epoch seconds. Raise as Submission does.
+        """
+        self._broken = broken
+        said = {name for name, _ in command.settings}
+        self._is_kept = broken.options is not None and not (broken.unknown - said) & QUEUEING
+        super().__init__(command, options, now)
+
+    def _open_queue(self) -> tuple[Spool, bool]:
+        if self._is_kept:
+            return choose_spool(self._options, "c")
+        return UnusableSpool(OSError(self._reason())), False
+
+    def _reason(self) -> str:
+        """The first fault, and how many more there are."""
+        first, *others = self._broken.sentences
+        return f"{first} (and {len(others)} more: sendmail -bC)" if others else first
+
+    def _why_no_queue(self) -> Exception | None:
+        if self._is_kept:
+            return super()._why_no_queue()
+        self._incoming.keep_apart()
+        return SubmissionError(str(self._broken), self._broken.exit_code, save=True)
+
+    def _key(self, bare: bytes) -> bytes:
+        return bare  # which names are ours may be what is in doubt
+
+    def _find_unknown(self) -> None:
+        """Nobody is unknown: aliases and users may be what is in doubt."""
+
+    def _queue(self) -> int:
+        code = super()._queue()
+        place = self._options.client_queue_directory
+        reason = f"{self._reason()}; until that is mended the letter waits in {place}"
+        who, shown = log.clean(self._caller.name), log.clean(reason, 400)
+        log.line(self._incoming.qid, f"SYSERR({who}): {shown}", error=True)
+        complain(f"sendmail: {reason}")
+        return code
