@@ -64,8 +64,10 @@ def refused(qid: str, reason: str, to: bytes, directory: str) -> bytes:
 
 def _header(report: Report, boundary: str, eight_bit: bool) -> str:
     encoding = "Content-Transfer-Encoding: 8bit\n" if eight_bit else ""
+    # DIFFERS: Sendmail writes a To field for each; RFC 5322 section 3.6 has room for one.
+    to = clean(b", ".join(filter(None, (report.to, report.copy))))
     return (
-        f"To: {clean(report.to)}\n"
+        f"To: {to}\n"
         "MIME-Version: 1.0\n"
         "Content-Type: multipart/report; report-type=delivery-status;\n"
         f'\tboundary="{boundary}"\n'

@@ -134,6 +134,8 @@ class Report:
     waited: int = 0
     #: Timeout.queuereturn
     queuereturn: int = 0
+    #: who gets the same report, b"" if nobody: b"postmaster" where only that can mend it
+    copy: bytes = b""
 
 
 def subject(report: Report) -> str:

@@ -1,6 +1,7 @@
 """Who must be told what after an attempt: failures, a delay, receipts, a double bounce.
 
     failed      F in the recipient's flags (NOTIFY=FAILURE, or no NOTIFY)      one DSN
+                by a fault of this host (sysexits 70 and 78)      the postmaster gets the same
     delivered   S (NOTIFY=SUCCESS), and the next hop does not report itself    in the same DSN
     delayed     D, once for a message (flag w), not for bulk and list mail     a warning
     failed, and the reverse-path is null: to DoubleBounceAddress; if that fails too, nobody
@@ -12,7 +13,9 @@ words; ``runner.send_reports`` puts the result into the queue like any other mes
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from dataclasses import replace
 
 from minimta.config.options import Options
 from minimta.dsn import multipart
@@ -25,6 +28,8 @@ from minimta.routing import controlling_user
 from minimta.system import log
 
 _NO_WARNING = (b"list", b"bulk", b"junk")
+#: failures that only the postmaster can mend
+_OUR_FAULTS = (os.EX_SOFTWARE, os.EX_CONFIG)
 
 
 def is_double_bounce(control: Control) -> bool:
@@ -84,10 +89,17 @@ class Notifier:
         return found
 
     def _double_bounce(self, control: Control, qid: str, failed: list[ReportEntry]) -> list[Report]:
-        postmaster = self.options.double_bounce_address.encode("ascii", "replace")
-        if not failed or not postmaster or is_double_bounce(control):
+        if not failed or is_double_bounce(control):
             return []
-        return [self._report(ReportKind.POSTMASTER, postmaster, control, qid, failed)]
+        return self.to_postmaster(self._report(ReportKind.POSTMASTER, b"", control, qid, failed))
+
+    def to_postmaster(self, report: Report) -> list[Report]:
+        """*report* for DoubleBounceAddress, because its own reader cannot be told; none if that is empty."""
+        postmaster = self.options.double_bounce_address.encode("ascii", "replace")
+        failed = tuple(entry for entry in report.entries if entry.action == "failed")
+        kind = ReportKind.POSTMASTER
+        told = replace(report, kind=kind, to=postmaster, entries=failed, copy=b"")
+        return [told] if postmaster else []
 
     def is_late(self, control: Control) -> bool:
         """Is the one warning due? (Timeout.queuewarn) Bulk and list mail warns nobody."""
@@ -111,6 +123,7 @@ class Notifier:
         self, kind: ReportKind, to: bytes, control: Control, qid: str, entries: list[ReportEntry]
     ) -> Report:
         by_smtp = control.macros.get(b"r")
+        is_our_fault = any(entry.outcome.exit_code in _OUR_FAULTS for entry in entries)
         return Report(
             kind,
             to,
@@ -126,6 +139,7 @@ class Notifier:
             self.now,
             self.options.timeout_queuewarn,
             self.options.timeout_queuereturn,
+            b"postmaster" if kind is ReportKind.FAILURE and is_our_fault else b"",
         )
 
     def returns_body(self, control: Control, report: Report, size: int) -> bool:
@@ -145,9 +159,14 @@ def _wants_receipt(entry: ReportEntry) -> bool:
     return sent and "S" in entry.recipient.flags
 
 
-def envelope(to: bytes) -> Envelope:
-    """Of a report: null reverse-path, no reports about it (RFC 3461 section 6.1)."""
+def envelope(to: bytes, copy: bytes = b"") -> Envelope:
+    """Of a report: null reverse-path, no reports about it (RFC 3461 section 6.1).
+
+    That *copy* could not be delivered is told to nobody: it would be news for who did not get it.
+    """
     made = Envelope(MAILER_DAEMON, [Recipient(to, "PF")])
+    if copy:
+        made.recipients.append(Recipient(copy, "PN"))
     made.full_name = b"Mail Delivery Subsystem"
     made.client = made.helo = b"localhost"
     return made

@@ -342,9 +342,7 @@ class Deliverer:
         if self._report_sender is None:
             from minimta.runner.send_reports import ReportSender
 
-            self._report_sender = ReportSender(
-                self._options, self.spool, self._here.name, self.mailers
-            )
+            self._report_sender = ReportSender(self._here, self.spool, self.mailers)
         return self._report_sender
 
     def _take_reports(self) -> list[str]:

@@ -22,7 +22,7 @@ from minimta.queue.spool import Spool
 from minimta.routing.local_host import LocalHost
 from minimta.runner.deliver import Deliverer
 from minimta.runner.due import is_due, ordered
-from minimta.system import hostnames, load, log
+from minimta.system import load, log
 from minimta.system.slots import Slots, of_queue
 from minimta.system.terminal import complain
 from minimta.system.terminal import say as print_line
@@ -142,8 +142,7 @@ def report_losses(options: Options, spool: Spool, users: Users, now: float) -> N
     """Tell the postmaster, and those whose it was, what had to be put aside."""
     from minimta.runner.send_reports import ReportSender  # nearly no run has anything to tell
 
-    host = hostnames.own_name(options)
-    ReportSender(options, spool, host, Mailers(options, users)).report_losses(now)
+    ReportSender(LocalHost(options), spool, Mailers(options, users)).report_losses(now)
 
 
 def batch_size() -> int:

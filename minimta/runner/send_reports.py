@@ -13,16 +13,17 @@ from __future__ import annotations
 
 import os
 
-from minimta.config.options import Options
 from minimta.dsn import compose, notify
 from minimta.dsn.multipart import Report, ReportEntry, ReportKind, subject
 from minimta.mailers.by_name import Mailers
-from minimta.message import address, headers
+from minimta.message import address, dates, headers
+from minimta.message.envelope import Envelope
 from minimta.message.outcome import Fate
 from minimta.queue import collect
 from minimta.queue import qid as queue_id
 from minimta.queue.spool import Spool
-from minimta.routing import controlling_user
+from minimta.routing import controlling_user, recipients
+from minimta.routing.local_host import LocalHost
 from minimta.runner import last_resort
 from minimta.runner.checkpoint import MessageProgress
 from minimta.system import log
@@ -33,15 +34,16 @@ _UNREPORTED = "Deferred: cannot queue the report of failed delivery"
 class ReportSender:
     """Makes bounces, warnings, receipts and notes to the postmaster."""
 
-    def __init__(self, options: Options, spool: Spool, host: str, mailers: Mailers) -> None:
-        """*spool* is where reports are queued, and may have lost something; *host* is our name.
+    def __init__(self, here: LocalHost, spool: Spool, mailers: Mailers) -> None:
+        """*spool* is where reports are queued, and may have lost something; *here* knows who is a user.
 
         One of *mailers* puts into a mailbox what could be reported to nobody.
         """
-        self._options = options
+        self._here = here
+        self._options = here.options
         self._mailers = mailers
         self._spool = spool
-        self._host = host
+        self._host = here.name
         #: ids of the reports that were queued since this was last emptied
         self.made: list[str] = []
 
@@ -54,7 +56,11 @@ class ReportSender:
         """
         notifier = notify.Notifier(self._options, self._host, now)
         entries = _entries(progress, expired=notifier.is_expired(progress.control))
-        reports = notifier.reports(progress.control, progress.qid, entries)
+        reports = [
+            told
+            for report in notifier.reports(progress.control, progress.qid, entries)
+            for told in self._to_somebody(notifier, progress, report)
+        ]
         if reports:
             progress.checkpoint()
         dropped = [entry.recipient for entry in entries if entry.action == "failed"]
@@ -77,6 +83,21 @@ class ReportSender:
                 self._put_aside(progress)
                 return
         progress.close(dropped, now=now, options=self._options, message=message)
+
+    def _to_somebody(
+        self, notifier: notify.Notifier, progress: MessageProgress, report: Report
+    ) -> list[Report]:
+        """A failure of a sender who does not exist here is told to the postmaster at once, as one
+        message: not a bounce, and then the bounce of that.
+        """
+        bare = address.bare(report.to)
+        if report.kind is not ReportKind.FAILURE or not recipients.is_unknown(bare, self._here):
+            return [report]
+        delay = dates.duration(report.now - progress.control.created)
+        facts = f"to={log.fact(report.to)}, delay={delay}, mailer=local"
+        text = "dsn=5.1.1, reply=550 5.1.1 User unknown, stat=User unknown"
+        log.line(progress.qid, f"{facts}, pri={progress.control.priority}, {text}")
+        return notifier.to_postmaster(report)
 
     def _put_aside(self, progress: MessageProgress) -> None:
         """A double bounce that can be saved nowhere is kept as Qf: nobody is left to be told of it."""
@@ -117,15 +138,15 @@ class ReportSender:
         qid = queue_id.new(report.now)
         text = compose.compose(report, qid, header, body)
         try:
-            return self._enqueue(report.to, text, qid, report.now)
+            return self._enqueue(notify.envelope(report.to, report.copy), text, qid, report.now)
         except collect.MessageRefused:
             return ""
 
-    def _enqueue(self, to: bytes, text: bytes, qid: str, now: float) -> str:
+    def _enqueue(self, envelope: Envelope, text: bytes, qid: str, now: float) -> str:
         incoming = collect.Incoming(
             self._spool,
             self._options,
-            notify.envelope(to),
+            envelope,
             qid=qid,
             now=now,
             host=self._host,
@@ -157,7 +178,7 @@ class ReportSender:
 
     def _tell(self, to: bytes, text: bytes, now: float) -> None:
         try:
-            self._enqueue(to, text, queue_id.new(now), now)
+            self._enqueue(notify.envelope(to), text, queue_id.new(now), now)
         except (OSError, collect.MessageRefused) as error:
             reason = f"cannot tell {log.clean(to)}: {log.clean(str(error))}"
             log.line("", f"SYSERR(root): {reason}", error=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from minimta.mailers.job import Job
+from minimta.mailers.remote import reply_outcomes
 from minimta.message.envelope import Envelope, Recipient
 from minimta.message.outcome import Fate, Outcome
 from minimta.queue.commit import PlainCommitter
@@ -21,6 +23,7 @@ from minimta.queue.spool import Spool
 from minimta.runner import deliver
 from minimta.runner.deliver import Deliverer
 from minimta.system import log
+from minimta.system.users import Users
 from tests.support.privatehost import BUSY, DOWN, REFUSED, SENT, Elsewhere, PrivateHost
 
 EMMA, DAVE, CAROL = b"<emma@lab1.campus>", b"<dave@lab1.campus>", b"<carol@lab1.campus>"
@@ -355,6 +358,118 @@ def test_a_double_bounce_that_fails_comes_to_roots_own_mailbox(
     double_bounce(host, *aliases)
     assert subjects(host, "root") == ["Postmaster notify: see transcript for details"]
     assert host.files() == []
+    assert len([line for line in lines if "postmaster notify" in line]) == 1
+
+
+def test_a_sender_who_does_not_exist_here_costs_the_postmaster_one_message(
+    host: PrivateHost, lines: list[str]
+) -> None:
+    qid = host.submit(b"<nobodyhere@lab1.campus>", b"<nosuch@lab1.campus>")
+    host.deliverer().attempt([qid])
+    (told,) = host.letters("root")
+    assert told["Subject"] == "Postmaster notify: see transcript for details"
+    status = told.as_string().partition("message/delivery-status")[2]
+    assert status.partition("message/rfc822")[0].count("Final-Recipient: ") == 1
+    assert "Final-Recipient: RFC822; nosuch@lab1.campus" in status
+    assert f"\nwith id {qid}\n" in told.as_string()
+    assert [line.split(": ", 2)[2] for line in lines if "notify" in line or "sender:" in line] == [
+        "postmaster notify: User unknown"
+    ]
+    (about_sender,) = [line for line in lines if "to=<nobodyhere@lab1.campus>" in line]
+    assert re.sub(r"pri=\d+", "pri=N", about_sender) == (
+        f"{qid}: to=<nobodyhere@lab1.campus>, delay=00:00:00, mailer=local, pri=N, dsn=5.1.1,"
+        " reply=550 5.1.1 User unknown, stat=User unknown"
+    )
+    assert host.files() == []
+
+
+def test_while_users_cannot_be_looked_up_a_bounce_is_queued_for_the_sender(
+    host: PrivateHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    qid = host.submit(b"<nobodyhere@lab1.campus>", X)
+    deliverer = host.deliverer(esmtp=Elsewhere({X[1:-1]: REFUSED}))
+    with monkeypatch.context() as patch:
+
+        def fails(*_: object) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+        patch.setattr(Users, "find", fails)
+        deliverer.attempt([qid])
+    (bounce,) = host.queued()
+    assert [r.address for r in host.control(bounce).recipients] == [b"<nobodyhere@lab1.campus>"]
+
+
+def test_a_double_bounce_is_told_once_however_often_it_is_tried(
+    host: PrivateHost, lines: list[str]
+) -> None:
+    deliverer = host.deliverer(esmtp=Elsewhere({X[1:-1]: REFUSED}))
+    deliverer.attempt([host.submit(X, b"<nosuch@lab1.campus>")])
+    for _ in range(3):
+        deliverer.attempt(host.queued())
+    (told,) = host.letters("root")
+    assert told.as_string().count("Subject: Postmaster notify") == 1
+    assert len([line for line in lines if "return to sender: User unknown" in line]) == 1
+    assert not any("postmaster notify" in line for line in lines)
+    assert host.files() == []
+
+
+@pytest.mark.parametrize("code", [70, 78])
+def test_the_postmaster_gets_the_bounce_of_a_program_that_is_wrong_itself(
+    host: PrivateHost, code: int
+) -> None:
+    host.aliases("postmaster: root", f'fails: "|echo some output; exit {code}"')
+    host.deliverer().attempt([host.submit(EMMA, b"<fails@lab1.campus>")])
+    (bounce,), (copy,) = host.letters("emma"), host.letters("root")
+    assert copy.as_string() == bounce.as_string()
+    assert bounce["To"] == "<emma@lab1.campus>, postmaster"
+    assert bounce["Subject"] == "Returned mail: see transcript for details"
+    assert bounce["Auto-Submitted"] == "auto-generated (failure)"
+    assert f"\nDiagnostic-Code: X-Unix; {code}\n" in bounce.as_string()
+    assert "\nbody\n" in copy.as_string()
+    assert host.files() == []
+
+
+@pytest.mark.parametrize("code", [64, 65, 67, 69, 71, 72, 73, 76, 77, 1])
+def test_of_other_failures_of_programs_only_the_sender_hears(host: PrivateHost, code: int) -> None:
+    host.aliases("postmaster: root", f'fails: "|exit {code}"')
+    host.deliverer().attempt([host.submit(EMMA, b"<fails@lab1.campus>")])
+    assert host.letters("root") == []
+
+
+def test_a_mail_loop_is_told_to_the_postmaster_too(host: PrivateHost) -> None:
+    loop = reply_outcomes.loops_back("mxself.campus", "lab1.campus")
+    host.deliverer(esmtp=Elsewhere({X[1:-1]: loop})).attempt([host.submit(EMMA, X)])
+    assert subjects(host, "root") == subjects(host, "emma")
+    assert subjects(host, "root") == ["Returned mail: see transcript for details"]
+
+
+def test_a_postmaster_who_is_the_sender_gets_one(host: PrivateHost) -> None:
+    host.aliases("postmaster: root", 'fails: "|exit 78"')
+    host.deliverer().attempt([host.submit(b"<postmaster@lab1.campus>", b"<fails@lab1.campus>")])
+    assert subjects(host, "root") == ["Returned mail: see transcript for details"]
+
+
+def test_that_the_postmasters_copy_failed_is_told_to_nobody(
+    host: PrivateHost, lines: list[str]
+) -> None:
+    host.aliases("postmaster: nosuch2", 'fails: "|exit 78"')
+    host.deliverer().attempt([host.submit(EMMA, b"<fails@lab1.campus>")])
+    assert subjects(host, "emma") == ["Returned mail: see transcript for details"]
+    assert host.letters("root") == [] and host.files() == []
+    assert not any("return to sender" in line for line in lines)
+
+
+def test_a_copied_bounce_that_its_sender_refuses_is_one_double_bounce(
+    host: PrivateHost, lines: list[str]
+) -> None:
+    host.aliases("postmaster: root", 'fails: "|exit 78"')
+    host.deliverer(esmtp=Elsewhere({X[1:-1]: REFUSED})).attempt(
+        [host.submit(X, b"<fails@lab1.campus>")]
+    )
+    assert subjects(host, "root") == [
+        "Returned mail: see transcript for details",
+        "Postmaster notify: see transcript for details",
+    ]
     assert len([line for line in lines if "return to sender" in line]) == 1
 
 
@@ -383,7 +498,7 @@ def test_a_double_bounce_that_can_be_saved_nowhere_is_put_aside_and_never_loops(
     assert host.queued() == []
     assert [name[:2] for name in host.files()] == ["Qf", "df"]
     assert any("savemail panic" in line for line in lines)
-    assert len([line for line in lines if "return to sender" in line]) == 1
+    assert len([line for line in lines if "postmaster notify" in line]) == 1
 
 
 def test_a_last_mailbox_that_cannot_be_written_now_is_waited_for(host: PrivateHost) -> None:
