@@ -5,7 +5,7 @@
            451 4.1.8  it cannot be known now whether it exists, or is ours
     RCPT   550 5.1.1  a user of this host who does not exist
            550 5.7.1  a recipient of another host, and the client may not relay
-           4yz, 5yz   what a row "error:" of the mailer table says
+           4yz, 5yz   what "error:" says in the mailer table, or as all that an alias is
            451 4.3.0  aliases, users or our own names cannot be asked now
 
 Refusals that tell of misuse are logged as Sendmail logs them: fail2ban and its kind ban by these
@@ -18,7 +18,8 @@ from minimta.listener import rights
 from minimta.listener.peer import Peer
 from minimta.listener.shared_state import SharedState
 from minimta.message import address
-from minimta.routing.route import Route
+from minimta.routing import recipients
+from minimta.routing.refusal import Refusal
 from minimta.smtp.command import Mail, Rcpt
 from minimta.smtp.reply import Reply, quoted, reply
 from minimta.system import log
@@ -36,15 +37,15 @@ def check_mail(mail: Mail, client: Peer, shared: SharedState, qid: str) -> Reply
     given, shown = quoted(mail.given), quoted(mail.mailbox)
     if _lacks_dot(domain, client):
         text = f"{given}... Real domain name required for sender address"
-        refusal = reply(553, "5.5.4", text)
+        answer = reply(553, "5.5.4", text)
     elif exists := _exists(domain, shared, qid):
         return None
     elif exists is None:
-        refusal = reply(451, "4.1.8", f"Domain of sender address {shown} does not resolve")
+        answer = reply(451, "4.1.8", f"Domain of sender address {shown} does not resolve")
     else:
         text = f"{given}... Domain of sender address {shown} does not exist"
-        refusal = reply(553, "5.1.8", text)
-    return _logged("check_mail", mail.given, client, refusal, qid)
+        answer = reply(553, "5.1.8", text)
+    return _logged("check_mail", mail.given, client, answer, qid)
 
 
 def _no_domain(mail: Mail) -> Reply:
@@ -82,7 +83,7 @@ def check_rcpt(rcpt: Rcpt, client: Peer, shared: SharedState, qid: str) -> Reply
     except OSError as error:
         return not_now(rcpt, error, qid)
     if found is not None and found.is_known:
-        return None
+        return _written(recipients.why_not(found), rcpt, qid)
     return _refused_recipient(rcpt, client, shared, qid, is_ours=found is not None)
 
 
@@ -104,38 +105,35 @@ def _refused_recipient(
     """*is_ours*: this host would have to know the recipient, and does not."""
     shown, may_relay = quoted(rcpt.given), client.rights.may_relay
     if is_ours and (may_relay or not rights.looks_like_route(rcpt.mailbox)):
-        refusal = reply(550, "5.1.1", f"{shown}... User unknown")
-        return _logged("check_rcpt", rcpt.given, client, refusal, qid)
+        answer = reply(550, "5.1.1", f"{shown}... User unknown")
+        return _logged("check_rcpt", rcpt.given, client, answer, qid)
     if may_relay:
-        return _table_refusal(shared.here.router.route(rcpt.mailbox), shown)
+        return _written(shared.here.router.route(rcpt.mailbox).refusal(), rcpt, qid)
     reason = client.why_not_relay()
-    refusal = reply(550, "5.7.1", f"{shown}... Relaying denied{reason}")
+    answer = reply(550, "5.7.1", f"{shown}... Relaying denied{reason}")
     # With a reason it is what fail2ban looks for.
-    return _logged("check_rcpt", rcpt.given, client, refusal, qid, reason or _AUTHENTICATE)
+    return _logged("check_rcpt", rcpt.given, client, answer, qid, reason or _AUTHENTICATE)
 
 
-def _table_refusal(route: Route, shown: str) -> Reply | None:
-    """What a row "error:5.7.1:550 We do not talk to them" of the mailer table says; else None."""
-    if route.mailer != "error":
+def _written(found: Refusal | None, rcpt: Rcpt, qid: str) -> Reply | None:
+    """The reply for what somebody wrote behind "error:", logged as Sendmail does; None for None."""
+    if found is None:
         return None
-    text = log.clean(route.user)
-    code, blank, rest = text.partition(" ")
-    if blank and len(code) == 3 and code.isdigit() and code[0] == route.host[0]:
-        return reply(int(code), route.host, f"{shown}... {rest}")
-    return reply(451 if route.host[0] == "4" else 553, route.host, f"{shown}... {text}")
+    log.line(qid, f"{one_word(quoted(rcpt.given))}... {found.text}")
+    return reply(found.code, found.status, f"{quoted(rcpt.given)}... {found.text}")
 
 
 def _logged(
-    ruleset: str, given: bytes, client: Peer, refusal: Reply, qid: str, more: str = ""
+    ruleset: str, given: bytes, client: Peer, answer: Reply, qid: str, more: str = ""
 ) -> Reply:
-    """Log *refusal* of the address *given*, with *more* after its text; returns it."""
+    """Log *answer*, a refusal of the address *given*, with *more* after its text; returns it."""
     shown = quoted(given)
-    text = str(refusal).replace(shown, one_word(shown))
+    text = str(answer).replace(shown, one_word(shown))
     if more and not text.endswith(more):
         text += more
     facts = f"arg1={one_word(shown)}, relay={client.shown}, reject={text}"
     log.line(qid, f"ruleset={ruleset}, {facts}")
-    return refusal
+    return answer
 
 
 def one_word(text: str) -> str:

@@ -26,8 +26,9 @@ def answer(argument: bytes, here: LocalHost, *, expand: bool) -> Reply:
         if expand:
             return reply(250, "2.1.5", f"<{quoted(bare)}>")
         return reply(252, "2.5.2", f"<{quoted(bare)}>")
-    if not found.is_known:
-        return reply(550, "5.1.1", f"{quoted(given)}... User unknown")
+    why_not = recipients.why_not(found)
+    if why_not is not None:
+        return reply(why_not.code, why_not.status, f"{quoted(given)}... {why_not.text}")
     members = _members(bare, here) if expand or found.user is None else [bare]
     return Reply(250, "2.1.5", tuple(_shown(member, here) for member in members[:_MOST]))
 

@@ -18,6 +18,7 @@ from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome, deferred
 from minimta.routing.controlling_user import Authority
 from minimta.routing.local_host import LocalHost, LocalRecipient
+from minimta.routing.refusal import Refusal
 from minimta.routing.route import Route
 from minimta.routing.targets import AliasTarget
 from minimta.system import log
@@ -208,11 +209,21 @@ class Destinations:
 DISCARDED = Outcome(Fate.SENT, "2.0.0", "Sent")
 
 
-def refusal(status: str, text: str) -> Outcome:
-    """What a table or "error:5.7.1:550 No" says; 4.x.x waits."""
-    if status.startswith("4"):
-        return deferred(status, log.clean(text))
-    return Outcome(Fate.FAILED, status, log.clean(text), exit_code=os.EX_UNAVAILABLE)
+def refused(found: Refusal, shown: str) -> Outcome:
+    """What a table or an alias says of the address *shown*: a bounce, or a delay."""
+    if not found.is_final:
+        return deferred(found.status, found.text)
+    if found.name:
+        return unknown_user(found.name)
+    reply = f"{found.code} {found.status} "
+    return Outcome(
+        Fate.FAILED,
+        found.status,
+        found.text,
+        diagnostic=reply + found.text,
+        transcript=(f"{reply}{shown}... {found.text}",),
+        exit_code=found.exit_code,
+    )
 
 
 def unknown_user(shown: str) -> Outcome:

@@ -26,17 +26,25 @@ from functools import cached_property
 from minimta.message import address
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import deferred
-from minimta.routing import controlling_user, destination, forward, include, recipients, targets
+from minimta.routing import (
+    circles,
+    controlling_user,
+    destination,
+    forward,
+    include,
+    members,
+    recipients,
+    refusal,
+    targets,
+)
 from minimta.routing.controlling_user import Authority
 from minimta.routing.destination import Destination, Destinations, Node
 from minimta.routing.local_host import LocalHost, LocalRecipient
-from minimta.routing.route import Route, is_status
+from minimta.routing.route import Route
 from minimta.routing.targets import AliasTarget
 from minimta.system import log
 from minimta.system.safefile import Untrusted
 from minimta.system.users import User
-
-_OWNER = b"owner-"
 
 
 def expand(
@@ -110,13 +118,14 @@ class _Expansion:
     # --- programs, files, lists, errors: only expansions name them --------------------------------
 
     def _visit_error(self, node: Node) -> None:
-        value = node.target.value
-        node.key = b"error:" + value
-        status, _, text = value.decode("utf-8", "replace").partition(":")
-        # As Sendmail: without a status it is only a name that nobody has.
-        unknown = destination.unknown_user("error:" + log.clean(value))
-        outcome = destination.refusal(status, text) if is_status(status) else unknown
-        self.ends.add(node, None, outcome)
+        node.key = b"error:" + node.target.value
+        found = refusal.of_target(node.target.value)
+        parent = node.parent
+        if parent and len(parent.children) == 1 and not found.name:
+            # It is the alias that is refused; if it has to wait it may have another meaning by then.
+            node.recipient = parent.recipient
+        shown = node.origin + log.clean(address.bare(node.recipient.address))
+        self.ends.add(node, None, destination.refused(found, shown))
 
     def _visit_program(self, node: Node) -> None:
         self._start(node, Route("prog", "", node.target.value), "programs")
@@ -197,11 +206,9 @@ class _Expansion:
             self._visit_local(node)
             return
         node.key = self._here.key(node.target.value)
-        if route.mailer == "error":
-            text = route.user.decode("utf-8", "replace")
-            self.ends.add(node, route, destination.refusal(route.host, text))
-        else:
-            self.ends.add(node, route)
+        found = route.refusal()
+        shown = node.origin + log.clean(node.target.value)
+        self.ends.add(node, route, destination.refused(found, shown) if found else None)
 
     def _visit_local(self, node: Node) -> None:
         if node.target.final:
@@ -235,7 +242,9 @@ class _Expansion:
         node.alias = name
         self._tell(node, "aliased to", found)
         authority = controlling_user.of_alias(node.local_part, self._default_user)
-        return self._push(node, found, authority, "", self._owner(node))
+        # The null reverse-path stays null: reports about reports would have no end.
+        owner = members.owner_of(node.local_part, self._here) if self._sender else b""
+        return self._push(node, found, authority, "", owner)
 
     def _follow_forward(self, node: Node, user: User, detail: bytes) -> bool:
         node.user = user
@@ -284,16 +293,8 @@ class _Expansion:
     def _break_hidden_circles(self) -> None:
         """Two recipients that stand for each other are no ancestors of themselves: none may vanish."""
         met = {node.key: node for node in reversed(self._left)}
-        for node in self._left:
-            reached, ends = [self._expanded.get(node.key, node)], False
-            for member in reached:  # grows while it is walked
-                ends = any(child.end for child in [member, *member.children])
-                if ends:
-                    break
-                into = [self._expanded.get(child.key, child) for child in member.children]
-                reached += [it for it in dict.fromkeys(into) if it not in reached]
-            if not ends:
-                self._break_circle([it for it in reached if it.local_part], met)
+        for circle in circles.hidden(self._left, self._expanded):
+            self._break_circle(circle, met)
 
     def _break_circle(self, circle: list[Node], met: dict[bytes, Node]) -> None:
         """Deliver to those of a circle who are users; *met* has the members that were met again.
@@ -340,52 +341,8 @@ class _Expansion:
             text = f"aliasing/forwarding loop broken ({depth})"
             self.ends.add(node, None, destination.loop_broken(text))
             return True
-        # A list within a list without an owner of its own has the owner of the outer one.
-        whose = owner or controlling_user.owner(node.recipient) or b""
-        line = authority.line(whose or node.recipient.address)
-        # All or none: if it cannot be told now whether a target is ours, *node* is tried again as a
-        # whole, and who was pushed before would get the message twice.
-        children = [
-            self._child(node, target, line, owned=bool(whose), forwarded=bool(path))
-            for target in found
-        ]
-        for target, recipient in zip(found, children, strict=True):
-            origin = f"{path}: line {target.line}: " if path else ""
-            self._work.append(Node(recipient, target, node, authority, origin))
+        self._work += members.nodes(node, found, authority, self._here, path=path, owner=owner)
         return bool(found)
-
-    def _child(
-        self, node: Node, target: AliasTarget, line: bytes, *, owned: bool, forwarded: bool
-    ) -> Recipient:
-        """The recipient that stands for *target* from now on; *line* is its C line."""
-        parent = node.recipient
-        remote = target.kind == "user" and not self._here.is_local(target.value)
-        # As Sendmail: what a .forward sends to another host keeps its place (flag P).
-        keeps = forwarded and remote and node.target.kind == "user"
-        flags = parent.flags if keeps else parent.flags.replace("P", "").replace("A", "") + "A"
-        return Recipient(
-            bytes(target),
-            flags.replace(controlling_user.OWNED, "") + (controlling_user.OWNED if owned else ""),
-            original=parent.original,
-            final=parent.final or b"RFC822; " + self._here.qualified(address.bare(parent.address)),
-            controlling_user=line,
-        )
-
-    def _owner(self, node: Node) -> bytes:
-        """Who hears of what fails for a list (RFC 5321 section 3.9.2): owner-NAME, if it is an alias.
-
-        As Sendmail: the one address it stands for, or its own name if it is more than that. The
-        null reverse-path stays null: reports about reports would have no end. And what fails for
-        owner-list goes to owner-owner, never back to owner-list.
-        """
-        name = node.local_part.partition(b"+")[0].lower()
-        alias = _OWNER + (b"owner" if name.startswith(_OWNER) else name)
-        value = self._here.aliases.find(alias) if self._sender else None
-        if value is None:
-            return b""
-        found = targets.parse(value)
-        simple = len(found) == 1 and found[0].kind == "user" and not found[0].final
-        return found[0].value if simple else alias
 
 
 def _target_of(recipient: Recipient) -> AliasTarget:

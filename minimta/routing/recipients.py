@@ -12,12 +12,14 @@ OSError if aliases or users cannot be asked now, which never means that there is
 from __future__ import annotations
 
 from minimta.message import address
+from minimta.routing import refusal
 from minimta.routing.local_host import LocalRecipient
 from minimta.system import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.routing.local_host import LocalHost
+    from minimta.routing.refusal import Refusal
 
 
 def look_up(bare: bytes, here: LocalHost) -> LocalRecipient | None:
@@ -29,14 +31,30 @@ def look_up(bare: bytes, here: LocalHost) -> LocalRecipient | None:
     return find_mailbox(name, here) if is_final else find(name, here)
 
 
-def is_unknown(bare: bytes, here: LocalHost) -> bool:
-    """Is it a local recipient who does not exist? If that cannot be known now: no."""
+def why_refused(bare: bytes, here: LocalHost) -> Refusal | None:
+    """Why there is nobody to take mail for a bare address: a local recipient who does not exist, or
+    "error:" in alias or table. None if there is somebody, or if that cannot be known now.
+    """
     try:
         found = look_up(bare, here)
+        if found is None:
+            return here.router.route(bare).refusal()
     except OSError as error:
         log.line("", f"cannot look up {log.clean(bare)}: {error.strerror}")
-        return False
-    return found is not None and not found.is_known
+        return None
+    return why_not(found)
+
+
+def why_not(found: LocalRecipient) -> Refusal | None:
+    """Why a local recipient is refused: nobody, or an alias that is one "error:"; else None."""
+    if not found.is_known:
+        return refusal.UNKNOWN
+    return None if found.alias is None else refusal.of_alias(found.value)
+
+
+def is_unknown(bare: bytes, here: LocalHost) -> bool:
+    """Is it a local recipient who does not exist? If that cannot be known now: no."""
+    return why_refused(bare, here) is refusal.UNKNOWN
 
 
 def find(local_part: bytes, here: LocalHost) -> LocalRecipient:

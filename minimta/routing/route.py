@@ -12,23 +12,15 @@ table row is ``key mailer:host``, its key a domain, ".domain" for all below it, 
 from __future__ import annotations
 
 from minimta.message import address
+from minimta.routing.refusal import error_of, of_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from minimta.routing.refusal import Refusal
+
 _REMOTE = ("esmtp", "smtp", "relay")
-# Sendmail's words for $#error (and for "error:word text" in the tables) -> RFC 3463 status
-_ERROR_WORDS = {
-    "usage": "5.5.4",
-    "nouser": "5.1.1",
-    "nohost": "5.1.2",
-    "unavailable": "5.0.0",
-    "software": "5.3.0",
-    "tempfail": "4.0.0",
-    "protocol": "5.5.0",
-    "config": "5.3.5",
-}
 
 
 class Route:
@@ -48,6 +40,12 @@ class Route:
         #: esmtp: what named the next hop, "SmartHost" or "MailerTable", for the administrator to
         #: mend; "": the address itself. Where mail goes does not depend on it: no part of the triple
         self.option = option
+
+    def refusal(self) -> Refusal | None:
+        """What a row "error:" of a table says; None if the route leads somewhere."""
+        if self.mailer != "error":
+            return None
+        return of_error(self.host, self.user.decode("utf-8", "replace"))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Route):
@@ -151,21 +149,3 @@ def _table_route(value: str, bare: bytes) -> Route:
         return Route("error", status, text.encode())
     # A slip of the administrator must not bounce anybody's mail: try again later.
     return Route("error", "4.3.5", f"451 Local configuration error: mailer table: {value}".encode())
-
-
-def error_of(text: str) -> tuple[str, str]:
-    """(status, text) of what follows "error:": "5.7.1:550 No" or "nouser No such user"."""
-    first, colon, rest = text.partition(":")
-    if colon and is_status(first):
-        return first, rest.strip()
-    word, _, rest = text.partition(" ")
-    if word.lower() in _ERROR_WORDS:
-        return _ERROR_WORDS[word.lower()], rest.strip()
-    return "5.0.0", text
-
-
-def is_status(text: str) -> bool:
-    """Is it an RFC 3463 status of a failure, "5.7.1"?"""
-    parts = text.split(".")
-    digits = all(part.isascii() and part.isdigit() and len(part) <= 3 for part in parts)
-    return len(parts) == 3 and digits and parts[0] in ("4", "5")

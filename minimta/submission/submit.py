@@ -15,6 +15,7 @@ from minimta.queue import collect
 from minimta.queue import qid as queue_id
 from minimta.routing import recipients
 from minimta.routing.local_host import LocalHost
+from minimta.routing.refusal import Refusal
 from minimta.submission import delivery_mode, stdin
 from minimta.submission.caller import Caller, choose_spool
 from minimta.submission.sender import Sender, SubmissionError
@@ -187,7 +188,8 @@ class Submission:
             is_list = text.lower().startswith(b":include:")
             why = address.why_special(text if is_list else mailbox.address)
             if why:
-                self._unknown(text if len(found) == 1 else mailbox.address, why)
+                nobody = Refusal(550, "5.1.1", why)
+                self._refuse(text if len(found) == 1 else mailbox.address, nobody)
                 continue
             if mailbox.problem:
                 self._tell(f"{log.clean(text.strip())}... {mailbox.problem}", os.EX_USAGE)
@@ -230,17 +232,18 @@ class Submission:
         raise SubmissionError("Recipient names must be specified", os.EX_USAGE)
 
     def _find_unknown(self) -> None:
-        """Tell of local users who do not exist (67); they stay, to be bounced, if -f or ErrorMode
-        ask for mail.
+        """Tell of local users who do not exist (67), and of what "error:" refuses for good; they stay,
+        to be bounced, if -f or ErrorMode ask for mail.
         """
         bounce = self._options.error_mode in ("mail", "write", "exit") or self._sender.is_other()
         kept = []
         for recipient in self._envelope.recipients:
             bare = address.bare(recipient.address)
-            if not recipients.is_unknown(bare, self._here):
+            why_not = recipients.why_refused(bare, self._here)
+            if why_not is None or not why_not.is_final:
                 kept.append(recipient)
                 continue
-            self._unknown(recipient.address, "User unknown")
+            self._refuse(recipient.address, why_not)
             if bounce:
                 kept.append(recipient)
         lost = len(kept) < len(self._envelope.recipients)
@@ -249,13 +252,14 @@ class Submission:
         if lost or (self._exit_code and not bounce):
             self._save()
 
-    def _unknown(self, recipient: bytes, why: str) -> None:
-        shown = log.clean(recipient)
-        log.line(self._incoming.qid, f"{shown}... {why}")
-        facts = f"to={log.fact(recipient)}, delay=00:00:00, mailer=local, pri=0, dsn=5.1.1"
-        log.line(self._incoming.qid, f"{facts}, reply=550 5.1.1 {why}, stat={why}")
+    def _refuse(self, recipient: bytes, found: Refusal) -> None:
+        shown = found.name or log.clean(recipient)
+        log.line(self._incoming.qid, f"{shown}... {found.text}")
+        facts = f"to={log.fact(recipient)}, delay=00:00:00, mailer=local, pri=0, dsn={found.status}"
+        reply = f"{found.code} {found.status} {found.text}"
+        log.line(self._incoming.qid, f"{facts}, reply={reply}, stat={found.text}")
         # Sendmail's client mode only says on the terminal where the letter was saved.
-        self._tell(f"{shown}... {why}", os.EX_NOUSER, on_stderr=not self._is_as_given)
+        self._tell(f"{shown}... {found.text}", found.exit_code, on_stderr=not self._is_as_given)
 
     # --- text -------------------------------------------------------------------------------------
 

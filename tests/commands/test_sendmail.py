@@ -389,6 +389,40 @@ def test_an_unknown_user_is_told_at_once(host: Host) -> None:
     assert os.listdir(host.root / "mqueue") == []
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "code", "told"),
+    [
+        ("gone", "error:5.1.6:550 He has moved", 67, "gone... He has moved\n"),
+        ("gone", "error:550 No more", 69, "gone... No more\n"),
+        ("gone", "error:nouser No such list", 67, "error:nouser No such list... User unknown\n"),
+        ("gone", "error:4.2.1:450 Later", 0, ""),
+        ("gone", "dave, error:5.1.6:550 No", 0, ""),
+        ("x@gone.example", "error:5.1.6:550 Moved", 67, "x@gone.example... Moved\n"),
+        ("x@gone.example", "error:nouser Nobody here", 67, "x@gone.example... Nobody here\n"),
+        ("x@gone.example", "error:450 Later", 0, ""),
+    ],
+)
+def test_what_error_refuses_is_told_at_once_and_once(
+    host: Host, name: str, value: str, code: int, told: str
+) -> None:
+    (host.root / "aliases").write_text(f"postmaster: emma\ngone: {value}\n")
+    (host.root / "table").write_text(f"gone.example {value}\n")
+    host.configure(MailerTable=str(host.root / "table"))
+    ran = host.run(name, "dave")
+    assert (ran.code, ran.err) == (code, told)
+    assert len(addresses(host.only()[0])) == (1 if code else 2)
+    assert bool(host.dead_letter()) == bool(code)
+
+
+@pytest.mark.parametrize("name", ["gone", "x@gone.example"])
+def test_bv_says_what_error_refuses_once(host: Host, name: str) -> None:
+    (host.root / "aliases").write_text("postmaster: emma\ngone: error:5.1.6:550 Moved\n")
+    (host.root / "table").write_text("gone.example error:5.1.6:550 Moved\n")
+    host.configure(MailerTable=str(host.root / "table"))
+    ran = host.run("-bv", name)
+    assert (ran.code, ran.out) == (67, f"{name}... Moved\n")
+
+
 def test_with_Am_that_stands_on_standard_output(host: Host) -> None:
     ran = host.run("-Am", "nosuch")
     assert (ran.code, ran.out.splitlines()[0], ran.err) == (67, "nosuch... User unknown", "")
@@ -822,7 +856,7 @@ def test_bv_shows_programs_and_files_and_ends_as_the_first_failure_asks(host: Ho
     ran = host.run("-bv", "all")
     assert ran.code == os.EX_UNAVAILABLE
     assert ran.out.splitlines() == [
-        "error:5.7.1:550 No... 550 No",
+        "error:5.7.1:550 No... No",
         "/dev/null... deliverable: mailer *file*, user /dev/null",
         "dave... deliverable: mailer local, user dave",
         "|out... deliverable: mailer prog, user |out",

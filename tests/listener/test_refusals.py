@@ -245,6 +245,33 @@ def test_the_mailer_table_may_refuse(host: SmtpHost, row: str, answer: str) -> N
     assert stranger.says("RCPT TO:<x@bad.example>")[0].startswith("550 5.7.1")
 
 
+WRITTEN = [
+    ("error:5.1.6:550 He has moved", "550 5.1.6 {}... He has moved"),
+    ("error:550 5.1.6 He has moved", "550 5.1.6 {}... He has moved"),
+    ("error:nouser No such list", "550 5.1.1 {}... User unknown"),
+    ("error:4.2.1:450 Later", "450 4.2.1 {}... Later"),
+    ("dave, error:5.1.6:550 No", ""),
+    ("error:550 No, error:550 No", ""),
+]
+
+
+@pytest.mark.parametrize(("value", "answer"), WRITTEN)
+@pytest.mark.parametrize("client", [STRANGER, ("127.0.0.1", "localhost")])
+def test_an_alias_that_is_one_error_is_refused(
+    host: SmtpHost, lines: list[str], client: tuple[str, str], value: str, answer: str
+) -> None:
+    Path(host.options.alias_files[0]).write_text(f"gone: {value}\n")
+    peer = begun(host, *client)
+    shown = "<gone+x@lab2.campus>"
+    told = peer.says(f"RCPT TO:{shown}")
+    assert told == [answer.format(shown) or f"250 2.1.5 {shown}... Recipient ok"]
+    refused = f"{shown}... {answer.partition('... ')[2]}"
+    assert [line for line in lines if line.startswith(shown)] == ([refused] if answer else [])
+    for verb in ("VRFY", "EXPN"):
+        (told,) = peer.says(f"{verb} gone")
+        assert told == answer.format("gone") or (not answer and told.startswith("250"))
+
+
 @pytest.mark.parametrize(
     ("sender", "answer"),
     [

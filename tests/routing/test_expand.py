@@ -160,7 +160,7 @@ CASES: dict[str, tuple[bytes, bytes, bytes, list[bytes], list[str]]] = {
         b"",
         b"",
         [b"list"],
-        ["5.7.1 error:5.7.1:550 No"],
+        ["5.7.1 list"],
     ),
     "at-rhs": (b"aa: henry@lab2.campus, henry@localhost", b"", b"", [b"aa"], ["local henry"]),
     "nocomma": (b"list: dave\n\tcarol", b"", b"", [b"list"], ["5.1.1 dave\tcarol"]),
@@ -540,12 +540,27 @@ def test_an_unknown_user_is_told_as_sendmail_tells_it(house: House) -> None:
     assert found.outcome.transcript == (f"550 5.1.1 {where}... User unknown",)
 
 
+def test_an_alias_that_waits_for_error_is_looked_up_again(house: House) -> None:
+    house.alias(b"gone: error:4.2.1:450 Later")
+    (found,) = house.expand(b"gone")
+    assert found.outcome is not None and found.outcome.fate is Fate.DEFERRED
+    assert (found.recipient.address, found.recipient.flags) == (b"gone", "PFD")
+
+
+def test_of_a_list_with_one_error_that_member_fails_and_the_others_do_not(house: House) -> None:
+    house.alias(b"list: dave, error:5.7.1:550 No")
+    dave, failed = house.expand(b"list")
+    assert dave.outcome is None and failed.outcome is not None
+    assert failed.outcome.diagnostic == "550 5.7.1 No"
+    assert failed.recipient.address == b"error:5.7.1:550 No"
+
+
 def test_an_error_of_the_mailer_table_is_an_outcome(house: House) -> None:
     table = "bad.example error:5.7.1:550 Go away\nodd.example uucp:x\n"
     Path(house.options.mailer_table).write_text(table)
     refused, postponed = house.expand(b"x@bad.example", b"x@odd.example")
     assert refused.outcome is not None and postponed.outcome is not None
-    assert (refused.outcome.fate, refused.outcome.text) == (Fate.FAILED, "550 Go away")
+    assert (refused.outcome.fate, refused.outcome.text) == (Fate.FAILED, "Go away")
     assert postponed.outcome.fate is Fate.DEFERRED
 
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from minimta.routing.route import Route, Router, error_of
+from minimta.routing.refusal import error_of
+from minimta.routing.route import Route, Router
 
 LOCAL = frozenset((b"lab2.campus", b"lab2", b"localhost", b"[10.0.3.135]"))
 

@@ -286,6 +286,25 @@ def test_failures_of_a_message_make_one_bounce_to_the_sender(host: PrivateHost) 
     assert host.files() == []
 
 
+@pytest.mark.parametrize(
+    "recipient", [b"<gone@lab1.campus>", b"<list@lab1.campus>", b"<x@gone.example>"]
+)
+def test_what_error_says_stands_in_the_bounce_once(
+    host: PrivateHost, lines: list[str], recipient: bytes
+) -> None:
+    host.aliases("gone: error:5.1.6:550 He has moved", "list: gone, dave")
+    Path(host.options.mailer_table).write_text("gone.example error:5.1.6:550 He has moved\n")
+    host.deliverer().attempt([host.submit(EMMA, recipient)])
+    (bounce,) = host.letters("emma")
+    text = bounce.as_string()
+    refused = "gone" if b"list" in recipient else recipient.decode().strip("<>")
+    assert f"\n550 5.1.6 {refused}... He has moved\n" in text.replace("<", "").replace(">", "")
+    assert "\n    (reason: 550 5.1.6 He has moved)\n" in text
+    assert "\nStatus: 5.1.6\n" in text and "; 550 5.1.6 He has moved\n" in text
+    assert text.count("He has moved") == 3  # reason, transcript, Diagnostic-Code
+    assert any(line.endswith(", stat=He has moved") for line in lines)
+
+
 def test_a_bounce_to_another_host_is_a_queue_file_as_recorded(host: PrivateHost) -> None:
     qid = host.submit(X, b"<nosuch@lab1.campus>")
     host.deliverer(esmtp=Elsewhere({X[1:-1]: DOWN})).attempt([qid])
