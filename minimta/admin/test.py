@@ -6,6 +6,7 @@ import os
 import sys
 
 from minimta.admin.checkout import HOME
+from minimta.admin.output import say
 from minimta.admin.virtual_environment import enter
 
 
@@ -14,5 +15,6 @@ def run(arguments: list[str]) -> int:
     newest = arguments[:1] == ["--newest"]
     enter("test", newest=newest)
     os.chdir(HOME)
+    say(f"minimta test: {sys.executable}, Python {sys.version.split()[0]}")
     command = [sys.executable, "-I", "-m", "pytest", "-q", *arguments[newest:]]
     os.execv(sys.executable, command)

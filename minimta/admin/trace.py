@@ -11,6 +11,7 @@ from argparse import ArgumentError, ArgumentParser
 from collections.abc import Callable
 
 from minimta.admin.checkout import AdminError
+from minimta.admin.output import say
 from minimta.admin.trace_report import TraceReport
 from minimta.config import file as config_file
 from minimta.config.options import Options
@@ -62,7 +63,7 @@ class Trace:
     def __init__(
         self,
         options: Options,
-        say: Callable[[str], None] = print,
+        say: Callable[[str], None] = say,
         previewer: RoutePreviewer | None = None,
     ) -> None:
         """*previewer* asks the name servers. Raise OSError for the mailer table."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
+import signal
 from importlib import import_module
 
 from minimta import __version__
 from minimta.admin.checkout import AdminError
+from minimta.admin.output import say
+from minimta.system import log
+from minimta.system.terminal import complain
 
 #: verb -> (module with its run(arguments) -> exit code, what it does)
 VERBS = {
@@ -28,27 +31,31 @@ VERBS = {
 def main(arguments: list[str]) -> int:
     """Run the verb and give its exit code; trouble is one sentence on stderr."""
     verb, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
-    if verb in ("--help", "-h", "help"):
-        print(usage())
-        return os.EX_OK if arguments else os.EX_USAGE
-    if verb == "--version":
-        print(f"minimta {__version__}")
-        return os.EX_OK
-    if verb not in VERBS:
-        print(f"minimta: unknown verb {verb!r}\n{usage()}", file=sys.stderr)
-        return os.EX_USAGE
-    return _run(verb, rest)
+    try:
+        if verb in ("--help", "-h", "help"):
+            say(usage())
+            return os.EX_OK if arguments else os.EX_USAGE
+        if verb == "--version":
+            say(f"minimta {__version__}")
+            return os.EX_OK
+        return _run(verb, rest)
+    except AdminError as trouble:
+        if str(trouble):
+            complain(f"minimta {verb}: {trouble}")
+        return trouble.exit_code
+    except OSError as error:
+        where = f"{log.clean(str(error.filename))}: " if error.filename else ""
+        complain(f"minimta {verb}: {where}{error.strerror or error}")
+        return os.EX_OSERR
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
 
 
 def _run(verb: str, arguments: list[str]) -> int:
-    try:
-        run = import_module(VERBS[verb][0]).run
-        return int(run(arguments))
-    except AdminError as trouble:
-        print(f"minimta {verb}: {trouble}", file=sys.stderr)
-        return trouble.exit_code
-    except KeyboardInterrupt:
-        return 130
+    if verb not in VERBS:
+        complain(f"minimta: unknown verb {verb!r}\n{usage()}")
+        return os.EX_USAGE
+    return int(import_module(VERBS[verb][0]).run(arguments))
 
 
 def usage() -> str:

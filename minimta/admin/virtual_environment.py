@@ -1,24 +1,52 @@
 """The Python that demo and test run with: this one if it has what they need, else var/venv.
 
 The virtual environment gets the dependencies that setup.cfg names, not the project itself: that
-runs from the checkout. ``var/venv/requirements`` is written last and says that it is complete.
+runs from the checkout. ``var/venv/requirements`` is written last and says that it is complete; one
+that is not, or that has lost something since, is made anew.
 """
 
 from __future__ import annotations
 
 import configparser
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
 from minimta.admin.checkout import HOME, AdminError
+from minimta.admin.output import remedy_for, say, unwritable
 
 VENV = Path(HOME, "var", "venv")
 #: what is imported -> Debian's package with it
 RUN_TIME = {"dns.resolver": "python3-dnspython", "filelock": "python3-filelock"}
 TESTS = {"pytest": "python3-pytest", "freezegun": "python3-freezegun"}
+
+#: run by the Python of var/venv, with the names of modules: has it them, and every file as pip wrote it?
+_PROBE = """
+import sys
+from importlib import import_module, metadata
+for name in sys.argv[1:]:
+    import_module(name)
+for package in metadata.distributions():
+    for file in package.files:
+        if file.size is not None and file.locate().stat().st_size != file.size:
+            sys.exit(1)
+"""
+#: what pip says when it is not connected to an index, or that has nothing for us
+_NO_INDEX = (
+    "Temporary failure in name resolution",
+    "Name or service not known",
+    "Connection refused",
+    "Network is unreachable",
+    "No route to host",
+    "timed out",
+    "CERTIFICATE_VERIFY_FAILED",
+    "Cannot connect to proxy",
+    "No matching distribution found",
+)
 
 
 def enter(*extras: str, newest: bool = False) -> None:
@@ -34,7 +62,6 @@ def enter(*extras: str, newest: bool = False) -> None:
         raise AdminError(f"{VENV} is incomplete: delete it and try again")
     fill(requirements(*extras), wanted)
     python = str(VENV / "bin" / "python")
-    sys.stdout.flush()
     os.execv(python, [python, "-I", *sys.argv])
 
 
@@ -58,24 +85,35 @@ def requirements(*extras: str) -> list[str]:
 
 
 def fill(names: list[str], wanted: dict[str, str]) -> None:
-    """Make var/venv, and put *names* into it, unless it has them."""
+    """Make var/venv, and put *names* into it, unless it has them.
+
+    *wanted* are the modules that they bring. Raise AdminError.
+    """
     stamp = VENV / "requirements"
-    present = stamp.read_text(encoding="utf-8").split("\n") if is_complete(stamp) else []
-    if set(names) <= set(present):
+    made = stamp.read_text(encoding="utf-8").split("\n") if stamp.is_file() else []
+    has_all = set(names) <= set(made)
+    sound = bool(made) and is_sound(list(wanted) if has_all else [])
+    if has_all and sound:
         return
     need_venv_module(wanted)
     need_writable(VENV.parent)
     short = ", ".join(name.split()[0] for name in names)
-    print(f"minimta: one moment, {VENV} gets {short}", flush=True)
-    if not present:
+    is_there = os.path.lexists(VENV)
+    anew = ", which is damaged or half made, is made anew and" if is_there and not sound else ""
+    say(f"minimta: one moment, {VENV}{anew} gets {short}")
+    if not sound:
         make_venv()
     call_pip(names, wanted)
     stamp.write_text("\n".join(names), encoding="utf-8")
 
 
-def is_complete(stamp: Path) -> bool:
-    """Was the environment filled to the end? *stamp* is written last."""
-    return stamp.is_file() and (VENV / "bin" / "python").exists()
+def is_sound(modules: list[str]) -> bool:
+    """Does the Python of var/venv start, with pip and these modules, and is no file of theirs lost?"""
+    command = [str(VENV / "bin" / "python"), "-I", "-c", _PROBE, "pip", *modules]
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except OSError:  # no such program, or a link that leads nowhere
+        return False
 
 
 def need_venv_module(wanted: dict[str, str]) -> None:
@@ -92,22 +130,28 @@ def need_writable(directory: Path) -> None:
     try:
         directory.mkdir(exist_ok=True)
         probe = directory / f".probe{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        try:
+            probe.write_bytes(bytes(65536))
+        finally:
+            probe.unlink(missing_ok=True)
     except OSError as error:
-        raise AdminError(
-            f"cannot write in {directory} ({error.strerror}):"
-            " clone the project into a directory of your own",
-            os.EX_CANTCREAT,
-        ) from error
+        raise unwritable(error, directory) from error
 
 
 def make_venv() -> None:
-    """Make an empty environment. Raise AdminError with the last line of what went wrong."""
-    command = [sys.executable, "-I", "-m", "venv", "--clear", str(VENV)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise AdminError(f"cannot make {VENV}: {last_line(done.stdout + done.stderr)}")
+    """Make an empty environment in the place of what is there. Raise AdminError."""
+    if not VENV.is_dir():  # a file, or a link that leads nowhere
+        VENV.unlink(missing_ok=True)
+    (VENV / "requirements").unlink(missing_ok=True)
+    python = str(VENV / "bin" / "python")
+    # Not in one: venv would not show what ensurepip says.
+    for command in (
+        [sys.executable, "-I", "-m", "venv", "--clear", "--without-pip", str(VENV)],
+        [python, "-I", "-m", "ensurepip", "--upgrade", "--default-pip"],
+    ):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise _gave_up(done.stdout + done.stderr, "")
 
 
 def call_pip(names: list[str], wanted: dict[str, str]) -> None:
@@ -116,11 +160,22 @@ def call_pip(names: list[str], wanted: dict[str, str]) -> None:
     command = [str(VENV / "bin" / "python"), "-I", "-m", "pip", "install", *options, *names]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise AdminError(
-            f"pip cannot get {', '.join(names)} ({last_line(done.stderr)}): connect this machine"
-            f" to a package index, or: apt install {' '.join(wanted.values())}",
-            os.EX_TEMPFAIL,
-        )
+        raise _gave_up(done.stderr, f"apt install {' '.join(wanted.values())}")
+
+
+def _gave_up(said: str, other_way: str) -> AdminError:
+    """What is the matter, out of the words of venv or pip, and the remedy."""
+    reason, remedy = remedy_for(said)
+    if reason:
+        if not (VENV / "requirements").exists():  # half made, it only takes room
+            shutil.rmtree(VENV, ignore_errors=True)
+        places = f"{VENV.parent} or {tempfile.gettempdir()}"
+        return AdminError(f"cannot write in {places} ({reason}): {remedy}", os.EX_CANTCREAT)
+    cut_off = [words for words in _NO_INDEX if words in said]
+    reason = cut_off[0] if cut_off else last_line(said)
+    remedy = "connect this machine to a package index" if cut_off else "see what it says, try again"
+    remedies = ", or: ".join(words for words in (remedy, other_way) if words)
+    return AdminError(f"{VENV} cannot be filled ({reason}): {remedies}", os.EX_TEMPFAIL)
 
 
 def last_line(text: str) -> str:

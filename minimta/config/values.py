@@ -215,10 +215,12 @@ def alias_files(text: str) -> tuple[str, ...]:
             kind, rest = "", spec
         if kind.strip().lower() not in _ALIAS_CLASSES:
             raise ValueError(f"unknown alias class {kind.strip()}")
-        *flags, path = rest.split() or [""]
-        if flags not in ([], ["-o"]) or path[:1] in ("", "-"):
+        path = rest.strip()
+        optional = "-o " if path.startswith(("-o ", "-o\t")) else ""
+        path = path.removeprefix(optional.strip()).lstrip()
+        if path[:1] in ("", "-") or " /" in path:  # blanks separate nothing
             raise ValueError(f"{spec.strip()!r} is no path of a file")
-        files.append(" ".join([*flags, path]))
+        files.append(optional + path)
     return tuple(files)
 
 

@@ -536,22 +536,22 @@ def test_the_verb_prints_lines_and_ends_with_the_code(
     ],
 )
 def test_a_command_line_that_cannot_be_obeyed(
-    capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, text: str
+    capfd: pytest.CaptureFixture[str], arguments: list[str], code: int, text: str
 ) -> None:
     assert verbs.main(["trace", *arguments]) == code
-    told = capsys.readouterr()
+    told = capfd.readouterr()
     assert (told.out, text in told.err) == ("", True)
 
 
 def test_a_table_that_cannot_be_read_is_named(
-    host: Host, capsys: pytest.CaptureFixture[str]
+    host: Host, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (host.root / "etc/mailertable").mkdir()
     configuration = host.root / "cf"
     configuration.write_text(f"MailerTable = {host.root}/etc/mailertable\n")
     configuration.chmod(0o644)
     assert verbs.main(["trace", "-C", str(configuration), "dave"]) == 75
-    assert f"{host.root}/etc/mailertable" in capsys.readouterr().err
+    assert f"{host.root}/etc/mailertable" in capfd.readouterr().err
 
 
 def test_read_as_is_what_the_runner_uses(host: Host) -> None:

@@ -88,6 +88,7 @@ def test_a_boolean_is_sendmails(text: str, value: bool) -> None:
         ("-o /a,btree:-o /b,CDB: /c", ("-o /a", "-o /b", "/c")),
         ("aliases,implicit:/a:b", ("aliases", "/a:b")),
         ("/a:b", ("/a:b",)),
+        (" /a dir - old/b c , -o  /d e", ("/a dir - old/b c", "-o /d e")),
     ],
 )
 def test_alias_files_are_paths_with_or_without_a_class(text: str, files: tuple[str, ...]) -> None:

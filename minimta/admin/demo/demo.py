@@ -1,6 +1,6 @@
 """``minimta demo``: the way of a letter, played for real in var/demo, each step checked.
 
-lab2.campus is the host; lab1.campus, which is down at first, is a second one. Both are this
+lab2.campus is the host; lab1.campus, which is down at first, is a second one below it. Both are this
 program with a directory of its own. Nothing is left running.
 """
 
@@ -17,10 +17,10 @@ from minimta.admin.demo.privateroot import (
     PrivateRoot,
     free_port,
     need_port,
-    shown,
     wait_for,
 )
-from minimta.admin.virtual_environment import enter
+from minimta.admin.output import say
+from minimta.admin.virtual_environment import enter, is_inside
 
 BY_HAND: dialogue.Script = (
     ("HELO lab1.campus", 250),
@@ -28,8 +28,6 @@ BY_HAND: dialogue.Script = (
     ("RCPT TO:<nobody-here@lab2.campus>", 550),
     ("RCPT TO:<dave@lab2.campus>", 250),
     ("DATA", 354),
-    ("From: emma@lab1.campus", 0),
-    ("To: dave@lab2.campus", 0),
     ("Subject: over SMTP", 0),
     ("", 0),
     ("Hi Dave, this was typed into nc.", 0),
@@ -72,7 +70,7 @@ class Demo:
     def listener(self) -> None:
         """``sendmail -bD -q15m`` answers on its port."""
         self._title("The listener, with the queue runner beside it")
-        self._say(f"$ {shown(self.here.listener())} &")
+        self._say(f"$ {' '.join(self._typed(self.here.listener()))} 2> var/demo/log &")
         self.here.start()
         self._check(f"port {self.here.port} of {ADDRESS} answers", True)
 
@@ -101,7 +99,7 @@ class Demo:
     def host_is_up(self) -> None:
         """``sendmail -q`` brings it there."""
         self._title(f"{self.there.host} comes up, and a queue run brings the letter there")
-        self._say(f"$ {shown(self.there.listener())} &")
+        self._say(f"$ {' '.join(self._typed(self.there.listener()))} 2> var/demo/lab1/log &")
         self.there.start()
         self._run(self.here, "sendmail", "-q")
         self._arrives(self.there, "carol", "while you were out")
@@ -131,7 +129,7 @@ class Demo:
 
     def _run(self, root: PrivateRoot, program: str, *words: str, text: str = "") -> str:
         """Run a command of bin/, show it and its output. Raise AdminError if it fails."""
-        self._say(f"$ {shown(root.command(program, *words))}")
+        self._say(f"$ {' '.join(self._typed(root.command(program, *words)))}")
         for line in text.split("\n")[:-1]:
             self._say(f"> {line}")
         done = root.run(program, *words, text=text)
@@ -155,24 +153,32 @@ class Demo:
             raise AdminError(f"not so: {fact}; the log is {log}", os.EX_SOFTWARE)
         self._say(f"ok: {fact}")
 
+    def _typed(self, command: list[str]) -> list[str]:
+        """A command as one types it in the checkout, with bin/ of *here* in PATH."""
+        name = command[0].removeprefix(f"{self.here.directory}/bin/").removeprefix(f"{HOME}/")
+        return [name, *command[1:]]
+
     def _title(self, text: str) -> None:
         self._number += 1
-        print(f"\n{self._number}. {text}", flush=True)
+        say(f"\n{self._number}. {text}")
 
     def _say(self, line: str) -> None:
-        print(f"   {line}", flush=True)
+        say(f"   {line}")
 
 
 def run(arguments: list[str]) -> int:
     """Play it; 0 if every check held. Raise AdminError if not, or if processes are left."""
     port = parse(arguments)
+    need_plain_path(HOME)
     enter()
     need_port(port)
     here = PrivateRoot(Path(HOME, "var", "demo"), "lab2.campus", port)
-    there = PrivateRoot(Path(HOME, "var", "demo-lab1"), "lab1.campus", free_port())
+    there = PrivateRoot(here.directory / "lab1", "lab1.campus", free_port())
+    there.must_be_idle()
     here.make("postmaster: carol\n", {there.host: f"esmtp:[{ADDRESS}]:{there.port}"})
     there.make("postmaster: carol\n", {})
-    print(f"minimta demo: {here.host} lives in {here.directory}, {there.host} beside it")
+    say(f"minimta demo: {here.host} lives in {here.directory}, {there.host} in its lab1/\n")
+    say("   $ PATH=$PWD/var/demo/bin:$PATH   # the commands of the checkout, for this host")
     try:
         Demo(here, there).play()
     finally:
@@ -181,6 +187,16 @@ def run(arguments: list[str]) -> int:
         raise AdminError("processes were left and had to be killed", os.EX_SOFTWARE)
     show_end(here)
     return os.EX_OK
+
+
+def need_plain_path(path: str) -> None:
+    """Raise AdminError if no AliasFile or passwd entry can hold it; blanks and quotes they can."""
+    if not path.isprintable() or set(path) & set(",:"):
+        raise AdminError(
+            f"{path!r} has a comma, a colon or an unprintable character in it,"
+            " as no path of an alias file or a home may: clone the project into another directory",
+            os.EX_CONFIG,
+        )
 
 
 def parse(arguments: list[str]) -> int:
@@ -197,16 +213,18 @@ def parse(arguments: list[str]) -> int:
 
 
 def show_end(here: PrivateRoot) -> None:
-    """The mailbox, and how to go on."""
-    directory = here.directory.relative_to(HOME)
-    print(f"\nThe mailbox of dave, {directory}/mail/dave:\n")
-    print("\n".join(f"   {line}" for line in here.mailbox("dave").rstrip("\n").split("\n")))
-    print(f"""
+    """The first letter, how to go on, and how to take all away."""
+    first = here.mailbox("dave").partition("\n\nFrom ")[0]
+    rubbish = "var/demo var/venv" if is_inside() else "var/demo"
+    say("\nThe first letter in var/demo/mail/dave:\n")
+    say("\n".join(f"   {line}" for line in first.split("\n")))
+    say(f"""
 All checks held, and nothing is left running. To go on by hand, in {HOME}:
 
-   {shown(here.listener())} &
-   nc {ADDRESS} {here.port}     (HELO, MAIL FROM:<...>, RCPT TO:<...>, DATA, the letter, ".", QUIT)
-   {shown(here.command("sendmail"))} dave@lab2.campus
-   {shown(here.command("mailq"))}
-   cat {directory}/mail/dave
-   kill $(head -1 {directory}/sendmail.pid)""")
+   PATH=$PWD/var/demo/bin:$PATH
+   sendmail -bD -q15m &
+   nc {ADDRESS} {here.port}     # HELO, MAIL FROM:<...>, RCPT TO:<...>, DATA, the letter, ".", QUIT
+   sendmail dave@lab2.campus     # then the letter, and "." alone on the last line
+   mailq
+   kill $(head -1 var/demo/sendmail.pid)
+   rm -r {rubbish}     # takes it all away""")

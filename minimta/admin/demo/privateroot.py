@@ -1,14 +1,16 @@
 """A whole mail system below one directory: its configuration, users, queue, mailboxes, processes.
 
     minimta.cf  aliases  passwd  mailertable  names  log  sendmail.pid
-    spool/mqueue/  spool/clientmqueue/  mail/USER  home/USER/
+    bin/sendmail  bin/mailq  bin/newaliases  spool/mqueue/  spool/clientmqueue/  mail/USER  home/USER/
 
-All belongs to whoever runs it, and all its users share that one uid: no step needs root.
+The commands of its bin/ are those of the checkout with its configuration. All belongs to whoever
+runs it, and all its users share that one uid: no step needs root.
 """
 
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -19,6 +21,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from minimta.admin.checkout import HOME, AdminError
+from minimta.admin.output import unwritable
 
 ADDRESS = "127.0.0.1"
 PEOPLE = {"emma": "Emma Berg", "dave": "Dave Hill", "carol": "Carol Lake"}
@@ -40,9 +43,17 @@ RunAsUser =
 LogTo = none
 """
 
+COMMANDS = ("sendmail", "mailq", "newaliases")
+
+_COMMAND = """\
+#!/bin/sh
+# {program} of {host}: a private root, made by `bin/minimta demo`
+exec {python} -IS {script} -C {cf} "$@"
+"""
+
 
 class PrivateRoot:
-    """One host. Commands run in it are those of bin/, with -C and its configuration."""
+    """One host. The commands of its bin/ are those of the checkout, with -C and its configuration."""
 
     def __init__(self, directory: Path, host: str, port: int) -> None:
         """*directory* is where it lives, *host* its full name, *port* where its listener answers."""
@@ -55,7 +66,7 @@ class PrivateRoot:
     def make(self, aliases: str, mailer_table: Mapping[str, str]) -> None:
         """Write everything anew. Raise AdminError if it cannot be written, or somebody lives there."""
         os.umask(0o022)
-        self._must_be_idle()
+        self.must_be_idle()
         try:
             self._clear()
             for name, mode in (("mqueue", 0o700), ("clientmqueue", 0o1733)):
@@ -65,19 +76,17 @@ class PrivateRoot:
             for person in PEOPLE:
                 self.home(person).mkdir(parents=True)
             self._write_files(aliases, mailer_table)
+            self._write_commands()
         except OSError as error:
-            raise AdminError(
-                f"cannot write {error.filename} ({error.strerror}):"
-                " clone the project into a directory of your own",
-                os.EX_CANTCREAT,
-            ) from error
+            raise unwritable(error) from error
 
     def _clear(self) -> None:
         if self.directory.exists():
             shutil.rmtree(self.directory)
         self.directory.mkdir(parents=True)
 
-    def _must_be_idle(self) -> None:
+    def must_be_idle(self) -> None:
+        """Raise AdminError if processes of an earlier run are there."""
         if running := processes_of(self.cf):
             numbers = " ".join(str(pid) for pid in running)
             raise AdminError(f"an earlier demo still runs in {self.directory}: kill {numbers}")
@@ -93,6 +102,15 @@ class PrivateRoot:
         self.file("passwd").write_text("".join(entries), encoding="utf-8")
         self.file("names").touch()
 
+    def _write_commands(self) -> None:
+        (self.directory / "bin").mkdir()
+        for program in COMMANDS:
+            words = {"python": sys.executable, "script": f"{HOME}/bin/{program}", "cf": self.cf}
+            quoted = {key: shlex.quote(str(word)) for key, word in words.items()}
+            path = self.directory / "bin" / program
+            path.write_text(_COMMAND.format(program=program, host=self.host, **quoted))
+            path.chmod(0o755)
+
     def file(self, name: str) -> Path:
         """Path of a file of the root: "aliases", "log"."""
         return self.directory / name
@@ -107,8 +125,8 @@ class PrivateRoot:
         return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
 
     def command(self, program: str, *words: str) -> list[str]:
-        """The command line of bin/*program* in this root, to run or, by shown(), to show."""
-        return [sys.executable, "-IS", f"{HOME}/bin/{program}", "-C", str(self.cf), *words]
+        """The command line of bin/*program* in this root."""
+        return [str(self.directory / "bin" / program), *words]
 
     def run(self, program: str, *words: str, text: str = "") -> subprocess.CompletedProcess[str]:
         """Run it to its end with *text* as its standard input; both outputs come together."""
@@ -124,7 +142,7 @@ class PrivateRoot:
 
     def listener(self) -> list[str]:
         """The command line of listener and runner, in the foreground."""
-        return self.command("sendmail", "-O", "LogTo=stderr", "-bD", "-q15m")
+        return self.command("sendmail", "-OLogTo=stderr", "-bD", "-q15m")
 
     def start(self) -> None:
         """Start listener and runner; return when the port answers. Raise AdminError if it does not."""
@@ -153,13 +171,6 @@ class PrivateRoot:
         for pid in processes_of(self.cf):
             os.kill(pid, signal.SIGKILL)
         return is_gone
-
-
-def shown(command: list[str]) -> str:
-    """A command line of ours as one types it in the checkout."""
-    words = [word.replace(f"{HOME}/", "") for word in command]
-    is_system = os.path.realpath(sys.prefix) == "/usr"
-    return " ".join(words[2:] if is_system else words)
 
 
 def processes_of(cf: Path) -> list[int]:

@@ -30,6 +30,7 @@ from minimta.admin.install.services import (
 )
 from minimta.admin.install.services import run as run_program
 from minimta.admin.install.steps import Step, below
+from minimta.admin.output import say
 from minimta.admin.virtual_environment import RUN_TIME
 from minimta.system import slots
 from minimta.system.locks import beside, of_daemon
@@ -115,14 +116,14 @@ def perform(deeds: list[tuple[str, Callable[[], None]]], *, is_dry: bool) -> Non
         raise AdminError("only root can do that (--dry-run shows what it would be)", os.EX_NOPERM)
     os.umask(0o022)
     for name, deed in deeds:
-        print(f"would do: {name}" if is_dry else name, flush=True)
+        say(f"would do: {name}" if is_dry else name)
         try:
             if not is_dry:
                 deed()
         except OSError as error:
             raise AdminError(f"{name}: {error}", os.EX_CANTCREAT) from error
     if not deeds:
-        print("nothing to do")
+        say("nothing to do")
 
 
 def need_modules() -> None:

@@ -28,7 +28,7 @@ from minimta.admin.demo.privateroot import (
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A copy of the checkout in which the demo was played, and what it printed."""
-    home = tmp_path_factory.mktemp("checkout")
+    home = tmp_path_factory.mktemp("a dir with 'blanks'")
     for name in ("bin", "minimta"):
         shutil.copytree(Path(HOME, name), home / name, symlinks=True)
     command = [sys.executable, "-I", str(home / "bin/minimta"), "demo"]
@@ -53,7 +53,7 @@ def test_the_dialogue_is_shown_as_it_happens(played: tuple[Path, str]) -> None:
 
 
 def test_the_letters_are_in_the_mailboxes(played: tuple[Path, str]) -> None:
-    here, there = played[0] / "var/demo/mail", played[0] / "var/demo-lab1/mail"
+    here, there = played[0] / "var/demo/mail", played[0] / "var/demo/lab1/mail"
     subjects = {
         here / "dave": ["over SMTP", "by command", "to be forwarded"],
         here / "carol": ["to the postmaster", "to be forwarded"],
@@ -65,15 +65,71 @@ def test_the_letters_are_in_the_mailboxes(played: tuple[Path, str]) -> None:
     assert (here / "dave").read_text().split("\n")[1] in played[1]
 
 
+def test_commands_are_shown_as_one_types_them(played: tuple[Path, str]) -> None:
+    typed = [line[5:] for line in played[1].split("\n") if line.startswith("   $ ")]
+    assert {"mailq", "newaliases", "sendmail dave@lab2.campus", "sendmail -q"} <= set(typed)
+    assert not [line for line in typed if str(played[0]) in line]
+
+
+def test_they_work_when_they_are_typed(played: tuple[Path, str]) -> None:
+    way = [line for line in played[1].split("\n") if "PATH=" in line]
+    assert way[0] == "   $ " + way[1].strip() + "   # the commands of the checkout, for this host"
+    script = f"{way[1]}\nmailq\nsendmail -bv postmaster\nnewaliases\n"
+    words = ["/bin/sh", "-euc", script]
+    done = subprocess.run(words, cwd=played[0], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"{played[0]}/var/demo/spool/mqueue is empty" in done.stdout
+    assert "carol... deliverable: mailer local, user carol" in done.stdout
+
+
+def test_it_is_short(played: tuple[Path, str]) -> None:
+    assert played[1].count("\n") <= 110
+
+
 def test_it_tells_how_to_go_on(played: tuple[Path, str]) -> None:
     end = played[1].rpartition("To go on by hand")[2]
     assert f"nc {ADDRESS} " in end
-    assert "-bD -q15m &" in end
+    assert "sendmail -bD -q15m &" in end
+
+
+def test_it_tells_how_to_remove_it(played: tuple[Path, str]) -> None:
+    last = played[1].rstrip("\n").rpartition("\n")[2]
+    assert last.split("#")[0].split()[:3] == ["rm", "-r", "var/demo"]
+    made = [path.name for path in (played[0] / "var").iterdir()]
+    assert made == ["demo"]
 
 
 def test_nothing_is_left_running(played: tuple[Path, str]) -> None:
     assert not processes_of(played[0] / "var/demo/minimta.cf")
-    assert not processes_of(played[0] / "var/demo-lab1/minimta.cf")
+    assert not processes_of(played[0] / "var/demo/lab1/minimta.cf")
+
+
+def start(home: Path, stdout: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-I", str(home / "bin/minimta"), "demo"]
+    return subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_reader_that_goes_ends_it_quietly(played: tuple[Path, str]) -> None:
+    home = played[0]
+    with start(home, subprocess.PIPE) as playing:
+        assert playing.stdout is not None
+        for line in playing.stdout:
+            if "ok: port" in line:  # the listener runs
+                break
+        playing.stdout.close()
+        assert playing.stderr is not None
+        assert playing.stderr.read() == ""
+    assert playing.returncode == 141
+    assert not processes_of(home / "var/demo/minimta.cf")
+
+
+def test_a_full_standard_output_ends_it_with_one_sentence(played: tuple[Path, str]) -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    with start(played[0], full) as playing:
+        os.close(full)
+        told = playing.communicate(timeout=60)[1]
+    assert told == "minimta demo: standard output: No space left on device\n"
+    assert playing.returncode == os.EX_IOERR
 
 
 def test_a_port_in_use_is_told_with_the_remedy_before_anything_begins(
@@ -84,6 +140,16 @@ def test_a_port_in_use_is_told_with_the_remedy_before_anything_begins(
         with pytest.raises(AdminError, match=rf"^port {port} .*in use.*--port"):
             demo.run(["--port", str(port)])
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("path", ["/home/anna/a:b", "/home/anna/a,b", "/home/anna/\udcff"])
+def test_a_path_that_no_alias_file_may_have_is_told_with_the_remedy(path: str) -> None:
+    with pytest.raises(AdminError, match="clone the project into another directory"):
+        demo.need_plain_path(path)
+
+
+def test_a_path_with_blanks_and_quotes_will_do() -> None:
+    demo.need_plain_path('/home/anna/a dir #1 ("it\'s"; $HOME *)')
 
 
 @pytest.mark.parametrize("words", [["--port", "x"], ["--port", "65536"], ["more"]])

@@ -1,0 +1,58 @@
+"""What a verb prints, and how it says that something cannot be written: one sentence, one remedy."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+
+from minimta.admin.checkout import AdminError
+
+#: errno -> what to do; {where} is the path
+_REMEDIES = {
+    errno.ENOSPC: "make room there",
+    errno.EDQUOT: "make room there: your share of that file system is used up",
+    errno.EFBIG: "raise the limit of file sizes (ulimit -f)",
+    errno.EACCES: "clone the project into a directory of your own, or remove what others made there",
+    errno.EPERM: "clone the project into a directory of your own, or remove what others made there",
+}
+_ELSEWHERE = "clone the project into a directory of your own"
+
+
+def say(text: str = "") -> None:
+    """Print a line at once.
+
+    Raise AdminError if standard output cannot take it (74), without words if nobody reads it any
+    more (141, as a shell tells of who was ended by SIGPIPE).
+    """
+    try:
+        print(text, flush=True)
+    except BrokenPipeError as error:
+        _silence()
+        raise AdminError("", 128 + signal.SIGPIPE) from error
+    except OSError as error:
+        _silence()
+        raise AdminError(f"standard output: {error.strerror}", os.EX_IOERR) from error
+
+
+def _silence() -> None:
+    """What is still in the buffer goes nowhere: the interpreter would try it once more at its end."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)
+
+
+def unwritable(error: OSError, path: object = "") -> AdminError:
+    """What to raise when *path*, or else the file that *error* names, cannot be written."""
+    remedy = _REMEDIES.get(error.errno or 0, _ELSEWHERE)
+    return AdminError(
+        f"cannot write {path or error.filename} ({error.strerror}): {remedy}", os.EX_CANTCREAT
+    )
+
+
+def remedy_for(words: str) -> tuple[str, str]:
+    """(reason, remedy) if another program's *words* tell that it could not write, else ("", "")."""
+    for number, remedy in _REMEDIES.items():
+        if os.strerror(number) in words:
+            return os.strerror(number), remedy
+    return ("", "")
