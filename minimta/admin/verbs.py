@@ -23,6 +23,7 @@ VERBS = {
         "minimta.admin.install.install",
         "put sendmail in its place on this machine [--dry-run]",
     ),
+    "check": ("minimta.admin.check", "tell what is wrong in /etc/mail/minimta.cf [-C FILE]"),
     "trace": ("minimta.admin.trace", "tell where an address leads, and why [-C FILE] ADDRESS..."),
     "uninstall": ("minimta.admin.install.uninstall", "take that back, leave all mail [--dry-run]"),
 }

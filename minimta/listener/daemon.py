@@ -30,7 +30,7 @@ from minimta.listener.sockets import Server, bind
 from minimta.message import dates
 from minimta.queue import commit
 from minimta.queue.spool import Spool
-from minimta.system import dns, hostnames, locks, log, pidfile, privileges, processes, users
+from minimta.system import dns, hostnames, locks, log, notify, pidfile, privileges, processes, users
 from minimta.system.terminal import complain
 
 TYPE_CHECKING = False
@@ -56,7 +56,8 @@ def run(
     """Listen, and with *queue_runner* run the queue each *interval* seconds and for new messages.
 
     Returns the exit code when told to end (SIGTERM, SIGINT); without *foreground* once a child has
-    taken over. *command* is the command line, for the PidFile.
+    taken over, else the service manager is told when all ports are open. *command* is the command
+    line, for the PidFile.
     """
     _hold_signals()
     try:
@@ -82,7 +83,7 @@ def run(
         finally:
             pidfile.remove(options.pid_file)
 
-    return serve(_nothing) if foreground else processes.start_daemon("daemon", serve)
+    return serve(notify.ready) if foreground else processes.start_daemon("daemon", serve)
 
 
 def _nothing() -> None:
@@ -111,7 +112,7 @@ class _Begun:
 
     def is_inherited(self) -> None:
         """In the listener, which is forked before that: nobody reads what it says."""
-        if self._ready is not _nothing:
+        if self._ready is not notify.ready:
             processes.silence()
 
     def listens(self) -> None:
@@ -209,7 +210,7 @@ def _run_queue(
         lock = locks.wait_for(path, stop, resident.RESTART)
     except OSError as error:
         complain(f"sendmail: cannot lock {path}: {error.strerror or error}")
-        return os.EX_CONFIG
+        return os.EX_OSERR
     if lock is None:
         if stop():
             return os.EX_OK

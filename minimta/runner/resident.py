@@ -72,7 +72,7 @@ def stay(
     except OSError as error:
         path = locks.beside(options.queue_directory)
         complain(f"sendmail: cannot lock {path}: {error.strerror or error}")
-        return os.EX_CONFIG
+        return os.EX_OSERR  # not 78, after which a unit would not start again
     if lock is None:
         return os.EX_OK if stop() else os.EX_TEMPFAIL
     with lock:

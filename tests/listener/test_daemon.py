@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import minimta
+from minimta.system import locks
 from tests.support.smtphost import PASSWD, SmtpHost
 
 SENDMAIL = Path(minimta.__file__).parent.parent / "bin" / "sendmail"
@@ -141,6 +143,58 @@ def test_in_the_foreground_it_is_the_process_that_was_started(daemon: Daemon) ->
     send(daemon)
     assert len(daemon.host.queued()) == 1
     assert f"starting daemon ({minimta.__version__}): SMTP\n" in daemon.log.read_text()
+
+
+@pytest.mark.parametrize("words", [("-bD",), ("-bD", "-q15m")])
+@pytest.mark.parametrize("place", ["{directory}/notify", "@{directory}/abstract"])
+def test_a_service_manager_hears_of_the_process_that_it_started_when_the_ports_are_open(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], place: str
+) -> None:
+    monkeypatch.chdir(daemon.cf.parent)
+    # A socket's name has 107 octets at most.
+    name = place.format(directory=f"/proc/{os.getpid()}/cwd")
+    monkeypatch.setenv("NOTIFY_SOCKET", name)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        manager.bind(name.replace("@", "\0", 1))
+        manager.settimeout(PATIENCE)
+        daemon.process = subprocess.Popen(daemon.command(*words), stderr=subprocess.DEVNULL)
+        text, [(_, _, credentials)], _, _ = manager.recvmsg(100, socket.CMSG_SPACE(12))
+        assert daemon.answers()
+        assert text == b"READY=1"
+        assert struct.unpack("3i", credentials)[0] == daemon.process.pid
+        manager.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            manager.recv(100)
+
+
+def test_a_file_with_wrong_lines_is_told_as_a_whole_and_begins_nothing(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with daemon.cf.open("a") as file:
+        file.write("NoSuchThing = 1\nmore\n")
+    monkeypatch.chdir(daemon.cf.parent)
+    monkeypatch.setenv("NOTIFY_SOCKET", f"/proc/{os.getpid()}/cwd/notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(os.environ["NOTIFY_SOCKET"])
+        manager.settimeout(0)
+        done = subprocess.run(daemon.command("-bD", "-q15m"), capture_output=True, check=False)
+        with pytest.raises(BlockingIOError):
+            manager.recv(100)
+    assert (done.returncode, done.stdout.count(b"\n")) == (78, 2)
+    assert (daemon.answers(), daemon.pid_file.exists()) == (False, False)
+
+
+@pytest.mark.parametrize("words", [("-bD", "-q15m"), ("-q15m",)])
+def test_a_lock_that_cannot_be_made_now_does_not_keep_a_unit_from_starting_again(
+    daemon: Daemon, words: tuple[str, ...]
+) -> None:
+    queue = daemon.host.options.queue_directory
+    for path in (locks.beside(queue), locks.of_daemon(queue)):
+        Path(path).mkdir()
+    done = subprocess.run(daemon.command(*words), capture_output=True, check=False)
+    assert b"cannot lock " in done.stderr
+    assert done.returncode not in (0, 64, 78)
 
 
 def test_sigterm_ends_it_at_once_when_nobody_is_there(daemon: Daemon) -> None:

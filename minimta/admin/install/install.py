@@ -32,7 +32,8 @@ from minimta.admin.install.services import run as run_program
 from minimta.admin.install.steps import Step, below
 from minimta.admin.output import say
 from minimta.admin.virtual_environment import RUN_TIME
-from minimta.system import slots
+from minimta.config import file as config_file
+from minimta.system import safefile, slots
 from minimta.system.locks import beside, of_daemon
 
 #: what the first line of bin/sendmail names
@@ -91,6 +92,7 @@ def run(arguments: list[str]) -> int:
     need_modules()
     need_no_other_mta(root, [row for row in rows if isinstance(row, Link)])
     warn_of_writers()
+    warn_of_configuration(root)
     missing = [row for row in rows if not row.is_done()]
     perform([(str(row), row.do) for row in missing], is_dry=is_dry)
     return os.EX_OK
@@ -168,6 +170,18 @@ def warn_of_writers() -> None:
             f" chown -R root:root {HOME} && chmod -R go-w {HOME}",
             file=sys.stderr,
         )
+
+
+def warn_of_configuration(root: Path) -> None:
+    """What ``minimta check`` would tell: the service will not start, or users' sendmail not queue."""
+    try:
+        told = (
+            config_file.load(None, [], safefile.why_untrusted).warnings if root == Path("/") else []
+        )
+    except config_file.ConfigError as error:
+        told = error.sentences
+    for sentence in told:
+        print(f"warning: {sentence}", file=sys.stderr)
 
 
 def is_writable_by_others(path: Path) -> bool:

@@ -37,6 +37,8 @@ d {CLIENT_QUEUE} 1733 root root -
 
 #: The runner delivers: it becomes users, writes in homes and in /var/mail, runs set-id programs.
 #: So there is no NoNewPrivileges, ProtectHome or PrivateTmp here. The listener gives up root.
+#: A wrong line or command (78, 64) will be no better in five seconds. systemd heeds that only of the
+#: main process, so the check before it, which brings warnings into the journal, stops nothing ("-").
 UNIT = """\
 [Unit]
 Description=minimta mail transfer agent: listener and queue runner
@@ -45,9 +47,11 @@ After=network-online.target nss-lookup.target
 Wants=network-online.target
 
 [Service]
-Type=exec
+Type=notify
+ExecStartPre=-/usr/sbin/sendmail -bC
 ExecStart=/usr/sbin/sendmail -bD -q15m
 Restart=on-failure
+RestartPreventExitStatus=64 78
 RestartSec=5s
 KillMode=mixed
 TimeoutStopSec=30s

@@ -14,6 +14,7 @@ import pytest
 from minimta.admin.checkout import HOME, AdminError
 from minimta.admin.install import install, services, uninstall
 from minimta.admin.install.files import Directory, Link, TextFile
+from minimta.config import file as config_file
 
 COMMANDS = (
     "/usr/sbin/sendmail", "/usr/lib/sendmail", "/usr/bin/mailq", "/usr/bin/newaliases",
@@ -186,6 +187,42 @@ def test_the_service_may_deliver() -> None:
     assert "ExecStart=/usr/sbin/sendmail -bD -q15m" in unit
     harmful = ("NoNewPrivileges=", "ProtectHome=", "PrivateTmp=", "User=", "SystemCallFilter=")
     assert not [line for line in unit if line.startswith(harmful)]
+
+
+def test_what_will_be_wrong_in_five_seconds_as_well_is_not_started_again() -> None:
+    unit = services.UNIT.split("\n")
+    assert {"Type=notify", "Restart=on-failure", "RestartPreventExitStatus=64 78"} <= set(unit)
+    # Of a check that may stop the start systemd does not heed the exit code: it would try for ever.
+    checks = [line for line in unit if line.startswith(("ExecStartPre=", "ExecCondition="))]
+    assert checks == ["ExecStartPre=-/usr/sbin/sendmail -bC"]
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "warning"),
+    [
+        ("LogLevel = 9\n", 0o644, ""),
+        ("LogLevel = 9\n", 0o600, "mode 600; all users must be able to read it (chmod a+r"),
+        ("garbage\nmore\n", 0o644, 'line 2: unknown configuration line "more"'),
+    ],
+)
+def test_what_is_wrong_with_the_configuration_is_told(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    text: str,
+    mode: int,
+    warning: str,
+) -> None:
+    file = tmp_path / "minimta.cf"
+    file.write_text(text)
+    file.chmod(mode)
+    monkeypatch.setattr(config_file, "DEFAULT_FILE", str(file))
+    install.warn_of_configuration(tmp_path)  # a tree for another machine
+    assert capsys.readouterr().err == ""
+    install.warn_of_configuration(Path("/"))
+    said = capsys.readouterr().err
+    assert warning in said
+    assert said.count("warning: ") == (0 if not warning else text.count("\n"))
 
 
 @pytest.mark.debian("systemd")

@@ -1,0 +1,55 @@
+"""``minimta check``: is the configuration file as it should be?
+
+All that is wrong is told at once, as a daemon or ``sendmail -bC`` would, and what is suspicious.
+It reads the file and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+from argparse import ArgumentError, ArgumentParser
+
+from minimta.admin.checkout import AdminError
+from minimta.admin.output import say
+from minimta.config import file as config_file
+from minimta.system import safefile
+
+
+def run(arguments: list[str]) -> int:
+    """0: it can be used; 78: something is wrong; 72, 75: it cannot be read.
+
+    Raise AdminError (64) for other words.
+    """
+    named = _parse(arguments)
+    path = named or config_file.DEFAULT_FILE
+    try:
+        options = config_file.load(named, [], safefile.why_untrusted)
+    except config_file.ConfigError as error:
+        say(str(error))
+        if error.options is not None:
+            _warn(error.options.warnings)
+        return error.exit_code
+    _warn(options.warnings)
+    if os.path.lexists(path):
+        say(f"{path}: every line is understood")
+    else:
+        say(f"{path}: there is no such file; all options have their defaults")
+    return os.EX_OK
+
+
+def _warn(warnings: list[str]) -> None:
+    for warning in warnings:
+        say(warning)
+
+
+def _parse(arguments: list[str]) -> str | None:
+    """The file that -C names. Raise AdminError."""
+    parser = ArgumentParser(prog="minimta check", exit_on_error=False)
+    parser.add_argument("-C", metavar="FILE", help="instead of /etc/mail/minimta.cf")
+    try:
+        given, unknown = parser.parse_known_args(arguments)
+    except ArgumentError as error:
+        raise AdminError(str(error), os.EX_USAGE) from error
+    if unknown:
+        raise AdminError(f"cannot make sense of {' '.join(unknown)}; see --help", os.EX_USAGE)
+    return given.C or None

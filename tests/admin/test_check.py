@@ -1,0 +1,66 @@
+"""minimta check: what it tells of a configuration file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from minimta.admin import verbs
+from minimta.config import file as config_file
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "minimta.cf"
+    path.write_text("# nothing\n")
+    path.chmod(0o644)
+    monkeypatch.setattr(config_file, "DEFAULT_FILE", str(path))
+    return path
+
+
+def test_a_good_file_is_said_to_be_good(file: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert verbs.main(["check"]) == 0
+    assert capfd.readouterr().out == f"{file}: every line is understood\n"
+
+
+def test_no_file_is_good_and_told(file: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    file.unlink()
+    assert verbs.main(["check"]) == 0
+    assert "there is no such file; all options have their defaults" in capfd.readouterr().out
+    assert verbs.main(["check", "-C", str(file)]) == 72
+
+
+def test_all_that_is_wrong_is_told_at_once_with_its_line(
+    file: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file.write_text("SmartHots = x\nLogLevel = 9\nMaxHopCount = 0\nLogLevel = 10\n")
+    assert verbs.main(["check"]) == 78
+    lines = capfd.readouterr().out.split("\n")
+    assert lines[0] == f"{file}: line 1: unknown option name SmartHots (did you mean SmartHost?)"
+    assert lines[1].startswith(f"{file}: line 3: option MaxHopCount: below 1: '0'")
+    assert lines[2].startswith(f"{file}: line 4: Warning: LogLevel is set in line 2, too")
+    assert lines[3:] == [""]
+
+
+def test_what_is_suspicious_is_no_error(file: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    file.write_text("LogLevel = 9\nLogLevel = 10\n")
+    file.chmod(0o640)
+    assert verbs.main(["check"]) == 0
+    out = capfd.readouterr().out
+    assert f"{file}: Warning: mode 640; all users must be able to read it (chmod a+r {file})" in out
+    assert "Warning: LogLevel is set in line 1, too" in out
+
+
+def test_another_file_may_be_named(file: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    other = file.with_name("other.cf")
+    other.write_text("garbage\n")
+    other.chmod(0o600)
+    assert verbs.main(["check", "-C", str(other)]) == 78
+    assert capfd.readouterr().out == f'{other}: line 1: unknown configuration line "garbage"\n'
+
+
+@pytest.mark.parametrize("words", [["x"], ["-x"], ["-C"]])
+def test_other_words_are_refused(words: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    assert verbs.main(["check", *words]) == 64
+    assert capfd.readouterr().err.startswith("minimta check: ")
