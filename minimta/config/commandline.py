@@ -169,6 +169,8 @@ def _set(command: Command, option: options.Option, text: str, shown: str) -> Non
     if not option.attribute:
         option.value(text)  # it is so already, or it is an error
         return
+    if option.file_only:
+        raise UsageError(f"{shown}: only the configuration file can set it")
     command.settings.append((option.name, text))
     if not option.anybody:
         command.unsafe.append(shown)

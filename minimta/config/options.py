@@ -20,6 +20,7 @@ from minimta.config.values import (
     host_name,
     interval,
     local_delivery,
+    mail_address,
     natural,
     nearest,
     number,
@@ -53,6 +54,7 @@ class Option:
         "anybody",
         "attribute",
         "default",
+        "file_only",
         "letter",
         "meaning",
         "name",
@@ -69,11 +71,13 @@ class Option:
         *,
         anybody: bool = False,
         accumulates: bool = False,
+        file_only: bool = False,
     ) -> None:
         """*name*, *letter* (for -oX, "" if none) and *default*, as it would stand in the file.
 
         *read* turns text into the value, or raises ValueError. *anybody* may set it for their own
         message; what *accumulates* gives a tuple, and each line of the file adds to it.
+        What is *file_only* nobody may set on a command line.
         """
         self.name = name
         #: of Options; "" in ALWAYS
@@ -84,6 +88,7 @@ class Option:
         self.letter = letter
         self.anybody = anybody
         self.accumulates = accumulates
+        self.file_only = file_only
 
     def __set_name__(self, owner: type, attribute: str) -> None:
         """Called for each row when the class Options is made."""
@@ -187,6 +192,7 @@ class Options:
     min_queue_age = _option("MinQueueAge", "0", interval, "how long a deferred message rests between attempts")
     queue_sort_order = _option("QueueSortOrder", "priority", choice("priority", "host", "time", "filename", "modification", "none"), "which message a queue run takes first")
     max_queue_run_size = _option("MaxQueueRunSize", "0", natural, "messages in one queue run, 0 = all")
+    always_bcc = _option("AlwaysBcc", "", mail_address, "who gets a copy of every message taken, in no header; only in the file (ours)", file_only=True)
     recipient_factor = _option("RecipientFactor", "30000", number, "what each recipient adds to the priority number", "y")
     class_factor = _option("ClassFactor", "1800", number, "what each point of Precedence takes from it", "z")
     retry_factor = _option("RetryFactor", "90000", number, "what each attempt adds to it", "Z")

@@ -314,6 +314,16 @@ def host_name(text: str) -> str:
     return name
 
 
+def mail_address(text: str) -> str:
+    """One bare address, or nothing (AlwaysBcc). Raise ValueError for a list, a program, a file."""
+    text = text.strip()
+    local, at, domain = text.rpartition("@") if "@" in text else (text, "", "")
+    is_one = text.isascii() and text.isprintable() and not set(text) & set(' <>(),;"\\|')
+    if text and not (is_one and local and local[0] not in "/:-" and bool(domain) == bool(at)):
+        raise ValueError(f"{text!r} is no address; wanted: archive@example.org")
+    return text
+
+
 _HOST_FORMS = "HOST, HOST:PORT, [HOST], [HOST]:PORT"
 _HOST_MARKS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
 #: mailers whose name may stand before the host, as in Sendmail's DS line

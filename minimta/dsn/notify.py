@@ -4,7 +4,7 @@
                 by a fault of this host (sysexits 70 and 78)      the postmaster gets the same
     delivered   S (NOTIFY=SUCCESS), and the next hop does not report itself    in the same DSN
     delayed     D, once for a message (flag w), not for bulk and list mail     a warning
-    failed, and the reverse-path is null: to DoubleBounceAddress; if that fails too, nobody
+    failed, and it is the copy of AlwaysBcc, or the reverse-path is null: to DoubleBounceAddress; if that fails too, nobody
 
 RFC 3461 sections 4.1 and 5.2, RFC 5321 section 4.5.5: nobody is told of a report that cannot be
 delivered, or two hosts would send each other reports for ever. This file decides and finds the
@@ -23,6 +23,7 @@ from minimta.dsn.multipart import OriginalMessage, Report, ReportEntry, ReportKi
 from minimta.message import headers
 from minimta.message.envelope import Envelope, Recipient
 from minimta.message.outcome import Fate
+from minimta.queue import always_bcc
 from minimta.queue.control import MAILER_DAEMON, Control
 from minimta.routing import controlling_user
 from minimta.system import log
@@ -55,8 +56,21 @@ class Notifier:
         reports of their own.
         """
         failed = [e for e in entries if e.action == "failed" and "F" in e.recipient.flags]
+        blind = [e for e in entries if e.action == "failed" and self._is_blind_copy(e)]
         if not control.sender:
-            return self._double_bounce(control, qid, failed)
+            return self._double_bounce(control, qid, failed + blind)
+        visible = [e for e in entries if not self._is_blind_copy(e)]
+        to_senders = self._to_senders(control, qid, visible)
+        return [*to_senders, *self._double_bounce(control, qid, blind)]
+
+    def _is_blind_copy(self, entry: ReportEntry) -> bool:
+        return always_bcc.is_copy(entry.recipient, self.options, self.host)
+
+    def _to_senders(
+        self, control: Control, qid: str, entries: Sequence[ReportEntry]
+    ) -> list[Report]:
+        """To the sender, and to owners of lists."""
+        failed = [e for e in entries if e.action == "failed" and "F" in e.recipient.flags]
         of_lists = [e for e in entries if controlling_user.owner(e.recipient) is not None]
         if of_lists:
             return self._to_owners(control, qid, entries, of_lists)
@@ -81,7 +95,7 @@ class Notifier:
     ) -> list[Report]:
         """The owner of a list hears of its members, the sender of all others."""
         theirs = set(map(id, of_lists))
-        found = self.reports(control, qid, [e for e in entries if id(e) not in theirs])
+        found = self._to_senders(control, qid, [e for e in entries if id(e) not in theirs])
         failed = [e for e in of_lists if e.action == "failed" and "F" in e.recipient.flags]
         for whom in dict.fromkeys(controlling_user.owner(e.recipient) or b"" for e in failed):
             mine = [e for e in failed if controlling_user.owner(e.recipient) == whom]

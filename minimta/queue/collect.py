@@ -304,7 +304,7 @@ class Incoming:
             f"from={log.fact(envelope.reverse_path)}",
             f"size={self.size}",
             f"class={first_control.precedence(self.fields())}",
-            f"nrcpts={len(envelope.recipients)}",
+            f"nrcpts={len(control.recipients)}",
         ]
         if message_id:
             facts.append(f"msgid={log.fact(headers.value(message_id[0]))}")

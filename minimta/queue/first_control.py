@@ -66,17 +66,28 @@ class FirstControl:
         facts = self._facts(envelope, qid.encode("ascii"))
         macros = _macros(envelope, envelope.delivery_mode or options.delivery_mode)
         completed = missing_fields.complete(fields, envelope, facts)
-        control = Control(int(self._now), envelope.reverse_path, envelope.recipients)
+        recipients = [*envelope.recipients, *self._blind_copy(envelope)]
+        control = Control(int(self._now), envelope.reverse_path, recipients)
         control.body_type = envelope.body_type
         control.envid = envelope.envid
         control.auth = envelope.auth
         control.macros = macros
         control.headers = completed
         # What a queue run sorts by, low first.
-        weight = options.recipient_factor * len(envelope.recipients)
+        weight = options.recipient_factor * len(recipients)
         control.priority = size + weight - options.class_factor * precedence(fields)
         control.flags = self._flags(fields, envelope.ret, eight_bit)
         return control
+
+    def _blind_copy(self, envelope: Envelope) -> list[Recipient]:
+        """AlwaysBcc, unless it gets the message anyway; not of what we write ourselves."""
+        if not self._options.always_bcc or self._response:
+            return []
+        from minimta.queue import always_bcc  # few hosts have the option
+
+        added = always_bcc.recipient(self._options, self._host)
+        named = {recipient.final.lower() for recipient in envelope.recipients}
+        return [] if added.final.lower() in named else [added]
 
     def _flags(self, fields: list[bytes], ret: bytes, eight_bit: bool) -> str:
         """The F line, in Sendmail's order; "s" (split) always stands there."""

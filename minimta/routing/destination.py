@@ -251,3 +251,11 @@ def loop_broken(text: str) -> Outcome:
 
 def _usage(status: str, line: str, text: str) -> Outcome:
     return Outcome(Fate.FAILED, status, text, transcript=(line,), exit_code=os.EX_USAGE)
+
+
+def too_many_hops(hops: int, limit: int) -> Outcome:
+    """The message goes in a circle (RFC 5321 section 6.3)."""
+    line = f"554 5.4.6 Too many hops {hops} ({limit} max)"
+    return Outcome(
+        Fate.FAILED, "5.4.6", "Too many hops", transcript=(line,), exit_code=os.EX_UNAVAILABLE
+    )

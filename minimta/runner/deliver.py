@@ -22,16 +22,18 @@ from minimta.config.options import Options
 from minimta.mailers.by_name import Mailers
 from minimta.mailers.job import Job
 from minimta.message import headers
+from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome, deferred
-from minimta.queue.control import DELIVERY_MODE
+from minimta.queue import always_bcc
 from minimta.queue.directory import UNKNOWN_UID
 from minimta.queue.locked import LockedMessage
 from minimta.queue.spool import Spool
-from minimta.routing.destination import Destination
+from minimta.routing.destination import Destination, too_many_hops
 from minimta.routing.expand import expand
 from minimta.routing.local_host import LocalHost
 from minimta.runner.checkpoint import MessageProgress, Unrecorded
 from minimta.runner.delivery_log import DeliveryLog
+from minimta.runner.due import waits_for_full_run
 from minimta.runner.make_jobs import Task, tasks
 from minimta.system import log
 from minimta.system.slots import Slots
@@ -143,13 +145,21 @@ class Deliverer:
             for progress in tried:
                 if not progress.closed:
                     progress.leave()
-                code = _exit_code(progress.outcomes.values())
+                code = _exit_code(
+                    outcome
+                    for position, outcome in progress.outcomes.items()
+                    if not self._is_blind_copy(progress.destinations[position].recipient)
+                )
                 results[progress.qid] = AttemptResult(progress.qid, exit_code=code)
         if self.spool.retired:
             # One fsync for the whole batch; until it is done each df stays: see QueueDirectory.flush.
             with self._trouble_with(""):
                 self.spool.flush()
         return list(results.values())
+
+    def _is_blind_copy(self, recipient: Recipient) -> bool:
+        """Is it that of AlwaysBcc? What becomes of it is nothing that a sender hears."""
+        return always_bcc.is_copy(recipient, self._options, self._here.name)
 
     def _open(self, qid: str) -> MessageProgress | None:
         """Lock and expand; None if there is nothing to be done for it now."""
@@ -159,7 +169,9 @@ class Deliverer:
             message = self.spool.lock(qid)
             if message is None:
                 return None
-            if not message.control.quarantine and not (self._fresh and _shall_wait(message)):
+            if not message.control.quarantine and not (
+                self._fresh and waits_for_full_run(message.control)
+            ):
                 return MessageProgress(message, self._expand(message), self._clock())
         if message is not None:
             message.release()
@@ -169,7 +181,7 @@ class Deliverer:
         control = message.control
         hops = len(headers.find(control.headers, b"received"))
         if hops > self._options.max_hop_count:
-            looping = _too_many_hops(hops, self._options.max_hop_count)
+            looping = too_many_hops(hops, self._options.max_hop_count)
             return [Destination(r, None, looping) for r in control.recipients]
         try:
             found = expand(
@@ -245,7 +257,8 @@ class Deliverer:
         for number, destination in enumerate(progress.destinations):
             if destination.outcome is not None:
                 self._settle(progress, [number], destination.outcome, now)
-                for line in destination.outcome.told():
+                told = destination.outcome.told()
+                for line in () if self._is_blind_copy(destination.recipient) else told:
                     self._tell(log.clean(line))
             elif number not in served:
                 self._settle(progress, [number], deferred("4.3.0", "no mailer for this route"), now)
@@ -371,22 +384,9 @@ def _exit_code(outcomes: Iterable[Outcome]) -> int:
     return failed[0] if is_one else os.EX_UNAVAILABLE if failed else os.EX_OK
 
 
-def _shall_wait(message: LockedMessage) -> bool:
-    """Was it queued for a full run (-odq, -odd)?"""
-    return DELIVERY_MODE in message.control.macros and not message.control.attempts
-
-
 def open_spool(options: Options) -> Spool:
     """The MTA queue, as a runner sees it. Raise OSError, also if RunAsUser cannot be looked up."""
     if not options.run_as_user:
         return Spool(options.queue_directory)
     user = Users("").find(options.run_as_user.encode())
     return Spool(options.queue_directory, listener_uid=user.uid if user else UNKNOWN_UID)
-
-
-def _too_many_hops(hops: int, limit: int) -> Outcome:
-    """RFC 5321 section 6.3."""
-    line = f"554 5.4.6 Too many hops {hops} ({limit} max)"
-    return Outcome(
-        Fate.FAILED, "5.4.6", "Too many hops", transcript=(line,), exit_code=os.EX_UNAVAILABLE
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from minimta.queue.control import DELIVERY_MODE, Control
 from minimta.queue.listing import Listed
 from minimta.runner.checkpoint import BACK_OFF
 
@@ -37,3 +38,8 @@ def _first_host(one: Listed) -> bytes:
         return b""
     domain = one.recipients[0][0].rpartition(b"@")[2].strip(b"<>").lower()
     return b".".join(reversed(domain.split(b".")))
+
+
+def waits_for_full_run(control: Control) -> bool:
+    """Was it queued for a full run (-odq, -odd)?"""
+    return DELIVERY_MODE in control.macros and not control.attempts

@@ -156,6 +156,12 @@ def test_what_concerns_only_ones_own_message_is_everybodys(words: list[str]) -> 
     assert not parse(*words).unsafe
 
 
+@pytest.mark.parametrize("words", [["-OAlwaysBcc=x@y"], ["-O", "alwaysbcc="]])
+def test_what_belongs_in_the_file_is_refused_to_everybody(words: list[str]) -> None:
+    with pytest.raises(UsageError, match="only the configuration file can set it"):
+        commandline.parse(["sendmail", *words])
+
+
 @pytest.mark.parametrize("words", [["-ONoSuchOption=1"], ["-o~x"], ["-o9"]])
 def test_an_unknown_option_name_is_an_option_error(words: list[str]) -> None:
     with pytest.raises(OptionError, match="unknown option name"):

@@ -194,3 +194,16 @@ def test_a_time_fits_as_well(text: str) -> None:
 def test_a_queue_run_that_would_leave_its_last_messages_out_is_refused() -> None:
     with pytest.raises(OptionError, match="MaxQueueRunSize"):
         by_name("MaxQueueRunSize").value("-5")
+
+
+@pytest.mark.parametrize("text", ["", " archive ", "archive+x@example.org", "a@[10.0.0.1]"])
+def test_one_address_may_be_named(text: str) -> None:
+    assert values.mail_address(text) == text.strip()
+
+
+@pytest.mark.parametrize(
+    "text", ["a b", "a, b", "<a@b>", "|prog", "/file", ":include:/x", "\\dave", "-x", "@b", "a@"]
+)
+def test_lists_programs_and_files_are_no_address(text: str) -> None:
+    with pytest.raises(ValueError, match="is no address"):
+        values.mail_address(text)

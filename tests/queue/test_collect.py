@@ -14,6 +14,7 @@ from minimta.message.received import PRODUCT
 from minimta.queue import permission
 from minimta.queue import qid as queue_id
 from minimta.queue.collect import Incoming, MessageRefused
+from minimta.queue.control import decode
 from minimta.queue.spool import Spool
 
 NOW = 1795340561.0
@@ -221,6 +222,36 @@ def test_no_recipient_action(spool: Spool, options: Options, action: str, field:
     options.no_recipient_action = action
     assert Queued(spool, options, over_smtp(), b"Subject: n\n\nx\n").headers()[-1] == field
     assert Queued(spool, options, over_smtp(), b"Cc: n\n\nx\n").headers()[-1] == b"H??Cc: n"
+
+
+def test_always_bcc_is_a_recipient_more_in_no_header_and_told_to_nobody(
+    spool: Spool, options: Options
+) -> None:
+    options.always_bcc = "archive"
+    options.no_recipient_action = "add-to"
+    control = decode(Queued(spool, options, submitted(b"emma"), b"Subject: q\n\nx\n").control)
+    assert [(r.address, r.flags, r.final) for r in control.recipients] == [
+        (b"emma", "PFD", b"RFC822; emma@lab1.campus"),
+        (b"archive", "PN", b"RFC822; archive@lab1.campus"),
+    ]
+    assert not any(b"archive" in field for _, field in control.headers)
+    assert (b"", b"To: emma") in control.headers
+    over = Queued(spool, options, over_smtp(), b"Subject: q\n\nx\n").control
+    assert b"\tfor <emma@lab1.campus>;" in over and b"\nRPN:archive\n" in over
+
+
+def test_who_gets_the_message_anyway_gets_no_copy(spool: Spool, options: Options) -> None:
+    options.always_bcc = "archive@lab1.campus"
+    for named in (b"archive", b"<ARCHIVE@lab1.campus>"):
+        control = decode(Queued(spool, options, submitted(named), b"\nx\n").control)
+        assert [(r.address, r.flags) for r in control.recipients] == [(named, "PFD")]
+
+
+def test_our_own_reports_are_not_copied(spool: Spool, options: Options) -> None:
+    options.always_bcc = "archive"
+    envelope = Envelope(b"MAILER-DAEMON", [Recipient(b"<x@y>", "PF")])
+    control = decode(Queued(spool, options, envelope, b"\nx\n", response=True).control)
+    assert [r.address for r in control.recipients] == [b"<x@y>"]
 
 
 def test_only_a_submission_has_its_addresses_completed(spool: Spool, options: Options) -> None:

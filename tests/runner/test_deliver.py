@@ -21,7 +21,7 @@ from minimta.queue.control import Control
 from minimta.queue.locked import LockedMessage
 from minimta.queue.spool import Spool
 from minimta.runner import deliver
-from minimta.runner.deliver import Deliverer
+from minimta.runner.deliver import AttemptResult, Deliverer
 from minimta.system import log
 from minimta.system.users import Users
 from tests.support.privatehost import BUSY, DOWN, REFUSED, SENT, Elsewhere, PrivateHost
@@ -490,6 +490,57 @@ def test_a_copied_bounce_that_its_sender_refuses_is_one_double_bounce(
         "Postmaster notify: see transcript for details",
     ]
     assert len([line for line in lines if "return to sender" in line]) == 1
+
+
+def with_blind_copy(host: PrivateHost, *recipients: bytes, archive: str) -> AttemptResult:
+    """EMMA's message to *recipients*, tried where AlwaysBcc is *archive*."""
+    host.options.always_bcc = archive
+    told: list[str] = []
+    deliverer = host.deliverer(esmtp=Elsewhere({X[1:-1]: REFUSED}), tell=told.append)
+    (result,) = deliverer.attempt([host.submit(EMMA, *recipients)])
+    assert not any(archive in line for line in told)
+    return result
+
+
+def test_always_bcc_gets_each_message_once_and_is_in_none(host: PrivateHost) -> None:
+    with_blind_copy(host, DAVE, archive="carol")
+    (letter,) = host.letters("carol")
+    assert "carol" not in letter.as_string()
+    assert letter.as_string() == host.letters("dave")[0].as_string()
+
+
+@pytest.mark.parametrize(
+    "archive", ["nosuch", "x@lab2.campus", "archive"], ids=["unknown", "refused", "program"]
+)
+def test_that_always_bcc_failed_is_told_to_the_postmaster_and_to_no_sender(
+    host: PrivateHost, archive: str
+) -> None:
+    host.aliases("postmaster: root", 'archive: "|exit 70"')
+    result = with_blind_copy(host, DAVE, archive=archive)
+    assert result.exit_code == os.EX_OK
+    assert subjects(host, "root") == ["Postmaster notify: see transcript for details"]
+    assert host.letters("emma") == [] and len(host.letters("dave")) == 1
+    assert host.files() == []
+
+
+def test_a_bounce_to_the_sender_does_not_name_the_blind_copy(host: PrivateHost) -> None:
+    assert with_blind_copy(host, b"<nosuch@lab1.campus>", archive="x@lab2.campus").exit_code == 67
+    (bounce,) = host.letters("emma")
+    assert "x@lab2.campus" not in bounce.as_string()
+    assert len(host.letters("root")) == 1
+
+
+def test_always_bcc_that_waits_is_not_added_again(host: PrivateHost) -> None:
+    host.options.always_bcc = "y@lab3.campus"
+    qid = host.submit(EMMA, X)
+    down = Elsewhere({X[1:-1]: DOWN, Y[1:-1]: DOWN})
+    for _ in range(2):
+        host.deliverer(esmtp=down).attempt([qid])
+    assert [r.address for r in host.control(qid).recipients] == [X, Y[1:-1]]
+    well = Elsewhere({})
+    host.deliverer(esmtp=well).attempt([qid])
+    assert sorted(user.name for job in well.jobs for user in job.users) == [X[1:-1], Y[1:-1]]
+    assert host.files() == [] and host.letters("emma") == []
 
 
 def test_without_root_it_comes_to_postmasters_own_mailbox(host: PrivateHost) -> None:

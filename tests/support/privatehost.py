@@ -111,9 +111,10 @@ class PrivateHost:
         *,
         esmtp: Elsewhere | None = None,
         say: Callable[[str], None] | None = None,
+        tell: Callable[[str], None] = lambda text: None,
         stop: Callable[[], bool] = lambda: False,
     ) -> Deliverer:
-        made = Deliverer(LocalHost(self.options), say=say, clock=self.clock, stop=stop)
+        made = Deliverer(LocalHost(self.options), say=say, tell=tell, clock=self.clock, stop=stop)
         made.mailers["esmtp"] = esmtp or Elsewhere({})
         return made
 
