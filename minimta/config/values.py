@@ -307,8 +307,11 @@ def host_and_port(place: str) -> tuple[str, int]:
 
 
 def host_name(text: str) -> str:
-    """A name for this host, or nothing (HostName). Raise ValueError for what is in no name."""
-    name = text.strip()
+    """A name for this host, or nothing (HostName). Raise ValueError for what is in no name.
+
+    Without the final dot of the full form, which no address has (RFC 5321 section 4.1.2).
+    """
+    name = text.strip().removesuffix(".")
     if not name.isprintable() or any(mark in " \"'@<>(),;\\/#" for mark in name):
         raise ValueError(f"{name!r} is no name of a host; wanted: mail.example.org")
     return name
@@ -355,7 +358,7 @@ def _is_place(place: str) -> bool:
         bracket, marks = "]", _HOST_MARKS
     is_port = port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 65536
     return (
-        bool(host and bracket)
+        bool(host.strip(".") and bracket)
         and not host.strip(marks)
         and (is_port if colon == ":" else not colon)
     )

@@ -45,6 +45,7 @@ def _full_name(node: str) -> str:
     """
     if node in _NAMELESS:
         return "localhost"
+    node = node.removesuffix(".")
     if "." in node:
         return node
     for _, names in hosts_file.naming(_hosts(), node):

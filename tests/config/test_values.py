@@ -129,7 +129,7 @@ def test_a_smart_host_as_people_write_it(text: str) -> None:
     [
         "https://mx.campus", "user:secret@mx.campus", "[mx.campus]:99999", "[mx.campus]:", "mx.campus:0",
         "[mx.campus:25", "mx.campus]", "[]", ":25", "mx.campus # the hub", '"mx.campus"', "'mx'", "mx:smtp",
-        "a b", "a,b", "a;b", "a/b", "mx\0", "[mx]25", "local:dave", "esmtp:", "mx:\u0661", "m\xfcller.example",
+        "a b", "a,b", "a;b", "a/b", "mx\0", "[mx]25", "local:dave", "esmtp:", "mx:\u0661", "m\xfcller.example", ".",
     ],
 )  # fmt: skip
 def test_what_is_no_host_is_no_smart_host(text: str) -> None:
@@ -148,6 +148,11 @@ def test_what_is_in_no_name_is_no_host_name(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "mail.example.org", "m\xfcller.example", "[10.0.0.1]"])
 def test_a_host_name_is_taken_as_it_is(text: str) -> None:
     assert values.host_name(f" {text} ") == text
+
+
+def test_the_final_dot_is_no_part_of_a_host_name() -> None:
+    assert values.host_name("mail.example.org.") == "mail.example.org"
+    assert values.host_name(".") == ""
 
 
 @pytest.mark.parametrize("text", ["-1", " -5 "])

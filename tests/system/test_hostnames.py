@@ -55,6 +55,8 @@ def test_a_kernel_name_with_a_dot_is_the_full_name(
 ) -> None:
     nodename(monkeypatch, "lab2.campus")
     assert hostnames.own_name(options) == "lab2.campus"
+    nodename(monkeypatch, "lab2.campus.")
+    assert hostnames.own_name(options) == "lab2.campus"
 
 
 @pytest.mark.parametrize(
