@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -15,6 +16,9 @@ from pathlib import Path
 import pytest
 
 import minimta
+from minimta.config.options import Options
+from minimta.listener import daemon as listener
+from minimta.listener.sockets import Server
 from minimta.system import locks
 from tests.support.smtphost import PASSWD, SmtpHost
 
@@ -526,3 +530,21 @@ def test_a_quick_restart_waits_for_what_is_ending(daemon: Daemon, words: list[st
     wait_for(lambda: all(is_gone(pid) for pid in pids))
     assert len(set(pids)) == 3
     assert not daemon.pid_file.exists()
+
+
+def test_a_port_that_another_daemon_is_leaving_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taken = OSError(errno.EADDRINUSE, "Address already in use")
+    answers: list[OSError | list[Server]] = [taken, taken, []]
+
+    def bind(options: Options) -> list[Server]:
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(listener, "bind", bind)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    assert listener._bind_in_time(Options()) == []
+    assert not answers

@@ -105,7 +105,12 @@ def test_many_long_addresses_are_cut_by_their_octets(place: Place) -> None:
 
 
 def test_the_longest_header_that_is_taken_is_adopted(place: Place) -> None:
-    lines = b"".join(b"X-%03d: %b\n" % (n, b"y" * 1028) for n in range(253))
+    longest = place.options.max_headers_length
+    lines = b"".join(b"X-%02d: %b\n" % (n, b"y" * 10_000) for n in range(26))
+    lines += b"X: %b\n" % (b"y" * (longest - len(lines) - len(b"X: \nSubject: x\n")))
+    with pytest.raises(collect.MessageRefused):
+        place.submit(b"<dave@lab2.campus>", text=b"y: \n" + lines + TEXT)
+    # With the fields that are added here it is longer than the limit.
     place.submit(b"<dave@lab2.campus>", text=lines + TEXT)
     assert len(place.adopted()) == 1
 

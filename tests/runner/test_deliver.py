@@ -1074,3 +1074,19 @@ def test_without_a_slot_a_locked_mailbox_waits_for_another_attempt(host: Private
     deliverer.attempt([qid], go_on=lambda: False)
     assert len(host.letters("dave")) == len(host.letters("carol")) == 1
     assert host.files() == []
+
+
+@pytest.mark.root
+def test_while_run_as_user_is_not_found_what_the_listener_wrote_waits(host: PrivateHost) -> None:
+    qid = host.submit(b"<emma@lab1.campus>", b"<dave@lab1.campus>")
+    for kind in ("qf", "df"):
+        os.chown(Path(host.options.queue_directory, kind + qid), 4711, 4711)
+    host.options.run_as_user = "nobody-of-this-name"
+    host.deliverer().attempt([qid])
+    assert host.files() == ["df" + qid, "qf" + qid]
+    assert not host.letters("dave")
+    host.options.run_as_user = ""
+    for kind in ("qf", "df"):
+        os.chown(Path(host.options.queue_directory, kind + qid), 0, 0)
+    host.deliverer().attempt([qid])
+    assert len(host.letters("dave")) == 1

@@ -178,3 +178,12 @@ def test_a_list_of_no_shells_is_just_being_written(tmp_path: Path, text: bytes) 
     (tmp_path / "shells").write_bytes(text)
     with pytest.raises(OSError, match="no shell stands in it"):
         users.has_valid_shell(User("dave", 1, 1, shell="/bin/sh"), str(tmp_path / "shells"))
+
+
+def test_a_list_of_shells_that_cannot_be_read_is_not_that_of_a_host_without_one(
+    tmp_path: Path,
+) -> None:
+    dave = User("dave", 1, 1, shell="/bin/sh")
+    assert users.has_valid_shell(dave, str(tmp_path / "none"))
+    with pytest.raises(IsADirectoryError):
+        users.has_valid_shell(dave, str(tmp_path))
