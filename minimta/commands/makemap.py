@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from codecs import BOM_UTF8
 from getopt import GetoptError, gnu_getopt
 
 from minimta.maps.cdb import Cdb
@@ -159,7 +160,8 @@ def _make(path: str, name: str, flags: dict[str, str]) -> int:
     table = _Table(flags, Cdb(path).records() if old and "-o" in flags else ())
     exit_code = os.EX_OK
     for number, line in enumerate(sys.stdin.buffer, 1):
-        problem = table.add(line.removesuffix(b"\n"))
+        text = line.removeprefix(BOM_UTF8) if number == 1 else line  # as in all our files
+        problem = table.add(text.removesuffix(b"\n"))
         if problem:
             complain(f"makemap: {name}: line {number}: {problem}")
             exit_code = os.EX_DATAERR

@@ -163,15 +163,15 @@ class _Adoption:
         opened: list[int] = []
         try:
             return self._take(name, opened)
-        except FileNotFoundError:
-            return ""
         except (Unacceptable, locked.Unusable, CorruptControlFile, ValueError) as error:
             self._refuse(name, str(error))
             return ""
         except OSError as error:
             if error.errno in _ENDS_RUN:
                 raise
-            self._say(name, f"{error.strerror}")
+            # What its owner took away meanwhile is nobody's fault; a PasswdFile that is gone is.
+            if not isinstance(error, FileNotFoundError) or self.client.find("qf" + name):
+                self._say(name, _trouble(error))
             return ""
         finally:
             for file in opened:
@@ -207,7 +207,7 @@ class _Adoption:
         except (Unacceptable, locked.Unusable, CorruptControlFile, ValueError) as error:
             return str(error)
         except OSError as error:
-            return error.strerror or str(error)
+            return _trouble(error)
         finally:
             for file in opened:
                 os.close(file)
@@ -328,6 +328,12 @@ class _Adoption:
 
 def _key(client: Spool, name: str, found: os.stat_result) -> tuple[str, ...]:
     return client.directory, name, str(found.st_ino), str(found.st_ctime_ns)
+
+
+def _trouble(error: OSError) -> str:
+    """What failed, with the file that it names."""
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}"
 
 
 def _copy_body(source: int, target: int, size: int) -> None:

@@ -44,6 +44,8 @@ def place(tmp_path: Path) -> Path:
     [
         ("", "a 1\nB  Two  words \n", 0, "", "a\t1\nb\tTwo  words \n"),
         ("", "# c\n\na\t1\n#\nlast 2", 0, "", "a\t1\nlast\t2\n"),
+        ("", "\ufeffa 1\n\ufeffb 2\n", 0, "", "a\t1\n\ufeffb\t2\n"),
+        ("", "\ufeff# c\na 1\n", 0, "", "a\t1\n"),
         ("", "a 1\na 2\nA 3\n", 65, "2: key a: duplicate key;3: key a: duplicate key", "a\t1\n"),
         ("-d", "a 1\na 2\n", 0, "", "a\t1\na\t2\n"),
         ("-r", "a 1\nb 1\na 2\n", 0, "", "a\t2\nb\t1\n"),

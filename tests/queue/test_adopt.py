@@ -481,11 +481,28 @@ def test_a_user_whom_passwd_file_does_not_list_has_the_systems_name(house: House
     )
 
 
-def test_an_owner_who_cannot_be_looked_up_now_is_waited_for(house: House) -> None:
-    (house.client.parent / "passwd").unlink()
+def test_an_owner_who_cannot_be_looked_up_now_is_waited_for_and_the_log_says_why(
+    house: House, logged: list[str]
+) -> None:
+    passwd = house.client.parent / "passwd"
+    passwd.unlink()
     house.put(submitted())
     assert house.adopt(NOW + 6 * 86400) == []
+    assert house.adopt(NOW + 6 * 86400) == []
     assert names(house.client) == {"qf" + QID, "df" + QID}
+    reason = f"{passwd}: No such file or directory"
+    assert logged == [f"{QID}: not adopted: {reason}"]
+    found = room.why_not(str(house.client), [QID], house.options, house.users, now=NOW)
+    assert found == {QID: reason}
+
+
+def test_a_message_that_its_owner_takes_away_meanwhile_is_nothing_to_log(
+    house: House, logged: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.put(submitted())
+    monkeypatch.setattr(Spool, "names", lambda spool: [QID, OTHER])
+    assert len(house.adopt()) == 1
+    assert [line for line in logged if OTHER in line] == []
 
 
 def test_a_login_beyond_ascii_leaves_no_such_octet_in_the_trace(house: House) -> None:
