@@ -8,16 +8,16 @@ another's place by removing its package, and that is the administrator's decisio
 from __future__ import annotations
 
 import os
-import stat
 import subprocess
-import sys
 from argparse import ArgumentError, ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
 
 from minimta.admin.checkout import HOME, SENDMAIL, AdminError
 from minimta.admin.install.accounts import Account
+from minimta.admin.install.advice import tell_next, warn_of_configuration
 from minimta.admin.install.files import Directory, Link, LockFile, TextFile
+from minimta.admin.install.modes import need_readable, warn_of_writers
 from minimta.admin.install.services import (
     CLIENT_QUEUE,
     CRON,
@@ -32,8 +32,7 @@ from minimta.admin.install.services import run as run_program
 from minimta.admin.install.steps import Step, below
 from minimta.admin.output import say
 from minimta.admin.virtual_environment import RUN_TIME
-from minimta.config import file as config_file
-from minimta.system import safefile, slots
+from minimta.system import slots
 from minimta.system.locks import beside, of_daemon
 
 #: what the first line of bin/sendmail names
@@ -56,6 +55,7 @@ COMMANDS = {
     "/usr/sbin/praliases": "praliases",
     "/usr/sbin/makemap": "makemap",
     "/usr/libexec/sendmail/smrsh": "smrsh",
+    "/usr/sbin/minimta": "minimta",
     "/usr/sbin/sendmail": "sendmail",
 }
 
@@ -89,12 +89,16 @@ def run(arguments: list[str]) -> int:
     """Install, or say what an installation would do."""
     root, is_dry = parse("install", arguments)
     rows = steps(root)
+    need_root(is_dry=is_dry)
     need_modules()
+    need_readable()
     need_no_other_mta(root, [row for row in rows if isinstance(row, Link)])
     warn_of_writers()
     warn_of_configuration(root)
     missing = [row for row in rows if not row.is_done()]
     perform([(str(row), row.do) for row in missing], is_dry=is_dry)
+    if missing and not is_dry:
+        tell_next(root)
     return os.EX_OK
 
 
@@ -112,10 +116,14 @@ def parse(verb: str, arguments: list[str]) -> tuple[Path, bool]:
     return Path(given.root).resolve(), given.dry_run
 
 
-def perform(deeds: list[tuple[str, Callable[[], None]]], *, is_dry: bool) -> None:
-    """Do them one by one and tell each. Raise AdminError at the first that fails, or without root."""
+def need_root(*, is_dry: bool) -> None:
+    """Raise AdminError if somebody else wants to do more than look."""
     if not is_dry and os.geteuid() != 0:
         raise AdminError("only root can do that (--dry-run shows what it would be)", os.EX_NOPERM)
+
+
+def perform(deeds: list[tuple[str, Callable[[], None]]], *, is_dry: bool) -> None:
+    """Do them one by one and tell each. Raise AdminError at the first that fails."""
     os.umask(0o022)
     for name, deed in deeds:
         say(f"would do: {name}" if is_dry else name)
@@ -157,37 +165,3 @@ def package_of(root: Path, path: str) -> str:
         if done.returncode == 0:
             return done.stdout.partition(":")[0]
     return ""
-
-
-def warn_of_writers() -> None:
-    """Who can write in the checkout, or replace it, can run anything as root."""
-    tree = [Path(HOME), *Path(HOME).parents, Path(HOME, "bin"), *Path(HOME, "bin").iterdir()]
-    tree += [Path(HOME, "minimta"), *Path(HOME, "minimta").rglob("*")]
-    weak = [path for path in tree if is_writable_by_others(path)]
-    if weak:
-        print(
-            f"warning: others than root can write {weak[0]} and so become root here:"
-            f" chown -R root:root {HOME} && chmod -R go-w {HOME}",
-            file=sys.stderr,
-        )
-
-
-def warn_of_configuration(root: Path) -> None:
-    """What ``minimta check`` would tell: the service will not start, or users' sendmail not queue."""
-    try:
-        told = (
-            config_file.load(None, [], safefile.why_untrusted).warnings if root == Path("/") else []
-        )
-    except config_file.ConfigError as error:
-        told = error.sentences
-    for sentence in told:
-        print(f"warning: {sentence}", file=sys.stderr)
-
-
-def is_writable_by_others(path: Path) -> bool:
-    """Could anybody but root change it, or put another in its place? (sticky directories: no)"""
-    found = path.lstat()
-    if stat.S_ISLNK(found.st_mode):
-        return found.st_uid != 0
-    is_open = bool(found.st_mode & 0o022) and not found.st_mode & stat.S_ISVTX
-    return found.st_uid != 0 or is_open

@@ -9,14 +9,19 @@ from __future__ import annotations
 import os
 from functools import partial
 
-from minimta.admin.install.install import parse, perform, steps
+from minimta.admin.checkout import AdminError
+from minimta.admin.install.install import need_root, parse, perform, steps
 from minimta.admin.install.steps import Step
 
 
 def run(arguments: list[str]) -> int:
-    """Undo the rows, last first, each as far as it is ours."""
+    """Undo the rows, last first, each as far as it is ours. Raise AdminError."""
     root, is_dry = parse("uninstall", arguments)
-    rows = [row for row in reversed(steps(root)) if row.is_ours()]
+    need_root(is_dry=is_dry)
+    try:
+        rows = [row for row in reversed(steps(root)) if row.is_ours()]
+    except PermissionError as error:  # only root sees whether a queue is empty
+        raise AdminError(f"only root can tell: {error.filename} is closed", os.EX_NOPERM) from error
     perform([(f"take back: {row}", partial(take_back, row)) for row in rows], is_dry=is_dry)
     return os.EX_OK
 

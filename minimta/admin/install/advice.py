@@ -1,0 +1,65 @@
+"""What an administrator should know or do once the installation is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from minimta.admin.install.steps import below
+from minimta.admin.output import say
+from minimta.config import file as config_file
+from minimta.config.options import Options
+from minimta.system import hostnames, log, safefile
+from minimta.system.terminal import complain
+
+_CONFIGURE = """\
+Next:
+  /etc/mail/minimta.cf: HostName, SmartHost ... (README, Install), then systemctl restart minimta"""
+_ROOT = "  /etc/aliases: root's mail to somebody who reads it (root: emma), then newaliases"
+_TEST = """\
+  a test letter: echo hello | sendmail -v root; what waits, and why: mailq; the log: facility mail of
+  syslog (journalctl SYSLOG_FACILITY=2)"""
+
+
+def warn_of_configuration(root: Path) -> None:
+    """What ``minimta check`` would tell: the service will not start, or users' sendmail not queue.
+
+    And a name without a domain, which other hosts refuse, in senders and in HELO.
+    """
+    if root != Path("/"):
+        return
+    try:
+        options = config_file.load(None, [], safefile.why_untrusted)
+    except config_file.ConfigError as error:
+        told = error.sentences
+    else:
+        told = [*options.warnings, *_about_host_name(options)]
+    for sentence in told:
+        complain(f"warning: {sentence}")
+
+
+def _about_host_name(options: Options) -> list[str]:
+    try:
+        name = log.clean(hostnames.own_name(options))
+    except OSError as error:
+        return [f"the name of this host: {error}"]
+    if "." in name:
+        return []
+    remedy = f"write HostName = {name}.example.org into {config_file.DEFAULT_FILE}"
+    return [f"this host's name, {name}, has no domain, and others will refuse its mail: {remedy}"]
+
+
+def tell_next(root: Path) -> None:
+    """What to do now, in a few lines."""
+    say(f"\n{_CONFIGURE}")
+    if not has_alias(root, b"root"):
+        say(_ROOT)
+    say(_TEST)
+
+
+def has_alias(root: Path, name: bytes) -> bool:
+    """Does *name* stand on the left side of a line of the alias file? False if it cannot be read."""
+    try:
+        lines = below(root, "/etc/aliases").read_bytes().split(b"\n")
+    except OSError:
+        return False
+    return any(line.partition(b":")[0].strip(b' \t"').lower() == name for line in lines)
