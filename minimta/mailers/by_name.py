@@ -43,6 +43,8 @@ class Mailers(dict[str, Mailer]):
         self._rows = {"local": local, **_ROWS}
         #: names of those that may wait for minutes, for a program or a host: mailboxes come first
         self.slow = frozenset(name for name, row in self._rows.items() if row.is_slow)
+        #: names of those that run programs of users
+        self.by_users = frozenset(name for name, row in self._rows.items() if row.runs_programs)
 
     def __missing__(self, name: str) -> Mailer:
         """Make the mailer *name*. Raise KeyError if there is no such mailer."""
@@ -60,6 +62,7 @@ class Mailers(dict[str, Mailer]):
 class _Row(NamedTuple):
     is_slow: bool
     make: Callable[[Mailers], Mailer]
+    runs_programs: bool = False
 
 
 def _mbox(mailers: Mailers) -> Mailer:
@@ -111,11 +114,11 @@ _LOCAL = {
     "mbox": _Row(False, _mbox),
     "maildir": _Row(False, _maildir),
     "lmtp:": _Row(True, _lmtp),
-    "|": _Row(True, _agent),
+    "|": _Row(True, _agent, True),
 }
 #: all others
 _ROWS = {
     "*file*": _Row(False, _file),
-    "prog": _Row(True, _prog),
+    "prog": _Row(True, _prog, True),
     "esmtp": _Row(True, _esmtp),
 }

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from minimta.message.printable import shown
 
+#: RFC 3463 section 3.5: congestion
+_CONGESTED = "4.4.5"
 #: characters of a text that the log and mailq show
 _STAT = 256
 
@@ -63,6 +65,11 @@ class Outcome:
             return text  # as Sendmail: what the peer did stands alone
         return f"Deferred: {text}" if text else "Deferred"
 
+    @property
+    def is_crowded(self) -> bool:
+        """Do so many of our own deliveries go there that this one was not begun? (crowded())"""
+        return self.status == _CONGESTED and not self.diagnostic
+
     def told(self) -> list[str]:
         """The transcript without codes, as a person at a terminal reads it: "x... User unknown"."""
         return [line.split(" ", 2)[-1] for line in self.transcript if line[:3].isdigit()]
@@ -71,6 +78,12 @@ class Outcome:
 def deferred(status: str, text: str, *, is_busy: bool = False) -> Outcome:
     """Not now: what is not proven permanent. *status* is "4.x.x"."""
     return Outcome(Fate.DEFERRED, status, text, exit_code=os.EX_TEMPFAIL, is_busy=is_busy)
+
+
+def crowded(where: str, number: int) -> Outcome:
+    """Not begun: *number* other deliveries go to *where* already."""
+    many = "another delivery" if number == 1 else f"{number} deliveries"
+    return deferred(_CONGESTED, f"waits for {many} to {where}")
 
 
 # sysexits(3) -> (fate, RFC 3463 status, text). Exit codes not listed are final.

@@ -55,6 +55,8 @@ class MessageProgress:
         self.open_jobs = 0
         #: nothing more may be done for it in this run
         self.stopped = False
+        #: what mailq shows if it is left before its end, "": what it showed before
+        self.why_left = ""
         #: the attempt is over: close() was called
         self.closed = False
         self._unrecorded = False
@@ -119,10 +121,15 @@ class MessageProgress:
         self.message.release()
 
     def leave(self) -> None:
-        """Let go of a message that was not closed; what was done is written down."""
+        """Let go of a message that was not closed; what was done, and why_left, is written down."""
         if not self.stopped:
             with contextlib.suppress(Unrecorded):
-                self.checkpoint()
+                is_news = bool(self.why_left) and self.why_left != self.control.message
+                self.control.message = self.why_left or self.control.message
+                if self._unrecorded:
+                    self.checkpoint()
+                elif is_news:
+                    self._rewrite(self._begun, lasting=False)
         self.message.release()
 
     def _not_sent(self) -> list[Recipient]:
@@ -142,6 +149,9 @@ class MessageProgress:
 
     def _keep(self, recipients: list[Recipient], due: float, *, lasting: bool = True) -> None:
         self.control.recipients = recipients
+        self._rewrite(due, lasting=lasting)
+
+    def _rewrite(self, due: float, *, lasting: bool) -> None:
         try:
             self.message.rewrite(due, lasting=lasting)
         except (OSError, ValueError) as error:

@@ -14,13 +14,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from minimta.config.options import Options
 from minimta.mailers.by_name import Mailers
-from minimta.mailers.job import Job
 from minimta.message import headers
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome, deferred
@@ -35,6 +34,7 @@ from minimta.runner.checkpoint import MessageProgress, Unrecorded
 from minimta.runner.delivery_log import DeliveryLog
 from minimta.runner.due import waits_for_full_run
 from minimta.runner.make_jobs import Task, tasks
+from minimta.runner.rounds import Rounds
 from minimta.system import log
 from minimta.system.slots import Slots
 from minimta.system.users import Users
@@ -45,10 +45,6 @@ if TYPE_CHECKING:
 
 #: a bounce and its double bounce are tried in the attempt that made them
 _GENERATIONS = 3
-#: seconds for which locked mailboxes are tried, all together, and between two rounds
-_BUSY_TIME, _BUSY_PAUSE = 30.0, 0.25
-#: mailers that take one task of a message at a time, in this order
-_IN_TURNS = ("local", "*file*", "prog")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +92,12 @@ class Deliverer:
         self._stop = stop
         self._log = DeliveryLog(here.users, here.router, say)
         self._report_sender: ReportSender | None = None
-        #: host -> why it was not reached; nobody waits for it again in this run
-        self._unreachable: dict[str, Outcome] = {}
+        self._rounds = Rounds(
+            self.mailers, self._record, connecting=self._connecting, stop=stop, clock=clock
+        )
         self._fresh = False
-        #: what another program had locked, and whether its next answer counts
-        self._busy: list[Task] = []
-        self._is_last = False
+        #: ids of messages of which something was not begun, because others crowd there
+        self.held: list[str] = []
 
     def attempt(
         self,
@@ -200,50 +196,11 @@ class Deliverer:
         ]
 
     def _deliver(self, tried: list[MessageProgress], go_on: Callable[[], bool]) -> None:
-        """All jobs of all messages, the quick ones first: no mailbox waits for a program or host."""
         made: list[list[Task]] = []
         for progress in tried:
             with self._trouble_with(progress.qid):
                 made.append(self._prepare(progress))
-        slow = [name for name in _IN_TURNS if name in self.mailers.slow]
-        self._in_turns([name for name in _IN_TURNS if name not in slow], made)
-        left = [[task for task in of_one if task.mailer in (*slow, "esmtp")] for of_one in made]
-        if not (any(left) or self._busy) or self._stop() or not go_on():
-            self._busy.clear()
-            return
-        self._in_turns(slow, left)
-        elsewhere = [task for of_one in left for task in of_one if task.mailer == "esmtp"]
-        self._run("esmtp", list(self._reachable(elsewhere)))
-        self._come_back()
-
-    def _come_back(self) -> None:
-        """Try what others had locked, each a little, until all are done or the time is over.
-
-        Not one after the other: whoever locks ten mailboxes would hold us ten times as long. In a
-        resident runner another child has new mail by now.
-        """
-        until = time.monotonic() + _BUSY_TIME
-        while self._busy and not self._stop():
-            busy, self._busy = self._busy, []
-            self._is_last = time.monotonic() >= until
-            for name in _IN_TURNS:
-                self._run(name, [task for task in busy if task.mailer == name])
-            if self._busy:
-                time.sleep(_BUSY_PAUSE)
-        self._busy.clear()
-        self._is_last = False
-
-    def _in_turns(self, names: Collection[str], made: list[list[Task]]) -> None:
-        """One task of each message at a time: the second is not begun before the first is recorded.
-
-        Else a crash could repeat more than one act of a message. The mailboxes of different messages
-        are filled together.
-        """
-        queues = [[task for task in of_one if task.mailer in names] for of_one in made]
-        while (queues := [waiting for waiting in queues if waiting]) and not self._stop():
-            turn = [waiting.pop(0) for waiting in queues]
-            for name in names:
-                self._run(name, [task for task in turn if task.mailer == name])
+        self._rounds.deliver(made, go_on)
 
     def _prepare(self, progress: MessageProgress) -> list[Task]:
         """Settle what needs no mailer, and make tasks of the rest."""
@@ -267,39 +224,17 @@ class Deliverer:
             self._finish(progress)
         return made
 
-    # --- mailers ----------------------------------------------------------------------------------
+    # --- what became of it ------------------------------------------------------------------------
 
-    def _run(self, name: str, given: list[Task]) -> None:
-        """Let the mailer *name* do its tasks, and record each as it is done."""
-        # What cannot be recorded must not be done again and again: see checkpoint.
-        waiting = [task for task in given if not task.progress.stopped]
-        if not waiting:
-            return
-        begun = self._clock()
-        undone = {task.job: task for task in waiting}
-        if self._say and name != "esmtp":  # which says itself whom it connects to
-            for task in waiting:
-                self._log.connecting(task.progress.recipients(task.positions), name)
-        try:
-            for job, outcomes in self.mailers[name].deliver([task.job for task in waiting]):
-                self._done(undone.pop(job), outcomes, begun)
-        except Exception:
-            log.bug("", f"mailer {name}")
-            if len(undone) > 1:
-                # One of them is poison; alone, each harms nobody but itself.
-                for task in undone.values():
-                    self._run(name, [task])
-                return
-        for job, task in undone.items():
-            missing = deferred("4.3.0", f"mailer {name} failed")
-            self._done(task, {user.name: missing for user in job.users}, begun)
+    def _connecting(self, task: Task) -> None:
+        if self._say:
+            self._log.connecting(task.progress.recipients(task.positions), task.mailer)
 
-    def _done(self, task: Task, outcomes: Mapping[bytes, Outcome], begun: float) -> None:
-        """A job is over: tell, record, and if it was the message's last one, finish."""
+    def _record(self, task: Task, outcomes: Mapping[bytes, Outcome], begun: float) -> None:
+        """A task is over: tell, record, and if it was the message's last one, finish."""
         progress = task.progress
-        if not self._is_last and any(outcome.is_busy for outcome in outcomes.values()):
-            self._busy.append(task)
-            return
+        if any(outcome.is_crowded for outcome in outcomes.values()):
+            self.held.append(progress.qid)
         with self._trouble_with(progress.qid):
             together: dict[Outcome, list[int]] = {}
             for name, positions in task.users.items():
@@ -307,7 +242,6 @@ class Deliverer:
                     "4.3.0", f"mailer {task.mailer} said nothing"
                 )
                 together.setdefault(outcome, []).extend(positions)
-                self._remember(task.job, outcome)
             for outcome, positions in together.items():
                 self._settle(progress, positions, outcome, begun)
             progress.open_jobs -= 1
@@ -324,20 +258,6 @@ class Deliverer:
         recipients, mailer = progress.recipients(positions), progress.mailer(positions[0])
         now = self._clock()
         self._log.write(progress, recipients, outcome, mailer=mailer, now=now, took=now - begun)
-
-    def _remember(self, job: Job, outcome: Outcome) -> None:
-        if outcome.fate is Fate.DEFERRED and outcome.status == "4.4.1":
-            self._unreachable[job.host] = outcome
-
-    def _reachable(self, waiting: list[Task]) -> Iterator[Task]:
-        """The tasks whose host answered, or was not asked yet, in this run."""
-        for task in waiting:
-            outcome = self._unreachable.get(task.job.host)
-            if outcome is None:
-                yield task
-            else:
-                names = [user.name for user in task.job.users]
-                self._done(task, dict.fromkeys(names, outcome), self._clock())
 
     # --- the end of a message ---------------------------------------------------------------------
 

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 
 #: what it says when it is done with mailboxes: it has a slot for the rest, or there is none
 GOES_ON, NO_SLOT = b"+", b"-"
+#: octets of a pipe that are heard at most
+_MOST = 65536
+
+
+def held(qids: Collection[str]) -> bytes:
+    """What it says of messages that found no place: they are to be tried again when one is free."""
+    return b"".join(b"=%b\n" % qid.encode("ascii") for qid in qids)
 
 
 class Child:
@@ -19,17 +27,25 @@ class Child:
         #: "adopt", "full"
         self.what = what
         self.qids = qids
+        self._said = b""
+
+    @property
+    def held(self) -> list[str]:
+        """The messages that it said found no place."""
+        *lines, _ = self._said.lstrip(GOES_ON + NO_SLOT).split(b"\n")
+        return [line[1:].decode("ascii") for line in lines]
 
     def listen(self) -> None:
         """Take what it has said, if anything; does not wait."""
         try:
-            said = os.read(self.pipe, 1) if self.pipe >= 0 else b""
+            said = os.read(self.pipe, _MOST) if self.pipe >= 0 else b""
         except BlockingIOError:
             return
         if not said:
             self.hang_up()  # it ends
-        elif self.what == "local":
-            self.what = "half" if said == NO_SLOT else "remote"
+        elif self.what == "local" and not self._said:
+            self.what = "half" if said[:1] == NO_SLOT else "remote"
+        self._said += said
 
     def hang_up(self) -> None:
         """Listen no more; may be called twice."""

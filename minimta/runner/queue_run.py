@@ -43,11 +43,13 @@ def run(
     verbose: bool = False,
     stop: Callable[[], bool] = lambda: False,
     slots: Slots | None = None,
+    held: list[str] | None = None,
 ) -> int:
     """Run the queue once, here and now. Returns the exit code: 78 if the caller may not.
 
     *slots* are those of a resident runner, of which the slow part of the run waits for one. A run
-    by hand takes one if there is one, and does not wait.
+    by hand takes one if there is one, and does not wait. *held* gets the ids of messages that found
+    no place at their next hop.
     """
     reason = permission.why_not_queue(options.queue_directory)
     if reason:
@@ -55,7 +57,11 @@ def run(
         complain(permission.NO_RIGHTS)
         log.line("", f"SYSERR: {reason}", error=True)
         return os.EX_CONFIG
-    return _Run(options, selections, say if verbose else None, stop, slots).all()
+    one = _Run(options, selections, say if verbose else None, stop, slots)
+    code = one.all()
+    if held is not None:
+        held += one.held
+    return code
 
 
 class _Run:
@@ -76,6 +82,11 @@ class _Run:
         self._waits = slots is not None
         self._slots = slots or of_queue(options)
         self._deliverer = Deliverer(LocalHost(options), slots=self._slots, say=say, stop=stop)
+
+    @property
+    def held(self) -> list[str]:
+        """See ``Deliverer.held``."""
+        return self._deliverer.held
 
     def all(self) -> int:
         take_in(self._options, self._deliverer.spool, time.time())

@@ -6,7 +6,8 @@ that has changed. It delivers nothing itself: it forks while it has one thread a
     new messages     a child delivers to mailboxes and files, one child at a time, so that what comes
                      meanwhile is taken together by the next. Then, beside others, it goes on with
                      programs and other hosts, if it gets one of the MaxQueueChildren slots
-                     (``system.slots``); if not it ends, and their turn comes when a slot is free
+                     (``system.slots``); if not it ends, and their turn comes when a slot is free.
+                     What finds no place at its next hop is tried again when another child has ended
     clientmqueue     a child adopts; what it adopted shows in mqueue
     each interval    a child runs the whole queue
 
@@ -22,18 +23,15 @@ import select
 import signal
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 from minimta.config.options import Options
 from minimta.mailers.by_name import Mailers
-from minimta.queue.control import QUEUE_ONLY
 from minimta.queue.spool import Spool
-from minimta.routing.local_host import LocalHost
-from minimta.runner import deliver, queue_run
 from minimta.runner.make_jobs import MAILERS
-from minimta.runner.queue_child import GOES_ON, NO_SLOT, Child
+from minimta.runner.queue_child import GOES_ON, NO_SLOT, Child, held
+from minimta.runner.queue_work import QueueWork, Work
 from minimta.runner.watch import Watch
-from minimta.system import load, locks, log, processes
+from minimta.system import locks, log, processes
 from minimta.system.slots import Slots, of_queue
 from minimta.system.terminal import complain
 from minimta.system.users import Users
@@ -44,6 +42,8 @@ POLL, PATIENCE = 0.1, 10.0
 RESTART = 3.0
 #: seconds until the same trouble is logged again
 _SILENCE = 60.0
+#: seconds between two tries of what found no place at its next hop
+HELD_PAUSE = 5.0
 #: messages that one child takes; each is two open files
 MOST_MESSAGES = 200
 
@@ -80,7 +80,7 @@ def stay(
         slots = of_queue(options)
         _load_for_children(options, slots)
         loop = Loop(
-            _QueueWork(options, slots),
+            QueueWork(options, slots),
             (options.queue_directory, options.client_queue_directory),
             Spool(options.queue_directory).names,
             slots,
@@ -114,6 +114,8 @@ def _place(
 
 def _load_for_children(options: Options, slots: Slots) -> None:
     """Import once, here, what each child would else import for itself: a fork shares it."""
+    import hashlib  # noqa: F401, for Slots.place_at
+
     import minimta.maps.cdb
     import minimta.maps.text_table
     import minimta.runner.send_reports  # noqa: F401
@@ -121,64 +123,6 @@ def _load_for_children(options: Options, slots: Slots) -> None:
     mailers = Mailers(options, Users(options.passwd_file), slots)
     for name in MAILERS:
         mailers[name]  # made, and so imported
-
-
-class Work(Protocol):
-    """What is done in children; only wants_new() is asked in the runner itself."""
-
-    def wants_new(self) -> bool:
-        """Are messages tried when they come? False leaves them to the next full run."""
-
-    def begin(self) -> None:
-        """Called first in every child: let go of what is the runner's alone."""
-
-    def attempt(self, qids: list[str], go_on: Callable[[], bool], stop: Callable[[], bool]) -> None:
-        """Try these new messages. go_on() is asked before what may take long, stop() between acts."""
-
-    def take_in(self) -> None:
-        """Adopt what waits in clientmqueue."""
-
-    def full_run(self, stop: Callable[[], bool]) -> None:
-        """Run the whole queue, until stop()."""
-
-
-class _QueueWork:
-    """The Work on a real queue."""
-
-    def __init__(self, options: Options, slots: Slots) -> None:
-        self._options = options
-        self._slots = slots
-
-    def wants_new(self) -> bool:
-        """Are messages tried when they come? (DeliveryMode, also of a single port, and QueueLA)
-
-        Each message that is to wait says so itself, for its port may have a mode of its own.
-        """
-        modes = [self._options.delivery_mode]
-        if modes[0] in QUEUE_ONLY:
-            modes += [port.delivery_mode for port in self._options.daemon_ports]
-        if not {"background", "interactive"}.intersection(modes):
-            return False
-        return load.average() < self._options.queue_la
-
-    def begin(self) -> None:
-        """Be nobody's resident runner, whose lock a child that outlives it would keep."""
-        locks.forget(locks.beside(self._options.queue_directory))
-        locks.forget(locks.of_daemon(self._options.queue_directory))
-
-    def attempt(self, qids: list[str], go_on: Callable[[], bool], stop: Callable[[], bool]) -> None:
-        """See Work."""
-        here = LocalHost(self._options)
-        deliverer = deliver.Deliverer(here, slots=self._slots, stop=stop)
-        deliverer.attempt(qids, go_on=go_on, fresh=True)
-
-    def take_in(self) -> None:
-        """See Work."""
-        queue_run.take_in(self._options, deliver.open_spool(self._options), time.time())
-
-    def full_run(self, stop: Callable[[], bool]) -> None:
-        """See Work."""
-        queue_run.run(self._options, stop=stop, slots=self._slots)
 
 
 class Loop:
@@ -208,6 +152,11 @@ class Loop:
         self._new: list[str] = []
         #: delivered locally, what is slow of them waits for a slot
         self._half: list[str] = []
+        #: what found no place at its next hop, in order; is there one now, perhaps?
+        self._held: dict[str, None] = {}
+        self._has_place = False
+        #: not before (monotonic seconds) it is tried again
+        self._next_held = 0.0
         self._children: dict[int, Child] = {}
         self._must_adopt = False
         #: until then (monotonic seconds) trouble is not told again
@@ -267,7 +216,16 @@ class Loop:
         if self._must_adopt and not self._count("adopt"):
             self._fork("adopt", [])
             self._must_adopt = False
+        self._try_held(now)
         self._start_attempts()
+
+    def _try_held(self, now: float) -> None:
+        """A delivery has ended: those that found no place are tried again, but not all the time."""
+        if self._held and self._has_place and now >= self._next_held:
+            self._half += self._held
+            self._held.clear()
+            self._has_place = False
+            self._next_held = now + HELD_PAUSE
 
     def _look(self) -> None:
         # A rewritten qf changes the directory, too, but not the set of names: it is not new.
@@ -320,19 +278,27 @@ class Loop:
         ended = processes.signal_flag(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
         self._work.begin()
         self._slots.forget_waiting()
+        found_no_place: list[str] = []
         if what == "full":
-            self._work.full_run(ended)
+            found_no_place = self._work.full_run(ended)
         elif what == "adopt":
             self._work.take_in()
         else:
-            self._work.attempt(qids, lambda: self._go_on(pipe), ended)
+            found_no_place = self._work.attempt(qids, lambda: self._go_on(pipe), ended)
+        self._say(pipe, held(dict.fromkeys(found_no_place)))
         return os.EX_OK
+
+    @staticmethod
+    def _say(pipe: int, octets: bytes) -> None:
+        with contextlib.suppress(
+            OSError
+        ):  # nobody is there any more, or it is too much to be heard
+            os.write(pipe, octets)
 
     def _go_on(self, pipe: int) -> bool:
         """In the child: all mailboxes are served. Is there a slot for the rest?"""
         has_slot = self._slots.enter()
-        with contextlib.suppress(OSError):  # nobody is there any more
-            os.write(pipe, GOES_ON if has_slot else NO_SLOT)
+        self._say(pipe, GOES_ON if has_slot else NO_SLOT)
         return has_slot
 
     def _wait(self, seconds: float) -> None:
@@ -363,8 +329,15 @@ class Loop:
         # What it said last may not have been heard yet: it has ended since the last look.
         child.listen()
         child.hang_up()
+        found_no_place = child.held
         if child.what == "half":
             self._half += child.qids
+        else:
+            self._held.update(dict.fromkeys(found_no_place))
+        if child.what == "remote":
+            # Not if it only found what it had found before: that would go on for ever.
+            self._has_place = self._has_place or not set(child.qids) <= set(found_no_place)
+        self._has_place = self._has_place or child.what == "full"
 
     def end(self) -> None:
         """The children get PATIENCE seconds to come to a safe point."""

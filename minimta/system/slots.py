@@ -1,6 +1,7 @@
 """How many deliveries go on at the same time, counted over all processes that deliver (MaxQueueChildren).
 
-    QueueDirectory.slots     an empty file; octet 0: somebody waits; octets 1 to N: one slot each
+    QueueDirectory.slots     an empty file; octet 0: somebody waits; octets 1 to N: one slot each;
+                             far behind them an octet for each place at a next hop, see place_at()
 
 A slot is a lock of one octet of the file by F_OFD_SETLK (fcntl(2)). The kernel keeps such a lock with
 the open file: whoever inherits the descriptor in a fork holds it too, and it is free when the last
@@ -8,7 +9,11 @@ of them has closed it or has died, in whatever way. So a killed process loses no
 to give one back. flock(2) would need a file for each slot, and the older locks of fcntl(2) are not
 inherited, and lost when any descriptor of the file is closed.
 
-Where the file cannot be locked every delivery has a slot, and nobody a second one: mail goes on.
+Who has a slot and turns to a host, a program or a busy mailbox needs a place there, too: of N slots
+at most ``Slots.most`` may wait for the same, so that one is always free for somebody else.
+
+Where the file cannot be locked every delivery has a slot and a place, and nobody a second slot: mail
+goes on.
 """
 
 from __future__ import annotations
@@ -32,6 +37,8 @@ _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | 
 #: seconds between two looks for a slot
 _POLL = 0.2
 _WAITING = 0
+#: octets that belong to one next hop, and how many next hops are told apart
+_RANGE, _HOPS = 1 << 20, 1 << 40
 
 
 class Slots:
@@ -41,6 +48,8 @@ class Slots:
         """*number* slots in the file *path*; at least one, or nothing would ever be delivered."""
         self._path = path
         self._number = max(1, number)
+        #: so many of them may be at one next hop
+        self.most = max(1, self._number - max(1, self._number // 5))
         #: descriptor of the slot that this process works in, -1 if it has none
         self.own = -1
         self._waiting = -1
@@ -87,6 +96,25 @@ class Slots:
             self._complain(error)
             return -1
 
+    def place_at(self, hop: str, most: int = 0) -> Place | None:
+        """A place at *hop*, whatever a delivery waits for: "host mx.campus."; None if all are taken.
+
+        There are ``self.most`` of them, or *most*. The caller closes it.
+        """
+        try:
+            place = Place(self._open(), most or self.most)
+        except OSError as error:
+            self._complain(error)
+            return Place(-1, 0)
+        try:
+            if place.moves_to(hop):
+                return place
+        except OSError as error:
+            self._complain(error)
+            return place
+        place.close()
+        return None
+
     def forget_waiting(self) -> None:
         """Wait no more; in a child: it is not the child that waits."""
         if self._waiting >= 0:
@@ -119,6 +147,61 @@ class Slots:
     def _complain(self, error: OSError) -> None:
         reason = f"cannot lock {log.clean(self._path)}: {error.strerror}"
         log.line("", f"SYSERR(root): MaxQueueChildren: {reason}", level=1, error=True)
+
+
+class Place:
+    """A place at one next hop at a time: of this process, and of those that are forked with it."""
+
+    def __init__(self, file: int, most: int) -> None:
+        """*file* is an open file of its own, -1 if nothing can be locked; a hop has *most* places."""
+        self.file = file
+        self.most = most
+        self._octet = -1
+        self._second = -1
+
+    def moves_to(self, hop: str) -> bool:
+        """Take a place at *hop* instead of the last one; False if there is none. Raise OSError."""
+        self._octet = self._moved(self._octet, hop)
+        return self._octet >= 0 or self.file < 0
+
+    def moves_on_to(self, host: str) -> bool:
+        """The same for a second place beside the first: at one *host* of the hop. Raises nothing."""
+        try:
+            self._second = self._moved(self._second, host)
+        except OSError:
+            return True
+        return self._second >= 0 or self.file < 0
+
+    def close(self) -> None:
+        """Give it back, or leave it to a child that was forked with it."""
+        if self.file >= 0:
+            file, self.file = self.file, -1
+            os.close(file)
+
+    def __enter__(self) -> Place:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self.close()
+
+    def _moved(self, old: int, hop: str) -> int:
+        """The octet that is locked now, -1 if all are."""
+        if self.file < 0:
+            return -1
+        if old >= 0:
+            _lock(self.file, old, fcntl.F_UNLCK)
+        first = _first_octet(hop)
+        places = range(first, first + self.most)
+        return next((octet for octet in places if _lock(self.file, octet)), -1)
+
+
+def _first_octet(hop: str) -> int:
+    """Where the octets of *hop* begin; the same in all processes."""
+    import hashlib
+
+    # Not a hash that can be met on purpose: whoever did could hold the places of another host.
+    digest = hashlib.blake2b(hop.encode("utf-8", "surrogateescape"), digest_size=5).digest()
+    return _RANGE * (1 + int.from_bytes(digest, "big") % _HOPS)
 
 
 def beside(queue_directory: str) -> str:

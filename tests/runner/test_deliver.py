@@ -20,9 +20,10 @@ from minimta.queue.commit import PlainCommitter
 from minimta.queue.control import Control
 from minimta.queue.locked import LockedMessage
 from minimta.queue.spool import Spool
-from minimta.runner import deliver
+from minimta.runner import deliver, rounds
 from minimta.runner.deliver import AttemptResult, Deliverer
 from minimta.system import log
+from minimta.system.slots import of_queue
 from minimta.system.users import Users
 from tests.support.privatehost import BUSY, DOWN, REFUSED, SENT, Elsewhere, PrivateHost
 
@@ -978,6 +979,53 @@ def test_if_it_may_not_go_on_the_local_part_is_done_and_the_rest_waits_untouched
     control = host.control(qid)
     assert [r.address for r in control.recipients] == [X]
     assert control.attempts == 0
+    assert control.message == "Deferred: waits for one of MaxQueueChildren deliveries to end"
+
+
+def test_what_waits_for_a_slot_says_so_and_stays_as_it_is(host: PrivateHost) -> None:
+    host.aliases(f"list: {X.decode()[1:-1]}, y@lab2.campus")
+    qid = host.submit(EMMA, b"<list@lab1.campus>")
+    host.deliverer().attempt([qid], go_on=lambda: False)
+    control = host.control(qid)
+    assert [r.address for r in control.recipients] == [b"<list@lab1.campus>"]
+    assert (control.attempts, control.last_attempt) == (0, 0)
+    assert control.message == "Deferred: waits for one of MaxQueueChildren deliveries to end"
+
+
+def test_programs_of_one_user_leave_slots_for_others(host: PrivateHost) -> None:
+    host.aliases('one: "|exit 0"')
+    slots = of_queue(host.options)
+    user = host.options.default_user
+    places = [slots.place_at(f"prog {user}") for _ in range(slots.most)]
+    qid, other = host.submit(EMMA, b"<one@lab1.campus>"), host.submit(EMMA, X)
+    deliverer = host.deliverer()
+    deliverer.attempt([qid, other])
+    assert host.queued() == [qid]
+    assert host.control(qid).message == f"Deferred: waits for 8 deliveries to programs of {user}"
+    assert deliverer.held == [qid]
+    for place in places:
+        assert place is not None
+        place.close()
+    host.deliverer().attempt([qid])
+    assert host.queued() == []
+
+
+def test_only_one_attempt_waits_for_a_locked_mailbox(host: PrivateHost) -> None:
+    lock = locked(host, "dave")
+    waits = of_queue(host.options).place_at("lock mailbox dave", 1)
+    assert waits is not None
+    qid = host.submit(EMMA, DAVE)
+    begun = time.monotonic()
+    deliverer = host.deliverer()
+    deliverer.attempt([qid])
+    assert time.monotonic() - begun < 10
+    why = "Deferred: waits for another delivery to mailbox dave, which is locked"
+    assert host.control(qid).message == why
+    assert deliverer.held == [qid]
+    waits.close()
+    os.close(lock)
+    host.deliverer().attempt([qid])
+    assert len(host.letters("dave")) == 1
 
 
 def test_what_v_shows_is_as_recorded(host: PrivateHost) -> None:
@@ -1050,7 +1098,7 @@ def test_a_locked_mailbox_is_left_and_tried_again_after_the_others(host: Private
 def test_locked_mailboxes_are_waited_for_together(
     host: PrivateHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deliver, "_BUSY_TIME", 1.0)
+    monkeypatch.setattr(rounds, "_BUSY_TIME", 1.0)
     locks = [locked(host, name) for name in ("dave", "carol", "emma")]
     qids = [host.submit(X, one) for one in (DAVE, CAROL, EMMA)]
     begun = time.monotonic()

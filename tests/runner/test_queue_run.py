@@ -15,7 +15,7 @@ from minimta.config.options import Options
 from minimta.queue.control import Control
 from minimta.queue.listing import Listed
 from minimta.queue.spool import Spool
-from minimta.runner import queue_run, resident
+from minimta.runner import queue_run, queue_work
 from minimta.runner.due import is_due, ordered
 from minimta.runner.queue_run import parse_selection, run
 from minimta.system.slots import of_queue
@@ -291,4 +291,4 @@ def test_new_messages_are_tried_if_any_port_wants_it(
     options = Options()
     options.delivery_mode = mode
     options.daemon_ports = ports.read(f"Name=x,{port}")
-    assert resident._QueueWork(options, of_queue(options)).wants_new() is wants
+    assert queue_work.QueueWork(options, of_queue(options)).wants_new() is wants

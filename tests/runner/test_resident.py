@@ -20,7 +20,7 @@ from minimta.config.options import TABLE, Options
 from minimta.runner import queue_run
 from minimta.runner import resident as residence
 from minimta.runner.deliver import Deliverer
-from minimta.runner.queue_child import GOES_ON, NO_SLOT, Child
+from minimta.runner.queue_child import GOES_ON, NO_SLOT, Child, held
 from minimta.runner.resident import Loop
 from minimta.runner.watch import Watch
 from minimta.system import locks, log
@@ -49,11 +49,13 @@ class Idle:
 
     def attempt(
         self, qids: list[str], go_on: Callable[[], bool], stop: Callable[[], bool]
-    ) -> None: ...
+    ) -> list[str]:
+        return []
 
     def take_in(self) -> None: ...
 
-    def full_run(self, stop: Callable[[], bool]) -> None: ...
+    def full_run(self, stop: Callable[[], bool]) -> list[str]:
+        return []
 
 
 class Still(Loop):
@@ -120,6 +122,14 @@ class Still(Loop):
         os.close(its_end)
         if at_once:
             child.listen()
+
+    def finds_no_place(self, number: int, *qids: str) -> None:
+        """A child says that these did not, and ends."""
+        child = list(self._children.values())[number]
+        child.pipe, its_end = os.pipe()
+        os.write(its_end, held(qids))
+        os.close(its_end)
+        self.end(number)
 
 
 _ticks = iter(range(1, 10**6))
@@ -264,6 +274,41 @@ def test_a_change_of_clientmqueue_starts_one_adoption_and_no_change_is_missed(lo
     loop.end()
     loop.step(0)
     assert loop.started == [("adopt", [])] * 2
+
+
+def test_what_found_no_place_is_tried_again_when_another_delivery_has_ended(loop: Still) -> None:
+    for qid in ("a", "b"):
+        loop.arrive(qid)
+        loop.step(0)
+        loop.is_local_done(len(loop.started) - 1)
+    loop.finds_no_place(1, "b")
+    loop.step(1)
+    assert loop.started[2:] == [], "nothing has ended"
+    loop.end(0)
+    loop.step(1)
+    assert loop.started[2:] == [("local", ["b"])]
+    loop.is_local_done(0)
+    loop.finds_no_place(0, "b")
+    loop.step(100)
+    assert loop.started[3:] == [], "it had been tried for nothing"
+
+
+def test_what_found_no_place_is_not_tried_all_the_time(loop: Still) -> None:
+    for now, expected in ((0, 2), (1, 2), (residence.HELD_PAUSE, 3)):
+        loop._held["a"] = None
+        loop._has_place = True
+        loop.step(now)
+        if loop._children:
+            loop.end()
+        loop.step(now)
+        assert len(loop.started) + 1 == expected
+
+
+def test_a_full_run_says_what_found_no_place(loop: Still) -> None:
+    loop._fork("full", [])
+    loop.finds_no_place(0, "a", "b")
+    loop.step(0)
+    assert loop.started[1:] == [("local", ["a", "b"])]
 
 
 TROUBLE = [
@@ -431,6 +476,34 @@ def test_a_host_that_never_answers_does_not_keep_local_mail_waiting(host: Privat
     assert len(host.queued()) == 1
 
 
+def test_a_host_that_never_answers_does_not_keep_mail_for_others_waiting(
+    host: PrivateHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(residence, "HELD_PAUSE", 0.1)
+    host.options.max_queue_children = 3
+    host.options.timeout_initial = 600
+    with FakeSmtp(answers={"greeting": [HANG]}) as mute, FakeSmtp() as good:
+        Path(host.options.mailer_table).write_text(
+            f"mute.campus esmtp:{mute.host}\ngood.campus esmtp:{good.host}\n"
+        )
+        with residing(host) as pid:
+            for number in range(1, 6):
+                qid = host.submit(EMMA, b"<x@mute.campus>")
+                wait_for(lambda n=number: len(mute.commands) == min(n, 2))  # type: ignore[misc]
+            wait_for(lambda: host.control(qid).attempts > 0)
+            why = f"Deferred: waits for 2 deliveries to {mute.host}"
+            assert host.control(qid).message == why
+            host.submit(EMMA, b"<x@good.campus>")
+            good.wait_for_messages(1)
+            assert len(mute.commands) == 2
+            wait_for(lambda: len(children_of(pid)) == 2)  # the others have said what waits
+            mute.change("greeting", "220 mute.campus awake")
+            for child in children_of(pid):
+                end_with_workers(child)
+            mute.wait_for_messages(3)
+            wait_for(lambda: len(host.queued()) == 2)  # what was killed waits for a full run
+
+
 def end_with_workers(pid: int) -> None:
     """End an attempt and its remote workers, who would wait for their silent host."""
     for number in [*children_of(pid), pid]:
@@ -450,7 +523,7 @@ def children_of(pid: int) -> list[int]:
 LOADING = """
 import ast, sys
 from minimta.config.options import Options, by_name
-from minimta.runner import resident
+from minimta.runner import queue_work, resident
 from minimta.system.slots import of_queue
 options = Options()
 for name, value in ast.literal_eval(sys.stdin.read()).items():
@@ -458,7 +531,7 @@ for name, value in ast.literal_eval(sys.stdin.read()).items():
 slots = of_queue(options)
 resident._load_for_children(options, slots)
 before = set(sys.modules)
-resident._QueueWork(options, slots).attempt(sys.argv[1:], slots.enter, lambda: False)
+queue_work.QueueWork(options, slots).attempt(sys.argv[1:], slots.enter, lambda: False)
 print(*(set(sys.modules) - before), end="")
 """
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from minimta.system import log
+from minimta.system import slots as slots_module
 from minimta.system.slots import Slots
 
 Make = Callable[[int], Slots]
@@ -132,3 +135,97 @@ def test_a_link_in_the_place_of_the_file_is_not_followed(tmp_path: Path) -> None
     (tmp_path / "slots").symlink_to(tmp_path / "precious")
     assert Slots(str(tmp_path / "slots"), 2).enter()
     assert not (tmp_path / "precious").exists()
+
+
+# --- places at a next hop ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("number", "most"), [(1, 1), (2, 1), (3, 2), (4, 3), (5, 4), (10, 8), (50, 40)]
+)
+def test_one_next_hop_leaves_slots_for_others(process: Make, number: int, most: int) -> None:
+    places = [process(number).place_at("hop mute.campus") for _ in range(number + 1)]
+    assert [place is not None for place in places] == [True] * most + [False] * (number + 1 - most)
+    other = process(number).place_at("hop good.campus")
+    assert other is not None
+    for place in (*places, other):
+        if place:
+            place.close()
+    again = process(number).place_at("hop mute.campus")
+    assert again is not None
+    again.close()
+
+
+def test_a_hop_may_have_fewer_places(process: Make) -> None:
+    first = process(10).place_at("lock mailbox dave", 1)
+    assert first is not None
+    assert process(10).place_at("lock mailbox dave", 1) is None
+    first.close()
+
+
+def test_places_are_no_slots(process: Make) -> None:
+    place = process(1).place_at("hop mute.campus")
+    assert place is not None
+    assert process(1).enter()
+    place.close()
+
+
+def test_a_place_moves_from_host_to_host_and_stays_at_the_hop(process: Make) -> None:
+    one, two = process(2).place_at("hop a.campus"), process(2).place_at("hop b.campus")
+    assert one is not None and two is not None
+    assert one.moves_on_to("host mx.campus")
+    assert one.moves_on_to("host mx.campus"), "it has that one"
+    assert not two.moves_on_to("host mx.campus")
+    assert one.moves_on_to("host mx2.campus")
+    assert two.moves_on_to("host mx.campus")
+    assert process(2).place_at("hop a.campus") is None
+    one.close()
+    two.close()
+
+
+def test_a_child_has_the_place_that_it_was_forked_with_until_it_dies(process: Make) -> None:
+    place = process(2).place_at("hop mute.campus")
+    assert place is not None
+    ready, says = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(says, b"y")
+        signal.pause()
+        os._exit(1)
+    assert os.read(ready, 1) == b"y"
+    place.close()
+    assert process(2).place_at("hop mute.campus") is None
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    again = process(2).place_at("hop mute.campus")
+    assert again is not None
+    for file in (ready, says):
+        os.close(file)
+    again.close()
+
+
+def test_where_nothing_can_be_locked_all_have_a_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(log, "line", lambda qid, text, **_: lines.append(text))
+    slots = Slots(str(tmp_path / "nowhere" / "slots"), 2)
+    for _ in range(3):
+        place = slots.place_at("hop mute.campus")
+        assert place is not None
+        assert place.moves_on_to("host mx.campus")
+        place.close()
+    assert "cannot lock" in lines[0]
+
+
+def test_all_processes_mean_the_same_place(tmp_path: Path) -> None:
+    place = Slots(str(tmp_path / "slots"), 2).place_at("hop mute.campus")
+    script = (
+        "import sys; from minimta.system.slots import Slots\n"
+        "sys.exit(Slots(sys.argv[1], 2).place_at('hop mute.campus') is not None)"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "slots")]
+    home = Path(slots_module.__file__).parent.parent.parent
+    assert place is not None
+    assert subprocess.run(command, cwd=home, check=False).returncode == 0
+    place.close()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from minimta.mailers.files.mbox import MboxMailer
-from minimta.runner import deliver
+from minimta.runner import rounds
 from minimta.runner.deliver import Deliverer
 from minimta.system.users import Users
 from tests.support.sharedhost import UIDS, SharedHost, attacking
@@ -24,7 +24,7 @@ TEN_MINUTES = 600
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is busy is tried again for a second, not for thirty."""
-    monkeypatch.setattr(deliver, "_BUSY_TIME", 1.0)
+    monkeypatch.setattr(rounds, "_BUSY_TIME", 1.0)
 
 
 class Watch:

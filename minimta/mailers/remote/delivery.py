@@ -29,11 +29,12 @@ from minimta.mailers.remote.mx_targets import Target, TargetFinder, Unroutable, 
 from minimta.mailers.remote.transaction_outcomes import not_named, outcomes_of, trouble_of, unsent
 from minimta.mailers.remote.transport import Transport
 from minimta.message.address import domain_key
-from minimta.message.outcome import Fate, Outcome
+from minimta.message.outcome import Fate, Outcome, crowded
 from minimta.smtp.client import PeerClosed, Transaction
 from minimta.smtp.client_command import rcpt_line
 from minimta.smtp.reply import ReplyError
 from minimta.system.dns import Resolver
+from minimta.system.slots import Place
 
 #: recipients of one transaction; every host must take so many (RFC 5321 section 4.5.3.1.8)
 MAX_RECIPIENTS = 100
@@ -70,11 +71,13 @@ class Delivery:
         alive: Callable[[], None] = lambda: None,
         resolver: Resolver | None = None,
         shuffle: Callable[[list[str]], None] = random.shuffle,
+        place: Place | None = None,
     ) -> None:
         """All *jobs* have the same host and option, or the *transport* has one host for all.
 
         *report* gets outcomes as they become final, *say* the lines of the dialogue (-v); *alive*
-        is called after every wait; *shuffle* mixes hosts of one preference.
+        is called after every wait; *shuffle* mixes hosts of one preference. With *place* no more
+        connections go to one host than it has places.
         """
         self._job = jobs[0]
         self._waiting = deque(PendingJob(job) for job in jobs)
@@ -84,6 +87,7 @@ class Delivery:
         self._alive = alive
         self._resolver = resolver or Resolver()
         self._shuffle = shuffle
+        self._place = place or Place(-1, 0)
         #: why no host so far was any good; see _note()
         self._failure: Outcome | None = None
         #: what the last host did not take for now: the next one is asked
@@ -100,6 +104,7 @@ class Delivery:
             for target in self._targets():
                 if target.name != asked:  # not another address of the same host
                     self._take_up()
+                    self._move_on_to(target)
                 asked = target.name
                 welcome = self._visit(target)
                 if welcome and not self._transport.reconnects:
@@ -111,6 +116,12 @@ class Delivery:
         self._take_up()
         why = self._failure or _UNFORESEEN
         self._settle_rest(why if self._transport.may_refuse else reply_outcomes.for_now(why))
+
+    def _move_on_to(self, target: Target) -> None:
+        """Raise Unroutable if too many talk to the host: others share it with this next hop."""
+        # The next exchanger would be as full soon, and then nobody had a slot for other hosts.
+        if not self._place.moves_on_to(f"host {target.name.lower()}:{target.port}"):
+            raise Unroutable(crowded(target.name, self._place.most))
 
     def _take_up(self) -> None:
         self._waiting += self._elsewhere

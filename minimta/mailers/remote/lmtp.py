@@ -70,6 +70,9 @@ class LmtpMailer(RemoteMailer):
                 return
             left = [sent for sent, _ in later]
 
+    def _hop(self, job: Job) -> str:
+        return f"lmtp:{self._place}"
+
     def _over_one_connection(self, jobs: list[Job], ourselves: Ourselves) -> Iterator[Settled]:
         with ExitStack() as stack:
             try:

@@ -8,6 +8,7 @@ sends garbage or hangs only delays the messages it had not settled.
     has told the outcome of the last user   that message is yielded
     exits, is killed, cannot be forked      those not settled wait (4.3.0)
     sends a BadLine, or nothing for long    it is killed; those not settled wait
+    finds no place at its next hop          is not started; they wait (4.4.5)
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ from minimta.mailers.remote.protocol import (
 )
 from minimta.mailers.remote.transport import Transport
 from minimta.message.address import domain_key
-from minimta.message.outcome import Fate, Outcome, deferred
+from minimta.message.outcome import Fate, Outcome, crowded, deferred
 from minimta.system import dns, log, processes
-from minimta.system.slots import Slots
+from minimta.system.slots import Place, Slots
 
 #: seconds a worker may be silent beyond the longest timeout it has to wait for
 GRACE = 90
@@ -82,13 +83,42 @@ class RemoteMailer:
         workers: dict[int, WorkerProcess] = {}
         try:
             while waiting or workers:
-                while waiting and (slot := self._slot(workers)) is not None:
-                    yield from self._start(waiting.popleft(), transport, workers, slot)
+                yield from self._start_all(waiting, transport, workers)
                 if workers:
                     yield from self._listen(workers, _SLOT_POLL if waiting else GRACE)
+                elif waiting:
+                    yield from self._crowded(waiting.popleft())
         finally:
             for left in workers.values():
                 left.end()
+
+    def _start_all(
+        self,
+        waiting: deque[list[Job]],
+        transport: Transport,
+        workers: dict[int, WorkerProcess],
+    ) -> Iterator[Settled]:
+        """Start what has a place at its next hop, while there are slots."""
+        for jobs in list(waiting):
+            place = self._slots.place_at(f"hop {self._hop(jobs[0])}")
+            if place is None:
+                continue
+            with place:  # the worker has it, until it ends
+                slot = self._slot(workers)
+                if slot is None:
+                    return
+                waiting.remove(jobs)
+                yield from self._start(jobs, transport, workers, slot, place)
+
+    def _hop(self, job: Job) -> str:
+        """To which next hop the job goes, for people and for ``Slots.place_at``."""
+        return job.host.lower()
+
+    def _crowded(self, jobs: Sequence[Job]) -> Iterator[Settled]:
+        """All that could be waited for has ended: another attempt may find a place."""
+        outcome = crowded(self._hop(jobs[0]), self._slots.most)
+        for job in jobs:
+            yield job, {user.name: outcome for user in job.users}
 
     def _slot(self, workers: Mapping[int, WorkerProcess]) -> int | None:
         """The slot for one more worker: a descriptor, or -1 if it needs none; None if it must wait.
@@ -107,6 +137,7 @@ class RemoteMailer:
         transport: Transport,
         workers: dict[int, WorkerProcess],
         slot: int,
+        place: Place,
     ) -> Iterator[Settled]:
         verbose, rides = self._say is not None, slot == self._slots.own
         try:
@@ -115,7 +146,9 @@ class RemoteMailer:
                 try:
                     pid = processes.fork(
                         "remote worker",
-                        lambda: worker.run(theirs, jobs, transport, verbose=verbose, slot=slot),
+                        lambda: worker.run(
+                            theirs, jobs, transport, verbose=verbose, slot=slot, place=place
+                        ),
                     )
                 except OSError:
                     ours.close()

@@ -22,6 +22,7 @@ from minimta.mailers.remote.channel import ParentGone, WorkerChannel
 from minimta.mailers.remote.delivery import Delivery
 from minimta.mailers.remote.transport import Transport
 from minimta.system import privileges, processes
+from minimta.system.slots import Place
 
 
 def run(
@@ -31,11 +32,13 @@ def run(
     *,
     verbose: bool,
     slot: int = -1,
+    place: Place | None = None,
 ) -> int:
     """Be the worker, in the forked child. Returns its exit code.
 
     *connection* leads to the parent; *verbose*: it wants the lines of the dialogue. *slot* is a
-    descriptor to be kept until the end, -1 if there is none (``system.slots``).
+    descriptor to be kept until the end, -1 if there is none; *place* is at the next hop of the jobs
+    (``system.slots``).
     """
     status = os.EX_SOFTWARE
     try:
@@ -45,11 +48,14 @@ def run(
             opened = {transport.opened.socket.fileno()} if transport.opened else set()
             # With its slot a worker that a host took over could stop deliveries. So it can without:
             # all workers are one user, and may end each other.
-            opened |= {slot} if slot >= 0 else set()
+            place = place or Place(-1, 0)
+            opened |= {file for file in (slot, place.file) if file >= 0}
             kept = {connection.fileno(), *(job.body for job in jobs), *opened}
             _confine(kept, transport.options)
             say = channel.say if verbose else None
-            Delivery(jobs, transport, channel.report, say=say, alive=channel.alive).run()
+            Delivery(
+                jobs, transport, channel.report, say=say, alive=channel.alive, place=place
+            ).run()
             status = os.EX_OK
         except Exception as error:
             channel.fail(f"{type(error).__name__}: {error}")

@@ -14,9 +14,11 @@ from minimta.mailers.remote.mx_targets import Ourselves
 from minimta.mailers.remote.transport import Transport
 from minimta.message.outcome import Fate, Outcome
 from minimta.system.dns import Resolver
+from minimta.system.slots import Place
 from tests.support.fakedns import FakeDns, Zone
 from tests.support.fakesmtp import ALL, DROP, HANG, FakeSmtp, Refusing
 from tests.support.jobs import job, options
+from tests.support.slots import slots
 
 OURSELVES = Ourselves("lab1.campus", frozenset({b"lab1.campus"}), frozenset({"127.0.0.1"}))
 PLAIN = ("8BITMIME", "HELP")
@@ -30,6 +32,7 @@ def deliver(
     say: list[str] | None = None,
     resolver: Resolver | None = None,
     ourselves: Ourselves = OURSELVES,
+    place: Place | None = None,
 ) -> Fates:
     """Run the deliveries; one dict user -> Outcome for each job, in the order given."""
     fates: dict[Job, dict[str, Outcome]] = {one: {} for one in jobs}
@@ -45,6 +48,7 @@ def deliver(
         report,
         say=None if say is None else say.append,
         resolver=resolver,
+        place=place,
     ).run()
     for one in jobs:
         assert set(fates[one]) == {user.name.decode() for user in one.users}
@@ -578,11 +582,15 @@ def test_a_reply_too_many_never_counts_as_acceptance() -> None:
 
 
 def by_dns(
-    zone: Zone, *jobs: Job, say: list[str] | None = None, ourselves: Ourselves = OURSELVES
+    zone: Zone,
+    *jobs: Job,
+    say: list[str] | None = None,
+    ourselves: Ourselves = OURSELVES,
+    place: Place | None = None,
 ) -> Fates:
     with FakeDns(zone) as server:
         resolver = Resolver(budget=5.0, nameserver=server.address, hosts="/nonexistent/hosts")
-        return deliver(*jobs, resolver=resolver, say=say, ourselves=ourselves)
+        return deliver(*jobs, resolver=resolver, say=say, ourselves=ourselves, place=place)
 
 
 @pytest.fixture
@@ -616,6 +624,25 @@ def test_a_host_in_trouble_leaves_the_next_one_its_turn(first: dict[str, list[st
     assert all(only([fate]).fate is Fate.SENT for fate in fates)
     assert bad.commands
     assert len(good.messages) == 2
+
+
+@pytest.mark.usefixtures("loopback_is_the_world")
+def test_a_host_that_other_domains_crowd_is_not_asked_and_nor_is_the_next_one() -> None:
+    with FakeSmtp() as server:
+        zone: Zone = {
+            "d.campus": {"MX": ["10 mx.campus.", "20 mx2.campus."]},
+            "mx.campus": {"A": ["127.0.0.1"]},
+            "mx2.campus": {"A": ["127.0.0.1"]},
+        }
+        other, place = slots(2).place_at("hop e.campus"), slots(2).place_at("hop d.campus")
+        assert other is not None and place is not None
+        with other, place:
+            assert other.moves_on_to(f"host mx.campus.:{server.port}")
+            one = job(f"d.campus:{server.port}", "x@d.campus")
+            outcome = only(by_dns(zone, one, place=place))
+            assert server.commands == []
+        assert outcome.is_crowded
+        assert outcome.text == "waits for another delivery to mx.campus."
 
 
 def by_two_hosts(

@@ -137,6 +137,43 @@ def test_no_more_workers_than_allowed(tmp_path: Path) -> None:
     assert all(only(outcomes).fate is Fate.SENT for outcomes in fates.values())
 
 
+def test_a_next_hop_that_is_full_is_left_and_the_others_are_served() -> None:
+    taken = [slots(2).place_at(f"hop {hop}") for hop in ("[127.0.0.1]:1", "[127.0.0.1]:2")]
+    with FakeSmtp() as peer:
+        full, free, full_too = (job(host) for host in ("[127.0.0.1]:1", peer.host, "[127.0.0.1]:2"))
+        fates = deliver(full, free, full_too, number=2)
+    assert only(fates[free]).fate is Fate.SENT
+    for one in (full, full_too):
+        outcome = only(fates[one])
+        assert (outcome.fate, outcome.status, outcome.is_crowded) == (Fate.DEFERRED, "4.4.5", True)
+        assert outcome.text == f"waits for another delivery to {one.host}"
+    for place in taken:
+        assert place is not None
+        place.close()
+
+
+def test_what_found_no_place_is_tried_again_while_others_are_served() -> None:
+    with FakeSmtp() as peer, Refusing() as dead:
+        full, free = job(f"[127.0.0.1]:{dead}"), job(peer.host)
+        taken = slots(2).place_at(f"hop {full.host}")
+        mine = slots(2)
+        assert mine.enter() and taken is not None
+        outcomes = RemoteMailer(options(), mine).deliver([full, free])
+        first = next(outcomes)
+        assert first[0] is free
+        taken.close()
+        ((second, found),) = outcomes
+        mine.leave()
+    assert second is full
+    assert only(found).text == "Connection refused by [127.0.0.1]"
+
+
+def test_a_worker_gives_its_place_back_when_it_ends() -> None:
+    with FakeSmtp() as peer:
+        for _ in range(3):
+            assert only(deliver(one := job(peer.host), number=2)[one]).fate is Fate.SENT
+
+
 def test_the_case_of_a_host_does_not_matter() -> None:
     with FakeSmtp() as server:
         deliver(job(f"[LOCALHOST]:{server.port}"), job(f"[localhost]:{server.port}"))
@@ -340,8 +377,8 @@ def test_a_worker_has_its_data_files_and_its_slot_and_nothing_else(
         os.close(200)
     assert seen[:3] == ["/dev/null"] * 3
     assert seen[3].endswith(" (deleted)")  # the data file
-    assert seen[4].endswith(".slots")
-    assert seen[5:] == ["socket"]
+    assert all(file.endswith(".slots") for file in seen[4:6]), "its slot and its place"
+    assert seen[6:] == ["socket"]
 
 
 def test_a_worker_stands_in_the_root_directory(monkeypatch: pytest.MonkeyPatch) -> None:

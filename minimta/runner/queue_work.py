@@ -1,0 +1,82 @@
+"""What the children of the resident runner do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from minimta.config.options import Options
+from minimta.queue.control import QUEUE_ONLY
+from minimta.routing.local_host import LocalHost
+from minimta.runner import deliver, queue_run
+from minimta.system import load, locks
+from minimta.system.slots import Slots
+
+
+class Work(Protocol):
+    """What is done in children; only wants_new() is asked in the runner itself."""
+
+    def wants_new(self) -> bool:
+        """Are messages tried when they come? False leaves them to the next full run."""
+
+    def begin(self) -> None:
+        """Called first in every child: let go of what is the runner's alone."""
+
+    def attempt(
+        self, qids: list[str], go_on: Callable[[], bool], stop: Callable[[], bool]
+    ) -> list[str]:
+        """Try these new messages. go_on() is asked before what may take long, stop() between acts.
+
+        Returns ids of those that found no place at a next hop.
+        """
+
+    def take_in(self) -> None:
+        """Adopt what waits in clientmqueue."""
+
+    def full_run(self, stop: Callable[[], bool]) -> list[str]:
+        """Run the whole queue, until stop(). Returns what attempt() does."""
+
+
+class QueueWork:
+    """The Work on a real queue."""
+
+    def __init__(self, options: Options, slots: Slots) -> None:
+        self._options = options
+        self._slots = slots
+
+    def wants_new(self) -> bool:
+        """Are messages tried when they come? (DeliveryMode, also of a single port, and QueueLA)
+
+        Each message that is to wait says so itself, for its port may have a mode of its own.
+        """
+        modes = [self._options.delivery_mode]
+        if modes[0] in QUEUE_ONLY:
+            modes += [port.delivery_mode for port in self._options.daemon_ports]
+        if not {"background", "interactive"}.intersection(modes):
+            return False
+        return load.average() < self._options.queue_la
+
+    def begin(self) -> None:
+        """Be nobody's resident runner, whose lock a child that outlives it would keep."""
+        locks.forget(locks.beside(self._options.queue_directory))
+        locks.forget(locks.of_daemon(self._options.queue_directory))
+
+    def attempt(
+        self, qids: list[str], go_on: Callable[[], bool], stop: Callable[[], bool]
+    ) -> list[str]:
+        """See Work."""
+        here = LocalHost(self._options)
+        deliverer = deliver.Deliverer(here, slots=self._slots, stop=stop)
+        deliverer.attempt(qids, go_on=go_on, fresh=True)
+        return deliverer.held
+
+    def take_in(self) -> None:
+        """See Work."""
+        queue_run.take_in(self._options, deliver.open_spool(self._options), time.time())
+
+    def full_run(self, stop: Callable[[], bool]) -> list[str]:
+        """See Work."""
+        no_place: list[str] = []
+        queue_run.run(self._options, stop=stop, slots=self._slots, held=no_place)
+        return no_place

@@ -1,0 +1,203 @@
+"""In which order the tasks of an attempt go to the mailers, and which of them must wait.
+
+    quick           mailboxes and files, one task of each message at a time
+    slow            programs, then other hosts: in a slot (``system.slots``), and each user's programs
+                    in a place of their own
+    busy            what another program had locked is tried again, after all others, for a while;
+                    only one attempt waits for the same mailbox
+    not reached     a host that was not reached is not asked again
+
+What finds no place is not begun: another attempt has it when one is free.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+
+from minimta.mailers.by_name import Mailers
+from minimta.mailers.job import Job
+from minimta.message.outcome import Fate, Outcome, crowded, deferred
+from minimta.message.printable import printable
+from minimta.runner.make_jobs import Task
+from minimta.system import log
+
+#: seconds for which locked mailboxes are tried, all together, and between two rounds
+_BUSY_TIME, _BUSY_PAUSE = 30.0, 0.25
+#: mailers that take one task of a message at a time, in this order
+_IN_TURNS = ("local", "*file*", "prog")
+_NO_SLOT = "Deferred: waits for one of MaxQueueChildren deliveries to end"
+
+#: a task is over: what became of its users by name, and when it was begun (epoch seconds)
+Record = Callable[[Task, Mapping[bytes, Outcome], float], None]
+
+
+class Rounds:
+    """Brings tasks to mailers; remembers which hosts are down, so a new one is a new run."""
+
+    def __init__(
+        self,
+        mailers: Mailers,
+        record: Record,
+        *,
+        connecting: Callable[[Task], None],
+        stop: Callable[[], bool],
+        clock: Callable[[], float],
+    ) -> None:
+        """*record* is called once for each task that was not stopped, *connecting* before it begins.
+
+        *stop* is asked between acts; *clock* gives epoch seconds.
+        """
+        self._mailers = mailers
+        self._record = record
+        self._connecting = connecting
+        self._stop = stop
+        self._clock = clock
+        #: host -> why it was not reached; nobody waits for it again in this run
+        self._unreachable: dict[str, Outcome] = {}
+        #: what another program had locked, and whether its next answer counts
+        self._busy: list[Task] = []
+        self._is_last = False
+
+    def deliver(self, made: list[list[Task]], go_on: Callable[[], bool]) -> None:
+        """All tasks of all messages, the quick ones first: no mailbox waits for a program or host.
+
+        *go_on* is asked before the slow ones; see ``Deliverer.attempt``.
+        """
+        slow = [name for name in _IN_TURNS if name in self._mailers.slow]
+        self._in_turns([name for name in _IN_TURNS if name not in slow], made)
+        left = [[task for task in of_one if task.mailer in (*slow, "esmtp")] for of_one in made]
+        if not (any(left) or self._busy) or self._stop():
+            self._busy.clear()
+            return
+        if not go_on():
+            for task in [*(task for of_one in left for task in of_one), *self._busy]:
+                task.progress.why_left = _NO_SLOT
+            self._busy.clear()
+            return
+        self._in_turns(slow, left)
+        elsewhere = [task for of_one in left for task in of_one if task.mailer == "esmtp"]
+        self._run("esmtp", list(self._reachable(elsewhere)))
+        self._come_back()
+
+    def _come_back(self) -> None:
+        """Try what others had locked, each a little, until all are done or the time is over.
+
+        Not one after the other: whoever locks ten mailboxes would hold us ten times as long. In a
+        resident runner another child has new mail by now.
+        """
+        until = time.monotonic() + _BUSY_TIME
+        with ExitStack() as places:
+            self._busy = list(self._waited_for(places))
+            while self._busy and not self._stop():
+                busy, self._busy = self._busy, []
+                self._is_last = time.monotonic() >= until
+                for name in _IN_TURNS:
+                    self._run(name, [task for task in busy if task.mailer == name])
+                if self._busy:
+                    time.sleep(_BUSY_PAUSE)
+        self._busy.clear()
+        self._is_last = False
+
+    def _waited_for(self, places: ExitStack) -> Iterator[Task]:
+        """Those busy tasks that no other attempt waits for, too; *places* are held meanwhile."""
+        mine: dict[str, bool] = {}
+        for task in self._busy:
+            where = _mailbox(task)
+            if where not in mine:
+                place = self._mailers.slots.place_at(f"lock {where}", 1)
+                mine[where] = place is not None
+                if place is not None:
+                    places.enter_context(place)
+            if mine[where]:
+                yield task
+            else:
+                self._put_off([task], crowded(f"{where}, which is locked", 1))
+
+    def _in_turns(self, names: Collection[str], made: list[list[Task]]) -> None:
+        """One task of each message at a time: the second is not begun before the first is recorded.
+
+        Else a crash could repeat more than one act of a message. The mailboxes of different messages
+        are filled together.
+        """
+        queues = [[task for task in of_one if task.mailer in names] for of_one in made]
+        while (queues := [waiting for waiting in queues if waiting]) and not self._stop():
+            turn = [waiting.pop(0) for waiting in queues]
+            for name in names:
+                run = self._run_in_places if name in self._mailers.by_users else self._run
+                run(name, [task for task in turn if task.mailer == name])
+
+    def _run_in_places(self, name: str, given: list[Task]) -> None:
+        """Programs that never end shall cost their user, not everybody, the time of the others."""
+        slots, of_user = self._mailers.slots, dict[str, list[Task]]()
+        for task in given:
+            of_user.setdefault(_whose(task), []).append(task)
+        for user, some in of_user.items():
+            place = slots.place_at(f"{name} {user}")
+            if place is None:
+                self._put_off(some, crowded(f"programs of {user}", slots.most))
+                continue
+            with place:
+                self._run(name, some)
+
+    def _run(self, name: str, given: Iterable[Task]) -> None:
+        """Let the mailer *name* do its tasks, and record each as it is done."""
+        # What cannot be recorded must not be done again and again: see checkpoint.
+        waiting = [task for task in given if not task.progress.stopped]
+        if not waiting:
+            return
+        begun = self._clock()
+        undone: dict[Job, Task] = {task.job: task for task in waiting}
+        if name != "esmtp":  # which says itself whom it connects to
+            for task in waiting:
+                self._connecting(task)
+        try:
+            for job, outcomes in self._mailers[name].deliver([task.job for task in waiting]):
+                self._done(undone.pop(job), outcomes, begun)
+        except Exception:
+            log.bug("", f"mailer {name}")
+            if len(undone) > 1:
+                # One of them is poison; alone, each harms nobody but itself.
+                for task in undone.values():
+                    self._run(name, [task])
+                return
+        self._put_off(undone.values(), deferred("4.3.0", f"mailer {name} failed"), begun)
+
+    def _put_off(self, tasks: Iterable[Task], outcome: Outcome, begun: float | None = None) -> None:
+        """All their users share *outcome*."""
+        for task in tasks:
+            outcomes = {user.name: outcome for user in task.job.users}
+            self._record(task, outcomes, self._clock() if begun is None else begun)
+
+    def _done(self, task: Task, outcomes: Mapping[bytes, Outcome], begun: float) -> None:
+        if not self._is_last and any(outcome.is_busy for outcome in outcomes.values()):
+            self._busy.append(task)
+            return
+        for outcome in outcomes.values():
+            if outcome.fate is Fate.DEFERRED and outcome.status == "4.4.1":
+                self._unreachable[task.job.host] = outcome
+        self._record(task, outcomes, begun)
+
+    def _reachable(self, waiting: list[Task]) -> Iterator[Task]:
+        """The tasks whose host answered, or was not asked yet, in this run."""
+        for task in waiting:
+            outcome = self._unreachable.get(task.job.host)
+            if outcome is None:
+                yield task
+            else:
+                self._put_off([task], outcome)
+
+
+def _mailbox(task: Task) -> str:
+    """What the task appends to, for people and for ``Slots.place_at``."""
+    name = printable(task.job.users[0].name).decode("ascii")
+    return f"mailbox {name}" if task.mailer == "local" else f"file {name}"
+
+
+def _whose(task: Task) -> str:
+    """The user as whom programs run, for people and for ``Slots.place_at``."""
+    user = task.job.controlling
+    if task.mailer == "local":
+        return printable(task.job.users[0].name).decode("ascii")
+    return user.name if user else "nobody"
