@@ -116,6 +116,7 @@ def _in_system(key: str | int) -> User | None:
 # getpwnam_r(3): what the C library answers, beside 0, when there is no such user.
 _ABSENT = (0, errno.ENOENT, errno.ESRCH, errno.EBADF, errno.EPERM)
 _ROOT_FILE = "/etc/passwd"
+_GROUP_FILE = "/etc/group"
 
 
 def _require_service(key: str | int) -> None:
@@ -136,14 +137,20 @@ def _require_service(key: str | int) -> None:
         raise OSError(code, f"user data base: {os.strerror(code)}")
     try:
         pwd.getpwuid(0)
-        with open(_ROOT_FILE, "rb") as file:
-            has_root = any(line.split(b":")[2:3] == [b"0"] for line in file)
+        has_root = _lists_root(_ROOT_FILE)
     except KeyError:
         has_root = False
-    except OSError as error:
-        raise OSError(error.errno, f"user data base: {error.strerror}", _ROOT_FILE) from error
     if not has_root:
         raise OSError(errno.EAGAIN, "user data base: not even root is found")
+
+
+def _lists_root(path: str) -> bool:
+    """Is number 0 in a file of passwd(5) or group(5)? Raise OSError."""
+    try:
+        with open(path, "rb") as file:
+            return any(line.split(b":")[2:3] == [b"0"] for line in file)
+    except OSError as error:
+        raise OSError(error.errno, f"user data base: {error.strerror}", path) from error
 
 
 def _from_system(entry: pwd.struct_passwd) -> User:
@@ -189,8 +196,25 @@ def trusted(path: str) -> set[bytes]:
 
 
 def groups_of(user: User) -> list[int]:
-    """All groups of *user*, the primary one included."""
-    return os.getgrouplist(user.name, user.gid)
+    """All groups of *user*, the primary one included. Raise OSError if they cannot be known now.
+
+    "The primary one alone" is what getgrouplist(3) says whenever it fails, too: then a program of
+    the user would lack rights, and its failure would return their mail.
+    """
+    found = os.getgrouplist(user.name, user.gid)
+    if found == [user.gid]:
+        require_groups()
+    return found
+
+
+def require_groups() -> None:
+    """Raise OSError if no absence of a group may be believed: its file is there without group 0."""
+    try:
+        if _lists_root(_GROUP_FILE):
+            return
+    except FileNotFoundError:
+        return  # a system without groups
+    raise OSError(errno.EAGAIN, "user data base: not even group 0 is found", _GROUP_FILE)
 
 
 #: what getusershell(3) takes for the list if there is none

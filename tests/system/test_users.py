@@ -155,6 +155,32 @@ def test_the_groups_of_a_user_hold_his_own() -> None:
     assert user.gid in users.groups_of(user)
 
 
+@pytest.mark.parametrize("spoil", ["directory", "empty", "garbage"])
+def test_groups_that_cannot_be_known_are_not_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, spoil: str
+) -> None:
+    path = tmp_path / "group"
+    if spoil == "directory":
+        path.mkdir()
+    else:
+        path.write_bytes(b"\xff\0" * 99 * (spoil == "garbage"))
+    monkeypatch.setattr(users, "_GROUP_FILE", str(path))
+    monkeypatch.setattr(os, "getgrouplist", lambda name, gid: [gid])
+    with pytest.raises(OSError, match=r"user data base|directory"):
+        users.groups_of(User("dave", 1001, 1001))
+
+
+@pytest.mark.parametrize("text", ["root:x:0:\n", ""])
+def test_who_is_in_no_other_group_has_the_primary_one_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str
+) -> None:
+    if text:
+        (tmp_path / "group").write_text(text)
+    monkeypatch.setattr(users, "_GROUP_FILE", str(tmp_path / "group"))
+    monkeypatch.setattr(os, "getgrouplist", lambda name, gid: [gid])
+    assert users.groups_of(User("dave", 1001, 1001)) == [1001]
+
+
 @pytest.mark.parametrize(
     ("text", "names"),
     [(b"", set()), (b"# class t\nlist\n emma # lists\n\n#dave\n", {b"list", b"emma"})],

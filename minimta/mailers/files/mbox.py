@@ -25,7 +25,7 @@ from minimta.mailers.files.mbox_format import MboxText
 from minimta.mailers.job import Job
 from minimta.message.outcome import Outcome, deferred, from_exit_code
 from minimta.system import log
-from minimta.system.users import User, Users
+from minimta.system.users import User, Users, require_groups
 
 #: set-id, executable, writable by all
 _FORBIDDEN_MODE = 0o6113
@@ -136,8 +136,9 @@ class Mailbox:
 
 
 def _mail_group() -> int:
-    """The number of group mail, -1 if there is none."""
+    """The number of group mail, -1 if there is none. Raise OSError if that cannot be known now."""
     try:
         return grp.getgrnam("mail").gr_gid
     except KeyError:
+        require_groups()
         return -1

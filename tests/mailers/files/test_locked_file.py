@@ -13,6 +13,7 @@ import pytest
 
 from minimta.mailers.files.locked_file import PAUSES, Busy, LockedFile, UnusableFile
 from minimta.mailers.files.mbox import Mailbox
+from minimta.system import users
 from minimta.system.users import User
 
 
@@ -156,6 +157,17 @@ def test_root_makes_private_mailboxes_where_mail_has_no_directory(spool: Path) -
     append(spool, User("dave", 4242, 4243))
     found = (spool / "dave").stat()
     assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (4242, 4243, 0o600)
+
+
+@pytest.mark.root
+def test_while_groups_cannot_be_known_no_mailbox_is_made(
+    spool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("grp.getgrnam", {}.__getitem__)
+    monkeypatch.setattr(users, "_GROUP_FILE", str(tmp_path))
+    with pytest.raises(IsADirectoryError):
+        append(spool, User("dave", 4242, 4243))
+    assert os.listdir(spool) == []
 
 
 # -- races ---------------------------------------------------------------------------------------
