@@ -100,6 +100,28 @@ def as_user(
     """
     if os.geteuid() != 0 or user.uid == 0:
         return act()
+    return _ask(lambda: _as(user, act), seconds, kept)
+
+
+def in_child(act: Callable[[], bytes], seconds: float, kept: Collection[int] = ()) -> bytes:
+    """What *act* returns in a child with our rights, whose memory nobody else can read or dump.
+
+    What it learns beyond its answer is gone with it: a secret, or what a parser made of a file.
+    Raises as as_user() does. Forks.
+    """
+
+    def hidden() -> bytes:
+        from minimta.system import memory
+
+        os.setsid()
+        os.chdir("/")
+        memory.hide()
+        return act()
+
+    return _ask(hidden, seconds, kept)
+
+
+def _ask(act: Callable[[], bytes], seconds: float, kept: Collection[int]) -> bytes:
     import signal
 
     # A signal that ends us is delivered when the answer is here: a delivery that was made and is
@@ -107,18 +129,16 @@ def as_user(
     ending = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM)
     old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, ending)
     try:
-        return _decoded(_ask_child(user, act, seconds, kept))
+        return _decoded(_ask_child(act, seconds, kept))
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
 
 
-def _ask_child(
-    user: User, act: Callable[[], bytes], seconds: float, kept: Collection[int]
-) -> bytes:
+def _ask_child(act: Callable[[], bytes], seconds: float, kept: Collection[int]) -> bytes:
     _lingering[:] = [child for child in _lingering if not processes.has_ended(child, 0)]
     receiving, sending = os.pipe()
     try:
-        child = processes.fork("child of a user", lambda: _be_child(user, act, sending, kept))
+        child = processes.fork("child of a user", lambda: _be_child(act, sending, kept))
     except OSError:
         os.close(receiving)
         raise
@@ -134,10 +154,10 @@ def _ask_child(
         _end(child, patience)
 
 
-def _be_child(user: User, act: Callable[[], bytes], sending: int, kept: Collection[int]) -> int:
+def _be_child(act: Callable[[], bytes], sending: int, kept: Collection[int]) -> int:
     processes.isolate({sending, *kept})
     try:
-        files.write_all(sending, _answer(lambda: _as(user, act)))
+        files.write_all(sending, _answer(act))
     except BrokenPipeError:
         pass  # the parent has given us up
     return os.EX_OK

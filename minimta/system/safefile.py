@@ -72,6 +72,7 @@ class Allowance:
         "group_writable",
         "group_writable_directory",
         "group_writable_safe",
+        "private",
         "unsafe_directory",
         "unsafe_directory_safe",
         "world_writable",
@@ -88,9 +89,13 @@ class Allowance:
         self.group_writable_directory = f"{kind}fileingroupwritabledirpath" in blamed
         self.unsafe_directory = f"{kind}fileinunsafedirpath" in blamed
         self.unsafe_directory_safe = f"{kind}fileinunsafedirpathsafe" in blamed
+        #: does it hold a secret? Then others may not even read it
+        self.private = False
 
 
 STRICT = Allowance()
+SECRET = Allowance()
+SECRET.private = True
 
 
 def read_trusted(path: str, uid: int, limit: int, allowed: Allowance = STRICT) -> TrustedFile:
@@ -314,6 +319,9 @@ class _Walk:
             if not allowed.world_writable:
                 raise Untrusted("World writable file")
             self._safe = False
+        if allowed.private and found.st_mode & (stat.S_IRGRP | stat.S_IROTH):
+            whose = "World" if found.st_mode & stat.S_IROTH else "Group"
+            raise Untrusted(f"{whose} readable file")
         # In a directory that others may write, a second name may be the work of anybody. Elsewhere
         # only the owner or root could link it, it is read with the reader's own rights, and
         # Sendmail reads it too.
