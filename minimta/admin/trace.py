@@ -22,6 +22,7 @@ from minimta.message.outcome import Fate
 from minimta.queue import permission
 from minimta.routing.expand import explain
 from minimta.routing.local_host import LocalHost
+from minimta.runner import redirect
 from minimta.system import log, safefile
 
 
@@ -101,7 +102,7 @@ class Trace:
         return [mailbox for mailbox in found if not mailbox.problem]
 
     def _warnings(self) -> list[str]:
-        told = []
+        told = [redirect.notice(self._options)] if self._options.redirect_all else []
         if os.geteuid() != 0 and not permission.may_administer(self._options):
             user = self._here.users.by_uid(os.geteuid())
             name = log.clean(user.name) if user else str(os.geteuid())

@@ -59,6 +59,10 @@ def show(
         aside = sum(map(_count_put_aside, directories))
         # DIFFERS: Sendmail's ends with the total; what it lost is seen by who knows -qL.
         lines += [f"{aside} put aside: mailq -qL"] if aside else []
+    if options.redirect_all:
+        from minimta.runner.redirect import notice  # few hosts have the option
+
+        lines.append(notice(options))
     say("\n".join(lines))
     return os.EX_OK
 

@@ -9,6 +9,7 @@ from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate
 from minimta.routing.expand import expand
 from minimta.routing.local_host import LocalHost
+from minimta.runner import redirect
 from minimta.system import log
 from minimta.system.terminal import say
 
@@ -40,6 +41,8 @@ def show(command: Command, options: Options) -> int:
         say(line.text)
     for _, _, text in sorted(deliverable):
         say(text)
+    if options.redirect_all:
+        say(redirect.notice(options))
     return failures[0].exit_code if failures else os.EX_OK
 
 

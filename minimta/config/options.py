@@ -194,6 +194,7 @@ class Options:
     queue_sort_order = _option("QueueSortOrder", "priority", choice("priority", "host", "time", "filename", "modification", "none"), "which message a queue run takes first")
     max_queue_run_size = _option("MaxQueueRunSize", "0", natural, "messages in one queue run, 0 = all")
     always_bcc = _option("AlwaysBcc", "", mail_address, "who gets a copy of every message taken, in no header; only in the file (ours)", file_only=True)
+    redirect_all = _option("RedirectAll", "", mail_address, "who gets, instead of its recipients, all mail that would go to other hosts; only in the file (ours)", file_only=True)
     recipient_factor = _option("RecipientFactor", "30000", number, "what each recipient adds to the priority number", "y")
     class_factor = _option("ClassFactor", "1800", number, "what each point of Precedence takes from it", "z")
     retry_factor = _option("RetryFactor", "90000", number, "what each attempt adds to it", "Z")

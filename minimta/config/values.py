@@ -318,7 +318,7 @@ def host_name(text: str) -> str:
 
 
 def mail_address(text: str) -> str:
-    """One bare address, or nothing (AlwaysBcc). Raise ValueError for a list, a program, a file."""
+    """One bare address, or nothing (AlwaysBcc, RedirectAll). Raise ValueError for a list, a program, a file."""
     text = text.strip()
     local, at, domain = text.rpartition("@") if "@" in text else (text, "", "")
     is_one = text.isascii() and text.isprintable() and not set(text) & set(' <>(),;"\\|')

@@ -30,6 +30,7 @@ from minimta.listener.sockets import Server, bind
 from minimta.message import dates
 from minimta.queue import commit
 from minimta.queue.spool import Spool
+from minimta.runner.redirect import announce
 from minimta.system import dns, hostnames, locks, log, notify, pidfile, privileges, processes, users
 from minimta.system.terminal import complain
 
@@ -76,6 +77,7 @@ def run(
         try:
             if queue_runner:
                 return _run_both(options, servers, spool, interval, _Begun(options, command, ready))
+            announce(options)
             if not _names_the_runner(options):
                 pidfile.write(options.pid_file, command)
             ready()

@@ -187,6 +187,13 @@ class Deliverer:
                 qid=message.qid,
                 say=self._say,
             )
+            if self._options.redirect_all:
+                from minimta.runner import redirect  # few hosts have the option
+
+                whose = control.reverse_path
+                found = redirect.redirected(
+                    found, whose, self._here, qid=message.qid, say=self._say
+                )
             reason = "expanded to nobody"
         except Exception:
             log.bug(message.qid, "expand")

@@ -22,6 +22,7 @@ from minimta.queue.spool import Spool
 from minimta.routing.local_host import LocalHost
 from minimta.runner.deliver import Deliverer
 from minimta.runner.due import is_due, ordered
+from minimta.runner.redirect import announce
 from minimta.system import load, log
 from minimta.system.slots import Slots, of_queue
 from minimta.system.terminal import complain
@@ -57,6 +58,8 @@ def run(
         complain(permission.NO_RIGHTS)
         log.line("", f"SYSERR: {reason}", error=True)
         return os.EX_CONFIG
+    if slots is None:
+        announce(options)  # the resident runner has
     one = _Run(options, selections, say if verbose else None, stop, slots)
     code = one.all()
     if held is not None:

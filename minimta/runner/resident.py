@@ -30,6 +30,7 @@ from minimta.queue.spool import Spool
 from minimta.runner.make_jobs import MAILERS
 from minimta.runner.queue_child import GOES_ON, NO_SLOT, Child, held
 from minimta.runner.queue_work import QueueWork, Work
+from minimta.runner.redirect import announce
 from minimta.runner.watch import Watch
 from minimta.system import locks, log, processes
 from minimta.system.slots import Slots, of_queue
@@ -77,6 +78,7 @@ def stay(
         return os.EX_OK if stop() else os.EX_TEMPFAIL
     with lock:
         begins()
+        announce(options)
         slots = of_queue(options)
         _load_for_children(options, slots)
         loop = Loop(

@@ -217,6 +217,12 @@ def test_postmaster_needs_no_alias(host: Host) -> None:
     ]
 
 
+def test_redirect_all_is_told_before_all(host: Host) -> None:
+    host.set("RedirectAll", "tester@staging.example")
+    told = "RedirectAll: all mail for other hosts goes to tester@staging.example"
+    assert host.trace("dave")[1][0] == told
+
+
 def test_a_text_that_has_changed_is_told_before_all(host: Host) -> None:
     host.aliases("list: dave")
     rebuild(Source(f"{host.root}/etc/aliases"), Users())

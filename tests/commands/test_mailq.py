@@ -96,6 +96,12 @@ def test_what_was_put_aside_is_told_and_can_be_listed(options: Options, show: Li
     assert show(options, client=True).endswith("1 put aside: mailq -qL\n")
 
 
+def test_redirect_all_is_told_at_the_end(options: Options, show: Listing) -> None:
+    options.redirect_all = "tester@staging.example"
+    told = "RedirectAll: all mail for other hosts goes to tester@staging.example\n"
+    assert show(options) == "MQ is empty\n\t\tTotal requests: 0\n" + told
+
+
 def test_what_the_runner_does_not_take_is_shown_with_the_reason(
     options: Options, show: Listing
 ) -> None:

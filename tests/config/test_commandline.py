@@ -156,7 +156,7 @@ def test_what_concerns_only_ones_own_message_is_everybodys(words: list[str]) -> 
     assert not parse(*words).unsafe
 
 
-@pytest.mark.parametrize("words", [["-OAlwaysBcc=x@y"], ["-O", "alwaysbcc="]])
+@pytest.mark.parametrize("words", [["-OAlwaysBcc=x@y"], ["-O", "alwaysbcc="], ["-ORedirectAll="]])
 def test_what_belongs_in_the_file_is_refused_to_everybody(words: list[str]) -> None:
     with pytest.raises(UsageError, match="only the configuration file can set it"):
         commandline.parse(["sendmail", *words])
