@@ -23,6 +23,12 @@ COMMANDS = (
 
 
 @pytest.fixture
+def administrator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is root who asks."""
+    monkeypatch.setattr("minimta.admin.install.install.os.geteuid", lambda: 0)
+
+
+@pytest.fixture
 def python(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the Python that has the libraries stand for Debian's, and a clone in any home for /opt."""
     monkeypatch.setattr(install, "PYTHON", sys.executable)
@@ -66,7 +72,7 @@ def test_a_link_into_another_checkout_is_led_to_this_one(tmp_path: Path) -> None
     "make", [Path.touch, lambda path: path.symlink_to("/etc/alternatives/sendmail")]
 )
 def test_it_stops_before_the_files_of_another_mail_system(
-    tmp_path: Path, python: None, make: Callable[[Path], None]
+    tmp_path: Path, administrator: None, python: None, make: Callable[[Path], None]
 ) -> None:
     (tmp_path / "usr/sbin").mkdir(parents=True)
     make(tmp_path / "usr/sbin/sendmail")
@@ -77,7 +83,7 @@ def test_it_stops_before_the_files_of_another_mail_system(
 
 
 def test_the_package_that_is_in_the_way_is_named(
-    tmp_path: Path, python: None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, administrator: None, python: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "usr/bin").mkdir(parents=True)
     (tmp_path / "usr/bin/mailq").touch()
@@ -88,7 +94,7 @@ def test_the_package_that_is_in_the_way_is_named(
 
 
 def test_missing_libraries_are_told_with_the_remedy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, administrator: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(install, "PYTHON", "/bin/false")
     with pytest.raises(
@@ -327,9 +333,7 @@ def test_uninstall_tells_what_it_would_take_back(
     assert os.path.lexists(tmp_path / "usr/bin/mailq")
 
 
-def test_only_root_uninstalls(
-    tmp_path: Path, user: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_only_root_uninstalls(tmp_path: Path, user: None) -> None:
     Link(tmp_path, "/usr/bin/mailq", f"{HOME}/bin/mailq").do()
     with pytest.raises(AdminError, match=r"^only root can do that") as trouble:
         uninstall.run(["--root", str(tmp_path)])
