@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from minimta.config.options import Options
     from minimta.system.users import User
 
+#: stands for our full name in what was submitted while HostName could not be read (submission.held);
+#: no host can have it, so no letter speaks of it otherwise
+UNKNOWN_HOST = b"our-full-name.invalid"
 _WARNING = b"X-Authentication-Warning: "
 
 
@@ -34,6 +37,7 @@ def sanitized(written: Control, owner: User, options: Options, now: float) -> Co
     Raise client_limits.Unacceptable if it asks for what no user may have, or breaks a limit.
     """
     client_limits.check(written, options)
+    _insert_our_name(written, options)
     login = os.fsencode(owner.name)
     recipients = [_recipient(recipient) for recipient in written.recipients]
     sender = written.reverse_path
@@ -58,6 +62,22 @@ def sanitized(written: Control, owner: User, options: Options, now: float) -> Co
     lowest = len(recipients) * options.recipient_factor + max(written.size, 0)
     control.priority = max(lowest, min(written.priority, lowest + 1000 * options.class_factor))
     return control
+
+
+def _insert_our_name(written: Control, options: Options) -> None:
+    """Put our full name where submission did not know it. Raise OSError if we do not, either."""
+    texts = [written.reverse_path, *(field for _, field in written.headers)]
+    if not any(UNKNOWN_HOST in text for text in texts):
+        return
+    name = hostnames.own_name(options).encode("ascii", "replace")
+    written.reverse_path = written.reverse_path.replace(UNKNOWN_HOST, name)
+    written.auth = written.auth.replace(UNKNOWN_HOST, name)
+    written.headers = [
+        (flags, field.replace(UNKNOWN_HOST, name)) for flags, field in written.headers
+    ]
+    for recipient in written.recipients:
+        recipient.address = recipient.address.replace(UNKNOWN_HOST, name)
+        recipient.final = recipient.final.replace(UNKNOWN_HOST, name)
 
 
 def add_trace(control: Control, owner: User, options: Options, *, qid: str, now: float) -> None:

@@ -2,15 +2,14 @@
 
 A wrong line of the administrator's is no reason to lose a user's letter, or cron's. Here it is only
 kept, with the caller's rights, whoever calls: no recipient is judged, nothing is delivered, and no
-value of a wrong line is guessed. If one of QUEUEING is in doubt, or all of the file, the letter goes
-into dead.letter and the exit code says so.
+value of a wrong line is guessed; our full name, if that is in doubt, is left to the runner. If one of
+QUEUEING is in doubt, or all of the file, the letter goes into dead.letter and the exit code says so.
 """
 
 from __future__ import annotations
 
-import os
-
 from minimta.config.options import Options
+from minimta.queue.sanitize import UNKNOWN_HOST
 from minimta.submission.caller import UnusableSpool, choose_spool
 from minimta.submission.sender import SubmissionError
 from minimta.submission.submit import Submission
@@ -28,7 +27,7 @@ QUEUEING = frozenset(
     (
         *("QueueDirectory", "ClientQueueDirectory", "MinFreeBlocks"),
         *("MaxMessageSize", "MaxHeadersLength", "MaxRecipientsPerMessage", "MaxHopCount"),
-        *("HostName", "PasswdFile", "IgnoreDots", "NoRecipientAction"),
+        *("PasswdFile", "IgnoreDots", "NoRecipientAction"),
     )
 )
 
@@ -42,7 +41,10 @@ class HeldSubmission(Submission):
         """
         self._broken = broken
         said = {name for name, _ in command.settings}
-        self._is_kept = broken.options is not None and not (broken.unknown - said) & QUEUEING
+        unknown = broken.unknown - said
+        self._is_kept = broken.options is not None and not unknown & QUEUEING
+        if self._is_kept and "HostName" in unknown:
+            options.host_name = UNKNOWN_HOST.decode("ascii")
         super().__init__(command, options, now)
 
     def _open_queue(self) -> tuple[Spool, bool]:
@@ -63,6 +65,9 @@ class HeldSubmission(Submission):
 
     def _key(self, bare: bytes) -> bytes:
         return bare  # which names are ours may be what is in doubt
+
+    def _warn(self) -> None:
+        """The runner warns of a sender who is not the caller: it knows all our names."""
 
     def _find_unknown(self) -> None:
         """Nobody is unknown: aliases and users may be what is in doubt."""

@@ -268,8 +268,8 @@ def test_an_alias_that_is_one_error_is_refused(
     refused = f"{shown}... {answer.partition('... ')[2]}"
     assert [line for line in lines if line.startswith(shown)] == ([refused] if answer else [])
     for verb in ("VRFY", "EXPN"):
-        (told,) = peer.says(f"{verb} gone")
-        assert told == answer.format("gone") or (not answer and told.startswith("250"))
+        (reply,) = peer.says(f"{verb} gone")
+        assert reply == answer.format("gone") or (not answer and reply.startswith("250"))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ from minimta.config import file as config_file
 from minimta.config.options import TABLE
 from minimta.queue import permission
 from minimta.queue.adopt import adopt
+from minimta.queue.control import Control, encode
+from minimta.queue.sanitize import UNKNOWN_HOST
 from minimta.queue.spool import Spool
 from minimta.submission.held import QUEUEING
 from minimta.system import safefile
@@ -62,7 +64,6 @@ HARMFUL = (
     "MaxRecipientsPerMessage = -1",
     "MaxHopCount = 0",
     "MinFreeBlocks = some",
-    "HostName = me@lab1.campus",
     "IgnoreDots = perhaps",
     "NoRecipientAction = shrug",
     "PaswdFile = /x",
@@ -118,23 +119,54 @@ def test_all_wrong_lines_count_and_one_sentence_tells_how_many(host: Host) -> No
     assert host.run("dave").code == 78
 
 
-def test_the_runner_takes_the_letter_when_the_file_is_mended(host: Host) -> None:
-    add(host, "NoSuchThing = 1")
-    assert host.run("dave@lab2.campus").code == 0
+def mend_and_adopt(host: Host) -> Control:
+    """What the runner makes of the one letter when the file is mended."""
     host.configure()
     options = config_file.load(None, [], safefile.why_untrusted)
     spool = Spool(options.queue_directory)
-    [qid] = adopt(
-        options.client_queue_directory,
-        spool,
-        options,
-        Users(options.passwd_file),
-        now=time.time(),
-    )
+    users = Users(options.passwd_file)
+    [qid] = adopt(options.client_queue_directory, spool, options, users, now=time.time())
     spool.close()
     assert host.queued("clientmqueue") == []
-    assert host.only()[0].recipients[0].address == b"<dave@lab2.campus>"
     assert (host.root / "mqueue" / f"qf{qid}").exists()
+    return host.only()[0]
+
+
+def test_the_runner_takes_the_letter_when_the_file_is_mended(host: Host) -> None:
+    add(host, "NoSuchThing = 1")
+    assert host.run("dave@lab2.campus").code == 0
+    assert mend_and_adopt(host).recipients[0].address == b"<dave@lab2.campus>"
+
+
+@pytest.mark.parametrize("line", ["HostName = me@lab1.campus", "HostNam = lab1.campus"])
+@pytest.mark.parametrize(
+    ("arguments", "sender"),
+    [
+        ([], b"<emma@lab1.campus>"),
+        (["-f", "emma@lab1.campus"], b"<emma@lab1.campus>"),
+        (["-f", ""], b"<>"),
+    ],
+)
+def test_our_name_is_not_guessed_the_runner_knows_it(
+    host: Host, line: str, arguments: list[str], sender: bytes
+) -> None:
+    add(host, line)
+    text = b"To: dave\nCc: x@lab2.campus\n\nhello\n"
+    assert host.run(*arguments, "dave", "x@lab2.campus", stdin=text).code == 0
+    [first, last] = host.only("clientmqueue")[0].recipients
+    assert (first.address, last.address) == (b"<dave@%b>" % UNKNOWN_HOST, b"<x@lab2.campus>")
+    control = mend_and_adopt(host)
+    assert control.reverse_path == sender
+    assert [r.address for r in control.recipients] == [b"<dave@lab1.campus>", b"<x@lab2.campus>"]
+    assert UNKNOWN_HOST not in encode(control)
+    fields = dict(field.split(b": ", 1) for _, field in control.headers)
+    assert fields[b"To"] == b"dave@lab1.campus"
+    assert fields[b"Message-Id"].endswith(b"@lab1.campus>")
+    assert (b"X-Authentication-Warning" in fields) == (sender == b"<>" and os.getuid() != 0)
+    if sender == b"<>":
+        assert b"From" not in fields
+    else:
+        assert fields[b"From"].strip(b"<>").endswith(b"emma@lab1.campus")
 
 
 @pytest.mark.parametrize(
@@ -215,7 +247,7 @@ def test_a_file_that_only_root_may_read_is_told_and_nobody_is_told_72(
 
 
 def test_every_option_that_a_letter_depends_on_is_one() -> None:
-    assert QUEUEING <= {option.name for option in TABLE}
+    assert QUEUEING.issubset(option.name for option in TABLE)
 
 
 def test_the_message_is_whole(host: Host) -> None:
