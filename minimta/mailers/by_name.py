@@ -11,6 +11,7 @@ that imports its class when it is called.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -27,17 +28,27 @@ class Mailers(dict[str, Mailer]):
     """``mailers["prog"]`` makes that mailer the first time; what was made is kept."""
 
     def __init__(
-        self, options: Options, users: Users, slots: Slots | None = None, *, say: Say = None
+        self,
+        options: Options,
+        users: Users,
+        slots: Slots | None = None,
+        *,
+        say: Say = None,
+        is_run: bool = True,
     ) -> None:
         """*users* are those of this host; *say* gets the dialogues of esmtp and lmtp.
 
-        *slots* bound how many hosts esmtp talks to at the same time, if not those of the queue.
+        *slots* bound how many hosts esmtp talks to at the same time, if not those of the queue. If
+        it *is_run*, hosts that were not reached before now are asked all the same.
         """
         super().__init__()
         self.options = options
         self.users = users
         self.say = say
         self._slots = slots
+        self.is_run = is_run
+        #: when the run began
+        self.since = time.time()
         chosen = options.local_mailer
         local = next(row for begins, row in _LOCAL.items() if chosen.startswith(begins))
         self._rows = {"local": local, **_ROWS}
@@ -104,9 +115,12 @@ def _prog(mailers: Mailers) -> Mailer:
 
 
 def _esmtp(mailers: Mailers) -> Mailer:
+    from minimta.mailers.remote import host_status
     from minimta.mailers.remote.mailer import RemoteMailer
 
-    return RemoteMailer(mailers.options, mailers.slots, say=mailers.say)
+    path = host_status.beside(mailers.options.queue_directory)
+    memory = host_status.HostMemory(path, mailers.since, is_run=mailers.is_run)
+    return RemoteMailer(mailers.options, mailers.slots, say=mailers.say, memory=memory)
 
 
 #: what LocalMailer begins with -> the mailer ``local``

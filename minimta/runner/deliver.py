@@ -72,6 +72,7 @@ class Deliverer:
         spool: Spool | None = None,
         *,
         slots: Slots | None = None,
+        is_run: bool = True,
         say: Callable[[str], None] | None = None,
         tell: Callable[[str], None] = lambda text: None,
         clock: Callable[[], float] = time.time,
@@ -79,11 +80,11 @@ class Deliverer:
     ) -> None:
         """*spool* is the queue, if the caller has it open already; *slots* bound what is slow.
 
-        *say* gets what -v shows, *tell* what expansions refuse; *stop* is asked between acts, and
+        If it *is_run*, it asks hosts that were not reached before it began. *say* gets what -v shows, *tell* what expansions refuse; *stop* is asked between acts, and
         *clock* gives epoch seconds. Raise OSError (no queue).
         """
         self.spool = spool or open_spool(here.options)
-        self.mailers = Mailers(here.options, here.users, slots, say=say)
+        self.mailers = Mailers(here.options, here.users, slots, say=say, is_run=is_run)
         self._here = here
         self._options = here.options
         self._say = say

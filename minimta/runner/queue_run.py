@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 
 from minimta.config.options import Options
 from minimta.mailers.by_name import Mailers
+from minimta.mailers.remote import host_status
 from minimta.queue import adopt, listing, permission
 from minimta.queue.listing import Listed
 from minimta.queue.selectors import Selection, SelectionError, all_match, parse_selection
@@ -92,6 +93,7 @@ class _Run:
         return self._deliverer.held
 
     def all(self) -> int:
+        host_status.forget_old(host_status.beside(self._options.queue_directory))
         take_in(self._options, self._deliverer.spool, time.time())
         if load.average() >= self._options.queue_la:
             log.line("", f"runqueue: {_TOO_BUSY}")

@@ -67,7 +67,7 @@ class QueueWork:
     ) -> list[str]:
         """See Work."""
         here = LocalHost(self._options)
-        deliverer = deliver.Deliverer(here, slots=self._slots, stop=stop)
+        deliverer = deliver.Deliverer(here, slots=self._slots, is_run=False, stop=stop)
         deliverer.attempt(qids, go_on=go_on, fresh=True)
         return deliverer.held
 

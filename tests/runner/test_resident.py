@@ -26,7 +26,7 @@ from minimta.runner.watch import Watch
 from minimta.system import locks, log
 from minimta.system.slots import Slots, of_queue
 from minimta.system.users import Users
-from tests.support.fakesmtp import HANG, FakeSmtp
+from tests.support.fakesmtp import DROP, HANG, FakeSmtp
 from tests.support.privatehost import PrivateHost
 
 HOME = Path(minimta.__file__).parent.parent
@@ -502,6 +502,20 @@ def test_a_host_that_never_answers_does_not_keep_mail_for_others_waiting(
                 end_with_workers(child)
             mute.wait_for_messages(3)
             wait_for(lambda: len(host.queued()) == 2)  # what was killed waits for a full run
+
+
+def test_a_dead_host_costs_all_children_one_connection(host: PrivateHost) -> None:
+    with FakeSmtp(answers={"greeting": [DROP]}) as dead:
+        host.options.smart_host = dead.host
+        with residing(host):
+            for _ in range(3):
+                qid = host.submit(EMMA, X)
+                wait_for(lambda: host.control(qid).attempts == 1)
+        assert len(dead.commands) == 1
+        for qid in host.queued():
+            assert host.control(qid).message.endswith("read error from [127.0.0.1]")
+        queue_run.run(host.options)
+        assert len(dead.commands) == 2, "a run of its own asks once"
 
 
 def end_with_workers(pid: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,3 +166,30 @@ class LockFile:
     def undo(self) -> None:
         """Remove it. Raise OSError."""
         below(self.root, self.path).unlink()
+
+
+@dataclass(frozen=True, slots=True)
+class RememberedHosts:
+    """What running programs remember of other hosts. Nothing to install."""
+
+    root: Path
+    path: str
+
+    def __str__(self) -> str:
+        return f"host status {self.path}"
+
+    def is_done(self) -> bool:
+        """Always: running programs make it."""
+        return True
+
+    def is_ours(self) -> bool:
+        """Is there anything to remove?"""
+        path = below(self.root, self.path)
+        return path.is_dir() and not path.is_symlink()
+
+    def do(self) -> None:
+        """Nothing: it comes by itself."""
+
+    def undo(self) -> None:
+        """Remove it. Raise OSError."""
+        shutil.rmtree(below(self.root, self.path))

@@ -16,7 +16,7 @@ from pathlib import Path
 from minimta.admin.checkout import HOME, SENDMAIL, AdminError
 from minimta.admin.install.accounts import Account
 from minimta.admin.install.advice import tell_next, warn_of_configuration
-from minimta.admin.install.files import Directory, Link, LockFile, TextFile
+from minimta.admin.install.files import Directory, Link, LockFile, RememberedHosts, TextFile
 from minimta.admin.install.modes import need_readable, warn_of_writers
 from minimta.admin.install.services import (
     CLIENT_QUEUE,
@@ -32,6 +32,7 @@ from minimta.admin.install.services import run as run_program
 from minimta.admin.install.steps import Step, below
 from minimta.admin.output import say
 from minimta.admin.virtual_environment import RUN_TIME
+from minimta.mailers.remote import host_status
 from minimta.system import slots
 from minimta.system.locks import beside, of_daemon
 
@@ -74,6 +75,7 @@ def steps(root: Path) -> list[Step]:
         LockFile(root, beside(QUEUE)),
         LockFile(root, of_daemon(QUEUE)),
         LockFile(root, slots.beside(QUEUE)),
+        RememberedHosts(root, host_status.beside(QUEUE)),
         TextFile(root, "/etc/aliases", ALIASES, keep=True),
         LockFile(root, "/etc/aliases.cdb.lock"),
         AliasDatabase(root, "/etc/aliases", SENDMAIL),

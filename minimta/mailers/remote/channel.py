@@ -18,11 +18,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 from minimta.mailers.job import Job
+from minimta.mailers.remote.host_status import HostStatus
 from minimta.mailers.remote.protocol import (
     MAX_LINE,
     AliveLine,
     BadLine,
     ErrorLine,
+    HostLine,
     Line,
     LogLine,
     OutcomesLine,
@@ -40,6 +42,8 @@ HEARTBEAT = 30.0
 MAX_OUTCOMES = 100
 #: lines of one worker that are written to the log; the rest is dropped
 MAX_LOG_LINES = 100
+#: hosts that one worker tells of: each is a file
+MAX_HOSTS = 200
 _READ = 256 * 1024
 
 
@@ -80,6 +84,10 @@ class WorkerChannel:
     def log(self, text: str, job: Job | None = None) -> None:
         """Have a line written to the log, about *job* if there is one. Raise ParentGone."""
         self._write(LogLine(-1 if job is None else self._numbers[job], text))
+
+    def tell_host(self, found: HostStatus) -> None:
+        """Tell whether a host was reached. Raise ParentGone."""
+        self._write(HostLine(found))
 
     def fail(self, text: str) -> None:
         """Say why the worker ends. Raise ParentGone."""
@@ -154,6 +162,8 @@ class WorkerProcess:
         self.heard = time.monotonic()
         self._buffer = b""
         self._logged = 0
+        #: hosts that it may still tell of
+        self.hosts_left = MAX_HOSTS
         #: why it ends, if it said so
         self.error = ""
 

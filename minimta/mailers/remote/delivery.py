@@ -8,6 +8,7 @@ greets us gets every message, one transaction after the other (RFC 5321 section 
     421 or a broken line before the dot   another connection, this message last; then next address
     451 to MAIL, or to all its RCPTs      the next host, this message only (RFC 5321 section 5.1)
     no answer to the final dot            that message waits (the peer may have it), the rest go on
+    not reached a while ago               next host
     no address left                       all wait, or fail if every host said so for good
 
 Where the Transport allows no second connection, the message under way waits when the first one
@@ -20,11 +21,13 @@ import os
 import random
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from minimta.mailers.job import Job, JobUser
 from minimta.mailers.remote import reply_outcomes
 from minimta.mailers.remote.connection import OutgoingConnection
 from minimta.mailers.remote.content import Content, Unreadable, Unsendable, mail_command, prepare
+from minimta.mailers.remote.host_status import HostMemory, HostStatus
 from minimta.mailers.remote.mx_targets import Target, TargetFinder, Unroutable, parse
 from minimta.mailers.remote.transaction_outcomes import not_named, outcomes_of, trouble_of, unsent
 from minimta.mailers.remote.transport import Transport
@@ -46,6 +49,13 @@ Report = Callable[[Job, Mapping[bytes, Outcome]], None]
 #: what becomes of messages that may come over another connection, which their mailer makes
 LATER = Outcome(Fate.DEFERRED, "4.4.2", "connection lost before its turn", exit_code=os.EX_TEMPFAIL)
 _UNFORESEEN = Outcome(Fate.DEFERRED, "4.4.1", "No host could be reached")
+
+
+class Hosts(NamedTuple):
+    """What is known of hosts, and who is told what is found."""
+
+    memory: HostMemory
+    tell: Callable[[HostStatus], None]
 
 
 class PendingJob:
@@ -72,12 +82,13 @@ class Delivery:
         resolver: Resolver | None = None,
         shuffle: Callable[[list[str]], None] = random.shuffle,
         place: Place | None = None,
+        hosts: Hosts | None = None,
     ) -> None:
         """All *jobs* have the same host and option, or the *transport* has one host for all.
 
         *report* gets outcomes as they become final, *say* the lines of the dialogue (-v); *alive*
         is called after every wait; *shuffle* mixes hosts of one preference. With *place* no more
-        connections go to one host than it has places.
+        connections go to one host than it has places; *hosts* remembers which were not reached.
         """
         self._job = jobs[0]
         self._waiting = deque(PendingJob(job) for job in jobs)
@@ -88,6 +99,9 @@ class Delivery:
         self._resolver = resolver or Resolver()
         self._shuffle = shuffle
         self._place = place or Place(-1, 0)
+        self._hosts = hosts
+        #: how the host is, whose addresses are tried now; None: nobody knows
+        self._found: HostStatus | None = None
         #: why no host so far was any good; see _note()
         self._failure: Outcome | None = None
         #: what the last host did not take for now: the next one is asked
@@ -99,20 +113,25 @@ class Delivery:
 
     def run(self) -> None:
         """Deliver, or find out why not. Raises only what *report*, *say* and *alive* raise."""
-        asked = ""
+        asked, known = "", None
         try:
             for target in self._targets():
                 if target.name != asked:  # not another address of the same host
+                    self._leave_host()
                     self._take_up()
                     self._move_on_to(target)
+                    known = self._remembered(target)
                 asked = target.name
+                if known is not None:
+                    continue
                 welcome = self._visit(target)
                 if welcome and not self._transport.reconnects:
                     self._settle_rest(LATER)
                 if not (self._waiting or self._elsewhere):
-                    return
+                    break
         except Unroutable as nowhere:
             self._note(nowhere.outcome)
+        self._leave_host()
         self._take_up()
         why = self._failure or _UNFORESEEN
         self._settle_rest(why if self._transport.may_refuse else reply_outcomes.for_now(why))
@@ -122,6 +141,23 @@ class Delivery:
         # The next exchanger would be as full soon, and then nobody had a slot for other hosts.
         if not self._place.moves_on_to(f"host {target.name.lower()}:{target.port}"):
             raise Unroutable(crowded(target.name, self._place.most))
+
+    def _remembered(self, target: Target) -> Outcome | None:
+        """Why the host is not asked (RFC 5321 section 4.5.4.1), None if it is."""
+        found = self._hosts and self._hosts.memory.trouble(target.host)
+        if not found:
+            return None
+        outcome = reply_outcomes.remembered(found, target.name)
+        self._note(outcome)
+        return outcome
+
+    def _leave_host(self) -> None:
+        """Remember how it was; nothing new if it was reached, and nobody thought otherwise."""
+        found, self._found = self._found, None
+        if self._hosts and found:
+            last = self._hosts.memory.known(found.host, ever=True)
+            if found.error or (last and last.error):
+                self._hosts.tell(found)
 
     def _take_up(self) -> None:
         self._waiting += self._elsewhere
@@ -192,20 +228,29 @@ class Delivery:
             connection.connect(self._connect_timeout())
         except OSError as error:
             self._note(reply_outcomes.unconnected(error, target.name, target.relay))
+            self._find(reply_outcomes.host_status(error, target.host, connected=False))
             return False
         try:
             connection.converse()
         except (OSError, PeerClosed, ReplyError) as error:
             self._note(trouble_of(error, connection))
+            if isinstance(error, OSError) and not connection.client.answered:
+                self._find(reply_outcomes.host_status(error, target.host, connected=True))
             if isinstance(error, PeerClosed) and error.reply.code != 421:
                 connection.quit()
             return False
+        self._found = HostStatus(target.host, 0, "2.0.0", os.EX_OK)
         if self._is_us(connection):
             outcome = reply_outcomes.talks_to_itself(target.name, target.relay)
             self._note(reply_outcomes.of_option(self._job.option, self._job.host, outcome))
             connection.quit()
             return False
         return True
+
+    def _find(self, found: HostStatus) -> None:
+        """One address of the host was not reached; another may have been."""
+        if self._found is None or self._found.error:
+            self._found = found
 
     def _is_us(self, connection: OutgoingConnection) -> bool:
         """Did a host that nobody configured in brackets as the next hop greet with our full name?

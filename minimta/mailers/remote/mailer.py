@@ -25,10 +25,12 @@ from minimta.config.options import Options
 from minimta.mailers.job import Job
 from minimta.mailers.remote import mx_targets, worker
 from minimta.mailers.remote.channel import JobProgress, WorkerProcess
+from minimta.mailers.remote.host_status import HostMemory
 from minimta.mailers.remote.protocol import (
     AliveLine,
     BadLine,
     ErrorLine,
+    HostLine,
     Line,
     LogLine,
     OutcomesLine,
@@ -55,12 +57,21 @@ class RemoteMailer:
     name = "esmtp"
 
     def __init__(
-        self, options: Options, slots: Slots, *, say: Callable[[str], None] | None = None
+        self,
+        options: Options,
+        slots: Slots,
+        *,
+        say: Callable[[str], None] | None = None,
+        memory: HostMemory | None = None,
     ) -> None:
-        """*slots* bound the workers, with those of all other attempts; *say* gets the dialogue (-v)."""
+        """*slots* bound the workers, with those of all other attempts; *say* gets the dialogue (-v).
+
+        *memory* is of hosts that were not reached, None: none.
+        """
         self._options = options
         self._slots = slots
         self._say = say
+        self._memory = memory
         waits = (getattr(options, name) for name in dir(options) if name.startswith("timeout_"))
         queue = (options.timeout_queuereturn, options.timeout_queuewarn)
         self._patience = max(seconds for seconds in waits if seconds not in queue) + GRACE
@@ -81,6 +92,8 @@ class RemoteMailer:
         """Each group by a worker of its own."""
         waiting = deque(groups)
         workers: dict[int, WorkerProcess] = {}
+        if self._memory is not None:
+            self._memory.open()
         try:
             while waiting or workers:
                 yield from self._start_all(waiting, transport, workers)
@@ -147,7 +160,13 @@ class RemoteMailer:
                     pid = processes.fork(
                         "remote worker",
                         lambda: worker.run(
-                            theirs, jobs, transport, verbose=verbose, slot=slot, place=place
+                            theirs,
+                            jobs,
+                            transport,
+                            verbose=verbose,
+                            slot=slot,
+                            place=place,
+                            memory=self._memory,
                         ),
                     )
                 except OSError:
@@ -197,10 +216,17 @@ class RemoteMailer:
                     self._say(line.text)
         elif isinstance(line, LogLine):
             child.log(line)
+        elif isinstance(line, HostLine):
+            self._remember(child, line)
         elif isinstance(line, ErrorLine):
             child.error = line.text or child.error
         elif not isinstance(line, AliveLine):
             raise BadLine("that is no line of a worker")
+
+    def _remember(self, child: WorkerProcess, line: HostLine) -> None:
+        child.hosts_left -= 1
+        if self._memory is not None and child.hosts_left >= 0:
+            self._memory.note(line.found)
 
     def _settle(self, child: WorkerProcess, line: OutcomesLine) -> Iterator[Settled]:
         if line.job not in child.unsettled:

@@ -76,6 +76,12 @@ class Target:
         """As the log has it: "lab2.campus. [10.0.3.135]"."""
         return f"{self.name} [{self.address}]"
 
+    @property
+    def host(self) -> str:
+        """What is remembered of it: "lab2.campus", "lab2.campus:2525"; not of each address."""
+        name = self.name.removeprefix("[").removesuffix("]").removesuffix(".")
+        return name if self.port == SMTP_PORT else f"{name}:{self.port}"
+
 
 @dataclass(frozen=True, slots=True)
 class Ourselves:

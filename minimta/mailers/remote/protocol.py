@@ -13,6 +13,7 @@ logs, prints or mails it. What breaks a rule is a BadLine.
     {"kind": "alive"}                   nothing new, still here
     {"kind": "target", "target": {"name": "mx.campus.", "address": "10.0.3.136", ...}}
     {"kind": "problem", "outcome": {...}}       why a host, or the whole next hop, is no good
+    {"kind": "host", "found": {"host": "mx.campus", "error": 111, ...}}     was a host reached?
     {"kind": "name", "text": "..."}     the answer to a question for names
 
 A field more or less is refused, not ignored: both ends are one program that forked, so neither of
@@ -26,6 +27,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from minimta.mailers.remote.host_status import HostStatus
 from minimta.mailers.remote.mx_targets import Target
 from minimta.message.outcome import Fate, Outcome
 from minimta.system import log
@@ -95,6 +97,13 @@ class ProblemLine:
 
 
 @dataclass(frozen=True, slots=True)
+class HostLine:
+    """Was a host reached?"""
+
+    found: HostStatus
+
+
+@dataclass(frozen=True, slots=True)
 class NameLine:
     """A host name."""
 
@@ -102,7 +111,15 @@ class NameLine:
 
 
 Line = (
-    OutcomesLine | SayLine | LogLine | ErrorLine | AliveLine | TargetLine | ProblemLine | NameLine
+    OutcomesLine
+    | SayLine
+    | LogLine
+    | ErrorLine
+    | AliveLine
+    | TargetLine
+    | ProblemLine
+    | HostLine
+    | NameLine
 )
 
 
@@ -234,6 +251,10 @@ def _target(value: object) -> Target:
     return Target(**_checked(value, _FIELDS[Target], "target"))  # type: ignore[arg-type]
 
 
+def _host_status(value: object) -> HostStatus:
+    return HostStatus(**_checked(value, _FIELDS[HostStatus], "host status"))  # type: ignore[arg-type]
+
+
 #: values within a line: their fields, all of them
 _FIELDS: dict[type, dict[str, _Check]] = {
     Outcome: {
@@ -255,6 +276,12 @@ _FIELDS: dict[type, dict[str, _Check]] = {
         "preference": _number(-1, 65535),
         "vouched": _flag,
     },
+    HostStatus: {
+        "host": _text,
+        "error": _number(0, 255),
+        "status": _status,
+        "exit_code": _number(0, 78),
+    },
 }
 
 _JOB = _number(-1, 10**7)
@@ -267,6 +294,7 @@ _KINDS: dict[str, tuple[Callable[..., Line], dict[str, _Check]]] = {
     "alive": (AliveLine, {}),
     "target": (TargetLine, {"target": _target}),
     "problem": (ProblemLine, {"outcome": _outcome}),
+    "host": (HostLine, {"found": _host_status}),
     "name": (NameLine, {"text": _text}),
 }
 _KIND_OF: dict[object, str] = {made: kind for kind, (made, _) in _KINDS.items()}

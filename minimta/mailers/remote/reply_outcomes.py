@@ -12,6 +12,7 @@ import errno
 import os
 from dataclasses import replace
 
+from minimta.mailers.remote.host_status import HostStatus
 from minimta.message.outcome import Fate, Outcome
 from minimta.smtp.reply import Reply, verbatim
 from minimta.system.dns import LookupFailed
@@ -31,6 +32,8 @@ _STATUS = {
     552: "5.2.2",
     553: "5.1.3",
 }
+#: of a host that took the connection and said nothing
+_SILENT = "4.4.2"
 #: a refused RCPT with one of these is "User unknown", with another 5yz "Service unavailable"
 _NO_USER = (550, 551, 553)
 
@@ -118,6 +121,22 @@ def unconnected(error: OSError, name: str, relay: str) -> Outcome:
         return _deferred("4.4.1", f"Connection reset by {name}", name, relay)
     reason = os.strerror(error.errno) if error.errno else str(error)
     return _deferred("4.4.1", f"{name}: {reason}", name, name)
+
+
+def remembered(found: HostStatus, name: str) -> Outcome:
+    """The host was not reached a while ago, and is not asked again in this run."""
+    error = OSError(found.error, os.strerror(found.error))
+    if found.status == _SILENT:
+        return broken(error, name, name)
+    return unconnected(error, name, name)
+
+
+def host_status(error: Exception, host: str, *, connected: bool) -> HostStatus:
+    """What is remembered of a *host* that was not reached because of *error*."""
+    number = error.errno if isinstance(error, OSError) else None
+    if not number:
+        number = errno.ETIMEDOUT if isinstance(error, TimeoutError) else errno.ECONNRESET
+    return HostStatus(host, number, _SILENT if connected else "4.4.1", os.EX_TEMPFAIL)
 
 
 def no_answer(name: str, failure: LookupFailed) -> Outcome:

@@ -19,7 +19,8 @@ from collections.abc import Collection, Sequence
 from minimta.config.options import Options
 from minimta.mailers.job import Job
 from minimta.mailers.remote.channel import ParentGone, WorkerChannel
-from minimta.mailers.remote.delivery import Delivery
+from minimta.mailers.remote.delivery import Delivery, Hosts
+from minimta.mailers.remote.host_status import HostMemory
 from minimta.mailers.remote.transport import Transport
 from minimta.system import privileges, processes
 from minimta.system.slots import Place
@@ -33,12 +34,13 @@ def run(
     verbose: bool,
     slot: int = -1,
     place: Place | None = None,
+    memory: HostMemory | None = None,
 ) -> int:
     """Be the worker, in the forked child. Returns its exit code.
 
     *connection* leads to the parent; *verbose*: it wants the lines of the dialogue. *slot* is a
     descriptor to be kept until the end, -1 if there is none; *place* is at the next hop of the jobs
-    (``system.slots``).
+    (``system.slots``). *memory* is of hosts that were not reached, None where nobody asks.
     """
     status = os.EX_SOFTWARE
     try:
@@ -49,12 +51,19 @@ def run(
             # With its slot a worker that a host took over could stop deliveries. So it can without:
             # all workers are one user, and may end each other.
             place = place or Place(-1, 0)
-            opened |= {file for file in (slot, place.file) if file >= 0}
+            files = (slot, place.file, memory.file if memory else -1)
+            opened |= {file for file in files if file >= 0}
             kept = {connection.fileno(), *(job.body for job in jobs), *opened}
             _confine(kept, transport.options)
             say = channel.say if verbose else None
             Delivery(
-                jobs, transport, channel.report, say=say, alive=channel.alive, place=place
+                jobs,
+                transport,
+                channel.report,
+                say=say,
+                alive=channel.alive,
+                place=place,
+                hosts=Hosts(memory, channel.tell_host) if memory else None,
             ).run()
             status = os.EX_OK
         except Exception as error:

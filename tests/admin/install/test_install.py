@@ -304,6 +304,8 @@ def test_uninstall_takes_everything_back(machine: Machine) -> None:
     machine.run("install")
     for lock in ("runner", "daemon", "slots"):
         (machine.root / f"var/spool/mqueue.{lock}").touch()
+    (machine.root / "var/spool/mqueue.hosts/campus.").mkdir(parents=True)
+    (machine.root / "var/spool/mqueue.hosts/campus./mx").touch()
     machine.run("uninstall")
     assert machine.contents() == before
     assert machine.run("uninstall") == "nothing to do\n"

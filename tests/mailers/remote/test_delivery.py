@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from minimta.config.options import Options
 from minimta.mailers.job import Job, JobUser
-from minimta.mailers.remote.delivery import Delivery
+from minimta.mailers.remote.delivery import Delivery, Hosts
+from minimta.mailers.remote.host_status import HostMemory, HostStatus
 from minimta.mailers.remote.mx_targets import Ourselves
 from minimta.mailers.remote.transport import Transport
 from minimta.message.outcome import Fate, Outcome
@@ -33,6 +36,7 @@ def deliver(
     resolver: Resolver | None = None,
     ourselves: Ourselves = OURSELVES,
     place: Place | None = None,
+    hosts: Hosts | None = None,
 ) -> Fates:
     """Run the deliveries; one dict user -> Outcome for each job, in the order given."""
     fates: dict[Job, dict[str, Outcome]] = {one: {} for one in jobs}
@@ -49,6 +53,7 @@ def deliver(
         say=None if say is None else say.append,
         resolver=resolver,
         place=place,
+        hosts=hosts,
     ).run()
     for one in jobs:
         assert set(fates[one]) == {user.name.decode() for user in one.users}
@@ -587,10 +592,13 @@ def by_dns(
     say: list[str] | None = None,
     ourselves: Ourselves = OURSELVES,
     place: Place | None = None,
+    hosts: Hosts | None = None,
 ) -> Fates:
     with FakeDns(zone) as server:
         resolver = Resolver(budget=5.0, nameserver=server.address, hosts="/nonexistent/hosts")
-        return deliver(*jobs, resolver=resolver, say=say, ourselves=ourselves, place=place)
+        return deliver(
+            *jobs, resolver=resolver, say=say, ourselves=ourselves, place=place, hosts=hosts
+        )
 
 
 @pytest.fixture
@@ -643,6 +651,78 @@ def test_a_host_that_other_domains_crowd_is_not_asked_and_nor_is_the_next_one() 
             assert server.commands == []
         assert outcome.is_crowded
         assert outcome.text == "waits for another delivery to mx.campus."
+
+
+@pytest.fixture
+def hosts(tmp_path: Path) -> Iterator[Hosts]:
+    """A memory that this process reads and writes."""
+    memory = HostMemory(str(tmp_path / "hosts"), 0.0)
+    memory.open()
+    yield Hosts(memory, memory.note)
+    memory.close()
+
+
+@pytest.mark.usefixtures("loopback_is_the_world")
+def test_a_dead_host_is_remembered_by_all_domains_that_it_serves(hosts: Hosts) -> None:
+    with FakeSmtp(answers={"greeting": [DROP]}) as dead:
+        zone: Zone = {
+            "d.campus": {"MX": ["10 mx.campus."]},
+            "e.campus": {"MX": ["10 mx.campus."]},
+            "mx.campus": {"A": ["127.0.0.1"]},
+        }
+        one, other = (job(f"{name}.campus:{dead.port}", "x@d.campus") for name in "de")
+        texts = [only(by_dns(zone, given, hosts=hosts)).text for given in (one, other)]
+        assert len(dead.commands) == 1
+    assert texts == ["reply: read error from mx.campus."] * 2
+
+
+@pytest.mark.usefixtures("loopback_is_the_world")
+def test_the_next_exchanger_takes_what_a_dead_one_would_have_had(hosts: Hosts) -> None:
+    with (
+        FakeSmtp() as good,
+        FakeSmtp(answers={"greeting": [DROP]}, address="127.0.0.2", port=good.port) as dead,
+    ):
+        zone: Zone = {
+            "d.campus": {"MX": ["10 bad.campus.", "20 good.campus."]},
+            "bad.campus": {"A": ["127.0.0.2", "127.0.0.3"]},
+            "good.campus": {"A": ["127.0.0.1"]},
+        }
+        for _ in range(2):
+            outcome = only(by_dns(zone, job(f"d.campus:{good.port}", "x@d.campus"), hosts=hosts))
+            assert outcome.fate is Fate.SENT
+        assert (len(dead.commands), len(good.commands)) == (1, 2)
+
+
+@pytest.mark.usefixtures("loopback_is_the_world")
+def test_one_address_that_answers_makes_its_host_alive(hosts: Hosts) -> None:
+    with FakeSmtp(address="127.0.0.2") as good, Refusing(port=good.port):
+        zone: Zone = {"d.campus": {"A": ["127.0.0.1", "127.0.0.2"]}}
+        for _ in range(2):
+            outcome = only(by_dns(zone, job(f"d.campus:{good.port}", "x@d.campus"), hosts=hosts))
+            assert outcome.relay == "d.campus. [127.0.0.2]"
+    assert hosts.memory.known(f"d.campus:{good.port}") is None
+
+
+@pytest.mark.parametrize("greeting", ["421 4.3.2 busy", "554 go away"])
+def test_a_host_that_answers_is_not_dead(hosts: Hosts, greeting: str) -> None:
+    with FakeSmtp(answers={"greeting": [greeting]}) as busy:
+        for _ in range(2):
+            deliver(job(busy.host), hosts=hosts)
+        assert len(busy.commands) == 2
+
+
+def test_a_host_that_is_back_is_forgotten(hosts: Hosts) -> None:
+    with FakeSmtp() as server:
+        host = f"127.0.0.1:{server.port}"
+        hosts.memory.note(HostStatus(host, 111, "4.4.1", 75))
+        outcome = only(deliver(job(server.host), hosts=hosts))
+        assert (outcome.text, outcome.status) == ("Connection refused by [127.0.0.1]", "4.4.1")
+        assert server.commands == []
+        later = HostMemory(hosts.memory._path, time.time() + 1)
+        later.open()
+        assert only(deliver(job(server.host), hosts=Hosts(later, later.note))).fate is Fate.SENT
+        later.close()
+    assert hosts.memory.trouble(host) is None
 
 
 def by_two_hosts(

@@ -16,8 +16,9 @@ from minimta.config.options import Options
 from minimta.mailers.job import Job
 from minimta.mailers.remote import channel as channels
 from minimta.mailers.remote import mx_targets, protocol, worker
-from minimta.mailers.remote.channel import MAX_LOG_LINES, WINDOW, WorkerChannel
+from minimta.mailers.remote.channel import MAX_HOSTS, MAX_LOG_LINES, WINDOW, WorkerChannel
 from minimta.mailers.remote.delivery import Delivery
+from minimta.mailers.remote.host_status import HostMemory, HostStatus
 from minimta.mailers.remote.mailer import RemoteMailer
 from minimta.mailers.remote.protocol import AliveLine, NameLine, OutcomesLine
 from minimta.mailers.remote.transport import Transport
@@ -25,7 +26,7 @@ from minimta.message.outcome import Fate, Outcome
 from minimta.system import processes
 from minimta.system.dns import Resolver
 from tests.support.fakedns import FakeDns
-from tests.support.fakesmtp import HANG, FakeSmtp, Refusing
+from tests.support.fakesmtp import DROP, HANG, FakeSmtp, Refusing
 from tests.support.jobs import HEADER, job, options
 from tests.support.slots import slots
 
@@ -41,12 +42,14 @@ def deliver(
     configured: Options | None = None,
     say: Callable[[str], None] | None = None,
     number: int = 10,
+    memory: HostMemory | None = None,
 ) -> dict[Job, Mapping[bytes, Outcome]]:
     """Deliver in one of *number* slots; every job comes exactly once, with all its users."""
     fates: dict[Job, Mapping[bytes, Outcome]] = {}
     mine = slots(number)
     assert mine.enter()
-    for one, outcomes in RemoteMailer(configured or options(), mine, say=say).deliver(jobs):
+    mailer = RemoteMailer(configured or options(), mine, say=say, memory=memory)
+    for one, outcomes in mailer.deliver(jobs):
         assert one not in fates, "yielded twice"
         assert set(outcomes) == {user.name for user in one.users}
         fates[one] = outcomes
@@ -172,6 +175,46 @@ def test_a_worker_gives_its_place_back_when_it_ends() -> None:
     with FakeSmtp() as peer:
         for _ in range(3):
             assert only(deliver(one := job(peer.host), number=2)[one]).fate is Fate.SENT
+
+
+@pytest.mark.parametrize("greeting", [DROP, HANG])
+def test_a_host_that_says_nothing_costs_one_connection_a_run(tmp_path: Path, greeting: str) -> None:
+    def run() -> HostMemory:
+        return HostMemory(str(tmp_path / "hosts"), time.time())
+
+    with FakeSmtp(answers={"greeting": [greeting]}) as peer:
+        # Each attempt of a run has a memory of its own.
+        first, second, third = (
+            only(
+                deliver(one := job(peer.host), configured=options(timeout_initial=1), memory=m)[one]
+            )
+            for m in [run()] * 2 + [run()]
+        )
+        assert len(peer.commands) == 1
+        time.sleep(0.01)
+        peer.change("greeting", "220 hello")
+        one, other = job(peer.host), job(peer.host)
+        assert only(deliver(one, memory=run())[one]).fate is Fate.SENT, "the next run asks again"
+        assert only(deliver(other, memory=HostMemory(run()._path, 0.0))[other]).fate is Fate.SENT
+        assert len(peer.commands) == 3
+    words = {
+        DROP: "reply: read error from [127.0.0.1]",
+        HANG: "Connection timed out with [127.0.0.1]",
+    }
+    assert first.text == second.text == third.text == words[greeting]
+    assert (first.relay, second.relay) == ("[127.0.0.1] [127.0.0.1]", "[127.0.0.1]")
+
+
+def test_a_worker_may_not_fill_the_disk_with_hosts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def tell(channel: WorkerChannel) -> None:
+        for number in range(MAX_HOSTS + 10):
+            channel.tell_host(HostStatus(f"h{number}", 111, "4.4.1", 75))
+
+    misbehave(monkeypatch, tell)
+    deliver(job("[127.0.0.1]"), memory=HostMemory(str(tmp_path / "hosts"), 0.0))
+    assert len(os.listdir(tmp_path / "hosts")) == MAX_HOSTS
 
 
 def test_the_case_of_a_host_does_not_matter() -> None:

@@ -6,11 +6,13 @@ from dataclasses import fields
 import pytest
 
 from minimta.mailers.remote import protocol
+from minimta.mailers.remote.host_status import HostStatus
 from minimta.mailers.remote.mx_targets import Target
 from minimta.mailers.remote.protocol import (
     AliveLine,
     BadLine,
     ErrorLine,
+    HostLine,
     Line,
     LogLine,
     NameLine,
@@ -35,6 +37,7 @@ LINES: list[Line] = [
     AliveLine(),
     TargetLine(Target("mx.campus.", "10.0.3.136", 25, 10, vouched=True)),
     ProblemLine(OUTCOME),
+    HostLine(HostStatus("mx.campus:2525", 111, "4.4.1", 75)),
     NameLine("mx.campus"),
 ]
 
@@ -83,7 +86,7 @@ def test_there_is_a_line_of_every_kind_here() -> None:
     assert {type(line) for line in LINES} == set(protocol._KIND_OF)
 
 
-@pytest.mark.parametrize("value", [Outcome, Target])
+@pytest.mark.parametrize("value", [Outcome, Target, HostStatus])
 def test_every_field_of_a_value_crosses(value: type) -> None:
     assert list(protocol._FIELDS[value]) == [field.name for field in fields(value)]
 

@@ -1,0 +1,197 @@
+"""What is known of other hosts: a small file for each, in the form of Sendmail's HostStatusDirectory.
+
+    campus./lab2./mx    V0            of mx.lab2.campus; version
+                        E111          errno, 0 if it was reached
+                        H0            error of the name server, none
+                        S75           exit code
+                        D4.4.1        status (RFC 3463)
+                        U1795341293   when, epoch seconds
+                        .
+
+RFC 5321 section 4.5.4.1: who cannot reach a host remembers that, and does not try it for each message.
+So a dead host costs one connection a run, whatever number of processes the run has. The process that
+records outcomes writes the files, each whole and under a new name; the workers, which have no rights,
+look into them. Nobody waits for anybody: a file that is missing or unreadable means that nothing is
+known, and the host is asked.
+
+    a run of the queue            believes what was found since it began
+    new messages                  also what was found a moment ago (_MEMORY)
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+
+from minimta.system import log
+
+#: errno -> seconds for which new messages believe it: what cost a minute to find out longer than what
+#: costs nothing
+_MEMORY = {errno.ETIMEDOUT: 300.0}
+_SHORT_MEMORY = 30.0
+#: seconds after which what was found is of no use to anybody
+_OLD = 3600.0
+#: octets of a file that are read
+_MOST = 1000
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+#: a host name comes from a stranger's name server, and becomes a path
+_LABEL = re.compile(r"[a-z0-9_][a-z0-9_:-]{0,100}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class HostStatus:
+    """How a host was found: reached or not."""
+
+    #: "mx.lab2.campus", with ":PORT" behind it if that is not 25
+    host: str
+    #: errno, 0 if it was reached
+    error: int
+    #: RFC 3463
+    status: str
+    #: sysexits
+    exit_code: int
+
+
+class HostMemory:
+    """A directory with the status of hosts, as one attempt sees it."""
+
+    def __init__(self, path: str, since: float, *, is_run: bool = True) -> None:
+        """*path* is made when it is needed; *since* is when the run began (epoch seconds).
+
+        If it *is_run*, nothing is believed that is older.
+        """
+        self._path = path
+        self._since = since
+        self._is_run = is_run
+        #: the open directory, -1 if there is none; workers inherit it
+        self.file = -1
+
+    def open(self) -> None:
+        """Open the directory, for this process and those that are forked now; logs what fails."""
+        if self.file >= 0:
+            return
+        try:
+            with suppress(FileExistsError):
+                os.mkdir(self._path)
+                os.chmod(self._path, 0o755)
+            self.file = os.open(self._path, _DIRECTORY)
+            if os.fstat(self.file).st_uid != os.geteuid():
+                self.close()  # whoever made it could have made anything below it
+                self._complain("belongs to somebody else")
+        except OSError as error:
+            self._complain(str(error.strerror))
+
+    def _complain(self, reason: str) -> None:
+        text = f"cannot keep host status: {log.clean(self._path)}: {reason}"
+        log.line("", f"SYSERR(root): {text}", level=1, error=True)
+
+    def close(self) -> None:
+        """Let go of the directory; may be called twice."""
+        if self.file >= 0:
+            file, self.file = self.file, -1
+            os.close(file)
+
+    def trouble(self, host: str) -> HostStatus | None:
+        """Why *host* was not reached of late; None if it was, or if nobody knows."""
+        found = self.known(host)
+        return found if found is not None and found.error else None
+
+    def known(self, host: str, *, ever: bool = False) -> HostStatus | None:
+        """What this attempt believes of *host*, or anybody *ever* found; None if nothing."""
+        path = _path_of(host)
+        if not path or self.file < 0:
+            return None
+        try:
+            file = os.open(path, _READ, dir_fd=self.file)
+            try:
+                text, found = os.read(file, _MOST), os.fstat(file).st_mtime
+            finally:
+                os.close(file)
+        except OSError:
+            return None
+        status = _decoded(host, text)
+        if status is None or not (ever or self._counts(status.error, found)):
+            return None
+        return status
+
+    def _counts(self, error: int, found: float) -> bool:
+        now = time.time()
+        if found > now:
+            return False  # the clock was set back
+        memory = 0.0 if self._is_run else _MEMORY.get(error, _SHORT_MEMORY)
+        return found >= min(self._since, now - memory)
+
+    def note(self, found: HostStatus) -> None:
+        """Write down what was *found* now. What cannot be written is forgotten."""
+        path = _path_of(found.host)
+        if path and self.file >= 0:
+            with suppress(OSError):
+                self._write(path, found, time.time())
+
+    def _write(self, path: str, found: HostStatus, now: float) -> None:
+        directories = path.split("/")[:-1]
+        for depth in range(len(directories)):
+            with suppress(FileExistsError):
+                directory = "/".join(directories[: depth + 1])
+                os.mkdir(directory, dir_fd=self.file)
+                os.chmod(directory, 0o755, dir_fd=self.file)
+        new = "/".join([*directories, f".new{os.getpid()}"])
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        file = os.open(new, flags, 0o644, dir_fd=self.file)
+        try:
+            os.fchmod(file, 0o644)
+            os.write(file, _encoded(found, now))
+            os.utime(file, (now, now))
+        finally:
+            os.close(file)
+        os.rename(new, path, src_dir_fd=self.file, dst_dir_fd=self.file)
+
+
+def forget_old(path: str) -> None:
+    """Remove from the directory *path* what is of no use to anybody. Raises nothing."""
+    if not os.path.isdir(path):
+        return
+    before = time.time() - _OLD
+    for directory, _, names, here in os.fwalk(path, topdown=False):
+        for name in names:
+            with suppress(OSError):
+                if os.stat(name, dir_fd=here, follow_symlinks=False).st_mtime < before:
+                    os.unlink(name, dir_fd=here)
+        if directory != path:
+            with suppress(OSError):  # it is not empty
+                os.rmdir(directory)
+
+
+def beside(queue_directory: str) -> str:
+    """The directory of a queue: not within, where the listener could make it first."""
+    return queue_directory.rstrip("/") + ".hosts"
+
+
+def _path_of(host: str) -> str:
+    """Where the file of *host* is, "" if it has none: "campus./lab2./mx"."""
+    # An address of IPv6 is one label with colons.
+    labels = host.lower().removesuffix(".").split(".")
+    if not 0 < len(labels) <= 50 or not all(map(_LABEL.fullmatch, labels)):
+        return ""
+    return "/".join([*(f"{label}." for label in labels[:0:-1]), labels[0]])
+
+
+def _encoded(found: HostStatus, now: float) -> bytes:
+    lines = ["V0", f"E{found.error}", "H0", f"S{found.exit_code}", f"D{found.status}"]
+    return "\n".join([*lines, f"U{int(now)}", ".", ""]).encode("ascii")
+
+
+def _decoded(host: str, text: bytes) -> HostStatus | None:
+    """None if it is no status, or one of another version."""
+    lines = {line[:1]: line[1:] for line in text.decode("latin-1").split("\n")}
+    try:
+        if lines["V"] != "0" or "." not in lines:
+            return None
+        return HostStatus(host, int(lines["E"]), lines.get("D", ""), int(lines["S"]))
+    except (KeyError, ValueError):
+        return None
