@@ -6,11 +6,12 @@ printable first: an escape sequence in a reason or an address would command the 
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 
 from minimta.message import dates
-from minimta.queue import listing, permission
+from minimta.queue import listing, own_letters, permission
 from minimta.queue.qid import valid
 from minimta.system import load, log
 from minimta.system.terminal import complain, say
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 _PLAIN = "-----Q-ID----- --Size-- -----Q-Time----- ------------Sender/Recipient-----------"
 _VERBOSE = "-----Q-ID----- --Size-- -Priority- ---Q-Time--- --------Sender/Recipient--------"
 
+#: the last line for who cannot read the queue
+_TAKEN = "Of what the queue runner has taken over only root can see the list."
+
 
 def show(
     options: Options,
@@ -36,10 +40,17 @@ def show(
 ) -> int:
     """Print the MTA queue, and the client queue if something waits there; with *client* only that.
 
-    *selections* leaves others out (-qR...). Returns the exit code: 78 if the caller may not look.
+    *selections* leaves others out (-qR...). Who may not read the queue gets their own letters. Returns
+    the exit code: 77 if restrictmailq (PrivacyOptions) forbids it, 78 if there is no queue. Raise
+    OSError if it cannot be known what the caller may see.
     """
+    if "restrictmailq" in options.privacy_options and not permission.may_see(options):
+        say(permission.NOT_TO_SEE)
+        return os.EX_NOPERM
     main = options.client_queue_directory if client else options.queue_directory
     reason = permission.why_not_queue(main)
+    if reason.endswith(os.strerror(errno.EACCES)):
+        return _show_own(options, _Printer(options, verbose), selections)
     if reason:
         say(reason)
         complain(permission.NO_RIGHTS)
@@ -65,6 +76,30 @@ def show(
         lines.append(notice(options))
     say("\n".join(lines))
     return os.EX_OK
+
+
+def _show_own(options: Options, printer: _Printer, selections: Sequence[Selection]) -> int:
+    """What the caller has left in clientmqueue, which they cannot list."""
+    # DIFFERS: Sendmail is set-group-id and shows all or nothing; here only one's own files open.
+    directory = options.client_queue_directory
+    try:
+        found = _select(directory, selections, only=_own(directory))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        complain(f"mailq: cannot tell what waits in {directory}: {reason}")
+        return os.EX_TEMPFAIL
+    _explain(options, found)
+    lines = printer.listing(directory, found) if found else [f"{directory}: no letter of yours"]
+    say("\n".join([*lines, f"\t\tTotal requests: {len(found)}", _TAKEN]))
+    return os.EX_OK
+
+
+def _own(directory: str) -> list[str]:
+    folder = os.open(directory, os.O_PATH | os.O_DIRECTORY)
+    try:
+        return own_letters.read(folder)
+    finally:
+        os.close(folder)
 
 
 def _count_put_aside(directory: str) -> int:
@@ -100,10 +135,12 @@ def _waiting(directory: str, selections: Sequence[Selection]) -> list[Listed]:
         return []  # there is none, or it is not for this caller to read and count
 
 
-def _select(directory: str, selections: Sequence[Selection]) -> list[Listed]:
+def _select(
+    directory: str, selections: Sequence[Selection], *, only: Iterable[str] | None = None
+) -> list[Listed]:
     """What is to be listed, in the order of a queue run: lowest priority number first."""
     kinds = {selection.file_kind for selection in selections} or {"qf"}
-    found = [entry for kind in kinds for entry in listing.scan(directory, kind)]
+    found = [entry for kind in kinds for entry in listing.scan(directory, kind, only=only)]
     if selections:
         found = [entry for entry in found if _is_meant(selections, entry)]
     return sorted(

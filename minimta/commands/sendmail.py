@@ -186,6 +186,8 @@ def _take(letter: Callable[[], Submission]) -> int:
 
 
 def _run_queue(command: Command, options: Options) -> int:
+    if "restrictqrun" in options.privacy_options and not permission.may_administer(options):
+        raise UsageError(permission.NOT_TO_RUN, exit_code=os.EX_NOPERM)
     _require_queue(options)
     from minimta.commands import start_runner
 

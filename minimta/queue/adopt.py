@@ -23,7 +23,7 @@ import fcntl
 import os
 import stat
 
-from minimta.queue import locked, message_log, permission, qid
+from minimta.queue import locked, message_log, own_letters, permission, qid
 from minimta.queue.client_limits import MAX_CONTROL, Unacceptable
 from minimta.queue.control import Control, CorruptControlFile, decode
 from minimta.queue.directory import close, is_still
@@ -125,6 +125,7 @@ def _sweep(client: Spool, now: float) -> None:
     """Remove files without a message. What a user arranges there must not hide what was adopted."""
     try:
         client.sweep(now)
+        own_letters.sweep(client)
     except OSError as error:
         log.line("", f"{log.clean(client.directory)}: {error.strerror}", error=True)
 

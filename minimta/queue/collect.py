@@ -154,6 +154,7 @@ class Incoming:
             raise
         # accept() removes what it made, or leaves a whole message where it cannot: not ours to undo.
         self._is_named = False
+        ids = [self.qid]
         if len(parts) == 1:
             self._spool.accept(self.qid, self._data, control, keep_lock=keep_lock)
         else:
@@ -163,6 +164,8 @@ class Incoming:
             log.line(self.qid, f"split: rcpts={len(control.recipients)}, ids={', '.join(ids)}")
         self._data = -1
         self._log(control)
+        if self._spool.is_client:
+            self._spool.note_own(ids)
         return self.qid
 
     def _parts(self, control: Control) -> list[Control]:

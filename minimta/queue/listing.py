@@ -62,10 +62,11 @@ def scan(
     """The messages in *directory*, in no order. Raise OSError if it cannot be read.
 
     *kind* "qf" are those that run, "hf" the quarantined, "Qf" the lost ones. *only* are the ids
-    to look at, if not all: what is not opened costs nothing.
+    to look at, if not all: what is not opened costs nothing, and the directory need not be readable.
     """
     locked = _locked_inodes()
-    folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    reading = os.O_RDONLY if only is None else os.O_PATH
+    folder = os.open(directory, reading | os.O_DIRECTORY)
     try:
         for name in os.listdir(folder) if only is None else [kind + qid for qid in only]:
             if name[:2] == kind and valid(name[2:]):

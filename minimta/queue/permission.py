@@ -12,14 +12,35 @@ if TYPE_CHECKING:
 
 #: what others are told, in Sendmail's words
 NO_RIGHTS = "Program mode requires special privileges, e.g., root or TrustedUser."
+#: and with PrivacyOptions restrictmailq, restrictqrun
+NOT_TO_SEE = "You are not permitted to see the queue"
+NOT_TO_RUN = "You do not have permission to process the queue"
 
 
 def may_administer(options: Options) -> bool:
-    """As owns_queue(), but a queue that cannot be looked at is not ours."""
+    """As owns_queue(), but a queue that is not there, or beyond our reach, is not ours.
+
+    Raise OSError if it cannot be looked at now: that is not no.
+    """
     try:
         return owns_queue(options)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return False
+
+
+def may_see(options: Options) -> bool:
+    """May this process see the MTA queue, if PrivacyOptions has restrictmailq?
+
+    Root, the owner and, as with Sendmail, the group of its directory may. Raise OSError as
+    may_administer().
+    """
+    if may_administer(options):
+        return True
+    try:
+        group = os.stat(options.queue_directory).st_gid
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return False
+    return group in (os.getegid(), *os.getgroups())
 
 
 def why_not_queue(directory: str) -> str:

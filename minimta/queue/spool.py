@@ -88,6 +88,15 @@ class Spool(QueueDirectory):
             raise
         close(data)
 
+    def note_own(self, ids: list[str]) -> None:
+        """Have mailq know of these letters of the caller's, in a directory that they cannot list."""
+        if self.may_list:
+            return
+        from minimta.queue import own_letters  # not for the MTA queue
+
+        for qid in ids:
+            own_letters.note(self.descriptor, qid)
+
     def discard(self, qid: str, data: int) -> None:
         """End a message that is not wanted, before accept()."""
         try:

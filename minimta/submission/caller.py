@@ -50,7 +50,10 @@ class Caller:
         return self.user.home if self.user else ""
 
     def is_trusted(self) -> bool:
-        """May they give any sender with -f and rebuild aliases? (root, the queue's owner, class t)"""
+        """May they give any sender with -f and rebuild aliases? (root, the queue's owner, class t)
+
+        Raise OSError if that cannot be known now.
+        """
         if may_administer(self._options):
             return True
         return os.fsencode(self.name) in system_users.trusted(self._options.trusted_users)
@@ -72,12 +75,19 @@ class UnusableSpool(Spool):
         raise self._error
 
 
+def _may_write(options: Options) -> bool:
+    try:
+        return may_administer(options)
+    except OSError:
+        return False  # the client queue takes the letters of all
+
+
 def choose_spool(options: Options, queue: str) -> tuple[Spool, bool]:
     """The queue to write, open if that can be, and whether it is the MTA's.
 
     *queue* is what -A asked for: "m", "c", or "" for what the caller's rights allow.
     """
-    is_mta = queue == "m" or (queue != "c" and may_administer(options))
+    is_mta = queue == "m" or (queue != "c" and _may_write(options))
     path = options.queue_directory if is_mta else options.client_queue_directory
     try:
         spool = Spool(path, is_client=not is_mta)

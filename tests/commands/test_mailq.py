@@ -12,6 +12,7 @@ import pytest
 
 from minimta.commands import mailq
 from minimta.config.options import Options
+from minimta.queue import own_letters, permission
 from minimta.queue.selectors import Selection, parse_selection
 
 CREATED = 1795340226  # Sun Nov 22 09:37:06 2026 UTC
@@ -334,15 +335,105 @@ def test_what_waits_in_the_client_queue_follows_and_counts(options: Options, sho
     assert show(options, client=True).splitlines()[0] == "\t\tCQ (1 request)"
 
 
-def test_who_may_not_look_is_told_so(
-    options: Options, show: Listing, monkeypatch: pytest.MonkeyPatch
-) -> None:
+TAKEN = "Of what the queue runner has taken over only root can see the list.\n"
+
+
+@pytest.fixture
+def user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller may list neither queue."""
     monkeypatch.setattr(os, "access", lambda *arguments, **unused: False)
-    assert show(options) == "can not chdir(MQ/): Permission denied\n"
-    assert (show.code, show.err) == (
-        78,
-        "Program mode requires special privileges, e.g., root or TrustedUser.\n",
-    )
+    monkeypatch.setattr(permission, "owns_queue", lambda options: False)
+    monkeypatch.setattr(os, "getgroups", lambda: [])
+    monkeypatch.setattr(os, "getegid", lambda: 54321)
+
+
+def noted(options: Options, *ids: str) -> None:
+    folder = os.open(options.client_queue_directory, os.O_PATH)
+    for qid in ids:
+        own_letters.note(folder, qid)
+    os.close(folder)
+
+
+@pytest.mark.usefixtures("user")
+@pytest.mark.parametrize("client", [False, True])
+def test_who_may_not_list_the_queue_sees_their_own_letters(
+    options: Options, show: Listing, client: bool
+) -> None:
+    put(options, "6AM9bJoP003680")
+    for qid in ("6AM9b6r3001915", "6AM9b6r4001915", "6AM9b6r5001915"):
+        put(options, qid, queue=options.client_queue_directory)
+    noted(options, "6AM9b6r3001915", "6AM9b6r4001915", "6AM9b6r6001915")
+    shown = show(options, client=client).splitlines(keepends=True)
+    assert shown[0] == "\t\tCQ (2 requests)\n"
+    assert [line[:14] for line in shown if line.startswith("6")] == [
+        "6AM9b6r3001915",
+        "6AM9b6r4001915",
+    ]
+    assert shown[-2:] == ["\t\tTotal requests: 2\n", TAKEN]
+    assert (show.code, show.err) == (0, "")
+
+
+@pytest.mark.usefixtures("user")
+def test_a_letter_that_the_runner_does_not_take_says_why_to_its_user(
+    options: Options, show: Listing
+) -> None:
+    put(options, "6AM9b6r3001915", queue=options.client_queue_directory, size=-1)
+    noted(options, "6AM9b6r3001915")
+    assert "(not adopted: no data file)\n" in show(options)
+
+
+@pytest.mark.usefixtures("user")
+def test_who_has_no_letter_is_told_so(options: Options, show: Listing) -> None:
+    put(options, "6AM9b6r3001915", queue=options.client_queue_directory)
+    assert show(options) == f"CQ: no letter of yours\n\t\tTotal requests: 0\n{TAKEN}"
+    assert show.code == 0
+
+
+@pytest.mark.usefixtures("user")
+def test_selections_count_for_ones_own_letters(options: Options, show: Listing) -> None:
+    put(options, "6AM9b6r3001915", queue=options.client_queue_directory)
+    put(options, "6AM9b6r4001915", kind="Qf", queue=options.client_queue_directory)
+    noted(options, "6AM9b6r3001915", "6AM9b6r4001915")
+    assert "6AM9b6r3001915" in show(options, parse_selection("Rdave"))
+    assert "no letter of yours" in show(options, parse_selection("Rcarol"))
+    assert "6AM9b6r4001915" in show(options, parse_selection("L"))
+
+
+@pytest.mark.usefixtures("user")
+def test_a_hint_that_cannot_be_read_is_no_empty_queue(options: Options, show: Listing) -> None:
+    Path(options.client_queue_directory, f"own.{os.geteuid()}").mkdir()
+    assert show(options) == ""
+    assert show.code == os.EX_TEMPFAIL and show.err.startswith("mailq: cannot tell what waits in ")
+    os.rename(options.client_queue_directory, options.client_queue_directory + ".gone")
+    assert (show(options), show.code) == ("", os.EX_TEMPFAIL)
+
+
+@pytest.mark.usefixtures("user")
+@pytest.mark.parametrize("client", [False, True])
+def test_restrictmailq_shows_nothing_to_users(
+    options: Options, show: Listing, client: bool
+) -> None:
+    options.privacy_options = ("restrictmailq",)
+    put(options, "6AM9b6r3001915", queue=options.client_queue_directory)
+    noted(options, "6AM9b6r3001915")
+    assert show(options, client=client) == "You are not permitted to see the queue\n"
+    assert show.code == os.EX_NOPERM
+
+
+@pytest.mark.usefixtures("user")
+@pytest.mark.parametrize("call", ["getegid", "getgroups"])
+def test_restrictmailq_lets_the_group_of_the_queue_look(
+    options: Options, show: Listing, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    options.privacy_options = ("restrictmailq",)
+    group = os.stat(options.queue_directory).st_gid
+    monkeypatch.setattr(os, call, lambda: group if call == "getegid" else [54321, group])
+    assert show(options).endswith(TAKEN)
+
+
+def test_restrictmailq_is_not_for_the_owner(options: Options, show: Listing) -> None:
+    options.privacy_options = ("restrictmailq",)
+    assert show(options) == "MQ is empty\n\t\tTotal requests: 0\n"
 
 
 @pytest.mark.parametrize("evil", ["\x1b[2J", "\x07", "\r", "\u202e", "\u2028", "\x7f", "%s%n"])

@@ -12,6 +12,7 @@ import pytest
 from minimta.commands import sendmail
 from minimta.config import commandline
 from minimta.config import file as config_file
+from minimta.config.options import Options
 from minimta.message import address
 from minimta.queue import permission
 from minimta.queue.control import Control
@@ -804,7 +805,7 @@ def locked_out(monkeypatch: pytest.MonkeyPatch, host: Host) -> Callable[[], None
 
 @pytest.mark.usefixtures("locked_out")
 @pytest.mark.parametrize(
-    "arguments", [["-Am", "dave"], ["-bp"], ["-q"], ["-qf"], ["-bv", "dave"], ["-Ax", "dave"]]
+    "arguments", [["-Am", "dave"], ["-q"], ["-qf"], ["-bv", "dave"], ["-Ax", "dave"]]
 )
 def test_who_may_not_enter_the_queue_is_told_in_sendmails_words(
     host: Host, arguments: list[str]
@@ -812,6 +813,39 @@ def test_who_may_not_enter_the_queue_is_told_in_sendmails_words(
     ran = host.run(*arguments)
     assert (ran.code, ran.err) == (78, DENIED)
     assert ran.out == f"can not chdir({host.root}/mqueue/): Permission denied\n"
+
+
+@pytest.mark.usefixtures("locked_out", "stranger")
+@pytest.mark.parametrize("arguments", [["-q"], ["-qf"], ["-q1h"], ["-qRdave"]])
+def test_restrictqrun_is_told_to_who_may_not_run_the_queue(
+    host: Host, arguments: list[str]
+) -> None:
+    host.configure(PrivacyOptions="restrictqrun")
+    ran = host.run(*arguments)
+    assert (ran.code, ran.out) == (77, "You do not have permission to process the queue\n")
+
+
+def test_restrictqrun_is_not_for_the_owner_of_the_queue(host: Host) -> None:
+    host.configure(PrivacyOptions="restrictqrun")
+    assert host.run("-qf").code == 0
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOMEM, errno.ELOOP])
+@pytest.mark.parametrize(
+    "arguments", [["-bd"], ["-OQueueDirectory=/x", "dave"], ["-f", "carol", "dave"], ["-bs"]]
+)
+def test_a_queue_that_cannot_be_looked_at_denies_nothing_for_good(
+    host: Host, monkeypatch: pytest.MonkeyPatch, number: int, arguments: list[str]
+) -> None:
+    def fail(options: Options) -> bool:
+        raise OSError(number, os.strerror(number), options.queue_directory)
+
+    monkeypatch.setattr(os, "getuid", lambda: 4242)
+    monkeypatch.setattr(permission, "owns_queue", fail)
+    host.configure(PrivacyOptions="authwarnings")
+    ran = host.run(*arguments)
+    assert ran.code == os.EX_TEMPFAIL
+    assert f"{host.root}/mqueue" in ran.err and os.strerror(number) in ran.err
 
 
 @pytest.mark.parametrize("arguments", [["-qf"], ["-bp"], ["-Am", "dave"]])

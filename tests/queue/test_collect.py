@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from minimta.config.options import Options
 from minimta.message import dates
 from minimta.message.envelope import Envelope, Recipient
 from minimta.message.received import PRODUCT
-from minimta.queue import permission
+from minimta.queue import own_letters, permission
 from minimta.queue import qid as queue_id
 from minimta.queue.collect import Incoming, MessageRefused
 from minimta.queue.control import decode
@@ -483,6 +484,40 @@ def test_nothing_in_the_envelope_forges_a_line_of_the_control_file(
     # One X-Authentication-Warning, $r and $s more; no recipient, no end before the end.
     assert got.count(b"\n") == plain.count(b"\n") + 3
     assert got.count(b"\nR") == 1 and got.endswith(b"\n.\n") and got.count(b"\n.\n") == 1
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.ENOTDIR, errno.EACCES])
+def test_a_queue_beyond_reach_is_not_ours_and_one_that_cannot_be_looked_at_may_be(
+    options: Options, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def fail(path: str, failure: int) -> os.stat_result:
+        raise OSError(failure, os.strerror(failure), path)
+
+    monkeypatch.setattr(os, "geteuid", lambda: 54321)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", lambda path: fail(path, number))
+        assert not permission.may_administer(options) and not permission.may_see(options)
+    with monkeypatch.context() as patch, pytest.raises(OSError):
+        patch.setattr(os, "stat", lambda path: fail(path, errno.EIO))
+        permission.may_administer(options)
+
+
+@pytest.mark.parametrize("recipients", [1, 250])
+def test_what_its_user_cannot_list_is_noted_for_them(options: Options, recipients: int) -> None:
+    """All parts, if a message becomes several."""
+    options.max_recipients = 100
+    spool = Spool(options.client_queue_directory, is_client=True)
+    to = [b"<u%d@lab3.campus>" % number for number in range(recipients)]
+    Queued(spool, options, submitted(*to), b"\nx\n")
+    assert own_letters.read(spool.descriptor) == []
+    before = set(spool.names())
+    spool.may_list = False
+    new = queue_id.new(NOW)
+    incoming = Incoming(spool, options, submitted(*to), qid=new, now=NOW, host="lab1.campus")
+    incoming.write(b"\nx\n")
+    incoming.commit()
+    assert set(own_letters.read(spool.descriptor)) == set(spool.names()) - before
+    spool.close()
 
 
 def test_root_and_the_owner_write_mqueue_and_others_clientmqueue(

@@ -131,7 +131,7 @@ REFUSED = [
     (["-qI{qid}"], 78, "Permission denied"),
     (["-qRcarol"], 78, "Permission denied"),
     (["-M{qid}"], None, ""),
-    (["-bp"], 78, "Permission denied"),
+    (["-bp"], 0, "no letter of yours"),
     (["-Am", "carol"], 78, "Permission denied"),
     (["-bv", "carol"], 78, "Permission denied"),
     (["-C/dev/zero", "carol"], None, "is not a regular file"),
