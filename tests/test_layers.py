@@ -25,7 +25,7 @@ ROOMS: dict[str, str] = {
     "maps": "system",
     "aliases": "message system maps",
     "queue": "message config system",
-    "mailers": "message config smtp system",
+    "mailers": "message config smtp system maps",
     "routing": "message config system maps aliases",
     "dsn": "message config system queue routing",
     "runner": "message config system maps aliases queue mailers routing dsn",

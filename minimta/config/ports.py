@@ -14,7 +14,7 @@ by a port without AUTH because "M=a" was read and forgotten.
 
 from __future__ import annotations
 
-from minimta.config.values import choice, nearest, number
+from minimta.config.values import MAIL_PORTS, choice, nearest, number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,8 +39,6 @@ _NOT_YET = {
     "r": "a recipient must have a domain",
     "s": "TLS from the first octet",
 }
-#: for hosts without /etc/services; the others are looked up there
-_SERVICES = {"smtp": 25, "submission": 587, "submissions": 465, "smtps": 465}
 #: listen(2) and setsockopt(2) take an int
 _MOST = 2**31 - 1
 
@@ -206,8 +204,8 @@ def _port(text: str) -> int:
 
 
 def _service(name: str) -> int:
-    if name in _SERVICES:
-        return _SERVICES[name]
+    if name in MAIL_PORTS:
+        return MAIL_PORTS[name]
     from _socket import getservbyname  # socket itself takes 5 ms
 
     try:

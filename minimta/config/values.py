@@ -327,24 +327,45 @@ def mail_address(text: str) -> str:
     return text
 
 
-_HOST_FORMS = "HOST, HOST:PORT, [HOST], [HOST]:PORT"
+_HOST_FORMS = "HOST, HOST:PORT, [HOST], [HOST]:PORT, several with commas between them"
 _HOST_MARKS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
 #: mailers whose name may stand before the host, as in Sendmail's DS line
 REMOTE_MAILERS = ("esmtp", "smtp", "relay")
 
 
+#: services by which mail is sent, for hosts without /etc/services
+MAIL_PORTS = {"smtp": 25, "submission": 587, "submissions": 465, "smtps": 465}
+
+
+def mail_port(word: str) -> int:
+    """A port by number, or by one of the names of MAIL_PORTS. Raise ValueError."""
+    port = MAIL_PORTS.get(word.lower())
+    if port is None and word.isascii() and word.isdigit() and len(word) < 6:
+        port = int(word)
+    if port is None or not 0 < port < 65536:
+        raise ValueError(f"{word!r} is no port")
+    return port
+
+
 def smart_host(text: str) -> str:
-    """Another host in one of the _HOST_FORMS, perhaps behind "esmtp:", or nothing (SmartHost).
+    """Other hosts in one of the _HOST_FORMS, perhaps behind "esmtp:", or nothing (SmartHost).
 
     Raise ValueError. What only looks like a host would bring every letter back, or hold it.
     """
     text = text.strip()
     mailer, colon, rest = text.partition(":")
     named = colon and mailer.strip().lower() in REMOTE_MAILERS and not rest.isdigit()
-    place = rest.strip() if named else text
-    if text and not _is_place(place):
+    places = rest if named else text
+    if text and not all(_is_place(place.strip()) for place in places.split(",")):
         raise ValueError(f"{text!r} is no host; wanted: {_HOST_FORMS}")
     return text
+
+
+def _is_port(word: str) -> bool:
+    try:
+        return bool(mail_port(word))
+    except ValueError:
+        return False
 
 
 def _is_place(place: str) -> bool:
@@ -356,11 +377,10 @@ def _is_place(place: str) -> bool:
     else:
         host, colon, port = place.partition(":")
         bracket, marks = "]", _HOST_MARKS
-    is_port = port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 65536
     return (
         bool(host.strip(".") and bracket)
         and not host.strip(marks)
-        and (is_port if colon == ":" else not colon)
+        and (_is_port(port) if colon == ":" else not colon)
     )
 
 

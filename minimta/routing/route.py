@@ -32,7 +32,8 @@ class Route:
         """What *host* and *user* are depends on *mailer*."""
         #: "local", "esmtp", "error"; from an expansion also "prog" and "*file*"
         self.mailer = mailer
-        #: esmtp: next hop, "lab2.campus", "[10.0.3.136]", "[127.0.0.1]:2525"; error: the status,
+        #: esmtp: next hop, "lab2.campus", "[10.0.3.136]", "[127.0.0.1]:2525", or several in order,
+        #: with commas between them; error: the status,
         #: "5.7.1"; local: the detail of user+detail, if known
         self.host = host
         #: local: the local part; esmtp: the whole address; error: the text, "550 Go away"
@@ -124,11 +125,16 @@ def _host_of(text: str) -> str:
     mailer, colon, host = text.partition(":")
     is_port = host.isascii() and host.isdigit()
     named = colon and mailer.strip().lower() in _REMOTE and not is_port
-    return _bracketed(host.strip() if named else text)
+    return _configured(host if named else text)
+
+
+def _configured(hosts: str) -> str:
+    """Next hops that somebody configured, to be tried in order: "[h1]:587,h2"."""
+    return ",".join(_bracketed(host.strip()) for host in hosts.split(","))
 
 
 def _bracketed(host: str) -> str:
-    """A next hop that somebody configured; a bare address gets its brackets: it has no MX."""
+    """One of them; a bare address gets its brackets: it has no MX."""
     if host[:1] != "[" and host.count(":") > 1:
         return f"[IPv6:{host}]"
     name, colon, port = host.partition(":")
@@ -141,7 +147,7 @@ def _table_route(value: str, bare: bytes) -> Route:
     mailer, colon, rest = value.partition(":")
     mailer, rest = mailer.strip().lower(), rest.strip()
     if mailer in _REMOTE and rest:
-        return Route("esmtp", _bracketed(rest), bare, "MailerTable")
+        return Route("esmtp", _configured(rest), bare, "MailerTable")
     if mailer == "local" and colon:
         return Route("local", "", rest.encode() or address.split(bare)[0])
     if mailer == "error" and rest:

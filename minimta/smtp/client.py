@@ -6,6 +6,7 @@ on until nothing is ``awaiting``; it looks up how long to wait under that word.
     awaiting          then
     greeting          220 makes us say EHLO; a 5yz to that, HELO
     EHLO HELO LHLO    name and extensions of the peer; messages may begin
+    STARTTLS          a 2yz: ``wants_handshake``; the driver makes it and calls secured()
     MAIL RCPT DATA    one group with PIPELINING, else one by one
     (content)         354 came: ``wants_content``; the driver streams it and calls content_sent()
     .                 the only reply that makes the message the peer's
@@ -114,6 +115,8 @@ class Client:
         self.extensions: dict[str, str] = {}
         #: the peer waits for the text of the message
         self.wants_content = False
+        #: the answer to STARTTLS, None if there was none
+        self.starttls_reply: Reply | None = None
         #: the peer said 421 where that was an answer too; nothing more can be sent
         self.closing = False
         #: last line sent, for the transcript
@@ -126,15 +129,31 @@ class Client:
         """What the next reply answers, "" if none is due."""
         return self._expected[0] if self._expected else ""
 
-    def hello(self) -> None:
-        """Queue EHLO and forget what was said to an earlier one.
+    @property
+    def wants_handshake(self) -> bool:
+        """Does the peer wait for a TLS handshake?"""
+        return self.starttls_reply is not None and self.starttls_reply.code < 300
 
-        After the greeting it goes out by itself. After STARTTLS the driver says it again, and
-        nothing that came in clear may count any more (RFC 3207 section 4.2): somebody in between
-        could have taken extensions away or added some.
-        """
+    def hello(self) -> None:
+        """Queue EHLO and forget what was said to an earlier one; after the greeting it is queued."""
         self.peer_name, self.extensions = "", {}
         self._say_hello(self.dialect.hello)
+
+    def starttls(self) -> None:
+        """Queue STARTTLS; a refusal leaves everything as it was."""
+        self._unsent.append(("STARTTLS", b"STARTTLS"))
+
+    def secured(self) -> None:
+        """The handshake is over: queue EHLO once more.
+
+        Nothing that came in clear counts any more (RFC 3207 section 4.2): somebody in between could
+        have taken extensions away or added some. Raise ReplyError if a part of a reply came in
+        clear behind the answer to STARTTLS (CVE-2021-38371).
+        """
+        if self._expected or self._reader.has_leftover:
+            raise ReplyError("text in clear behind the answer to STARTTLS")
+        self.starttls_reply = None
+        self.hello()
 
     def begin(self, transaction: Transaction) -> None:
         """Queue a message. Raise ValueError if one of its lines could forge another command."""
@@ -225,6 +244,9 @@ class Client:
                 keyword, _, parameters = line.replace("=", " ", 1).partition(" ")
                 self.extensions[keyword.upper()] = parameters.strip()
 
+    def _starttls(self, reply: Reply) -> None:
+        self.starttls_reply = reply
+
     def _helo(self, reply: Reply) -> None:
         if reply.code >= 300:
             raise PeerClosed(reply, "HELO")
@@ -280,6 +302,7 @@ _ANSWERS: dict[str, Callable[[Client, Reply], None]] = {
     "EHLO": Client._hello,
     "LHLO": Client._hello,
     "HELO": Client._helo,
+    "STARTTLS": Client._starttls,
     "MAIL": Client._mail,
     "RCPT": Client._rcpt,
     "DATA": Client._data,

@@ -118,6 +118,7 @@ def test_what_is_no_alias_file_is_refused(text: str, reason: str) -> None:
     [
         "", "10.9.9.1", "10.9.9.1:587", "esmtp:10.9.9.1", "relay:[mx.campus]:25", "mailhub", "mx.campus.",
         "mailhub:2525", "[10.9.9.1]", "[::1]:2525", "[IPv6:::1]", "::1", "SMTP: mx.campus", "relay:25",
+        "[mx.campus]:submission", "mx.campus:SMTPS", "[a]:587, [b]:465,c", "esmtp:[a]:587,b", "::1,10.9.9.1",
     ],
 )  # fmt: skip
 def test_a_smart_host_as_people_write_it(text: str) -> None:
@@ -128,8 +129,8 @@ def test_a_smart_host_as_people_write_it(text: str) -> None:
     "text",
     [
         "https://mx.campus", "user:secret@mx.campus", "[mx.campus]:99999", "[mx.campus]:", "mx.campus:0",
-        "[mx.campus:25", "mx.campus]", "[]", ":25", "mx.campus # the hub", '"mx.campus"', "'mx'", "mx:smtp",
-        "a b", "a,b", "a;b", "a/b", "mx\0", "[mx]25", "local:dave", "esmtp:", "mx:\u0661", "m\xfcller.example", ".",
+        "[mx.campus:25", "mx.campus]", "[]", ":25", "mx.campus # the hub", '"mx.campus"', "'mx'", "mx:nosuch", "a,", ",a", "a,,b", "a,[b",
+        "a b", "a;b", "a/b", "mx\0", "[mx]25", "local:dave", "esmtp:", "mx:\u0661", "m\xfcller.example", ".",
     ],
 )  # fmt: skip
 def test_what_is_no_host_is_no_smart_host(text: str) -> None:

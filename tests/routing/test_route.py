@@ -55,6 +55,9 @@ def test_a_local_part_is_never_taken_apart(address: bytes) -> None:
         ("esmtp:10.9.9.1", "[10.9.9.1]"),
         ("::1", "[IPv6:::1]"),
         ("relay:25", "relay:25"),
+        ("[a]:587, 10.9.9.1:465,b", "[a]:587,[10.9.9.1]:465,b"),
+        ("relay:[a]:587,::1", "[a]:587,[IPv6:::1]"),
+        ("relay:smtp", "smtp"),
     ],
 )
 def test_the_smart_host_takes_all_that_is_not_local(smart_host: str, host: str) -> None:
@@ -70,6 +73,7 @@ TABLE = {
     b"keep.example": b"local:",
     b"bad.example": b"error:5.7.1:550 Go away",
     b"none.example": b"error:nohost No such host",
+    b"two.example": b"esmtp:[a]:587, 10.9.9.1",
     b"slip.example": b"uucp:somewhere",
     b"lab2.campus": b"error:nouser never looked at",
 }
@@ -86,6 +90,7 @@ TABLE = {
         (b"x@keep.example", Route("local", "", b"x")),
         (b"x@bad.example", Route("error", "5.7.1", b"550 Go away")),
         (b"x@none.example", Route("error", "5.1.2", b"No such host")),
+        (b"x@two.example", Route("esmtp", "[a]:587,[10.9.9.1]", b"x@two.example")),
         (b"x@other.example", Route("esmtp", "smart", b"x@other.example")),
         (b"x@lab2.campus", Route("local", "", b"x")),
     ],

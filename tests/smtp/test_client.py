@@ -267,3 +267,55 @@ def test_no_line_with_a_control_or_8bit_character_is_said(bad: bytes) -> None:
     with pytest.raises(ValueError, match="forge"):
         client.begin(Transaction(b"MAIL From:<a@b>", [b"RCPT To:<%b>" % bad]))
     assert client.take() == b""
+
+
+# -- STARTTLS --------------------------------------------------------------------------------------
+
+
+def test_after_the_handshake_ehlo_is_said_again_and_all_is_forgotten() -> None:
+    """RFC 3207 section 4.2."""
+    client = greeted()
+    client.starttls()
+    assert client.take() == b"STARTTLS\r\n"
+    client.receive(b"220 go\r\n")
+    assert client.wants_handshake
+    assert client.take() == b""
+    client.secured()
+    assert (client.extensions, client.peer_name, client.wants_handshake) == ({}, "", False)
+    assert client.take() == b"EHLO lab1.campus\r\n"
+    client.receive(b"250-other.campus\r\n250 DSN\r\n")
+    assert (client.extensions, client.peer_name) == ({"DSN": ""}, "other.campus")
+
+
+@pytest.mark.parametrize("answer", [b"454 4.7.0 later", b"501 no", b"554 no"])
+def test_a_refused_starttls_leaves_all_as_it_was(answer: bytes) -> None:
+    client = greeted()
+    before = dict(client.extensions)
+    client.starttls()
+    client.take()
+    client.receive(answer + b"\r\n")
+    assert not client.wants_handshake
+    assert client.extensions == before
+    client.begin(transaction())
+    assert client.take().startswith(b"MAIL")
+
+
+def test_a_421_to_starttls_ends_the_session() -> None:
+    client = greeted()
+    client.starttls()
+    client.take()
+    with pytest.raises(PeerClosed):
+        client.receive(b"421 bye\r\n")
+
+
+@pytest.mark.parametrize("cut", range(len(b"250 injected\r\n") + 1))
+def test_nothing_in_clear_behind_the_answer_to_starttls_survives(cut: int) -> None:
+    """CVE-2021-38371: wherever the packets were cut, and however much of it has come."""
+    injected = b"250 injected\r\n"
+    client = greeted()
+    client.starttls()
+    client.take()
+    with pytest.raises(ReplyError):
+        client.receive(b"220 go\r\n" + injected[:cut])
+        client.receive(injected[cut:])
+        client.secured()

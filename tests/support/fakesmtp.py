@@ -10,12 +10,16 @@ It is a process of its own (see ``ownprocess``).
 ``answers`` maps a verb ("greeting", "." for the end of data) to replies for its first, second ...
 use, counted over all connections; the last one is repeated. DROP closes the connection instead.
 HANG answers nothing until the client goes.
+
+With a *tls* context it offers STARTTLS, or (*implicit*) makes the handshake before the greeting. Each
+handshake is a line SECURED among the commands, each that failed a line BROKEN.
 """
 
 from __future__ import annotations
 
 import socket
 import socketserver
+import ssl
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from io import BufferedIOBase
@@ -25,6 +29,8 @@ from tests.support.ownprocess import OwnProcess
 
 DROP = "drop"
 HANG = "hang"
+SECURED = "-- TLS --"
+BROKEN = "-- no TLS --"
 
 ALL = ("PIPELINING", "8BITMIME", "SIZE 1000000", "DSN", "ENHANCEDSTATUSCODES")
 
@@ -62,21 +68,32 @@ class FakeSmtp(OwnProcess):
         deaf: bool = False,
         dribble: float = 0.0,
         keep_messages: bool = True,
+        tls: ssl.SSLContext | None = None,
+        implicit: bool = False,
+        secure_keywords: Sequence[str] | None = None,
+        hangs_at_starttls: bool = False,
     ) -> None:
         """A command with *poison* in it drops the connection; a *deaf* server reads no content;
         with *dribble* the octets of a reply come so many seconds apart. *before_greeting* is called
-        in the server's process."""
+        in the server's process. *secure_keywords* are offered under TLS instead of *keywords*;
+        with *hangs_at_starttls* no handshake follows the answer to STARTTLS."""
+        self._tls, self._implicit = tls, implicit
+        self._hangs_at_starttls = hangs_at_starttls
         self._poison = poison
         self._deaf = deaf
         self._dribble = dribble
         self._over = threading.Event()
         self._answers = {verb: list(replies) for verb, replies in (answers or {}).items()}
-        ehlo = ["sink.campus", *keywords]
-        lines = [f"250{'-' if i + 1 < len(ehlo) else ' '}{text}" for i, text in enumerate(ehlo)]
-        self._defaults = {**_DEFAULTS, "EHLO": "\r\n".join(lines)}
+        starttls = ["STARTTLS"] if tls and not implicit else []
+        self._defaults = {**_DEFAULTS, "EHLO": _ehlo([*keywords, *starttls])}
+        if tls:
+            self._defaults["STARTTLS"] = "220 2.0.0 Ready to start TLS"
+        secure = keywords if secure_keywords is None else secure_keywords
+        self._secure_defaults = {**self._defaults, "EHLO": _ehlo(secure)}
         self._lock = threading.Lock()
         self._commands: list[list[str]] = []
         self._messages: list[bytes] = []
+        self._resumed: list[bool] = []
         self._keep_messages = keep_messages
         self._arrived = threading.Condition(self._lock)
         self._before_greeting = before_greeting
@@ -142,6 +159,10 @@ class FakeSmtp(OwnProcess):
             return commands, messages
         return self._commands, self._messages
 
+    def resumed(self) -> list[bool]:
+        """Of each handshake: did it take up an earlier session? To be asked for by ask()."""
+        return self._resumed
+
     def change(self, verb: str, *replies: str | bytes) -> None:
         """From now on these are the answers to *verb*."""
         if self._control:
@@ -161,6 +182,8 @@ class FakeSmtp(OwnProcess):
         told: list[str] = []
         self._commands.append(told)
         try:
+            if self._implicit:
+                connection, lines = self._secured(connection, told)
             self._before_greeting()
             self._answer(connection, lines, "greeting")
             while line := lines.readline():
@@ -171,10 +194,30 @@ class FakeSmtp(OwnProcess):
                 code = self._answer(connection, lines, verb)
                 if verb == "DATA" and code == b"3":
                     self._content(connection, lines)
+                if verb == "STARTTLS" and self._hangs_at_starttls:
+                    lines.read()
+                elif verb == "STARTTLS" and code == b"2":
+                    connection, lines = self._secured(connection, told)
                 if verb == "QUIT":
                     return
         except (_Dropped, OSError):
             pass
+        finally:
+            if isinstance(connection, ssl.SSLSocket):
+                connection.close()
+
+    def _secured(
+        self, connection: socket.socket, told: list[str]
+    ) -> tuple[socket.socket, BufferedIOBase]:
+        assert self._tls is not None
+        try:
+            secure = self._tls.wrap_socket(connection, server_side=True)
+        except OSError:
+            told.append(BROKEN)
+            raise
+        told.append(SECURED)
+        self._resumed.append(bool(secure.session_reused))
+        return secure, secure.makefile("rb")
 
     def _content(self, connection: socket.socket, lines: BufferedIOBase) -> None:
         if self._deaf:
@@ -193,7 +236,9 @@ class FakeSmtp(OwnProcess):
     def _answer(self, connection: socket.socket, lines: BufferedIOBase, verb: str) -> bytes:
         with self._lock:
             replies = self._answers.get(verb)
-            reply = self._defaults.get(verb, "500 5.5.1 Command unrecognized")
+            is_secure = isinstance(connection, ssl.SSLSocket)
+            defaults = self._secure_defaults if is_secure else self._defaults
+            reply = defaults.get(verb, "500 5.5.1 Command unrecognized")
             answer: str | bytes = reply if not replies else replies[0]
             if replies and len(replies) > 1:
                 del replies[0]
@@ -208,6 +253,12 @@ class FakeSmtp(OwnProcess):
             if self._dribble:
                 self._over.wait(self._dribble)
         return octets[:1]
+
+
+def _ehlo(keywords: Sequence[str]) -> str:
+    ehlo = ["sink.campus", *keywords]
+    lines = [f"250{'-' if i + 1 < len(ehlo) else ' '}{text}" for i, text in enumerate(ehlo)]
+    return "\r\n".join(lines)
 
 
 class Refusing:

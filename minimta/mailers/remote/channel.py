@@ -29,10 +29,12 @@ from minimta.mailers.remote.protocol import (
     LogLine,
     OutcomesLine,
     SayLine,
+    TlsLine,
     encode,
 )
 from minimta.message.outcome import Fate, Outcome
 from minimta.system import log
+from minimta.system.tls import TlsFacts
 
 #: messages sent and not yet recorded by the parent
 WINDOW = 8
@@ -88,6 +90,10 @@ class WorkerChannel:
     def tell_host(self, found: HostStatus) -> None:
         """Tell whether a host was reached. Raise ParentGone."""
         self._write(HostLine(found))
+
+    def tell_tls(self, relay: str, facts: TlsFacts) -> None:
+        """Have it written to the log with which TLS the host *relay* is talked to. Raise ParentGone."""
+        self._write(TlsLine(relay, facts))
 
     def fail(self, text: str) -> None:
         """Say why the worker ends. Raise ParentGone."""
@@ -190,6 +196,17 @@ class WorkerProcess:
         if self._logged <= MAX_LOG_LINES:
             qid = self.progress[line.job].job.qid if line.job >= 0 else ""
             log.line(qid, f"remote worker {self.pid}: {line.text}")
+
+    def log_tls(self, line: TlsLine) -> None:
+        """Write the fact to the log, as Sendmail does: readers of logs know it in this form."""
+        self._logged += 1
+        if self._logged <= MAX_LOG_LINES:
+            facts = line.facts
+            log.line(
+                "",
+                f"STARTTLS=client, relay={line.relay}, version={facts.version}, "
+                f"verify={facts.verify}, cipher={facts.cipher}, bits={facts.bits}/{facts.bits}",
+            )
 
     def recorded(self) -> None:
         """Let it send one more message."""

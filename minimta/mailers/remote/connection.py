@@ -1,4 +1,7 @@
-"""One connection to one peer: a PeerStream, a ``smtp.client``, and how long each answer may take.
+"""One connection to one peer: a PeerStream, a ``smtp.client``, TLS, and how long an answer may take.
+
+TLS (RFC 3207) is used where the peer offers it and the policy does not say none. Where the policy
+binds and there is none, or not with whom it should be, that is a TlsError, and nothing was sent.
 
 Timeouts are those of RFC 5321 section 4.5.3.2, each an option. The time for a reply runs from the
 reply before it, not from the last octet: a peer that sends one a minute holds nobody up.
@@ -11,12 +14,19 @@ import time
 from collections.abc import Callable
 
 from minimta.config.options import Options
+from minimta.mailers.remote import handshake
 from minimta.mailers.remote.content import Content
-from minimta.mailers.remote.mx_targets import Target
+from minimta.mailers.remote.handshake import SecureSession
+from minimta.mailers.remote.mx_targets import SMTP_PORT, Target
 from minimta.mailers.remote.peer_stream import PeerStream
+from minimta.mailers.remote.tls_policy import NO_TLS, Level, Policy
 from minimta.mailers.remote.transport import Transport
 from minimta.smtp.client import Client, PeerClosed
-from minimta.smtp.reply import ReplyError
+from minimta.smtp.reply import ReplyError, verbatim
+from minimta.system.tls import TlsError, TlsFacts
+
+#: seconds of silence after which a port other than 25 is asked whether it speaks TLS
+SILENCE = 10.0
 
 
 class OutgoingConnection:
@@ -26,11 +36,12 @@ class OutgoingConnection:
         self,
         target: Target,
         transport: Transport,
+        policy: Policy = NO_TLS,
         *,
         say: Callable[[str], None] | None,
         alive: Callable[[], None],
     ) -> None:
-        """*say* gets the lines of the dialogue (-v).
+        """*policy* is what TLS there must be; *say* gets the lines of the dialogue (-v).
 
         *alive* is called after every wait, so that the parent knows that we still work.
         """
@@ -38,7 +49,13 @@ class OutgoingConnection:
         #: may the peer have a message that it has not answered for?
         self.content_begun = False
         self.client = Client(transport.ourselves.name, transport.dialect, say=say)
+        #: of the TLS that there is, None in clear
+        self.tls: TlsFacts | None = None
         self._transport = transport
+        self._policy = policy
+        self._session: SecureSession | None = None
+        #: was it found out whether the port speaks TLS?
+        self._is_tls_asked = target.port in (0, SMTP_PORT)
         self._alive = alive
         self._timeouts = _timeouts(transport.options)
         self._stream: PeerStream | None = None
@@ -51,6 +68,49 @@ class OutgoingConnection:
             return
         try:
             self._stream = PeerStream.connect(self.target.address, self.target.port, seconds)
+        finally:
+            self._alive()
+
+    def greet(self) -> None:
+        """Everything before the first message: the greeting, EHLO, and TLS as the policy wants it.
+
+        Raise TlsError if that cannot be had; else as converse() does.
+        """
+        if self._policy.implicit:
+            self._secure()
+        self.converse()
+        if self._policy.level is not Level.NONE and self.tls is None:
+            try:
+                self._start_tls()
+            except TlsError:
+                raise
+            except OSError as error:
+                # Whom our certificate, or the lack of one, does not please says so late (TLS 1.3).
+                hint = "; perhaps it wants a certificate of ours" if self.tls else ""
+                raise TlsError(f"the connection broke at the handshake{hint}") from error
+
+    def _start_tls(self) -> None:
+        client = self.client
+        if "STARTTLS" in client.extensions:
+            client.starttls()
+            self.converse()
+        if client.wants_handshake:
+            self._secure()
+            client.secured()
+            self.converse()
+        elif self._policy.is_binding:
+            answer = client.starttls_reply
+            refused = f"it answers STARTTLS with {verbatim(answer)[-1]}" if answer else ""
+            raise TlsError(refused or "it does not offer STARTTLS", remedy="may")
+
+    def _secure(self) -> None:
+        """The handshake. Raise TlsError."""
+        tls, stream = self._transport.tls, self._stream
+        assert tls is not None and stream is not None
+        try:
+            self._session = SecureSession(tls, self.target, self._policy)
+            deadline = time.monotonic() + self._transport.options.timeout_starttls
+            self.tls = self._session.establish(stream, deadline)
         finally:
             self._alive()
 
@@ -86,6 +146,8 @@ class OutgoingConnection:
 
     def close(self) -> None:
         """Close the connection, if there is one."""
+        if self._session is not None and self.tls is not None:
+            self._session.keep()
         if self._stream is not None:
             self._stream.close()
 
@@ -100,12 +162,33 @@ class OutgoingConnection:
         due = self.client.awaiting
         answered = self.client.answered
         deadline = time.monotonic() + self._timeouts[due]
+        recv = self._recv_greeting if due == "greeting" else self._stream.recv
         while self.client.answered == answered:
-            octets = self._stream.recv(deadline)
+            octets = recv(deadline)
             if not octets:
                 raise ConnectionAbortedError(f"closed while waiting for the answer to {due}")
             self.client.receive(octets)
         self._alive()
+
+    def _recv_greeting(self, deadline: float) -> bytes:
+        """The next octets of the greeting. Raise TlsPort if they are none, or none come."""
+        assert self._stream is not None
+        if self.tls is not None:
+            return self._stream.recv(deadline)
+        # Who waits for our ClientHello would be silent until Timeout.initial.
+        is_asked, self._is_tls_asked = self._is_tls_asked, True
+        soon = deadline if is_asked else min(deadline, time.monotonic() + SILENCE)
+        try:
+            octets = self._stream.recv(soon)
+        except TimeoutError:
+            if soon == deadline:
+                raise
+            if self._transport.tls and handshake.speaks_tls(self._transport.tls, self.target):
+                raise handshake.TlsPort(self.target, self._policy) from None
+            octets = self._stream.recv(deadline)
+        if handshake.is_tls(octets):
+            raise handshake.TlsPort(self.target, self._policy)
+        return octets
 
 
 def _timeouts(options: Options) -> dict[str, int]:
@@ -115,6 +198,7 @@ def _timeouts(options: Options) -> dict[str, int]:
         "EHLO": options.timeout_helo,
         "HELO": options.timeout_helo,
         "LHLO": options.timeout_helo,
+        "STARTTLS": options.timeout_starttls,
         "MAIL": options.timeout_mail,
         "RCPT": options.timeout_rcpt,
         "DATA": options.timeout_datainit,

@@ -5,6 +5,8 @@ greets us gets every message, one transaction after the other (RFC 5321 section 
 
     what happens                          the messages not yet settled
     no connection, no welcome             next address
+    a broken TLS handshake                once more in clear, if the policy does not bind
+    no TLS as the policy wants it         next address
     421 or a broken line before the dot   another connection, this message last; then next address
     451 to MAIL, or to all its RCPTs      the next host, this message only (RFC 5321 section 5.1)
     no answer to the final dot            that message waits (the peer may have it), the rest go on
@@ -20,7 +22,7 @@ from __future__ import annotations
 import os
 import random
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from minimta.mailers.job import Job, JobUser
@@ -28,7 +30,9 @@ from minimta.mailers.remote import reply_outcomes
 from minimta.mailers.remote.connection import OutgoingConnection
 from minimta.mailers.remote.content import Content, Unreadable, Unsendable, mail_command, prepare
 from minimta.mailers.remote.host_status import HostMemory, HostStatus
-from minimta.mailers.remote.mx_targets import Target, TargetFinder, Unroutable, parse
+from minimta.mailers.remote.mx_targets import NextHop, Target, TargetFinder, Unroutable, parse
+from minimta.mailers.remote.tls_failures import TlsFailures
+from minimta.mailers.remote.tls_policy import Policy
 from minimta.mailers.remote.transaction_outcomes import not_named, outcomes_of, trouble_of, unsent
 from minimta.mailers.remote.transport import Transport
 from minimta.message.address import domain_key
@@ -38,6 +42,7 @@ from minimta.smtp.client_command import rcpt_line
 from minimta.smtp.reply import ReplyError
 from minimta.system.dns import Resolver
 from minimta.system.slots import Place
+from minimta.system.tls import TlsError, TlsFacts
 
 #: recipients of one transaction; every host must take so many (RFC 5321 section 4.5.3.1.8)
 MAX_RECIPIENTS = 100
@@ -79,6 +84,8 @@ class Delivery:
         *,
         say: Callable[[str], None] | None = None,
         alive: Callable[[], None] = lambda: None,
+        tell_tls: Callable[[str, TlsFacts], None] = lambda relay, facts: None,
+        log: Callable[[str], None] = lambda text: None,
         resolver: Resolver | None = None,
         shuffle: Callable[[list[str]], None] = random.shuffle,
         place: Place | None = None,
@@ -87,7 +94,8 @@ class Delivery:
         """All *jobs* have the same host and option, or the *transport* has one host for all.
 
         *report* gets outcomes as they become final, *say* the lines of the dialogue (-v); *alive*
-        is called after every wait; *shuffle* mixes hosts of one preference. With *place* no more
+        is called after every wait. *tell_tls* gets host and TLS of each connection that has one, and
+        *log* what else is for the log; *shuffle* mixes hosts of one preference. With *place* no more
         connections go to one host than it has places; *hosts* remembers which were not reached.
         """
         self._job = jobs[0]
@@ -96,6 +104,7 @@ class Delivery:
         self._report = report
         self._say = say
         self._alive = alive
+        self._tell_tls = tell_tls
         self._resolver = resolver or Resolver()
         self._shuffle = shuffle
         self._place = place or Place(-1, 0)
@@ -108,33 +117,38 @@ class Delivery:
         self._elsewhere: list[PendingJob] = []
         #: what a host said of them; it stands if no other says more
         self._put_off: dict[PendingJob, Mapping[bytes, Outcome]] = {}
+        self._tls = TlsFailures(transport, log, say)
         #: transactions that went through to their end
         self._completed = 0
 
     def run(self) -> None:
-        """Deliver, or find out why not. Raises only what *report*, *say* and *alive* raise."""
-        asked, known = "", None
+        """Deliver, or find out why not. Raises only what *report*, *say*, *log* and such raise."""
         try:
-            for target in self._targets():
-                if target.name != asked:  # not another address of the same host
-                    self._leave_host()
-                    self._take_up()
-                    self._move_on_to(target)
-                    known = self._remembered(target)
-                asked = target.name
-                if known is not None:
-                    continue
-                welcome = self._visit(target)
-                if welcome and not self._transport.reconnects:
-                    self._settle_rest(LATER)
-                if not (self._waiting or self._elsewhere):
-                    break
+            self._visit_all()
         except Unroutable as nowhere:
             self._note(nowhere.outcome)
         self._leave_host()
         self._take_up()
         why = self._failure or _UNFORESEEN
         self._settle_rest(why if self._transport.may_refuse else reply_outcomes.for_now(why))
+
+    def _visit_all(self) -> None:
+        """One target after the other, while anything waits. Raise Unroutable if it is no use."""
+        asked, known = "", None
+        for hop, target in self._targets():
+            if target.name != asked:  # not another address of the same host
+                self._leave_host()
+                self._take_up()
+                self._move_on_to(target)
+                known = self._remembered(target)
+            asked = target.name
+            if known is not None:
+                continue
+            welcome = self._visit(hop, target)
+            if welcome and not self._transport.reconnects:
+                self._settle_rest(LATER)
+            if not (self._waiting or self._elsewhere):
+                return
 
     def _move_on_to(self, target: Target) -> None:
         """Raise Unroutable if too many talk to the host: others share it with this next hop."""
@@ -171,23 +185,35 @@ class Delivery:
             else:
                 self._settle(pending, said)
 
-    def _targets(self) -> Iterable[Target]:
+    def _targets(self) -> Iterator[tuple[NextHop | None, Target]]:
+        """What to try, with the next hop that led to it; the reasons of those that lead nowhere."""
         transport = self._transport
         if transport.opened is not None:
-            return [transport.opened.target]
+            yield None, transport.opened.target
+            return
         try:
-            hop = transport.next_hop or parse(self._job.host)
+            hops = [transport.next_hop] if transport.next_hop else parse(self._job.host)
         except ValueError as error:
-            raise Unroutable(reply_outcomes.bad_next_hop(str(error))) from error
-        finder = TargetFinder(
+            self._note(reply_outcomes.bad_next_hop(str(error)))
+            return
+        for hop in hops:
+            try:
+                transport.policy(hop)
+                yield from ((hop, target) for target in self._finder(hop).targets())
+            except ValueError as error:
+                self._note(reply_outcomes.bad_next_hop(str(error)))
+            except Unroutable as nowhere:
+                self._note(nowhere.outcome)
+
+    def _finder(self, hop: NextHop) -> TargetFinder:
+        return TargetFinder(
             hop,
-            transport.ourselves,
+            self._transport.ourselves,
             self._resolver,
-            option="LocalMailer" if transport.next_hop else self._job.option,
+            option="LocalMailer" if self._transport.next_hop else self._job.option,
             note=self._note,
             shuffle=self._shuffle,
         )
-        return finder.targets()
 
     def _note(self, outcome: Outcome) -> None:
         """Remember why a host was no good. One "try later" outweighs every "never"."""
@@ -195,12 +221,14 @@ class Delivery:
         if last is None or outcome.fate is Fate.DEFERRED or last.fate is not Fate.DEFERRED:
             self._failure = outcome
 
-    def _visit(self, target: Target) -> bool:
+    def _visit(self, hop: NextHop | None, target: Target) -> bool:
         """Give one address all it will take; were we welcome, once at least?"""
         fruitless, welcome = 0, False
         while self._waiting and fruitless < MAX_FRUITLESS:
-            completed = self._completed
-            if not self._over_one_connection(target):
+            completed, failures = self._completed, self._tls.count
+            if not self._over_one_connection(hop, target):
+                if self._tls.count > failures:
+                    continue
                 break
             welcome = True
             if not self._transport.reconnects:
@@ -208,11 +236,14 @@ class Delivery:
             fruitless = 0 if self._completed > completed else fruitless + 1
         return welcome
 
-    def _over_one_connection(self, target: Target) -> bool:
+    def _over_one_connection(self, hop: NextHop | None, target: Target) -> bool:
         """One connection, from connect to QUIT; were we welcome?"""
-        connection = OutgoingConnection(target, self._transport, say=self._say, alive=self._alive)
+        policy = self._tls.policy(hop, target)
+        connection = OutgoingConnection(
+            target, self._transport, policy, say=self._say, alive=self._alive
+        )
         try:
-            if not self._open(connection):
+            if not self._open(connection, policy, hop):
                 return False
             while self._waiting and not connection.client.closing:
                 self._offer(connection, self._waiting[0])
@@ -221,7 +252,7 @@ class Delivery:
             connection.close()
         return True
 
-    def _open(self, connection: OutgoingConnection) -> bool:
+    def _open(self, connection: OutgoingConnection, policy: Policy, hop: NextHop | None) -> bool:
         target = connection.target
         self._tell_target(target)
         try:
@@ -231,7 +262,10 @@ class Delivery:
             self._find(reply_outcomes.host_status(error, target.host, connected=False))
             return False
         try:
-            connection.converse()
+            connection.greet()
+        except TlsError as error:
+            self._note(self._tls.failed(error, target, policy, hop))
+            return False
         except (OSError, PeerClosed, ReplyError) as error:
             self._note(trouble_of(error, connection))
             if isinstance(error, OSError) and not connection.client.answered:
@@ -239,6 +273,9 @@ class Delivery:
             if isinstance(error, PeerClosed) and error.reply.code != 421:
                 connection.quit()
             return False
+        finally:
+            if connection.tls is not None:
+                self._tell_tls(target.name, connection.tls)
         self._found = HostStatus(target.host, 0, "2.0.0", os.EX_OK)
         if self._is_us(connection):
             outcome = reply_outcomes.talks_to_itself(target.name, target.relay)

@@ -35,8 +35,10 @@ from minimta.mailers.remote.protocol import (
     LogLine,
     OutcomesLine,
     SayLine,
+    TlsLine,
     decode,
 )
+from minimta.mailers.remote.tls_policy import TlsPolicies, tls_client
 from minimta.mailers.remote.transport import Transport
 from minimta.message.address import domain_key
 from minimta.message.outcome import Fate, Outcome, crowded, deferred
@@ -79,10 +81,17 @@ class RemoteMailer:
     def deliver(self, jobs: Sequence[Job]) -> Iterator[Settled]:
         """Yield every job once, as soon as its last user is settled; see ``Mailer``."""
         groups = _by_host(jobs)
-        if any(not group[0].host.startswith("[") for group in groups):
+        hosts = ",".join(group[0].host for group in groups).split(",")
+        if any(host[:1] != "[" for host in hosts):
             dns.load()  # once here instead of in every child
         try:
-            transport = Transport(self._options, mx_targets.ourselves(self._options))
+            policies = TlsPolicies.read(self._options)
+            transport = Transport(
+                self._options,
+                mx_targets.ourselves(self._options),
+                tls=tls_client(self._options),
+                policies=policies,
+            )
         except OSError as error:
             yield from all_wait(jobs, error)
             return
@@ -218,6 +227,8 @@ class RemoteMailer:
             child.log(line)
         elif isinstance(line, HostLine):
             self._remember(child, line)
+        elif isinstance(line, TlsLine):
+            child.log_tls(line)
         elif isinstance(line, ErrorLine):
             child.error = line.text or child.error
         elif not isinstance(line, AliveLine):

@@ -4,7 +4,8 @@
     mailhub             the same of mailhub.campus, if resolv.conf searches there
     [mx.campus]         its addresses, no MX
     [10.0.3.135]        that address; [IPv6:2001:db8::1] too
-    any of them:2525    another port
+    any of them:2525    another port; names too: submission, submissions, smtp
+    several, by commas  tried in this order
 
 An MX list is somebody else's text. Addresses that lead back to us or nowhere (loopback, our own,
 link-local, multicast) are not connected to unless the administrator named the host in brackets: a
@@ -26,6 +27,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from minimta.config.options import Options
+from minimta.config.values import mail_port
 from minimta.mailers.remote import reply_outcomes
 from minimta.message.address import domain_key
 from minimta.message.outcome import Outcome
@@ -54,6 +56,12 @@ class NextHop:
     port: int
     #: was it in brackets: no MX lookup
     bracketed: bool
+
+    @property
+    def key(self) -> str:
+        """As it would be configured: "lab2.campus", "[mx.campus]:587"."""
+        name = f"[{self.name}]" if self.bracketed else self.name
+        return name if self.port == SMTP_PORT else f"{name}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +111,12 @@ def ourselves(options: Options) -> Ourselves:
     return Ourselves(own_name(options), local_names(options, addresses), frozenset(addresses))
 
 
-def parse(text: str) -> NextHop:
+def parse(text: str) -> list[NextHop]:
     """Take a next hop apart, as it stands in the table above. Raise ValueError if it is none."""
+    return [_one_hop(part.strip()) for part in text.split(",")]
+
+
+def _one_hop(text: str) -> NextHop:
     if text.startswith("["):
         inside, bracket, rest = text[1:].partition("]")
         if not bracket or not inside or rest[:1] not in ("", ":"):
@@ -117,12 +129,13 @@ def parse(text: str) -> NextHop:
     return NextHop(name.removesuffix("."), _port(port, text), bracketed=False)
 
 
-def _port(digits: str, text: str) -> int:
-    if not digits:
+def _port(word: str, text: str) -> int:
+    if not word:
         return SMTP_PORT
-    if not (digits.isascii() and digits.isdigit() and 0 < int(digits) < 65536):
-        raise ValueError(f"bad next hop {text}")
-    return int(digits)
+    try:
+        return mail_port(word)
+    except ValueError as error:
+        raise ValueError(f"bad next hop {text}") from error
 
 
 class TargetFinder:

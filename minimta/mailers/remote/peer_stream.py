@@ -1,23 +1,23 @@
 """The octets of one connection to a peer: every system call that is made on its socket.
 
-TLS (after STARTTLS, or from the start on port 465) will lie between these methods and the socket,
-as an ssl.SSLObject with two ssl.MemoryBIO that a method ``secure`` puts in; the calls on the socket
-stay as they are. That method may rely on ``Client``: octets in clear behind the answer to STARTTLS,
-which somebody in between may have added, are a ReplyError there.
+TLS (after STARTTLS, or from the start on port 465) lies between these methods and the socket.
 
-    method    plain                             what TLS will add
-    connect   connect(2)                        on port 465 the handshake
+    method    plain                             with TLS
+    connect   connect(2)                        the same; secure() follows
     recv      recv(2), until the deadline       decrypt; read again until there is text or the end
     send      send(2), all within the time      encrypt before
-    secure    (not here yet)                    the handshake, within the time of an answer
-    close     close(2), at once                 nothing: a close_notify behind half a message could
+    secure                                      the handshake, until the deadline
+    close     close(2), at once                 the same: a close_notify behind half a message could
                                                 pass for its end, and QUIT has ended a whole one
 """
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
+
+from minimta.system.tls import TlsError, TlsLayer
 
 _CHUNK = 65536
 #: a timeout of 0 would be a socket that does not wait at all
@@ -29,6 +29,7 @@ class PeerStream:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
+        self._layer: TlsLayer | None = None
 
     @classmethod
     def connect(cls, address: str, port: int, seconds: float) -> PeerStream:
@@ -44,19 +45,68 @@ class PeerStream:
             raise
         return cls(sock)
 
+    def secure(self, layer: TlsLayer, deadline: float) -> None:
+        """Make the handshake; from then on all goes through *layer*.
+
+        Raise TlsError for whatever goes wrong, also when it is not over at *deadline*
+        (time.monotonic()). What of the peer's clear text was not read yet is taken for a part of
+        the handshake, which it breaks.
+        """
+        try:
+            while not self._handshake(layer, deadline):
+                octets = self._recv(deadline)
+                if not octets:
+                    raise TlsError("the other side closed the connection in the handshake")
+                layer.feed(octets)
+        except TlsError:
+            raise
+        except TimeoutError as error:
+            raise TlsError("no end of the handshake (Timeout.starttls)") from error
+        except OSError as error:
+            raise TlsError(f"the connection broke in the handshake: {error.strerror}") from error
+        self._layer = layer
+
+    def _handshake(self, layer: TlsLayer, deadline: float) -> bool:
+        try:
+            is_over = layer.handshake()
+        except TlsError:
+            with contextlib.suppress(OSError):
+                self._send(layer.take(), deadline)  # the alert tells the other side why
+            raise
+        self._send(layer.take(), deadline)
+        return is_over
+
     def recv(self, deadline: float) -> bytes:
         """The next octets; b"" at the end of the connection.
 
         Raise TimeoutError if none has come at *deadline* (time.monotonic()), OSError if the
-        connection broke.
+        connection broke, TlsError if what came is no TLS.
         """
-        self._socket.settimeout(max(deadline - time.monotonic(), _LEAST))
-        return self._socket.recv(_CHUNK)
+        layer = self._layer
+        if layer is None:
+            return self._recv(deadline)
+        while (text := layer.read()) is None:
+            octets = self._recv(deadline)
+            if octets and time.monotonic() > deadline:
+                raise TimeoutError("nothing but TLS")  # records without text, one after the other
+            layer.feed(octets)
+        return text
 
     def send(self, octets: bytes, seconds: float) -> None:
         """Send all of it. Raise TimeoutError after *seconds*, OSError if the connection broke."""
-        self._socket.settimeout(max(seconds, _LEAST))
-        self._socket.sendall(octets)
+        if self._layer is not None:
+            self._layer.write(octets)
+            octets = self._layer.take()
+        self._send(octets, time.monotonic() + seconds)
+
+    def _recv(self, deadline: float) -> bytes:
+        self._socket.settimeout(max(deadline - time.monotonic(), _LEAST))
+        return self._socket.recv(_CHUNK)
+
+    def _send(self, octets: bytes, deadline: float) -> None:
+        if octets:
+            self._socket.settimeout(max(deadline - time.monotonic(), _LEAST))
+            self._socket.sendall(octets)
 
     def close(self) -> None:
         """Close the connection."""

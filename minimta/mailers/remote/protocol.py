@@ -9,6 +9,7 @@ logs, prints or mails it. What breaks a rule is a BadLine.
                                         of users of a job, by number, each once
     {"kind": "say", "text": "..."}      a line of the dialogue, for -v
     {"kind": "log", "job": 3, "text": "..."}    for the log; job -1: about no message
+    {"kind": "tls", "relay": "mx.campus.", "facts": {"version": "TLSv1.3", ...}}  for the log
     {"kind": "error", "text": "..."}    a bug or a dead machine; the worker ends
     {"kind": "alive"}                   nothing new, still here
     {"kind": "target", "target": {"name": "mx.campus.", "address": "10.0.3.136", ...}}
@@ -31,6 +32,7 @@ from minimta.mailers.remote.host_status import HostStatus
 from minimta.mailers.remote.mx_targets import Target
 from minimta.message.outcome import Fate, Outcome
 from minimta.system import log
+from minimta.system.tls import TlsFacts
 
 #: octets of the longest line that is read
 MAX_LINE = 4 * 1024 * 1024
@@ -68,6 +70,14 @@ class LogLine:
 
     job: int
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TlsLine:
+    """With which TLS a host is talked to; a fact for the log, so each field is one word."""
+
+    relay: str
+    facts: TlsFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +124,7 @@ Line = (
     OutcomesLine
     | SayLine
     | LogLine
+    | TlsLine
     | ErrorLine
     | AliveLine
     | TargetLine
@@ -187,6 +198,16 @@ def _text(value: object) -> str:
     return log.clean(value, _MAX_TEXT)
 
 
+_WORD = re.compile(r"[\w.:\[\]-]{0,255}", re.ASCII)
+
+
+def _word(value: object) -> str:
+    """Text without blank or comma, which would begin another fact in a log line."""
+    if not isinstance(value, str) or not _WORD.fullmatch(value):
+        raise BadLine("no word")
+    return value
+
+
 def _texts(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or len(value) > _MAX_TRANSCRIPT:
         raise BadLine("no transcript")
@@ -247,6 +268,10 @@ def _user(key: str) -> int:
     return int(key)
 
 
+def _tls_facts(value: object) -> TlsFacts:
+    return TlsFacts(**_checked(value, _FIELDS[TlsFacts], "TLS facts"))  # type: ignore[arg-type]
+
+
 def _target(value: object) -> Target:
     return Target(**_checked(value, _FIELDS[Target], "target"))  # type: ignore[arg-type]
 
@@ -282,6 +307,7 @@ _FIELDS: dict[type, dict[str, _Check]] = {
         "status": _status,
         "exit_code": _number(0, 78),
     },
+    TlsFacts: {"version": _word, "cipher": _word, "bits": _number(0, 1024), "verify": _word},
 }
 
 _JOB = _number(-1, 10**7)
@@ -290,6 +316,7 @@ _KINDS: dict[str, tuple[Callable[..., Line], dict[str, _Check]]] = {
     "outcomes": (OutcomesLine, {"job": _number(0, 10**7), "outcomes": _outcomes}),
     "say": (SayLine, {"text": _text}),
     "log": (LogLine, {"job": _JOB, "text": _text}),
+    "tls": (TlsLine, {"relay": _word, "facts": _tls_facts}),
     "error": (ErrorLine, {"text": _text}),
     "alive": (AliveLine, {}),
     "target": (TargetLine, {"target": _target}),

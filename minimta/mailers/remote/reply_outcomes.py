@@ -108,19 +108,19 @@ def broken(error: Exception, name: str, relay: str) -> Outcome:
         text = f"reply: read error from {name}"
     else:
         text = f"Remote protocol error: {error}"
-    return _deferred("4.4.2", text, name, relay)
+    return delayed("4.4.2", text, name, relay)
 
 
 def unconnected(error: OSError, name: str, relay: str) -> Outcome:
     """connect() failed."""
     if isinstance(error, TimeoutError) or error.errno == errno.ETIMEDOUT:
-        return _deferred("4.4.1", f"Connection timed out with {name}", name, relay)
+        return delayed("4.4.1", f"Connection timed out with {name}", name, relay)
     if isinstance(error, ConnectionRefusedError):
-        return _deferred("4.4.1", f"Connection refused by {name}", name, relay)
+        return delayed("4.4.1", f"Connection refused by {name}", name, relay)
     if isinstance(error, ConnectionResetError):
-        return _deferred("4.4.1", f"Connection reset by {name}", name, relay)
+        return delayed("4.4.1", f"Connection reset by {name}", name, relay)
     reason = os.strerror(error.errno) if error.errno else str(error)
-    return _deferred("4.4.1", f"{name}: {reason}", name, name)
+    return delayed("4.4.1", f"{name}: {reason}", name, name)
 
 
 def remembered(found: HostStatus, name: str) -> Outcome:
@@ -144,7 +144,7 @@ def no_answer(name: str, failure: LookupFailed) -> Outcome:
     shown = name if name.startswith("[") or not failure.temporary else f"{_mta(name)}."
     text = f"Name server: {shown}: {failure.reason}"
     if failure.temporary:
-        return _deferred("4.4.3", text, name, shown)
+        return delayed("4.4.3", text, name, shown)
     return Outcome(
         Fate.FAILED,
         "5.1.2",
@@ -238,9 +238,10 @@ def for_now(outcome: Outcome) -> Outcome:
 
 def bad_next_hop(text: str) -> Outcome:
     """SmartHost or mailertable holds something that is no host."""
-    return _deferred("4.3.5", f"Local configuration error: {text}", "", "")
+    return delayed("4.3.5", f"Local configuration error: {text}", "", "")
 
 
-def _deferred(status: str, text: str, name: str, relay: str) -> Outcome:
+def delayed(status: str, text: str, name: str, relay: str) -> Outcome:
+    """It waits, for a reason that is no reply of the host *name*."""
     mta = _mta(name)
     return Outcome(Fate.DEFERRED, status, text, relay, mta, exit_code=os.EX_TEMPFAIL)

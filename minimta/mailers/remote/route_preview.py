@@ -22,7 +22,13 @@ from dataclasses import replace
 
 from minimta.config.options import Options
 from minimta.mailers.remote import mx_targets, protocol, reply_outcomes
-from minimta.mailers.remote.mx_targets import NO_SUCH_HOST, Target, TargetFinder, Unroutable
+from minimta.mailers.remote.mx_targets import (
+    NO_SUCH_HOST,
+    NextHop,
+    Target,
+    TargetFinder,
+    Unroutable,
+)
 from minimta.mailers.remote.protocol import (
     BadLine,
     Line,
@@ -129,21 +135,26 @@ class RoutePreviewer:
     def _targets(self, next_hop: str, option: str) -> Iterator[Line]:
         noted: list[Outcome] = []
         try:
-            finder = TargetFinder(
-                mx_targets.parse(next_hop),
-                mx_targets.ourselves(self._options),
-                Resolver(nameserver=self._nameserver),
-                option=option,
-                note=noted.append,
-                shuffle=lambda hosts: hosts.sort(),
-            )
-            for target in finder.targets():
-                yield TargetLine(target)
+            for hop in mx_targets.parse(next_hop):
+                yield from self._targets_of(hop, option, noted)
         except ValueError as error:
             noted.append(reply_outcomes.bad_next_hop(str(error)))
+        yield from map(_line, noted)
+
+    def _targets_of(self, hop: NextHop, option: str, noted: list[Outcome]) -> Iterator[Line]:
+        finder = TargetFinder(
+            hop,
+            mx_targets.ourselves(self._options),
+            Resolver(nameserver=self._nameserver),
+            option=option,
+            note=noted.append,
+            shuffle=lambda hosts: hosts.sort(),
+        )
+        try:
+            for target in finder.targets():
+                yield TargetLine(target)
         except Unroutable as error:
             noted.append(error.outcome)
-        yield from map(_line, noted)
 
     def _exchangers(self, domain: str) -> Iterator[Line]:
         resolver = Resolver(nameserver=self._nameserver)

@@ -7,9 +7,11 @@
     via           "esmtp"                         "": the runner has told where it connects to
     reconnects    yes                             no: what is opened by the runner is opened once
     may_refuse    yes                             no: one's own server is repaired, and mail waits
+    tls           keys and authorities            none: nothing but this host lies between
+    policies      what TLS each next hop needs    none
 
-Here belong, for every connection to come: the credentials for a next hop (AUTH), the policy for its
-TLS (DANE, MTA-STS), the key that signs what goes out. Who needs one asks the Transport that it has.
+Here belong, for every connection to come: the credentials for a next hop (AUTH), the key that signs
+what goes out. Who needs one asks the Transport that it has.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from dataclasses import dataclass
 
 from minimta.config.options import Options
 from minimta.mailers.remote.mx_targets import NextHop, Ourselves, Target
+from minimta.mailers.remote.tls_policy import NO_TLS, Policy, TlsPolicies
 from minimta.smtp.client import SMTP, Dialect
+from minimta.system.tls import TlsClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +52,13 @@ class Transport:
     reconnects: bool = True
     #: may messages be returned because the peer refuses a connection, greeting or EHLO?
     may_refuse: bool = True
+    #: made by who may read our key; None: TLS is not used
+    tls: TlsClient | None = None
+    #: from the table of TLSPolicy
+    policies: TlsPolicies | None = None
+
+    def policy(self, hop: NextHop | None) -> Policy:
+        """What TLS there must be with *hop*; None is what was opened. Raise ValueError for a bad row."""
+        if hop is None or self.policies is None or self.tls is None:
+            return NO_TLS
+        return self.policies.policy(hop)

@@ -62,6 +62,8 @@ def run(
                 channel.report,
                 say=say,
                 alive=channel.alive,
+                tell_tls=channel.tell_tls,
+                log=channel.log,
                 place=place,
                 hosts=Hosts(memory, channel.tell_host) if memory else None,
             ).run()

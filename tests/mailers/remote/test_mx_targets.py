@@ -35,8 +35,9 @@ class Found:
         with FakeDns(zone) as server:
             config = ResolvConf(servers=(server.address,), search=("corp.test",))
             resolver = Resolver(budget=5.0, config=config, hosts="/nonexistent/hosts")
+            (parsed,) = parse(hop)
             finder = TargetFinder(
-                parse(hop),
+                parsed,
                 OURSELVES,
                 resolver,
                 option=option,
@@ -65,12 +66,42 @@ class Found:
     ],
 )
 def test_every_form_of_a_next_hop_is_understood(text: str, hop: NextHop) -> None:
-    assert parse(text) == hop
+    assert parse(text) == [hop]
+
+
+def test_ports_have_names_and_next_hops_an_order() -> None:
+    assert parse("[mx.campus]:submissions, mx2.campus:Submission,[::1]:smtp") == [
+        NextHop("mx.campus", 465, bracketed=True),
+        NextHop("mx2.campus", 587, bracketed=False),
+        NextHop("::1", 25, bracketed=True),
+    ]
+
+
+@pytest.mark.parametrize("text", ["lab2.campus", "[mx.campus]:587", "[10.0.3.135]", "x.campus:26"])
+def test_the_key_of_a_next_hop_leads_to_it(text: str) -> None:
+    (hop,) = parse(text)
+    assert hop.key == text
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "[x", ":25", "a:0", "a:65536", "a:x", "a:-1", "[a]25", "a:２５", "a:1_0", "a:+5"],
+    [
+        "a,,b",
+        "a,",
+        "a:nosuch",
+        "",
+        "[]",
+        "[x",
+        ":25",
+        "a:0",
+        "a:65536",
+        "a:x",
+        "a:-1",
+        "[a]25",
+        "a:２５",
+        "a:1_0",
+        "a:+5",
+    ],
 )
 def test_what_is_no_next_hop_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="bad next hop"):

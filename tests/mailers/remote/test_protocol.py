@@ -20,10 +20,12 @@ from minimta.mailers.remote.protocol import (
     ProblemLine,
     SayLine,
     TargetLine,
+    TlsLine,
     decode,
     encode,
 )
 from minimta.message.outcome import Fate, Outcome
+from minimta.system.tls import TlsFacts
 
 OUTCOME = Outcome(
     Fate.FAILED, "5.1.1", "User unknown", "a. [::1]", "a", "550 no", ("x", "y"), 67, True
@@ -33,6 +35,7 @@ LINES: list[Line] = [
     SayLine(">>> EHLO lab1.campus"),
     LogLine(1, "a fact"),
     LogLine(-1, "a fact"),
+    TlsLine("[IPv6:::1]", TlsFacts("TLSv1.3", "TLS_AES_256_GCM_SHA384", 256, "OK")),
     ErrorLine("ValueError: x"),
     AliveLine(),
     TargetLine(Target("mx.campus.", "10.0.3.136", 25, 10, vouched=True)),
@@ -86,7 +89,7 @@ def test_there_is_a_line_of_every_kind_here() -> None:
     assert {type(line) for line in LINES} == set(protocol._KIND_OF)
 
 
-@pytest.mark.parametrize("value", [Outcome, Target, HostStatus])
+@pytest.mark.parametrize("value", [Outcome, Target, HostStatus, TlsFacts])
 def test_every_field_of_a_value_crosses(value: type) -> None:
     assert list(protocol._FIELDS[value]) == [field.name for field in fields(value)]
 
@@ -216,3 +219,16 @@ def test_a_line_for_the_log_is_cleaned_and_cut() -> None:
     line = decode(told("log", job=-1, text="x\nsm-mta[1]: y" + "z" * 5000))
     assert isinstance(line, LogLine)
     assert line.text.startswith("x?sm-mta") and len(line.text) == 600
+
+
+@pytest.mark.parametrize(
+    "word", ["a, relay=[192.0.2.1]", "a b", "a\n", "x" * 256, "\u00e9", 1, None]
+)
+@pytest.mark.parametrize("name", ["relay", "version", "cipher", "verify"])
+def test_what_tls_there_is_is_told_in_words(name: str, word: object) -> None:
+    """They stand among the facts of a log line; a second one there would be forged."""
+    said: dict[str, object] = {"version": "TLSv1.3", "cipher": "X", "bits": 256, "verify": "OK"}
+    decode(told("tls", relay="mx.campus.", facts=said))
+    relay = word if name == "relay" else "mx.campus."
+    with pytest.raises(BadLine):
+        decode(told("tls", relay=relay, facts={**said, **({name: word} if name in said else {})}))

@@ -1,0 +1,98 @@
+"""TLS with one peer: the handshake, and what its certificate must be for the policy to be met.
+
+    policy         the certificate
+    may, encrypt   anybody's; the log says what it was worth
+    verify         OpenSSL verifies the chain, and breaks off; then one of the names must be right
+    fingerprint    its SHA-256 must be one of those wanted
+
+Whatever goes wrong is a TlsError; nothing was said by then that is not said in clear anyway.
+"""
+
+from __future__ import annotations
+
+import time
+
+from minimta.mailers.remote.mx_targets import Target
+from minimta.mailers.remote.peer_stream import PeerStream
+from minimta.mailers.remote.tls_policy import Level, Policy
+from minimta.system.tls import CertificateError, TlsClient, TlsError, TlsFacts, TlsLayer, is_named
+
+#: names of a certificate that are told
+_MAX_TOLD = 5
+#: seconds for a port to answer a ClientHello
+_PATIENCE = 10.0
+#: how a record begins that may answer one: handshake or alert, of any version
+_RECORDS = (b"\x16\x03", b"\x15\x03")
+
+
+class TlsPort(TlsError):
+    """We spoke in clear, and the port speaks TLS from the first octet."""
+
+    def __init__(self, target: Target, policy: Policy) -> None:
+        """*policy* is what held for *target*: the remedy asks for no less."""
+        level = policy.level if policy.is_binding else Level.ENCRYPT
+        reason = f"port {target.port} speaks TLS from the first octet"
+        super().__init__(reason, remedy=f"{level.value} implicit")
+
+
+class SecureSession:
+    """TLS with a peer that is whom the policy wants."""
+
+    def __init__(self, tls: TlsClient, target: Target, policy: Policy) -> None:
+        """*tls* begins it with *target*, as *policy* wants it. Raise TlsError if it cannot."""
+        self._tls = tls
+        self._policy = policy
+        self._key = f"{target.name} {target.address} {target.port}"
+        self._is_verified = policy.level is Level.VERIFY
+        host = target.name.removeprefix("[").removesuffix("]")
+        self.layer: TlsLayer = tls.begin(host, verified=self._is_verified, key=self._key)
+
+    def establish(self, stream: PeerStream, deadline: float) -> TlsFacts:
+        """Make the handshake over *stream* until *deadline* (time.monotonic()). Raise TlsError."""
+        stream.secure(self.layer, deadline)
+        return self.layer.facts(self._verdict())
+
+    def keep(self) -> None:
+        """At the end: the next connection to the same host takes the session up."""
+        self._tls.remember(self.layer, verified=self._is_verified, key=self._key)
+
+    def _verdict(self) -> str:
+        """What Sendmail's ${verify} has. Raise CertificateError if it is the wrong certificate."""
+        policy, layer = self._policy, self.layer
+        if policy.level is Level.FINGERPRINT:
+            if not layer.is_pinned(policy.fingerprints):
+                found = f"sha256:{layer.fingerprint}"
+                reason = f"the certificate is another one: {found}"
+                raise CertificateError(reason, remedy=f"fingerprint {found}")
+            return "TRUSTED"
+        if policy.level is Level.VERIFY:
+            if not is_named(layer.names, policy.names):
+                told = ", ".join(layer.names[:_MAX_TOLD]) or "no name"
+                wanted = ", ".join(policy.names)
+                reason = f"the certificate is for {told}, not for {wanted}"
+                remedy = f"verify match={layer.names[0]}" if layer.names else ""
+                raise CertificateError(reason, remedy=remedy)
+            return "OK"
+        return "OK" if self._tls.vouches(layer.chain()) else "FAIL"
+
+
+def is_tls(octets: bytes) -> bool:
+    """Do *octets*, the first of a connection, look like TLS?"""
+    return octets[:2] in _RECORDS
+
+
+def speaks_tls(tls: TlsClient, target: Target) -> bool:
+    """Does the port answer a ClientHello, over a connection of its own?"""
+    layer = tls.begin("", verified=False)
+    layer.handshake()
+    try:
+        stream = PeerStream.connect(target.address, target.port, _PATIENCE)
+    except OSError:
+        return False
+    try:
+        stream.send(layer.take(), _PATIENCE)
+        return is_tls(stream.recv(time.monotonic() + _PATIENCE))
+    except OSError:
+        return False
+    finally:
+        stream.close()

@@ -1,0 +1,176 @@
+"""What TLS a next hop must have: the table of the option TLSPolicy, and what holds without a row.
+
+    # next hop                 what must be
+    [smtp.example.org]:587     verify
+    example.org                verify match=mx.example.net,.example.net
+    [10.0.3.9]                 fingerprint sha256:2f3e...  sha256:...
+    [printer.campus]:2465      encrypt implicit
+    .campus                    none
+
+    level          nothing is sent unless
+    none           (no TLS)
+    may            (TLS if it can be had; without a row that is so)
+    encrypt        there is TLS, with anybody
+    verify         and a certificate for the next hop as it is configured, or for a name of match=,
+                   signed by an authority that we trust (CACertFile, CACertPath); for a next hop
+                   where we log in that is so without a row
+    fingerprint    and exactly this certificate, whoever signed it, and whether it has expired or not
+
+"implicit" is TLS from the first octet, as port 465 has it (RFC 8314 section 3.3). A key is the next
+hop as it is configured, "[h]:587", or less of it: "[h]", "h:587", "h", ".parent", "." for the rest.
+What MX records say is not trusted: whoever can forge them has a certificate for their own host. A
+row that cannot be understood delays mail for its next hop.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from minimta.config.options import Options
+from minimta.config.values import nearest
+from minimta.mailers.remote.mx_targets import NextHop
+from minimta.maps.text_table import read_table
+from minimta.system import log
+from minimta.system.tls import KeyPair, TlsClient, Trust
+
+SUBMISSIONS_PORT = 465
+_HEX = frozenset("0123456789abcdef")
+
+
+class Level(enum.Enum):
+    """How much there must be, from nothing on."""
+
+    NONE = "none"
+    MAY = "may"
+    ENCRYPT = "encrypt"
+    VERIFY = "verify"
+    FINGERPRINT = "fingerprint"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What must be, for one next hop."""
+
+    level: Level = Level.MAY
+    #: names for one of which the certificate must be (verify); ".campus": any below campus
+    names: tuple[str, ...] = ()
+    #: SHA-256 of the certificate (fingerprint), hexadecimal digits
+    fingerprints: tuple[str, ...] = ()
+    #: TLS from the first octet, without STARTTLS
+    implicit: bool = False
+    #: who says so, for people: "/etc/mail/tls-policy, row [h]:587"
+    origin: str = ""
+
+    @property
+    def is_binding(self) -> bool:
+        """Does nothing leave in clear?"""
+        return self.level not in (Level.NONE, Level.MAY) or self.implicit
+
+
+#: for a peer that is on this host, or a socket of it
+NO_TLS = Policy(Level.NONE)
+
+
+class TlsPolicies:
+    """The rows of the table, and the default."""
+
+    def __init__(self, table: Mapping[bytes, bytes], path: str = "") -> None:
+        """*table* is key -> row, keys in small letters; *path* names it in what people read."""
+        self._table = table
+        self.path = path
+
+    @classmethod
+    def read(cls, options: Options) -> TlsPolicies:
+        """As the option TLSPolicy says; no file is no rows. Raise OSError, with the path."""
+        return cls(read_table(options.tls_policy), options.tls_policy)
+
+    def policy(self, hop: NextHop, *, logs_in: bool = False) -> Policy:
+        """For *hop*, where we shall perhaps log in. Raise ValueError for a row that makes no sense."""
+        found = self._row(hop)
+        if found is None:
+            why = f"the login at {hop.key}" if logs_in else f"port {hop.port}"
+            policy = Policy(Level.VERIFY if logs_in else Level.MAY, origin=why)
+        else:
+            key, value = found
+            try:
+                policy = replace(_read(value), origin=f"{self.path}, row {key}")
+            except ValueError as error:
+                raise ValueError(f"{self.path}, row {key}: {error}") from error
+        implicit = policy.implicit or hop.port == SUBMISSIONS_PORT
+        names = policy.names or (hop.name,) if policy.level is Level.VERIFY else ()
+        return replace(policy, names=names, implicit=implicit and policy.level is not Level.NONE)
+
+    def _row(self, hop: NextHop) -> tuple[str, str] | None:
+        for key in _keys(hop):
+            value = self._table.get(key.encode("ascii", "backslashreplace"))
+            if value is not None:
+                try:
+                    return key, value.decode("ascii")
+                except UnicodeDecodeError as error:
+                    raise ValueError(f"{self.path}, row {key}: not ASCII") from error
+        return None
+
+
+def _keys(hop: NextHop) -> Iterator[str]:
+    """Under which rows *hop* is looked for, the nearest first."""
+    name = hop.name.lower()
+    if hop.bracketed:
+        yield from (f"[{name}]:{hop.port}", f"[{name}]")
+    yield from (f"{name}:{hop.port}", name)
+    while "." in name and not name.replace(".", "").isdigit():
+        name = name.partition(".")[2]
+        yield f".{name}"
+    yield "."
+
+
+def _read(value: str) -> Policy:
+    """The policy that a row states. Raise ValueError."""
+    word, *rest = value.split() or [""]
+    levels = {level.value: level for level in Level}
+    if word.lower() not in levels:
+        raise ValueError(
+            f"{word!r} is no level of TLS{nearest(word.lower(), {n: n for n in levels})}"
+        )
+    level, names, fingerprints, implicit = levels[word.lower()], "", [], False
+    for part in rest:
+        if part.lower() == "implicit" and level is not Level.NONE:
+            implicit = True
+        elif part.lower().startswith("match=") and level is Level.VERIFY:
+            names += f",{part[6:]}"
+        elif part.lower().startswith("sha256:") and level is Level.FINGERPRINT:
+            fingerprints.append(_fingerprint(part[7:]))
+        else:
+            raise ValueError(f"{part!r} has no sense behind {level.value}")
+    if level is Level.FINGERPRINT and not fingerprints:
+        raise ValueError("fingerprint needs sha256:... of the certificate")
+    wanted = tuple(name.lower() for name in names.split(",") if name)
+    return Policy(level, wanted, tuple(fingerprints), implicit)
+
+
+def _fingerprint(text: str) -> str:
+    """As openssl(1) prints it, "2F:3E:...", or without colons. Raise ValueError."""
+    digits = text.replace(":", "").lower()
+    if len(digits) != 64 or not _HEX.issuperset(digits):
+        raise ValueError(f"{text[:80]!r} is no SHA-256: 64 hexadecimal digits")
+    return digits
+
+
+# --- keys and authorities -------------------------------------------------------------------------
+
+
+def tls_client(options: Options) -> TlsClient:
+    """With the files that the options name, read now: later, without root, nobody may read our key.
+
+    A certificate of ours that is no good is told to the log, and stops no mail.
+    """
+    own = None
+    if options.client_cert_file:
+        key_file = options.client_key_file or options.client_cert_file
+        own = KeyPair(options.client_cert_file, key_file)
+    client = TlsClient(Trust(options.ca_cert_file, options.ca_cert_path), own)
+    if client.nameless:
+        why = f"STARTTLS=client, error: no certificate to show: {log.clean(client.nameless)}"
+        log.line("", f"{why} (ClientCertFile, ClientKeyFile)", level=1, error=True)
+    return client

@@ -1,0 +1,454 @@
+"""TLS for both ends of a connection, without a socket (only importer of ssl, which takes 10 ms).
+
+A TlsLayer lies between a socket and who talks: what the socket gives is fed to it, what it has to
+say is taken from it. Only TLS 1.2 and later (RFC 8996), no compression, no renegotiation; the peer's
+certificate chain is bounded by OpenSSL (100 KB).
+
+    client    TlsClient     made where the key can be read, used in a child without rights
+    server    server_context(), wrapped by accept()
+
+What may fail: TlsError, with a reason that a human can act on. Its text has no name of a host: the
+caller knows which. Certificates are checked by DNS-ID only, never by a common name (RFC 7817 section 3).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import os
+import stat
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import ssl
+
+_CHUNK = 65536
+
+
+class TlsError(OSError):
+    """No TLS, no longer, or not with whom we want; ``reason`` says why."""
+
+    def __init__(self, reason: str, *, remedy: str = "") -> None:
+        """*remedy*: what would be accepted, in the words of a policy; "" if nothing would."""
+        super().__init__(reason)
+        self.reason = reason
+        self.remedy = remedy
+
+
+class CertificateError(TlsError):
+    """It is not the other side, as far as its certificate goes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Whose certificates are believed; both empty: the authorities that the system knows."""
+
+    #: file of certificates (PEM)
+    ca_file: str = ""
+    #: directory of certificates, named by their hashes as openssl-rehash(1) does
+    ca_path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """Who we are: files of a certificate, with its chain, and its key (PEM, without a password)."""
+
+    cert_file: str
+    key_file: str
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFacts:
+    """What was agreed upon, as Sendmail's log and Received have it."""
+
+    #: "TLSv1.3"
+    version: str
+    #: "TLS_AES_256_GCM_SHA384"
+    cipher: str
+    bits: int
+    #: Sendmail's ${verify}: OK, FAIL, NO (no certificate), NOT (none asked for), TRUSTED (pinned)
+    verify: str
+
+
+def load() -> None:
+    """Import ssl now, so that children that are forked later need not."""
+    import ssl  # noqa: F401
+
+
+# --- one connection -------------------------------------------------------------------------------
+
+
+class TlsLayer:
+    """TLS over octets that somebody else receives and sends."""
+
+    def __init__(self, context: ssl.SSLContext, **wrapping: object) -> None:
+        """*wrapping* goes to ``wrap_bio``: server_side, server_hostname, session."""
+        import ssl
+
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._ssl = context.wrap_bio(self._incoming, self._outgoing, **wrapping)  # type: ignore[arg-type]
+
+    def handshake(self) -> bool:
+        """Go on with it; is it over? If not, feed() is wanted. Raise TlsError."""
+        import ssl
+
+        try:
+            self._ssl.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        except ssl.SSLCertVerificationError as error:
+            raise CertificateError(_verdict(error)) from error
+        except ssl.SSLError as error:
+            raise TlsError(_reason(error)) from error
+        return True
+
+    def feed(self, octets: bytes) -> None:
+        """Take what the socket gave; b"" is the end of the connection."""
+        if octets:
+            self._incoming.write(octets)
+        else:
+            self._incoming.write_eof()
+
+    def take(self) -> bytes:
+        """What is to be sent, perhaps nothing."""
+        return self._outgoing.read()
+
+    def read(self) -> bytes | None:
+        """The text that has come, b"" at the end, None if more must be fed. Raise TlsError."""
+        import ssl
+
+        try:
+            return self._ssl.read(_CHUNK)
+        except ssl.SSLWantReadError:
+            return None
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            return b""
+        except ssl.SSLError as error:
+            raise TlsError(_reason(error)) from error
+
+    @property
+    def has_text(self) -> bool:
+        """Was something decrypted that read() has not yet given?"""
+        return self._ssl.pending() > 0
+
+    def write(self, text: bytes) -> None:
+        """Encrypt *text*; take() then gives it. Raise TlsError."""
+        import ssl
+
+        view = memoryview(text)
+        try:
+            while view:
+                view = view[self._ssl.write(view) :]
+        except ssl.SSLError as error:
+            raise TlsError(_reason(error)) from error
+
+    def close(self) -> None:
+        """Say that nothing more will come (close_notify); take() then gives it."""
+        import ssl
+
+        with contextlib.suppress(ssl.SSLError):
+            self._ssl.unwrap()
+
+    def facts(self, verify: str) -> TlsFacts:
+        """After the handshake; *verify* is what the certificate was worth."""
+        cipher, _, bits = self._ssl.cipher() or ("", "", 0)
+        return TlsFacts(self._ssl.version() or "", cipher, bits, verify)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the peer's certificate in hexadecimal digits, "" if it gave none."""
+        certificate = self._ssl.getpeercert(binary_form=True)
+        return hashlib.sha256(certificate).hexdigest() if certificate else ""
+
+    def is_pinned(self, fingerprints: Collection[str]) -> bool:
+        """Is the peer's certificate one of these (64 hexadecimal digits)?"""
+        found = self.fingerprint
+        return any(hmac.compare_digest(found, wanted) for wanted in fingerprints)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names and addresses in a certificate that was verified: "mx.campus", "*.campus", "::1"."""
+        found = self._ssl.getpeercert() or {}
+        entries: object = found.get("subjectAltName", ())
+        assert isinstance(entries, tuple)
+        return tuple(str(name) for kind, name in entries if kind in ("DNS", "IP Address"))
+
+    @property
+    def session(self) -> ssl.SSLSession | None:
+        """For a later connection to the same peer; complete when something was read."""
+        return self._ssl.session
+
+    def chain(self) -> list[bytes]:
+        """The certificates that the peer gave, its own first (DER)."""
+        # Public, and bytes, from Python 3.13 on.
+        whose = self._ssl if hasattr(self._ssl, "get_unverified_chain") else self._ssl._sslobj  # type: ignore[attr-defined]
+        found = whose.get_unverified_chain() or []
+        return [one if isinstance(one, bytes) else one.public_bytes(_DER) for one in found]
+
+
+#: _ssl.ENCODING_DER
+_DER = 2
+
+
+def is_named(certified: Collection[str], wanted: Collection[str]) -> bool:
+    """Does one of the names in a certificate stand for one of the *wanted*? RFC 7817 section 3.
+
+    A wanted ".campus" stands for every name below campus. An asterisk is a whole first label.
+    """
+    have = {_normal(name) for name in certified}
+    return any(_stands(name, one) for name in map(_normal, wanted) for one in have)
+
+
+def _normal(name: str) -> str:
+    """As names are compared; getpeercert() writes an IPv6 address without its zeros left out."""
+    import ipaddress
+
+    try:
+        return str(ipaddress.ip_address(name.strip()))
+    except ValueError:
+        return name.strip().removesuffix(".").lower()
+
+
+def _stands(wanted: str, certified: str) -> bool:
+    if wanted[:1] == ".":
+        return certified.removeprefix("*").endswith(wanted)
+    if certified[:2] == "*.":
+        return wanted.partition(".")[2] == certified[2:] and "." in certified[2:]
+    return bool(wanted) and wanted == certified
+
+
+# --- the client -----------------------------------------------------------------------------------
+
+
+class TlsClient:
+    """How this host begins TLS with others; one for all connections of a mailer."""
+
+    def __init__(self, trust: Trust, own: KeyPair | None = None) -> None:
+        """Read the files now, while it is allowed. What is wrong with them is kept, not raised.
+
+        Without *own*, our certificate, we show none.
+        """
+        #: why no certificate can be verified, "" if one can
+        self.untrusting = ""
+        #: why we have no certificate to show although we should, "" else
+        self.nameless = ""
+        self._verifying, self._trusting = _client_context(), _client_context()
+        self._sessions: dict[tuple[str, bool], ssl.SSLSession] = {}
+        try:
+            _load_trust(self._verifying, trust)
+        except TlsError as error:
+            self.untrusting = error.reason
+        import ssl
+
+        self._verifying.verify_mode = ssl.CERT_REQUIRED
+        for context in (self._verifying, self._trusting) if own else ():
+            try:
+                _load_own(context, own)  # type: ignore[arg-type]
+            except TlsError as error:
+                self.nameless = error.reason
+
+    def begin(self, name: str, *, verified: bool, key: str = "") -> TlsLayer:
+        """TLS with the host *name* (SNI; "" or an address: none is said). Raise TlsError.
+
+        *verified*: the handshake fails if no authority vouches for the certificate; its names are
+        not looked at. Where *key* was met before, its session is taken up (``remember``).
+        """
+        if verified and self.untrusting:
+            raise TlsError(self.untrusting)
+        context = self._verifying if verified else self._trusting
+        session = self._sessions.get((key, verified))
+        return TlsLayer(context, server_hostname=_sni(name), session=session)
+
+    def remember(self, layer: TlsLayer, *, verified: bool, key: str) -> None:
+        """Keep the session of *layer*, so that the next connection to *key* takes it up."""
+        session = layer.session
+        if session is not None and session.has_ticket | bool(session.id):
+            self._sessions[key, verified] = session
+
+    def vouches(self, chain: list[bytes]) -> bool:
+        """Would the certificate with this chain (DER) have passed? Its names are not looked at.
+
+        For peers with whom we go on whatever it is worth: OpenSSL would break off the handshake.
+        """
+        return not self.untrusting and bool(chain) and _verifies(self._verifying, chain)
+
+
+def _client_context() -> ssl.SSLContext:
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False  # by is_named(): there may be several names
+    context.verify_mode = ssl.CERT_NONE
+    return _hardened(context)
+
+
+def _sni(name: str) -> str | None:
+    """A host's name as RFC 6066 section 3 wants it: no address, no final dot; None if it is none."""
+    import ipaddress
+
+    name = name.removesuffix(".")
+    if not name or len(name) > 253 or any(not 0 < len(part) < 64 for part in name.split(".")):
+        return None
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return name if name.isascii() else None
+    return None
+
+
+# --- a chain, judged without the peer -------------------------------------------------------------
+
+#: TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 and the same with ECDSA: a certificate fits one of them
+_SUITES = (b"\xc0\x2f", b"\xc0\x2b")
+
+
+def _verifies(context: ssl.SSLContext, chain: list[bytes]) -> bool:
+    """What OpenSSL, as a client with *context*, thinks of the chain.
+
+    Python gives no way to ask that, so the chain is shown to a client as the beginning of a
+    handshake of TLS 1.2 (RFC 5246 section 7.4): it judges the certificate at once, and then wants
+    to read more.
+    """
+    for suite in _SUITES:
+        layer = TlsLayer(context, server_hostname=None)
+        layer.handshake()
+        for record in _server_flight(suite, chain):
+            layer.feed(record)
+        try:
+            return not layer.handshake()
+        except CertificateError:
+            return False
+        except TlsError:  # a certificate for the other suite
+            continue
+    return False
+
+
+def _server_flight(suite: bytes, chain: list[bytes]) -> Iterator[bytes]:
+    """ServerHello and Certificate, in records."""
+    # version, random, session id, suite, no compression, secure renegotiation
+    hello = b"\3\3" + bytes(32) + b"\0" + suite + b"\0" + b"\0\5" + b"\xff\1\0\1\0"
+    certificates = b"".join(_sized(one) for one in chain)
+    messages = b"\2" + _sized(hello) + b"\13" + _sized(_sized(certificates))
+    for i in range(0, len(messages), 1 << 14):
+        part = messages[i : i + (1 << 14)]
+        yield b"\26\3\3" + len(part).to_bytes(2, "big") + part
+
+
+def _sized(octets: bytes) -> bytes:
+    return len(octets).to_bytes(3, "big") + octets
+
+
+# --- the server -----------------------------------------------------------------------------------
+
+
+def server_context(
+    own: KeyPair, trust: Trust | None = None, *, asks: bool = False
+) -> ssl.SSLContext:
+    """What a listener wraps its connections with: see accept(). Raise TlsError.
+
+    With *asks* clients are asked for a certificate, which they need not have; one that *trust* does
+    not vouch for ends the handshake.
+    """
+    import ssl
+
+    context = _hardened(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+    _load_own(context, own)
+    if asks:
+        _load_trust(context, trust or Trust())
+        context.verify_mode = ssl.CERT_OPTIONAL
+    return context
+
+
+def accept(context: ssl.SSLContext) -> TlsLayer:
+    """The server's side of one connection."""
+    return TlsLayer(context, server_side=True)
+
+
+# --- both -----------------------------------------------------------------------------------------
+
+
+def _hardened(context: ssl.SSLContext) -> ssl.SSLContext:
+    import ssl
+
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    return context
+
+
+def _load_trust(context: ssl.SSLContext, trust: Trust) -> None:
+    import ssl
+
+    if not trust.ca_file and not trust.ca_path:
+        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+        return
+    if trust.ca_path and not os.path.isdir(trust.ca_path):
+        raise TlsError(f"{trust.ca_path}: no such directory")
+    try:
+        context.load_verify_locations(trust.ca_file or None, trust.ca_path or None)
+    except ssl.SSLError as error:
+        raise TlsError(f"{trust.ca_file}: no certificates in it (PEM)") from error
+    except OSError as error:
+        raise TlsError(f"{trust.ca_file}: {error.strerror}") from error
+
+
+def _load_own(context: ssl.SSLContext, own: KeyPair) -> None:
+    import ssl
+
+    try:
+        mode = os.stat(own.key_file).st_mode
+        if mode & (stat.S_IRWXO | stat.S_IWGRP):
+            raise TlsError(f"{own.key_file}: others may read or change the key (chmod 0600)")
+        # Without an answer OpenSSL would ask for a password on the terminal.
+        context.load_cert_chain(own.cert_file, own.key_file, password=lambda: b"")
+    except ssl.SSLError as error:
+        what = f"{own.cert_file}, {own.key_file}"
+        raise TlsError(f"{what}: no certificate with the key that belongs to it") from error
+    except TlsError:
+        raise
+    except OSError as error:
+        where = error.filename or f"{own.cert_file}, {own.key_file}"
+        raise TlsError(f"{where}: {error.strerror}") from error
+
+
+#: OpenSSL's reason -> what it means
+_REASONS = {
+    "WRONG_VERSION_NUMBER": "the answer is no TLS",
+    "HTTP_REQUEST": "the other side speaks HTTP",
+    "UNSUPPORTED_PROTOCOL": "only TLS older than 1.2 is offered",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "no version of TLS that both know (1.2 or later)",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": "the other side refused the handshake (no common cipher?)",
+    "NO_SHARED_CIPHER": "no cipher that both know",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the other side wants a certificate of ours",
+    "TLSV1_ALERT_UNKNOWN_CA": "the other side does not trust the authority of our certificate",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "the other side refused our certificate",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "the other side refused our certificate",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "our certificate has expired, says the other side",
+    "TLSV1_UNRECOGNIZED_NAME": "the other side has no certificate for this name",
+    "DH_KEY_TOO_SMALL": "the other side's key is too short",
+    "EE_KEY_TOO_SMALL": "the other side's key is too short",
+}
+#: X509_V_ERR_... -> what it means
+_VERDICTS = {
+    9: "the certificate is not valid yet; is the clock right?",
+    10: "the certificate has expired",
+    18: "the certificate is self-signed, and not among those that are trusted",
+    19: "an authority that is not trusted has signed the certificate",
+    20: "an authority that is not known has signed the certificate, or its chain is not complete",
+    21: "an authority that is not known has signed the certificate, or its chain is not complete",
+    23: "the certificate was revoked",
+}
+
+
+def _reason(error: ssl.SSLError) -> str:
+    """Why, in words of ours, else OpenSSL's."""
+    name = error.reason or "connection closed"
+    return _REASONS.get(name) or name.replace("_", " ").lower()
+
+
+def _verdict(error: ssl.SSLCertVerificationError) -> str:
+    said = f"the certificate is no good: {error.verify_message}"
+    return _VERDICTS.get(error.verify_code, said)

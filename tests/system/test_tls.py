@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+import pytest
+
+from minimta.system.tls import (
+    CertificateError,
+    KeyPair,
+    TlsClient,
+    TlsError,
+    TlsLayer,
+    Trust,
+    accept,
+    is_named,
+    server_context,
+)
+from tests.support.certificates import Authority, der, fingerprint, self_signed
+
+
+def carry(origin: TlsLayer, destination: TlsLayer) -> None:
+    if octets := origin.take():
+        destination.feed(octets)
+
+
+def shake(client: TlsLayer, server: TlsLayer) -> None:
+    """Both ends, until neither wants more."""
+    while not (client.handshake() & server.handshake()):
+        carry(client, server)
+        carry(server, client)
+    carry(server, client)
+
+
+@pytest.mark.parametrize(
+    ("certified", "wanted", "fits"),
+    [
+        ("mx.campus", "mx.campus", True),
+        ("MX.Campus", "mx.campus.", True),
+        ("*.campus.example", "mx.campus.example", True),
+        ("*.campus.example", "a.mx.campus.example", False),
+        ("*.campus.example", "campus.example", False),
+        ("m*.campus.example", "mx.campus.example", False),
+        ("mx.*.example", "mx.campus.example", False),
+        ("*", "mx", False),
+        ("*.campus", "mx.campus", False),  # nobody owns a whole top level
+        ("mx.campus.example", ".campus.example", True),
+        ("*.campus.example", ".campus.example", True),
+        ("campus.example", ".campus.example", False),
+        ("mx.evilcampus.example", ".campus.example", False),
+        ("10.0.3.9", "10.0.3.9", True),
+        ("0:0:0:0:0:0:0:1", "::1", True),
+        ("xn--bcher-kva.example", "xn--bcher-kva.example", True),
+        ("mx.campus\0.evil.example", "mx.campus", False),
+        ("", "", False),
+        ("mx.campus", "", False),
+    ],
+)
+def test_which_names_of_a_certificate_are_whose(certified: str, wanted: str, fits: bool) -> None:
+    """RFC 7817 section 3: an asterisk is a whole first label."""
+    assert is_named([certified], [wanted]) is fits
+
+
+@pytest.mark.debian("openssl")
+class TestBothEnds:
+    def test_text_goes_both_ways(self, tmp_path: Path) -> None:
+        client = TlsClient(Trust()).begin("localhost", verified=False)
+        server = accept(server_context(self_signed(tmp_path, "localhost")))
+        shake(client, server)
+        client.write(b"EHLO x\r\n")
+        server.feed(client.take())
+        assert server.read() == b"EHLO x\r\n"
+        assert server.read() is None
+        assert not server.has_text
+        server.write(b"2" * 100_000)
+        client.feed(server.take())
+        got = b""
+        while (text := client.read()) is not None:
+            got += text
+        assert got == b"2" * 100_000
+
+    @pytest.mark.parametrize("ends", ["close", "eof"])
+    def test_the_end_is_no_octets(self, tmp_path: Path, ends: str) -> None:
+        client = TlsClient(Trust()).begin("localhost", verified=False)
+        server = accept(server_context(self_signed(tmp_path, "localhost")))
+        shake(client, server)
+        if ends == "close":
+            server.close()
+            client.feed(server.take())
+        else:
+            client.feed(b"")
+        assert client.read() == b""
+
+    def test_octets_that_were_changed_on_the_way_are_an_error(self, tmp_path: Path) -> None:
+        client = TlsClient(Trust()).begin("localhost", verified=False)
+        server = accept(server_context(self_signed(tmp_path, "localhost")))
+        shake(client, server)
+        server.write(b"250 ok\r\n")
+        octets = bytearray(server.take())
+        octets[-1] ^= 1
+        client.feed(bytes(octets))
+        with pytest.raises(TlsError, match="mac"):
+            client.read()
+
+    def test_facts_and_fingerprint(self, tmp_path: Path) -> None:
+        own = self_signed(tmp_path, "localhost")
+        client, server = TlsClient(Trust()).begin("x", verified=False), accept(server_context(own))
+        shake(client, server)
+        facts = client.facts("FAIL")
+        assert (facts.version, facts.bits, facts.verify) == ("TLSv1.3", 256, "FAIL")
+        assert client.fingerprint == fingerprint(own)
+        assert client.is_pinned(["0" * 64, fingerprint(own)])
+        assert not client.is_pinned(["0" * 64])
+        assert server.fingerprint == ""
+
+    @pytest.mark.parametrize(
+        ("name", "said"),
+        [("mx.campus.", "mx.campus"), ("10.0.3.9", ""), ("::1", ""), ("", ""), ("x" * 64, "")],
+    )
+    def test_the_name_that_is_said_is_a_hosts(self, tmp_path: Path, name: str, said: str) -> None:
+        """RFC 6066 section 3."""
+        heard: list[str | None] = []
+        context = server_context(self_signed(tmp_path, "localhost"))
+        context.sni_callback = lambda _, host, __: heard.append(host)
+        shake(TlsClient(Trust()).begin(name, verified=False), accept(context))
+        assert heard == [said or None]
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("ca"))
+
+
+@pytest.mark.debian("openssl")
+class TestCertificates:
+    def test_an_authority_that_is_trusted_suffices(self, authority: Authority) -> None:
+        trusting = TlsClient(Trust(authority.certificate))
+        client = trusting.begin("mx.campus", verified=True)
+        shake(client, accept(server_context(authority.issue("mx.campus", "10.0.3.9"))))
+        assert client.names == ("mx.campus", "10.0.3.9")
+
+    def test_who_is_not_trusted_ends_the_handshake(self, authority: Authority) -> None:
+        client = TlsClient(Trust()).begin("mx.campus", verified=True)
+        server = accept(server_context(authority.issue("mx.campus")))
+        with pytest.raises(CertificateError, match="an authority that is not known"):
+            shake(client, server)
+        server.feed(client.take())
+        with pytest.raises(TlsError, match="does not trust the authority of our certificate"):
+            server.handshake()
+
+    def test_a_name_in_the_subject_alone_is_none(
+        self, authority: Authority, tmp_path: Path
+    ) -> None:
+        """RFC 7817: DNS-ID, not the common name."""
+        pair = authority.issue("other.campus")
+        client = TlsClient(Trust(authority.certificate)).begin("x", verified=True)
+        shake(client, accept(server_context(pair)))
+        assert not is_named(client.names, ["ca"])
+
+    @pytest.mark.parametrize("rsa", [False, True])
+    def test_a_chain_is_judged_as_in_a_handshake(self, authority: Authority, rsa: bool) -> None:
+        client = TlsClient(Trust(authority.certificate))
+        good = der(authority.issue("mx.campus", rsa=rsa))
+        expired = der(authority.issue("mx.campus", days=-1, rsa=rsa))
+        assert client.vouches([good])
+        assert not client.vouches([expired])
+        assert not TlsClient(Trust()).vouches([good])
+        assert not client.vouches([])
+        assert not client.vouches([good[:-1] + bytes([good[-1] ^ 1])])
+        assert not client.vouches([b"no certificate"])
+        assert client.vouches([good] + [good] * 60)  # of many octets: several records
+
+    def test_directory_of_authorities(self, authority: Authority, tmp_path: Path) -> None:
+        import subprocess
+
+        (tmp_path / "ca.pem").write_bytes(Path(authority.certificate).read_bytes())
+        subprocess.run(["openssl", "rehash", tmp_path], check=True)
+        client = TlsClient(Trust(ca_path=str(tmp_path)))
+        assert client.vouches([der(authority.issue("mx.campus"))])
+
+    @pytest.mark.parametrize(
+        ("trust", "why"),
+        [
+            (Trust("/nonexistent/ca.pem"), "/nonexistent/ca.pem: No such file or directory"),
+            (Trust("/etc/passwd"), "/etc/passwd: no certificates in it"),
+            (Trust(ca_path="/nonexistent"), "/nonexistent: no such directory"),
+        ],
+    )
+    def test_authorities_that_cannot_be_read_vouch_for_nobody(
+        self, authority: Authority, trust: Trust, why: str
+    ) -> None:
+        client = TlsClient(trust)
+        assert why in client.untrusting
+        assert not client.vouches([der(authority.issue("mx.campus"))])
+        with pytest.raises(TlsError, match=why):
+            client.begin("mx.campus", verified=True)
+        client.begin("mx.campus", verified=False)
+
+
+@pytest.mark.debian("openssl")
+class TestOurKey:
+    @pytest.mark.parametrize("mode", [0o604, 0o644, 0o620, 0o602])
+    def test_a_key_that_others_know_is_not_used(self, tmp_path: Path, mode: int) -> None:
+        own = self_signed(tmp_path, "lab1.campus")
+        Path(own.key_file).chmod(mode)
+        with pytest.raises(TlsError, match="others may read or change the key"):
+            server_context(own)
+        assert "others may read or change the key" in TlsClient(Trust(), own).nameless
+
+    @pytest.mark.parametrize("mode", [0o400, 0o600, 0o640])
+    def test_a_group_may_read_it(self, tmp_path: Path, mode: int) -> None:
+        """Debian's group ssl-cert."""
+        own = self_signed(tmp_path, "lab1.campus")
+        Path(own.key_file).chmod(mode)
+        assert not TlsClient(Trust(), own).nameless
+
+    def test_the_key_of_another_certificate_is_told(self, tmp_path: Path) -> None:
+        own, other = self_signed(tmp_path, "a.campus"), self_signed(tmp_path, "b.campus")
+        client = TlsClient(Trust(), KeyPair(own.cert_file, other.key_file))
+        assert "no certificate with the key that belongs to it" in client.nameless
+
+    def test_nobody_is_asked_for_the_password_of_a_key(self, tmp_path: Path) -> None:
+        import subprocess
+
+        own = self_signed(tmp_path, "lab1.campus")
+        locked = tmp_path / "locked.key"
+        words = ["openssl", "ec", "-aes128", "-passout", "pass:secret", "-in", own.key_file]
+        subprocess.run([*words, "-out", locked], check=True, capture_output=True)
+        locked.chmod(0o600)
+        with pytest.raises(TlsError, match="no certificate with the key"):
+            server_context(KeyPair(own.cert_file, str(locked)))
+
+    def test_a_missing_file_is_named(self, tmp_path: Path) -> None:
+        own = self_signed(tmp_path, "lab1.campus")
+        missing = str(tmp_path / "nosuch")
+        with pytest.raises(TlsError, match=f"{missing}: No such file or directory"):
+            server_context(KeyPair(own.cert_file, missing))
+        with pytest.raises(TlsError, match="No such file or directory"):
+            server_context(KeyPair(missing, own.key_file))
+
+
+@pytest.mark.debian("openssl")
+@pytest.mark.parametrize("end", ["client", "server"])
+def test_nothing_older_than_tls_1_2_is_spoken(tmp_path: Path, end: str) -> None:
+    """RFC 8996."""
+    own = self_signed(tmp_path, "localhost")
+    serving = server_context(own)
+    asking = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    asking.check_hostname, asking.verify_mode = False, ssl.CERT_NONE
+    old = serving if end == "client" else asking
+    old.set_ciphers("ALL:@SECLEVEL=0")
+    with pytest.warns(DeprecationWarning):
+        old.minimum_version, old.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
+    is_ours = end == "client"
+    client = TlsClient(Trust()).begin("x", verified=False) if is_ours else TlsLayer(asking)
+    with pytest.raises(TlsError):
+        shake(client, accept(serving))
