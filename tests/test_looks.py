@@ -88,11 +88,12 @@ ON_PURPOSE = {
     ),
     ("runner", "team", "ENOENT"): (
         "bounced, esmtp 2 times",
-        "as Sendmail: 550 5.2.4, the list named by the alias does not exist",
+        "ENOENT is certain: the alias names a list that does not exist, as it could a user; 5.2.4 as"
+        " Sendmail. Whoever replaces a list does so by rename, and there is no moment without it",
     ),
     ("runner", "team", "directory"): (
         "bounced, esmtp 2 times",
-        "as Sendmail: 550 5.2.4, a list that is no regular file is refused",
+        "certain, too: what is there is no list; 5.2.4 as Sendmail (Regular files only)",
     ),
 }
 

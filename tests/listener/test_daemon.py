@@ -150,6 +150,15 @@ def test_in_the_foreground_it_is_the_process_that_was_started(daemon: Daemon) ->
 
 
 @pytest.mark.parametrize("words", [("-bD",), ("-bD", "-q15m")])
+def test_every_start_tells_that_mail_is_redirected(daemon: Daemon, words: tuple[str, ...]) -> None:
+    with daemon.cf.open("a") as file:
+        file.write("RedirectAll = tester@staging.example\n")
+    daemon.start(*words)
+    told = "RedirectAll: all mail for other hosts goes to tester@staging.example\n"
+    wait_for(lambda: told in daemon.log.read_text())
+
+
+@pytest.mark.parametrize("words", [("-bD",), ("-bD", "-q15m")])
 @pytest.mark.parametrize("place", ["{directory}/notify", "@{directory}/abstract"])
 def test_a_service_manager_hears_of_the_process_that_it_started_when_the_ports_are_open(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], place: str
