@@ -70,12 +70,16 @@ def show(
         aside = sum(map(_count_put_aside, directories))
         # DIFFERS: Sendmail's ends with the total; what it lost is seen by who knows -qL.
         lines += [f"{aside} put aside: mailq -qL"] if aside else []
-    if options.redirect_all:
-        from minimta.runner.redirect import notice  # few hosts have the option
-
-        lines.append(notice(options))
-    say("\n".join(lines))
+    say("\n".join([*lines, *_redirected(options)]))
     return os.EX_OK
+
+
+def _redirected(options: Options) -> list[str]:
+    if not options.redirect_all:
+        return []
+    from minimta.runner.redirect import notice  # few hosts have the option
+
+    return [notice(options)]
 
 
 def _show_own(options: Options, printer: _Printer, selections: Sequence[Selection]) -> int:
@@ -90,7 +94,8 @@ def _show_own(options: Options, printer: _Printer, selections: Sequence[Selectio
         return os.EX_TEMPFAIL
     _explain(options, found)
     lines = printer.listing(directory, found) if found else [f"{directory}: no letter of yours"]
-    say("\n".join([*lines, f"\t\tTotal requests: {len(found)}", _TAKEN]))
+    lines += [f"\t\tTotal requests: {len(found)}", _TAKEN, *_redirected(options)]
+    say("\n".join(lines))
     return os.EX_OK
 
 

@@ -22,6 +22,7 @@ _MAILQ = """\
 usage: mailq [-v] [-Ac] [-qISUBSTRING] [-qRSUBSTRING] [-qSSUBSTRING] [-qL]
 
 Shows the messages that wait: id, size, when they came, sender, recipients and why they wait.
+Who may not list the queue sees their own letters that the queue runner has not yet taken over.
   -v    with priority and next attempt
   -Ac   the client queue, where callers without rights leave their messages
   -qI, -qR, -qS   only those with a part in their id, a recipient, the sender

@@ -67,7 +67,7 @@ def sweep(client: QueueDirectory) -> None:
 
     Raise OSError. A letter that comes at that moment may go without its hint.
     """
-    names = client.files()
+    names, misplaced = client.files(), list[str]()
     is_empty = not any(name[:2] in ("qf", "Qf", "tf") and valid(name[2:]) for name in names)
     for name in names:
         uid = name.removeprefix(_PREFIX)
@@ -76,11 +76,13 @@ def sweep(client: QueueDirectory) -> None:
             continue
         is_theirs = stat.S_ISREG(found.st_mode) and str(found.st_uid) == uid
         if not is_theirs:
-            log.line("", f"removed {name}, made by uid {found.st_uid}")
+            misplaced.append(f"{name} (made by uid {found.st_uid})")
         if stat.S_ISDIR(found.st_mode):
             client.rename(name, f"stray.{found.st_ino}")
         elif is_empty or not is_theirs:
             client.unlink(name)
+    if misplaced:  # one line, however many somebody makes
+        log.line("", f"removed {len(misplaced)} misplaced: {', '.join(misplaced[:5])}")
 
 
 def _open(directory: int, flags: int) -> int:

@@ -390,6 +390,12 @@ def test_who_has_no_letter_is_told_so(options: Options, show: Listing) -> None:
 
 
 @pytest.mark.usefixtures("user")
+def test_users_are_told_of_redirected_mail_too(options: Options, show: Listing) -> None:
+    options.redirect_all = "emma@lab1.campus"
+    assert "emma@lab1.campus" in show(options).splitlines()[-1]
+
+
+@pytest.mark.usefixtures("user")
 def test_selections_count_for_ones_own_letters(options: Options, show: Listing) -> None:
     put(options, "6AM9b6r3001915", queue=options.client_queue_directory)
     put(options, "6AM9b6r4001915", kind="Qf", queue=options.client_queue_directory)
