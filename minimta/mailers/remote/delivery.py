@@ -22,15 +22,15 @@ from __future__ import annotations
 import os
 import random
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from minimta.mailers.job import Job, JobUser
-from minimta.mailers.remote import reply_outcomes
+from minimta.mailers.remote import next_hops, reply_outcomes
 from minimta.mailers.remote.connection import OutgoingConnection
 from minimta.mailers.remote.content import Content, Unreadable, Unsendable, mail_command, prepare
 from minimta.mailers.remote.host_status import HostMemory, HostStatus
-from minimta.mailers.remote.mx_targets import NextHop, Target, TargetFinder, Unroutable, parse
+from minimta.mailers.remote.mx_targets import NextHop, Target, Unroutable
 from minimta.mailers.remote.tls_failures import TlsFailures
 from minimta.mailers.remote.tls_policy import Policy
 from minimta.mailers.remote.transaction_outcomes import not_named, outcomes_of, trouble_of, unsent
@@ -135,7 +135,11 @@ class Delivery:
     def _visit_all(self) -> None:
         """One target after the other, while anything waits. Raise Unroutable if it is no use."""
         asked, known = "", None
-        for hop, target in self._targets():
+        transport, resolver = self._transport, self._resolver
+        targets = next_hops.targets(
+            self._job, transport, resolver, note=self._note, shuffle=self._shuffle
+        )
+        for hop, target in targets:
             if target.name != asked:  # not another address of the same host
                 self._leave_host()
                 self._take_up()
@@ -145,7 +149,7 @@ class Delivery:
             if known is not None:
                 continue
             welcome = self._visit(hop, target)
-            if welcome and not self._transport.reconnects:
+            if welcome and not transport.reconnects:
                 self._settle_rest(LATER)
             if not (self._waiting or self._elsewhere):
                 return
@@ -184,36 +188,6 @@ class Delivery:
                 self._settle_all(pending, outcome)
             else:
                 self._settle(pending, said)
-
-    def _targets(self) -> Iterator[tuple[NextHop | None, Target]]:
-        """What to try, with the next hop that led to it; the reasons of those that lead nowhere."""
-        transport = self._transport
-        if transport.opened is not None:
-            yield None, transport.opened.target
-            return
-        try:
-            hops = [transport.next_hop] if transport.next_hop else parse(self._job.host)
-        except ValueError as error:
-            self._note(reply_outcomes.bad_next_hop(str(error)))
-            return
-        for hop in hops:
-            try:
-                transport.policy(hop)
-                yield from ((hop, target) for target in self._finder(hop).targets())
-            except ValueError as error:
-                self._note(reply_outcomes.bad_next_hop(str(error)))
-            except Unroutable as nowhere:
-                self._note(nowhere.outcome)
-
-    def _finder(self, hop: NextHop) -> TargetFinder:
-        return TargetFinder(
-            hop,
-            self._transport.ourselves,
-            self._resolver,
-            option="LocalMailer" if self._transport.next_hop else self._job.option,
-            note=self._note,
-            shuffle=self._shuffle,
-        )
 
     def _note(self, outcome: Outcome) -> None:
         """Remember why a host was no good. One "try later" outweighs every "never"."""

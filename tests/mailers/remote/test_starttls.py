@@ -142,9 +142,8 @@ def test_starttls_is_used_where_it_is_offered(campus: Campus) -> None:
         assert server.messages == [b"Subject: c\r\n\r\nbody\r\n"]
     assert sent.outcome.fate is Fate.SENT
     assert sent.said.count(">>> EHLO lab1.campus") == 2
-    assert [">>> STARTTLS", "220 2.0.0 Ready to start TLS"] == sent.said[
-        (i := sent.said.index(">>> STARTTLS")) : i + 2
-    ]
+    i = sent.said.index(">>> STARTTLS")
+    assert sent.said[i + 1] == "220 2.0.0 Ready to start TLS"
 
 
 def test_what_the_ehlo_in_clear_offered_is_forgotten(campus: Campus) -> None:
@@ -408,7 +407,7 @@ def test_where_tls_must_be_nothing_goes_without_it(row: str) -> None:
     assert outcome.exit_code == os.EX_TEMPFAIL
     assert outcome.text == (
         "TLS with [localhost] failed: it does not offer STARTTLS; nothing was sent "
-        f"({TABLE}, row . wants {row.split()[0]}). If that is right, a row in {TABLE} says so: "
+        f"({TABLE}, row . wants {row.partition(' ')[0]}). If that is right, a row in {TABLE} says so: "
         f"{at(server)} may"
     )
 
@@ -456,6 +455,44 @@ def test_verify_takes_no_other_certificate(campus: Campus, which: str, why: str)
     assert (outcome.fate, outcome.status) == (Fate.DEFERRED, "4.7.5")
     assert why in outcome.text
     assert f"{TABLE} says so: {at(server)} " in outcome.text
+
+
+@pytest.fixture
+def loopback_is_the_world(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let 127.0.0.1 play a host of the net."""
+    monkeypatch.setattr("minimta.mailers.remote.mx_targets.TargetFinder._is_us", lambda *_: False)
+
+
+#: who can forge it has mx.other.campus, and a certificate for that
+FORGED: Zone = {
+    "campus.example": {"MX": ["10 mx.other.campus."]},
+    "mx.other.campus": {"A": ["127.0.0.1"]},
+}
+
+
+@pytest.mark.usefixtures("loopback_is_the_world")
+def test_the_name_of_an_mx_host_proves_nothing(campus: Campus) -> None:
+    with FakeSmtp(tls=server_context(campus.other)) as server:
+        hop, trust = f"campus.example:{server.port}", campus.authority.certificate
+        outcome = Sent(hop, row="verify", trust=trust, zone=FORGED).outcome
+        assert not in_clear(server)
+        assert not server.messages
+        row = "verify match=campus.example,mx.other.campus"
+        listed = Sent(hop, row=row, trust=trust, zone=FORGED).outcome
+    assert outcome.fate is Fate.DEFERRED
+    assert "is for mx.other.campus, not for campus.example" in outcome.text
+    assert f"{hop} verify match=mx.other.campus" in outcome.text
+    assert listed.fate is Fate.SENT
+
+
+@pytest.mark.usefixtures("loopback_is_the_world")
+def test_a_certificate_for_the_domain_itself_is_right_on_any_mx_host(campus: Campus) -> None:
+    for_domain = server_context(campus.authority.issue("campus.example"))
+    with FakeSmtp(tls=for_domain) as server:
+        hop, trust = f"campus.example:{server.port}", campus.authority.certificate
+        sent = Sent(hop, row="verify", trust=trust, zone=FORGED)
+    assert sent.outcome.fate is Fate.SENT
+    assert sent.tls[0][0] == "mx.other.campus."
 
 
 def test_verify_takes_a_name_that_the_row_lists(campus: Campus) -> None:
