@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -504,13 +505,17 @@ def test_a_host_that_never_answers_does_not_keep_mail_for_others_waiting(
             wait_for(lambda: len(host.queued()) == 2)  # what was killed waits for a full run
 
 
+def _was_tried(host: PrivateHost, qid: str) -> bool:
+    return host.control(qid).attempts == 1
+
+
 def test_a_dead_host_costs_all_children_one_connection(host: PrivateHost) -> None:
     with FakeSmtp(answers={"greeting": [DROP]}) as dead:
         host.options.smart_host = dead.host
         with residing(host):
             for _ in range(3):
                 qid = host.submit(EMMA, X)
-                wait_for(lambda: host.control(qid).attempts == 1)
+                wait_for(functools.partial(_was_tried, host, qid))
         assert len(dead.commands) == 1
         for qid in host.queued():
             assert host.control(qid).message.endswith("read error from [127.0.0.1]")
