@@ -102,7 +102,7 @@ def fill(names: list[str], wanted: dict[str, str]) -> None:
     anew = ", which is damaged or half made, is made anew and" if is_there and not sound else ""
     say(f"minimta: one moment, {VENV}{anew} gets {short}")
     if not sound:
-        make_venv()
+        make_venv(wanted)
     call_pip(names, wanted)
     stamp.write_text("\n".join(names), encoding="utf-8")
 
@@ -138,8 +138,8 @@ def need_writable(directory: Path) -> None:
         raise unwritable(error, directory) from error
 
 
-def make_venv() -> None:
-    """Make an empty environment in the place of what is there. Raise AdminError."""
+def make_venv(wanted: dict[str, str]) -> None:
+    """Make an empty environment in the place of what is there. Raise AdminError, as call_pip()."""
     if not VENV.is_dir():  # a file, or a link that leads nowhere
         VENV.unlink(missing_ok=True)
     (VENV / "requirements").unlink(missing_ok=True)
@@ -151,7 +151,7 @@ def make_venv() -> None:
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise _gave_up(done.stdout + done.stderr, "")
+            raise _gave_up(done.stdout + done.stderr, wanted)
 
 
 def call_pip(names: list[str], wanted: dict[str, str]) -> None:
@@ -160,10 +160,10 @@ def call_pip(names: list[str], wanted: dict[str, str]) -> None:
     command = [str(VENV / "bin" / "python"), "-I", "-m", "pip", "install", *options, *names]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise _gave_up(done.stderr, f"apt install {' '.join(wanted.values())}")
+        raise _gave_up(done.stderr, wanted)
 
 
-def _gave_up(said: str, other_way: str) -> AdminError:
+def _gave_up(said: str, wanted: dict[str, str]) -> AdminError:
     """What is the matter, out of the words of venv or pip, and the remedy."""
     reason, remedy = remedy_for(said)
     if reason:
@@ -174,8 +174,10 @@ def _gave_up(said: str, other_way: str) -> AdminError:
     cut_off = [words for words in _NO_INDEX if words in said]
     reason = cut_off[0] if cut_off else last_line(said)
     remedy = "connect this machine to a package index" if cut_off else "see what it says, try again"
-    remedies = ", or: ".join(words for words in (remedy, other_way) if words)
-    return AdminError(f"{VENV} cannot be filled ({reason}): {remedies}", os.EX_TEMPFAIL)
+    packages = " ".join(wanted.values())
+    return AdminError(
+        f"{VENV} cannot be filled ({reason}): {remedy}, or: apt install {packages}", os.EX_TEMPFAIL
+    )
 
 
 def last_line(text: str) -> str:

@@ -206,6 +206,15 @@ def test_a_full_disk_is_told_as_such_and_what_was_half_made_goes(
     assert not venv.exists()
 
 
+@pytest.mark.parametrize("program", ["venv", "ensurepip"])
+def test_a_python_that_makes_none_is_told_with_its_words_and_another_way(
+    venv: Path, monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    use(monkeypatch, Programs(venv, program, "Traceback ...\nValueError: odd\n"))
+    with pytest.raises(AdminError, match=r"\(ValueError: odd\): .*apt install python3-nosuch"):
+        environment.fill(["dnspython"], WANTED)
+
+
 def test_a_full_disk_leaves_a_sound_one(venv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, Programs(venv))
     environment.fill(["dnspython"], WANTED)

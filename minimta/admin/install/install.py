@@ -33,7 +33,7 @@ from minimta.admin.install.steps import Step, below
 from minimta.admin.output import say
 from minimta.admin.virtual_environment import RUN_TIME
 from minimta.mailers.remote import host_status
-from minimta.system import slots
+from minimta.system import slots, terminal
 from minimta.system.locks import beside, of_daemon
 
 #: what the first line of bin/sendmail names
@@ -125,10 +125,16 @@ def need_root(*, is_dry: bool) -> None:
 
 
 def perform(deeds: list[tuple[str, Callable[[], None]]], *, is_dry: bool) -> None:
-    """Do them one by one and tell each. Raise AdminError at the first that fails."""
+    """Do them one by one and tell each. Raise AdminError at the first that fails.
+
+    Nothing is left half done because nobody reads what is told (``minimta install | head``).
+    """
     os.umask(0o022)
     for name, deed in deeds:
-        say(f"would do: {name}" if is_dry else name)
+        if is_dry:
+            say(f"would do: {name}")
+        else:
+            terminal.say(name)
         try:
             if not is_dry:
                 deed()

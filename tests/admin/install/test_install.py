@@ -376,3 +376,15 @@ def test_a_checkout_that_users_cannot_read_is_refused(machine: Machine) -> None:
     assert done.returncode == os.EX_NOPERM
     assert f"chmod -R a+rX {machine.home}" in done.stderr
     assert not (machine.root / "usr").exists()
+
+
+@pytest.mark.root
+@pytest.mark.debian("python3-dnspython", "python3-filelock")
+def test_nothing_is_left_half_done_because_nobody_reads_what_is_told(machine: Machine) -> None:
+    script = f"{machine.home}/bin/minimta"
+    with open("/dev/full", "wb") as full:
+        command = [sys.executable, "-I", script, "install", "--root", str(machine.root)]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == os.EX_IOERR
+    assert done.stderr.endswith("standard output: No space left on device\n")
+    assert machine.run("install") == "nothing to do\n"
