@@ -42,12 +42,10 @@ def _silence() -> None:
     os.close(null)
 
 
-def unwritable(error: OSError, path: object = "") -> AdminError:
-    """What to raise when *path*, or else the file that *error* names, cannot be written."""
+def unwritable(error: OSError, path: object) -> AdminError:
+    """What to raise when *path*, or something in it, cannot be written."""
     remedy = _REMEDIES.get(error.errno or 0, _ELSEWHERE)
-    return AdminError(
-        f"cannot write {path or error.filename} ({error.strerror}): {remedy}", os.EX_CANTCREAT
-    )
+    return AdminError(f"cannot write {path} ({error.strerror}): {remedy}", os.EX_CANTCREAT)
 
 
 def remedy_for(words: str) -> tuple[str, str]:

@@ -62,7 +62,7 @@ def broken(error: BaseException) -> SimpleNamespace:
         (OSError(errno.EIO, "Input/output error", "/x"), os.EX_OSERR, "/x: Input/output error"),
         (OSError(errno.EAGAIN, "Try again"), os.EX_OSERR, "Try again"),
         (OSError("odd"), os.EX_OSERR, "odd"),
-        (output.unwritable(OSError(errno.ENOSPC, "Full", "/x")), os.EX_CANTCREAT,
+        (output.unwritable(OSError(errno.ENOSPC, "Full"), "/x"), os.EX_CANTCREAT,
          "cannot write /x (Full): make room there"),
     ],
 )  # fmt: skip

@@ -41,6 +41,8 @@ PidFile = {directory}/sendmail.pid
 DaemonPortOptions = Name=MTA, Addr={address}, Port={port}
 RunAsUser =
 LogTo = none
+# the clone may lie below directories of others
+DontBlameSendmail = ForwardFileInUnsafeDirPath, ForwardFileInGroupWritableDirPath
 """
 
 COMMANDS = ("sendmail", "mailq", "newaliases")
@@ -78,7 +80,7 @@ class PrivateRoot:
             self._write_files(aliases, mailer_table)
             self._write_commands()
         except OSError as error:
-            raise unwritable(error) from error
+            raise unwritable(error, self.directory) from error
 
     def _clear(self) -> None:
         if self.directory.exists():

@@ -27,8 +27,12 @@ from minimta.admin.demo.privateroot import (
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A copy of the checkout in which the demo was played, and what it printed."""
+    """A copy of the checkout in which the demo was played, and what it printed.
+
+    It lies where others can write, as in a shared directory; no .forward there would be believed.
+    """
     home = tmp_path_factory.mktemp("a dir with 'blanks'")
+    home.chmod(0o777)
     for name in ("bin", "minimta"):
         shutil.copytree(Path(HOME, name), home / name, symlinks=True)
     command = [sys.executable, "-I", str(home / "bin/minimta"), "demo"]
