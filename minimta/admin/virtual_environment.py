@@ -26,13 +26,13 @@ TESTS = {"pytest": "python3-pytest", "freezegun": "python3-freezegun"}
 
 #: run by the Python of var/venv, with the names of modules: has it them, and every file as pip wrote it?
 _PROBE = """
-import sys
+import csv, sys
 from importlib import import_module, metadata
 for name in sys.argv[1:]:
     import_module(name)
 for package in metadata.distributions():
-    for file in package.files:
-        if file.size is not None and file.locate().stat().st_size != file.size:
+    for path, _, size in csv.reader(package.read_text("RECORD").splitlines()):
+        if size and package.locate_file(path).stat().st_size != int(size):
             sys.exit(1)
 """
 #: what pip says when it is not connected to an index, or that has nothing for us

@@ -24,7 +24,8 @@ def need_readable(home: str = HOME) -> None:
             os.EX_NOPERM,
         )
     for path in (Path(home), *_tree(home)):
-        if not is_readable_by_others(path):
+        # Byte code comes with the umask of whoever ran something; the installation puts it right.
+        if "__pycache__" not in path.parts and not is_readable_by_others(path):
             raise AdminError(
                 f"users cannot read {path}, and so would have no sendmail: chmod -R a+rX {home}",
                 os.EX_NOPERM,

@@ -9,10 +9,12 @@ import importlib.util
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from minimta.admin.checkout import AdminError
+from minimta.admin.install.modes import is_readable_by_others
 from minimta.admin.install.steps import below
 from minimta.system.locks import beside
 
@@ -101,8 +103,15 @@ class ByteCode:
         return f"byte code of {self.package}"
 
     def is_done(self) -> bool:
-        """Has every source byte code of this interpreter?"""
-        return all(is_compiled(source) for source in self.package.rglob("*.py"))
+        """Has every source byte code of this interpreter, which everybody can read?"""
+        sources = self.package.rglob("*.py")
+        return all(is_compiled(source) for source in sources) and not any(self._closed())
+
+    def _closed(self) -> Iterator[Path]:
+        """Byte code of a run of root's, with umask 077."""
+        for directory in self.package.rglob("__pycache__"):
+            paths = (directory, *directory.iterdir())
+            yield from (path for path in paths if not is_readable_by_others(path))
 
     def is_ours(self) -> bool:
         """It lies in the checkout, not in the machine: there is nothing to take back."""
@@ -110,6 +119,8 @@ class ByteCode:
 
     def do(self) -> None:
         """Compile all of it. Raise AdminError if that fails."""
+        for path in list(self._closed()):
+            path.chmod(path.stat().st_mode | 0o044 | (0o011 if path.is_dir() else 0))
         if not compileall.compile_dir(self.package, quiet=1, force=True):
             raise AdminError(f"cannot compile {self.package}", os.EX_CANTCREAT)
 

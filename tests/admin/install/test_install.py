@@ -335,6 +335,20 @@ def test_uninstall_tells_what_it_would_take_back(
     assert os.path.lexists(tmp_path / "usr/bin/mailq")
 
 
+def test_byte_code_that_only_root_can_read_is_made_readable(tmp_path: Path) -> None:
+    (tmp_path / "room.py").write_text("x = 1\n")
+    row = services.ByteCode(tmp_path)
+    row.do()
+    assert row.is_done()
+    cache = tmp_path / "__pycache__"
+    for path, mode, right in ((cache, 0o700, 0o755), (next(cache.iterdir()), 0o600, 0o644)):
+        path.chmod(mode)
+        assert not row.is_done()
+        row.do()
+        assert row.is_done()
+        assert path.stat().st_mode & 0o777 == right
+
+
 def test_only_root_uninstalls(tmp_path: Path, user: None) -> None:
     Link(tmp_path, "/usr/bin/mailq", f"{HOME}/bin/mailq").do()
     with pytest.raises(AdminError, match=r"^only root can do that") as trouble:

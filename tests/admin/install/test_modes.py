@@ -30,6 +30,7 @@ def home() -> Iterator[Path]:
 def test_a_checkout_that_everybody_can_read_will_do(home: Path) -> None:
     (home / "minimta/queue/collect.py").chmod(0o644)
     (home / ".git/config").chmod(0o600)
+    (home / "minimta" / "__pycache__").mkdir(mode=0o700)
     modes.need_readable(str(home))
 
 
