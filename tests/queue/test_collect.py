@@ -140,6 +140,7 @@ def test_dsn_parameters_stand_where_sendmail_puts_them(spool: Spool, options: Op
         (b"To: emma\nBcc: y\n\nx\n", b"Fbs"),
         (b"Cc: emma\n\nx\n", b"Fbs"),
         (b"Bcc: y\n\nx\n", b"Fs"),
+        (b"Resent-To: emma\nBcc: y\n\nx\n", b"Fbs"),
         (b"Subject: x\n\ncaf\xc3\xa9\n", b"F8s"),
         (b"Subject: caf\xe9\n\nx\n", b"F8s"),
         (b"Precedence: bulk\n\nx\n", b"Fns"),

@@ -466,6 +466,7 @@ def test_a_file_that_stays_locked_waits(
     found = outcome(to(full, dave))
     assert (found.fate, found.status) == (Fate.DEFERRED, "4.2.0")
     assert found.text == f"{full} is locked"
+    assert found.is_busy, "tried again after the others"
     assert full.read_bytes() == before
 
 
