@@ -13,7 +13,8 @@ from minimta.system.terminal import complain
 
 _CONFIGURE = """\
 Next:
-  /etc/mail/minimta.cf: HostName, SmartHost ... (README, Install), then systemctl restart minimta"""
+  /etc/mail/minimta.cf: HostName, SmartHost ... (README, Install); then minimta check, and
+  systemctl restart minimta"""
 _ROOT = "  /etc/aliases: root's mail to somebody who reads it (root: emma), then newaliases"
 _TEST = """\
   a test letter: echo hello | sendmail -v root; what waits, and why: mailq; the log: facility mail of
