@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar
 
-    from minimta.config.ports import Port
+    from minimta.config.ports import ClientPort, Port
 
     T = TypeVar("T")
 
@@ -140,6 +140,13 @@ def _daemon_ports(text: str) -> tuple[Port, ...]:
     return ports.read(text)
 
 
+def _client_ports(text: str) -> tuple[ClientPort, ...]:
+    """Rows of ClientPortOptions, separated by semicolons: see ``ports``. Raise ValueError."""
+    from minimta.config import ports  # wanted only by who sends to other hosts
+
+    return ports.read_client(text)
+
+
 class Options:
     """Typed values. Times are seconds, sizes octets. Read-only after start-up."""
 
@@ -170,6 +177,7 @@ class Options:
     # DIFFERS: Sendmail defers, unless it is set; as Postfix does it mail goes out where TLS is broken.
     tls_fallback_to_clear = _option("TLSFallbacktoClear", "True", boolean, "when a handshake fails that need not be made, the host is tried once more in clear")
     daemon_ports = _option("DaemonPortOptions", "Name=MTA, Addr=127.0.0.1, Port=25; Name=MTA-v6, Addr=::1, Port=25", _daemon_ports, "where to listen: Name, Addr, Port, Family, Modifiers, Listen, ReceiveSize, SendSize, children, delayLA, refuseLA, queueLA, DeliveryMode; one line a port", "O", accumulates=True)
+    client_ports = _option("ClientPortOptions", "", _client_ports, "by which addresses other hosts are reached: Family=inet or inet6, Addr; one line a family, and without any both", accumulates=True)
     delivery_mode = _option("DeliveryMode", "background", choice("background", "interactive", "queueonly", "deferred"), "when a new message is first tried", "d", anybody=True)
     error_mode = _option("ErrorMode", "print", choice("print", "quiet", "mail", "write", "exit"), "how the submitter is told of errors", "e", anybody=True)
     ignore_dots = _option("IgnoreDots", "False", boolean, "a line with a single dot does not end the message (-i)", "i", anybody=True)

@@ -1,4 +1,4 @@
-"""DaemonPortOptions: where the daemon listens, and what a port has of its own.
+"""DaemonPortOptions: where the daemon listens, and what a port has of its own; ClientPortOptions.
 
 A row is "key=value" pairs with commas between them (Sendmail Operations Guide, DaemonPortOptions):
 
@@ -128,6 +128,52 @@ class Port:
     def __repr__(self) -> str:
         fields = ", ".join(f"{field}={getattr(self, field)!r}" for field in self.__slots__)
         return f"Port({fields})"
+
+
+class ClientPort:
+    """A row of ClientPortOptions: by which family, and from which address, other hosts are reached."""
+
+    __slots__ = ("address", "family")
+
+    def __init__(self, family: str = "", address: str = "") -> None:
+        """*family* "inet" or "inet6", completed by *address*; without that the system chooses one.
+
+        Raise ValueError if they contradict each other.
+        """
+        self.family = _place(address, family)[1]
+        self.address = _place(address, family)[0] if address else ""
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ClientPort):
+            return NotImplemented
+        return (self.family, self.address) == (other.family, other.address)
+
+    def __hash__(self) -> int:
+        return hash((self.family, self.address))
+
+    def __repr__(self) -> str:
+        return f"ClientPort({self.family!r}, {self.address!r})"
+
+
+def read_client(text: str) -> tuple[ClientPort, ...]:
+    """The rows of ClientPortOptions in *text*, with semicolons between them. Raise ValueError."""
+    return tuple(_client_row(part) for part in text.split(";") if part.strip())
+
+
+def _client_row(text: str) -> ClientPort:
+    given: dict[str, str] = {}
+    for word, value in _pairs(text):
+        key = _key(word)
+        if key.field not in ("family", "address"):
+            raise ValueError(f"{key.name} is not supported here, only Family and Addr")
+        try:
+            given[key.field] = str(key.read(value))
+        except ValueError as error:
+            raise ValueError(f"{key.name}: {error}") from error
+    port = ClientPort(**given)
+    if port.address and not (":" in port.address or port.address.replace(".", "").isdigit()):
+        raise ValueError(f"Addr: {port.address!r} is no address")
+    return port
 
 
 def read(text: str) -> tuple[Port, ...]:

@@ -102,7 +102,8 @@ class Client:
     ) -> None:
         """*own_name* is what we greet with; *say* gets each line of the dialogue (-v)."""
         self.dialect = dialect
-        self._own_name = own_name.encode("ascii")
+        #: what we greet with from now on
+        self.own_name = own_name
         self._say = say
         self._reader = ReplyReader()
         self._unsent: deque[tuple[str, bytes]] = deque()
@@ -231,7 +232,9 @@ class Client:
         self.hello()
 
     def _say_hello(self, verb: str) -> None:
-        self._unsent.append((verb, b"%b %b" % (verb.encode("ascii"), self._own_name)))
+        self._unsent.append(
+            (verb, b"%b %b" % (verb.encode("ascii"), self.own_name.encode("ascii")))
+        )
 
     def _hello(self, reply: Reply) -> None:
         if reply.code >= 500 and self.dialect.older_hello:

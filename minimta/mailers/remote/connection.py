@@ -21,7 +21,7 @@ from minimta.mailers.remote.mx_targets import SMTP_PORT, Target
 from minimta.mailers.remote.peer_stream import PeerStream
 from minimta.mailers.remote.tls_policy import NO_TLS, Level, Policy
 from minimta.mailers.remote.transport import Transport
-from minimta.smtp.client import Client, PeerClosed
+from minimta.smtp.client import SMTP, Client, PeerClosed
 from minimta.smtp.reply import ReplyError, verbatim
 from minimta.system.tls import TlsError, TlsFacts
 
@@ -67,9 +67,14 @@ class OutgoingConnection:
             self._stream = PeerStream(opened.socket)
             return
         try:
-            self._stream = PeerStream.connect(self.target.address, self.target.port, seconds)
+            address = self.target.address
+            source = self._transport.source(address) or ""
+            self._stream = PeerStream.connect(address, self.target.port, seconds, source)
         finally:
             self._alive()
+        if "." not in self._transport.ourselves.name and self._transport.dialect is SMTP:
+            # DIFFERS: Sendmail says its short name; RFC 5321 section 4.1.4 wants a literal then.
+            self.client.own_name = _literal(self._stream.own_address)
 
     def greet(self) -> None:
         """Everything before the first message: the greeting, EHLO, and TLS as the policy wants it.
@@ -189,6 +194,11 @@ class OutgoingConnection:
         if handshake.is_tls(octets):
             raise handshake.TlsPort(self.target, self._policy)
         return octets
+
+
+def _literal(address: str) -> str:
+    """RFC 5321 section 4.1.3."""
+    return f"[IPv6:{address}]" if ":" in address else f"[{address}]"
 
 
 def _timeouts(options: Options) -> dict[str, int]:

@@ -42,7 +42,11 @@ def targets(
             finder = TargetFinder(
                 hop, transport.ourselves, resolver, option=option, note=note, shuffle=shuffle
             )
-            yield from ((hop, target) for target in finder.targets())
+            for target in finder.targets():
+                if transport.source(target.address) is None:
+                    note(reply_outcomes.not_by_this_family(target.name, target.relay))
+                else:
+                    yield hop, target
         except ValueError as error:
             note(reply_outcomes.bad_next_hop(str(error)))
         except Unroutable as nowhere:

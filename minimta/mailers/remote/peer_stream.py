@@ -32,12 +32,17 @@ class PeerStream:
         self._layer: TlsLayer | None = None
 
     @classmethod
-    def connect(cls, address: str, port: int, seconds: float) -> PeerStream:
-        """Connect to an IPv4 or IPv6 *address*. Raise OSError, TimeoutError after *seconds*."""
+    def connect(cls, address: str, port: int, seconds: float, source: str = "") -> PeerStream:
+        """Connect to an IPv4 or IPv6 *address* from *source*, an address of ours, "" for any.
+
+        Raise OSError, TimeoutError after *seconds*.
+        """
         sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
         try:
             # Commands are single segments, and the peer waits for them (Nagle's algorithm).
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if source:
+                _bind(sock, source)
             sock.settimeout(max(seconds, _LEAST))
             sock.connect((address, port))
         except BaseException:
@@ -76,6 +81,12 @@ class PeerStream:
         self._send(layer.take(), deadline)
         return is_over
 
+    @property
+    def own_address(self) -> str:
+        """From which address we talk: "10.0.3.134", "2001:db8::1"; "" if it is no TCP."""
+        name = self._socket.getsockname()
+        return str(name[0]).partition("%")[0] if isinstance(name, tuple) else ""
+
     def recv(self, deadline: float) -> bytes:
         """The next octets; b"" at the end of the connection.
 
@@ -111,3 +122,11 @@ class PeerStream:
     def close(self) -> None:
         """Close the connection."""
         self._socket.close()
+
+
+def _bind(sock: socket.socket, source: str) -> None:
+    """Raise OSError, with a reason of its own: the peer has no part in it."""
+    try:
+        sock.bind((source, 0))
+    except OSError as error:
+        raise OSError(f"cannot use {source} (ClientPortOptions): {error.strerror}") from error

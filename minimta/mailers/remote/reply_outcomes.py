@@ -206,6 +206,12 @@ def leads_nowhere(name: str) -> Outcome:
     return Outcome(Fate.FAILED, "5.4.4", text, name, mta, exit_code=os.EX_NOHOST)
 
 
+def not_by_this_family(name: str, relay: str) -> Outcome:
+    """The host was not asked: its address is of a family that is not used here."""
+    text = f"{relay}: ClientPortOptions leaves out addresses of this family"
+    return delayed("4.3.5", text, name, relay)
+
+
 def unsendable(status: str, text: str, name: str, relay: str, code: int) -> Outcome:
     """The message as it is cannot go to this peer: too large, 8-bit, bad characters."""
     return Outcome(Fate.FAILED, status, text, relay, _mta(name), exit_code=code)

@@ -57,6 +57,16 @@ class Transport:
     #: from the table of TLSPolicy
     policies: TlsPolicies | None = None
 
+    def source(self, address: str) -> str | None:
+        """From which address of ours *address* is reached, "" for any; None: not at all.
+
+        ClientPortOptions may leave out a whole family; LocalMailer is none of its business.
+        """
+        rows = () if self.next_hop else self.options.client_ports
+        family = "inet6" if ":" in address else "inet"
+        found = [row.address for row in rows if row.family == family]
+        return found[-1] if found else None if rows else ""
+
     def policy(self, hop: NextHop | None) -> Policy:
         """What TLS there must be with *hop*; None is what was opened. Raise ValueError for a bad row."""
         if hop is None or self.policies is None or self.tls is None:
