@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def read_table(path: str) -> dict[bytes, bytes]:
     """Key -> value of the table *path*; no file is an empty table.
 
-    Raise any other OSError, also for what is no text: a row that is not seen sends mail elsewhere.
+    Raise any other OSError, also for what is no text or ends inside of a row: a row that is not seen
+    sends mail elsewhere.
     """
     table: dict[bytes, bytes] = {}
     try:
@@ -45,7 +46,11 @@ def _rows(path: str) -> Iterator[tuple[int, bytes, bytes]]:
         text = file.read().removeprefix(BOM_UTF8)
     if b"\0" in text:
         raise OSError(errno.EINVAL, "is no text", path)
-    for number, line in enumerate(text.split(b"\n"), 1):
+    lines = text.split(b"\n")
+    if len(lines[-1].split()) == 1 and not lines[-1].lstrip().startswith(b"#"):
+        # A key without value and line end: the file is just being written, or the disk is full.
+        raise OSError(errno.EINVAL, "ends inside of a row", path)
+    for number, line in enumerate(lines, 1):
         key, value = [*line.split(None, 1), b"", b""][:2]
         if key and key[:1] != b"#":
             yield number, key.lower(), value.strip()
