@@ -14,8 +14,6 @@ caller knows which. Certificates are checked by DNS-ID only, never by a common n
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import hmac
 import os
 import stat
 from collections.abc import Collection, Iterator
@@ -74,8 +72,14 @@ class TlsFacts:
 
 
 def load() -> None:
-    """Import ssl now, so that children that are forked later need not."""
+    """Import ssl now, so that children that are forked later need not.
+
+    The codec too by which it encodes the names of hosts: a child that has given up root may not be
+    able to read the place where Python is installed.
+    """
     import ssl  # noqa: F401
+
+    "localhost".encode("idna")
 
 
 # --- one connection -------------------------------------------------------------------------------
@@ -160,13 +164,14 @@ class TlsLayer:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the peer's certificate in hexadecimal digits, "" if it gave none."""
+        import hashlib  # 6 ms, for a policy that few have
+
         certificate = self._ssl.getpeercert(binary_form=True)
         return hashlib.sha256(certificate).hexdigest() if certificate else ""
 
     def is_pinned(self, fingerprints: Collection[str]) -> bool:
         """Is the peer's certificate one of these (64 hexadecimal digits)?"""
-        found = self.fingerprint
-        return any(hmac.compare_digest(found, wanted) for wanted in fingerprints)
+        return self.fingerprint in fingerprints
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -235,6 +240,7 @@ class TlsClient:
         self.untrusting = ""
         #: why we have no certificate to show although we should, "" else
         self.nameless = ""
+        load()
         self._verifying, self._trusting = _client_context(), _client_context()
         self._sessions: dict[tuple[str, bool], ssl.SSLSession] = {}
         try:
@@ -383,8 +389,7 @@ def _load_trust(context: ssl.SSLContext, trust: Trust) -> None:
     import ssl
 
     if not trust.ca_file and not trust.ca_path:
-        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
-        return
+        trust = _of_system()
     if trust.ca_path and not os.path.isdir(trust.ca_path):
         raise TlsError(f"{trust.ca_path}: no such directory")
     try:
@@ -393,6 +398,28 @@ def _load_trust(context: ssl.SSLContext, trust: Trust) -> None:
         raise TlsError(f"{trust.ca_file}: no certificates in it (PEM)") from error
     except OSError as error:
         raise TlsError(f"{trust.ca_file}: {error.strerror}") from error
+
+
+def _of_system() -> Trust:
+    """Where OpenSSL was built to look; not what the environment says. Raise TlsError."""
+    import ssl
+
+    paths = ssl.get_default_verify_paths()
+    # Of a directory OpenSSL reads what it is asked for; all of the file at once takes 25 ms.
+    if _is_hashed(paths.openssl_capath):
+        return Trust(ca_path=paths.openssl_capath)
+    if os.path.isfile(paths.openssl_cafile):
+        return Trust(ca_file=paths.openssl_cafile)
+    raise TlsError("the system knows no authorities (is ca-certificates installed?)")
+
+
+def _is_hashed(directory: str) -> bool:
+    """Has openssl-rehash(1) been there? Its links are "2e5ac55d.0"."""
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        return False
+    return any(name[8:] == ".0" and not name[:8].strip("0123456789abcdef") for name in names)
 
 
 def _load_own(context: ssl.SSLContext, own: KeyPair) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import shutil
 import ssl
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -171,8 +173,6 @@ class TestCertificates:
         assert client.vouches([good] + [good] * 60)  # of many octets: several records
 
     def test_directory_of_authorities(self, authority: Authority, tmp_path: Path) -> None:
-        import subprocess
-
         (tmp_path / "ca.pem").write_bytes(Path(authority.certificate).read_bytes())
         subprocess.run(["openssl", "rehash", tmp_path], check=True)
         client = TlsClient(Trust(ca_path=str(tmp_path)))
@@ -195,6 +195,37 @@ class TestCertificates:
         with pytest.raises(TlsError, match=why):
             client.begin("mx.campus", verified=True)
         client.begin("mx.campus", verified=False)
+
+
+def test_a_system_that_knows_no_authorities_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = ssl.get_default_verify_paths()._replace(openssl_cafile="/no", openssl_capath="/no")
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: paths)
+    client = TlsClient(Trust())
+    assert client.untrusting == "the system knows no authorities (is ca-certificates installed?)"
+    client.begin("mx.campus", verified=False)
+
+
+@pytest.mark.debian("openssl")
+@pytest.mark.parametrize("is_hashed", [True, False])
+def test_the_authorities_of_the_system_are_found_in_directory_or_file(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_hashed: bool
+) -> None:
+    (tmp_path / "certs").mkdir()
+    shutil.copy(authority.certificate, tmp_path / ("certs/ca.pem" if is_hashed else "cert.pem"))
+    subprocess.run(["openssl", "rehash", tmp_path / "certs"], check=True)
+    paths = ssl.get_default_verify_paths()._replace(
+        openssl_cafile=str(tmp_path / "cert.pem"), openssl_capath=str(tmp_path / "certs")
+    )
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: paths)
+    assert TlsClient(Trust()).vouches([der(authority.issue("mx.campus"))])
+
+
+@pytest.mark.debian("openssl")
+def test_what_the_environment_trusts_does_not_count(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", authority.certificate)
+    assert not TlsClient(Trust()).vouches([der(authority.issue("mx.campus"))])
 
 
 @pytest.mark.debian("openssl")
@@ -220,8 +251,6 @@ class TestOurKey:
         assert "no certificate with the key that belongs to it" in client.nameless
 
     def test_nobody_is_asked_for_the_password_of_a_key(self, tmp_path: Path) -> None:
-        import subprocess
-
         own = self_signed(tmp_path, "lab1.campus")
         locked = tmp_path / "locked.key"
         words = ["openssl", "ec", "-aes128", "-passout", "pass:secret", "-in", own.key_file]
