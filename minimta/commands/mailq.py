@@ -200,7 +200,7 @@ class _Printer:
                 lines.append(f"\t\t\t\t\t\t(---{_cut(controlling_user, 64)}---)")
             lines.append("\t\t\t\t\t\t" + _cut(recipient, 71))
             if status:
-                lines.append(f"\t\t ({_cut(status, 100)})")
+                lines.append(f"\t\t ({_cut(status, _WHOLE)})")
         return lines
 
     def _line(self, entry: Listed) -> str:
@@ -226,7 +226,8 @@ class _Printer:
         return f"{begin}   ({self._status(entry.message)})" if entry.message else begin
 
     def _status(self, message: bytes) -> str:
-        return _cut(message, 78 if self._verbose else 60)
+        # DIFFERS: Sendmail shows 78 characters with -v; what can be done may stand behind them.
+        return _cut(message, _WHOLE if self._verbose else 60)
 
     def _mark(self, entry: Listed) -> str:
         """* being delivered, X load too high, - tried too short ago."""
@@ -235,6 +236,10 @@ class _Printer:
         if self._overloaded:
             return "X"
         return "-" if entry.attempts and entry.last_attempt > self._youngest > 0 else " "
+
+
+#: characters of a reason, with -v
+_WHOLE = 1000
 
 
 def _cut(value: bytes, width: int) -> str:

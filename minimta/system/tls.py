@@ -460,12 +460,12 @@ _REASONS = {
 }
 #: X509_V_ERR_... -> what it means
 _VERDICTS = {
-    9: "the certificate is not valid yet; is the clock right?",
+    9: "the certificate is not valid yet (is the clock right?)",
     10: "the certificate has expired",
-    18: "the certificate is self-signed, and not among those that are trusted",
-    19: "an authority that is not trusted has signed the certificate",
-    20: "an authority that is not known has signed the certificate, or its chain is not complete",
-    21: "an authority that is not known has signed the certificate, or its chain is not complete",
+    18: "the certificate is self-signed",
+    19: "the certificate's authority is not trusted",
+    20: "the certificate's authority is unknown, or its chain is not complete",
+    21: "the certificate's authority is unknown, or its chain is not complete",
     23: "the certificate was revoked",
 }
 

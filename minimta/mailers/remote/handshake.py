@@ -62,7 +62,7 @@ class SecureSession:
         if policy.level is Level.FINGERPRINT:
             if not layer.is_pinned(policy.fingerprints):
                 found = f"sha256:{layer.fingerprint}"
-                reason = f"the certificate is another one: {found}"
+                reason = "the certificate is not the pinned one"
                 raise CertificateError(reason, remedy=f"fingerprint {found}")
             return "TRUSTED"
         if policy.level is Level.VERIFY:

@@ -63,15 +63,15 @@ def _outcome(
     error: TlsError, target: Target, policy: Policy, table: str, hop: NextHop | None
 ) -> Outcome:
     """*table* is the file of TLSPolicy, where the remedy would stand."""
-    text = f"TLS with {target.name} failed: {error.reason}"
+    # The first words are the reason: mailq cuts the rest off, unless -v is said.
+    text = f"TLS: {error.reason}"
     if policy.is_binding:
         text += f"; nothing was sent ({policy.origin} wants {policy.level.value})"
-    row = error.remedy
+    row, way = error.remedy, ""
     if isinstance(error, CertificateError) and not row:
-        row = "fingerprint sha256:..."
-        text += ". Name its authority in CACertFile if you trust it"
+        row, way = "fingerprint sha256:...", "its authority in CACertFile, or "
     if row and hop:
-        text += f". If that is right, a row in {table} says so: {hop.key} {row}"
+        text += f". To allow it: {way}a row of {table}: {hop.key} {row}"
     # RFC 3463 section 3.8: cryptographic failure; security features not supported
     status = "4.7.5" if isinstance(error, CertificateError) else "4.7.4"
     return reply_outcomes.delayed(status, text, target.name, target.relay)

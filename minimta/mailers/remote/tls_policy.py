@@ -60,7 +60,7 @@ class Policy:
     fingerprints: tuple[str, ...] = ()
     #: TLS from the first octet, without STARTTLS
     implicit: bool = False
-    #: who says so, for people: "/etc/mail/tls-policy, row [h]:587"
+    #: who says so, for people: "row [h]:587 of /etc/mail/tls-policy"
     origin: str = ""
 
     @property
@@ -95,7 +95,7 @@ class TlsPolicies:
         else:
             key, value = found
             try:
-                policy = replace(_read(value), origin=f"{self.path}, row {key}")
+                policy = replace(_read(value), origin=f"row {key} of {self.path}")
             except ValueError as error:
                 raise ValueError(f"{self.path}, row {key}: {error}") from error
         implicit = policy.implicit or hop.port == SUBMISSIONS_PORT

@@ -63,7 +63,7 @@ def test_none_is_none_on_every_port(hop: str) -> None:
 )
 def test_a_row_is_found_by_what_the_next_hop_is(hop: str, key: str) -> None:
     assert policy(hop, f"{key} encrypt").level is Level.ENCRYPT
-    assert policy(hop, f"{key} encrypt").origin == f"/t, row {key}"
+    assert policy(hop, f"{key} encrypt").origin == f"row {key} of /t"
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_what_a_row_says(row: str, expected: Policy) -> None:
         expected.names,
         expected.fingerprints,
         expected.implicit,
-        "/t, row mx.campus",
+        "row mx.campus of /t",
     )
 
 
