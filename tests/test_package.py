@@ -13,7 +13,10 @@ import pytest
 import minimta
 
 HOME = Path(__file__).parent.parent
-SCRIPTS = ("sendmail", "mailq", "newaliases", "smrsh", "praliases", "makemap", "minimta")
+SCRIPTS = (
+    *("sendmail", "mailq", "newaliases", "hoststat", "purgestat"),
+    *("smrsh", "praliases", "makemap", "minimta"),
+)
 #: harmless command lines
 HARMLESS = {
     "sendmail": ["-bC"],
@@ -76,8 +79,8 @@ def test_every_script_but_the_checkouts_own_is_packaged(setup: configparser.Conf
     assert {path.name for path in (HOME / "bin").iterdir()} == set(SCRIPTS)
 
 
-@pytest.mark.parametrize("name", ["mailq", "newaliases"])
-def test_one_program_has_three_names(name: str) -> None:
+@pytest.mark.parametrize("name", ["mailq", "newaliases", "hoststat", "purgestat"])
+def test_one_program_has_several_names(name: str) -> None:
     assert os.readlink(HOME / "bin" / name) == "sendmail"
 
 

@@ -202,6 +202,18 @@ def _list_queue(command: Command, options: Options) -> int:
     return mailq.show(options, verbose=command.verbose, client=client, selections=selections)
 
 
+def _show_hosts(command: Command, options: Options) -> int:
+    from minimta.commands import hoststat
+
+    return hoststat.show(options, verbose=command.verbose)
+
+
+def _purge_hosts(command: Command, options: Options) -> int:
+    from minimta.commands import hoststat
+
+    return hoststat.purge(options)
+
+
 def _rebuild_aliases(command: Command, options: Options) -> int:
     from minimta.commands import newaliases
 
@@ -270,8 +282,8 @@ _MODES: dict[str, Callable[[Command, Options], int]] = {
     "C": _check_configuration,
     "D": _serve,
     "d": _serve,
-    "H": _answers(complain, "sendmail: no host status is kept (-bh, -bH)"),
-    "h": _answers(complain, "sendmail: no host status is kept (-bh, -bH)"),
+    "H": _purge_hosts,
+    "h": _show_hosts,
     "i": _rebuild_aliases,
     "m": _submit,
     "P": _answers(say, "Data unavailable: shared memory not updated"),

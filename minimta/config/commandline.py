@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: modes that exist, here or in Sendmail (-bX)
 MODES = "abCdDhHimpPstv"
 #: names of the program that stand for a mode
-_MODE_OF_NAME = {"mailq": "p", "newaliases": "i", "smtpd": "d"}
+_MODE_OF_NAME = {"mailq": "p", "newaliases": "i", "smtpd": "d", "hoststat": "h", "purgestat": "H"}
 _NOTIFY = ("success", "failure", "delay")
 
 

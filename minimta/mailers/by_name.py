@@ -118,8 +118,7 @@ def _esmtp(mailers: Mailers) -> Mailer:
     from minimta.mailers.remote import host_status
     from minimta.mailers.remote.mailer import RemoteMailer
 
-    path = host_status.beside(mailers.options.queue_directory)
-    memory = host_status.HostMemory(path, mailers.since, is_run=mailers.is_run)
+    memory = host_status.of_queue(mailers.options, mailers.since, is_run=mailers.is_run)
     return RemoteMailer(mailers.options, mailers.slots, say=mailers.say, memory=memory)
 
 

@@ -113,7 +113,8 @@ class MessageProgress:
         control = self.control
         control.last_attempt = int(now)
         control.attempts += 1
-        control.priority += options.retry_factor
+        if not all(outcome.is_crowded for outcome in self.outcomes.values()):
+            control.priority += options.retry_factor  # what was not begun is not to wait for it
         control.message = message or self._reason()
         # If nobody got it and nobody was dropped, the qf before says the same of everybody: the
         # power may fail before the new name is on disk. It saves an fsync for each host that is down.

@@ -1015,6 +1015,7 @@ def test_only_one_attempt_waits_for_a_locked_mailbox(host: PrivateHost) -> None:
     waits = of_queue(host.options).place_at("lock mailbox dave", 1)
     assert waits is not None
     qid = host.submit(EMMA, DAVE)
+    priority = host.control(qid).priority
     begun = time.monotonic()
     deliverer = host.deliverer()
     deliverer.attempt([qid])
@@ -1022,6 +1023,7 @@ def test_only_one_attempt_waits_for_a_locked_mailbox(host: PrivateHost) -> None:
     why = "Deferred: waits for another delivery to mailbox dave, which is locked"
     assert host.control(qid).message == why
     assert deliverer.held == [qid]
+    assert host.control(qid).priority == priority, "nothing was tried"
     waits.close()
     os.close(lock)
     host.deliverer().attempt([qid])

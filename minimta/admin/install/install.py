@@ -53,6 +53,8 @@ COMMANDS = {
     "/usr/lib/sendmail": "sendmail",
     "/usr/bin/mailq": "mailq",
     "/usr/bin/newaliases": "newaliases",
+    "/usr/bin/hoststat": "hoststat",
+    "/usr/bin/purgestat": "purgestat",
     "/usr/sbin/praliases": "praliases",
     "/usr/sbin/makemap": "makemap",
     "/usr/libexec/sendmail/smrsh": "smrsh",

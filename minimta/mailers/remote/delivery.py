@@ -172,10 +172,8 @@ class Delivery:
     def _leave_host(self) -> None:
         """Remember how it was; nothing new if it was reached, and nobody thought otherwise."""
         found, self._found = self._found, None
-        if self._hosts and found:
-            last = self._hosts.memory.known(found.host, ever=True)
-            if found.error or (last and last.error):
-                self._hosts.tell(found)
+        if self._hosts and found and self._hosts.memory.wants(found):
+            self._hosts.tell(found)
 
     def _take_up(self) -> None:
         self._waiting += self._elsewhere
@@ -244,6 +242,8 @@ class Delivery:
             self._note(trouble_of(error, connection))
             if isinstance(error, OSError) and not connection.client.answered:
                 self._find(reply_outcomes.host_status(error, target.host, connected=True))
+            elif isinstance(error, PeerClosed):
+                self._found = reply_outcomes.unwelcome(error.reply, target.host)
             if isinstance(error, PeerClosed) and error.reply.code != 421:
                 connection.quit()
             return False
@@ -353,6 +353,8 @@ class Delivery:
         final = transaction.final
         if not connection.client.closing or (final is not None and final.code < 300):
             self._completed += 1
+        if final is not None and final.code < 300:
+            self._found = reply_outcomes.took_mail(final, connection.target.host)
         outcomes = outcomes_of(transaction, users, connection, trouble)
         if _is_put_off(transaction) and self._transport.reconnects and users == pending.users:
             self._put_off[pending] = outcomes

@@ -5,6 +5,7 @@
                         H0            error of the name server, none
                         S75           exit code
                         D4.4.1        status (RFC 3463)
+                        R421 4.3.2 no last reply, if there was one
                         U1795341293   when, epoch seconds
                         .
 
@@ -14,8 +15,9 @@ records outcomes writes the files, each whole and under a new name; the workers,
 look into them. Nobody waits for anybody: a file that is missing or unreadable means that nothing is
 known, and the host is asked.
 
-    a run of the queue            believes what was found since it began
-    new messages                  also what was found a moment ago (_MEMORY)
+    HostStatusDirectory           for how long it is believed that a host was not reached
+    is not set                    a run of the queue: since it began; new messages: a moment (_MEMORY)
+    is set                        Timeout.hoststatus; and how all other hosts were is kept, too
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 
+from minimta.config.options import Options
+from minimta.message.printable import shown
 from minimta.system import log
 
 #: errno -> seconds for which new messages believe it: what cost a minute to find out longer than what
@@ -37,6 +41,8 @@ _SHORT_MEMORY = 30.0
 _OLD = 3600.0
 #: octets of a file that are read
 _MOST = 1000
+#: characters of a reply that are kept, as in Sendmail
+_MOST_OF_REPLY = 80
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 #: a host name comes from a stranger's name server, and becomes a path
@@ -55,19 +61,25 @@ class HostStatus:
     status: str
     #: sysexits
     exit_code: int
+    #: what it said last, "" if nothing: "421 4.3.2 mx.campus busy"
+    reply: str = ""
 
 
 class HostMemory:
     """A directory with the status of hosts, as one attempt sees it."""
 
-    def __init__(self, path: str, since: float, *, is_run: bool = True) -> None:
+    def __init__(
+        self, path: str, since: float, *, is_run: bool = True, lasting: float = 0.0
+    ) -> None:
         """*path* is made when it is needed; *since* is when the run began (epoch seconds).
 
-        If it *is_run*, nothing is believed that is older.
+        If it *is_run*, nothing is believed that is older. *lasting* is Timeout.hoststatus (seconds),
+        with which all else does not matter; 0.0 without HostStatusDirectory.
         """
         self._path = path
         self._since = since
         self._is_run = is_run
+        self._lasting = lasting
         #: the open directory, -1 if there is none; workers inherit it
         self.file = -1
 
@@ -99,7 +111,12 @@ class HostMemory:
     def trouble(self, host: str) -> HostStatus | None:
         """Why *host* was not reached of late; None if it was, or if nobody knows."""
         found = self.known(host)
-        return found if found is not None and found.error else None
+        return found if found is not None and found.exit_code else None
+
+    def wants(self, found: HostStatus) -> bool:
+        """Is it worth to be noted? Not that a host was reached, if nobody thought otherwise."""
+        last = self.known(found.host, ever=True)
+        return bool(self._lasting or found.error or (last and last.error))
 
     def known(self, host: str, *, ever: bool = False) -> HostStatus | None:
         """What this attempt believes of *host*, or anybody *ever* found; None if nothing."""
@@ -114,7 +131,7 @@ class HostMemory:
                 os.close(file)
         except OSError:
             return None
-        status = _decoded(host, text)
+        status = decoded(host, text)
         if status is None or not (ever or self._counts(status.error, found)):
             return None
         return status
@@ -123,6 +140,8 @@ class HostMemory:
         now = time.time()
         if found > now:
             return False  # the clock was set back
+        if self._lasting:
+            return found > now - self._lasting
         memory = 0.0 if self._is_run else _MEMORY.get(error, _SHORT_MEMORY)
         return found >= min(self._since, now - memory)
 
@@ -152,11 +171,31 @@ class HostMemory:
         os.rename(new, path, src_dir_fd=self.file, dst_dir_fd=self.file)
 
 
-def forget_old(path: str) -> None:
-    """Remove from the directory *path* what is of no use to anybody. Raises nothing."""
+def listed(path: str) -> list[tuple[HostStatus, float]]:
+    """All hosts below the directory *path*, by name, with the time of each (epoch seconds)."""
+    found: list[tuple[HostStatus, float]] = []
+    for directory, _, names in os.walk(path):
+        labels = os.path.relpath(directory, path).split("/")
+        behind = "".join(
+            f".{label.removesuffix('.')}" for label in reversed(labels) if label != "."
+        )
+        for name in names:
+            with suppress(OSError):
+                file = os.open(os.path.join(directory, name), _READ)
+                try:
+                    text, when = os.read(file, _MOST), os.fstat(file).st_mtime
+                finally:
+                    os.close(file)
+                status = decoded(name + behind, text)
+                found += [(status, when)] if status is not None else []
+    return sorted(found, key=lambda pair: pair[0].host)
+
+
+def forget_old(path: str, seconds: float = _OLD) -> None:
+    """Remove from the directory *path* what is older than *seconds*. Raises nothing."""
     if not os.path.isdir(path):
         return
-    before = time.time() - _OLD
+    before = time.time() - seconds
     for directory, _, names, here in os.fwalk(path, topdown=False):
         for name in names:
             with suppress(OSError):
@@ -165,6 +204,20 @@ def forget_old(path: str) -> None:
         if directory != path:
             with suppress(OSError):  # it is not empty
                 os.rmdir(directory)
+
+
+def of_queue(options: Options, since: float, *, is_run: bool) -> HostMemory:
+    """The memory of the deliveries of a queue; see HostMemory."""
+    path = directory_of(options)
+    if path:
+        return HostMemory(path, since, is_run=is_run, lasting=options.timeout_hoststatus)
+    return HostMemory(beside(options.queue_directory), since, is_run=is_run)
+
+
+def directory_of(options: Options) -> str:
+    """The path of HostStatusDirectory, "" if it is not set."""
+    chosen = options.host_status_directory
+    return os.path.join(options.queue_directory, chosen) if chosen else ""
 
 
 def beside(queue_directory: str) -> str:
@@ -183,15 +236,18 @@ def _path_of(host: str) -> str:
 
 def _encoded(found: HostStatus, now: float) -> bytes:
     lines = ["V0", f"E{found.error}", "H0", f"S{found.exit_code}", f"D{found.status}"]
+    if found.reply:
+        lines.append(f"R{shown(found.reply, _MOST_OF_REPLY)}")
     return "\n".join([*lines, f"U{int(now)}", ".", ""]).encode("ascii")
 
 
-def _decoded(host: str, text: bytes) -> HostStatus | None:
-    """None if it is no status, or one of another version."""
+def decoded(host: str, text: bytes) -> HostStatus | None:
+    """The text of a file, None if it is no status, or one of another version."""
     lines = {line[:1]: line[1:] for line in text.decode("latin-1").split("\n")}
     try:
         if lines["V"] != "0" or "." not in lines:
             return None
-        return HostStatus(host, int(lines["E"]), lines.get("D", ""), int(lines["S"]))
+        error, exit_code = int(lines["E"]), int(lines["S"])
+        return HostStatus(host, error, lines.get("D", ""), exit_code, lines.get("R", ""))
     except (KeyError, ValueError):
         return None

@@ -306,6 +306,7 @@ _FIELDS: dict[type, dict[str, _Check]] = {
         "error": _number(0, 255),
         "status": _status,
         "exit_code": _number(0, 78),
+        "reply": _text,
     },
     TlsFacts: {"version": _word, "cipher": _word, "bits": _number(0, 1024), "verify": _word},
 }

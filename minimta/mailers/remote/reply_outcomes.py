@@ -125,6 +125,8 @@ def unconnected(error: OSError, name: str, relay: str) -> Outcome:
 
 def remembered(found: HostStatus, name: str) -> Outcome:
     """The host was not reached a while ago, and is not asked again in this run."""
+    if found.reply:
+        return replace(delayed(found.status, found.reply, name, name), diagnostic=found.reply)
     error = OSError(found.error, os.strerror(found.error))
     if found.status == _SILENT:
         return broken(error, name, name)
@@ -137,6 +139,17 @@ def host_status(error: Exception, host: str, *, connected: bool) -> HostStatus:
     if not number:
         number = errno.ETIMEDOUT if isinstance(error, TimeoutError) else errno.ECONNRESET
     return HostStatus(host, number, _SILENT if connected else "4.4.1", os.EX_TEMPFAIL)
+
+
+def unwelcome(reply: Reply, host: str) -> HostStatus:
+    """What is remembered of a *host* whose greeting was no welcome: for now, whatever it said."""
+    status = "4" + _status(reply, "greeting")[1:]
+    return HostStatus(host, 0, status, os.EX_TEMPFAIL, verbatim(reply)[-1])
+
+
+def took_mail(reply: Reply, host: str) -> HostStatus:
+    """What is remembered of a *host* that took a message."""
+    return HostStatus(host, 0, "2.0.0", os.EX_OK, verbatim(reply)[-1])
 
 
 def no_answer(name: str, failure: LookupFailed) -> Outcome:

@@ -18,6 +18,7 @@ from minimta.admin.install.files import Directory, Link, TextFile
 
 COMMANDS = (
     "/usr/sbin/sendmail", "/usr/lib/sendmail", "/usr/bin/mailq", "/usr/bin/newaliases",
+    "/usr/bin/hoststat", "/usr/bin/purgestat",
     "/usr/libexec/sendmail/smrsh", "/usr/sbin/praliases", "/usr/sbin/makemap", "/usr/sbin/minimta",
 )  # fmt: skip
 

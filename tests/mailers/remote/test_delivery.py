@@ -725,6 +725,34 @@ def test_a_host_that_is_back_is_forgotten(hosts: Hosts) -> None:
     assert hosts.memory.trouble(host) is None
 
 
+def test_with_host_status_the_last_reply_is_kept_and_a_busy_host_left_alone(
+    tmp_path: Path,
+) -> None:
+    lasting = HostMemory(str(tmp_path / "hosts"), 0.0, lasting=1800)
+    lasting.open()
+    hosts = Hosts(lasting, lasting.note)
+    with FakeSmtp() as good, FakeSmtp(answers={"greeting": ["421 4.3.2 busy"]}) as busy:
+        deliver(job(good.host), hosts=hosts)
+        first, second = (only(deliver(job(busy.host), hosts=hosts)) for _ in range(2))
+        assert len(busy.commands) == 1
+    found = lasting.known(f"127.0.0.1:{good.port}")
+    assert found is not None
+    assert (found.exit_code, found.reply) == (0, "250 2.0.0 Ok: queued as FAKE1")
+    assert first.fate is second.fate is Fate.DEFERRED
+    assert first.text == second.text == "421 4.3.2 busy"
+    lasting.close()
+
+
+def test_a_greeting_that_refuses_for_good_is_remembered_as_a_delay(tmp_path: Path) -> None:
+    lasting = HostMemory(str(tmp_path / "hosts"), 0.0, lasting=1800)
+    lasting.open()
+    with FakeSmtp(answers={"greeting": ["554 5.3.2 go away"]}) as server:
+        for fate in (Fate.FAILED, Fate.DEFERRED):
+            outcome = only(deliver(job(server.host), hosts=Hosts(lasting, lasting.note)))
+            assert outcome.fate is fate
+    lasting.close()
+
+
 def by_two_hosts(
     first: dict[str, list[str | bytes]], second: dict[str, list[str | bytes]], *names: str
 ) -> tuple[dict[str, Outcome], FakeSmtp, FakeSmtp]:

@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from minimta.mailers.remote.host_status import HostMemory, HostStatus, beside, forget_old
+from minimta.config.options import Options
+from minimta.mailers.remote.host_status import (
+    HostMemory,
+    HostStatus,
+    beside,
+    forget_old,
+    of_queue,
+)
 from minimta.system import log
 
 REFUSED = HostStatus("mx.lab2.campus", errno.ECONNREFUSED, "4.4.1", 75)
@@ -185,3 +192,55 @@ def test_what_is_old_is_removed_with_its_directories(tmp_path: Path) -> None:
 
 def test_it_is_not_in_the_queue_where_others_may_make_files() -> None:
     assert beside("/var/spool/mqueue/") == "/var/spool/mqueue.hosts"
+
+
+# --- HostStatusDirectory -----------------------------------------------------------------------------------
+
+
+def chosen(tmp_path: Path, directory: str) -> Options:
+    options = Options()
+    options.queue_directory = str(tmp_path / "mqueue")
+    options.host_status_directory = directory
+    return options
+
+
+@pytest.mark.parametrize(
+    ("directory", "path"),
+    [("", "mqueue.hosts"), (".hoststat", "mqueue/.hoststat"), ("{0}/hs", "hs")],
+)
+def test_the_option_says_where_it_is(tmp_path: Path, directory: str, path: str) -> None:
+    (tmp_path / "mqueue").mkdir()
+    made = of_queue(chosen(tmp_path, directory.format(tmp_path)), time.time(), is_run=True)
+    made.open()
+    assert (tmp_path / path).is_dir()
+    made.close()
+
+
+@pytest.mark.parametrize(("age", "believed"), [(1700, True), (1900, False)])
+@pytest.mark.parametrize("is_run", [True, False])
+def test_with_it_all_believe_for_as_long_as_the_option_says(
+    tmp_path: Path, age: float, believed: bool, is_run: bool
+) -> None:
+    memory(tmp_path).note(REFUSED)
+    found(tmp_path, age)
+    made = of_queue(chosen(tmp_path, f"{tmp_path}/hosts"), time.time(), is_run=is_run)
+    made.open()
+    assert bool(made.trouble("mx.lab2.campus")) is believed
+    made.close()
+
+
+def test_with_it_hosts_that_were_reached_are_kept_too(tmp_path: Path) -> None:
+    lasting = HostMemory(str(tmp_path / "hosts"), 0.0, lasting=1800)
+    assert lasting.wants(REACHED)
+    assert not memory(tmp_path).wants(REACHED)
+    memory(tmp_path).note(REFUSED)
+    assert memory(tmp_path).wants(REACHED)
+
+
+def test_a_reply_is_kept_as_recorded_and_cannot_forge_a_line(tmp_path: Path) -> None:
+    one = memory(tmp_path)
+    one.note(HostStatus("mx.lab2.campus", 0, "2.0.0", 0, "250 2.0.0 Ok\nE111\nS75" + "x" * 100))
+    lines = (tmp_path / "hosts/campus./lab2./mx").read_text().split("\n")
+    assert lines[:3] == ["V0", "E0", "H0"]
+    assert lines[5].startswith("R250 2.0.0 Ok?E111?S75x") and len(lines[5]) == 81
+    assert one.trouble("mx.lab2.campus") is None
