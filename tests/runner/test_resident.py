@@ -422,7 +422,10 @@ def residing(host: PrivateHost, interval: int | None = None) -> Iterator[int]:
     try:
         yield pid
     except BaseException:
+        left = children_of(pid)
         end(pid, signal.SIGKILL)
+        for child in left:  # they would wait for their silent hosts
+            end_with_workers(child)
         raise
     assert end(pid, signal.SIGTERM) == 0
 
