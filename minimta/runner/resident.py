@@ -32,7 +32,7 @@ from minimta.runner.queue_child import GOES_ON, NO_SLOT, Child, held
 from minimta.runner.queue_work import QueueWork, Work
 from minimta.runner.redirect import announce
 from minimta.runner.watch import Watch
-from minimta.system import locks, log, processes
+from minimta.system import locks, log, processes, tls
 from minimta.system.slots import Slots, of_queue
 from minimta.system.terminal import complain
 from minimta.system.users import Users
@@ -122,6 +122,7 @@ def _load_for_children(options: Options, slots: Slots) -> None:
     import minimta.maps.text_table
     import minimta.runner.send_reports  # noqa: F401
 
+    tls.load()
     mailers = Mailers(options, Users(options.passwd_file), slots)
     for name in MAILERS:
         mailers[name]  # made, and so imported
