@@ -17,8 +17,10 @@ import stat
 from collections.abc import Callable
 
 from minimta.mailers.programs import smrsh
+from minimta.mailers.remote import mx_targets
 from minimta.mailers.remote.mx_targets import Target
 from minimta.mailers.remote.route_preview import RoutePreview, RoutePreviewer
+from minimta.mailers.remote.tls_policy import Policy, TlsPolicies
 from minimta.maps import text_table
 from minimta.message import address
 from minimta.message.outcome import Fate
@@ -209,7 +211,20 @@ class TraceReport:
             f"next host {because}{first} (mailer {route.mailer})",
             *(f"then {other}" for other in others),
             *told,
+            *self._tls(route),
         ]
+
+    def _tls(self, route: Route) -> list[str]:
+        """What TLS the next hops must have, if it is said somewhere."""
+        try:
+            policies = TlsPolicies.read(self._options)
+            found = [(hop, policies.policy(hop)) for hop in mx_targets.parse(route.host)]
+        except (OSError, ValueError) as error:
+            self.fates.add(Fate.DEFERRED)
+            reason = getattr(error, "strerror", None) or str(error)
+            return [_verdict(Fate.DEFERRED, f"TLSPolicy: {log.clean(reason)}", "4.3.5")]
+        told = [(hop, policy) for hop, policy in found if policy != Policy(origin=policy.origin)]
+        return [f"TLS with {log.clean(hop.key)}: {policy.told()}" for hop, policy in told]
 
     def _because(self, route: Route) -> str:
         """Who chose the next hop, if it is not the domain's own."""

@@ -473,7 +473,9 @@ _VERDICTS = {
 def _reason(error: ssl.SSLError) -> str:
     """Why, in words of ours, else OpenSSL's."""
     name = error.reason or "connection closed"
-    return _REASONS.get(name) or name.replace("_", " ").lower()
+    _, alert, said = name.partition("_ALERT_")
+    shown = f"the other side says: {said}" if alert else name
+    return _REASONS.get(name) or shown.replace("_", " ").lower()
 
 
 def _verdict(error: ssl.SSLCertVerificationError) -> str:

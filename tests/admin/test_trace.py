@@ -185,6 +185,32 @@ def test_the_smart_host_is_named_and_may_be_anywhere(host: Host) -> None:
 # --- aliases --------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        (
+            "plain.campus encrypt",
+            ["  TLS with plain.campus: encrypt (row plain.campus of /tls-policy)"],
+        ),
+        ("other.campus encrypt", []),
+        ("plain.campus may", []),
+        (
+            ". verfy",
+            [
+                "  waits: TLSPolicy: row . of /tls-policy: 'verfy' is no level of TLS (did you mean verify?) (4.3.5)"
+            ],
+        ),
+    ],
+)
+def test_what_tls_a_next_hop_must_have_is_told(host: Host, row: str, told: list[str]) -> None:
+    table = host.root / "tls-policy"
+    table.write_text(f"{row}\n")
+    host.set("TLSPolicy", str(table))
+    code, lines = host.trace("x@plain.campus")
+    assert lines[1:] == told
+    assert code == (os.EX_TEMPFAIL if "verfy" in row else os.EX_OK)
+
+
 def test_what_decides_stands_first(host: Host) -> None:
     assert host.trace("x@both.campus") == (
         75,

@@ -68,6 +68,13 @@ class Policy:
         """Does nothing leave in clear?"""
         return self.level not in (Level.NONE, Level.MAY) or self.implicit
 
+    def told(self) -> str:
+        """For people: "verify, as mx.campus, from the first octet (row [h]:465 of /t)"."""
+        words = [self.level.value]
+        words += [f"as {' or '.join(self.names)}"] if self.names else []
+        words += ["from the first octet"] if self.implicit else []
+        return f"{', '.join(words)} ({self.origin})"
+
 
 #: for a peer that is on this host, or a socket of it
 NO_TLS = Policy(Level.NONE)
@@ -97,7 +104,7 @@ class TlsPolicies:
             try:
                 policy = replace(_read(value), origin=f"row {key} of {self.path}")
             except ValueError as error:
-                raise ValueError(f"{self.path}, row {key}: {error}") from error
+                raise ValueError(f"row {key} of {self.path}: {error}") from error
         implicit = policy.implicit or hop.port == SUBMISSIONS_PORT
         names = policy.names or (hop.name,) if policy.level is Level.VERIFY else ()
         return replace(policy, names=names, implicit=implicit and policy.level is not Level.NONE)
@@ -109,7 +116,7 @@ class TlsPolicies:
                 try:
                     return key, value.decode("ascii")
                 except UnicodeDecodeError as error:
-                    raise ValueError(f"{self.path}, row {key}: not ASCII") from error
+                    raise ValueError(f"row {key} of {self.path}: not ASCII") from error
         return None
 
 

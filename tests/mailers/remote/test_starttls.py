@@ -553,7 +553,7 @@ def test_a_row_that_makes_no_sense_delays() -> None:
         outcome = Sent(at(server), row="verfy").outcome
         assert not server.commands
     assert outcome.fate is Fate.DEFERRED
-    assert "row .: 'verfy' is no level of TLS (did you mean verify?)" in outcome.text
+    assert f"row . of {TABLE}: 'verfy' is no level of TLS (did you mean verify?)" in outcome.text
 
 
 # -- several hosts ---------------------------------------------------------------------------------

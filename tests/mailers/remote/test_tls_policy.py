@@ -132,7 +132,7 @@ def test_a_row_counts_more_than_that_we_log_in(explicit: str) -> None:
     ],
 )  # fmt: skip
 def test_a_row_that_makes_no_sense_is_told(row: str) -> None:
-    with pytest.raises(ValueError, match=r"^/t, row mx\.campus: "):
+    with pytest.raises(ValueError, match=r"^row mx\.campus of /t: "):
         policy("mx.campus", f"mx.campus {row}")
 
 
@@ -142,3 +142,16 @@ def test_no_table_is_no_rows_and_a_directory_is_no_table(tmp_path: Path) -> None
     assert TlsPolicies.read(configured).policy(hop).level is Level.MAY
     with pytest.raises(IsADirectoryError):
         TlsPolicies.read(options(tls_policy=str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ("encrypt", "encrypt (row . of /t)"),
+        ("verify implicit", "verify, as mx.campus, from the first octet (row . of /t)"),
+        ("verify match=a,b", "verify, as a or b (row . of /t)"),
+    ],
+)
+def test_a_policy_is_told_in_words(row: str, told: str) -> None:
+    assert policy("[mx.campus]", f". {row}").told() == told
+    assert policy("[mx.campus]:465").told() == "may, from the first octet (port 465)"
