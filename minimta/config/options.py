@@ -228,6 +228,7 @@ class Options:
     timeout_helo = _option("Timeout.helo", "5m", seconds, "client: reply to EHLO and HELO")
     # DIFFERS: Sendmail waits an hour; a handshake is made by machines.
     timeout_starttls = _option("Timeout.starttls", "2m", seconds, "client: the TLS handshake")
+    timeout_auth = _option("Timeout.auth", "10m", seconds, "client: each reply to AUTH")
     timeout_mail = _option("Timeout.mail", "10m", seconds, "client: reply to MAIL")
     timeout_rcpt = _option("Timeout.rcpt", "1h", seconds, "client: reply to RCPT")
     timeout_datainit = _option("Timeout.datainit", "5m", seconds, "client: the 354")

@@ -7,6 +7,7 @@ on until nothing is ``awaiting``; it looks up how long to wait under that word.
     greeting          220 makes us say EHLO; a 5yz to that, HELO
     EHLO HELO LHLO    name and extensions of the peer; messages may begin
     STARTTLS          a 2yz: ``wants_handshake``; the driver makes it and calls secured()
+    AUTH              334: a challenge, which the driver answers; else the login is over, see auth_reply
     MAIL RCPT DATA    one group with PIPELINING, else one by one
     (content)         354 came: ``wants_content``; the driver streams it and calls content_sent()
     .                 the only reply that makes the message the peer's
@@ -43,6 +44,10 @@ class Dialect:
 SMTP = Dialect("EHLO", "HELO", answers_each=False)
 #: RFC 2033, sections 4.1 and 4.2
 LMTP = Dialect("LHLO", "", answers_each=True)
+
+
+#: characters of the shortest text that is hidden when a peer repeats it
+_LEAST_HIDDEN = 4
 
 
 class PeerClosed(Exception):
@@ -118,6 +123,12 @@ class Client:
         self.wants_content = False
         #: the answer to STARTTLS, None if there was none
         self.starttls_reply: Reply | None = None
+        #: the last answer to AUTH, None before it
+        self.auth_reply: Reply | None = None
+        #: has the peer taken our login? Who logs in says so
+        self.is_logged_in = False
+        #: what nobody may be shown, even if the peer repeats it
+        self._hidden: list[str] = []
         #: the peer said 421 where that was an answer too; nothing more can be sent
         self.closing = False
         #: last line sent, for the transcript
@@ -156,6 +167,14 @@ class Client:
         self.starttls_reply = None
         self.hello()
 
+    def authenticate(self, line: bytes, *secrets: str) -> None:
+        """Queue an AUTH command, or the answer to a challenge (RFC 4954 section 4).
+
+        Neither is shown to anybody, nor are the *secrets* in it, if the peer repeats them.
+        """
+        self._hidden += [text for text in secrets if len(text) >= _LEAST_HIDDEN]
+        self._unsent.append(("AUTH", line))
+
     def begin(self, transaction: Transaction) -> None:
         """Queue a message. Raise ValueError if one of its lines could forge another command."""
         for line in (transaction.mail_line, *transaction.rcpt_lines):
@@ -191,16 +210,18 @@ class Client:
             verb, line = self._unsent.popleft()
             lines.append(line)
             self._expected.append(verb)
-            self._tell(line.decode("ascii"))
+            self._tell(_shown(verb, line.decode("ascii")))
             if "PIPELINING" not in self.extensions:
                 break
         return b"\r\n".join(lines) + b"\r\n"
 
     def receive(self, octets: bytes) -> None:
         """Take what was read. Raise PeerClosed or ReplyError; then close the connection."""
-        for reply in self._reader.feed(octets):
+        for whole in self._reader.feed(octets):
+            is_challenge = self.awaiting == "AUTH" and whole.code == 334
+            reply = whole if is_challenge else self._without_secrets(whole)
             if self._say:
-                for line in verbatim(reply):
+                for line in ["334 ***"] if is_challenge else verbatim(reply):
                     self._say(line)
             if not self._expected:
                 raise _unasked(reply)
@@ -209,6 +230,15 @@ class Client:
         # the content would count as accepted before it is sent.
         if not self._expected and self._reader.has_leftover:
             raise ReplyError("reply to nothing")
+
+    def _without_secrets(self, reply: Reply) -> Reply:
+        """The reply, fit for log and bounce: "535 bad password hunter2" would be in both."""
+        if not any(text in line for text in self._hidden for line in reply.lines):
+            return reply
+        lines = reply.lines
+        for text in self._hidden:
+            lines = tuple(line.replace(text, "***") for line in lines)
+        return Reply(reply.code, reply.enhanced, lines)
 
     def _tell(self, line: str) -> None:
         self.last_sent = line
@@ -249,6 +279,9 @@ class Client:
 
     def _starttls(self, reply: Reply) -> None:
         self.starttls_reply = reply
+
+    def _auth(self, reply: Reply) -> None:
+        self.auth_reply = reply
 
     def _helo(self, reply: Reply) -> None:
         if reply.code >= 300:
@@ -295,6 +328,16 @@ class Client:
         return self._transaction
 
 
+def _shown(verb: str, line: str) -> str:
+    """A line as people see it: of AUTH the name of the mechanism, and nothing else."""
+    if verb != "AUTH":
+        return line
+    command, mechanism, secret = [*line.split(" ", 2), "", ""][:3]
+    if command != "AUTH":
+        return "***"
+    return f"AUTH {mechanism} ***" if secret else f"AUTH {mechanism}"
+
+
 def _unasked(reply: Reply) -> Exception:
     """A 421 may come at any time (RFC 5321 section 3.8), nothing else may."""
     return PeerClosed(reply, "") if reply.code == 421 else ReplyError("reply to nothing")
@@ -306,6 +349,7 @@ _ANSWERS: dict[str, Callable[[Client, Reply], None]] = {
     "LHLO": Client._hello,
     "HELO": Client._helo,
     "STARTTLS": Client._starttls,
+    "AUTH": Client._auth,
     "MAIL": Client._mail,
     "RCPT": Client._rcpt,
     "DATA": Client._data,

@@ -22,6 +22,7 @@ def mail_line(
     body_type: bytes = b"",
     envid: bytes = b"",
     ret: bytes = b"",
+    logged_in: bool = False,
 ) -> bytes:
     """The MAIL command with those of the parameters that the peer offered.
 
@@ -34,6 +35,9 @@ def mail_line(
         line += b" BODY=" + body_type
     if "DSN" in extensions:
         line += _parameter(b"ENVID", envid) + _parameter(b"RET", ret)
+    if logged_in and "AUTH" in extensions:
+        # RFC 4954 section 5: it is we who have logged in; who wrote the message is not vouched for.
+        line += b" AUTH=<>"
     return line
 
 

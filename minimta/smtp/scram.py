@@ -50,6 +50,10 @@ class ChannelBinding(NamedTuple):
     data: bytes
 
 
+class Unproven(SaslError):
+    """The server does not know the password: it is somebody else, and no mechanism will do."""
+
+
 @dataclass(frozen=True, slots=True)
 class ScramKeys:
     """What a server keeps of a password (RFC 5802 section 3); the password is not to be had from it."""
@@ -126,16 +130,19 @@ class ScramClient:
         return self._header + self._first
 
     def step(self, challenge: bytes) -> bytes:
-        """Answer server-first with client-final, and server-final with nothing. Raise SaslError."""
+        """Answer server-first with client-final, and server-final with nothing.
+
+        Raise SaslError, Unproven.
+        """
         if not self._signature:
             return self._final(challenge)
         self._check_server(challenge)
         return b""
 
     def finish(self) -> None:
-        """The server says that all is well. Raise SaslError if it has not proven who it is."""
+        """The server says that all is well. Raise Unproven if it has not proven who it is."""
         if not self._is_proven:
-            raise SaslError("the server did not prove that it knows the password")
+            raise Unproven("the server did not prove that it knows the password")
 
     def _final(self, challenge: bytes) -> bytes:
         fields = _fields(challenge, "r", "s", "i")
@@ -158,7 +165,7 @@ class ScramClient:
             raise SaslError("the server broke off the dialogue")
         proof = _from_base64(_fields(challenge, "v")["v"])
         if self._is_proven or not hmac.compare_digest(proof, self._signature):
-            raise SaslError("the server could not prove that it knows the password")
+            raise Unproven("the server could not prove that it knows the password")
         self._is_proven = True
 
 

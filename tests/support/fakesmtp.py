@@ -191,7 +191,7 @@ class FakeSmtp(OwnProcess):
                 if self._poison in told[-1]:
                     return
                 verb = line.split(b" ")[0].strip().upper().decode("latin-1")
-                code = self._answer(connection, lines, verb)
+                code = self._react(connection, lines, verb, told)
                 if verb == "DATA" and code == b"3":
                     self._content(connection, lines)
                 if verb == "STARTTLS" and self._hangs_at_starttls:
@@ -205,6 +205,12 @@ class FakeSmtp(OwnProcess):
         finally:
             if isinstance(connection, ssl.SSLSocket):
                 connection.close()
+
+    def _react(
+        self, connection: socket.socket, lines: BufferedIOBase, verb: str, told: list[str]
+    ) -> bytes:
+        """Answer a command, the last line of *told*; the first octet of the answer."""
+        return self._answer(connection, lines, verb)
 
     def _secured(
         self, connection: socket.socket, told: list[str]

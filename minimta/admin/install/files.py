@@ -144,7 +144,7 @@ class TextFile:
 
 @dataclass(frozen=True, slots=True)
 class LockFile:
-    """A lock file that running programs leave behind. Nothing to install."""
+    """A file beside the queue that running programs leave behind. Nothing to install."""
 
     root: Path
     path: str

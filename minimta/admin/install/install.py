@@ -32,7 +32,7 @@ from minimta.admin.install.services import run as run_program
 from minimta.admin.install.steps import Step, below
 from minimta.admin.output import say
 from minimta.admin.virtual_environment import RUN_TIME
-from minimta.mailers.remote import host_status
+from minimta.mailers.remote import host_status, login_memory
 from minimta.system import slots, terminal
 from minimta.system.locks import beside, of_daemon
 
@@ -77,6 +77,7 @@ def steps(root: Path) -> list[Step]:
         LockFile(root, beside(QUEUE)),
         LockFile(root, of_daemon(QUEUE)),
         LockFile(root, slots.beside(QUEUE)),
+        LockFile(root, login_memory.beside(QUEUE)),
         RememberedHosts(root, host_status.beside(QUEUE)),
         TextFile(root, "/etc/aliases", ALIASES, keep=True),
         LockFile(root, "/etc/aliases.cdb.lock"),

@@ -25,13 +25,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from minimta.config.values import mail_port
 from minimta.smtp.sasl import PASSWORD_MECHANISMS, TOKEN_MECHANISMS
 
 _PREFIX = "authinfo:"
 #: "X:value", quoted because it may have blanks, or without quotation marks
 _FIELD = re.compile(rb'\s+(?:"([^"]*)"|([^"\s]+))(?=\s|$)')
 _TAGS = "UIPRMFCSHN"
-_PORTS = {"submission": "587", "submissions": "465", "smtps": "465", "smtp": "25"}
 #: where a secret is; one of these a row has
 SOURCES = "PFCS"
 #: users of this host that Sendmail's examples have as U; nobody is meant to be them elsewhere
@@ -206,4 +206,11 @@ def _host_key(text: str) -> str:
     elif text.count(":") == 1:
         name, _, port = text.partition(":")
     name = name.removeprefix("ipv6:").removesuffix(".")
-    return f"{name}:{_PORTS.get(port, port)}" if port else name
+    return f"{name}:{_port(port)}" if port else name
+
+
+def _port(word: str) -> str:
+    try:
+        return str(mail_port(word))
+    except ValueError:
+        return word

@@ -16,6 +16,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from minimta.mailers.job import Job
 from minimta.mailers.remote.host_status import HostStatus
@@ -26,6 +27,7 @@ from minimta.mailers.remote.protocol import (
     ErrorLine,
     HostLine,
     Line,
+    LoginLine,
     LogLine,
     OutcomesLine,
     SayLine,
@@ -35,6 +37,9 @@ from minimta.mailers.remote.protocol import (
 from minimta.message.outcome import Fate, Outcome
 from minimta.system import log
 from minimta.system.tls import TlsFacts
+
+if TYPE_CHECKING:
+    from minimta.mailers.remote.logins import WorkersLogins
 
 #: messages sent and not yet recorded by the parent
 WINDOW = 8
@@ -95,6 +100,10 @@ class WorkerChannel:
         """Have it written to the log with which TLS the host *relay* is talked to. Raise ParentGone."""
         self._write(TlsLine(relay, facts))
 
+    def tell_login(self, line: LoginLine) -> None:
+        """Say what became of a login. Raise ParentGone."""
+        self._write(line)
+
     def fail(self, text: str) -> None:
         """Say why the worker ends. Raise ParentGone."""
         self._write(ErrorLine(text))
@@ -152,14 +161,22 @@ class WorkerProcess:
     """A worker, and what is known of its jobs, in its parent."""
 
     def __init__(
-        self, pid: int, connection: socket.socket, jobs: Sequence[Job], *, rides: bool
+        self,
+        pid: int,
+        connection: socket.socket,
+        jobs: Sequence[Job],
+        *,
+        rides: bool,
+        logins: WorkersLogins,
     ) -> None:
         """*connection* is our end of the socket pair; *jobs* are in the order of the child.
 
-        It *rides* in the slot of the attempt, or it has one of its own (``system.slots``).
+        It *rides* in the slot of the attempt, or it has one of its own (``system.slots``). *logins*
+        are those that it got.
         """
         self.pid = pid
         self.rides = rides
+        self.logins = logins
         self.connection = connection
         self.progress = [JobProgress(job) for job in jobs]
         #: numbers of jobs that are not complete
@@ -208,6 +225,13 @@ class WorkerProcess:
                 f"verify={facts.verify}, cipher={facts.cipher}, bits={facts.bits}/{facts.bits}",
             )
 
+    def log_login(self, line: LoginLine) -> None:
+        """Write to the log that a login was accepted, as Sendmail does."""
+        self._logged += 1
+        if line.accepted and self._logged <= MAX_LOG_LINES:
+            facts = f"relay={line.relay}, mech={log.fact(line.text)}, bits={line.bits}"
+            log.line("", f"AUTH=client, {facts}", level=10)
+
     def recorded(self) -> None:
         """Let it send one more message."""
         # Never waits: a worker that does not read its end must not hang the mailer. An error means
@@ -218,6 +242,7 @@ class WorkerProcess:
     def end(self) -> str:
         """Make sure that it is gone; returns why."""
         self.connection.close()
+        self.logins.close()
         try:
             os.kill(self.pid, signal.SIGKILL)  # if it has exited this changes nothing
             code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])

@@ -21,6 +21,7 @@ from minimta.mailers.remote.mx_targets import SMTP_PORT, Target
 from minimta.mailers.remote.peer_stream import PeerStream
 from minimta.mailers.remote.tls_policy import NO_TLS, Level, Policy
 from minimta.mailers.remote.transport import Transport
+from minimta.message.address import domain_key
 from minimta.smtp.client import SMTP, Client, PeerClosed
 from minimta.smtp.reply import ReplyError, verbatim
 from minimta.system.tls import TlsError, TlsFacts
@@ -119,6 +120,19 @@ class OutgoingConnection:
         finally:
             self._alive()
 
+    @property
+    def leads_to_us(self) -> bool:
+        """Did a host that nobody configured in brackets as the next hop greet with our full name?
+
+        Only that is nobody else's: many hosts call themselves localhost, or by a first label.
+        """
+        transport = self._transport
+        configured = transport.opened or transport.next_hop or self.target.name[:1] == "["
+        own_name = transport.ourselves.name.encode("ascii", "replace")
+        if configured or b"." not in own_name:
+            return False
+        return domain_key(self.client.peer_name.encode("ascii", "replace")) == domain_key(own_name)
+
     def converse(self) -> None:
         """Say what is to be said until no answer is due. Raise OSError, PeerClosed, ReplyError."""
         client = self.client
@@ -209,6 +223,7 @@ def _timeouts(options: Options) -> dict[str, int]:
         "HELO": options.timeout_helo,
         "LHLO": options.timeout_helo,
         "STARTTLS": options.timeout_starttls,
+        "AUTH": options.timeout_auth,
         "MAIL": options.timeout_mail,
         "RCPT": options.timeout_rcpt,
         "DATA": options.timeout_datainit,

@@ -126,8 +126,13 @@ def prepare(job: Job, extensions: Container[str], mode: str, own_name: str) -> C
     raise Unsendable("5.6.3", text, os.EX_DATAERR)
 
 
-def mail_command(job: Job, content: Content, extensions: Mapping[str, str]) -> bytes:
-    """The MAIL command. Raise Unsendable if the peer's SIZE or the address forbids it."""
+def mail_command(
+    job: Job, content: Content, extensions: Mapping[str, str], *, logged_in: bool = False
+) -> bytes:
+    """The MAIL command, to a peer where we may have *logged_in*.
+
+    Raise Unsendable if the peer's SIZE or the address forbids it.
+    """
     limit = extensions.get("SIZE", "")
     if limit.isascii() and limit.isdigit() and 0 < int(limit) < content.wire_size:
         # RFC 1870 section 5: the client may bounce without asking.
@@ -142,6 +147,7 @@ def mail_command(job: Job, content: Content, extensions: Mapping[str, str]) -> b
             body_type=body_type,
             envid=job.envid,
             ret=job.ret,
+            logged_in=logged_in,
         )
     except ValueError as error:
         raise Unsendable("5.1.7", "Bad sender address", os.EX_DATAERR) from error

@@ -27,15 +27,22 @@ from typing import NamedTuple
 
 from minimta.mailers.job import Job, JobUser
 from minimta.mailers.remote import next_hops, reply_outcomes
+from minimta.mailers.remote.auth_dialogue import Logins
 from minimta.mailers.remote.connection import OutgoingConnection
 from minimta.mailers.remote.content import Content, Unreadable, Unsendable, mail_command, prepare
 from minimta.mailers.remote.host_status import HostMemory, HostStatus
 from minimta.mailers.remote.mx_targets import NextHop, Target, Unroutable
+from minimta.mailers.remote.protocol import LoginLine
 from minimta.mailers.remote.tls_failures import TlsFailures
 from minimta.mailers.remote.tls_policy import Policy
-from minimta.mailers.remote.transaction_outcomes import not_named, outcomes_of, trouble_of, unsent
+from minimta.mailers.remote.transaction_outcomes import (
+    is_put_off,
+    not_named,
+    outcomes_of,
+    trouble_of,
+    unsent,
+)
 from minimta.mailers.remote.transport import Transport
-from minimta.message.address import domain_key
 from minimta.message.outcome import Fate, Outcome, crowded
 from minimta.smtp.client import PeerClosed, Transaction
 from minimta.smtp.client_command import rcpt_line
@@ -86,6 +93,7 @@ class Delivery:
         alive: Callable[[], None] = lambda: None,
         tell_tls: Callable[[str, TlsFacts], None] = lambda relay, facts: None,
         log: Callable[[str], None] = lambda text: None,
+        tell_login: Callable[[LoginLine], None] = lambda line: None,
         resolver: Resolver | None = None,
         shuffle: Callable[[list[str]], None] = random.shuffle,
         place: Place | None = None,
@@ -95,8 +103,9 @@ class Delivery:
 
         *report* gets outcomes as they become final, *say* the lines of the dialogue (-v); *alive*
         is called after every wait. *tell_tls* gets host and TLS of each connection that has one, and
-        *log* what else is for the log; *shuffle* mixes hosts of one preference. With *place* no more
-        connections go to one host than it has places; *hosts* remembers which were not reached.
+        *log* what else is for the log; *tell_login* is told of logins. *shuffle* mixes hosts of one
+        preference. With *place* no more connections go to one host than it has places; *hosts*
+        remembers which were not reached.
         """
         self._job = jobs[0]
         self._waiting = deque(PendingJob(job) for job in jobs)
@@ -118,6 +127,7 @@ class Delivery:
         #: what a host said of them; it stands if no other says more
         self._put_off: dict[PendingJob, Mapping[bytes, Outcome]] = {}
         self._tls = TlsFailures(transport, log, say)
+        self._logins = Logins(transport.logins, tell_login)
         #: transactions that went through to their end
         self._completed = 0
 
@@ -137,7 +147,7 @@ class Delivery:
         asked, known = "", None
         transport, resolver = self._transport, self._resolver
         targets = next_hops.targets(
-            self._job, transport, resolver, note=self._note, shuffle=self._shuffle
+            self._job, transport, resolver, self._logins, note=self._note, shuffle=self._shuffle
         )
         for hop, target in targets:
             if target.name != asked:  # not another address of the same host
@@ -215,7 +225,7 @@ class Delivery:
             target, self._transport, policy, say=self._say, alive=self._alive
         )
         try:
-            if not self._open(connection, policy, hop):
+            if not (self._open(connection, policy, hop) and self._log_in(connection, policy, hop)):
                 return False
             while self._waiting and not connection.client.closing:
                 self._offer(connection, self._waiting[0])
@@ -251,30 +261,29 @@ class Delivery:
             if connection.tls is not None:
                 self._tell_tls(target.name, connection.tls)
         self._found = HostStatus(target.host, 0, "2.0.0", os.EX_OK)
-        if self._is_us(connection):
+        if connection.leads_to_us:
             outcome = reply_outcomes.talks_to_itself(target.name, target.relay)
             self._note(reply_outcomes.of_option(self._job.option, self._job.host, outcome))
             connection.quit()
             return False
         return True
 
+    def _log_in(self, connection: OutgoingConnection, policy: Policy, hop: NextHop | None) -> bool:
+        """Is there no login for *hop*, or has the peer taken it?"""
+        try:
+            why = self._logins.log_in(connection, hop, policy)
+        except (OSError, PeerClosed, ReplyError) as error:
+            why = trouble_of(error, connection)
+            connection.client.closing = True
+        if why is not None:
+            self._note(why)
+            self._leave(connection)
+        return why is None
+
     def _find(self, found: HostStatus) -> None:
         """One address of the host was not reached; another may have been."""
         if self._found is None or self._found.error:
             self._found = found
-
-    def _is_us(self, connection: OutgoingConnection) -> bool:
-        """Did a host that nobody configured in brackets as the next hop greet with our full name?
-
-        Only that is nobody else's: many hosts call themselves localhost, or by a first label.
-        """
-        transport = self._transport
-        configured = transport.opened or transport.next_hop or connection.target.name[:1] == "["
-        own_name = transport.ourselves.name.encode("ascii", "replace")
-        if configured or b"." not in own_name:
-            return False
-        peer_name = connection.client.peer_name.encode("ascii", "replace")
-        return domain_key(peer_name) == domain_key(own_name)
 
     def _tell_target(self, target: Target) -> None:
         if self._say and self._transport.via:
@@ -302,7 +311,8 @@ class Delivery:
             content = prepare(
                 job, connection.client.extensions, mode, self._transport.ourselves.name
             )
-            mail = mail_command(job, content, connection.client.extensions)
+            client = connection.client
+            mail = mail_command(job, content, client.extensions, logged_in=client.is_logged_in)
         except (Unsendable, Unreadable) as error:
             self._settle_all(pending, unsent(error, connection.target))
             return
@@ -355,8 +365,10 @@ class Delivery:
             self._completed += 1
         if final is not None and final.code < 300:
             self._found = reply_outcomes.took_mail(final, connection.target.host)
-        outcomes = outcomes_of(transaction, users, connection, trouble)
-        if _is_put_off(transaction) and self._transport.reconnects and users == pending.users:
+        # What is wrong with a host that we named ourselves returns nobody's mail.
+        file = self._transport.options.auth_info_file if self._job.option else ""
+        outcomes = outcomes_of(transaction, users, connection, trouble, login_file=file)
+        if is_put_off(transaction) and self._transport.reconnects and users == pending.users:
             self._put_off[pending] = outcomes
             self._waiting.remove(pending)
             self._elsewhere.append(pending)
@@ -380,12 +392,3 @@ class Delivery:
         if not pending.users:
             self._waiting.remove(pending)
         self._report(pending.job, outcomes)
-
-
-def _is_put_off(transaction: Transaction) -> bool:
-    """Did the peer say 451 to the whole message, as greylisting hosts do?"""
-    mail, rcpt = transaction.mail, transaction.rcpt
-    if mail is not None and mail.code >= 300:
-        return mail.code == 451
-    asked_all = len(rcpt) == len(transaction.rcpt_lines)
-    return asked_all and all(reply.code == 451 for reply in rcpt)

@@ -20,18 +20,21 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from minimta.config.options import Options
 from minimta.mailers.job import Job
 from minimta.mailers.remote import mx_targets, worker
 from minimta.mailers.remote.channel import JobProgress, WorkerProcess
 from minimta.mailers.remote.host_status import HostMemory
+from minimta.mailers.remote.logins import LoginDesk, WorkersLogins
 from minimta.mailers.remote.protocol import (
     AliveLine,
     BadLine,
     ErrorLine,
     HostLine,
     Line,
+    LoginLine,
     LogLine,
     OutcomesLine,
     SayLine,
@@ -74,13 +77,14 @@ class RemoteMailer:
         self._slots = slots
         self._say = say
         self._memory = memory
+        self._desk = LoginDesk(options, slots)
         waits = (getattr(options, name) for name in dir(options) if name.startswith("timeout_"))
         queue = (options.timeout_queuereturn, options.timeout_queuewarn)
         self._patience = max(seconds for seconds in waits if seconds not in queue) + GRACE
 
     def deliver(self, jobs: Sequence[Job]) -> Iterator[Settled]:
         """Yield every job once, as soon as its last user is settled; see ``Mailer``."""
-        groups = _by_host(jobs)
+        groups = self._by_host(jobs)
         hosts = ",".join(group[0].host for group in groups).split(",")
         if any(host[:1] != "[" for host in hosts):
             dns.load()  # once here instead of in every child
@@ -126,11 +130,25 @@ class RemoteMailer:
             if place is None:
                 continue
             with place:  # the worker has it, until it ends
+                logins = self._desk.prepare(jobs[0])
+                if logins is None:
+                    continue
                 slot = self._slot(workers)
                 if slot is None:
+                    logins.close()
                     return
                 waiting.remove(jobs)
-                yield from self._start(jobs, transport, workers, slot, place)
+                yield from self._start(jobs, transport, workers, slot, place, logins)
+
+    def _by_host(self, jobs: Sequence[Job]) -> list[list[Job]]:
+        """Jobs that one worker can do: with the same logins, and an address that somebody wrote is
+        not one that was configured.
+        """
+        groups: dict[tuple[bytes, str, tuple[int, ...]], list[Job]] = {}
+        for job in jobs:
+            host = domain_key(job.host.encode("ascii", "replace"))
+            groups.setdefault((host, job.option, self._desk.rows(job)), []).append(job)
+        return list(groups.values())
 
     def _hop(self, job: Job) -> str:
         """To which next hop the job goes, for people and for ``Slots.place_at``."""
@@ -160,8 +178,32 @@ class RemoteMailer:
         workers: dict[int, WorkerProcess],
         slot: int,
         place: Place,
+        logins: WorkersLogins,
     ) -> Iterator[Settled]:
-        verbose, rides = self._say is not None, slot == self._slots.own
+        rides = slot == self._slots.own
+        try:
+            pid, ours = self._fork(jobs, transport, slot, place, logins)
+        except OSError as error:
+            logins.close()
+            why = f"cannot fork: {error.strerror}"
+            yield from _given_up([JobProgress(job) for job in jobs], why)
+        else:
+            workers[ours.fileno()] = WorkerProcess(pid, ours, jobs, rides=rides, logins=logins)
+        finally:
+            if not rides:
+                os.close(slot)  # the worker has it, until it ends
+
+    def _fork(
+        self,
+        jobs: list[Job],
+        transport: Transport,
+        slot: int,
+        place: Place,
+        logins: WorkersLogins,
+    ) -> tuple[int, socket.socket]:
+        """The worker's pid, and our end of its socket pair. Raise OSError."""
+        transport = replace(transport, logins=logins.faults)
+        pipe = self._desk.hand_over(logins)
         try:
             ours, theirs = socket.socketpair()
             with theirs:
@@ -172,23 +214,20 @@ class RemoteMailer:
                             theirs,
                             jobs,
                             transport,
-                            verbose=verbose,
+                            verbose=self._say is not None,
                             slot=slot,
                             place=place,
                             memory=self._memory,
+                            logins=pipe,
                         ),
                     )
                 except OSError:
                     ours.close()
                     raise
-        except OSError as error:
-            why = f"cannot fork: {error.strerror}"
-            yield from _given_up([JobProgress(job) for job in jobs], why)
-        else:
-            workers[ours.fileno()] = WorkerProcess(pid, ours, jobs, rides=rides)
+            return pid, ours
         finally:
-            if not rides:
-                os.close(slot)  # the worker has it, until it ends
+            if pipe >= 0:
+                os.close(pipe)
 
     def _listen(self, workers: dict[int, WorkerProcess], seconds: float) -> Iterator[Settled]:
         """Wait for something from any worker, at most *seconds*, and act on it."""
@@ -229,6 +268,9 @@ class RemoteMailer:
             self._remember(child, line)
         elif isinstance(line, TlsLine):
             child.log_tls(line)
+        elif isinstance(line, LoginLine):
+            self._desk.note(child.logins, line)
+            child.log_login(line)
         elif isinstance(line, ErrorLine):
             child.error = line.text or child.error
         elif not isinstance(line, AliveLine):
@@ -250,15 +292,6 @@ class RemoteMailer:
         # Only now, when the caller has recorded what was yielded, may one more be sent.
         if any(outcome.fate is Fate.SENT for outcome in line.outcomes.values()):
             child.recorded()
-
-
-def _by_host(jobs: Sequence[Job]) -> list[list[Job]]:
-    """Jobs that one worker can do: an address that somebody wrote is not one that was configured."""
-    groups: dict[tuple[bytes, str], list[Job]] = {}
-    for job in jobs:
-        host = domain_key(job.host.encode("ascii", "replace"))
-        groups.setdefault((host, job.option), []).append(job)
-    return list(groups.values())
 
 
 def _ended(child: WorkerProcess, why: str) -> Iterator[Settled]:

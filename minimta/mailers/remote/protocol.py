@@ -9,6 +9,8 @@ logs, prints or mails it. What breaks a rule is a BadLine.
                                         of users of a job, by number, each once
     {"kind": "say", "text": "..."}      a line of the dialogue, for -v
     {"kind": "log", "job": 3, "text": "..."}    for the log; job -1: about no message
+    {"kind": "login", "hop": "[smtp.example.org]:587", "relay": "...", "accepted": true, "text": "PLAIN",
+     "bits": 256}                       a login was accepted, or refused for its password
     {"kind": "tls", "relay": "mx.campus.", "facts": {"version": "TLSv1.3", ...}}  for the log
     {"kind": "error", "text": "..."}    a bug or a dead machine; the worker ends
     {"kind": "alive"}                   nothing new, still here
@@ -81,6 +83,20 @@ class TlsLine:
 
 
 @dataclass(frozen=True, slots=True)
+class LoginLine:
+    """What became of a login of the worker's own."""
+
+    #: the next hop that it was for, as NextHop.key
+    hop: str
+    relay: str
+    accepted: bool
+    #: the mechanism, or why the password was refused
+    text: str
+    #: of the cipher, 0 in clear
+    bits: int
+
+
+@dataclass(frozen=True, slots=True)
 class ErrorLine:
     """Why the process ends."""
 
@@ -121,7 +137,8 @@ class NameLine:
 
 
 Line = (
-    OutcomesLine
+    LoginLine
+    | OutcomesLine
     | SayLine
     | LogLine
     | TlsLine
@@ -317,6 +334,10 @@ _KINDS: dict[str, tuple[Callable[..., Line], dict[str, _Check]]] = {
     "outcomes": (OutcomesLine, {"job": _number(0, 10**7), "outcomes": _outcomes}),
     "say": (SayLine, {"text": _text}),
     "log": (LogLine, {"job": _JOB, "text": _text}),
+    "login": (
+        LoginLine,
+        {"hop": _text, "relay": _word, "accepted": _flag, "text": _text, "bits": _number(0, 4096)},
+    ),
     "tls": (TlsLine, {"relay": _word, "facts": _tls_facts}),
     "error": (ErrorLine, {"text": _text}),
     "alive": (AliveLine, {}),

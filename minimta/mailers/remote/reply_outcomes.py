@@ -100,6 +100,17 @@ def _status(reply: Reply, command: str) -> str:
     return reply.enhanced or _STATUS.get(reply.code, f"{reply.code // 100}.0.0")
 
 
+def wants_login(reply: Reply, name: str, relay: str, remedy: str) -> Outcome:
+    """The peer takes no mail without a login, or not with ours: that is no fault of the mail's.
+
+    *remedy* says what is to be done.
+    """
+    line = verbatim(reply)[-1]
+    return replace(
+        delayed("4.7.0", f"{name} wants a login, {remedy}: {line}", name, relay), diagnostic=line
+    )
+
+
 def broken(error: Exception, name: str, relay: str) -> Outcome:
     """The conversation ended, or never was one: timeout, reset, end of file, no SMTP."""
     if isinstance(error, TimeoutError):

@@ -40,7 +40,7 @@ class TlsFailures:
 
     def policy(self, hop: NextHop | None, target: Target) -> Policy:
         """What TLS there must be with *target*, to which *hop* led."""
-        return NO_TLS if target in self._in_clear else self._transport.policy(hop)
+        return NO_TLS if target in self._in_clear else self._transport.policy(hop, target.address)
 
     def failed(
         self, error: TlsError, target: Target, policy: Policy, hop: NextHop | None

@@ -26,14 +26,21 @@ from minimta.message.outcome import Outcome, deferred
 from minimta.smtp.client import PeerClosed, Transaction
 from minimta.smtp.reply import Reply
 
+#: RFC 4954 section 6: a login is wanted, or another one, or not this way
+_LOGIN_CODES = (530, 534, 535, 538)
+
 
 def outcomes_of(
     transaction: Transaction,
     users: Sequence[JobUser],
     connection: OutgoingConnection,
     trouble: Outcome | None,
+    *,
+    login_file: str = "",
 ) -> dict[bytes, Outcome]:
     """user.name -> what the replies mean for that user; *users* in the order of the RCPT lines.
+
+    *login_file* is where the login at a host that the configuration names would stand, "" for others.
 
     Recipients beyond the peer's limit are left out: they are left for the next transaction.
     """
@@ -48,6 +55,11 @@ def outcomes_of(
         elif command == "." and reply.code < 300:
             outcomes[user.name] = reply_outcomes.sent(
                 reply, target.name, target.relay, dsn_passed_on=dsn and bool(user.notify)
+            )
+        elif login_file and reply.code in _LOGIN_CODES:
+            wanted = "a row for it is" if not connection.client.is_logged_in else "the right login"
+            outcomes[user.name] = reply_outcomes.wants_login(
+                reply, target.name, target.relay, f"{wanted} wanted in {login_file}"
             )
         elif not (command == "RCPT" and transaction.has_recipient and _is_too_many(reply)):
             outcomes[user.name] = reply_outcomes.refused(
@@ -80,6 +92,15 @@ def _decisive(
 def _is_too_many(reply: Reply) -> bool:
     """RFC 5321 section 4.5.3.1.10: 452, or 552 from old hosts; the rest of them may come again."""
     return reply.code in (452, 552) and reply.enhanced in ("", "4.5.3", "5.5.3")
+
+
+def is_put_off(transaction: Transaction) -> bool:
+    """Did the peer say 451 to the whole message, as greylisting hosts do?"""
+    mail, rcpt = transaction.mail, transaction.rcpt
+    if mail is not None and mail.code >= 300:
+        return mail.code == 451
+    asked_all = len(rcpt) == len(transaction.rcpt_lines)
+    return asked_all and all(reply.code == 451 for reply in rcpt)
 
 
 # --- errors ---------------------------------------------------------------------------------------

@@ -10,18 +10,23 @@
     tls           keys and authorities            none: nothing but this host lies between
     policies      what TLS each next hop needs    none
 
-Here belong, for every connection to come: the credentials for a next hop (AUTH), the key that signs
-what goes out. Who needs one asks the Transport that it has.
+    logins        of the worker's own next hops   none
+
+Here belongs, for every connection to come, the key that signs what goes out. Who needs something asks
+the Transport that it has.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import socket
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from minimta.config.options import Options
+from minimta.mailers.remote.credentials import HopLogin
 from minimta.mailers.remote.mx_targets import NextHop, Ourselves, Target
-from minimta.mailers.remote.tls_policy import NO_TLS, Policy, TlsPolicies
+from minimta.mailers.remote.tls_policy import NO_TLS, Level, Policy, TlsPolicies
 from minimta.smtp.client import SMTP, Dialect
 from minimta.system.tls import TlsClient
 
@@ -57,6 +62,9 @@ class Transport:
     #: from the table of TLSPolicy
     policies: TlsPolicies | None = None
 
+    #: NextHop.key -> the login there, or why there is none now; in the worker alone
+    logins: Mapping[str, HopLogin] = field(default_factory=dict)
+
     def source(self, address: str) -> str | None:
         """From which address of ours *address* is reached, "" for any; None: not at all.
 
@@ -67,8 +75,24 @@ class Transport:
         found = [row.address for row in rows if row.family == family]
         return found[-1] if found else None if rows else ""
 
-    def policy(self, hop: NextHop | None) -> Policy:
-        """What TLS there must be with *hop*; None is what was opened. Raise ValueError for a bad row."""
+    def policy(self, hop: NextHop | None, address: str = "") -> Policy:
+        """What TLS there must be with *hop*; None is what was opened. Raise ValueError for a bad row.
+
+        *address* is where it has led to, if that is known: on this host nobody listens to a login.
+        """
         if hop is None or self.policies is None or self.tls is None:
             return NO_TLS
-        return self.policies.policy(hop)
+        login = self.logins.get(hop.key)
+        logs_in = login is not None and not is_loopback(address or hop.name)
+        policy = self.policies.policy(hop, logs_in=logs_in)
+        if login is None or policy.level is not Level.VERIFY:
+            return policy
+        return replace(policy, names=(*policy.names, *login.names))
+
+
+def is_loopback(address: str) -> bool:
+    """Is it an address of this host that no wire leads to? A name is none, whatever it means."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False

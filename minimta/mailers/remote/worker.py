@@ -15,13 +15,16 @@ import gc
 import os
 import socket
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from minimta.config.options import Options
 from minimta.mailers.job import Job
+from minimta.mailers.remote import credentials
 from minimta.mailers.remote.channel import ParentGone, WorkerChannel
 from minimta.mailers.remote.delivery import Delivery, Hosts
 from minimta.mailers.remote.host_status import HostMemory
 from minimta.mailers.remote.transport import Transport
+from minimta.system import memory as process_memory
 from minimta.system import privileges, processes
 from minimta.system.slots import Place
 
@@ -35,12 +38,14 @@ def run(
     slot: int = -1,
     place: Place | None = None,
     memory: HostMemory | None = None,
+    logins: int = -1,
 ) -> int:
     """Be the worker, in the forked child. Returns its exit code.
 
     *connection* leads to the parent; *verbose*: it wants the lines of the dialogue. *slot* is a
     descriptor to be kept until the end, -1 if there is none; *place* is at the next hop of the jobs
-    (``system.slots``). *memory* is of hosts that were not reached, None where nobody asks.
+    (``system.slots``). *memory* is of hosts that were not reached, None where nobody asks;
+    *logins* is a pipe from which they are to be read, -1 if there are none.
     """
     status = os.EX_SOFTWARE
     try:
@@ -51,10 +56,11 @@ def run(
             # With its slot a worker that a host took over could stop deliveries. So it can without:
             # all workers are one user, and may end each other.
             place = place or Place(-1, 0)
-            files = (slot, place.file, memory.file if memory else -1)
+            files = (slot, place.file, memory.file if memory else -1, logins)
             opened |= {file for file in files if file >= 0}
             kept = {connection.fileno(), *(job.body for job in jobs), *opened}
             _confine(kept, transport.options)
+            transport = _with_logins(transport, logins)
             say = channel.say if verbose else None
             Delivery(
                 jobs,
@@ -64,6 +70,7 @@ def run(
                 alive=channel.alive,
                 tell_tls=channel.tell_tls,
                 log=channel.log,
+                tell_login=channel.tell_login,
                 place=place,
                 hosts=Hosts(memory, channel.tell_host) if memory else None,
             ).run()
@@ -73,6 +80,16 @@ def run(
     except ParentGone:
         pass
     return status
+
+
+def _with_logins(transport: Transport, pipe: int) -> Transport:
+    """What is in *pipe*, and nobody else's: the listener and other workers are the same user."""
+    if pipe < 0:
+        return transport
+    process_memory.hide()
+    received = credentials.receive(pipe)
+    os.close(pipe)
+    return replace(transport, logins={**transport.logins, **received})
 
 
 def _confine(kept: Collection[int], options: Options) -> None:
