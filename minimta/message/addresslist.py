@@ -1,8 +1,9 @@
 """Address lists of RFC 5322 section 3.4, with the obsolete forms of section 4.4.
 
 Groups, comments, quoted strings, folding. Blanks separate recipients where nothing else could
-(Sendmail's OldStyleHeaders): b"dave carol" are two. Of nested brackets the innermost count. One pass over the octets and no recursion, so that
-50,000 open parentheses cost what 50,000 letters cost. Used for ``-t``, for arguments (each is a
+(Sendmail's OldStyleHeaders): b"dave carol" are two. Of nested brackets the innermost count, and
+where a comma was forgotten behind a bracket the next recipient begins there: b"<dave> <carol>". One
+pass over the octets and no recursion, so that 50,000 open parentheses cost what 50,000 letters cost. Used for ``-t``, for arguments (each is a
 list: cron passes ``a,b`` as one) and to complete unqualified addresses in the header; never to
 decide a route, which only looks at ``ListedAddress.address``. What is wrong with an address stands
 beside it; nothing is raised.
@@ -14,6 +15,7 @@ from minimta.message import address
 from minimta.message.printable import is_printable
 
 _QUOTE, _OPEN, _CLOSE, _LESS, _BRACKET, _BACKSLASH, _COLON = b'"()<[\\:'
+_AT = 0x40
 _END = (0x2C, 0x3B)  # comma and semicolon
 _BLANKS = b" \t\n\r"
 _JOINTS = b"@.:"
@@ -51,12 +53,16 @@ class ListedAddress:
 class _Item:
     """What lies between two commas: spans of the text."""
 
-    __slots__ = ("angle", "begin", "comments", "end", "problem")
+    __slots__ = ("angle", "begin", "comments", "end", "lacks_comma", "outer", "problem")
 
     def __init__(self, begin: int) -> None:
         self.begin = begin
         self.end = begin
+        #: inside the innermost brackets, and where the outermost are over
         self.angle: tuple[int, int] | None = None
+        self.outer = begin
+        #: does another item begin behind it without a comma between them?
+        self.lacks_comma = False
         self.comments: list[tuple[int, int]] = []
         self.problem = ""
 
@@ -67,7 +73,7 @@ def parse(text: bytes, *, blanks_separate: bool = True) -> list[ListedAddress]:
     *blanks_separate* is for recipients: where there is one address at most, b"Dave Hill" is one.
     """
     found = []
-    for item in _items(text, blanks_separate and _is_old_style(text)):
+    for item in _items(text, blanks_separate):
         mailbox = _mailbox(text, item)
         if mailbox.address or mailbox.problem:
             found.append(mailbox)
@@ -77,17 +83,16 @@ def parse(text: bytes, *, blanks_separate: bool = True) -> list[ListedAddress]:
 def qualify(text: bytes, domain: bytes, *, blanks_separate: bool = True) -> bytes:
     """*text*, with "@domain" put behind every address that has no domain.
 
-    Where blanks separate, commas are put before them. Nothing else changes.
+    Where a comma is missing it is put. Nothing else changes.
     """
-    is_old = blanks_separate and _is_old_style(text)
     out, position = [], 0
-    for item in _items(text, is_old):
+    for item in _items(text, blanks_separate):
         mailbox = _mailbox(text, item)
         is_bare = mailbox.address and not address.split(mailbox.address)[1]
         if mailbox.end >= 0 and is_bare and not mailbox.problem:
             out += [text[position : mailbox.end], b"@", domain]
             position = mailbox.end
-        if is_old and item.end < len(text):
+        if item.lacks_comma:
             out += [text[position : item.end], b","]
             position = item.end
     return b"".join([*out, text[position:]])
@@ -134,14 +139,29 @@ def _after_blanks(text: bytes, position: int, item: _Item, items: list[_Item]) -
     is_between = item.begin < position and following < len(text)
     if is_between and not (text[position - 1] in _JOINTS or text[following] in _JOINTS):
         item.end = position
+        item.lacks_comma = True
         items.append(item)
         item = _Item(following)
     return item, following
 
 
-def _items(text: bytes, blanks_separate: bool = False) -> list[_Item]:
+def _behind_brackets(item: _Item, items: list[_Item]) -> _Item:
+    """The next item, which begins where the brackets of *item* are over."""
+    # DIFFERS: Sendmail sends to the last one in brackets alone, and tells nobody of the others.
+    following = _Item(item.outer)
+    following.comments = [span for span in item.comments if span[0] >= item.outer]
+    item.comments = [span for span in item.comments if span[0] < item.outer]
+    item.end = item.outer
+    item.lacks_comma = True
+    items.append(item)
+    return following
+
+
+def _items(text: bytes, forgives: bool = False) -> list[_Item]:
+    """*forgives*: blanks separate where nothing else can, and so do brackets."""
     items: list[_Item] = []
     item, position = _Item(0), 0
+    blanks_separate = forgives and _is_old_style(text)
     last_bracket = text.rfind(b"]")
     while position < len(text):
         octet = text[position]
@@ -151,6 +171,8 @@ def _items(text: bytes, blanks_separate: bool = False) -> list[_Item]:
         if octet == _OPEN:
             position = _comment_end(text, position, item)
             continue
+        if forgives and item.angle and octet in (_LESS, _AT):
+            item = _behind_brackets(item, items)
         if octet == _LESS:
             position = _angle_end(text, position, item)
             continue
@@ -209,10 +231,11 @@ def _angle_end(text: bytes, position: int, item: _Item) -> int:
             begin, depth, position = position + 1, depth + 1, position + 1
         elif octet == 0x3E:
             item.angle = (begin, position)
-            return _outer_end(text, position + 1, depth, item)
+            item.outer = _outer_end(text, position + 1, depth, item)
+            return item.outer
         else:
             position += 1
-    item.angle = (begin, len(text))
+    item.angle, item.outer = (begin, len(text)), len(text)
     item.problem = item.problem or "Unbalanced '<'"
     return len(text)
 

@@ -74,9 +74,7 @@ def parse(text: bytes) -> list[AliasTarget]:
         if line[:1] == b"#":
             continue
         for item in split_items(line):
-            target = _target(item, number)
-            if target is not None:
-                found.append(target)
+            found += _targets(item, number)
     return found
 
 
@@ -108,19 +106,33 @@ def split_items(line: bytes) -> list[bytes]:
     return [item.strip() for item in items if item.strip()]
 
 
-def _target(item: bytes, line: int) -> AliasTarget | None:
+def _targets(item: bytes, line: int) -> list[AliasTarget]:
+    """One, or none if there is nothing; several if a comma was forgotten behind a bracket."""
     whole = _unquoted(item)
     for mark, kind in _KINDS.items():
         if whole[: len(mark)].lower() == mark:
             value = whole if kind == "file" else whole[len(mark) :].strip()
             if kind == "program" and whole is item:
                 value = _unquoted(value)  # the quotes are the list's, not the shell's
-            return AliasTarget(kind, value, line=line, written=item if kind == "program" else b"")
-    bare = strip_address(item)
-    if not bare:
-        return None
-    final = bare[:1] == b"\\"
-    return AliasTarget("user", bare[1:] if final else bare, final=final, line=line)
+            written = item if kind == "program" else b""
+            return [AliasTarget(kind, value, line=line, written=written)]
+    bares = [bare for part in _parts(item) if (bare := strip_address(part))]
+    return [
+        AliasTarget("user", bare.removeprefix(b"\\"), final=bare[:1] == b"\\", line=line)
+        for bare in bares
+    ]
+
+
+def _parts(item: bytes) -> list[bytes]:
+    """The addresses of b"<dave> <carol>", which lacks a comma; else *item*."""
+    if b"<" not in item:
+        return [item]
+    from minimta.message import addresslist  # few aliases have brackets
+
+    # DIFFERS: Sendmail sends to the last one in brackets alone, and tells nobody of the others.
+    found = addresslist.parse(item)
+    is_list = len(found) > 1 and not any(mailbox.problem for mailbox in found)
+    return [mailbox.given for mailbox in found] if is_list else [item]
 
 
 def _unquoted(item: bytes) -> bytes:

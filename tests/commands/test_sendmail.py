@@ -282,6 +282,16 @@ def test_a_backslash_means_the_mailbox_past_all_aliases(
     assert letters == {"dave"}
 
 
+@pytest.mark.parametrize("arguments", [["-t"], ["<a@x> Carol <b@y>"]])
+def test_a_comma_that_was_forgotten_behind_a_bracket_loses_no_recipient(
+    host: Host, arguments: list[str]
+) -> None:
+    assert host.run(*arguments, stdin=b"To: <a@x> Carol <b@y>\n\nx\n").code == 0
+    control, _ = host.only()
+    assert [address.bare(r.address) for r in control.recipients] == [b"a@x", b"b@y"]
+    assert fields(control)[b"To"] == b"<a@x>, Carol <b@y>"
+
+
 def test_a_backslash_before_an_alias_of_no_user_is_told(host: Host) -> None:
     ran = host.run("\\list")
     assert (ran.code, ran.err) == (67, "\\list... User unknown\n")

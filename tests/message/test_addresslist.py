@@ -55,7 +55,15 @@ LISTS = [
     (b"<<a>>", [b"a"]),
     (b"A <<a@b>>, c", [b"a@b", b"c"]),
     (b"<A B <a@b> >, c", [b"a@b", b"c"]),
-    (b"<a> <a>", [b"a"]),
+    (b"<a> <a>", [b"a", b"a"]),
+    (b"<a> <b>", [b"a", b"b"]),
+    (b"Dave <a@x> (one) Carol <b@x>, c", [b"a@x", b"b@x", b"c"]),
+    (b"<<a>> <b>", [b"a", b"b"]),
+    (b"g: <a> <b>; <c>\n\t<d>", [b"a", b"b", b"c", b"d"]),
+    (b"<a@x> b@y", [b"a@x", b"b@y"]),
+    (b'<a> "x, y" <b>', [b"a", b"b"]),
+    (b"<dave@x> Dave Hill", [b"dave@x"]),
+    (b"<a@x> (a@y)", [b"a@x"]),
     (b'<"x<y" <a@b>>', [b"a@b"]),
     (b"root (Cron Daemon)", [b"root"]),
     (b'"(Cron Daemon)" <root>', [b"root"]),
@@ -203,3 +211,23 @@ def test_many_blanks_and_brackets_cost_little(text: bytes) -> None:
     began = time.process_time()
     addresslist.parse(text)
     assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize(
+    ("text", "completed"),
+    [
+        (b"<a> <b>", b"<a@h>, <b@h>"),
+        (b"Dave <a> (one) Carol <b>, c", b"Dave <a@h>, (one) Carol <b@h>, c@h"),
+        (b"<a@x> b@y", b"<a@x>, b@y"),
+        (b"g: <a> <b>;", b"g: <a@h>, <b@h>;"),
+        (b"<a> Dave Hill", b"<a@h> Dave Hill"),
+    ],
+)
+def test_a_comma_that_lacks_behind_a_bracket_is_put(text: bytes, completed: bytes) -> None:
+    assert addresslist.qualify(text, b"h") == completed
+    assert addresslist.qualify(completed, b"h") == completed
+
+
+def test_brackets_separate_recipients_and_not_senders() -> None:
+    assert len(addresslist.parse(b"<a> <b>", blanks_separate=False)) == 1
+    assert addresslist.qualify_field(b"From: <a@x> <b@x>", b"h") == b"From: <a@x> <b@x>"

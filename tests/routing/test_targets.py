@@ -125,3 +125,22 @@ def test_a_hundred_thousand_open_comments_cost_no_time() -> None:
 def test_a_byte_order_mark_is_no_part_of_the_first_target() -> None:
     assert parse(b"\xef\xbb\xbf|out.sh\ndave") == parse(b"|out.sh\ndave")
     assert parse(b"\xef\xbb\xbf# comment\n") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "users"),
+    [
+        (b"<dave> <carol>", [b"dave", b"carol"]),
+        (b"Dave <dave@x> (one) Carol <carol@x>, henry", [b"dave@x", b"carol@x", b"henry"]),
+        (b"<\\dave> <carol@x>", [b"dave", b"carol@x"]),
+        (b"<a@x> b@y", [b"a@x", b"b@y"]),
+    ],
+)
+def test_a_comma_forgotten_behind_a_bracket_loses_nobody(text: bytes, users: list[bytes]) -> None:
+    assert [(target.kind, target.value) for target in parse(text)] == [("user", u) for u in users]
+    assert [target.final for target in parse(text)] == [b"\\" in text] + [False] * (len(users) - 1)
+
+
+def test_brackets_in_a_refusal_are_text() -> None:
+    (target,) = parse(b"error:550 <dave> is now <carol@x>")
+    assert (target.kind, target.value) == ("error", b"550 <dave> is now <carol@x>")
