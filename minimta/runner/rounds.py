@@ -175,7 +175,9 @@ class Rounds:
             self._busy.append(task)
             return
         for outcome in outcomes.values():
-            if outcome.fate is Fate.DEFERRED and outcome.status == "4.4.1":
+            # Not if the host itself said so of a recipient: a smart host that cannot reach another.
+            unreached = outcome.status == "4.4.1" and not outcome.diagnostic
+            if outcome.fate is Fate.DEFERRED and unreached:
                 self._unreachable[task.job.host] = outcome
         self._record(task, outcomes, begun)
 

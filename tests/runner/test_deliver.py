@@ -8,6 +8,7 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -250,8 +251,11 @@ def test_a_host_that_refuses_connections_is_not_asked_again_in_this_run(host: Pr
     assert host.control(second).message == host.control(first).message
 
 
-def test_a_host_that_refuses_one_user_is_asked_again(host: PrivateHost) -> None:
-    elsewhere = Elsewhere({X[1:-1]: BUSY})
+@pytest.mark.parametrize(
+    "said", [BUSY, replace(BUSY, status="4.4.1", diagnostic="451 4.4.1 z.example: timed out")]
+)
+def test_a_host_that_refuses_one_user_is_asked_again(host: PrivateHost, said: Outcome) -> None:
+    elsewhere = Elsewhere({X[1:-1]: said})
     deliverer = host.deliverer(esmtp=elsewhere)
     deliverer.attempt([host.submit(EMMA, X)])
     deliverer.attempt([host.submit(EMMA, X)])
