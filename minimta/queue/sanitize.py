@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 #: stands for our full name in what was submitted while HostName could not be read (submission.held);
 #: no host can have it, so no letter speaks of it otherwise
 UNKNOWN_HOST = b"our-full-name.invalid"
+#: the same for the recipient that AlwaysBcc adds
+UNKNOWN_BCC = b"always-bcc@" + UNKNOWN_HOST
 _WARNING = b"X-Authentication-Warning: "
 
 
@@ -37,6 +39,7 @@ def sanitized(written: Control, owner: User, options: Options, now: float) -> Co
     Raise client_limits.Unacceptable if it asks for what no user may have, or breaks a limit.
     """
     client_limits.check(written, options)
+    _insert_always_bcc(written, options)
     _insert_our_name(written, options)
     login = os.fsencode(owner.name)
     recipients = [_recipient(recipient) for recipient in written.recipients]
@@ -62,6 +65,20 @@ def sanitized(written: Control, owner: User, options: Options, now: float) -> Co
     lowest = len(recipients) * options.recipient_factor + max(written.size, 0)
     control.priority = max(lowest, min(written.priority, lowest + 1000 * options.class_factor))
     return control
+
+
+def _insert_always_bcc(written: Control, options: Options) -> None:
+    """Put AlwaysBcc, if there is one, where submission did not know it. Raise OSError as _insert_our_name()."""
+    named = [one for one in written.recipients if bare(one.address) != UNKNOWN_BCC]
+    if len(named) == len(written.recipients):
+        return
+    if options.always_bcc:
+        from minimta.queue import always_bcc  # few letters come while it is in doubt
+
+        added = always_bcc.recipient(options, hostnames.own_name(options))
+        if added.final.lower() not in {one.final.lower() for one in named}:
+            named.append(added)
+    written.recipients = named
 
 
 def _insert_our_name(written: Control, options: Options) -> None:

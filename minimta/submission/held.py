@@ -2,14 +2,14 @@
 
 A wrong line of the administrator's is no reason to lose a user's letter, or cron's. Here it is only
 kept, with the caller's rights, whoever calls: no recipient is judged, nothing is delivered, and no
-value of a wrong line is guessed; our full name, if that is in doubt, is left to the runner. If one of
-QUEUEING is in doubt, or all of the file, the letter goes into dead.letter and the exit code says so.
+value of a wrong line is guessed; our full name and AlwaysBcc, if they are in doubt, are left to the
+runner. If one of QUEUEING is in doubt, or all of the file, the letter goes into dead.letter and the exit code says so.
 """
 
 from __future__ import annotations
 
 from minimta.config.options import Options
-from minimta.queue.sanitize import UNKNOWN_HOST
+from minimta.queue.sanitize import UNKNOWN_BCC, UNKNOWN_HOST
 from minimta.submission.caller import UnusableSpool, choose_spool
 from minimta.submission.sender import SubmissionError
 from minimta.submission.submit import Submission
@@ -45,6 +45,8 @@ class HeldSubmission(Submission):
         self._is_kept = broken.options is not None and not unknown & QUEUEING
         if self._is_kept and "HostName" in unknown:
             options.host_name = UNKNOWN_HOST.decode("ascii")
+        if self._is_kept and "AlwaysBcc" in unknown:
+            options.always_bcc = UNKNOWN_BCC.decode("ascii")
         super().__init__(command, options, now)
 
     def _open_queue(self) -> tuple[Spool, bool]:

@@ -119,9 +119,9 @@ def test_all_wrong_lines_count_and_one_sentence_tells_how_many(host: Host) -> No
     assert host.run("dave").code == 78
 
 
-def mend_and_adopt(host: Host) -> Control:
+def mend_and_adopt(host: Host, **options_set: str) -> Control:
     """What the runner makes of the one letter when the file is mended."""
-    host.configure()
+    host.configure(**options_set)
     options = config_file.load(None, [], safefile.why_untrusted)
     spool = Spool(options.queue_directory)
     users = Users(options.passwd_file)
@@ -167,6 +167,26 @@ def test_our_name_is_not_guessed_the_runner_knows_it(
         assert b"From" not in fields
     else:
         assert fields[b"From"].strip(b"<>").endswith(b"emma@lab1.campus")
+
+
+@pytest.mark.parametrize("line", ["AlwaysBcc = archive, x", "AlwaysBc = archive"])
+@pytest.mark.parametrize(
+    ("mended", "recipients"),
+    [
+        ({"AlwaysBcc": "archive"}, [b"<dave@lab2.campus>", b"archive"]),
+        ({"AlwaysBcc": "dave@lab2.campus"}, [b"<dave@lab2.campus>"]),
+        ({}, [b"<dave@lab2.campus>"]),
+    ],
+)
+def test_a_copy_for_whom_nobody_knows_yet_is_added_when_the_file_is_mended(
+    host: Host, line: str, mended: dict[str, str], recipients: list[bytes]
+) -> None:
+    add(host, line)
+    assert host.run("dave@lab2.campus").code == 0
+    control = mend_and_adopt(host, **mended)
+    assert [r.address for r in control.recipients] == recipients
+    assert [r.flags for r in control.recipients[1:]] == ["PN"] * (len(recipients) - 1)
+    assert UNKNOWN_HOST not in encode(control)
 
 
 @pytest.mark.parametrize(
