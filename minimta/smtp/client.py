@@ -159,11 +159,9 @@ class Client:
         """The handshake is over: queue EHLO once more.
 
         Nothing that came in clear counts any more (RFC 3207 section 4.2): somebody in between could
-        have taken extensions away or added some. Raise ReplyError if a part of a reply came in
-        clear behind the answer to STARTTLS (CVE-2021-38371).
+        have taken extensions away or added some. What came behind the answer to STARTTLS, to be
+        taken for replies under TLS (CVE-2021-38371), has been refused by receive().
         """
-        if self._expected or self._reader.has_leftover:
-            raise ReplyError("text in clear behind the answer to STARTTLS")
         self.starttls_reply = None
         self.hello()
 

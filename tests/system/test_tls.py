@@ -284,3 +284,24 @@ def test_nothing_older_than_tls_1_2_is_spoken(tmp_path: Path, end: str) -> None:
     client = TlsClient(Trust()).begin("x", verified=False) if is_ours else TlsLayer(asking)
     with pytest.raises(TlsError):
         shake(client, accept(serving))
+
+
+@pytest.mark.debian("openssl")
+def test_whatever_octet_of_a_handshake_is_changed_it_is_at_most_an_error(tmp_path: Path) -> None:
+    """A TlsError, or more is wanted; nothing else is raised. (A few octets mean nothing.)"""
+    context = server_context(self_signed(tmp_path, "localhost"))
+    trusting = TlsClient(Trust())
+    failed = 0
+    for place in range(0, 900, 3):
+        client, server = trusting.begin("localhost", verified=False), accept(context)
+        client.handshake()
+        server.feed(client.take())
+        server.handshake()
+        flight = bytearray(server.take())
+        flight[place % len(flight)] ^= 0x55
+        client.feed(bytes(flight))
+        try:
+            client.handshake()
+        except TlsError:
+            failed += 1
+    assert failed > 200

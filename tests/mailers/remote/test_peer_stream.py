@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from minimta.mailers.remote.peer_stream import PeerStream
+from minimta.system.tls import TlsClient, TlsError, TlsLayer, Trust
 from tests.support.fakesmtp import Refusing
 
 
@@ -82,3 +84,70 @@ def test_the_time_to_send_is_for_all_of_it(ends: tuple[PeerStream, socket.socket
     assert time.monotonic() - begin < 2
     over.set()
     reader.join()
+
+
+class _Wordless(TlsLayer):
+    """TLS with a peer that sends records, and no text in them."""
+
+    def __init__(self) -> None:
+        self.fed = 0
+
+    def handshake(self) -> bool:
+        return True
+
+    def take(self) -> bytes:
+        return b""
+
+    def feed(self, octets: bytes) -> None:
+        self.fed += len(octets)
+
+    def read(self) -> bytes | None:
+        return None
+
+
+def test_records_without_text_do_not_make_time(ends: tuple[PeerStream, socket.socket]) -> None:
+    stream, peer = ends
+    layer = _Wordless()
+    stream.secure(layer, time.monotonic() + 5)
+    over = threading.Event()
+
+    def send() -> None:
+        while not over.is_set():
+            with contextlib.suppress(OSError):
+                peer.send(b"x" * 10, socket.MSG_DONTWAIT)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    with pytest.raises(TimeoutError):
+        stream.recv(time.monotonic() + 0.05)
+    over.set()
+    sender.join()
+    assert layer.fed
+
+
+def test_the_alert_that_ends_a_handshake_is_sent(ends: tuple[PeerStream, socket.socket]) -> None:
+    stream, peer = ends
+    peer.sendall(b"\x16\x03\x03\x00\x04\x02\x00\x00\x00")  # a ServerHello with nothing in it
+    with pytest.raises(TlsError):
+        stream.secure(TlsClient(Trust()).begin("x", verified=False), time.monotonic() + 5)
+    peer.settimeout(5)
+    told = peer.recv(1 << 16)
+    assert told[:1] == b"\x16"  # ClientHello
+    assert b"\x15\x03" in told[-7:]  # and an alert
+
+
+@pytest.mark.parametrize("said", [b"", b"\x16\x03\x03"])
+def test_a_handshake_that_the_peer_leaves_is_an_error(
+    ends: tuple[PeerStream, socket.socket], said: bytes
+) -> None:
+    stream, peer = ends
+    peer.sendall(said)
+    peer.shutdown(socket.SHUT_WR)
+    with pytest.raises(TlsError, match="closed the connection in the handshake"):
+        stream.secure(TlsClient(Trust()).begin("x", verified=False), time.monotonic() + 5)
+
+
+def test_a_handshake_has_its_time(ends: tuple[PeerStream, socket.socket]) -> None:
+    stream, _ = ends
+    with pytest.raises(TlsError, match=r"Timeout\.starttls"):
+        stream.secure(TlsClient(Trust()).begin("x", verified=False), time.monotonic() + 0.05)

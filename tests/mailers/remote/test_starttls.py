@@ -251,6 +251,7 @@ def test_a_port_that_speaks_only_tls_is_found_at_once(
     with FakeSmtp(tls=server_context(campus.good), implicit=True) as server:
         sent = Sent(at(server), configured=options(timeout_initial=3600))
         assert not in_clear(server)
+        assert len(server.commands) == 2, "the connection, and the question"
     outcome = sent.outcome
     assert outcome.fate is Fate.DEFERRED
     assert f"port {server.port} speaks TLS from the first octet" in outcome.text
@@ -272,6 +273,7 @@ def test_a_port_that_is_only_slow_is_waited_for(
 def test_an_alert_instead_of_a_greeting_is_understood(greeting: bytes) -> None:
     with FakeSmtp(answers={"greeting": [greeting]}) as server:
         outcome = Sent(at(server)).outcome
+        assert len(server.commands) == 1
     assert outcome.fate is Fate.DEFERRED
     assert "speaks TLS from the first octet" in outcome.text
 
