@@ -1,7 +1,7 @@
 """``minimta check``: is the configuration file as it should be?
 
 All that is wrong is told at once, as a daemon or ``sendmail -bC`` would, and what is suspicious.
-It reads the file and nothing else.
+It reads the file, and the certificate of the listener, with its key, if the caller may.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ from argparse import ArgumentError, ArgumentParser
 from minimta.admin.checkout import AdminError
 from minimta.admin.output import say
 from minimta.config import file as config_file
+from minimta.config.options import Options
+from minimta.listener import starttls
 from minimta.system import safefile
+from minimta.system.tls import TlsError
 
 
 def run(arguments: list[str]) -> int:
@@ -30,11 +33,23 @@ def run(arguments: list[str]) -> int:
             _warn(error.options.warnings)
         return error.exit_code
     _warn(options.warnings)
+    _check_certificate(options, path)
     if os.path.lexists(path):
         say(f"{path}: every line is understood")
     else:
         say(f"{path}: there is no such file; all options have their defaults")
     return os.EX_OK
+
+
+def _check_certificate(options: Options, path: str) -> None:
+    """Say why the listener will have no TLS, if so; a user who may not read the key cannot know."""
+    try:
+        starttls.from_options(options)
+    except TlsError as error:
+        if isinstance(error.__cause__, PermissionError) and os.geteuid():
+            return say(f"{path}: {error.reason}; only root can tell whether there will be TLS")
+        say(f"{path}: Warning: STARTTLS is not offered: {error.reason}")
+    return None
 
 
 def _warn(warnings: list[str]) -> None:

@@ -147,6 +147,14 @@ def _client_ports(text: str) -> tuple[ClientPort, ...]:
     return ports.read_client(text)
 
 
+def _srv_options(text: str) -> str:
+    """Letters of TLSSrvOptions. Raise ValueError for one that nothing here obeys."""
+    letters = "".join(text.replace(",", " ").split())
+    if wrong := letters.strip("V"):
+        raise ValueError(f"{wrong[0]!r} cannot be had, only V")
+    return letters
+
+
 class Options:
     """Typed values. Times are seconds, sizes octets. Read-only after start-up."""
 
@@ -175,6 +183,10 @@ class Options:
     ca_cert_path = _option("CACertPath", "", str.strip, "the same, a directory that openssl-rehash(1) made")
     client_cert_file = _option("ClientCertFile", "", str.strip, "our certificate, with its chain (PEM), shown to hosts that ask for one")
     client_key_file = _option("ClientKeyFile", "", str.strip, "its key, which nobody else may read; empty: in the same file")
+    server_cert_file = _option("ServerCertFile", "", str.strip, "certificate of the listener, with its chain (PEM); without it STARTTLS is not offered; two, with a comma between them, for two kinds of key")
+    server_key_file = _option("ServerKeyFile", "", str.strip, "its key, which nobody else may read; empty: in the same file")
+    tls_srv_options = _option("TLSSrvOptions", "", _srv_options, "V: clients are not asked for a certificate, as else they are if `CACertFile`, `CACertPath` or `RelayCertFile` is set")
+    relay_cert_file = _option("RelayCertFile", "", str.strip, "certificates (PEM) of clients that may relay, whoever signed them (ours)")
     # DIFFERS: Sendmail defers, unless it is set; as Postfix does it mail goes out where TLS is broken.
     tls_fallback_to_clear = _option("TLSFallbacktoClear", "True", boolean, "when a handshake fails that need not be made, the host is tried once more in clear")
     daemon_ports = _option("DaemonPortOptions", "Name=MTA, Addr=127.0.0.1, Port=25; Name=MTA-v6, Addr=::1, Port=25", _daemon_ports, "where to listen: Name, Addr, Port, Family, Modifiers, Listen, ReceiveSize, SendSize, children, delayLA, refuseLA, queueLA, DeliveryMode; one line a port", "O", accumulates=True)
@@ -227,7 +239,7 @@ class Options:
     timeout_initial = _option("Timeout.initial", "5m", seconds, "client: the 220 greeting")
     timeout_helo = _option("Timeout.helo", "5m", seconds, "client: reply to EHLO and HELO")
     # DIFFERS: Sendmail waits an hour; a handshake is made by machines.
-    timeout_starttls = _option("Timeout.starttls", "2m", seconds, "client: the TLS handshake")
+    timeout_starttls = _option("Timeout.starttls", "2m", seconds, "the TLS handshake, both ways")
     timeout_auth = _option("Timeout.auth", "10m", seconds, "client: each reply to AUTH")
     timeout_mail = _option("Timeout.mail", "10m", seconds, "client: reply to MAIL")
     timeout_rcpt = _option("Timeout.rcpt", "1h", seconds, "client: reply to RCPT")
@@ -280,6 +292,7 @@ ALWAYS = (
     Option("SuperSafe", "True", boolean, "a message is on disk before it is accepted", "s"),
     Option("TryNullMXList", "False", boolean, "a domain whose best MX host is this one is a mail loop", "w"),
     Option("RrtImpliesDsn", "False", boolean, "Return-Receipt-To asks for nothing; -N does"),
+    Option("DHParameters", "", str.strip, "keys are agreed upon with elliptic curves"),
     Option("Timeout.ident", "0", seconds, "clients are not asked for a user name (ident)"),
     Option("UnixFromLine", "From $g $d", str.strip, "how a message begins in a mailbox: sender and date"),
 )

@@ -28,6 +28,7 @@ MODIFIERS = {
     "f": "a sender's domain must have a dot, unless the client may relay",
     "O": "if the port cannot be opened, the daemon does without it",
     "S": "STARTTLS is not offered",
+    "s": "TLS from the first octet",
     "u": "a sender without a domain is one of this host",
 }
 #: modifiers of Sendmail that nothing here obeys yet
@@ -37,7 +38,6 @@ _NOT_YET = {
     "c": "names of hosts are made canonical",
     "h": "HELO says the name of the interface",
     "r": "a recipient must have a domain",
-    "s": "TLS from the first octet",
 }
 #: listen(2) and setsockopt(2) take an int
 _MOST = 2**31 - 1
@@ -113,6 +113,16 @@ class Port:
         given["flags"] = " ".join(letters).encode("ascii")
         for field in self.__slots__:
             object.__setattr__(self, field, given[field])
+
+    @property
+    def is_tls(self) -> bool:
+        """Is there TLS from the first octet (M=s; RFC 8314 section 3.3)?"""
+        return "s" in self.modifiers
+
+    @property
+    def has_starttls(self) -> bool:
+        """May STARTTLS be offered (not with M=S)?"""
+        return "S" not in self.modifiers
 
     def __setattr__(self, field: str, value: object) -> None:
         raise AttributeError(f"a Port does not change: {field}")

@@ -22,6 +22,7 @@ from minimta.listener.stream import Stream
 from minimta.smtp.server import Session
 from minimta.smtp.state import State
 from minimta.system import hostnames, log
+from minimta.system.tls import CertificateError, TlsError
 
 #: seconds for a transaction
 TRANSACTION_DEADLINE = 1800.0
@@ -48,6 +49,7 @@ def session(shared: SharedState, handler: Handler, client: Peer) -> Session:
         max_message_size=options.max_message_size,
         bad_rcpt_throttle=options.bad_rcpt_throttle,
         unawaited=_unawaited(client),
+        has_tls=shared.tls is not None and client.port is not None and client.port.has_starttls,
     )
 
 
@@ -111,6 +113,8 @@ class Connection:
             if has_ended:
                 last = replies.rfind(b"\n", 0, -1) + 1
                 return self._finish(said_quit=replies.startswith(b"221", last))
+            if session.state is State.HANDSHAKE:
+                self._secure(session)
             if why_late:
                 self._handler.note(why_late)
                 text = f"{self._shared.host} Too slow; closing connection"
@@ -127,10 +131,36 @@ class Connection:
             rights=rights.at_connect(self.ip, self.port, self._stream.own_address()),
             if_address=self._own_address(),
         )
-        self._handler = Handler(self._shared, client)
+        self._client, self._handler = client, Handler(self._shared, client)
         self._session = session(self._shared, self._handler, client)
+        if self.port.is_tls:
+            self._secure(self._session)
         self._greet(client)
         return self._session
+
+    def _secure(self, session: Session) -> None:
+        """Make the handshake; all that was said before is forgotten (RFC 3207 section 4.2).
+
+        Raise TlsError if it fails: then there is nobody to whom anything could be said.
+        """
+        client, tls = self._client, self._shared.tls
+        try:
+            if tls is None:
+                raise TlsError("there is no certificate that can be used (ServerCertFile)")
+            layer = tls.accept(self.ip)
+            self._stream.secure(layer, self._shared.options.timeout_starttls)
+        except TlsError as error:
+            if tls is not None and isinstance(error, CertificateError):
+                tls.forgive(self.ip)
+            what = f"accept failed=-1, reason={log.clean(error.reason)}, relay={client.shown}"
+            log.line("", f"STARTTLS=server, error: {what}", level=5)
+            raise
+        client.secured = secured = tls.secured(layer, self.ip)
+        anew = rights.at_connect(self.ip, self.port, self._stream.own_address())
+        client.rights = rights.with_certificate(anew, may_relay=secured.may_relay)
+        self._handler.secured()
+        session.secured()
+        log.line("", f"STARTTLS=server, relay={client.shown}, {secured}", level=8)
 
     def _greet(self, client: Peer) -> None:
         """220; or with GreetPause 554 to strangers that talk first, as programs do that never listen."""
@@ -176,7 +206,7 @@ class Connection:
         """
         session, now = self._session, time.monotonic()
         assert session is not None
-        if session.state in (State.IDLE, State.CLOSED):
+        if session.state in (State.IDLE, State.HANDSHAKE, State.CLOSED):
             self._begun = self._received = 0
             return ""
         self._begun = self._begun or now

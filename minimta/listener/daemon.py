@@ -24,6 +24,7 @@ from _thread import start_new_thread
 
 import minimta
 from minimta.config.options import Options
+from minimta.listener import starttls
 from minimta.listener.limits import ConnectionLimits
 from minimta.listener.shared_state import SharedState
 from minimta.listener.sockets import Server, bind
@@ -33,6 +34,7 @@ from minimta.queue.spool import Spool
 from minimta.runner.redirect import announce
 from minimta.system import dns, hostnames, locks, log, notify, pidfile, privileges, processes, users
 from minimta.system.terminal import complain
+from minimta.system.tls import TlsError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -267,7 +269,7 @@ def _listen(options: Options, servers: list[Server], spool: Spool, *, parent: in
     """Serve until told to end, or until the process *parent* (0: none) is gone."""
     _raise_file_limit()
     _load_all(options)
-    shared = SharedState(options, spool, resolves=dns.resolves)
+    shared = SharedState(options, spool, resolves=dns.resolves, tls=_server_tls(options))
     _read_tables(shared)
     privileges.become(options.run_as_user)
     limits = ConnectionLimits(shared)
@@ -298,6 +300,16 @@ def _wait_until_told(parent: int) -> bool:
             return False
         select.select([woken], (), (), 0.5)
     return True
+
+
+def _server_tls(options: Options) -> starttls.ServerTls | None:
+    """Our certificate and its key, while we are root; without it mail goes on in clear."""
+    try:
+        return starttls.from_options(options)
+    except TlsError as error:
+        why = f"{log.clean(error.reason, 400)}; STARTTLS is not offered"
+        log.line("", f"STARTTLS=server, error: {why}", level=1, error=True)
+        return None
 
 
 def _read_tables(shared: SharedState) -> None:

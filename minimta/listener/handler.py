@@ -91,7 +91,13 @@ class Handler:
     def hello(self, name: bytes, *, extended: bool) -> None:
         """HELO and EHLO: what Received will say."""
         self._helo = name
-        self._protocol = b"ESMTP" if extended else b"SMTP"
+        # RFC 3848: the S is only for EHLO.
+        extended_protocol = b"ESMTPS" if self._client.secured else b"ESMTP"
+        self._protocol = extended_protocol if extended else b"SMTP"
+
+    def secured(self) -> None:
+        """The client was secured by a handshake: what it said in clear is forgotten."""
+        self._helo, self._protocol = b"", b"SMTP"
 
     # --- sender -----------------------------------------------------------------------------------
 
@@ -123,6 +129,7 @@ class Handler:
         envelope.auth = b"<>" if found.auth else b""
         envelope.client = client.shown.encode("ascii", "replace")
         envelope.protocol, envelope.helo = self._protocol, self._helo
+        envelope.tls = client.secured.trace if client.secured else b""
         envelope.if_address = client.if_address.encode("ascii")
         if client.port is None:
             envelope.daemon_flags = _SUBMISSION_FLAGS

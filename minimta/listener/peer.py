@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from minimta.config.ports import Port
 from minimta.listener.rights import Rights
+from minimta.listener.starttls import Secured
 from minimta.system import log
 
 
 class Peer:
     """A client, as the log, the replies and the rules know it."""
 
-    __slots__ = ("_is_confirmed", "if_address", "ip", "name", "port", "rights", "shown")
+    __slots__ = ("_is_confirmed", "if_address", "ip", "name", "port", "rights", "secured", "shown")
 
     def __init__(
         self,
@@ -36,6 +37,8 @@ class Peer:
         self.port = port
         #: replaced, never changed, as more becomes known of the client
         self.rights = rights
+        #: what the TLS handshake has proved; None: there was none
+        self.secured: Secured | None = None
         self.if_address = if_address
 
     @property

@@ -6,15 +6,16 @@
     the address it connected to           yes        yes
     anybody else
     any of them by a port M=u                                                          yes
+    ... with a certificate of RelayCertFile       yes        yes
 
-EHLO, STARTTLS (a certificate), AUTH and the access table will each put another value in its place,
-made from this one; nothing ever changes it, so what one command was told holds to its end.
+A handshake (STARTTLS) puts another value in its place, made anew. AUTH and the access table will each
+put one there that is made from this one; nothing ever changes it, so what one command was told holds to its end.
 """
 
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from minimta.config.ports import Port
 from minimta.message import address
@@ -43,6 +44,11 @@ def at_connect(ip: str, port: Port, our_address: str = "") -> Rights:
     # Who comes from the address it connects to is this host: the kernel drops others that say so.
     trusted = may_relay(ip) or (bool(ip) and ip == our_address)
     return Rights(may_relay=trusted, trusts_sender=trusted, completes="u" in port.modifiers)
+
+
+def with_certificate(known: Rights, *, may_relay: bool) -> Rights:
+    """The rights of a client with the rights *known*, whose certificate lets it relay, or not."""
+    return replace(known, may_relay=True, trusts_sender=True) if may_relay else known
 
 
 def of_user(login: str) -> Rights:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import minimta
 from minimta.config.options import Options
+from minimta.listener.starttls import ServerTls
 from minimta.message import dates
 from minimta.queue.spool import Spool
 from minimta.routing import local_host, recipients
@@ -38,10 +39,12 @@ class SharedState:
         *,
         resolves: Callable[[str], bool | None] = lambda domain: True,
         clock: Callable[[], float] = time.time,
+        tls: ServerTls | None = None,
     ) -> None:
         """*spool* is the queue that messages go to; *clock* gives seconds since the epoch.
 
-        *resolves* tells if a sender's domain exists; None: nobody can tell now.
+        *resolves* tells if a sender's domain exists; None: nobody can tell now. *tls* makes our side
+        of handshakes; None: there are none.
         """
         self.options = options
         self.spool = spool
@@ -52,6 +55,7 @@ class SharedState:
         self.is_stopping = False
         self.resolves = resolves
         self.clock = clock
+        self.tls = tls
         self._greeting = (0, "")
         self._known: dict[bytes, tuple[float, local_host.LocalRecipient | None]] = {}
         self._free = (0.0, 0)

@@ -1,18 +1,17 @@
 """The octets of one connection: every system call that a session makes on its socket.
 
-TLS (STARTTLS, port 465) will lie between these methods and the socket, as an ssl.SSLObject with two
-ssl.MemoryBIO that a method ``secure`` puts in; the calls on the socket stay as they are. To replace
-the socket by an ssl.SSLSocket would be wrong in four places: recv() refuses MSG_PEEK; it never
+TLS (STARTTLS, port 465) lies between these methods and the socket; the socket stays what it is. To
+replace it by an ssl.SSLSocket would be wrong in four places: recv() refuses MSG_PEEK; it never
 returns when SO_RCVTIMEO runs out; shutdown(), called by another thread, drops the TLS layer, so that
 what the session still sends goes out in clear; and close_notify is not sent at the end.
 
-    method  plain                            what TLS will add
+    method  plain                            with TLS
     recv    recv(2), ended by SO_RCVTIMEO    decrypt; read again until there is text or the end
     send    send(2)                          encrypt before
-    peek    recv(2) with MSG_PEEK            text that was decrypted and not taken counts as well
-    secure  (not here yet)                   the handshake; refused while peek() finds clear text,
-                                             which somebody may have put before it (CVE-2011-0411)
+    peek    recv(2) with MSG_PEEK            what came and was not yet decrypted counts as well
+    secure                                   the handshake, all of it until a deadline
     end     shutdown(2), then read a little  close_notify first
+    close   close(2)                         close_notify first, if it can be sent at once
 """
 
 from __future__ import annotations
@@ -22,6 +21,8 @@ import select
 import socket
 import struct
 import time
+
+from minimta.system.tls import TlsError, TlsLayer
 
 _CHUNK = 65536
 #: seconds for a client to take one reply, and for one send(2) to make any progress
@@ -35,6 +36,9 @@ class Stream:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
+        self._layer: TlsLayer | None = None
+        #: with TLS: has close_notify been sent?
+        self._has_ended = False
         self._timeout = 0
         # Replies are single segments, and the next command waits for them (Nagle's algorithm).
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -44,11 +48,64 @@ class Stream:
         """The address that the client connected to: "10.0.3.135", "2001:db8::1"."""
         return plain_address(self._socket.getsockname()[0])
 
+    def secure(self, layer: TlsLayer, seconds: float) -> None:
+        """Make the handshake of *layer*; from then on all goes through it.
+
+        Raise TlsError for whatever goes wrong, also when it is not over after *seconds*. What the
+        client said in clear and nobody has read is taken for a part of the handshake, which it
+        breaks (CVE-2011-0411).
+        """
+        end = time.monotonic() + seconds
+        try:
+            while not self._shake(layer):
+                octets = self._recv(max(1, round(end - time.monotonic())))
+                if not octets:
+                    raise TlsError("the other side closed the connection in the handshake")
+                if time.monotonic() > end:
+                    raise TimeoutError
+                layer.feed(octets)
+        except TlsError:
+            raise
+        except TimeoutError as error:
+            raise TlsError("no end of the handshake (Timeout.starttls)") from error
+        except OSError as error:
+            raise TlsError(f"the connection broke in the handshake: {error.strerror}") from error
+        self._layer = layer
+
+    def _shake(self, layer: TlsLayer) -> bool:
+        """One step of the handshake; is it over?"""
+        try:
+            is_over = layer.handshake()
+        except TlsError:
+            with contextlib.suppress(OSError):
+                self._send(layer.take())  # the alert tells the other side why
+            raise
+        self._send(layer.take())
+        return is_over
+
     def recv(self, seconds: int) -> bytes:
         """The next octets; b"" at the end of the connection, or after wake().
 
-        Raise TimeoutError if none came in *seconds* (at least 1), OSError if the connection broke.
+        Raise TimeoutError if none came in *seconds* (at least 1), OSError if the connection broke,
+        TlsError if what came is no TLS.
         """
+        layer = self._layer
+        if layer is None:
+            return self._recv(seconds)
+        end = time.monotonic() + seconds
+        while (text := layer.read()) is None:
+            if time.monotonic() > end:
+                raise TimeoutError("nothing but TLS")  # records without text, one after the other
+            self._send(layer.take())  # TLS has answers of its own, to a change of keys
+            octets = self._recv(seconds)
+            # The layer does not hear of the end: it would send nothing more, and woken by another
+            # thread the session still says goodbye.
+            if not octets:
+                return b""
+            layer.feed(octets)
+        return text
+
+    def _recv(self, seconds: int) -> bytes:
         # The kernel's timeout, set when it changes: one of Python's would cost a poll(2) each time.
         if seconds != self._timeout:
             self._timeout = seconds
@@ -59,7 +116,12 @@ class Stream:
             raise TimeoutError(f"nothing came in {seconds} seconds") from error
 
     def peek(self) -> bytes:
-        """The first octet that waits to be read, without waiting and without taking it; else b""."""
+        """The first octet that waits to be read, without waiting and without taking it; else b"".
+
+        With TLS it is any octet: what it means is not known before it is taken.
+        """
+        if self._layer is not None and self._layer.has_text:
+            return b"\0"
         try:
             return self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -67,6 +129,8 @@ class Stream:
 
     def speaks_within(self, seconds: float) -> bool:
         """Does anything come in this time? It is not taken; an end of the connection is nothing."""
+        if self.peek():
+            return True
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         return bool(poll.poll(seconds * 1000)) and bool(self.peek())
@@ -80,6 +144,14 @@ class Stream:
 
     def send(self, octets: bytes) -> None:
         """Send all of it. Raise OSError if the client is gone or does not take it in time."""
+        if self._layer is not None:
+            self._layer.write(octets)
+            octets = self._layer.take()
+        self._send(octets)
+
+    def _send(self, octets: bytes) -> None:
+        if not octets:
+            return
         sent = self._socket.send(octets)
         if sent == len(octets):
             return
@@ -92,12 +164,13 @@ class Stream:
 
     def end(self) -> None:
         """No more from us: let the last reply arrive. Raise OSError if the client is gone."""
+        self._say_goodbye()
         self._socket.shutdown(socket.SHUT_WR)
         # close(2) with octets unread makes the kernel send a reset, which takes the reply along.
         end, read = time.monotonic() + _LINGER, 0
         while time.monotonic() < end and read < _MOST_LINGER:
             try:
-                chunk = self.recv(1)
+                chunk = self._recv(1)
             except TimeoutError:
                 return
             if not chunk:
@@ -106,7 +179,16 @@ class Stream:
 
     def close(self) -> None:
         """Give the socket back."""
+        with contextlib.suppress(OSError):  # the client is gone
+            self._say_goodbye(socket.MSG_DONTWAIT)
         self._socket.close()
+
+    def _say_goodbye(self, flags: int = 0) -> None:
+        """With TLS: close_notify, once. The layer stays: nothing may follow in clear."""
+        if self._layer is not None and not self._has_ended:
+            self._has_ended = True
+            self._layer.close()
+            self._socket.send(self._layer.take(), flags)
 
     # --- from another thread ----------------------------------------------------------------------
     # Always the raw socket: nothing of a TLS layer may be touched while its thread is inside it.

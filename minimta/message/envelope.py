@@ -67,6 +67,7 @@ class Envelope:
         "recipients",
         "ret",
         "reverse_path",
+        "tls",
         "warnings",
     )
 
@@ -88,6 +89,8 @@ class Envelope:
         self.protocol = b""
         #: macro $s: the name in HELO, b"" for local submission
         self.helo = b""
+        #: what Received says of TLS: b"version=TLSv1.3 cipher=...", b"" if there was none
+        self.tls = b""
         #: name of the port it came by, "MTA" (DaemonPortOptions); "" for local submission
         self.daemon = ""
         #: macro ${daemon_flags}, modifiers of the port: b"EE u"; b"c u" for local submission

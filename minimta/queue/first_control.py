@@ -130,6 +130,7 @@ class FirstControl:
             qid=qid,
             recipient=recipient,
             date=dates.rfc5322(self._now).encode("ascii"),
+            tls=envelope.tls,
         )
 
 

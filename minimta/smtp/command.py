@@ -117,7 +117,6 @@ _NOT_IMPLEMENTED = frozenset(("SEND", "SAML", "SOML", "TURN", "AUTH", "BDAT"))
 
 NOT_ALLOWED = reply(502, "5.7.0", "Sorry, we do not allow this operation")
 _REFUSED = {
-    "STARTTLS": reply(454, "4.3.3", "TLS not available after start"),
     # DIFFERS: nothing is delivered while the client waits, so there is nothing to report to it.
     "VERB": reply(502, "5.7.0", "Verbose unavailable"),
     # DIFFERS: the listener has no rights to run the queue, and any stranger could start runs.

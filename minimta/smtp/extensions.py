@@ -7,10 +7,13 @@ encrypted, which mechanisms are there) comes in as an argument.
 from __future__ import annotations
 
 
-def offered(privacy: frozenset[str], max_message_size: int, eol: bytes) -> list[str]:
+def offered(
+    privacy: frozenset[str], max_message_size: int, eol: bytes, *, starttls: bool = False
+) -> list[str]:
     """The lines of the answer behind the first one.
 
-    *privacy* has the words of PrivacyOptions, *eol* is the line end of the session.
+    *privacy* has the words of PrivacyOptions, *eol* is the line end of the session,
+    *starttls*: there can be TLS, and is none yet.
     """
     size = f"SIZE {max_message_size}" if max_message_size else "SIZE"
     rows = {
@@ -21,6 +24,7 @@ def offered(privacy: frozenset[str], max_message_size: int, eol: bytes) -> list[
         "8BITMIME": True,
         size: True,
         "DSN": has_dsn(privacy),
+        "STARTTLS": starttls,
         "HELP": True,
     }
     return [keyword for keyword, is_offered in rows.items() if is_offered]

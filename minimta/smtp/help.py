@@ -30,7 +30,7 @@ _TOPICS: dict[str, tuple[str, ...]] = {
     ),
     "AUTH": ("AUTH", _ABSENT),
     "ETRN": ("ETRN", _ABSENT),
-    "STARTTLS": ("STARTTLS", _ABSENT),
+    "STARTTLS": ("STARTTLS", "Encrypt the connection (RFC 3207); then say EHLO again."),
     "VERB": ("VERB", _ABSENT),
     "-BT": ("Address test mode", f"{_ABSENT} Try sendmail -bv."),
 }

@@ -10,6 +10,7 @@ a ``Receiver`` decides. Replies to pipelined commands come together (RFC 2920 se
     a line of more than 2048 octets     500, and the line is left out
     12288 octets without a line end     421 and the end
     after a 354                         message text, until the final dot
+    after STARTTLS                      nobody's: the handshake, then secured() and a new beginning
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from minimta.smtp import command, extensions, help
+from minimta.smtp import fixed_replies as fixed
 from minimta.smtp.data import DataReader, Violation, check
 from minimta.smtp.receiver import Receiver
 from minimta.smtp.reply import CommandError, Reply, quoted, reply
@@ -25,19 +27,6 @@ from minimta.smtp.throttle import LIMITED, Throttle
 
 #: what is answered after a client talked before it was its turn
 _ALWAYS = frozenset(("EHLO", "HELO", "NOOP", "RSET", "QUIT"))
-
-_OK = reply(250, "2.0.0", "OK")
-_RESET = reply(250, "2.0.0", "Reset state")
-_REJECTED = reply(550, "5.0.0", "Command rejected")
-_TOO_LONG = reply(500, "5.5.2", "Line too long")
-_HELO_FIRST = reply(503, "5.0.0", "Polite people say HELO first")
-_INTRODUCE = reply(503, "5.0.0", "I demand that you introduce yourself first")
-_NO_ARGUMENT = reply(501, "5.5.4", "No argument allowed")
-_PROTOCOL_ERROR = reply(554, "5.5.0", "SMTP protocol error")
-_ARGUMENT = reply(501, "5.5.2", "Argument required")
-_CANNOT_VERIFY = reply(
-    252, "2.5.2", "Cannot VRFY user; try RCPT to attempt delivery (or try finger)"
-)
 
 
 class Session:
@@ -53,11 +42,13 @@ class Session:
         max_message_size: int = 0,
         bad_rcpt_throttle: int = 0,
         unawaited: frozenset[str] = frozenset(),
+        has_tls: bool = False,
     ) -> None:
         """*host* is our name, *client* what the client is called: "lab1.campus [10.0.3.134]".
 
         *privacy* has the words of PrivacyOptions, *max_message_size* octets (0: no limit).
         *unawaited* are those of EHLO, HELO and DATA whose reply this client need not wait for.
+        *has_tls*: can our side make a handshake?
         """
         self.host = host
         self.client = client
@@ -68,6 +59,9 @@ class Session:
         self._receiver = receiver
         self._privacy = privacy
         self._unawaited = unawaited
+        self._has_tls = has_tls
+        #: has the handshake been made?
+        self._is_secure = False
         self._dsn = extensions.has_dsn(privacy)
         self._max_message_size = max_message_size
         self._greeted = False
@@ -93,6 +87,16 @@ class Session:
         self._end()
         return bytes(Reply(code, status, (text,)))
 
+    def secured(self) -> None:
+        """The handshake was made: forget what was said in clear (RFC 3207 section 4.2).
+
+        What the client has done wrong is not forgotten.
+        """
+        self._is_secure = True
+        self._greeted = False
+        self._eol = self._buffer = b""
+        self.state = State.IDLE
+
     @property
     def is_closed(self) -> bool:
         """Is it over? Then send what is left to send, and close the connection."""
@@ -108,7 +112,7 @@ class Session:
         buffer = self._buffer + chunk if self._buffer else chunk
         replies: list[bytes] = []
         position = 0
-        while self.state is not State.CLOSED:
+        while self.state not in (State.CLOSED, State.HANDSHAKE):
             if self.state is State.DATA:
                 if position == len(buffer):
                     break
@@ -125,7 +129,7 @@ class Session:
             has_more = stop < len(buffer)
             replies.append(bytes(self._line(line, has_more)))
         self._buffer = b"" if self.state is State.CLOSED else buffer[position:]
-        if self.state not in (State.CLOSED, State.DATA):
+        if self.state not in (State.CLOSED, State.DATA, State.HANDSHAKE):
             replies += self._unfinished()
         return b"".join(replies)
 
@@ -189,11 +193,11 @@ class Session:
             return self._last(421, "4.5.0", violation.text)
         if len(line) > command.MAX_LINE:
             too_long = len(line) > command.MAX_BUFFERED
-            return self._far_too_long() if too_long else self._counted(_TOO_LONG)
+            return self._far_too_long() if too_long else self._counted(fixed.TOO_LONG)
         verb, argument = command.split(line[: -len(self._eol)])
         name = verb.decode("ascii", "replace")
         if self._rejecting and name not in _ALWAYS:
-            return _REJECTED
+            return fixed.REJECTED
         if name in LIMITED:
             self._note_about_client(self.throttle.verb(name))
             if self.throttle.has_asked_enough():
@@ -209,6 +213,9 @@ class Session:
             answer = act(self, argument)
             if answer.code == 354 and has_more and self._must_await("DATA"):
                 return self._talked_first("DATA")
+            if answer is fixed.READY and has_more:
+                # Whoever stands between us may have put it there: CVE-2011-0411.
+                return self._talked_first("STARTTLS")
             self.state = advance(self.state, name, answer)
         # A RCPT out of order names nobody: it is a bad command, not a bad recipient.
         if name == "RCPT" and answer.code != 503:
@@ -233,7 +240,7 @@ class Session:
         if has_more and self._must_await(name):
             self._rejecting = True
             self._note_early(name)
-            return _PROTOCOL_ERROR
+            return fixed.PROTOCOL_ERROR
         try:
             own_name = command.parse_hello(name, argument)
         except CommandError as error:
@@ -246,7 +253,12 @@ class Session:
         hello = f"{self.host} Hello {self.client}, pleased to meet you"
         if name == "HELO":
             return Reply(250, "", (hello,))
-        offered = extensions.offered(self._privacy, self._max_message_size, self._eol)
+        offered = extensions.offered(
+            self._privacy,
+            self._max_message_size,
+            self._eol,
+            starttls=self._has_tls and not self._is_secure,
+        )
         return Reply(250, "", (hello, *offered))
 
     def _must_await(self, name: str) -> bool:
@@ -260,7 +272,7 @@ class Session:
     def _talked_first(self, name: str) -> Reply:
         self._note_early(name)
         self._end()
-        return _PROTOCOL_ERROR
+        return fixed.PROTOCOL_ERROR
 
     def _note_early(self, name: str) -> None:
         why = "due to traffic before response"
@@ -270,7 +282,7 @@ class Session:
         """PrivacyOptions needmailhelo, needvrfyhelo, needexpnhelo."""
         if self._greeted or f"need{name.lower()}helo" not in self._privacy:
             return None
-        return _HELO_FIRST if name == "MAIL" else _INTRODUCE
+        return fixed.HELO_FIRST if name == "MAIL" else fixed.INTRODUCE
 
     def _mail(self, argument: bytes) -> Reply:
         self.was_used = True
@@ -291,7 +303,7 @@ class Session:
     def _begin_data(self, argument: bytes) -> Reply:
         if argument:
             # DIFFERS: Sendmail takes "DATA now". RFC 5321 section 4.1.1.4 has no argument.
-            return _NO_ARGUMENT
+            return fixed.NO_ARGUMENT
         answer = self._receiver.data()
         if answer.code == 354:
             self._data_reader = DataReader(self._eol)
@@ -299,12 +311,20 @@ class Session:
 
     def _rset(self, argument: bytes) -> Reply:
         if argument:
-            return _NO_ARGUMENT
+            return fixed.NO_ARGUMENT
         self._receiver.reset()
-        return _RESET
+        return fixed.RESET
+
+    def _starttls(self, argument: bytes) -> Reply:
+        """RFC 3207 section 4."""
+        if argument:
+            return fixed.NO_PARAMETERS
+        if self._is_secure:
+            return fixed.SECURE_ALREADY
+        return fixed.READY if self._has_tls else fixed.NO_TLS
 
     def _noop(self, argument: bytes) -> Reply:
-        return _OK
+        return fixed.OK
 
     def _quit(self, argument: bytes) -> Reply:
         self._receiver.reset()
@@ -318,8 +338,8 @@ class Session:
         hidden = "novrfy" in self._privacy
         self._note_question("VRFY", argument, hidden)
         if hidden:
-            return _CANNOT_VERIFY
-        return self._receiver.verify(argument) if argument else _ARGUMENT
+            return fixed.CANNOT_VERIFY
+        return self._receiver.verify(argument) if argument else fixed.ARGUMENT
 
     def _expn(self, argument: bytes) -> Reply:
         self.was_used = True
@@ -327,7 +347,7 @@ class Session:
         self._note_question("EXPN", argument, hidden)
         if hidden:
             return command.NOT_ALLOWED
-        return self._receiver.expand(argument) if argument else _ARGUMENT
+        return self._receiver.expand(argument) if argument else fixed.ARGUMENT
 
     def _note_question(self, verb: str, argument: bytes, hidden: bool) -> None:
         rejected = " [rejected]" if hidden else ""
@@ -361,6 +381,7 @@ _VERBS: dict[str, Callable[[Session, bytes], Reply]] = {
     "RCPT": Session._rcpt,
     "DATA": Session._begin_data,
     "RSET": Session._rset,
+    "STARTTLS": Session._starttls,
     "NOOP": Session._noop,
     "QUIT": Session._quit,
     "HELP": Session._help,

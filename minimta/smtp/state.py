@@ -14,10 +14,12 @@ class State(enum.Enum):
     MAIL = enum.auto()
     RCPT = enum.auto()
     DATA = enum.auto()
+    #: STARTTLS was answered with 220; secured() or the end follows
+    HANDSHAKE = enum.auto()
     CLOSED = enum.auto()
 
 
-_I, _M, _R, _D, _X = State
+_I, _M, _R, _D, _H, _X = State
 
 #: (state, verb) -> state once we answer 2yz or 3yz. A pair not here is out of order and gets 503.
 #: A 4yz or 5yz answer does not move the state, except that the final dot ends the transaction
@@ -26,6 +28,7 @@ AFTER: dict[tuple[State, str], State] = {
     **{(s, verb): _I for s in (_I, _M, _R) for verb in ("EHLO", "HELO", "RSET")},
     **{(s, "QUIT"): _X for s in (_I, _M, _R)},
     **{(s, verb): s for s in (_I, _M, _R) for verb in ("NOOP", "HELP", "VRFY", "EXPN")},
+    (_I, "STARTTLS"): _H,
     (_I, "MAIL"): _M,
     (_M, "RCPT"): _R,
     (_R, "RCPT"): _R,
@@ -40,6 +43,8 @@ _WHY_NOT = {
     (_I, "RCPT"): reply(503, "5.0.0", "Need MAIL before RCPT"),
     (_I, "DATA"): reply(503, "5.0.0", "Need MAIL command"),
     (_M, "DATA"): reply(503, "5.0.0", "Need RCPT (recipient)"),
+    (_M, "STARTTLS"): reply(503, "5.5.0", "STARTTLS not permitted during a mail transaction"),
+    (_R, "STARTTLS"): reply(503, "5.5.0", "STARTTLS not permitted during a mail transaction"),
 }
 _BAD_SEQUENCE = reply(503, "5.5.1", "Bad sequence of commands")
 

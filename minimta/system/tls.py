@@ -16,9 +16,13 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from minimta.system.certificates import server_name
+from minimta.system.tls_reasons import reason, verdict
+from minimta.system.tls_records import server_flight
 
 if TYPE_CHECKING:
     import ssl
@@ -104,9 +108,9 @@ class TlsLayer:
         except ssl.SSLWantReadError:
             return False
         except ssl.SSLCertVerificationError as error:
-            raise CertificateError(_verdict(error)) from error
+            raise CertificateError(verdict(error.verify_code, error.verify_message)) from error
         except ssl.SSLError as error:
-            raise TlsError(_reason(error)) from error
+            raise TlsError(reason(error.reason)) from error
         return True
 
     def feed(self, octets: bytes) -> None:
@@ -131,12 +135,12 @@ class TlsLayer:
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
             return b""
         except ssl.SSLError as error:
-            raise TlsError(_reason(error)) from error
+            raise TlsError(reason(error.reason)) from error
 
     @property
     def has_text(self) -> bool:
-        """Was something decrypted that read() has not yet given?"""
-        return self._ssl.pending() > 0
+        """Is there something that read() has not looked at yet, perhaps text?"""
+        return self._ssl.pending() > 0 or self._incoming.pending > 0
 
     def write(self, text: bytes) -> None:
         """Encrypt *text*; take() then gives it. Raise TlsError."""
@@ -147,7 +151,7 @@ class TlsLayer:
             while view:
                 view = view[self._ssl.write(view) :]
         except ssl.SSLError as error:
-            raise TlsError(_reason(error)) from error
+            raise TlsError(reason(error.reason)) from error
 
     def close(self) -> None:
         """Say that nothing more will come (close_notify); take() then gives it."""
@@ -198,33 +202,6 @@ class TlsLayer:
 _DER = 2
 
 
-def is_named(certified: Collection[str], wanted: Collection[str]) -> bool:
-    """Does one of the names in a certificate stand for one of the *wanted*? RFC 7817 section 3.
-
-    A wanted ".campus" stands for every name below campus. An asterisk is a whole first label.
-    """
-    have = {_normal(name) for name in certified}
-    return any(_stands(name, one) for name in map(_normal, wanted) for one in have)
-
-
-def _normal(name: str) -> str:
-    """As names are compared; getpeercert() writes an IPv6 address without its zeros left out."""
-    import ipaddress
-
-    try:
-        return str(ipaddress.ip_address(name.strip()))
-    except ValueError:
-        return name.strip().removesuffix(".").lower()
-
-
-def _stands(wanted: str, certified: str) -> bool:
-    if wanted[:1] == ".":
-        return certified.removeprefix("*").endswith(wanted)
-    if certified[:2] == "*.":
-        return wanted.partition(".")[2] == certified[2:] and "." in certified[2:]
-    return bool(wanted) and wanted == certified
-
-
 # --- the client -----------------------------------------------------------------------------------
 
 
@@ -266,7 +243,7 @@ class TlsClient:
             raise TlsError(self.untrusting)
         context = self._verifying if verified else self._trusting
         session = self._sessions.get((key, verified))
-        return TlsLayer(context, server_hostname=_sni(name), session=session)
+        return TlsLayer(context, server_hostname=server_name(name), session=session)
 
     def remember(self, layer: TlsLayer, *, verified: bool, key: str) -> None:
         """Keep the session of *layer*, so that the next connection to *key* takes it up."""
@@ -291,20 +268,6 @@ def _client_context() -> ssl.SSLContext:
     return _hardened(context)
 
 
-def _sni(name: str) -> str | None:
-    """A host's name as RFC 6066 section 3 wants it: no address, no final dot; None if it is none."""
-    import ipaddress
-
-    name = name.removesuffix(".")
-    if not name or len(name) > 253 or any(not 0 < len(part) < 64 for part in name.split(".")):
-        return None
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return name if name.isascii() else None
-    return None
-
-
 # --- a chain, judged without the peer -------------------------------------------------------------
 
 #: TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 and the same with ECDSA: a certificate fits one of them
@@ -321,7 +284,7 @@ def _verifies(context: ssl.SSLContext, chain: list[bytes]) -> bool:
     for suite in _SUITES:
         layer = TlsLayer(context, server_hostname=None)
         layer.handshake()
-        for record in _server_flight(suite, chain):
+        for record in server_flight(suite, chain):
             layer.feed(record)
         try:
             return not layer.handshake()
@@ -332,39 +295,34 @@ def _verifies(context: ssl.SSLContext, chain: list[bytes]) -> bool:
     return False
 
 
-def _server_flight(suite: bytes, chain: list[bytes]) -> Iterator[bytes]:
-    """ServerHello and Certificate, in records."""
-    # version, random, session id, suite, no compression, secure renegotiation
-    hello = b"\3\3" + bytes(32) + b"\0" + suite + b"\0" + b"\0\5" + b"\xff\1\0\1\0"
-    certificates = b"".join(_sized(one) for one in chain)
-    messages = b"\2" + _sized(hello) + b"\13" + _sized(_sized(certificates))
-    for i in range(0, len(messages), 1 << 14):
-        part = messages[i : i + (1 << 14)]
-        yield b"\26\3\3" + len(part).to_bytes(2, "big") + part
-
-
-def _sized(octets: bytes) -> bytes:
-    return len(octets).to_bytes(3, "big") + octets
-
-
 # --- the server -----------------------------------------------------------------------------------
 
 
 def server_context(
-    own: KeyPair, trust: Trust | None = None, *, asks: bool = False
+    own: KeyPair,
+    *others: KeyPair,
+    trust: Trust | None = None,
+    asks: bool = False,
+    pinned: str = "",
 ) -> ssl.SSLContext:
     """What a listener wraps its connections with: see accept(). Raise TlsError.
 
-    With *asks* clients are asked for a certificate, which they need not have; one that *trust* does
-    not vouch for ends the handshake.
+    *others* are for clients that want another kind of key (RSA, ECDSA). With *asks* clients are
+    asked for a certificate, which they need not have; one that neither *trust* vouches for, nor the
+    file *pinned* has, ends the handshake: so OpenSSL has it, and Python cannot do otherwise.
     """
     import ssl
 
     context = _hardened(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
     context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
-    _load_own(context, own)
+    for pair in (own, *others):
+        _load_own(context, pair)
     if asks:
         _load_trust(context, trust or Trust())
+        if pinned:
+            _load_trust(context, Trust(pinned))
+            # Each certificate of the file stands for itself, whoever signed it.
+            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         context.verify_mode = ssl.CERT_OPTIONAL
     return context
 
@@ -439,45 +397,3 @@ def _load_own(context: ssl.SSLContext, own: KeyPair) -> None:
     except OSError as error:
         where = error.filename or f"{own.cert_file}, {own.key_file}"
         raise TlsError(f"{where}: {error.strerror}") from error
-
-
-#: OpenSSL's reason -> what it means
-_REASONS = {
-    "WRONG_VERSION_NUMBER": "the answer is no TLS",
-    "HTTP_REQUEST": "the other side speaks HTTP",
-    "UNSUPPORTED_PROTOCOL": "only TLS older than 1.2 is offered",
-    "TLSV1_ALERT_PROTOCOL_VERSION": "no version of TLS that both know (1.2 or later)",
-    "SSLV3_ALERT_HANDSHAKE_FAILURE": "the other side refused the handshake (no common cipher?)",
-    "NO_SHARED_CIPHER": "no cipher that both know",
-    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the other side wants a certificate of ours",
-    "TLSV1_ALERT_UNKNOWN_CA": "the other side does not trust the authority of our certificate",
-    "SSLV3_ALERT_BAD_CERTIFICATE": "the other side refused our certificate",
-    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "the other side refused our certificate",
-    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "our certificate has expired, says the other side",
-    "TLSV1_UNRECOGNIZED_NAME": "the other side has no certificate for this name",
-    "DH_KEY_TOO_SMALL": "the other side's key is too short",
-    "EE_KEY_TOO_SMALL": "the other side's key is too short",
-}
-#: X509_V_ERR_... -> what it means
-_VERDICTS = {
-    9: "the certificate is not valid yet (is the clock right?)",
-    10: "the certificate has expired",
-    18: "the certificate is self-signed",
-    19: "the certificate's authority is not trusted",
-    20: "the certificate's authority is unknown, or its chain is not complete",
-    21: "the certificate's authority is unknown, or its chain is not complete",
-    23: "the certificate was revoked",
-}
-
-
-def _reason(error: ssl.SSLError) -> str:
-    """Why, in words of ours, else OpenSSL's."""
-    name = error.reason or "connection closed"
-    _, alert, said = name.partition("_ALERT_")
-    shown = f"the other side says: {said}" if alert else name
-    return _REASONS.get(name) or shown.replace("_", " ").lower()
-
-
-def _verdict(error: ssl.SSLCertVerificationError) -> str:
-    said = f"the certificate is no good: {error.verify_message}"
-    return _VERDICTS.get(error.verify_code, said)

@@ -8,6 +8,7 @@ import pytest
 
 from minimta.admin import verbs
 from minimta.config import file as config_file
+from tests.support.certificates import self_signed
 
 
 @pytest.fixture
@@ -64,3 +65,22 @@ def test_another_file_may_be_named(file: Path, capfd: pytest.CaptureFixture[str]
 def test_other_words_are_refused(words: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     assert verbs.main(["check", *words]) == 64
     assert capfd.readouterr().err.startswith("minimta check: ")
+
+
+@pytest.mark.debian("openssl")
+def test_a_certificate_that_cannot_be_used_is_told(
+    file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    own, other = self_signed(tmp_path, "a.campus"), self_signed(tmp_path, "b.campus")
+    file.write_text(f"ServerCertFile = {own.cert_file}\nServerKeyFile = {own.key_file}\n")
+    assert verbs.main(["check"]) == 0
+    assert "TLS" not in capfd.readouterr().out
+    for key, why in (
+        (other.key_file, "no certificate with the key that belongs to it"),
+        ("/nonexistent/key", "/nonexistent/key: No such file or directory"),
+    ):
+        file.write_text(f"ServerCertFile = {own.cert_file}\nServerKeyFile = {key}\n")
+        assert verbs.main(["check"]) == 0
+        told = capfd.readouterr().out
+        assert f"{file}: Warning: STARTTLS is not offered: " in told
+        assert why in told

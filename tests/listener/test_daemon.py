@@ -20,6 +20,8 @@ from minimta.config.options import Options
 from minimta.listener import daemon as listener
 from minimta.listener.sockets import Server
 from minimta.system import locks
+from minimta.system.tls import KeyPair
+from tests.support.certificates import self_signed
 from tests.support.smtphost import PASSWD, SmtpHost
 
 SENDMAIL = Path(minimta.__file__).parent.parent / "bin" / "sendmail"
@@ -557,3 +559,64 @@ def test_a_port_that_another_daemon_is_leaving_is_waited_for(
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     assert listener._bind_in_time(Options()) == []
     assert not answers
+
+
+# --- TLS ------------------------------------------------------------------------------------------
+
+
+def with_certificate(daemon: Daemon, own: KeyPair) -> None:
+    with daemon.cf.open("a") as file:
+        file.write(f"ServerCertFile = {own.cert_file}\nServerKeyFile = {own.key_file}\n")
+
+
+def s_client(daemon: Daemon, *words: str) -> str:
+    """What openssl(1) says of a session."""
+    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{daemon.port}", *words]
+    done = subprocess.run(
+        command, input=b"QUIT\n", timeout=PATIENCE, check=False, capture_output=True
+    )
+    return done.stdout.decode() + done.stderr.decode()
+
+
+@pytest.mark.debian("openssl")
+def test_openssl_gets_our_certificate(daemon: Daemon, tmp_path: Path) -> None:
+    with_certificate(daemon, self_signed(tmp_path, "lab2.campus"))
+    daemon.start("-bD")
+    told = s_client(daemon, "-starttls", "smtp", "-crlf", "-quiet")
+    assert "221 2.0.0 lab2.campus closing connection" in told
+    assert "TLSv1.2" in s_client(daemon, "-starttls", "smtp", "-tls1_2")
+    assert "no peer certificate" in s_client(
+        daemon, "-starttls", "smtp", "-tls1_1", "-cipher", "ALL@SECLEVEL=0"
+    )
+
+
+@pytest.mark.debian("openssl")
+@pytest.mark.parametrize("fault", ["missing", "of another", "readable"])
+def test_a_certificate_that_cannot_be_used_is_logged_and_mail_goes_on_in_clear(
+    daemon: Daemon, tmp_path: Path, fault: str
+) -> None:
+    own, other = self_signed(tmp_path, "lab2.campus"), self_signed(tmp_path, "b.campus")
+    key = {"missing": str(tmp_path / "no"), "of another": other.key_file}.get(fault, own.key_file)
+    if fault == "readable":
+        Path(key).chmod(0o644)
+    with_certificate(daemon, KeyPair(own.cert_file, key))
+    daemon.start("-bD")
+    sock, answer = daemon.connect()
+    with sock:
+        sock.sendall(b"STARTTLS\r\n")
+        assert answer() == "454 4.3.3 TLS not available after start\r\n"
+    send(daemon)
+    assert "STARTTLS is not offered" in daemon.log.read_text()
+
+
+@pytest.mark.root
+@pytest.mark.debian("openssl")
+def test_the_key_is_read_before_root_is_given_up(daemon: Daemon, tmp_path: Path) -> None:
+    own = self_signed(tmp_path, "lab2.campus")
+    assert Path(own.key_file).stat().st_mode & 0o077 == 0
+    with_certificate(daemon, own)
+    daemon.cf.write_text(daemon.cf.read_text().replace("RunAsUser = ", "RunAsUser = nobody"))
+    os.chmod(daemon.host.mqueue, 0o1733)
+    daemon.start("-bD", "-q15m")
+    assert "221 2.0.0 lab2.campus" in s_client(daemon, "-starttls", "smtp", "-crlf", "-quiet")
+    assert status_of(daemon.listener())["Uid"].split()[0] != "0"

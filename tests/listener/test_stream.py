@@ -4,11 +4,13 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
 
 from minimta.listener import stream
 from minimta.listener.stream import Stream, plain_address
+from minimta.system.tls import TlsLayer
 
 PATIENCE = 10.0
 
@@ -161,6 +163,44 @@ def test_our_own_address_is_the_one_that_was_connected_to(
     ends: tuple[Stream, socket.socket],
 ) -> None:
     assert ends[0].own_address() == "127.0.0.1"
+
+
+class TalkingLayer:
+    """TLS that has always something to say and never any text."""
+
+    has_text = False
+
+    def handshake(self) -> bool:
+        return True
+
+    def take(self) -> bytes:
+        return b""
+
+    def feed(self, octets: bytes) -> None: ...
+
+    def read(self) -> None:
+        return None
+
+    def close(self) -> None: ...
+
+
+def test_records_without_text_do_not_keep_a_connection(
+    ends: tuple[Stream, socket.socket],
+) -> None:
+    ours, client = ends
+    ours.secure(cast(TlsLayer, TalkingLayer()), 5)
+    stop = threading.Event()
+
+    def talk() -> None:
+        while not stop.wait(0.1):
+            client.sendall(b"record")
+
+    talking = threading.Thread(target=talk)
+    talking.start()
+    with pytest.raises(TimeoutError, match="nothing but TLS"):
+        ours.recv(1)
+    stop.set()
+    talking.join(PATIENCE)
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def test_text_that_comes_together_with_data_is_text_where_nobody_must_wait() -> 
     [pair for pair in itertools.product(REACH, sorted({v for _, v in AFTER if v != "."}))],
 )
 def test_every_verb_in_every_state_is_as_the_table_has_it(state: State, verb: str) -> None:
-    smtp = session(FakeReceiver())
+    smtp = session(FakeReceiver(), has_tls=True)
     smtp.receive(REACH[state])
     assert smtp.state is state
     answer = smtp.receive(LINES.get(verb, verb.encode()) + b"\r\n")
@@ -411,3 +411,67 @@ def test_a_receiver_that_has_enough_ends_the_session_in_the_middle_of_the_text()
 def test_every_reply_to_a_noop_flood_is_given_and_memory_stays_small() -> None:
     smtp = session(FakeReceiver())
     assert codes(smtp.receive(b"NOOP\r\n" * 10000)) == ["250 2.0.0"] * 10000
+
+
+# --- STARTTLS -------------------------------------------------------------------------------------
+
+
+def offered(smtp: Session) -> list[str]:
+    """What EHLO offers."""
+    lines = smtp.receive(b"EHLO lab1.campus\r\n").decode().split("\r\n")
+    return [line[4:] for line in lines[1:-1]]
+
+
+def test_starttls_is_offered_where_it_can_be_had_and_not_inside_tls() -> None:
+    """RFC 3207 section 4."""
+    assert "STARTTLS" not in offered(session(FakeReceiver()))
+    smtp = session(FakeReceiver(), has_tls=True)
+    assert offered(smtp)[-2:] == ["STARTTLS", "HELP"]
+    assert smtp.receive(b"starttls\r\n") == b"220 2.0.0 Ready to start TLS\r\n"
+    smtp.secured()
+    assert "STARTTLS" not in offered(smtp)
+    assert smtp.receive(b"STARTTLS\r\n") == b"503 5.5.1 TLS already active\r\n"
+    assert smtp.state is State.IDLE
+
+
+def test_starttls_has_no_argument_and_no_place_in_a_transaction() -> None:
+    smtp = session(FakeReceiver(), has_tls=True)
+    assert codes(smtp.receive(b"STARTTLS now\r\n")) == ["501 5.5.2"]
+    assert codes(smtp.receive(b"MAIL FROM:<a@b>\r\nSTARTTLS\r\n")) == ["250 2.1.0", "503 5.5.0"]
+    assert codes(smtp.receive(b"RCPT TO:<c@d>\r\nSTARTTLS\r\n")) == ["250 2.1.5", "503 5.5.0"]
+    assert smtp.state is State.RCPT
+
+
+@pytest.mark.parametrize("more", [b"NOOP\r\n", b"M", b"\r\n", b"\x16\x03\x01"])
+def test_what_stands_behind_starttls_ends_the_session(more: bytes) -> None:
+    """CVE-2011-0411: whoever is between the two ends may have put it there."""
+    receiver = FakeReceiver()
+    smtp = session(receiver, has_tls=True)
+    assert codes(smtp.receive(b"EHLO x\r\n"))[-1] == "250"
+    assert codes(smtp.receive(b"STARTTLS\r\n" + more)) == ["554 5.5.0"]
+    assert smtp.is_closed
+    assert any("rejecting server STARTTLS" in note for note in receiver.notes)
+
+
+def test_a_handshake_is_not_read_as_commands() -> None:
+    smtp = session(FakeReceiver(), has_tls=True)
+    smtp.receive(b"STARTTLS\r\n")
+    assert smtp.receive(b"QUIT\r\n") == b""
+    assert smtp.state is State.HANDSHAKE
+
+
+def test_after_the_handshake_the_client_has_said_nothing_yet() -> None:
+    """RFC 3207 section 4.2."""
+    smtp = session(FakeReceiver(), "needmailhelo", has_tls=True)
+    smtp.receive(b"EHLO x\r\n")
+    smtp.receive(b"STARTTLS\r\n")
+    smtp.secured()
+    assert codes(smtp.receive(b"MAIL FROM:<a@b>\n")) == ["503 5.0.0"]  # another line end, too
+
+
+def test_what_a_client_did_wrong_is_not_forgotten_by_a_handshake() -> None:
+    smtp = session(FakeReceiver(), has_tls=True)
+    smtp.receive(b"BAD\r\n" * 25)
+    smtp.receive(b"STARTTLS\r\n")
+    smtp.secured()
+    assert codes(smtp.receive(b"BAD\r\n")) == ["421 4.7.0"]

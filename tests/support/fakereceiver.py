@@ -68,6 +68,7 @@ def session(
     *privacy: str,
     max_message_size: int = 0,
     bad_rcpt_throttle: int = 0,
+    has_tls: bool = False,
 ) -> Session:
     return Session(
         receiver,
@@ -76,6 +77,7 @@ def session(
         privacy=frozenset(privacy),
         max_message_size=max_message_size,
         bad_rcpt_throttle=bad_rcpt_throttle,
+        has_tls=has_tls,
     )
 
 

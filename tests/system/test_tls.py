@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from minimta.system.certificates import is_named
 from minimta.system.tls import (
     CertificateError,
     KeyPair,
@@ -15,7 +16,6 @@ from minimta.system.tls import (
     TlsLayer,
     Trust,
     accept,
-    is_named,
     server_context,
 )
 from tests.support.certificates import Authority, der, fingerprint, self_signed

@@ -15,7 +15,8 @@ import time
 from minimta.mailers.remote.mx_targets import Target
 from minimta.mailers.remote.peer_stream import PeerStream
 from minimta.mailers.remote.tls_policy import Level, Policy
-from minimta.system.tls import CertificateError, TlsClient, TlsError, TlsFacts, TlsLayer, is_named
+from minimta.system.certificates import is_named
+from minimta.system.tls import CertificateError, TlsClient, TlsError, TlsFacts, TlsLayer
 
 #: names of a certificate that are told
 _MAX_TOLD = 5

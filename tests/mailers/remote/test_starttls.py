@@ -204,7 +204,7 @@ def test_a_host_met_again_gets_its_session_back(campus: Campus) -> None:
 
 def test_a_certificate_of_ours_is_shown_to_who_asks(campus: Campus) -> None:
     ours = campus.authority.issue("lab1.campus")
-    context = server_context(campus.good, Trust(campus.authority.certificate), asks=True)
+    context = server_context(campus.good, trust=Trust(campus.authority.certificate), asks=True)
     context.verify_mode = ssl.CERT_REQUIRED
     with FakeSmtp(tls=context) as server:
         assert Sent(at(server), row="encrypt", own=ours).outcome.fate is Fate.SENT
@@ -230,7 +230,7 @@ def test_a_port_that_greets_in_clear_where_tls_should_be(campus: Campus) -> None
         sent = Sent(at(server), row="may implicit")
         assert not in_clear(server)
     assert sent.outcome.fate is Fate.DEFERRED
-    assert "the answer is no TLS" in sent.outcome.text
+    assert "the other side does not speak TLS" in sent.outcome.text
 
 
 def test_a_silent_port_where_tls_should_be_costs_only_the_time_of_a_handshake(
@@ -621,7 +621,7 @@ def test_the_options_name_table_authorities_and_certificate(
         client_cert_file=ours.cert_file,
         client_key_file=ours.key_file,
     )
-    context = server_context(campus.good, Trust(campus.authority.certificate), asks=True)
+    context = server_context(campus.good, trust=Trust(campus.authority.certificate), asks=True)
     context.verify_mode = ssl.CERT_REQUIRED
     with FakeSmtp(tls=context) as server:
         outcome, lines = by_mailer(monkeypatch, server.host, configured)
