@@ -211,7 +211,9 @@ def test_verbose_adds_priority_warning_and_each_recipients_status(
 
 
 def test_a_status_is_cut_at_60_and_whole_with_verbose(options: Options, show: Listing) -> None:
-    text = "Deferred: TLS: it does not offer STARTTLS; nothing was sent. To allow it: a row of /t: [h] may"
+    text = (
+        "Deferred: TLS: it offers no STARTTLS; nothing was sent. To allow it: a row of /t: [h] may"
+    )
     put(options, "6AM9gqD1004945", lines=f"M{text}\n")
     assert f"                 ({text[:60]})\n" in show(options)
     assert f"                 ({text})\n" in show(options, verbose=True)

@@ -23,7 +23,7 @@ from minimta.mailers.remote.tls_policy import NO_TLS, Level, Policy
 from minimta.mailers.remote.transport import Transport
 from minimta.message.address import domain_key
 from minimta.smtp.client import SMTP, Client, PeerClosed
-from minimta.smtp.reply import ReplyError, verbatim
+from minimta.smtp.reply import Reply, ReplyError, verbatim
 from minimta.system.tls import TlsError, TlsFacts
 
 #: seconds of silence after which a port other than 25 is asked whether it speaks TLS
@@ -105,9 +105,14 @@ class OutgoingConnection:
             client.secured()
             self.converse()
         elif self._policy.is_binding:
-            answer = client.starttls_reply
-            refused = f"it answers STARTTLS with {verbatim(answer)[-1]}" if answer else ""
-            raise TlsError(refused or "it does not offer STARTTLS", remedy="may")
+            raise self._unoffered(client.starttls_reply)
+
+    def _unoffered(self, answer: Reply | None) -> TlsError:
+        """What is wrong with a peer that gives this *answer* to STARTTLS, or did not offer it."""
+        said = f"answers STARTTLS with {verbatim(answer)[-1]}" if answer else "offers no STARTTLS"
+        if self._policy.logs_in:
+            return TlsError(f"it {said}; logins are taken at port 587 or 465, as a rule")
+        return TlsError(f"it {said}", remedy="may")
 
     def _secure(self) -> None:
         """The handshake. Raise TlsError."""

@@ -62,6 +62,8 @@ class Policy:
     implicit: bool = False
     #: who says so, for people: "row [h]:587 of /etc/mail/tls-policy"
     origin: str = ""
+    #: do we log in there? Never in clear, whatever a row allows
+    logs_in: bool = False
 
     @property
     def is_binding(self) -> bool:
@@ -107,7 +109,8 @@ class TlsPolicies:
                 raise ValueError(f"row {key} of {self.path}: {error}") from error
         implicit = policy.implicit or hop.port == SUBMISSIONS_PORT
         names = policy.names or (hop.name,) if policy.level is Level.VERIFY else ()
-        return replace(policy, names=names, implicit=implicit and policy.level is not Level.NONE)
+        implicit = implicit and policy.level is not Level.NONE
+        return replace(policy, names=names, implicit=implicit, logs_in=logs_in)
 
     def _row(self, hop: NextHop) -> tuple[str, str] | None:
         for key in _keys(hop):

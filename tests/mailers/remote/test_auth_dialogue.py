@@ -331,7 +331,7 @@ def test_a_stripped_starttls_is_told_and_nothing_is_said_in_clear(
         sent = Sent(
             f"[localhost]:{server.port}", campus=campus, row=row, away=True, monkeypatch=monkeypatch
         )
-        assert "it does not offer STARTTLS" in sent.deferred
+        assert "it offers no STARTTLS" in sent.deferred
         assert set(verbs(server)) == {"EHLO"}
 
 

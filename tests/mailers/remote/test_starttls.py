@@ -408,7 +408,7 @@ def test_where_tls_must_be_nothing_goes_without_it(row: str) -> None:
     assert (outcome.fate, outcome.status) == (Fate.DEFERRED, "4.7.4")
     assert outcome.exit_code == os.EX_TEMPFAIL
     assert outcome.text == (
-        "TLS: it does not offer STARTTLS; nothing was sent "
+        "TLS: it offers no STARTTLS; nothing was sent "
         f"(row . of {TABLE} wants {row.partition(' ')[0]}). To allow it: a row of {TABLE}: "
         f"{at(server)} may"
     )
@@ -526,6 +526,15 @@ def test_none_is_no_tls(campus: Campus) -> None:
     with FakeSmtp(tls=server_context(campus.good)) as server:
         assert Sent(at(server), row="none").outcome.fate is Fate.SENT
         assert "STARTTLS" not in server.commands[0]
+
+
+def test_where_we_log_in_no_row_for_clear_text_is_proposed() -> None:
+    with FakeSmtp() as server:
+        outcome = Sent(at(server), logs_in=True).outcome
+    assert outcome.text == (
+        "TLS: it offers no STARTTLS; logins are taken at port 587 or 465, as a rule; nothing was sent "
+        f"(the login at {at(server)} wants verify)"
+    )
 
 
 def test_where_we_log_in_the_certificate_is_verified(campus: Campus) -> None:

@@ -25,6 +25,7 @@ def test_without_a_row_tls_is_used_if_it_can_be_had() -> None:
 def test_where_we_log_in_the_configured_name_is_verified() -> None:
     found = policy("[smtp.example.org]:587", logs_in=True)
     assert (found.level, found.names) == (Level.VERIFY, ("smtp.example.org",))
+    assert found.logs_in
 
 
 @pytest.mark.parametrize("hop", ["[mx.campus]:465", "mx.campus:submissions", "[mx.campus]:smtps"])
