@@ -30,7 +30,7 @@ ROOMS: dict[str, str] = {
     "dsn": "message config system queue routing",
     "runner": "message config system maps aliases queue mailers routing dsn",
     "submission": "message config system queue routing runner",
-    "listener": "message config smtp system queue routing runner submission",
+    "listener": "message config smtp system maps queue routing runner submission",
     "commands": "message config system maps aliases queue mailers routing runner submission listener",
     "admin": "message config smtp system maps aliases queue mailers routing dsn runner submission "
     "listener commands",

@@ -128,11 +128,14 @@ class Connection:
             name,
             confirmed=confirmed,
             port=self.port,
-            rights=rights.at_connect(self.ip, self.port, self._stream.own_address()),
+            rights=self._rights(),
             if_address=self._own_address(),
         )
         self._client, self._handler = client, Handler(self._shared, client)
+        refused = self._handler.admit()  # gives rights, too, which the session asks for
         self._session = session(self._shared, self._handler, client)
+        if refused is not None:
+            self._session.refuse(refused)
         if self.port.is_tls:
             self._secure(self._session)
         self._greet(client)
@@ -156,7 +159,7 @@ class Connection:
             log.line("", f"STARTTLS=server, error: {what}", level=5)
             raise
         client.secured = secured = tls.secured(layer, self.ip)
-        anew = rights.at_connect(self.ip, self.port, self._stream.own_address())
+        anew = self._rights()
         client.rights = rights.with_certificate(anew, may_relay=secured.may_relay)
         self._handler.secured()
         session.secured()
@@ -171,6 +174,11 @@ class Connection:
             self._handler.note(f"{text} after {time.monotonic() - begun:.0f} seconds")
             return self._stream.send(self._session.rejection())
         return self._stream.send(self._session.greeting(self._shared.greeting()))
+
+    def _rights(self) -> rights.Rights:
+        """What the client may do before it has said anything; the tables may add to it."""
+        ours, trusts = self._stream.own_address(), self._shared.options.trust_loopback
+        return rights.at_connect(self.ip, self.port, ours, trusts_loopback=trusts)
 
     def _own_address(self) -> str:
         """The address that the client connected to, "" for loopback."""

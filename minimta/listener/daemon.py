@@ -313,12 +313,12 @@ def _server_tls(options: Options) -> starttls.ServerTls | None:
 
 
 def _read_tables(shared: SharedState) -> None:
-    """Our names and the mailer table, while we are root: RunAsUser may have no right to read them.
+    """Our names, the mailer table, who may do what, while we are root: RunAsUser may have no right to read them.
 
     What cannot be read now is asked for again by every session; until then it answers 451.
     """
     try:
-        shared.here.read_tables()
+        shared.read_tables()
     except OSError as error:
         where = log.clean(f"{error.filename}: {error.strerror or error}")
         log.line("", f"SYSERR(root): {where}; mail is refused for now", level=1, error=True)

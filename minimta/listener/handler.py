@@ -13,8 +13,9 @@ from collections.abc import Callable
 
 from minimta.config.ports import Port
 from minimta.listener import vrfy
+from minimta.listener.checks import Checks
 from minimta.listener.peer import Peer
-from minimta.listener.refusals import check_mail, check_rcpt, not_now, one_word
+from minimta.listener.refusals import not_now, one_word
 from minimta.listener.shared_state import DISK_FULL, SharedState
 from minimta.message import address, headers
 from minimta.message.envelope import Envelope, Recipient
@@ -52,12 +53,15 @@ class Handler:
         self._options = shared.options
         self._client = client
         self._queued = queued
+        self._checks = Checks(shared, client)
         self._qid = ""
         self._helo = b""
         self._protocol = b"SMTP"
         self._envelope: Envelope | None = None
         #: recipients that were accepted: LocalHost.key() -> as the client named it
         self._recipients: dict[bytes, str] = {}
+        #: how many of them get nothing, by the access table
+        self._discarded = 0
         #: octets of the message: those announced, then those that came
         self._size = 0
         self._incoming: collect.Incoming | None = None
@@ -66,6 +70,10 @@ class Handler:
         self._skipped = 0
         #: what X-Authentication-Warning shall say of every message
         self.warnings: list[str] = []
+
+    def admit(self) -> Reply | None:
+        """The client has connected: why it is refused, whatever it says; None if it is not."""
+        return self._checks.connect()
 
     @property
     def qid(self) -> str:
@@ -105,12 +113,13 @@ class Handler:
         """MAIL: begin an envelope, under a new id."""
         self._qid = queue_id.new(self._shared.clock())
         self._size = max(mail.parameters.size, 0)
-        refusal = self._refuse_size(mail) or check_mail(mail, self._client, self._shared, self._qid)
+        refusal = self._refuse_size(mail) or self._checks.mail(mail, self._qid)
         if refusal:
             self._log_message(mail.reverse_path, 0)
             return refusal
         self._envelope = self._new_envelope(mail)
         self._recipients.clear()
+        self._discarded = 0
         return reply(250, "2.1.0", f"{quoted(mail.given)}... Sender ok")
 
     def _refuse_size(self, mail: Mail) -> Reply | None:
@@ -178,19 +187,22 @@ class Handler:
             # Sendmail answers with the address that it knows already.
             return reply(250, "2.1.5", f"{self._recipients[key]}... Recipient ok")
         most = self._options.max_recipients
-        if most and len(envelope.recipients) >= most:
+        if most and len(envelope.recipients) + self._discarded >= most:
             return _TOO_MANY
         path = self._as_queued(rcpt.forward_path)
         flags = "P" + (rcpt.parameters.notify or "FD")
         recipient = Recipient(path, flags, original=rcpt.parameters.original)
-        refusal = check_rcpt(rcpt, self._client, self._shared, self._qid)
+        refusal = self._checks.rcpt(rcpt, self._qid)
         if not refusal and not is_plain(recipient):
             # The runner would put the whole message aside, though we had said 250.
             refusal = reply(550, "5.7.1", f"{shown}{_NOT_PLAIN}")
         if refusal:
             return refusal
         self._recipients[key] = shown
-        envelope.recipients.append(recipient)
+        if self._checks.discards_recipient:
+            self._discarded += 1
+        else:
+            envelope.recipients.append(recipient)
         return reply(250, "2.1.5", f"{shown}... Recipient ok")
 
     # --- message ----------------------------------------------------------------------------------
@@ -237,8 +249,11 @@ class Handler:
                 self._name_sender(incoming)
                 incoming.finish()
                 # Filters will stand here: the whole message is there, and we have not said 250.
-                qid = incoming.commit()
-                self._queued(qid)
+                if self._checks.discards or not envelope.recipients:
+                    qid = self._discard(incoming, envelope)
+                else:
+                    qid = incoming.commit()
+                    self._queued(qid)
                 answer = reply(250, "2.0.0", f"{qid} Message accepted for delivery")
             except (collect.MessageRefused, OSError) as error:
                 answer = self._explain(error)
@@ -247,6 +262,13 @@ class Handler:
             self._log_message(envelope.reverse_path, incoming.size)
         self._forget()
         return answer
+
+    def _discard(self, incoming: collect.Incoming, envelope: Envelope) -> str:
+        """Throw the message away, as the access table wants it (DISCARD); returns its id."""
+        incoming.abort()
+        self._log_message(envelope.reverse_path, incoming.size)
+        self.note("discarded")
+        return self._qid
 
     def _name_sender(self, incoming: collect.Incoming) -> None:
         """A From field that we have to add gets the name of a sender who is a user of this host."""
@@ -309,7 +331,7 @@ class Handler:
 
     def _log_message(self, reverse_path: bytes, size: int) -> None:
         """The from= line of what did not become a message."""
-        recipients = len(self._envelope.recipients) if self._envelope else 0
+        recipients = len(self._envelope.recipients) + self._discarded if self._envelope else 0
         daemon = f"daemon={self._client.port.name}, " if self._client.port else ""
         log.line(
             self.qid,

@@ -11,7 +11,17 @@ from minimta.system import log
 class Peer:
     """A client, as the log, the replies and the rules know it."""
 
-    __slots__ = ("_is_confirmed", "if_address", "ip", "name", "port", "rights", "secured", "shown")
+    __slots__ = (
+        "if_address",
+        "ip",
+        "is_confirmed",
+        "literal",
+        "name",
+        "port",
+        "rights",
+        "secured",
+        "shown",
+    )
 
     def __init__(
         self,
@@ -26,14 +36,16 @@ class Peer:
         """*confirmed*: the *name* that *ip* leads to leads back to it. On standard input *ip* is ""
         and *port* None. *if_address*: our address that it connected to, "" for loopback.
         """
-        literal = f"[IPv6:{ip}]" if ":" in ip else f"[{ip}]"
+        #: the address in brackets
+        self.literal = literal = f"[IPv6:{ip}]" if ":" in ip else f"[{ip}]"
         self.ip = ip
         self.name = log.clean(name)
         #: "lab1.campus [10.0.3.134]", as in $_, in replies and in the log
         self.shown = f"{self.name} {literal}".strip() if ip else self.name
         if name and not confirmed:
             self.shown += " (may be forged)"
-        self._is_confirmed = confirmed
+        #: does the name lead back to the address?
+        self.is_confirmed = confirmed
         self.port = port
         #: replaced, never changed, as more becomes known of the client
         self.rights = rights
@@ -50,4 +62,4 @@ class Peer:
         """What follows "Relaying denied" in the reply."""
         if not self.name:
             return f". IP name lookup failed [{self.ip}]"
-        return "" if self._is_confirmed else f". IP name possibly forged [{self.ip}]"
+        return "" if self.is_confirmed else f". IP name possibly forged [{self.ip}]"

@@ -9,7 +9,7 @@
            451 4.3.0  aliases, users or our own names cannot be asked now
 
 Refusals that tell of misuse are logged as Sendmail logs them: fail2ban and its kind ban by these
-lines. What the client may do is read from its Rights; the access table will stand before them.
+lines. What the client may do is read from its Rights; ``checks`` asks the access table before.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ def check_mail(mail: Mail, client: Peer, shared: SharedState, qid: str) -> Reply
     if _lacks_dot(domain, client):
         text = f"{given}... Real domain name required for sender address"
         answer = reply(553, "5.5.4", text)
-    elif exists := _exists(domain, shared, qid):
+    elif shared.options.accept_unresolvable or (exists := _exists(domain, shared, qid)):
         return None
     elif exists is None:
         answer = reply(451, "4.1.8", f"Domain of sender address {shown} does not resolve")
     else:
         text = f"{given}... Domain of sender address {shown} does not exist"
         answer = reply(553, "5.1.8", text)
-    return _logged("check_mail", mail.given, client, answer, qid)
+    return logged("check_mail", mail.given, client, answer, qid)
 
 
 def _no_domain(mail: Mail) -> Reply:
@@ -66,7 +66,7 @@ def _exists(domain: bytes, shared: SharedState, qid: str) -> bool | None:
         if shared.here.router.is_local(domain):
             return True
     except OSError as error:
-        _log_failure(domain, error, qid)
+        log_failure(domain, error, qid)
         return None
     literal = address.literal(domain)
     if literal:
@@ -74,8 +74,13 @@ def _exists(domain: bytes, shared: SharedState, qid: str) -> bool | None:
     return shared.resolves(address.domain_key(domain).decode("ascii"))
 
 
-def check_rcpt(rcpt: Rcpt, client: Peer, shared: SharedState, qid: str) -> Reply | None:
-    """Why the recipient of *rcpt* is refused, or None; *qid* is for the log."""
+def check_rcpt(
+    rcpt: Rcpt, client: Peer, shared: SharedState, qid: str, *, may_go: bool = False
+) -> Reply | None:
+    """Why the recipient of *rcpt* is refused, or None; *qid* is for the log.
+
+    *may_go*: if it is one of another host, anybody may send there.
+    """
     if client.rights.trusts_recipients:
         return None
     try:
@@ -84,35 +89,40 @@ def check_rcpt(rcpt: Rcpt, client: Peer, shared: SharedState, qid: str) -> Reply
         return not_now(rcpt, error, qid)
     if found is not None and found.is_known:
         return _written(recipients.why_not(found), rcpt, qid)
-    return _refused_recipient(rcpt, client, shared, qid, is_ours=found is not None)
+    is_ours = found is not None
+    return _refused_recipient(rcpt, client, shared, qid, is_ours=is_ours, may_go=may_go)
 
 
 def not_now(rcpt: Rcpt, error: OSError, qid: str) -> Reply:
     """The refusal of a recipient that cannot be looked up for the time being; logs why."""
-    _log_failure(rcpt.given, error, qid)
+    log_failure(rcpt.given, error, qid)
     return reply(451, "4.3.0", f"{quoted(rcpt.given)}... Cannot look it up now; try again later")
 
 
-def _log_failure(what: bytes, error: OSError, qid: str) -> None:
-    where = f"{error.filename}: " if error.filename else ""
-    text = f"cannot look up {quoted(what)}: {where}{error.strerror or error}"
+def log_failure(what: bytes, error: Exception, qid: str) -> None:
+    """Log why *what* cannot be looked up."""
+    reason = str(error)
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        reason = f"{where}{error.strerror or error}"
+    text = f"cannot look up {quoted(what)}: {reason}"
     log.line(qid, log.clean(text, 500))
 
 
 def _refused_recipient(
-    rcpt: Rcpt, client: Peer, shared: SharedState, qid: str, *, is_ours: bool
+    rcpt: Rcpt, client: Peer, shared: SharedState, qid: str, *, is_ours: bool, may_go: bool
 ) -> Reply | None:
     """*is_ours*: this host would have to know the recipient, and does not."""
     shown, may_relay = quoted(rcpt.given), client.rights.may_relay
     if is_ours and (may_relay or not rights.looks_like_route(rcpt.mailbox)):
         answer = reply(550, "5.1.1", f"{shown}... User unknown")
-        return _logged("check_rcpt", rcpt.given, client, answer, qid)
-    if may_relay:
+        return logged("check_rcpt", rcpt.given, client, answer, qid)
+    if may_relay or (may_go and not is_ours):
         return _written(shared.here.router.route(rcpt.mailbox).refusal(), rcpt, qid)
     reason = client.why_not_relay()
     answer = reply(550, "5.7.1", f"{shown}... Relaying denied{reason}")
     # With a reason it is what fail2ban looks for.
-    return _logged("check_rcpt", rcpt.given, client, answer, qid, reason or _AUTHENTICATE)
+    return logged("check_rcpt", rcpt.given, client, answer, qid, reason or _AUTHENTICATE)
 
 
 def _written(found: Refusal | None, rcpt: Rcpt, qid: str) -> Reply | None:
@@ -123,7 +133,7 @@ def _written(found: Refusal | None, rcpt: Rcpt, qid: str) -> Reply | None:
     return reply(found.code, found.status, f"{quoted(rcpt.given)}... {found.text}")
 
 
-def _logged(
+def logged(
     ruleset: str, given: bytes, client: Peer, answer: Reply, qid: str, more: str = ""
 ) -> Reply:
     """Log *answer*, a refusal of the address *given*, with *more* after its text; returns it."""

@@ -2,8 +2,9 @@
 
     client                      identity  may_relay  trusts_sender  trusts_recipients  completes
     user on standard input      login     yes        yes            yes                yes
-    loopback address                      yes        yes
-    the address it connected to           yes        yes
+    loopback address, TrustLoopback       yes        yes
+    the address it connected to, same     yes        yes
+    RelayDomains, Connect: RELAY          yes
     anybody else
     any of them by a port M=u                                                          yes
     ... with a certificate of RelayCertFile       yes        yes
@@ -39,10 +40,16 @@ class Rights:
     completes: bool = False
 
 
-def at_connect(ip: str, port: Port, our_address: str = "") -> Rights:
-    """The rights of a client at *ip* that has connected to *our_address* and said nothing yet."""
+def at_connect(
+    ip: str, port: Port, our_address: str = "", *, trusts_loopback: bool = True
+) -> Rights:
+    """The rights of a client at *ip* that has connected to *our_address* and said nothing yet.
+
+    *trusts_loopback* is TrustLoopback: are clients of this host trusted for that alone?
+    """
     # Who comes from the address it connects to is this host: the kernel drops others that say so.
-    trusted = may_relay(ip) or (bool(ip) and ip == our_address)
+    is_here = may_relay(ip) or (bool(ip) and ip == our_address)
+    trusted = trusts_loopback and is_here
     return Rights(may_relay=trusted, trusts_sender=trusted, completes="u" in port.modifiers)
 
 

@@ -12,7 +12,10 @@ from collections.abc import Callable
 
 import minimta
 from minimta.config.options import Options
+from minimta.listener.access import AccessRows, tell_problems
+from minimta.listener.relay_domains import RelayDomains
 from minimta.listener.starttls import ServerTls
+from minimta.maps.table import Table
 from minimta.message import dates
 from minimta.queue.spool import Spool
 from minimta.routing import local_host, recipients
@@ -56,6 +59,10 @@ class SharedState:
         self.resolves = resolves
         self.clock = clock
         self.tls = tls
+        self._access = Table(options.access_file, tell_problems)
+        self.relay_domains = RelayDomains(options.relay_domains)
+        #: gateways of which the log has told that they relay
+        self.told_gateways: set[str] = set()
         self._greeting = (0, "")
         self._known: dict[bytes, tuple[float, local_host.LocalRecipient | None]] = {}
         self._free = (0.0, 0)
@@ -84,6 +91,16 @@ class SharedState:
                 return whole
             self._greeting = (now, whole)
         return self._greeting[1]
+
+    def access_rows(self) -> AccessRows:
+        """The access table as it is now. Raise OSError if it cannot be read."""
+        return AccessRows(self._access.rows(), self._access.path)
+
+    def read_tables(self) -> None:
+        """Read now, while we are root, what sessions will ask for. Raise OSError, with the path."""
+        self.here.read_tables()
+        self.access_rows()
+        self.relay_domains.words()
 
     def recipient(self, bare: bytes) -> local_host.LocalRecipient | None:
         """recipients.look_up(), remembered for a moment if somebody was found.

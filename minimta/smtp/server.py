@@ -66,6 +66,8 @@ class Session:
         self._max_message_size = max_message_size
         self._greeted = False
         self._rejecting = False
+        #: what a client whose commands are refused hears
+        self._rejected = fixed.REJECTED
         self._eol = b""
         self._buffer = b""
         #: reads the message text; None but in State.DATA
@@ -81,6 +83,10 @@ class Session:
         """The 554 for a client that talks before the greeting; then its commands are refused."""
         self._rejecting = True
         return bytes(Reply(554, "", (f"{self.host} ESMTP not accepting messages",)))
+
+    def refuse(self, answer: Reply) -> None:
+        """From now on commands are answered with *answer*: the client as such is refused."""
+        self._rejecting, self._rejected = True, answer
 
     def closing(self, code: int, status: str, text: str) -> bytes:
         """End the session from our side: what to send last."""
@@ -197,7 +203,7 @@ class Session:
         verb, argument = command.split(line[: -len(self._eol)])
         name = verb.decode("ascii", "replace")
         if self._rejecting and name not in _ALWAYS:
-            return fixed.REJECTED
+            return self._rejected
         if name in LIMITED:
             self._note_about_client(self.throttle.verb(name))
             if self.throttle.has_asked_enough():
@@ -217,8 +223,10 @@ class Session:
                 # Whoever stands between us may have put it there: CVE-2011-0411.
                 return self._talked_first("STARTTLS")
             self.state = advance(self.state, name, answer)
+        if answer.code == 421:  # RFC 5321 section 4.2.2: with it the connection ends
+            self._end()
         # A RCPT out of order names nobody: it is a bad command, not a bad recipient.
-        if name == "RCPT" and answer.code != 503:
+        elif name == "RCPT" and answer.code != 503:
             return self._counted_recipient(answer)
         return self._counted(answer) if answer.code >= 500 else answer
 
@@ -253,6 +261,8 @@ class Session:
         hello = f"{self.host} Hello {self.client}, pleased to meet you"
         if name == "HELO":
             return Reply(250, "", (hello,))
+        if self._rejecting:
+            return Reply(250, "", (hello, "ENHANCEDSTATUSCODES"))
         offered = extensions.offered(
             self._privacy,
             self._max_message_size,

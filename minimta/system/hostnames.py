@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 
 from minimta.system import files, hosts_file
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _HOSTS = "/etc/hosts"
 _IPV4_ROUTES = "/proc/net/fib_trie"
 _IPV6_ADDRESSES = "/proc/net/if_inet6"
+_IPV4_GATEWAYS, _IPV6_GATEWAYS = "/proc/net/route", "/proc/net/ipv6_route"
 #: what the kernel says while nobody has given the host a name
 _NAMELESS = ("", "(none)")
 #: letters for which IDNA 2003, which Python has, and 2008 give different names
@@ -112,6 +114,22 @@ def _kernel_lines(path: str) -> list[str]:
         return files.read_if_there(path).decode("ascii", "replace").split("\n")
     except PermissionError:  # a container or security module that hides it, and will go on to
         return []
+
+
+def gateways() -> set[str]:
+    """Addresses of the hosts that our default routes lead to. Raise OSError."""
+    from _socket import AF_INET6, inet_ntop
+
+    found = set()
+    for fields in map(str.split, _kernel_lines(_IPV4_GATEWAYS)):
+        if fields[1:2] == ["00000000"]:
+            # In the order of this machine's octets, as the kernel keeps it.
+            octets = int(fields[2], 16).to_bytes(4, sys.byteorder)
+            found.add(".".join(map(str, octets)))
+    for fields in map(str.split, _kernel_lines(_IPV6_GATEWAYS)):
+        if fields[:2] == ["0" * 32, "00"]:
+            found.add(inet_ntop(AF_INET6, bytes.fromhex(fields[4])))
+    return found - {"0.0.0.0", "::"}
 
 
 def local_names(options: Options, addresses: set[str] | None = None) -> frozenset[bytes]:

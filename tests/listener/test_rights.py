@@ -36,6 +36,12 @@ def test_who_comes_from_the_address_it_connects_to_is_this_host(
     assert (rights.may_relay, rights.trusts_sender) == (may, may)
 
 
+@pytest.mark.parametrize("ip", ["127.0.0.1", "::1", "10.0.3.135"])
+def test_this_host_is_trusted_no_more_if_a_proxy_stands_before_us(ip: str) -> None:
+    rights = relay.at_connect(ip, Port(), "10.0.3.135", trusts_loopback=False)
+    assert (rights.may_relay, rights.trusts_sender) == (False, False)
+
+
 @pytest.mark.parametrize(
     ("text", "is_one"),
     [

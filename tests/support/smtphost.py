@@ -50,6 +50,8 @@ class SmtpHost:
         options.passwd_file = str(directory / "passwd")
         options.alias_files = (str(directory / "aliases"),)
         options.local_host_names = str(directory / "names")
+        options.access_file = str(directory / "access")
+        options.relay_domains = str(directory / "relay-domains")
         options.mailer_table = str(directory / "mailertable")
         for name in ("mqueue", "clientmqueue"):
             (directory / name).mkdir(mode=0o700)
@@ -73,7 +75,7 @@ class SmtpHost:
     def connect(self, ip: str, name: str = "", *, confirmed: bool = True) -> ClientEnd:
         """A client of the first port in ``options``."""
         port = self.options.daemon_ports[0]
-        rights = relay.at_connect(ip, port)
+        rights = relay.at_connect(ip, port, trusts_loopback=self.options.trust_loopback)
         client = Peer(ip, name, confirmed=confirmed, port=port, rights=rights)
         return ClientEnd(self.shared_state(), client)
 
@@ -92,7 +94,10 @@ class ClientEnd:
 
     def __init__(self, shared: SharedState, client: Peer) -> None:
         self.handler = Handler(shared, client)
+        refused = self.handler.admit()
         self.session = session(shared, self.handler, client)
+        if refused is not None:
+            self.session.refuse(refused)
 
     def sends(self, octets: bytes) -> list[str]:
         return self.session.receive(octets).decode("ascii").split("\r\n")[:-1]

@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -318,3 +319,24 @@ def test_one_that_does_not_may_be_forged(
 def test_what_is_no_host_name_is_none(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     resolver(monkeypatch, name, "10.0.3.134")
     assert hostnames.client_name("10.0.3.134") == ("", False, False)
+
+
+def test_gateways_are_those_of_the_default_routes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = int.from_bytes(bytes((172, 17, 0, 1)), sys.byteorder)
+    (tmp_path / "4").write_text(
+        "Iface\tDestination\tGateway \tFlags\n"
+        f"eth0\t00000000\t{gateway:08X}\t0003\n"
+        "eth0\t000011AC\t00000000\t0001\n"
+        "eth1\t00000000\t00000000\t0001\n"
+    )
+    zeros = "0" * 32
+    (tmp_path / "6").write_text(
+        f"{zeros} 00 {zeros} 00 fe80000000000000000000000000000a 00000400 eth0\n"
+        f"20010db8{'0' * 24} 40 {zeros} 00 fe80000000000000000000000000000b 00000100 eth0\n"
+        f"{zeros} 00 {zeros} 00 {zeros} ffffffff lo\n"
+    )
+    monkeypatch.setattr(hostnames, "_IPV4_GATEWAYS", str(tmp_path / "4"))
+    monkeypatch.setattr(hostnames, "_IPV6_GATEWAYS", str(tmp_path / "6"))
+    assert hostnames.gateways() == {"172.17.0.1", "fe80::a"}

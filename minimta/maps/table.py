@@ -1,0 +1,73 @@
+"""A table that is asked for years: PATH.cdb if makemap has made one, else the text PATH.
+
+Each question begins with rows(), which looks whether the file is another one by now. What it gives is
+the table as it is at that moment: who asks for several keys gets answers that belong together. As
+with aliases the database counts, even if its text is newer.
+
+A file that cannot be read is an OSError, and never an empty table. One whose directory has been closed
+to us since (the listener gives up root) is what it was when it was last read.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+
+from minimta.maps.cdb import Cdb
+from minimta.maps.text_table import read_table
+
+SUFFIX = ".cdb"
+Get = Callable[[bytes], "bytes | None"]
+_Seen = tuple[int, int, int]
+
+
+def _nothing(key: bytes) -> bytes | None:
+    return None
+
+
+class Table:
+    """The table of one option. For all threads: two that see a change both read it."""
+
+    def __init__(
+        self,
+        path: str,
+        when_read: Callable[[str, Iterable[tuple[bytes, bytes]]], None] = lambda path, rows: None,
+    ) -> None:
+        """Opens nothing yet; "" is a table without rows. *when_read* sees each new file's rows."""
+        self.path = path
+        self._when_read = when_read
+        self._known: tuple[tuple[_Seen | None, _Seen | None], Get] | None = None
+
+    def rows(self) -> Get:
+        """key (small letters) -> value of the table as it is now, or None. Raise OSError.
+
+        Also what it returns raises OSError, if a database is damaged.
+        """
+        if not self.path:
+            return _nothing
+        try:
+            seen = _stat(self.path + SUFFIX), _stat(self.path)
+        except PermissionError:
+            if self._known is None:
+                raise
+            return self._known[1]
+        if self._known is None or self._known[0] != seen:
+            self._known = seen, self._read(is_database=seen[0] is not None)
+        return self._known[1]
+
+    def _read(self, *, is_database: bool) -> Get:
+        if is_database:
+            database = Cdb(self.path + SUFFIX)
+            self._when_read(database.path, database.records())
+            return database.get
+        table = read_table(self.path)
+        self._when_read(self.path, table.items())
+        return table.get
+
+
+def _stat(path: str) -> _Seen | None:
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
