@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import os
 
+from minimta.system.mounts import Mounts
 from minimta.system.privileges import read_as
 from minimta.system.safefile import Allowance, Untrusted
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 #: octets of a .forward that are read; a longer one is not followed
 LIMIT = 65536
+_mounts = Mounts()
 
 
 def read(
@@ -76,8 +78,11 @@ def candidates(user: User, of_detail: bytes, here: LocalHost) -> Iterator[str]:
 def _may_exist(path: str) -> bool:
     """A cheap look as ourselves; only a clear "no such file" saves the child.
 
-    On NFS root may be a stranger: "Permission denied" says nothing about what the user sees.
+    On NFS root may be a stranger: "Permission denied" says nothing about what the user sees. And a
+    dead server must not hold us: only the child can be ended after a while.
     """
+    if _mounts.may_hang(path):
+        return True
     try:
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):

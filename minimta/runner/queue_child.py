@@ -19,14 +19,17 @@ def held(qids: Collection[str]) -> bytes:
 class Child:
     """A forked process and the pipe that tells of its progress."""
 
-    def __init__(self, pid: int, pipe: int, what: str, qids: list[str]) -> None:
-        """*pipe* is where it speaks, -1 when it has nothing more to say; *qids* are its messages."""
+    def __init__(self, pid: int, pipe: int, what: str, qids: list[str], begun: float = 0.0) -> None:
+        """*pipe* is where it speaks, -1 when it has nothing more to say; *qids* are its messages, and
+        it was *begun* then (monotonic seconds).
+        """
         self.pid = pid
         self.pipe = pipe
         #: "local" while it delivers locally, then "remote", or "half" if it got no slot for that;
         #: "adopt", "full"
         self.what = what
         self.qids = qids
+        self.begun = begun
         self._said = b""
 
     @property

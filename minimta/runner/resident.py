@@ -4,7 +4,8 @@ Ten times a second it looks at the mtimes of mqueue and clientmqueue, and lists 
 that has changed. It delivers nothing itself: it forks while it has one thread and nothing open.
 
     new messages     a child delivers to mailboxes and files, one child at a time, so that what comes
-                     meanwhile is taken together by the next. Then, beside others, it goes on with
+                     meanwhile is taken together by the next; but nobody waits long for one that is
+                     stuck (STUCK), in the home of a user on a dead server. Then, beside others, it goes on with
                      programs and other hosts, if it gets one of the MaxQueueChildren slots
                      (``system.slots``); if not it ends, and their turn comes when a slot is free.
                      What finds no place at its next hop is tried again when another child has ended
@@ -45,6 +46,9 @@ RESTART = 3.0
 _SILENCE = 60.0
 #: seconds between two tries of what found no place at its next hop
 HELD_PAUSE = 5.0
+#: seconds after which a child that is still at mailboxes and files is not waited for, and how many
+#: such there may be
+STUCK, MOST_STUCK = 5.0, 10
 #: messages that one child takes; each is two open files
 MOST_MESSAGES = 200
 
@@ -220,7 +224,7 @@ class Loop:
             self._fork("adopt", [])
             self._must_adopt = False
         self._try_held(now)
-        self._start_attempts()
+        self._start_attempts(now)
 
     def _try_held(self, now: float) -> None:
         """A delivery has ended: those that found no place are tried again, but not all the time."""
@@ -239,10 +243,10 @@ class Loop:
             self._new += sorted(names - self._known)
             self._known = names
 
-    def _start_attempts(self) -> None:
+    def _start_attempts(self, now: float) -> None:
         # One local phase at a time: two children would lock each other out of the same mailboxes, and
         # messages that come together are delivered together.
-        if self._count("local", "half") or not (self._new or self._half):
+        if self._is_at_mailboxes(now) or not (self._new or self._half):
             return
         # Those that wait come first, or new ones could keep them waiting for ever.
         if self._half and self._slots.enter(waits=True):
@@ -256,6 +260,12 @@ class Loop:
             self._new = self._new[MOST_MESSAGES:]
         elif self._new and self._interval is not None:
             self._new.clear()  # the next full run has them
+
+    def _is_at_mailboxes(self, now: float) -> bool:
+        """Is a child there that will soon be done, or are too many stuck?"""
+        there = [child for child in self._children.values() if child.what in ("local", "half")]
+        stuck = [child for child in there if now - child.begun > STUCK]
+        return len(stuck) < len(there) or len(stuck) >= MOST_STUCK
 
     def _count(self, *what: str) -> int:
         return sum(child.what in what for child in self._children.values())
@@ -273,7 +283,7 @@ class Loop:
             os.close(theirs)
             raise OSError(error.errno, f"cannot fork: {error.strerror}") from error
         os.close(theirs)
-        self._children[pid] = Child(pid, ours, what, qids)
+        self._children[pid] = Child(pid, ours, what, qids, time.monotonic())
 
     def _be_child(self, what: str, qids: list[str], unused: int, pipe: int) -> int:
         """Do what is to do; *pipe* is told when only slow deliveries are left. The exit code."""

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable, Collection
 
 from minimta.system import files, processes
@@ -26,11 +27,15 @@ from minimta.system.safefile import STRICT, Allowance, TrustedFile, Untrusted, r
 from minimta.system.users import User, Users, groups_of
 
 #: seconds that a child may take to read one file (a dead NFS server)
-READ_TIME = 60
+READ_TIME = 20
+#: seconds for which what did not answer in time is not asked again by this process
+_SILENCE = 300.0
 #: seconds that a child may take to exit when it has answered, and to die when it was killed
 _PATIENCE = 2.0
 #: killed children that hang in the kernel (a dead NFS server); a later call reaps them
 _lingering: list[int] = []
+#: (uid, where) -> monotonic seconds until which nobody is asked there
+_silent: dict[tuple[int, str], float] = {}
 
 
 def become(name: str) -> None:
@@ -79,7 +84,8 @@ def read_as(user: User, path: str, limit: int, allowed: Allowance = STRICT) -> T
         return b"%d %d %d\n%b" % (found.uid, found.gid, found.safe, found.text)
 
     try:
-        head, _, text = as_user(user, act, READ_TIME).partition(b"\n")
+        where = os.path.dirname(path)
+        head, _, text = as_user(user, act, READ_TIME, where=where).partition(b"\n")
     except OSError as error:
         raise OSError(error.errno, error.strerror, path) from error
     uid, gid, safe = map(int, head.split())
@@ -87,20 +93,36 @@ def read_as(user: User, path: str, limit: int, allowed: Allowance = STRICT) -> T
 
 
 def as_user(
-    user: User, act: Callable[[], bytes], seconds: float, kept: Collection[int] = ()
+    user: User,
+    act: Callable[[], bytes],
+    seconds: float,
+    kept: Collection[int] = (),
+    *,
+    where: str = "",
 ) -> bytes:
     """What *act* returns in a child that has become *user* and has only *kept* descriptors.
 
     Its ids and groups are those of *user*, the umask 077, the directory /, the session its own.
     What it raises, Untrusted or OSError (errno, text and file), is raised here; any other end of
     the child is an OSError, ETIMEDOUT after *seconds*: then it and what it started are killed, and
-    whether the act was done is not known. Without root, and for the user root, *act* runs in this
+    whether the act was done is not known. If *where* names a directory the user is not asked there
+    again for a while: a dead server costs one message that time, not each. Without root, and for the user root, *act* runs in this
     process and without a time limit.
     Forks: only for single-threaded processes, which the runner and its children are.
     """
     if os.geteuid() != 0 or user.uid == 0:
         return act()
-    return _ask(lambda: _as(user, act), seconds, kept)
+    if not where:
+        return _ask(lambda: _as(user, act), seconds, kept)
+    key = (user.uid, where)
+    if time.monotonic() < _silent.get(key, 0.0):
+        raise OSError(errno.ETIMEDOUT, "no answer a moment ago")
+    try:
+        return _ask(lambda: _as(user, act), seconds, kept)
+    except OSError as error:
+        if error.errno == errno.ETIMEDOUT:
+            _silent[key] = time.monotonic() + _SILENCE
+        raise
 
 
 def in_child(act: Callable[[], bytes], seconds: float, kept: Collection[int] = ()) -> bytes:
@@ -204,7 +226,6 @@ def _read_answer(receiving: int, seconds: float) -> bytes:
     The time is for all of it: an act that drips octets must not hold us up either.
     """
     import select
-    import time
 
     end = time.monotonic() + seconds
     poll = select.poll()

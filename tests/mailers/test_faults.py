@@ -79,7 +79,7 @@ def test_whatever_fails_it_is_deferred_or_there(
     lasting: bool,
 ) -> None:
     # In this process, where the faults are.
-    monkeypatch.setattr(grouping, "as_owner", lambda owner, jobs, act: act())
+    monkeypatch.setattr(grouping, "as_owner", lambda owner, jobs, act, where: act())
     at, failed = 0, "?"
     while failed:
         home = ground / str(at)

@@ -215,6 +215,26 @@ def test_a_file_that_goes_while_we_look_is_none(
     assert forwards.read(dave) is None
 
 
+def test_a_home_on_a_server_that_may_be_dead_is_only_looked_at_by_a_child_that_can_be_ended(
+    forwards: Forwards, dave: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hangs(path: str) -> os.stat_result:
+        raise AssertionError(path)
+
+    asked: list[str] = []
+
+    def read_as(user: User, path: str, *_: object) -> TrustedFile:
+        asked.append(path)
+        raise TimeoutError(errno.ETIMEDOUT, "no answer", path)
+
+    monkeypatch.setattr(forward._mounts, "may_hang", lambda path: path.startswith(dave.home))
+    monkeypatch.setattr(forward, "read_as", read_as)
+    monkeypatch.setattr(os, "lstat", hangs)
+    with pytest.raises(TimeoutError):
+        forwards.read(dave)
+    assert len(asked) == 1
+
+
 @pytest.mark.parametrize(
     "code", [errno.EACCES, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.ENOMEM]
 )

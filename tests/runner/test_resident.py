@@ -64,6 +64,8 @@ class Still(Loop):
 
     def __init__(self, tmp_path: Path, *, interval: int | None = None) -> None:
         self.there: list[str] = []
+        #: when children are begun
+        self.now = 0.0
         self.listings = 0
         #: pid -> slot of a child
         self.taken: dict[int, int] = {}
@@ -90,7 +92,7 @@ class Still(Loop):
     def _fork(self, what: str, qids: list[str]) -> None:
         self.started.append((what, qids))
         pid = 1_000_000_000 + len(self.started)  # nobody's
-        self._children[pid] = Child(pid, -1, what, qids)
+        self._children[pid] = Child(pid, -1, what, qids, self.now)
         if self._slots.own >= 0:
             self.taken[pid] = os.dup(self._slots.own)
 
@@ -175,6 +177,28 @@ def test_a_message_is_tried_once_when_it_comes_and_not_when_its_file_changes(loo
     loop.arrive()
     loop.step(0)
     assert len(loop.started) == 1
+
+
+def test_a_local_phase_that_is_stuck_is_not_waited_for_by_the_next(loop: Still) -> None:
+    loop.arrive("a")
+    loop.step(0)
+    loop.arrive("b")
+    loop.step(residence.STUCK)
+    assert len(loop.started) == 1
+    loop.step(residence.STUCK + 1)
+    assert loop.started[1:] == [("local", ["b"])]
+    assert residence.STUCK <= 10
+
+
+def test_not_everything_can_be_stuck_at_the_same_time(loop: Still) -> None:
+    for number in range(residence.MOST_STUCK + 5):
+        loop.arrive(f"q{number}")
+        loop.now = number * (residence.STUCK + 1)
+        loop.step(loop.now)
+    assert len(loop.started) == residence.MOST_STUCK
+    loop.end()
+    loop.step(loop.now)
+    assert len(loop.started) == residence.MOST_STUCK + 1
 
 
 def test_what_comes_during_a_local_phase_is_taken_together_by_the_next(loop: Still) -> None:

@@ -388,6 +388,35 @@ def test_a_child_that_is_too_slow_is_killed_and_no_zombie_is_left(
 
 
 @pytest.mark.root
+def test_a_directory_that_did_not_answer_is_not_asked_again_by_the_same_user(
+    nobody: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(privileges, "_silent", {})
+    with pytest.raises(TimeoutError):
+        as_user(nobody, sleep_deaf, 0.1, where="/home/dead")
+    with pytest.raises(TimeoutError, match="no answer a moment ago"):
+        as_user(nobody, lambda: b"", 9, where="/home/dead")
+    assert as_user(nobody, lambda: b"there", 9, where="/home/other") == b"there"
+    monkeypatch.setattr(privileges, "_SILENCE", -1.0)
+    privileges._silent.clear()
+    with pytest.raises(TimeoutError):
+        as_user(nobody, sleep_deaf, 0.1, where="/home/dead")
+    assert as_user(nobody, lambda: b"back", 9, where="/home/dead") == b"back"
+
+
+@pytest.mark.root
+def test_a_forward_that_cannot_be_read_in_time_costs_one_message_that_time(
+    nobody: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(privileges, "_silent", {})
+    monkeypatch.setattr(privileges, "READ_TIME", 0.1)
+    monkeypatch.setattr(privileges, "read_trusted", lambda *_: sleep_deaf())
+    for reason in ("no answer within 0.1 seconds", "no answer a moment ago"):
+        with pytest.raises(TimeoutError, match=reason):
+            read_as(nobody, f"{nobody.home}/.forward", 100)
+
+
+@pytest.mark.root
 def test_what_the_child_started_ends_with_it(nobody: User) -> None:
     receiving, sending = os.pipe()
 

@@ -74,7 +74,7 @@ class FileMailer:
             return _wait(jobs, f"{shown}: no user to write it as")
         try:
             append = partial(self._append_all, path, user, jobs)
-            answer = grouping.as_owner(user, jobs, append)
+            answer = grouping.as_owner(user, jobs, append, os.path.dirname(path))
             if answer == _BUSY:
                 return dict.fromkeys(jobs, deferred("4.2.0", f"{shown} is locked", is_busy=True))
             if answer.startswith(_REFUSED):

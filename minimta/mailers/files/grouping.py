@@ -49,12 +49,14 @@ def by_place(
                 yield job, outcomes[job]
 
 
-def as_owner(owner: User, jobs: Sequence[Job], act: Callable[[], bytes]) -> bytes:
+def as_owner(owner: User, jobs: Sequence[Job], act: Callable[[], bytes], where: str) -> bytes:
     """What *act* answers in a child that has become *owner* and can read the bodies of *jobs*.
+
+    It works in the directory *where*, which is left alone for a while if it did not answer.
 
     Raise Untrusted or OSError, its own or that of a child which died or was too slow.
     """
-    return as_user(owner, act, TIME, kept={job.body for job in jobs})
+    return as_user(owner, act, TIME, kept={job.body for job in jobs}, where=where)
 
 
 def encode(errors: Sequence[OSError | None]) -> bytes:

@@ -65,7 +65,8 @@ class MaildirMailer:
             user = self._users.find(name)
             if user is None:
                 return dict.fromkeys(jobs, from_exit_code(os.EX_NOUSER))
-            answer = grouping.as_owner(user, jobs, partial(_fill, user, jobs, self._clock))
+            fill = partial(_fill, user, jobs, self._clock)
+            answer = grouping.as_owner(user, jobs, fill, user.home)
             return grouping.decode(answer, jobs, shown)
         except Untrusted as error:
             log.line(jobs[0].qid, f"{shown}: {error}", error=True)
