@@ -177,6 +177,7 @@ class Options:
     host_status_directory = _option("HostStatusDirectory", "", str.strip, "directory, in QueueDirectory if it is no absolute path, where it is kept how other hosts were found; empty: what was not reached is remembered for a moment")
     mailer_table = _option("MailerTable", "/etc/mail/mailertable", str.strip, "text table domain -> mailer:host")
     auth_info_file = _option("AuthInfoFile", "/etc/mail/authinfo", str.strip, "logins at other hosts, as Sendmail's FEATURE(authinfo) has them; mode 600, root's; empty: none (ours)")
+    sender_relay = _option("SenderRelay", "/etc/mail/sender-relay", str.strip, "text table sender or @domain -> next hop, in place of SmartHost; empty: none (ours)")
     smart_host = _option("SmartHost", "", smart_host, "send all that is not local there: host, [host] without MX lookup, [host]:port, an address; several, separated by commas, are tried in order")
     access_file = _option("AccessFile", "/etc/mail/access", str.strip, "the access table, who may do what: text, or the cdb beside it that makemap made; empty: none (ours)")
     relay_domains = _option("RelayDomains", "/etc/mail/relay-domains", str.strip, "file of hosts, domains and networks that may relay, and of domains that anybody may send to (class R; ours)")

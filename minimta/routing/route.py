@@ -99,7 +99,7 @@ class Router:
         if value is not None:
             return _table_route(value.decode("utf-8", "backslashreplace").strip(), bare)
         if self._smart_host:
-            return Route("esmtp", _host_of(self._smart_host), bare, "SmartHost")
+            return Route("esmtp", host_of(self._smart_host), bare, "SmartHost")
         return Route("esmtp", _next_hop(domain), bare)
 
     def row(self, domain: bytes) -> tuple[bytes, bytes | None]:
@@ -120,7 +120,7 @@ def _next_hop(domain: bytes) -> str:
     return address.domain_key(domain).decode("ascii", "backslashreplace")
 
 
-def _host_of(text: str) -> str:
+def host_of(text: str) -> str:
     """Take a mailer name off a smart host: "relay:lab3.campus" -> "lab3.campus"."""
     mailer, colon, host = text.partition(":")
     is_port = host.isascii() and host.isdigit()

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from minimta.config.options import Options
 from minimta.mailers.by_name import Mailers
+from minimta.maps.text_table import read_table
 from minimta.message import headers
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome, deferred
@@ -30,6 +31,7 @@ from minimta.queue.spool import Spool
 from minimta.routing.destination import Destination, too_many_hops
 from minimta.routing.expand import expand
 from minimta.routing.local_host import LocalHost
+from minimta.routing.sender_relay import SenderRelays
 from minimta.runner.checkpoint import MessageProgress, Unrecorded
 from minimta.runner.delivery_log import DeliveryLog
 from minimta.runner.due import waits_for_full_run
@@ -86,6 +88,7 @@ class Deliverer:
         self.spool = spool or open_spool(here.options)
         self.mailers = Mailers(here.options, here.users, slots, say=say, is_run=is_run)
         self._here = here
+        self._sender_relays = SenderRelays(here.options.sender_relay, read_table)
         self._options = here.options
         self._say = say
         self._tell = tell
@@ -195,6 +198,7 @@ class Deliverer:
                 found = redirect.redirected(
                     found, whose, self._here, qid=message.qid, say=self._say
                 )
+            found = self._sender_relays.applied(found, control.sender, self._here.name)
             reason = "expanded to nobody"
         except Exception:
             log.bug(message.qid, "expand")

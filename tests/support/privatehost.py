@@ -61,6 +61,8 @@ class PrivateHost:
         options.mailbox_directory = str(root / "mail")
         options.alias_files = (str(root / "aliases"),)
         options.mailer_table = str(root / "mailertable")
+        options.sender_relay = str(root / "sender-relay")
+        options.auth_info_file = str(root / "authinfo")
         options.local_host_names = str(root / "local-host-names")
         options.passwd_file = str(root / "passwd")
         options.run_as_user = ""
