@@ -12,7 +12,7 @@ from collections.abc import Callable
 from minimta.mailers.remote import reply_outcomes
 from minimta.mailers.remote.handshake import TlsPort
 from minimta.mailers.remote.mx_targets import NextHop, Target
-from minimta.mailers.remote.tls_policy import NO_TLS, Policy
+from minimta.mailers.remote.tls_policy import NO_TLS, Level, Policy
 from minimta.mailers.remote.transport import Transport
 from minimta.message.outcome import Outcome
 from minimta.system.tls import CertificateError, TlsError
@@ -56,6 +56,8 @@ class TlsFailures:
         self._log(f"STARTTLS=client, relay={target.name}, error: {error.reason}{again}")
         if self._say:
             self._say(f"TLS with {target.name} failed: {error.reason}{again}")
+        if hop and hop.key in self._transport.logins and error.remedy == Level.MAY.value:
+            hop = None  # no row makes a password go in clear: there is no remedy
         return _outcome(error, target, policy, options.tls_policy, hop)
 
 

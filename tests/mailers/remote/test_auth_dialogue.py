@@ -205,6 +205,15 @@ def test_a_challenge_that_makes_no_sense_is_cancelled_and_gives_way_to_the_next(
         assert server.logins == [("emma", "PLAIN", True, False)]
 
 
+def test_questions_of_login_may_be_plain_text() -> None:
+    answers = {"AUTH": ["334 Username:"], "ZW1TQQ==": ["334 Password:"], "YWJj": ["235 ok"]}
+    with FakeSmtp(keywords=["AUTH LOGIN"], answers=answers) as server:
+        # The fake knows lines by their first word in capitals.
+        assert Sent(server.host, Login("emSA", b"abc")).deferred
+        assert "AUTH LOGIN" in server.commands[0]
+        assert "ZW1TQQ==" in server.commands[0]
+
+
 def test_a_mechanism_whose_challenges_do_not_end_is_no_mechanism() -> None:
     with FakeSmtp(
         keywords=["AUTH LOGIN"], answers={"AUTH": ["334 "], "": ["334 "], "*": ["501 no"]}
