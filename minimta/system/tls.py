@@ -44,6 +44,10 @@ class CertificateError(TlsError):
     """It is not the other side, as far as its certificate goes."""
 
 
+class ClearTextError(TlsError):
+    """The answer to our first octets of TLS was text."""
+
+
 @dataclass(frozen=True, slots=True)
 class Trust:
     """Whose certificates are believed; both empty: the authorities that the system knows."""

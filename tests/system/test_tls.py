@@ -141,8 +141,11 @@ class TestCertificates:
         shake(client, accept(server_context(authority.issue("mx.campus", "10.0.3.9"))))
         assert client.names == ("mx.campus", "10.0.3.9")
 
-    def test_who_is_not_trusted_ends_the_handshake(self, authority: Authority) -> None:
-        client = TlsClient(Trust()).begin("mx.campus", verified=True)
+    def test_who_is_not_trusted_ends_the_handshake(
+        self, authority: Authority, tmp_path: Path
+    ) -> None:
+        other = Authority(tmp_path, "other")
+        client = TlsClient(Trust(other.certificate)).begin("mx.campus", verified=True)
         server = accept(server_context(authority.issue("mx.campus")))
         with pytest.raises(CertificateError, match="authority is unknown"):
             shake(client, server)

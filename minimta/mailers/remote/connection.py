@@ -18,13 +18,13 @@ from minimta.mailers.remote import handshake
 from minimta.mailers.remote.content import Content
 from minimta.mailers.remote.handshake import SecureSession
 from minimta.mailers.remote.mx_targets import SMTP_PORT, Target
-from minimta.mailers.remote.peer_stream import PeerStream
+from minimta.mailers.remote.peer_stream import PeerStream, is_tls
 from minimta.mailers.remote.tls_policy import NO_TLS, Level, Policy
 from minimta.mailers.remote.transport import Transport
 from minimta.message.address import domain_key
 from minimta.smtp.client import SMTP, Client, PeerClosed
 from minimta.smtp.reply import Reply, ReplyError, verbatim
-from minimta.system.tls import TlsError, TlsFacts
+from minimta.system.tls import ClearTextError, TlsError, TlsFacts
 
 #: seconds of silence after which a port other than 25 is asked whether it speaks TLS
 SILENCE = 10.0
@@ -83,7 +83,10 @@ class OutgoingConnection:
         Raise TlsError if that cannot be had; else as converse() does.
         """
         if self._policy.implicit:
-            self._secure()
+            try:
+                self._secure()
+            except ClearTextError as error:
+                raise TlsError(f"{error.reason} (STARTTLS has another port: 587, 25)") from error
         self.converse()
         if self._policy.level is not Level.NONE and self.tls is None:
             try:
@@ -210,7 +213,7 @@ class OutgoingConnection:
             if self._transport.tls and handshake.speaks_tls(self._transport.tls, self.target):
                 raise handshake.TlsPort(self.target, self._policy) from None
             octets = self._stream.recv(deadline)
-        if handshake.is_tls(octets):
+        if is_tls(octets):
             raise handshake.TlsPort(self.target, self._policy)
         return octets
 

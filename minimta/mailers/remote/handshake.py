@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 
 from minimta.mailers.remote.mx_targets import Target
-from minimta.mailers.remote.peer_stream import PeerStream
+from minimta.mailers.remote.peer_stream import PeerStream, is_tls
 from minimta.mailers.remote.tls_policy import Level, Policy
 from minimta.system.certificates import is_named
 from minimta.system.tls import CertificateError, TlsClient, TlsError, TlsFacts, TlsLayer
@@ -22,8 +22,6 @@ from minimta.system.tls import CertificateError, TlsClient, TlsError, TlsFacts, 
 _MAX_TOLD = 5
 #: seconds for a port to answer a ClientHello
 _PATIENCE = 10.0
-#: how a record begins that may answer one: handshake or alert, of any version
-_RECORDS = (b"\x16\x03", b"\x15\x03")
 
 
 class TlsPort(TlsError):
@@ -75,11 +73,6 @@ class SecureSession:
                 raise CertificateError(reason, remedy=remedy)
             return "OK"
         return "OK" if self._tls.vouches(layer.chain()) else "FAIL"
-
-
-def is_tls(octets: bytes) -> bool:
-    """Do *octets*, the first of a connection, look like TLS?"""
-    return octets[:2] in _RECORDS
 
 
 def speaks_tls(tls: TlsClient, target: Target) -> bool:

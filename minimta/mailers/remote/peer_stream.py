@@ -17,8 +17,11 @@ import contextlib
 import socket
 import time
 
-from minimta.system.tls import TlsError, TlsLayer
+from minimta.message.printable import shown
+from minimta.system.tls import ClearTextError, TlsError, TlsLayer
 
+#: how a record begins that may answer one: alert, handshake
+_RECORDS = (b"\x15", b"\x16")
 _CHUNK = 65536
 #: a timeout of 0 would be a socket that does not wait at all
 _LEAST = 0.001
@@ -57,11 +60,16 @@ class PeerStream:
         (time.monotonic()). What of the peer's clear text was not read yet is taken for a part of
         the handshake, which it breaks.
         """
+        is_first = True
         try:
             while not self._handshake(layer, deadline):
                 octets = self._recv(deadline)
                 if not octets:
                     raise TlsError("the other side closed the connection in the handshake")
+                if is_first and not is_tls(octets):
+                    told = shown(octets.partition(b"\r")[0], 60)
+                    raise ClearTextError(f"the answer is no TLS: {told}")
+                is_first = False
                 layer.feed(octets)
         except TlsError:
             raise
@@ -122,6 +130,11 @@ class PeerStream:
     def close(self) -> None:
         """Close the connection."""
         self._socket.close()
+
+
+def is_tls(octets: bytes) -> bool:
+    """Do *octets*, the first of a connection, look like TLS?"""
+    return octets[:1] in _RECORDS
 
 
 def _bind(sock: socket.socket, source: str) -> None:
