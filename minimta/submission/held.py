@@ -72,7 +72,9 @@ class HeldSubmission(Submission):
         """The runner warns of a sender who is not the caller: it knows all our names."""
 
     def _find_unknown(self) -> None:
-        """Nobody is unknown: aliases and users may be what is in doubt."""
+        """Nobody is unknown: aliases and users may be what is in doubt. What is no address is told."""
+        if self._exit_code:
+            self._save()
 
     def _queue(self) -> int:
         code = super()._queue()

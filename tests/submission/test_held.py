@@ -112,6 +112,17 @@ def test_t_takes_the_recipients_of_the_header_then_as_well(host: Host) -> None:
     assert recipients == [b"<carol@lab2.campus>", b"<emma@lab1.campus>"]
 
 
+@pytest.mark.parametrize(("others", "waiting"), [([], 0), (["dave"], 1)])
+def test_for_whom_is_no_address_the_letter_is_in_dead_letter_then_as_well(
+    host: Host, others: list[str], waiting: int
+) -> None:
+    add(host, "NoSuchThing = 1")
+    ran = host.run("a>b", *others)
+    assert (ran.code, ran.out.split("\n")[0]) == (64, "a>b... Illegal address")
+    assert len(host.queued("clientmqueue")) == waiting
+    assert b"\n\nhello\n" in host.dead_letter()
+
+
 def test_all_wrong_lines_count_and_one_sentence_tells_how_many(host: Host) -> None:
     add(host, "NoSuchThing = 1", "LogLevel = loud", "garbage")
     assert "unknown option name NoSuchThing (and 2 more: sendmail -bC)" in host.run("dave").err
