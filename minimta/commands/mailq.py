@@ -143,9 +143,15 @@ def _waiting(directory: str, selections: Sequence[Selection]) -> list[Listed]:
 def _select(
     directory: str, selections: Sequence[Selection], *, only: Iterable[str] | None = None
 ) -> list[Listed]:
-    """What is to be listed, in the order of a queue run: lowest priority number first."""
+    """What is to be listed, in the order of a queue run: lowest priority number first.
+
+    *only* are ids of the caller's letters, None: all that is there.
+    """
     kinds = {selection.file_kind for selection in selections} or {"qf"}
-    found = [entry for kind in kinds for entry in listing.scan(directory, kind, only=only)]
+    owner = None if only is None else os.geteuid()
+    found = [
+        entry for kind in kinds for entry in listing.scan(directory, kind, only=only, owner=owner)
+    ]
     if selections:
         found = [entry for entry in found if _is_meant(selections, entry)]
     return sorted(

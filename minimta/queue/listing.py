@@ -57,12 +57,17 @@ class Listed:
 
 
 def scan(
-    directory: str, kind: str = "qf", *, only: Iterable[str] | None = None
+    directory: str,
+    kind: str = "qf",
+    *,
+    only: Iterable[str] | None = None,
+    owner: int | None = None,
 ) -> Iterator[Listed]:
     """The messages in *directory*, in no order. Raise OSError if it cannot be read.
 
     *kind* "qf" are those that run, "hf" the quarantined, "Qf" the lost ones. *only* are the ids
     to look at, if not all: what is not opened costs nothing, and the directory need not be readable.
+    *owner* is whose files they must be: somebody else may have put one under such a name.
     """
     locked = _locked_inodes()
     reading = os.O_RDONLY if only is None else os.O_PATH
@@ -70,21 +75,22 @@ def scan(
     try:
         for name in os.listdir(folder) if only is None else [kind + qid for qid in only]:
             if name[:2] == kind and valid(name[2:]):
-                listed = _read(folder, name, locked)
+                listed = _read(folder, name, locked, owner)
                 if listed:
                     yield listed
     finally:
         os.close(folder)
 
 
-def _read(folder: int, name: str, locked: set[int] | None) -> Listed | None:
+def _read(folder: int, name: str, locked: set[int] | None, owner: int | None) -> Listed | None:
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
         file = os.open(name, flags, dir_fd=folder)
     except OSError:
         return None  # delivered meanwhile, or no file
     try:
-        if not stat.S_ISREG(os.fstat(file).st_mode):
+        found = os.fstat(file)
+        if not stat.S_ISREG(found.st_mode) or owner not in (None, found.st_uid):
             return None
         text = os.read(file, _ENOUGH)
         if len(text) == _ENOUGH and b"\nH" not in text:

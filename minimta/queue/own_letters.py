@@ -67,22 +67,35 @@ def sweep(client: QueueDirectory) -> None:
 
     Raise OSError. A letter that comes at that moment may go without its hint.
     """
-    names, misplaced = client.files(), list[str]()
+    names, misplaced, stuck = client.files(), list[str](), list[str]()
     is_empty = not any(name[:2] in ("qf", "Qf", "tf") and valid(name[2:]) for name in names)
     for name in names:
         uid = name.removeprefix(_PREFIX)
-        found = client.find(name) if name != uid and uid.isdigit() else None
-        if found is None:
+        if name == uid or not uid.isdigit():
             continue
-        is_theirs = stat.S_ISREG(found.st_mode) and str(found.st_uid) == uid
-        if not is_theirs:
-            misplaced.append(f"{name} (made by uid {found.st_uid})")
-        if stat.S_ISDIR(found.st_mode):
-            client.rename(name, f"stray.{found.st_ino}")
-        elif is_empty or not is_theirs:
-            client.unlink(name)
-    if misplaced:  # one line, however many somebody makes
-        log.line("", f"removed {len(misplaced)} misplaced: {', '.join(misplaced[:5])}")
+        try:
+            maker = _clear(client, name, uid, is_empty)
+        except OSError as error:  # they arranged more than that; the other files still count
+            stuck.append(f"{name} ({error.strerror})")
+            continue
+        if maker:
+            misplaced.append(f"{name} (made by uid {maker})")
+    for verb, some in ("removed", misplaced), ("cannot remove", stuck):
+        if some:  # one line, however many somebody makes
+            log.line("", f"{verb} {len(some)} misplaced: {', '.join(some[:5])}")
+
+
+def _clear(client: QueueDirectory, name: str, uid: str, is_empty: bool) -> str:
+    """Remove what has this *name* if it is no file of *uid*, or *is_empty*. Who made it, if not they."""
+    found = client.find(name)
+    if found is None:
+        return ""
+    is_theirs = stat.S_ISREG(found.st_mode) and str(found.st_uid) == uid
+    if stat.S_ISDIR(found.st_mode):
+        client.rename(name, f"stray.{found.st_ino}")
+    elif is_empty or not is_theirs:
+        client.unlink(name)
+    return "" if is_theirs else str(found.st_uid)
 
 
 def _open(directory: int, flags: int) -> int:

@@ -391,6 +391,19 @@ def test_who_has_no_letter_is_told_so(options: Options, show: Listing) -> None:
     assert show.code == 0
 
 
+@pytest.mark.root
+@pytest.mark.usefixtures("user")
+def test_what_somebody_else_put_where_ones_own_letter_was_is_not_shown(
+    options: Options, show: Listing
+) -> None:
+    for qid in ("6AM9b6r3001915", "6AM9b6r4001915"):
+        put(options, qid, queue=options.client_queue_directory)
+    noted(options, "6AM9b6r3001915", "6AM9b6r4001915")
+    os.chown(Path(options.client_queue_directory, "qf6AM9b6r3001915"), 54321, 54321)
+    shown = show(options)
+    assert "6AM9b6r4001915" in shown and "6AM9b6r3001915" not in shown
+
+
 @pytest.mark.usefixtures("user")
 def test_users_are_told_of_redirected_mail_too(options: Options, show: Listing) -> None:
     options.redirect_all = "emma@lab1.campus"

@@ -156,3 +156,24 @@ def test_when_no_letter_waits_the_runner_removes_the_hints(client: Client) -> No
     own_letters.sweep(spool)
     assert list(client.path.iterdir()) == []
     spool.close()
+
+
+def test_what_cannot_be_removed_does_not_keep_the_rest(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(log, "line", lambda qid, text, **_: said.append(text))
+    for uid in range(4001, 4004):
+        (client.path / f"own.{uid}").mkdir()
+    blocked = [(client.path / f"own.{uid}").stat().st_ino for uid in (4001, 4002)]
+    for inode in blocked:
+        (client.path / f"stray.{inode}").mkdir()
+        (client.path / f"stray.{inode}" / "x").touch()
+    (client.path / "own.4004").symlink_to("nowhere")
+    own_letters.sweep(Spool(str(client.path)))
+    left = {path.name for path in client.path.glob("own.*")}
+    assert left == {"own.4001", "own.4002"}
+    assert [text.split(":")[0] for text in said] == [
+        "removed 2 misplaced",
+        "cannot remove 2 misplaced",
+    ]
