@@ -14,6 +14,7 @@ from minimta.config.values import (
     blame,
     boolean,
     choice,
+    class_words,
     directory,
     file_mode,
     forward_path,
@@ -40,6 +41,10 @@ if TYPE_CHECKING:
     from minimta.config.ports import ClientPort, Port
 
     T = TypeVar("T")
+
+
+#: in the class Options the name is the option's
+_domain = host_name
 
 
 class OptionError(ValueError):
@@ -230,6 +235,19 @@ class Options:
     max_queue_run_size = _option("MaxQueueRunSize", "0", natural, "messages in one queue run, 0 = all")
     always_bcc = _option("AlwaysBcc", "", mail_address, "who gets a copy of every message taken, in no header; only in the file (ours)", file_only=True)
     redirect_all = _option("RedirectAll", "", mail_address, "who gets, instead of its recipients, all mail that would go to other hosts; only in the file (ours)", file_only=True)
+    masquerade_as = _option("MasqueradeAs", "", _domain, "senders of this host are shown to be of this domain, in the header")
+    masquerade_domain = _option("MasqueradeDomain", "", class_words, "further domains whose senders are; names, and files of names (class M)", accumulates=True)
+    masquerade_exception = _option("MasqueradeException", "", class_words, "domains, with all below them, whose senders are not (class N)", accumulates=True)
+    masquerade_entire_domain = _option("MasqueradeEntireDomain", "False", boolean, "what is below a MasqueradeDomain counts, too")
+    limited_masquerade = _option("LimitedMasquerade", "False", boolean, "of this host's names only those of MasqueradeDomain, and addresses without a domain")
+    masquerade_envelope = _option("MasqueradeEnvelope", "False", boolean, "envelope senders are rewritten as those of the header are, also by GenericsTable")
+    all_masquerade = _option("AllMasquerade", "False", boolean, "recipients in the header are rewritten as senders are")
+    exposed_users = _option("ExposedUser", "", class_words, "whose address is never masqueraded; users, and files of users (class E)", accumulates=True)
+    local_no_masquerade = _option("LocalNoMasquerade", "False", boolean, "mail that stays on this host is not rewritten")
+    always_add_domain = _option("AlwaysAddDomain", "False", boolean, "addresses without a domain get this host's name, in local mail, too")
+    generics_table = _option("GenericsTable", "/etc/mail/genericstable", str.strip, "text table user or address of this host -> address that others see")
+    generics_domain = _option("GenericsDomain", "", class_words, "domains whose addresses GenericsTable may name, beside this host's full name; names, and files of names (class G)", accumulates=True)
+    generics_entire_domain = _option("GenericsEntireDomain", "False", boolean, "what is below a GenericsDomain counts, too")
     recipient_factor = _option("RecipientFactor", "30000", number, "what each recipient adds to the priority number", "y")
     class_factor = _option("ClassFactor", "1800", number, "what each point of Precedence takes from it", "z")
     retry_factor = _option("RetryFactor", "90000", number, "what each attempt adds to it", "Z")

@@ -11,7 +11,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _UNIT_WORDS = ("sec", "second", "min", "minute", "hour", "day", "week")
 _FACTORS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -111,6 +110,15 @@ def boolean(text: str) -> bool:
 def words(text: str) -> tuple[str, ...]:
     """Words separated by commas or blanks, in small letters."""
     return tuple(text.lower().replace(",", " ").split())
+
+
+def class_words(text: str) -> tuple[str, ...]:
+    """Names, and absolute paths of files of names (a class). Raise ValueError for what is neither."""
+    given = tuple(text.replace(",", " ").split())
+    for word in given:
+        if word[0] != "/" and set(word) & set("@<>()\"';:\\|"):
+            raise ValueError(f"{word!r} is no name; files are absolute paths")
+    return given
 
 
 #: what goaway stands for, as in Sendmail: DSNs and who may see the queue are not part of it

@@ -14,6 +14,10 @@ from __future__ import annotations
 from minimta.message import address
 from minimta.message.printable import is_printable
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _QUOTE, _OPEN, _CLOSE, _LESS, _BRACKET, _BACKSLASH, _COLON = b'"()<[\\:'
 _AT = 0x40
 _END = (0x2C, 0x3B)  # comma and semicolon
@@ -26,7 +30,12 @@ FIELDS = frozenset(
     b"from sender reply-to to cc bcc apparently-to errors-to resent-from resent-sender"
     b" resent-reply-to resent-to resent-cc resent-bcc".split()
 )
-#: those of them that name recipients
+#: fields that name senders; they are rewritten when a message goes out
+SENDER_FIELDS = frozenset(
+    b"from sender reply-to errors-to disposition-notification-to resent-from resent-sender"
+    b" resent-reply-to".split()
+)
+#: those of FIELDS that name recipients
 RECIPIENT_FIELDS = frozenset(b"to cc bcc apparently-to resent-to resent-cc resent-bcc".split())
 
 
@@ -107,7 +116,45 @@ def qualify_field(field: bytes, domain: bytes) -> bytes:
     key = name.rstrip(b" \t").lower()
     if key not in FIELDS:
         return field
-    whole = name + colon + qualify(text, domain, blanks_separate=key in RECIPIENT_FIELDS)
+    return _in_lines(name + colon + qualify(text, domain, blanks_separate=key in RECIPIENT_FIELDS))
+
+
+def rewrite_field(field: bytes, new: Callable[[bytes], bytes]) -> bytes:
+    """A header field with ``new(address)`` in the place of each address that this changes.
+
+    Names, comments and folding stay; what cannot be understood stays as it is. Raise what *new* does.
+    """
+    name, colon, text = field.partition(b":")
+    out, position = [], 0
+    for item in _items(text):
+        mailbox = _mailbox(text, item)
+        if not mailbox.address or mailbox.problem:
+            continue
+        other = new(mailbox.address)
+        place = _place(text, item, mailbox) if other != mailbox.address else None
+        if place:
+            begin, end, comments = place
+            out += [text[position:begin], other, comments]
+            position = end
+    return _in_lines(b"".join([name, colon, *out, text[position:]])) if out else field
+
+
+def _place(text: bytes, item: _Item, mailbox: ListedAddress) -> tuple[int, int, bytes] | None:
+    """Where the address stands, and the comments that stand inside of it; None for a source route."""
+    if mailbox.end >= 0:
+        return mailbox.end - len(mailbox.address), mailbox.end, b""
+    begin, end = item.angle or (item.begin, item.end)
+    inside = [span for span in item.comments if begin <= span[0] < end]
+    raw = _without(text, begin, end, inside)
+    if b"".join(raw.split()) != mailbox.address:
+        return None
+    begin += len(text[begin:end]) - len(text[begin:end].lstrip(_BLANKS))
+    end = begin + len(text[begin:end].rstrip(_BLANKS))
+    return begin, end, b"".join(b" " + text[first:last] for first, last in inside)
+
+
+def _in_lines(whole: bytes) -> bytes:
+    """*whole*, folded anew only if one of its lines is too long (RFC 5322 section 2.1.1)."""
     if len(whole) <= _LONGEST or max(map(len, whole.split(b"\n"))) <= _LONGEST:
         return whole
     return _fold(whole)

@@ -77,13 +77,13 @@ def render(
     mailer: str,
     reverse_path: bytes,
     flags: str = "",
-    qualify: Callable[[bytes], bytes] | None = None,
+    change: Callable[[bytes], bytes] | None = None,
 ) -> bytes:
     """The header block for one delivery: LF line ends, ends with the LF of its last field.
 
     *mailer* is "local" or "esmtp", *reverse_path* bare (b"" is null), *flags* the control file's.
     Only a final delivery gets a Return-Path, and exactly one (RFC 5321 section 4.4).
-    *qualify* may complete the addresses of a field, for what was submitted here.
+    *change* may complete and rewrite the addresses of a field.
     """
     # DIFFERS: for the null reverse-path Sendmail writes <MAILER-DAEMON>; section 4.4 says <>.
     lines = [b"Return-Path: <%b>" % printable(reverse_path)] if mailer == "local" else []
@@ -98,5 +98,5 @@ def render(
             continue
         # Nobody is named in To or Cc, else "b" were set: the field stays, its content does not.
         shown = field.partition(b":")[0].rstrip(b" \t") + b":" if key in _BLIND else field
-        lines.append(qualify(shown) if qualify else shown)
+        lines.append(change(shown) if change else shown)
     return b"\n".join(lines) + b"\n" if lines else b""

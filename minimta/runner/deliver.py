@@ -37,12 +37,13 @@ from minimta.runner.delivery_log import DeliveryLog
 from minimta.runner.due import waits_for_full_run
 from minimta.runner.make_jobs import Task, tasks
 from minimta.runner.rounds import Rounds
-from minimta.system import log
+from minimta.system import files, log
 from minimta.system.slots import Slots
 from minimta.system.users import Users
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from minimta.routing.rewrite import Rewriter
     from minimta.runner.send_reports import ReportSender
 
 #: a bounce and its double bounce are tried in the attempt that made them
@@ -100,6 +101,8 @@ class Deliverer:
             self.mailers, self._record, connecting=self._connecting, stop=stop, clock=clock
         )
         self._fresh = False
+        #: what rewrites addresses, or None; () until it is known
+        self._rewriter: tuple[()] | tuple[Rewriter | None] = ()
         #: ids of messages of which something was not begun, because others crowd there
         self.held: list[str] = []
 
@@ -217,11 +220,7 @@ class Deliverer:
     def _prepare(self, progress: MessageProgress) -> list[Task]:
         """Settle what needs no mailer, and make tasks of the rest."""
         now = self._clock()
-        try:
-            made = tasks(progress, self._here.name)
-        except Exception:
-            log.bug(progress.qid, "header")
-            made = []
+        made, why = self._tasks(progress)
         served = {n for task in made for positions in task.users.values() for n in positions}
         for number, destination in enumerate(progress.destinations):
             if destination.outcome is not None:
@@ -230,11 +229,34 @@ class Deliverer:
                 for line in () if self._is_blind_copy(destination.recipient) else told:
                     self._tell(log.clean(line))
             elif number not in served:
-                self._settle(progress, [number], deferred("4.3.0", "no mailer for this route"), now)
+                self._settle(progress, [number], deferred("4.3.0", why), now)
         progress.open_jobs = len(made)
         if not made:
             self._finish(progress)
         return made
+
+    def _tasks(self, progress: MessageProgress) -> tuple[list[Task], str]:
+        """The tasks of a message, and why what none of them serves has to wait."""
+        try:
+            if not self._rewriter:
+                self._rewriter = (self._make_rewriter(),)
+            return tasks(progress, self._here.name, self._rewriter[0]), "no mailer for this route"
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            return [], log.clean(f"{where}{error.strerror or error}")
+        except Exception:
+            log.bug(progress.qid, "header")
+            return [], "header cannot be made"
+
+    def _make_rewriter(self) -> Rewriter | None:
+        """None if nothing is to be rewritten here, which most hosts learn without loading it."""
+        options = self._options
+        asked = options.masquerade_as or options.always_add_domain
+        if not asked and not files.may_exist(options.generics_table):
+            return None
+        from minimta.routing import rewrite
+
+        return rewrite.rewriter(self._here)
 
     # --- what became of it ------------------------------------------------------------------------
 

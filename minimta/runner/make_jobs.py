@@ -19,6 +19,10 @@ from minimta.routing.destination import Destination
 from minimta.routing.route import Route
 from minimta.runner.checkpoint import MessageProgress
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minimta.routing.rewrite import Rewriter
+
 MAILERS = ("local", "*file*", "prog", "esmtp")
 _NOTIFY = {"S": "SUCCESS", "F": "FAILURE", "D": "DELAY"}
 
@@ -42,8 +46,11 @@ class Task:
         return [position for positions in self.users.values() for position in positions]
 
 
-def tasks(progress: MessageProgress, host: str) -> list[Task]:
-    """The tasks for all that is not settled and has one of MAILERS; *host* is our name."""
+def tasks(progress: MessageProgress, host: str, rewriter: Rewriter | None = None) -> list[Task]:
+    """The tasks for all that is not settled and has one of MAILERS; *host* is our name.
+
+    *rewriter* makes addresses what others shall see. Raise OSError as it does.
+    """
     groups: dict[_Key, dict[bytes, list[int]]] = {}
     for number, destination in enumerate(progress.destinations):
         route = destination.route
@@ -54,8 +61,10 @@ def tasks(progress: MessageProgress, host: str) -> list[Task]:
     made = []
     for (mailer, next_hop, _, owner), users in groups.items():
         sender = reverse_path(progress.sender if owner is None else owner, mailer, host)
+        if rewriter is not None:
+            sender = rewriter.sender(sender, mailer)
         if (mailer, sender) not in rendered:
-            rendered[mailer, sender] = header(progress.control, mailer, host, sender)
+            rendered[mailer, sender] = header(progress.control, mailer, host, sender, rewriter)
         job = _job(progress, next_hop, users, sender, rendered[mailer, sender])
         made.append(Task(progress, mailer, job, users))
     return made
@@ -112,20 +121,27 @@ def reverse_path(sender: bytes, mailer: str, host: str) -> bytes:
     return address.qualified(bare, host) if mailer == "esmtp" else bare
 
 
-def header(control: Control, mailer: str, host: str, sender: bytes) -> bytes:
-    """The header block for *mailer*, from *sender*.
+def header(
+    control: Control, mailer: str, host: str, sender: bytes, rewriter: Rewriter | None = None
+) -> bytes:
+    """The header block for *mailer*, from *sender*. Raise OSError as *rewriter* does.
 
     Only what was submitted here is completed, with *host*, on its way out.
     """
     own = host.encode("ascii", "replace")
     submitted = mailer == "esmtp" and not control.macros.get(b"r")
+
+    def change(field: bytes) -> bytes:
+        whole = addresslist.qualify_field(field, own) if submitted else field
+        return whole if rewriter is None else rewriter.field(whole, mailer)
+
     return headers.render(
         control.headers,
         # Sendmail's prog has no Return-Path (no P among its flags), *file* has one.
         mailer="local" if mailer == "*file*" else mailer,
         reverse_path=sender,
         flags=control.flags,
-        qualify=(lambda field: addresslist.qualify_field(field, own)) if submitted else None,
+        change=change if submitted or rewriter is not None else None,
     )
 
 

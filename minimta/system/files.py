@@ -61,6 +61,17 @@ def read_if_there(path: str) -> bytes:
         return b""
 
 
+def may_exist(path: str) -> bool:
+    """Is there a file, or can that not be known now? "" is none."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def sync_directory(path: str, dir_fd: int | None = None) -> None:
     """Make names in a directory durable that were made, changed or removed before. Raise OSError.
 

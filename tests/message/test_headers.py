@@ -117,12 +117,12 @@ def test_a_relayed_field_is_passed_on_octet_for_octet() -> None:
     assert text == odd[0] + b"\n" + odd[1] + b"\n"
 
 
-def test_qualify_sees_every_field_of_the_block() -> None:
+def test_change_sees_every_field_of_the_block() -> None:
     text = headers.render(
         [(b"", b"To: dave"), (b"", b"X: y")],
         mailer="esmtp",
         reverse_path=b"a@b",
-        qualify=lambda field: field.replace(b"dave", b"dave@lab1.campus"),
+        change=lambda field: field.replace(b"dave", b"dave@lab1.campus"),
     )
     assert text == b"To: dave@lab1.campus\nX: y\n"
 

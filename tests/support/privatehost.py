@@ -63,6 +63,7 @@ class PrivateHost:
         options.mailer_table = str(root / "mailertable")
         options.sender_relay = str(root / "sender-relay")
         options.auth_info_file = str(root / "authinfo")
+        options.generics_table = str(root / "genericstable")
         options.local_host_names = str(root / "local-host-names")
         options.passwd_file = str(root / "passwd")
         options.run_as_user = ""

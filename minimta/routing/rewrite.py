@@ -1,0 +1,157 @@
+"""Addresses as others shall see them: masquerading and GenericsTable (Sendmail's rulesets 93 and 94).
+
+    an address without a domain, or of localhost, is one of our full name; then the first that fits
+    GenericsTable         our full name, GenericsDomain: user+detail@domain, user+*@domain, user@domain,
+                          @domain, user+detail, user+*, user; what it gives with a domain is final
+    MasqueradeException   stays, as do all below it
+    ExposedUser           stays
+    MasqueradeAs          takes the place of our names and of every MasqueradeDomain
+
+                              header                        envelope (only with MasqueradeEnvelope)
+    senders                   From, Sender, Reply-To ...    reverse-path
+    recipients                only with AllMasquerade       never
+    mail to users of here     the same, but not with LocalNoMasquerade
+
+Everything else stays octet for octet, and so do bounces about it: what is in the queue is not
+touched. In a value of the table %1 is the detail, or for @domain the user. All of it raises OSError
+if a file cannot be read now, or has what can be no address: then mail waits.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from minimta.maps import text_table
+from minimta.message import address, addresslist, headers
+from minimta.routing.local_host import LocalHost
+from minimta.system import files
+
+_LOCALHOST = b"localhost"
+
+
+def rewriter(here: LocalHost) -> Rewriter | None:
+    """What rewrites addresses here; None if nothing does. Raise OSError."""
+    options = here.options
+    table = text_table.read_table(options.generics_table) if options.generics_table else {}
+    if not (table or options.masquerade_as or options.always_add_domain):
+        return None
+    return Rewriter(here, table)
+
+
+class Rewriter:
+    """Rewrites for one LocalHost."""
+
+    def __init__(self, here: LocalHost, generics: dict[bytes, bytes]) -> None:
+        """*generics* are the rows of GenericsTable. Raise OSError."""
+        self._options = options = here.options
+        self._here = here
+        self._own = address.domain_key(here.name.encode("ascii", "replace"))
+        self._masquerade = options.masquerade_as.encode("ascii", "replace")
+        self._generics = generics
+        self._domains = _class(options.masquerade_domain)
+        self._exceptions = _class(options.masquerade_exception)
+        self._exposed = _class(options.exposed_users)
+        self._generic_domains = _class(options.generics_domain) | {self._own}
+
+    def sender(self, bare: bytes, mailer: str) -> bytes:
+        """The reverse-path for *mailer*; the null one stays null. Raise OSError."""
+        if not bare:
+            return bare
+        is_shown = self._options.masquerade_envelope
+        return self._as_shown(bare, mailer, rewrites=is_shown)
+
+    def field(self, field: bytes, mailer: str) -> bytes:
+        """A header field for *mailer*. Raise OSError."""
+        key = headers.name(field)
+        if key in addresslist.SENDER_FIELDS:
+            rewrites = True
+        elif key in addresslist.RECIPIENT_FIELDS:
+            rewrites = self._options.all_masquerade
+        else:
+            return field
+        return addresslist.rewrite_field(
+            field, lambda bare: self._as_shown(bare, mailer, rewrites=rewrites)
+        )
+
+    def _as_shown(self, bare: bytes, mailer: str, *, rewrites: bool) -> bytes:
+        is_remote = mailer == "esmtp"
+        if not address.split(bare)[1]:
+            if not ((is_remote and rewrites) or self._options.always_add_domain):
+                return bare
+            bare = address.qualified(bare, self._here.name)
+        if not rewrites or (self._options.local_no_masquerade and not is_remote):
+            return bare
+        return self._shown(bare)
+
+    def _shown(self, bare: bytes) -> bytes:
+        """A complete address as others shall see it."""
+        local, domain = address.split(bare)
+        key = address.domain_key(domain)
+        if key == _LOCALHOST:
+            domain = key = self._own
+        generic = self._generic(local, key)
+        if address.split(generic)[1]:
+            return generic
+        if generic:
+            local, domain, key = generic, self._own, self._own
+        return b"%b@%b" % (local, self._masqueraded(local, key) or domain)
+
+    def _masqueraded(self, local: bytes, key: bytes) -> bytes:
+        """The domain in the place of *key*, b"" if that stays."""
+        if not self._masquerade or _is_in(key, self._exceptions, entire=True):
+            return b""
+        named = _is_in(key, self._domains, entire=self._options.masquerade_entire_domain)
+        is_ours = key == self._own or (
+            not self._options.limited_masquerade and self._here.router.is_local(key)
+        )
+        if local.lower() in self._exposed or not (named or is_ours):
+            return b""
+        return self._masquerade
+
+    def _generic(self, local: bytes, key: bytes) -> bytes:
+        """What GenericsTable has for an address, b"" if nothing. Raise OSError for a slip in it."""
+        table = self._generics
+        entire = self._options.generics_entire_domain
+        if not table or not _is_in(key, self._generic_domains, entire=entire):
+            return b""
+        for row, argument in _generic_keys(local.lower(), key):
+            value = table.get(row)
+            if value is not None:
+                return self._checked(row, value.replace(b"%1", argument))
+        return b""
+
+    def _checked(self, row: bytes, value: bytes) -> bytes:
+        found = addresslist.parse(value, blanks_separate=False)
+        if len(found) != 1 or found[0].problem or found[0].address != value:
+            why = f"{row!r}: {value!r} is no address"
+            raise OSError(errno.EINVAL, why, self._options.generics_table)
+        return value
+
+
+def _generic_keys(local: bytes, key: bytes) -> list[tuple[bytes, bytes]]:
+    """Which rows may be meant, in their order, and what %1 is in each."""
+    name, plus, detail = local.partition(b"+")
+    ways = [(local, b"")]
+    if plus and name:
+        ways += [(name + b"+*", detail), (name, b"")]
+    complete = [(b"%b@%b" % (way, key), argument) for way, argument in ways]
+    return [*complete, (b"@" + key, local), *ways]
+
+
+def _is_in(key: bytes, domains: frozenset[bytes], *, entire: bool) -> bool:
+    """Is a domain among *domains*, or with *entire* below one of them?"""
+    if key in domains:
+        return True
+    while entire and key:
+        key = key.partition(b".")[2]
+        if key in domains:
+            return True
+    return False
+
+
+def _class(words: tuple[str, ...]) -> frozenset[bytes]:
+    """The names of a class, in small letters: those of *words*, and those of its files. Raise OSError."""
+    found: list[bytes] = []
+    for word in words:
+        found += files.words(word) if word[0] == "/" else [word.encode("utf-8", "surrogateescape")]
+    return frozenset(address.domain_key(name) for name in found)
