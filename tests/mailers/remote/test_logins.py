@@ -14,6 +14,7 @@ from minimta.mailers.remote import login_memory, worker
 from minimta.mailers.remote.login_memory import FIRST_REST, LONGEST_REST, LoginMemory
 from minimta.mailers.remote.logins import LoginDesk
 from minimta.mailers.remote.mailer import RemoteMailer
+from minimta.mailers.remote.protocol import LoginLine
 from minimta.message.outcome import Fate, Outcome
 from minimta.system import log, slots
 from tests.support.fakeprovider import PROVIDERS, FakeProvider
@@ -254,11 +255,36 @@ def test_a_login_of_which_nothing_is_known_is_tried_by_one_at_a_time(
     assert other.prepare(to(provider)) is not None
 
 
+def test_a_login_that_was_settled_is_free_for_others_while_the_worker_goes_on(
+    host: Host, provider: FakeProvider
+) -> None:
+    host.write(f'AuthInfo:127.0.0.1 "U:emma" "P:{SECRET}"\n')
+    one = LoginDesk(host.options, slots.of_queue(host.options), lambda: host.now)
+    other = LoginDesk(host.options, slots.of_queue(host.options), lambda: host.now)
+    mine = one.prepare(to(provider))
+    assert mine is not None
+    (hop,) = mine.wanted
+    one.note(mine, LoginLine(hop, "x", accepted=False, text="no", bits=0))
+    host.now += FIRST_REST + 1
+    theirs = other.prepare(to(provider))
+    assert theirs is not None
+    theirs.close()
+
+
+def test_a_row_with_a_fault_is_told_without_asking_for_its_secret(
+    host: Host, provider: FakeProvider
+) -> None:
+    host.write('AuthInfo:127.0.0.1 "U:emma"\n')
+    prepared = LoginDesk(host.options, slots.of_queue(host.options)).prepare(to(provider))
+    assert prepared is not None
+    assert prepared.wanted == {}
+    (got,) = prepared.faults.values()
+    assert "authinfo line 1: one of P:" in got.fault
+
+
 def test_a_worker_can_say_nothing_of_logins_that_it_did_not_get(
     host: Host, provider: FakeProvider
 ) -> None:
-    from minimta.mailers.remote.protocol import LoginLine
-
     host.write(f'AuthInfo:127.0.0.1 "U:emma" "P:{SECRET}"\nAuthInfo:10.9.9.9 "U:e" "P:x"\n')
     desk = LoginDesk(host.options, slots.of_queue(host.options))
     mine = desk.prepare(to(provider))
