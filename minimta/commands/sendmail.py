@@ -244,8 +244,7 @@ def _serve(command: Command, options: Options) -> int:
     if os.path.lexists(options.queue_directory) and not permission.may_administer(options):
         log.line("", f"user {os.getuid()} attempted to run daemon")
         raise UsageError("550 Permission denied (real uid not trusted)")
-    for warning in options.warnings:
-        log.line("", log.clean(warning, 400))
+    _log_warnings(options)
     from minimta.commands.start_runner import interval_of
     from minimta.listener import daemon
 
@@ -256,7 +255,21 @@ def _serve(command: Command, options: Options) -> int:
         queue_runner=bool(runs),
         foreground=command.mode == "D",
         command=command.argv,
+        reread=lambda: _reread(command),
     )
+
+
+def _log_warnings(options: Options) -> None:
+    for warning in options.warnings:
+        log.line("", log.clean(warning, 400))
+
+
+def _reread(command: Command) -> Options:
+    """The configuration as it is now, for a daemon that runs. Raise ConfigError, OptionError."""
+    options = _options(command)
+    log.configure(command.tag or _tag(command), options.log_to, options.log_level)
+    _log_warnings(options)
+    return options
 
 
 def _check_configuration(command: Command, options: Options) -> int:

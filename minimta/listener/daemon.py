@@ -2,49 +2,40 @@
 
     started as        processes
     root, -bd -q15m   the runner, root, which the PidFile names; its child, the listener, RunAsUser
-    root, -bd         the listener, RunAsUser
+    root, -bd         one that only looks after the listener, root; the same child
     beside a -q15m    the same two; the first becomes the runner, and writes the PidFile, when that ends
     anyone            the same, all as the caller
 
-The ports are bound and the queue directory is opened as root; then the listener becomes RunAsUser
-for good before its first thread is started, so that none can be left with root's rights. When one of
-the two processes ends, so does the other.
+The ports are bound by the first, which keeps them, for listeners to come (see supervisor: SIGHUP).
+When one of the two processes ends, so does the other.
 """
 
 from __future__ import annotations
 
 import errno
-import importlib
 import os
-import resource
 import select
 import signal
 import time
-from _thread import start_new_thread
 
 import minimta
 from minimta.config.options import Options
-from minimta.listener import starttls
-from minimta.listener.limits import ConnectionLimits
-from minimta.listener.shared_state import SharedState
+from minimta.listener.process import open_spool
 from minimta.listener.sockets import Server, bind
+from minimta.listener.supervisor import Supervisor
 from minimta.message import dates
-from minimta.queue import commit
-from minimta.queue.spool import Spool
 from minimta.runner.redirect import announce
-from minimta.system import dns, hostnames, locks, log, notify, pidfile, privileges, processes, users
+from minimta.system import hostnames, locks, log, notify, pidfile, processes
 from minimta.system.terminal import complain
-from minimta.system.tls import TlsError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: seconds for the messages at hand when the end has been ordered, and for the other process
-GRACE, PATIENCE = 8.0, 10.0
+    from minimta.listener.supervisor import Reread
+
 #: seconds for the ports of a daemon that is ending
 _RESTART = 2.0
-_MOST_FILES = 65536
 _ENDING = {signal.SIGTERM, signal.SIGINT}
 
 
@@ -55,18 +46,19 @@ def run(
     queue_runner: bool,
     foreground: bool,
     command: list[str],
+    reread: Reread,
 ) -> int:
     """Listen, and with *queue_runner* run the queue each *interval* seconds and for new messages.
 
     Returns the exit code when told to end (SIGTERM, SIGINT); without *foreground* once a child has
     taken over, else the service manager is told when all ports are open. *command* is the command
-    line, for the PidFile.
+    line, for the PidFile; *reread* gives the options anew at each SIGHUP.
     """
     _hold_signals()
     try:
         hostnames.own_name(options)  # whoever greets must have one
-        spool = _open_spool(options)
-        servers = _bind(options)
+        spool = open_spool(options)
+        listeners = Supervisor(options, _bind(options), spool, reread)
     except OSError as error:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         complain(f"sendmail: {error.filename}: {error.strerror}")
@@ -78,12 +70,12 @@ def run(
         log.line("", f"starting daemon ({minimta.__version__}): {mode}", level=1)
         try:
             if queue_runner:
-                return _run_both(options, servers, spool, interval, _Begun(options, command, ready))
+                return _run_both(options, listeners, interval, _Begun(options, command, ready))
             announce(options)
             if not _names_the_runner(options):
                 pidfile.write(options.pid_file, command)
             ready()
-            return _listen(options, servers, spool, parent=0)
+            return _only_listen(listeners)
         finally:
             pidfile.remove(options.pid_file)
 
@@ -126,20 +118,10 @@ class _Begun:
 
 
 def _hold_signals() -> None:
-    """SIGHUP means nothing; SIGTERM and SIGINT wait until they can be obeyed in good order."""
+    """SIGHUP means nothing yet; SIGTERM and SIGINT wait until they can be obeyed in good order."""
     processes.ignore_strays()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
-
-
-def _open_spool(options: Options) -> Spool:
-    """The MTA queue, for many threads. Raise OSError, also if RunAsUser cannot be used."""
-    if os.geteuid() == 0 and options.run_as_user:
-        user = users.Users("").find(options.run_as_user.encode())
-        if user is None or not user.uid:
-            why = "is root; leave the option empty to keep root" if user else "no such user"
-            raise OSError(0, why, f"RunAsUser {options.run_as_user}")
-    return Spool(options.queue_directory, commit=commit.committer(options.group_commit))
 
 
 def _bind(options: Options) -> list[Server]:
@@ -169,39 +151,57 @@ def _bind_in_time(options: Options) -> list[Server]:
 # --- runner and listener ---------------------------------------------------------------------------
 
 
-def _run_both(
-    options: Options, servers: list[Server], spool: Spool, interval: int | None, begun: _Begun
-) -> int:
-    runner = os.getpid()
-
-    def listen() -> int:
-        begun.is_inherited()
-        return _listen(options, servers, spool, parent=runner)
-
-    child = processes.fork("listener", listen)
-    for server in servers:
-        server.server_close()
-    spool.close()
-    listener = _Child(child)
+def _run_both(options: Options, listeners: Supervisor, interval: int | None, begun: _Begun) -> int:
+    listeners.start(begun.is_inherited)
     told = processes.signal_flag(*_ENDING)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
 
     def stop() -> bool:
         if told():
-            listener.tell()
-        return told() or listener.has_ended()
+            listeners.tell()
+        else:
+            listeners.look()
+        return told() or listeners.has_ended()
 
     try:
-        code = _run_queue(options, interval, stop, begun)
+        code = _run_queue(options, interval, stop, begun, listeners.renewed)
     finally:
-        listener.end()
-    if not code:
-        log.line("", "stopping daemon, reason=signal" if told() else _REASON, level=1)
-    return code or (os.EX_OK if told() else listener.exit_code or os.EX_SOFTWARE)
+        listeners.end()
+    return code or _ended(listeners, was_told=told())
+
+
+def _ended(listeners: Supervisor, *, was_told: bool) -> int:
+    """Log why the daemon ends; the exit code."""
+    reason = "signal" if was_told else "the listener has ended"
+    log.line("", f"stopping daemon, reason={reason}", level=1)
+    return os.EX_OK if was_told else listeners.exit_code or os.EX_SOFTWARE
+
+
+def _only_listen(listeners: Supervisor) -> int:
+    """Look after the listener until told to end."""
+    # Not sigtimedwait(2): that of CPython before 3.12 returns garbage when a stop (SIGSTOP, docker
+    # pause, a debugger) outlasts its time.
+    woken, wakes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    listeners.start()
+    signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+    told = processes.signal_flag(*_ENDING)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+    try:
+        while not told() and not listeners.has_ended():
+            listeners.look()
+            if select.select([woken], (), (), 0.5)[0]:
+                os.read(woken, 100)
+    finally:
+        listeners.end()
+    return _ended(listeners, was_told=told())
 
 
 def _run_queue(
-    options: Options, interval: int | None, stop: Callable[[], bool], begun: _Begun
+    options: Options,
+    interval: int | None,
+    stop: Callable[[], bool],
+    begun: _Begun,
+    renewed: Callable[[], Options | None],
 ) -> int:
     """Be the runner until stop(), as soon as a runner without a listener is gone; the exit code.
 
@@ -224,121 +224,14 @@ def _run_queue(
         return os.EX_TEMPFAIL
     with lock:
         return resident.stay(
-            options, interval, stop, begins=begun.runs, waits=begun.listens, ends=lock.release
+            options,
+            interval,
+            stop,
+            begins=begun.runs,
+            waits=begun.listens,
+            ends=lock.release,
+            renewed=renewed,
         )
-
-
-_REASON = "stopping daemon, reason=the listener has ended"
-
-
-class _Child:
-    """The listener, as seen by the runner."""
-
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
-        self._told = False
-        self.exit_code = 0
-
-    def has_ended(self) -> bool:
-        if self._pid:
-            pid, status = os.waitpid(self._pid, os.WNOHANG)
-            if pid:
-                self._pid, self.exit_code = 0, abs(os.waitstatus_to_exitcode(status))
-        return not self._pid
-
-    def tell(self) -> None:
-        """Send SIGTERM, once."""
-        if not self._told and not self.has_ended():
-            self._told = True
-            os.kill(self._pid, signal.SIGTERM)
-
-    def end(self) -> None:
-        """SIGTERM, and SIGKILL when it takes too long; returns when it has ended."""
-        end = time.monotonic() + PATIENCE
-        self.tell()
-        while not self.has_ended():
-            if time.monotonic() > end:
-                os.kill(self._pid, signal.SIGKILL)
-            time.sleep(0.02)
-
-
-# --- listener --------------------------------------------------------------------------------------
-
-
-def _listen(options: Options, servers: list[Server], spool: Spool, *, parent: int) -> int:
-    """Serve until told to end, or until the process *parent* (0: none) is gone."""
-    _raise_file_limit()
-    _load_all(options)
-    shared = SharedState(options, spool, resolves=dns.resolves, tls=_server_tls(options))
-    _read_tables(shared)
-    privileges.become(options.run_as_user)
-    limits = ConnectionLimits(shared)
-    for server in servers:
-        server.limits = limits
-        start_new_thread(server.accept_forever, ())
-    was_told = _wait_until_told(parent)
-    for server in servers:
-        server.stop()
-    if not limits.close(GRACE):
-        log.line("", "some connections did not end in time", level=1)
-    if not parent:
-        log.line("", "stopping daemon, reason=signal", level=1)
-    return os.EX_OK if was_told else os.EX_SOFTWARE
-
-
-def _wait_until_told(parent: int) -> bool:
-    """Until SIGTERM or SIGINT; False when the process *parent* (0: none) was gone before."""
-    # Every other thread has these signals blocked. Not sigtimedwait(2): that of CPython before 3.12
-    # returns garbage when a stop (SIGSTOP, docker pause, a debugger) outlasts its time.
-    woken, wakes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
-    told = processes.signal_flag(*_ENDING)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
-    while not told():
-        if parent and os.getppid() != parent:
-            log.line("", "the queue runner is gone", level=1, error=True)
-            return False
-        select.select([woken], (), (), 0.5)
-    return True
-
-
-def _server_tls(options: Options) -> starttls.ServerTls | None:
-    """Our certificate and its key, while we are root; without it mail goes on in clear."""
-    try:
-        return starttls.from_options(options)
-    except TlsError as error:
-        why = f"{log.clean(error.reason, 400)}; STARTTLS is not offered"
-        log.line("", f"STARTTLS=server, error: {why}", level=1, error=True)
-        return None
-
-
-def _read_tables(shared: SharedState) -> None:
-    """Our names, the mailer table, who may do what, while we are root: RunAsUser may have no right to read them.
-
-    What cannot be read now is asked for again by every session; until then it answers 451.
-    """
-    try:
-        shared.read_tables()
-    except OSError as error:
-        where = log.clean(f"{error.filename}: {error.strerror or error}")
-        log.line("", f"SYSERR(root): {where}; mail is refused for now", level=1, error=True)
-
-
-def _raise_file_limit() -> None:
-    """A connection is up to three descriptors."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
-    if 0 <= soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _load_all(options: Options) -> None:
-    """Import what sessions will want: RunAsUser may have no right to read our installation."""
-    # text files, name lookups; syncfs(2) and getpwnam_r(3)
-    for module in ("encodings.ascii", "encodings.idna", "ctypes"):
-        importlib.import_module(module)
-    if any(port.address not in ("127.0.0.1", "::1") for port in options.daemon_ports):
-        dns.load()  # asked only about senders of clients from elsewhere
 
 
 def session_on_stdio(options: Options) -> int:

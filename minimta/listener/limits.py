@@ -127,16 +127,24 @@ class ConnectionLimits:
 
     # --- the end ----------------------------------------------------------------------------------
 
-    def close(self, seconds: float) -> bool:
-        """421 to the idle, an end to the messages at hand; have all left after *seconds*?
+    def is_empty(self) -> bool:
+        """Is nobody connected?"""
+        return not self._inside
 
-        Those that have not are cut off, and get another second.
-        """
+    def begin_to_close(self) -> None:
+        """421 to the idle; who is in the middle of a message may finish it."""
         with self._changed:
             self._shared.is_stopping = True
             inside = list(self._inside)
         for connection in inside:
             connection.wake()
+
+    def close(self, seconds: float) -> bool:
+        """421 to the idle, an end to the messages at hand; have all left after *seconds*?
+
+        Those that have not are cut off, and get another second.
+        """
+        self.begin_to_close()
         if self._wait_until_empty(seconds):
             return True
         with self._changed:

@@ -6,11 +6,13 @@ connections costs no threads.
 
 from __future__ import annotations
 
-import contextlib
 import errno
+import os
+import select
 import socket
 import socketserver
 import time
+from collections.abc import Sequence
 
 from minimta.config.options import Options
 from minimta.config.ports import Port
@@ -24,16 +26,31 @@ class Server(socketserver.TCPServer):
 
     allow_reuse_address = True
 
-    def __init__(self, port: Port) -> None:
-        """Raise OSError if the address cannot be had."""
+    def __init__(self, port: Port, bound: socket.socket | None = None) -> None:
+        """Raise OSError if the address cannot be had. *bound* is a socket that has it already."""
         self.port = port
+        #: written to when it is to stop: each process has a Server of its own, and all one socket
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._is_stopping = False
         self.limits: ConnectionLimits | None = None
         self.address_family = socket.AF_INET6 if port.family == "inet6" else socket.AF_INET
         self.request_queue_size = port.backlog
-        super().__init__((port.address, port.port), socketserver.BaseRequestHandler)
+        address = (port.address, port.port)
+        super().__init__(address, socketserver.BaseRequestHandler, bind_and_activate=False)
+        try:
+            if bound is None:
+                self.server_bind()
+            else:
+                self.socket.close()
+                self.socket = bound
+            self.server_activate()
+        except BaseException:
+            os.close(self._wake)
+            self.socket.close()
+            raise
 
-    def server_bind(self) -> None:
-        """Called by TCPServer before listen(2). Raise OSError if the address cannot be had."""
+    def server_activate(self) -> None:
+        """Listen. Raise OSError."""
         # Accepted sockets inherit these, but only what was set before listen(2).
         for option, size in (
             (socket.SO_RCVBUF, self.port.receive_size),
@@ -41,19 +58,31 @@ class Server(socketserver.TCPServer):
         ):
             if size:
                 self.socket.setsockopt(socket.SOL_SOCKET, option, size)
+        super().server_activate()
+
+    def server_bind(self) -> None:
+        """Raise OSError if the address cannot be had."""
         if self.address_family == socket.AF_INET6:
             # 0.0.0.0 is another socket, perhaps another option.
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         super().server_bind()
 
     def accept_forever(self) -> None:
-        """Admit clients until stop(). serve_forever() would poll before every accept."""
-        while True:
+        """Admit clients until stop(). While they come one after the other nothing is polled."""
+        # Other processes may accept by the same socket: whoever comes too late must not hang.
+        self.socket.setblocking(False)
+        poll = select.poll()
+        poll.register(self.socket, select.POLLIN)
+        poll.register(self._wake, select.POLLIN)
+        while not self._is_stopping:
             try:
                 request, client = self.get_request()
+            except BlockingIOError:
+                poll.poll()
+                continue
             except OSError as error:
                 if error.errno in (errno.EINVAL, errno.EBADF):
-                    return  # shut down: see stop()
+                    return  # it is closed
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                     log.line("", f"SYSERR(root): accept: {error.strerror}", level=1, error=True)
                     time.sleep(0.2)  # until some connections have ended
@@ -72,23 +101,45 @@ class Server(socketserver.TCPServer):
         self.limits.admit(request, plain_address(client_address[0]), self.port)
 
     def stop(self) -> None:
-        """From another thread: no more connections; accept_forever() returns."""
-        with contextlib.suppress(OSError):  # it is not listening
-            self.socket.shutdown(socket.SHUT_RDWR)  # wakes accept(2)
+        """From another thread: accept no more; accept_forever() returns. Others still may."""
+        self._is_stopping = True
+        os.eventfd_write(self._wake, 1)
+
+    def forget(self) -> None:
+        """Close all but the socket, which is another Server's as well."""
+        if self._wake >= 0:
+            wake, self._wake = self._wake, -1
+            os.close(wake)
+
+    def server_close(self) -> None:
+        """Close it; may be called twice. Where no other process has it, nobody can connect any more."""
+        self.forget()
+        super().server_close()
+
+    def is_for(self, port: Port) -> bool:
+        """Is it bound to what *port* wants?"""
+        ours = self.port
+        mine, wanted = ((one.address, one.port, one.family) for one in (ours, port))
+        return mine == wanted
 
 
-def bind(options: Options) -> list[Server]:
+def bind(options: Options, kept: Sequence[Server] = ()) -> list[Server]:
     """A server for each DaemonPortOptions. Raise OSError, whose ``filename`` names the daemon.
+
+    The sockets of *kept* are taken over where they fit, and closed in no case.
 
     What can be done without, while one port remains: a port with the modifier O, and those of an
     address family that the host does not have.
     """
     servers: list[Server] = []
+    bound = {server.socket: server for server in kept}
     missing: OSError | None = None
     try:
         for port in options.daemon_ports:
             try:
-                servers.append(Server(port))
+                found = next((one for one, server in bound.items() if server.is_for(port)), None)
+                servers.append(Server(port, found))
+                bound.pop(found, None)  # type: ignore[arg-type]
             except OSError as error:
                 missing = OSError(error.errno, error.strerror, port.name)
                 why = _why_without(port, error)
@@ -98,10 +149,21 @@ def bind(options: Options) -> list[Server]:
         if missing and not servers:
             raise missing
     except BaseException:
-        for server in servers:
-            server.server_close()
+        close_all_but(servers, kept)
         raise
     return servers
+
+
+def close_all_but(servers: Sequence[Server], kept: Sequence[Server]) -> None:
+    """Close *servers*, but not the sockets that *kept* have as well."""
+    sockets = {server.socket for server in kept}
+    for server in servers:
+        if server in kept:
+            continue
+        if server.socket in sockets:
+            server.forget()
+        else:
+            server.server_close()
 
 
 def _why_without(port: Port, error: OSError) -> str:

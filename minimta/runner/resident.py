@@ -57,6 +57,10 @@ def _nothing() -> None:
     """Is told, and does nothing."""
 
 
+def _no_news() -> None:
+    """The options stay as they are."""
+
+
 def stay(
     options: Options,
     interval: int | None,
@@ -65,12 +69,14 @@ def stay(
     begins: Callable[[], None] = _nothing,
     waits: Callable[[], None] | None = None,
     ends: Callable[[], None] = _nothing,
+    renewed: Callable[[], Options | None] = _no_news,
 ) -> int:
     """Be the resident runner until stop(): new messages at once, a full run each *interval* seconds.
 
     begins() is called when the queue is ours. Another runner may just be ending, which takes a
     moment; if it stays the exit code is 75. With waits(), which is called then, its end is waited for. ends() is called when the queue is free
-    again for others, before our children have ended.
+    again for others, before our children have ended. renewed() gives new options, once they are there;
+    attempts that have begun go on with the old ones.
     """
     try:
         lock = _place(options, stop, waits)
@@ -93,7 +99,15 @@ def stay(
             interval=interval,
         )
         # A runner that only waits for its children is in nobody's way: a restart need not wait.
-        loop.stay(stop)
+
+        def look() -> bool:
+            if (news := renewed()) is not None:
+                announce(news)
+                slots.resize(news.max_queue_children)
+                loop.renew(QueueWork(news, slots))
+            return stop()
+
+        loop.stay(look)
         lock.release()
         ends()
         loop.end()
@@ -185,6 +199,10 @@ class Loop:
         while not stop():
             self.step(time.monotonic())
             self._wait(POLL)
+
+    def renew(self, work: Work) -> None:
+        """From now on children do *work*."""
+        self._work = work
 
     def step(self, now: float) -> None:
         """One look at everything. *now* is monotonic seconds.

@@ -47,12 +47,16 @@ class Slots:
     def __init__(self, path: str, number: int) -> None:
         """*number* slots in the file *path*; at least one, or nothing would ever be delivered."""
         self._path = path
-        self._number = max(1, number)
-        #: so many of them may be at one next hop
-        self.most = max(1, self._number - max(1, self._number // 5))
+        self.resize(number)
         #: descriptor of the slot that this process works in, -1 if it has none
         self.own = -1
         self._waiting = -1
+
+    def resize(self, number: int) -> None:
+        """Let there be *number* slots; who has one of those that are no more keeps it to its end."""
+        self._number = max(1, number)
+        #: so many of them may be at one next hop
+        self.most = max(1, self._number - max(1, self._number // 5))
 
     def enter(self, *, waits: bool = False) -> bool:
         """Work in a slot of our own from now on; False if none is free. May be called twice.

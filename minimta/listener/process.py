@@ -1,0 +1,213 @@
+"""The process that listens: what the daemon forks, now and at each SIGHUP.
+
+It opens the queue and reads what only root may read; then it becomes RunAsUser for good before its
+first thread is started, so that none can be left with root's rights.
+
+    the parent            the listener
+                   "+"    accepts connections
+    "r"                   retires: accepts no more, lets its sessions come to their end, and exits
+    SIGTERM               exits soon: 421 to the idle, GRACE seconds for the messages at hand
+    is gone               the same
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import resource
+import select
+import signal
+import socket
+import threading
+import time
+
+from minimta.config.options import Options
+from minimta.listener import starttls
+from minimta.listener.limits import ConnectionLimits
+from minimta.listener.shared_state import SharedState
+from minimta.listener.sockets import Server
+from minimta.queue import commit
+from minimta.queue.spool import Spool
+from minimta.system import dns, locks, log, privileges, processes, slots, users
+from minimta.system.tls import TlsError
+
+ENDING = (signal.SIGTERM, signal.SIGINT)
+READY, RETIRE = b"+", b"r"
+#: seconds for the messages at hand when the end has been ordered
+GRACE = 8.0
+#: seconds for the sessions of a listener that retires, and then for the messages at hand
+_LAST_SESSIONS, _LAST_MESSAGES = 30.0, 1800.0
+#: seconds for an accepting thread to see that it is to stop
+_PATIENCE = 5.0
+_MOST_FILES = 65536
+
+
+def open_spool(options: Options) -> Spool:
+    """The MTA queue, for many threads. Raise OSError, also if RunAsUser cannot be used."""
+    if os.geteuid() == 0 and options.run_as_user:
+        user = users.Users("").find(options.run_as_user.encode())
+        if user is None or not user.uid:
+            why = "is root; leave the option empty to keep root" if user else "no such user"
+            raise OSError(0, why, f"RunAsUser {options.run_as_user}")
+    return Spool(options.queue_directory, commit=commit.committer(options.group_commit))
+
+
+class Listener:
+    """What is served, and by which rules."""
+
+    def __init__(
+        self, options: Options, servers: list[Server], spool: Spool, *, is_first: bool
+    ) -> None:
+        """Read what must be read as root; then be RunAsUser. Raise OSError.
+
+        The first listener does without TLS, or tables, rather than not to listen; a later one is not
+        wanted without what *options* name: the one before it has something to go on with.
+        """
+        _raise_file_limit()
+        _load_all(options)
+        tls = _server_tls(options) if is_first else starttls.from_options(options)
+        shared = SharedState(options, spool, resolves=dns.resolves, tls=tls)
+        _read_tables(shared) if is_first else shared.read_tables()
+        privileges.become(options.run_as_user)
+        self._servers = servers
+        self._limits = ConnectionLimits(shared)
+        self._threads = [
+            threading.Thread(target=one.accept_forever, daemon=True) for one in servers
+        ]
+
+    def serve(self, control: socket.socket, parent: int) -> bool:
+        """Accept connections until told to end or to retire by *control*, or by a signal.
+
+        False if the process *parent* was gone before.
+        """
+        for server, thread in zip(self._servers, self._threads, strict=True):
+            server.limits = self._limits
+            thread.start()
+        orders = _Orders(control, parent)
+        with contextlib.suppress(OSError):  # the parent is gone, which orders will say
+            control.send(READY)
+        while not (orders.ends() or orders.retires):
+            orders.wait(0.5)
+        for server, thread in zip(self._servers, self._threads, strict=True):
+            server.stop()
+            thread.join(_PATIENCE)
+            server.server_close()
+        if orders.retires:
+            self._retire(orders)
+        if not self._limits.close(GRACE):
+            log.line("", "some connections did not end in time", level=1)
+        return not orders.is_orphaned
+
+    def _retire(self, orders: _Orders) -> None:
+        """Let the sessions end by themselves; after a while those end that are between messages."""
+        for seconds, step in (
+            (_LAST_SESSIONS, None),
+            (_LAST_MESSAGES, self._limits.begin_to_close),
+        ):
+            if step is not None:
+                step()
+            end = time.monotonic() + seconds
+            while not (self._limits.is_empty() or orders.ends() or time.monotonic() > end):
+                orders.wait(0.2)
+
+
+class _Orders:
+    """What the listener was told."""
+
+    def __init__(self, control: socket.socket, parent: int) -> None:
+        self.retires = self.is_orphaned = False
+        self._control = control
+        self._parent = parent
+        # Every other thread has these signals blocked. Not sigtimedwait(2): that of CPython before
+        # 3.12 returns garbage when a stop (SIGSTOP, docker pause, a debugger) outlasts its time.
+        self._woken, wakes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+        self._told = processes.signal_flag(*ENDING)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+
+    def ends(self) -> bool:
+        """Is it to end now?"""
+        if not self.is_orphaned and os.getppid() != self._parent:
+            self.is_orphaned = True
+            log.line("", "the process that owns the ports is gone", level=1, error=True)
+        return self._told() or self.is_orphaned
+
+    def wait(self, seconds: float) -> None:
+        """Until something is told, at most *seconds*."""
+        control = -1 if self.retires else self._control.fileno()
+        heard = [one for one in (self._woken, control) if one >= 0]
+        found, _, _ = select.select(heard, (), (), seconds)
+        if self._woken in found:
+            os.read(self._woken, 100)
+        if control in found:
+            self.retires = self._control.recv(1) == RETIRE
+
+
+def be_listener(
+    options: Options,
+    servers: list[Server],
+    spool: Spool | None,
+    control: socket.socket,
+    parent: int,
+) -> int:
+    """In a child of *parent*: listen until the end; the exit code.
+
+    Without *spool*, which the first one gets, it is a later one: see Listener.
+    """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # What the runner has locked must not outlive it in us.
+    queue = options.queue_directory
+    for path in (locks.beside(queue), locks.of_daemon(queue), slots.beside(queue)):
+        locks.forget(path)
+    try:
+        listener = Listener(
+            options, servers, spool or open_spool(options), is_first=spool is not None
+        )
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        text = f"cannot listen: {where}{error.strerror or error}"
+        log.line("", log.clean(text, 500), level=1, error=True)
+        return os.EX_OSERR
+    return os.EX_OK if listener.serve(control, parent) else os.EX_SOFTWARE
+
+
+def _server_tls(options: Options) -> starttls.ServerTls | None:
+    """Our certificate and its key, while we are root; without it mail goes on in clear."""
+    try:
+        return starttls.from_options(options)
+    except TlsError as error:
+        why = f"{log.clean(error.reason, 400)}; STARTTLS is not offered"
+        log.line("", f"STARTTLS=server, error: {why}", level=1, error=True)
+        return None
+
+
+def _read_tables(shared: SharedState) -> None:
+    """Names, mailer table, who may do what, while we are root: RunAsUser may have no right to read.
+
+    What cannot be read now is asked for again by every session; until then it answers 451.
+    """
+    try:
+        shared.read_tables()
+    except OSError as error:
+        where = log.clean(f"{error.filename}: {error.strerror or error}")
+        log.line("", f"SYSERR(root): {where}; mail is refused for now", level=1, error=True)
+
+
+def _raise_file_limit() -> None:
+    """A connection is up to three descriptors."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if 0 <= soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _load_all(options: Options) -> None:
+    """Import what sessions will want: RunAsUser may have no right to read our installation."""
+    # text files, name lookups; syncfs(2) and getpwnam_r(3)
+    for module in ("encodings.ascii", "encodings.idna", "ctypes"):
+        importlib.import_module(module)
+    if options.server_cert_file:
+        importlib.import_module("hashlib")  # for certificates of clients
+    if any(port.address not in ("127.0.0.1", "::1") for port in options.daemon_ports):
+        dns.load()  # asked only about senders of clients from elsewhere

@@ -1,0 +1,243 @@
+"""The parent of the listener: owns the sockets, and at SIGHUP puts a new listener in the old one's place.
+
+    SIGHUP    the options are read anew; a wrong file is logged, and nothing changes
+              sockets that the new options want as well stay, others are opened
+              a new listener is forked, and reads tables, certificate and key; if it cannot, it is
+              logged, and nothing changes
+              when it accepts, the old one is told to retire: see process
+
+The sockets are never closed in between: a connection that comes meanwhile is accepted by either.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable
+
+from minimta.config.commandline import UsageError
+from minimta.config.file import ConfigError
+from minimta.config.options import OptionError, Options
+from minimta.listener import process
+from minimta.listener.sockets import Server, bind, close_all_but
+from minimta.queue.spool import Spool
+from minimta.system import log, processes
+
+#: gives the options as they are now, and lets the log follow them. Raises ConfigError, OptionError
+Reread = Callable[[], Options]
+
+#: seconds for a listener to end when it was told to
+PATIENCE = 10.0
+#: listeners that retire at the same time; the oldest are ended
+_MOST_RETIRED = 5
+#: what a running daemon cannot change
+_FIXED = ("queue_directory", "client_queue_directory", "pid_file")
+
+
+def _nothing() -> None:
+    """Nobody waits to hear of it."""
+
+
+class Supervisor:
+    """All listeners of this daemon: one that accepts, perhaps one to come, and those that retire."""
+
+    def __init__(
+        self, options: Options, servers: list[Server], spool: Spool, reread: Reread
+    ) -> None:
+        """*servers* are bound as *options* want it; *spool* is for the first listener."""
+        self.exit_code = 0
+        self._options = options
+        self._servers = servers
+        self._spool: Spool | None = spool
+        self._reread = reread
+        self._current: _Child | None = None
+        self._retired: list[_Child] = []
+        #: the next one, until it accepts; with what it was given
+        self._next: tuple[_Child, Options, list[Server]] | None = None
+        self._is_wanted = False
+        self._news: Options | None = None
+        self._forks_listener = False
+        signal.signal(signal.SIGHUP, self._note)
+
+    def _let_go(self) -> None:
+        """In any child but a listener: the sockets are not for it."""
+        if not self._forks_listener:
+            for server in (*self._servers, *(self._next[2] if self._next else ())):
+                server.server_close()
+
+    def start(self, inherits: Callable[[], None] = _nothing) -> None:
+        """Fork the first listener, in which inherits() is called first. Raise OSError."""
+        self._current = self._fork(self._options, self._servers, self._spool, inherits)
+        assert self._spool is not None
+        self._spool.close()
+        # A delivery that outlives us would keep the ports, and nobody would answer there.
+        os.register_at_fork(after_in_child=self._let_go)
+
+    def _note(self, *unused: object) -> None:
+        self._is_wanted = True
+
+    def _fork(
+        self,
+        options: Options,
+        servers: list[Server],
+        spool: Spool | None,
+        inherits: Callable[[], None] = _nothing,
+    ) -> _Child:
+        ours, theirs = socket.socketpair()
+        parent = os.getpid()
+
+        def be_child() -> int:
+            inherits()
+            ours.close()
+            close_all_but(self._servers, servers)
+            return process.be_listener(options, servers, spool, theirs, parent)
+
+        # It is told to end as soon as it can obey in good order.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, process.ENDING)
+        self._forks_listener = True
+        try:
+            return _Child(processes.fork("listener", be_child), ours)
+        finally:
+            self._forks_listener = False
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            theirs.close()
+
+    # --- while it runs ----------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """What has happened? To be called several times a second. Raises nothing."""
+        self._retired = [child for child in self._retired if not child.has_ended()]
+        if self._next is not None:
+            self._await_next(*self._next)
+        elif self._is_wanted:
+            self._is_wanted = False
+            self._begin_reload()
+
+    def has_ended(self) -> bool:
+        """Has the listener that accepts ended by itself?"""
+        if self._current is None or not self._current.has_ended():
+            return False
+        self.exit_code = self._current.exit_code
+        return True
+
+    def renewed(self) -> Options | None:
+        """The options that a new listener has brought, once; None if there are none."""
+        news, self._news = self._news, None
+        return news
+
+    def _begin_reload(self) -> None:
+        log.line("", "reload: reading the configuration anew, due to a signal", level=1)
+        try:
+            options = self._reread()
+            _refuse_changes(self._options, options)
+            servers = bind(options, kept=self._servers)
+        except (ConfigError, OptionError, UsageError) as error:
+            for line in str(error).split("\n"):
+                self._keep_old(line)
+            return
+        except OSError as error:
+            where = f"daemon {error.filename}: " if error.filename else ""
+            return self._keep_old(f"{where}{error.strerror or error}")
+        try:
+            self._next = (self._fork(options, servers, None), options, servers)
+        except OSError as error:
+            close_all_but(servers, self._servers)
+            self._keep_old(f"cannot fork: {error.strerror}")
+
+    @staticmethod
+    def _keep_old(why: str) -> None:
+        text = f"reload: nothing is changed: {log.clean(why, 400)}"
+        log.line("", text, level=1, error=True)
+
+    def _await_next(self, child: _Child, options: Options, servers: list[Server]) -> None:
+        if child.is_ready():
+            old, self._current = self._current, child
+            assert old is not None
+            old.retire()
+            self._retired.append(old)
+            close_all_but(self._servers, servers)
+            self._options, self._servers, self._news = options, servers, options
+            log.line("", "reload: done, the old listener ends its sessions", level=1)
+            for one in self._retired[:-_MOST_RETIRED]:
+                one.tell()
+        elif child.has_ended():
+            close_all_but(servers, self._servers)
+            self._keep_old("the new listener could not begin; the lines before say why")
+        else:
+            return
+        self._next = None
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def _children(self) -> list[_Child]:
+        following = [self._next[0]] if self._next else []
+        return [child for child in (self._current, *following, *self._retired) if child]
+
+    def tell(self) -> None:
+        """Send SIGTERM to all listeners, once; nobody is accepted any more."""
+        for server in self._servers:
+            server.server_close()
+        for child in self._children():
+            child.tell()
+
+    def end(self) -> None:
+        """The same, and SIGKILL when it takes too long; returns when all have ended."""
+        self.tell()
+        end = time.monotonic() + PATIENCE
+        for child in self._children():
+            child.end(end)
+
+
+def _refuse_changes(old: Options, new: Options) -> None:
+    """Raise OptionError for what a running daemon cannot change."""
+    for attribute in _FIXED:
+        if getattr(old, attribute) != getattr(new, attribute):
+            name = vars(Options)[attribute].name
+            raise OptionError(f"option {name} has changed, which needs a restart")
+
+
+class _Child:
+    """A listener, as its parent sees it."""
+
+    def __init__(self, pid: int, control: socket.socket) -> None:
+        self._pid = pid
+        self._control = control
+        self._told = False
+        self.exit_code = 0
+
+    def is_ready(self) -> bool:
+        """Does it accept connections?"""
+        readable, _, _ = select.select([self._control], (), (), 0)
+        return bool(readable) and self._control.recv(1) == process.READY
+
+    def retire(self) -> None:
+        """Let it end its sessions, and then itself."""
+        with contextlib.suppress(OSError):  # it has ended
+            self._control.send(process.RETIRE)
+
+    def has_ended(self) -> bool:
+        """Has it? Then it was waited for."""
+        if self._pid:
+            pid, status = os.waitpid(self._pid, os.WNOHANG)
+            if pid:
+                self._pid, self.exit_code = 0, abs(os.waitstatus_to_exitcode(status))
+                self._control.close()
+        return not self._pid
+
+    def tell(self) -> None:
+        """Send SIGTERM, once."""
+        if not self._told and not self.has_ended():
+            self._told = True
+            os.kill(self._pid, signal.SIGTERM)
+
+    def end(self, deadline: float) -> None:
+        """Wait for it, until *deadline* (time.monotonic()) without force."""
+        self.tell()
+        while not self.has_ended():
+            if time.monotonic() > deadline:
+                os.kill(self._pid, signal.SIGKILL)
+            time.sleep(0.02)

@@ -1,0 +1,281 @@
+"""Reload: SIGHUP puts a new listener in the old one's place, and nobody is refused."""
+
+from __future__ import annotations
+
+import os
+import signal
+import smtplib
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.listener.test_daemon import (
+    PATIENCE,
+    Daemon,
+    ask,
+    children,
+    is_gone,
+    send,
+    wait_for,
+    with_certificate,
+)
+from tests.support.certificates import fingerprint, self_signed
+
+BOTH = pytest.mark.parametrize("words", [("-bD",), ("-bD", "-q15m")])
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    one = Daemon(tmp_path)
+    yield one
+    one.stop()
+
+
+def listens(daemon: Daemon) -> int:
+    """Pid of the listener: the first child."""
+    assert daemon.process is not None
+    pid = daemon.process.pid
+    wait_for(lambda: children(pid))
+    return children(pid)[0]
+
+
+def reload(daemon: Daemon, outcome: str = "reload: done") -> None:
+    """Send SIGHUP, and return when the log tells of its *outcome*."""
+    assert daemon.process is not None
+    seen = daemon.log.read_text().count(outcome)
+    daemon.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: daemon.log.read_text().count(outcome) > seen)
+
+
+def change(daemon: Daemon, old: str, new: str) -> None:
+    text = daemon.cf.read_text()
+    assert old in text
+    daemon.cf.write_text(text.replace(old, new))
+
+
+@BOTH
+def test_sighup_brings_new_options_and_tables(daemon: Daemon, words: tuple[str, ...]) -> None:
+    daemon.start(*words)
+    old = listens(daemon)
+    daemon.cf.write_text(daemon.cf.read_text() + "MaxRecipientsPerMessage = 1\n")
+    Path(daemon.host.options.local_host_names).write_text("new.campus\n")
+    reload(daemon)
+    assert ask(daemon, "dave@new.campus").startswith("250")
+    sock, answer = daemon.connect()
+    with sock:
+        sock.sendall(b"MAIL FROM:<>\r\nRCPT TO:<dave>\r\nRCPT TO:<carol>\r\n")
+        assert [answer()[:3] for _ in range(3)] == ["250", "250", "452"]
+    wait_for(lambda: is_gone(old))
+    assert daemon.pid() == daemon.process.pid  # type: ignore[union-attr]
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("NoSuchThing = 1\n", "unknown option name NoSuchThing"),
+        (
+            "QueueDirectory = /nonexistent\n",
+            "option QueueDirectory has changed, which needs a rest",
+        ),
+        (
+            "ServerCertFile = /nonexistent/cert.pem\n",
+            "cannot listen: /nonexistent/cert.pem: No such",
+        ),
+        ("RunAsUser = nosuchuser\n", "cannot listen: RunAsUser nosuchuser: no such user"),
+        ("DaemonPortOptions = Addr=192.0.2.1, Port=25\n", "Cannot assign requested address"),
+    ],
+)
+def test_what_is_wrong_keeps_the_old_listener_and_is_logged(
+    daemon: Daemon, words: tuple[str, ...], line: str, why: str
+) -> None:
+    if "RunAsUser" in line and os.geteuid():
+        pytest.skip("only root becomes another user")
+    daemon.start(*words)
+    old = listens(daemon)
+    good = daemon.cf.read_text()
+    daemon.cf.write_text(good + line)
+    reload(daemon, "reload: nothing is changed")
+    assert why in daemon.log.read_text()
+    assert children(daemon.process.pid)[0] == old  # type: ignore[union-attr]
+    send(daemon)
+    daemon.cf.write_text(good)
+    reload(daemon)
+    send(daemon)
+
+
+def test_a_session_that_has_begun_goes_on_with_the_old_listener(daemon: Daemon) -> None:
+    daemon.start("-bD")
+    old = listens(daemon)
+    sock, answer = daemon.connect()
+    with sock:
+        sock.sendall(b"MAIL FROM:<>\r\nRCPT TO:<dave>\r\nDATA\r\n")
+        assert [answer()[:3] for _ in range(3)] == ["250", "250", "354"]
+        reload(daemon)
+        send(daemon)  # by the new one
+        assert not is_gone(old)
+        sock.sendall(b"Subject: x\r\n\r\nHi\r\n.\r\nQUIT\r\n")
+        assert answer().startswith("250 2.0.0")
+        assert answer().startswith("221")
+    wait_for(lambda: is_gone(old))
+    assert len(daemon.host.queued()) == 2
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+@BOTH
+def test_ports_come_and_go(daemon: Daemon, words: tuple[str, ...]) -> None:
+    daemon.start(*words)
+    old, more = daemon.port, free_port()
+    first = f"DaemonPortOptions = Name=MTA, Addr=127.0.0.1, Port={old}\n"
+    second = f"DaemonPortOptions = Name=MSA, Addr=127.0.0.1, Port={more}\n"
+    change(daemon, first, first + second)
+    reload(daemon)
+    for port in (old, more):
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    change(daemon, first, "")
+    reload(daemon)
+    socket.create_connection(("127.0.0.1", more), 1).close()
+    daemon.port = old
+    wait_for(lambda: not daemon.answers())
+    daemon.port = more
+
+
+def test_the_queue_runner_obeys_the_new_options(daemon: Daemon, tmp_path: Path) -> None:
+    daemon.start("-bD", "-q15m")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    change(daemon, f"MailboxDirectory = {tmp_path / 'mail'}", f"MailboxDirectory = {elsewhere}")
+    reload(daemon)
+    send(daemon)
+    wait_for((elsewhere / "dave").exists)
+
+
+@BOTH
+def test_one_signal_ends_all_of_them(daemon: Daemon, words: tuple[str, ...]) -> None:
+    daemon.start(*words)
+    assert daemon.process is not None
+    sock, answer = daemon.connect()
+    with sock:
+        first = listens(daemon)
+        reload(daemon)
+        assert not is_gone(first)
+        both = [pid for pid in children(daemon.process.pid) if not is_gone(pid)]
+        daemon.process.send_signal(signal.SIGTERM)
+        assert answer().startswith("421 4.3.2")
+        sock.close()
+        assert daemon.process.wait(PATIENCE) == 0
+    assert all(map(is_gone, both))
+    assert not daemon.answers()
+
+
+def test_a_delivery_that_outlives_the_daemon_does_not_keep_its_ports(daemon: Daemon) -> None:
+    daemon.start("-bD", "-q15m")
+    assert daemon.process is not None
+    runner = daemon.process.pid
+    with daemon.cf.parent.joinpath("aliases").open("a") as file:
+        file.write('slow: "|exec sleep 5"\n')
+    send(daemon, "slow")
+    listener = listens(daemon)
+    wait_for(lambda: len(children(runner)) > 1)
+    [slow, *_] = [pid for pid in children(runner) if pid != listener]
+    wait_for(lambda: not listening(daemon) & sockets_of(slow))
+    assert listening(daemon) <= sockets_of(runner)
+
+
+def sockets_of(pid: int) -> set[str]:
+    """Inodes of the sockets that a process has."""
+    found = set()
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            found.add(os.readlink(path))
+        except OSError:
+            continue
+    return {name[8:-1] for name in found if name.startswith("socket:")}
+
+
+def listening(daemon: Daemon) -> set[str]:
+    """Inode of the listening socket."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().split("\n")[1:] if line]
+    return {row[9] for row in rows if row[1].endswith(f":{daemon.port:04X}") and row[3] == "0A"}
+
+
+# --- certificates and load ------------------------------------------------------------------------
+
+
+def served(daemon: Daemon) -> str:
+    """Fingerprint of the certificate that a client gets."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with smtplib.SMTP("127.0.0.1", daemon.port, timeout=PATIENCE) as client:
+        client.starttls(context=context)
+        assert isinstance(client.sock, ssl.SSLSocket)
+        found = client.sock.getpeercert(binary_form=True)
+    assert found
+    import hashlib
+
+    return hashlib.sha256(found).hexdigest()
+
+
+class Load:
+    """Clients that send one message after the other, each by a connection of its own."""
+
+    def __init__(self, daemon: Daemon, clients: int) -> None:
+        self._daemon = daemon
+        self._stop = threading.Event()
+        self.sent = 0
+        self.failed: list[str] = []
+        self._mutex = threading.Lock()
+        self._threads = [threading.Thread(target=self._run) for _ in range(clients)]
+        for thread in self._threads:
+            thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                send(self._daemon)
+                with self._mutex:
+                    self.sent += 1
+            except (OSError, AssertionError) as error:
+                self.failed.append(repr(error))
+
+    def stop(self) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(PATIENCE)
+
+
+def reloads_under_load(daemon: Daemon, times: int, pause: float) -> int:
+    """How many messages were sent; none was refused, none is lost, and the new certificate served."""
+    directory = daemon.cf.parent
+    own = self_signed(directory, "lab2.campus")
+    with_certificate(daemon, own)
+    daemon.start("-bD")
+    load = Load(daemon, 4)
+    try:
+        for _ in range(times):
+            before = fingerprint(own)
+            self_signed(directory, "lab2.campus")  # renewed, in the same place
+            reload(daemon)
+            assert served(daemon) == fingerprint(own) != before
+            time.sleep(pause)
+    finally:
+        load.stop()
+    assert load.failed == []
+    assert len(daemon.host.queued()) == load.sent > 0
+    return load.sent
+
+
+@pytest.mark.debian("openssl")
+def test_under_load_no_connection_is_refused_and_the_new_certificate_is_served(
+    daemon: Daemon,
+) -> None:
+    reloads_under_load(daemon, 3, 0.0)
