@@ -147,6 +147,8 @@ def _daemon_ports(text: str) -> tuple[Port, ...]:
 
 def _client_ports(text: str) -> tuple[ClientPort, ...]:
     """Rows of ClientPortOptions, separated by semicolons: see ``ports``. Raise ValueError."""
+    if not text.strip():
+        return ()  # asked by workers, who can import nothing
     from minimta.config import ports  # wanted only by who sends to other hosts
 
     return ports.read_client(text)
