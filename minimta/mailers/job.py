@@ -64,6 +64,8 @@ class Job:
     #: what named the next hop, "SmartHost" or "MailerTable": any address will do there, and what is
     #: wrong with it returns no mail; "": the domain is the users' own
     option: str = ""
+    #: who left the message here, whatever sender it names: b"emma@localhost", b"mx.campus [10.0.3.2]"
+    source: bytes = b""
 
     def blocks(self, octets: int) -> Iterator[bytes]:
         """The body in blocks of at most *octets*. Raise OSError, also if it is shorter than ``size``."""

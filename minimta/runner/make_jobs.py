@@ -108,6 +108,7 @@ def _job(
         control.attempts == 0,
         next(iter(first.values())).controlling,
         _option(next(iter(first.values())).route),
+        control.macros.get(b"_", b""),
     )
 
 

@@ -10,7 +10,8 @@ to give one back. flock(2) would need a file for each slot, and the older locks 
 inherited, and lost when any descriptor of the file is closed.
 
 Who has a slot and turns to a host, a program or a busy mailbox needs a place there, too: of N slots
-at most ``Slots.most`` may wait for the same, so that one is always free for somebody else.
+at most ``Slots.most`` may wait for the same, so that one is always free for somebody else. In the
+same way whoever has mail for many hosts that never answer holds at most so many.
 
 Where the file cannot be locked every delivery has a slot and a place, and nobody a second slot: mail
 goes on.
@@ -162,6 +163,7 @@ class Place:
         self.most = most
         self._octet = -1
         self._second = -1
+        self._source = -1
 
     def moves_to(self, hop: str) -> bool:
         """Take a place at *hop* instead of the last one; False if there is none. Raise OSError."""
@@ -175,6 +177,14 @@ class Place:
         except OSError:
             return True
         return self._second >= 0 or self.file < 0
+
+    def counts_for(self, source: str) -> bool:
+        """Take a place of those that mail from *source* may have, whatever the hop. Raises nothing."""
+        try:
+            self._source = self._moved(self._source, source)
+        except OSError:
+            return True
+        return self._source >= 0 or self.file < 0
 
     def close(self) -> None:
         """Give it back, or leave it to a child that was forked with it."""

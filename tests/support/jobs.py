@@ -31,6 +31,7 @@ def job(
     body_type: bytes = b"",
     size: int = -1,
     option: str | None = None,
+    source: bytes = b"",
 ) -> Job:
     """A Job with its data file, which is closed at the end of the test.
 
@@ -55,6 +56,7 @@ def job(
         ret=ret,
         envid=envid,
         option=("MailerTable" if host[:1] == "[" else "") if option is None else option,
+        source=source,
     )
 
 

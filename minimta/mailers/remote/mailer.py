@@ -8,7 +8,8 @@ sends garbage or hangs only delays the messages it had not settled.
     has told the outcome of the last user   that message is yielded
     exits, is killed, cannot be forked      those not settled wait (4.3.0)
     sends a BadLine, or nothing for long    it is killed; those not settled wait
-    finds no place at its next hop          is not started; they wait (4.4.5)
+    finds no place at its next hop, or      is not started; they wait (4.4.5)
+    none for who sent them all
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ from minimta.mailers.remote.tls_policy import TlsPolicies, tls_client
 from minimta.mailers.remote.transport import Transport
 from minimta.message.address import domain_key
 from minimta.message.outcome import Fate, Outcome, crowded, deferred
+from minimta.message.printable import printable
 from minimta.system import dns, log, processes
 from minimta.system.slots import Place, Slots
 
@@ -130,6 +132,8 @@ class RemoteMailer:
             if place is None:
                 continue
             with place:  # the worker has it, until it ends
+                if not place.counts_for(_source(jobs)):
+                    continue
                 logins = self._desk.prepare(jobs[0])
                 if logins is None:
                     continue
@@ -156,7 +160,13 @@ class RemoteMailer:
 
     def _crowded(self, jobs: Sequence[Job]) -> Iterator[Settled]:
         """All that could be waited for has ended: another attempt may find a place."""
-        outcome = crowded(self._hop(jobs[0]), self._slots.most)
+        place = self._slots.place_at(f"hop {self._hop(jobs[0])}")
+        if place is None:
+            where = self._hop(jobs[0])
+        else:  # it is not for the hop
+            place.close()
+            where = f"other hosts, {_source(jobs)}"
+        outcome = crowded(where, self._slots.most)
         for job in jobs:
             yield job, {user.name: outcome for user in job.users}
 
@@ -292,6 +302,15 @@ class RemoteMailer:
         # Only now, when the caller has recorded what was yielded, may one more be sent.
         if any(outcome.fate is Fate.SENT for outcome in line.outcomes.values()):
             child.recorded()
+
+
+def _source(jobs: Sequence[Job]) -> str:
+    """From whom all *jobs* are, for people and for ``Place.counts_for``."""
+    # Who shares a worker with others holds up nobody by it.
+    sources = {job.source for job in jobs}
+    if len(sources) == 1 and b"" not in sources:
+        return f"from {printable(sources.pop()).decode('ascii')}"
+    return f"from several, to {jobs[0].host.lower()}"
 
 
 def _ended(child: WorkerProcess, why: str) -> Iterator[Settled]:
