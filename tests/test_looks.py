@@ -40,6 +40,8 @@ FILES = {
     "aliases.cdb": "",
     "local-host-names": "alias.example\n",
     "mailertable": "lab2.campus esmtp:[192.0.2.1]\n",
+    "genericstable": "dave office@lab2.campus\n",
+    "virtusertable": "boss@alias.example root\n",
     "passwd": "",
     "sender-relay": "other@far.example [192.0.2.9]\n",
     "trusted-users": "uucp\n",
@@ -51,7 +53,14 @@ FILES = {
 #: which of them a room reads
 ROOMS = {
     "runner": tuple(name for name in FILES if name not in ("minimta.cf", "trusted-users")),
-    "listener": ("aliases", "aliases.cdb", "local-host-names", "mailertable", "passwd"),
+    "listener": (
+        "aliases",
+        "aliases.cdb",
+        "local-host-names",
+        "mailertable",
+        "passwd",
+        "virtusertable",
+    ),
     "submission": tuple(
         name
         for name in FILES
@@ -63,23 +72,35 @@ RECIPIENTS = (
     b"<dave@lab1.campus>",
     b"<list@lab1.campus>",
     b"<team@lab1.campus>",
-    b"<root@alias.example>",
+    b"<boss@alias.example>",
     b"<x@lab2.campus>",
 )
 
 #: (room, file, fault) -> (what happens, why that is right)
 ON_PURPOSE = {
     ("runner", "local-host-names", "ENOENT"): (
-        "root@alias.example to alias.example, esmtp 2 times",
+        "boss@alias.example to alias.example, esmtp 2 times",
         "most hosts have no such file, and no other names",
     ),
     ("listener", "local-host-names", "ENOENT"): (
-        ", ".join(["550 5.7.1 <root@alias.example>... Relaying denied"] * 2),
+        ", ".join(["550 5.7.1 <boss@alias.example>... Relaying denied"] * 2),
         "most hosts have no such file, and no other names",
     ),
     ("runner", "mailertable", "ENOENT"): (
         "x@lab2.campus to lab2.campus",
         "most hosts have no such file, and mail goes where DNS says",
+    ),
+    ("runner", "virtusertable", "ENOENT"): (
+        "bounced, esmtp 2 times",
+        "most hosts have no such file, and no user of that name",
+    ),
+    ("listener", "virtusertable", "ENOENT"): (
+        ", ".join(["550 5.1.1 <boss@alias.example>... User unknown"] * 2),
+        "most hosts have no such file, and no user of that name",
+    ),
+    ("submission", "virtusertable", "ENOENT"): (
+        "queued and refused, exit 67",
+        "most hosts have no such file, and no user of that name",
     ),
     ("runner", "home/dave/.forward", "ENOENT"): (
         "dave has it in the mailbox",
@@ -124,6 +145,7 @@ class House:
             "PasswdFile": root / "passwd",
             "LocalHostNames": root / "local-host-names",
             "MailerTable": root / "mailertable",
+            "VirtUserTable": root / "virtusertable",
             "TrustedUsers": root / "trusted-users",
             "DeadLetterDrop": root / "dead.letter",
             "DeliveryMode": "queueonly",
@@ -257,7 +279,7 @@ def test_without_trouble_everything_is_taken(
 
 
 def test_the_number_of_cells() -> None:
-    assert len(cells()) == len(FAULTS) * len(DURATIONS) * sum(map(len, ROOMS.values())) == 294
+    assert len(cells()) == len(FAULTS) * len(DURATIONS) * sum(map(len, ROOMS.values())) == 364
     assert {key[:3] for key in ON_PURPOSE} <= {cell[:3] for cell in cells()}
 
 

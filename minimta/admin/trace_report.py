@@ -89,8 +89,19 @@ class TraceReport:
         return [*(told or ["has been expanded before"]), *self._row(node)]
 
     def _row(self, node: Node) -> list[str]:
-        """The row of the mailer table that makes an address local, or an error."""
-        domain = address.split(node.target.value)[1] if node.target.kind == "user" else b""
+        """The row that makes an address local or an error, or of a virtual user table another one."""
+        local, domain = (
+            address.split(node.target.value) if node.target.kind == "user" else (b"", b"")
+        )
+        virtual = (
+            self._here.router.virtual(local, domain)
+            if domain and self._here.router.is_local(domain)
+            else None
+        )
+        if virtual is not None:
+            table = self._options.virtuser_table
+            where = f"{log.clean(table)}{_line_of(table, virtual[0])}"
+            return [f"is {log.clean(virtual[1])} by {where}"]
         is_elsewhere = node.end and node.end.route and node.end.route.mailer == "esmtp"
         if is_elsewhere or self._here.router.is_local(domain):
             return []

@@ -183,6 +183,7 @@ class Options:
     max_program_processes = _option("MaxProgramProcesses", "200", number, "processes that a user may have while a program of theirs runs, 0 = no limit (ours)")
     host_status_directory = _option("HostStatusDirectory", "", str.strip, "directory, in QueueDirectory if it is no absolute path, where it is kept how other hosts were found; empty: what was not reached is remembered for a moment")
     mailer_table = _option("MailerTable", "/etc/mail/mailertable", str.strip, "text table domain -> mailer:host")
+    virtuser_table = _option("VirtUserTable", "/etc/mail/virtusertable", str.strip, "text table address of a domain of this host -> user, address or error:")
     auth_info_file = _option("AuthInfoFile", "/etc/mail/authinfo", str.strip, "logins at other hosts, as Sendmail's FEATURE(authinfo) has them; mode 600, root's; empty: none (ours)")
     sender_relay = _option("SenderRelay", "/etc/mail/sender-relay", str.strip, "text table sender or @domain -> next hop, in place of SmartHost; empty: none (ours)")
     smart_host = _option("SmartHost", "", smart_host, "send all that is not local there: host, [host] without MX lookup, [host]:port, an address; several, separated by commas, are tried in order")

@@ -85,12 +85,23 @@ def check_rcpt(
         return None
     try:
         found = shared.recipient(rcpt.mailbox)
+        if found is None and _is_sent_on(rcpt, client, shared):
+            return _written(shared.here.router.route(rcpt.mailbox).refusal(), rcpt, qid)
     except OSError as error:
         return not_now(rcpt, error, qid)
     if found is not None and found.is_known:
         return _written(recipients.why_not(found), rcpt, qid)
     is_ours = found is not None
     return _refused_recipient(rcpt, client, shared, qid, is_ours=is_ours, may_go=may_go)
+
+
+def _is_sent_on(rcpt: Rcpt, client: Peer, shared: SharedState) -> bool:
+    """Does VirtUserTable say what becomes of an address of ours? Raise OSError.
+
+    A catch-all, "@ours  %1@theirs", takes no routes to a third host along.
+    """
+    may = client.rights.may_relay or not rights.looks_like_route(rcpt.mailbox)
+    return may and shared.here.is_local(rcpt.mailbox)
 
 
 def not_now(rcpt: Rcpt, error: OSError, qid: str) -> Reply:

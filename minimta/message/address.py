@@ -108,6 +108,12 @@ def domain_key(domain: bytes) -> bytes:
     return domain.lower().removesuffix(b".")
 
 
+def key(bare: bytes) -> bytes:
+    """Equal for addresses of other hosts that are the same: the local part as it is written."""
+    local, domain = split(bare)
+    return local + b"@" + domain_key(domain)
+
+
 def without_final_dot(bare: bytes) -> bytes:
     """b"dave@lab2.campus." -> b"dave@lab2.campus": how it stands on the wire and in a header.
 

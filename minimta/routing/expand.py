@@ -205,7 +205,8 @@ class _Expansion:
             node.key = node.local_part.lower()
             self._visit_local(node)
             return
-        node.key = self._here.key(node.target.value)
+        # VirtUserTable may send an address of ours to another host, and refuse one.
+        node.key = address.key(route.user if route.mailer == "esmtp" else node.target.value)
         found = route.refusal()
         shown = node.origin + log.clean(node.target.value)
         self.ends.add(node, route, destination.refused(found, shown) if found else None)

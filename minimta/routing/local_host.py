@@ -14,7 +14,7 @@ import os
 from minimta.aliases.lookup import Aliases
 from minimta.message import address, fullname
 from minimta.routing.route import Router
-from minimta.system import hostnames
+from minimta.system import files, hostnames
 from minimta.system.users import User, Users
 
 TYPE_CHECKING = False
@@ -57,6 +57,7 @@ class LocalHost:
     __slots__ = (
         "_asks_as_root",
         "_table",
+        "_virtual_table",
         "aliases",
         "known",
         "name",
@@ -79,15 +80,22 @@ class LocalHost:
         self.users = Users(options.passwd_file)
         self.aliases = Aliases(options.alias_files, options.dont_blame)
         #: asked for a domain it reads the names, for one that is not ours the mailer table (OSError)
-        self.router = Router(lambda: hostnames.local_names(options), options.smart_host, self._row)
+        self.router = Router(
+            lambda: hostnames.local_names(options),
+            options.smart_host,
+            self._row,
+            self._virtual_rows,
+        )
         #: local parts that were looked up; None: every question is a new one
         self.known: dict[bytes, LocalRecipient] | None = {} if remembers else None
         self._table: dict[bytes, bytes] | None = None
+        self._virtual_table: dict[bytes, bytes] | None = None
 
     def read_tables(self) -> None:
         """Read now what would be read when a route is asked for. Raise OSError, with the path."""
         self.router.is_local(b"x")  # not ".": that is no domain, and ours without a look
         self.router.row(b"")
+        self._virtual_rows()
 
     def _row(self, key: bytes) -> bytes | None:
         if self._table is None:
@@ -95,6 +103,17 @@ class LocalHost:
 
             self._table = text_table.read_table(self.options.mailer_table)
         return self._table.get(key)
+
+    def _virtual_rows(self) -> dict[bytes, bytes]:
+        """The rows of VirtUserTable. Raise OSError."""
+        if self._virtual_table is None:
+            rows: dict[bytes, bytes] = {}
+            if files.may_exist(self.options.virtuser_table):
+                from minimta.maps import text_table
+
+                rows = text_table.read_table(self.options.virtuser_table)
+            self._virtual_table = rows
+        return self._virtual_table
 
     def default_user(self) -> User | None:
         """Option DefaultUser, "daemon" or "1:1"; without root the user that we are.
@@ -130,7 +149,8 @@ class LocalHost:
     def key(self, bare: bytes) -> bytes:
         """Equal for addresses that are the same recipient."""
         local, domain = address.split(bare)
-        if self.is_local(bare):
+        # What VirtUserTable names is somebody else in each domain.
+        if self.is_local(bare) and self.router.virtual(local, domain) is None:
             name, is_final = address.local_name(local)
             return b"\\" * is_final + name.lower()
-        return local + b"@" + address.domain_key(domain)
+        return address.key(bare)

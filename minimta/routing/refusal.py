@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 
+from minimta.message import address
 from minimta.system import log
 
 # Sendmail's words for $#error (and for "error:word text" in the tables) -> RFC 3463 status
@@ -71,12 +72,31 @@ UNKNOWN = Refusal(550, "5.1.1", "User unknown")
 
 def of_alias(value: bytes) -> Refusal | None:
     """The refusal if an alias is one target and that is "error:"; None if it leads somewhere."""
-    if b"error:" not in value.lower():
+    lower = value.lower()
+    if b"error:" not in lower and b".redirect" not in lower:
         return None
     from minimta.routing import targets  # few aliases are
 
     found = targets.parse(value)
-    return of_target(found[0].value) if len(found) == 1 and found[0].kind == "error" else None
+    if len(found) != 1:
+        return None
+    if found[0].kind == "error":
+        return of_target(found[0].value)
+    return moved(found[0].value) if found[0].kind == "user" else None
+
+
+def moved(bare: bytes) -> Refusal | None:
+    """The refusal for b"dave@lab3.campus.REDIRECT": dave has moved (Sendmail's FEATURE(redirect)).
+
+    None if the address is none of these.
+    """
+    whole, ending = address.without_final_dot(bare), b".redirect"
+    local, domain = address.split(whole)
+    if not local or not domain.lower().endswith(ending):
+        return None
+    # DIFFERS: Sendmail's status is 5.1.1; RFC 3463 has 5.1.6 for a mailbox that has moved.
+    new = log.clean(whole[: -len(ending)])
+    return Refusal(551, "5.1.6", f"User has moved; please try <{new}>")
 
 
 def of_target(value: bytes) -> Refusal:

@@ -51,6 +51,7 @@ class Rewriter:
         self._domains = _class(options.masquerade_domain)
         self._exceptions = _class(options.masquerade_exception)
         self._exposed = _class(options.exposed_users)
+        # DIFFERS: Sendmail asks for these only as GenericsDomain; here submission completes addresses.
         self._generic_domains = _class(options.generics_domain) | {self._own}
 
     def sender(self, bare: bytes, mailer: str) -> bytes:

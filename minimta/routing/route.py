@@ -1,7 +1,8 @@
 """Where an address goes: local, to the next hop, or to an error (pure; Sendmail's rule set 0).
 
-In this order: a domain of ours is local; the mailer table; the smart host; the domain itself. A
-table row is ``key mailer:host``, its key a domain, ".domain" for all below it, or "." for the rest:
+In this order: VirtUserTable for addresses of our domains; a domain of ours is local; the mailer
+table; the smart host; the domain itself. Nobody has an address of NAME.REDIRECT, by which an alias
+says that somebody has moved to NAME (Sendmail's FEATURE(redirect)). A row of the mailer table is ``key mailer:host``, its key a domain, ".domain" for all below it, or "." for the rest:
 
     lab3.campus      esmtp:[10.0.3.136]:2525    no MX lookup for what stands in brackets
     .campus          relay:gateway.campus       smtp: and relay: mean the same here
@@ -12,7 +13,7 @@ table row is ``key mailer:host``, its key a domain, ".domain" for all below it, 
 from __future__ import annotations
 
 from minimta.message import address
-from minimta.routing.refusal import error_of, of_error
+from minimta.routing.refusal import error_of, moved, of_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,11 +68,13 @@ class Router:
         local_names: frozenset[bytes] | Callable[[], frozenset[bytes]],
         smart_host: str = "",
         mailer_table: Mapping[bytes, bytes] | Callable[[bytes], bytes | None] | None = None,
+        virtual: Callable[[], Mapping[bytes, bytes]] = dict,
     ) -> None:
         """*local_names* are in small letters, literals in their brackets; *smart_host* and the rows
-        of *mailer_table* as in the configuration. What is a callable is asked when it is needed, and
-        may raise OSError, which goes on to who asked.
+        of *mailer_table* as in the configuration, *virtual* gives those of VirtUserTable. What is a
+        callable is asked when it is needed, and may raise OSError, which goes on to who asked.
         """
+        self._virtual = virtual
         self._local_names = local_names
         self._smart_host = smart_host.strip()
         table: Mapping[bytes, bytes] | Callable[[bytes], bytes | None] = mailer_table or {}
@@ -92,15 +95,53 @@ class Router:
         The local part is never taken apart: "henry%lab3.campus@lab2.campus" is a name here, or
         anybody could relay through us.
         """
+        return self._route(bare, 0)
+
+    def _route(self, bare: bytes, depth: int) -> Route:
         local_part, domain = address.split(bare)
         if self.is_local(domain):
-            return Route("local", "", local_part)
+            found = self.virtual(local_part, domain)
+            if found is None or found[1].lower() == bare.lower():
+                return Route("local", "", local_part)
+            return self._virtual_route(found[1], depth)
+        gone = moved(bare)
+        if gone is not None:
+            return Route("error", gone.status, f"{gone.code} {gone.text}".encode())
         _, value = self.row(domain)
         if value is not None:
             return _table_route(value.decode("utf-8", "backslashreplace").strip(), bare)
         if self._smart_host:
             return Route("esmtp", host_of(self._smart_host), bare, "SmartHost")
         return Route("esmtp", _next_hop(domain), bare)
+
+    def virtual(self, local_part: bytes, domain: bytes) -> tuple[bytes, bytes] | None:
+        """Key and value of the row of VirtUserTable for an address of ours; None if there is none.
+
+        Raise OSError.
+        """
+        key = address.domain_key(domain)
+        table = self._virtual() if key else {}
+        if not table:
+            return None
+        from minimta.routing import virtusertable  # few hosts have one
+
+        return virtusertable.row(local_part, key, table)
+
+    def _virtual_route(self, value: bytes, depth: int) -> Route:
+        """Where a *value* of VirtUserTable leads, *depth* others before it. Raise OSError."""
+        from minimta.routing.virtusertable import MOST
+
+        text = value.decode("utf-8", "backslashreplace")
+        is_error = text[:6].lower() == "error:"
+        if is_error and text[6:].strip():
+            status, text = error_of(text[6:].strip())
+            return Route("error", status, text.encode())
+        # DIFFERS: Sendmail returns the mail; it is our own slip, and nobody's mail is returned for one.
+        if depth >= MOST or is_error or not _is_address(value):
+            why = "rows lead to each other" if depth >= MOST else text
+            text = f"451 Local configuration error: VirtUserTable: {why}"
+            return Route("error", "4.3.5", text.encode())
+        return self._route(value, depth + 1)
 
     def row(self, domain: bytes) -> tuple[bytes, bytes | None]:
         """Key and value of the mailer table's row for *domain*, value None if there is none."""
@@ -111,6 +152,12 @@ class Router:
             key = b"." + rest
             value = self._row(key)
         return key, value
+
+
+def _is_address(value: bytes) -> bool:
+    """Is it one address, and neither a list nor a program or file?"""
+    plain = value.isascii() and value.translate(None, b" \t<>(),;|") == value
+    return bool(value) and plain and not address.why_special(value)
 
 
 def _next_hop(domain: bytes) -> str:

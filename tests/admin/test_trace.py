@@ -59,6 +59,7 @@ class Host:
             "AliasFile": root / "etc/aliases",
             "PasswdFile": root / "etc/passwd",
             "MailerTable": root / "etc/mailertable",
+            "VirtUserTable": root / "etc/virtusertable",
             "LocalHostNames": "/nonexistent",
             "MailboxDirectory": root / "var/mail",
             "QueueDirectory": root / "var/mqueue",
@@ -165,6 +166,20 @@ def test_the_row_of_the_mailer_table_is_named(
 ) -> None:
     (host.root / "etc/mailertable").write_text(f"# routes\n\nLab3.Campus\t{value}\n")
     assert host.trace(given)[1] == f"{given}: {told}".split("|")
+
+
+def test_the_row_of_the_virtual_user_table_is_named(host: Host) -> None:
+    (host.root / "etc/virtusertable").write_text("# v\n@lab2.campus dave\n")
+    row = "  is dave by /etc/virtusertable line 2"
+    where = "user dave, delivered to mailbox /var/mail/dave (mailer local)"
+    assert host.trace("x@lab2.campus")[1] == [f"x@lab2.campus: {where}", row]
+    (host.root / "etc/virtusertable").write_text("x@lab2.campus error:5.7.1:550 No\n")
+    row = "  is error:5.7.1:550 No by /etc/virtusertable line 1"
+    assert host.trace("x@lab2.campus")[1] == ["x@lab2.campus: refused: No (5.7.1)", row]
+    (host.root / "etc/virtusertable").write_text("x@lab2.campus y@plain.campus\n")
+    told = host.trace("x@lab2.campus")[1]
+    assert told[0].startswith("x@lab2.campus: next host plain.campus.")
+    assert told[1] == "  is y@plain.campus by /etc/virtusertable line 1"
 
 
 def test_a_row_for_all_below_a_domain_is_named(host: Host) -> None:

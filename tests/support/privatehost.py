@@ -64,6 +64,7 @@ class PrivateHost:
         options.sender_relay = str(root / "sender-relay")
         options.auth_info_file = str(root / "authinfo")
         options.generics_table = str(root / "genericstable")
+        options.virtuser_table = str(root / "virtusertable")
         options.local_host_names = str(root / "local-host-names")
         options.passwd_file = str(root / "passwd")
         options.run_as_user = ""
