@@ -193,7 +193,7 @@ class Options:
     delay_checks = _option("DelayChecks", "no", choice("no", "yes", "friend", "hater"), "what is held against client and sender is told at RCPT; not to recipients whose `Spam:` row says FRIEND, or only to those with HATER (ours)")
     accept_unresolvable = _option("AcceptUnresolvableDomains", "False", boolean, "the domain of a sender need not exist (ours)")
     trust_loopback = _option("TrustLoopback", "True", boolean, "clients of this host may relay; False where a proxy brings strangers' connections from a local address (ours)")
-    tls_policy = _option("TLSPolicy", "/etc/mail/tls-policy", str.strip, "text table next hop -> none, may, encrypt, verify, fingerprint: what TLS must be there before anything is sent (ours)")
+    tls_policy = _option("TLSPolicy", "/etc/mail/tls-policy", str.strip, "table next hop -> none, may, encrypt, verify, fingerprint: what TLS must be there before anything is sent; text, or the cdb beside it; empty: none (ours)")
     ca_cert_file = _option("CACertFile", "", str.strip, "certificates of the authorities that are believed (PEM); without it and `CACertPath` those that the system knows")
     ca_cert_path = _option("CACertPath", "", str.strip, "the same, a directory that openssl-rehash(1) made")
     client_cert_file = _option("ClientCertFile", "", str.strip, "our certificate, with its chain (PEM), shown to hosts that ask for one")

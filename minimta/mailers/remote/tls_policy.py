@@ -25,13 +25,13 @@ row that cannot be understood delays mail for its next hop.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from minimta.config.options import Options
 from minimta.config.values import nearest
 from minimta.mailers.remote.mx_targets import NextHop
-from minimta.maps.text_table import read_table
+from minimta.maps.table import Table
 from minimta.system import log
 from minimta.system.tls import KeyPair, TlsClient, Trust
 
@@ -92,8 +92,18 @@ class TlsPolicies:
 
     @classmethod
     def read(cls, options: Options) -> TlsPolicies:
-        """As the option TLSPolicy says; no file is no rows. Raise OSError, with the path."""
-        return cls(read_table(options.tls_policy), options.tls_policy)
+        """As the option TLSPolicy says; no file is no rows. Raise OSError, with the path.
+
+        All rows at once: the worker, which asks for them, keeps no file open.
+        """
+        found: dict[bytes, bytes] = {}
+
+        def take(_: str, rows: Iterable[tuple[bytes, bytes]]) -> None:
+            for key, value in rows:
+                found.setdefault(key, value)
+
+        Table(options.tls_policy, take).rows()
+        return cls(found, options.tls_policy)
 
     def policy(self, hop: NextHop, *, logs_in: bool = False) -> Policy:
         """For *hop*, where we shall perhaps log in. Raise ValueError for a row that makes no sense."""

@@ -6,6 +6,7 @@ import pytest
 
 from minimta.mailers.remote.mx_targets import parse
 from minimta.mailers.remote.tls_policy import NO_TLS, Level, Policy, TlsPolicies
+from minimta.maps.cdbwriter import write_cdb
 from tests.support.jobs import options
 
 ONES, TWOS = "1" * 64, "ab" * 32
@@ -156,3 +157,23 @@ def test_no_table_is_no_rows_and_a_directory_is_no_table(tmp_path: Path) -> None
 def test_a_policy_is_told_in_words(row: str, told: str) -> None:
     assert policy("[mx.campus]", f". {row}").told() == told
     assert policy("[mx.campus]:465").told() == "may, from the first octet (port 465)"
+
+
+def test_the_database_that_makemap_made_counts(tmp_path: Path) -> None:
+    (hop,) = parse("[mx.campus]:587")
+    table = tmp_path / "tls-policy"
+    table.write_text("[mx.campus]:587 none\n")
+    rows = [(b"[mx.campus]:587", b"verify"), (b"[mx.campus]:587", b"may")]
+    write_cdb(f"{table}.cdb", rows)
+    assert TlsPolicies.read(options(tls_policy=str(table))).policy(hop).level is Level.VERIFY
+
+
+def test_a_damaged_database_is_no_table_without_rows(tmp_path: Path) -> None:
+    (tmp_path / "tls-policy.cdb").write_bytes(b"no database")
+    with pytest.raises(OSError, match=r"."):
+        TlsPolicies.read(options(tls_policy=str(tmp_path / "tls-policy")))
+
+
+def test_without_a_name_there_is_no_table() -> None:
+    (hop,) = parse("mx.campus")
+    assert TlsPolicies.read(options(tls_policy="")).policy(hop).level is Level.MAY
