@@ -15,7 +15,7 @@ from minimta.system.terminal import say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
     from minimta.config.options import Options
     from minimta.queue.collect import Incoming
@@ -41,32 +41,37 @@ def is_ours(options: Options, *, verbose: bool) -> bool:
     return not locks.is_resident(locks.beside(options.queue_directory))
 
 
-def first(here: LocalHost, spool: Spool, qid: str, *, verbose: bool) -> int:
+def first(
+    here: LocalHost, spool: Spool, qid: str, *, verbose: bool, told: Container[str] = ()
+) -> int:
     """Try message *qid*, whose lock *spool* keeps. Returns the exit code: 0 for what is queued.
+
+    What the caller was *told* at submission is not told again.
 
     The lock is kept from commit() on, or a resident runner could take the message between the two.
     Raise OSError if there can be no child; the message then waits for the next run.
     """
     if verbose or here.options.delivery_mode == "interactive":
-        return _attempt(here, spool, qid, verbose=verbose)
+        return _attempt(here, spool, qid, verbose=verbose, told=told)
     from minimta.system import processes
 
     processes.in_background("delivery", lambda: _attempt(here, spool, qid, verbose=False))
     return os.EX_OK
 
 
-def _attempt(here: LocalHost, spool: Spool, qid: str, *, verbose: bool) -> int:
+def _attempt(
+    here: LocalHost, spool: Spool, qid: str, *, verbose: bool, told: Container[str] = ()
+) -> int:
     from minimta.runner.deliver import Deliverer
 
-    # A caller who waits is told what only the expansion of aliases brought to light.
-    tell = say if here.options.error_mode == "print" else _in_silence
+    def tell(text: str) -> None:
+        """Tell a caller who waits what only the expansion of aliases brought to light."""
+        if here.options.error_mode == "print" and text not in told:
+            say(text)
+
     deliverer = Deliverer(here, spool, say=say if verbose else None, tell=tell)
     codes = [result.exit_code for result in deliverer.attempt([qid])]
     return next((code for code in codes if code not in (os.EX_OK, os.EX_TEMPFAIL)), os.EX_OK)
-
-
-def _in_silence(text: str) -> None:
-    """Stands in for say()."""
 
 
 def postpone(incoming: Incoming, mailer_of: Callable[[bytes], str], *, verbose: bool) -> None:

@@ -65,6 +65,8 @@ class Submission:
         )
         self._seen: set[bytes] = set()
         self._is_whole = False
+        #: what the caller has read by now
+        self._told: set[str] = set()
 
     @property
     def _is_as_given(self) -> bool:
@@ -113,7 +115,9 @@ class Submission:
         qid = self._incoming.commit(keep_lock=is_ours)
         try:
             if is_ours:
-                code = delivery_mode.first(self._here, self._spool, qid, verbose=verbose)
+                code = delivery_mode.first(
+                    self._here, self._spool, qid, verbose=verbose, told=self._told
+                )
             elif not is_wanted:
                 delivery_mode.postpone(self._incoming, self._mailer, verbose=verbose)
         except OSError as error:  # it is queued: who said 75 now would be sent the letter again
@@ -323,6 +327,7 @@ class Submission:
         self._exit_code = self._exit_code or exit_code
         if self._options.error_mode == "print":
             (complain if on_stderr else say)(text)
+            self._told.add(text)
 
     def _save(self) -> None:
         """Save to dead.letter, unless the caller wants silence or a bounce, or only a part came."""

@@ -469,6 +469,11 @@ def test_somebody_elses_name_as_sender_gets_a_bounce(host: Host) -> None:
     assert not host.dead_letter()
 
 
+def test_who_waits_for_the_attempt_is_told_once(host: Host) -> None:
+    ran = host.run("-Am", "-odi", "-f", "dave", "nosuch@lab1.campus")
+    assert (ran.code, ran.out) == (67, "nosuch@lab1.campus... User unknown\n")
+
+
 def test_malformed_arguments(host: Host) -> None:
     ran = host.run("henry@", "@lab3.campus", "<henry", "a b", "")
     assert ran.code == 64
