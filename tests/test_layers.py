@@ -53,6 +53,8 @@ ONLY_IN = {
     "syslog": "system/log",
     "ssl": "system/tls",
     "socketserver": "listener/sockets",
+    "http": "system/https",
+    "urllib": "system/https",
 }
 
 

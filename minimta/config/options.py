@@ -27,6 +27,7 @@ from minimta.config.values import (
     number,
     positive,
     privacy,
+    proxy,
     seconds,
     size,
     smart_host,
@@ -186,6 +187,8 @@ class Options:
     virtuser_table = _option("VirtUserTable", "/etc/mail/virtusertable", str.strip, "text table address of a domain of this host -> user, address or error:")
     auth_info_file = _option("AuthInfoFile", "/etc/mail/authinfo", str.strip, "logins at other hosts, as Sendmail's FEATURE(authinfo) has them; mode 600, root's; empty: none (ours)")
     sender_relay = _option("SenderRelay", "/etc/mail/sender-relay", str.strip, "text table sender or @domain -> next hop, in place of SmartHost; empty: none (ours)")
+    token_directory = _option("TokenDirectory", "/var/lib/minimta/tokens", directory, "where `minimta token` keeps access to providers that want OAuth, a file each; mode 700, root's (ours)")
+    https_proxy = _option("HTTPSProxy", "", proxy, "host:port by which authorization servers (OAuth) are asked; empty: none, whatever the environment says (ours)")
     smart_host = _option("SmartHost", "", smart_host, "send all that is not local there: host, [host] without MX lookup, [host]:port, an address; several, separated by commas, are tried in order")
     access_file = _option("AccessFile", "/etc/mail/access", str.strip, "the access table, who may do what: text, or the cdb beside it that makemap made; empty: none (ours)")
     relay_domains = _option("RelayDomains", "/etc/mail/relay-domains", str.strip, "file of hosts, domains and networks that may relay, and of domains that anybody may send to (class R; ours)")

@@ -369,6 +369,15 @@ def smart_host(text: str) -> str:
     return text
 
 
+def proxy(text: str) -> str:
+    """HOST:PORT of a proxy, or nothing (HTTPSProxy). Raise ValueError."""
+    text = text.strip()
+    port = text.rpartition("]")[2].partition(":")[2]
+    if text and not (_is_place(text) and port.isdigit()):
+        raise ValueError(f"{text!r} is no HOST:PORT")
+    return text
+
+
 def _is_port(word: str) -> bool:
     try:
         return bool(mail_port(word))

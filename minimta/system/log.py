@@ -31,6 +31,13 @@ def configure(tag: str, to: str, level: int) -> None:
         syslog.openlog(tag, syslog.LOG_PID, syslog.LOG_MAIL)
 
 
+def forget_connection() -> None:
+    """In a child whose descriptors were closed: the number that syslog had may soon be another file's."""
+    if _sink == "syslog":
+        syslog.closelog()
+        syslog.openlog(_tag, syslog.LOG_PID, syslog.LOG_MAIL)
+
+
 def line(qid: str, text: str, *, level: int = 9, error: bool = False) -> None:
     """Log one fact; *qid* is "" if it is not about a message.
 

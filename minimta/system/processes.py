@@ -8,6 +8,7 @@ with one thread fork: a lock that another thread holds at that moment stays lock
 from __future__ import annotations
 
 import os
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,6 +101,10 @@ def isolate(kept: Collection[int]) -> None:
         os.closerange(low, descriptor)
         low = descriptor + 1
     os.closerange(low, os.sysconf("SC_OPEN_MAX"))
+    if "minimta.system.log" in sys.modules:
+        from minimta.system import log
+
+        log.forget_connection()
 
 
 def silence() -> None:

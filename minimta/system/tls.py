@@ -272,6 +272,16 @@ def _client_context() -> ssl.SSLContext:
     return _hardened(context)
 
 
+def https_context(trust: Trust) -> ssl.SSLContext:
+    """What ``https`` connects with: chain and name of the server are verified. Raise TlsError."""
+    import ssl
+
+    context = _hardened(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    context.hostname_checks_common_name = False
+    _load_trust(context, trust)
+    return context
+
+
 # --- a chain, judged without the peer -------------------------------------------------------------
 
 #: TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 and the same with ECDSA: a certificate fits one of them
@@ -401,3 +411,14 @@ def _load_own(context: ssl.SSLContext, own: KeyPair) -> None:
     except OSError as error:
         where = error.filename or f"{own.cert_file}, {own.key_file}"
         raise TlsError(f"{where}: {error.strerror}") from error
+
+
+def why(error: OSError) -> str:
+    """The reason of an *error* on a connection that has TLS, perhaps, for people."""
+    import ssl
+
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return verdict(error.verify_code, error.verify_message)
+    if isinstance(error, ssl.SSLError):
+        return reason(error.reason)
+    return error.strerror or (str(error) if isinstance(error, TimeoutError) else "no connection")

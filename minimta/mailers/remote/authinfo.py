@@ -8,8 +8,9 @@
     I, U    who logs in, and as whom to act there; one of them is enough
     P       the password, "P=" in base64; or
     F       a file whose first line it is; C a program, with arguments, that prints it; S the name of
-            a credential of systemd (these three are ours)
-    M       mechanisms that may be used; XOAUTH2 and OAUTHBEARER: the secret is an access token
+            a credential of systemd; T the name of a token of `minimta token` (these four are ours)
+    M       mechanisms that may be used; XOAUTH2 and OAUTHBEARER: the secret is an access token;
+            without M both for T, else all that need a password
     H       a row for a sender, or for all of a domain ("@example.org"): the host that it is for
     N       further names that the certificate of the host may have (ours)
     R       realm: no mechanism that is known here has one
@@ -31,9 +32,10 @@ from minimta.smtp.sasl import PASSWORD_MECHANISMS, TOKEN_MECHANISMS
 _PREFIX = "authinfo:"
 #: "X:value", quoted because it may have blanks, or without quotation marks
 _FIELD = re.compile(rb'\s+(?:"([^"]*)"|([^"\s]+))(?=\s|$)')
-_TAGS = "UIPRMFCSHN"
+_TAGS = "UIPRMFCSTHN"
 #: where a secret is; one of these a row has
-SOURCES = "PFCS"
+SOURCES = "PFCST"
+_NAME_MARKS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._@+-"
 #: users of this host that Sendmail's examples have as U; nobody is meant to be them elsewhere
 _LOCAL_USERS = ("root", "smmsp")
 
@@ -119,13 +121,20 @@ def _checked(number: int, key: str, host: str, fields: dict[str, bytes]) -> Auth
         raise _Fault("a row for a sender, and no other, needs H: and the host that it is for")
     sources = [tag for tag in SOURCES if tag in fields]
     if len(sources) != 1:
-        raise _Fault("one of P: F: C: S: must say what the password is")
+        raise _Fault("one of P: F: C: S: T: must say what the password is")
     if not fields[sources[0]]:
         raise _Fault(f"{sources[0]}: is empty")
     if sources[0] in "FC" and not fields[sources[0]].startswith(b"/"):
         raise _Fault(f"{sources[0]}: needs a path that begins with /")
     if sources[0] == "S" and b"/" in fields["S"]:
         raise _Fault("S: needs the name of a credential, without /")
+    mechanisms = _mechanisms(_text(fields, "M"))
+    if sources[0] == "T":
+        mechanisms = mechanisms or TOKEN_MECHANISMS
+        if not set(mechanisms) <= set(TOKEN_MECHANISMS):
+            raise _Fault("T: needs one of the mechanisms OAUTHBEARER, XOAUTH2, or no M:")
+        if not is_token_name(_text(fields, "T")):
+            raise _Fault("T: needs a name that `minimta token list` tells")
     authentication, authorization = _text(fields, "I"), _text(fields, "U")
     user = authentication or authorization
     if not user:
@@ -138,12 +147,17 @@ def _checked(number: int, key: str, host: str, fields: dict[str, bytes]) -> Auth
         key,
         user,
         authorization if is_other else "",
-        _mechanisms(_text(fields, "M")),
+        mechanisms,
         sources[0],
         fields[sources[0]],
         host,
         tuple(_text(fields, "N").lower().replace(",", " ").split()),
     )
+
+
+def is_token_name(name: str) -> bool:
+    """May a token of `minimta token` have this name? It is a file's, too."""
+    return 0 < len(name) <= 100 and name[0] not in ".-" and not name.strip(_NAME_MARKS)
 
 
 def _fields(rest: bytes) -> dict[str, bytes]:

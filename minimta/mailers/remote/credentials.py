@@ -10,7 +10,7 @@ stranger's MX record could name who gets our password.
 
 A password may be in a file, private as the first one; printed by a program that only root could have
 put there, with an empty environment, within COMMAND_TIME, once for each CredentialStore; or a credential of
-systemd. What cannot be read, or is not private, is an OSError or Untrusted: mail that needs it waits.
+systemd; an access token is one of `minimta token`, renewed before its end (``renewal``). What cannot be read, or is not private, is an OSError or Untrusted: mail that needs it waits.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from minimta.config.options import Options
-from minimta.mailers.remote import authinfo
+from minimta.mailers.remote import authinfo, renewal, token_file
 from minimta.mailers.remote.authinfo import AuthRow
 from minimta.mailers.remote.mx_targets import NextHop
+from minimta.mailers.remote.oauth import TokenTrouble
 from minimta.smtp.sasl import Login
 from minimta.system import executables, files, log, memory, privileges, safefile
 from minimta.system.safefile import Untrusted
@@ -57,9 +58,22 @@ class HopLogin:
 class CredentialStore:
     """The file of logins, as a process without secrets sees it: rows without their passwords."""
 
-    def __init__(self, path: str, rows: Sequence[AuthRow] = (), stamp: str = "") -> None:
-        """*rows* are those of the file *path*; *stamp* is another one when the file has changed."""
+    def __init__(
+        self,
+        path: str,
+        rows: Sequence[AuthRow] = (),
+        stamp: str = "",
+        *,
+        options: Options | None = None,
+        authorizations: Mapping[str, str] | None = None,
+    ) -> None:
+        """*rows* are those of the file *path*; *stamp* is another one when the file has changed.
+
+        *options* say where tokens are; *authorizations* tells of each name which one it is of.
+        """
         self.path = path
+        self._options = options or Options()
+        self._authorizations = authorizations or {}
         self.rows = rows
         self.stamp = stamp
         #: what programs printed, kept where this process need not look at it: an open file without
@@ -76,8 +90,10 @@ class CredentialStore:
         if not path or not _is_there(path):
             return cls(path)
         memory.load()
-        told = json.loads(privileges.in_child(lambda: _index(path), _READ_TIME))
-        return cls(path, [_row_from(row) for row in told["rows"]], told["stamp"])
+        told = json.loads(privileges.in_child(lambda: _index(options), _READ_TIME))
+        rows = [_row_from(row) for row in told["rows"]]
+        known = told["authorizations"]
+        return cls(path, rows, told["stamp"], options=options, authorizations=known)
 
     def row(self, hop: NextHop, sender: bytes) -> AuthRow | None:
         """The row for mail from *sender* to *hop*, None if there is no login."""
@@ -85,6 +101,8 @@ class CredentialStore:
 
     def state_of(self, row: AuthRow) -> str:
         """Another text when the login of *row* may have changed: the file of logins, or its own."""
+        if row.source == "T":  # its file changes with each renewal
+            return f"{self.stamp} {self._authorizations.get(os.fsdecode(row.value), '')}"
         if row.source not in ("F", "S"):
             return self.stamp
         try:
@@ -104,8 +122,10 @@ class CredentialStore:
         if any(row.source == "C" for row in wanted.values()) and self._printed < 0:
             self._printed = os.memfd_create("minimta-logins", os.MFD_CLOEXEC)
         kept = {pipe, self._printed} if self._printed >= 0 else {pipe}
+        tokens = sum(row.source == "T" for row in wanted.values())
+        seconds = _READ_TIME + tokens * renewal.RENEWAL_TIME
         try:
-            privileges.in_child(lambda: self._write(wanted, pipe), _READ_TIME, kept)
+            privileges.in_child(lambda: self._write(wanted, pipe), seconds, kept)
         except (OSError, Untrusted) as error:
             faults = {hop: {"fault": f"{self.path}: {_reason(error)}"} for hop in wanted}
             files.write_all(pipe, json.dumps(faults).encode("ascii"))
@@ -123,7 +143,7 @@ class CredentialStore:
     def _told(self, row: AuthRow) -> dict[str, object]:
         try:
             secret = row.fault or self._secret(row)
-        except (OSError, Untrusted, ValueError) as error:
+        except (OSError, Untrusted, ValueError, TokenTrouble) as error:
             secret = _reason(error)
         if isinstance(secret, str):
             return {"fault": f"{self.origin(row)}: {secret}"}
@@ -137,11 +157,13 @@ class CredentialStore:
         }
 
     def _secret(self, row: AuthRow) -> bytes:
-        """The password of *row*. Raise OSError, Untrusted, ValueError with a reason."""
+        """The password of *row*. Raise OSError, Untrusted, ValueError, TokenTrouble with a reason."""
         if row.source == "P":
             return row.value
         if row.source == "C":
             return self._once(row)
+        if row.source == "T":
+            return renewal.access_token(self._options, os.fsdecode(row.value)).encode("ascii")
         path = _path_of(row)
         found = safefile.read_trusted(path, os.geteuid(), _MAX_SECRET, safefile.SECRET)
         return _first_line(found.text, path)
@@ -217,17 +239,31 @@ def _path_of(row: AuthRow) -> str:
     return os.path.join(directory, path)
 
 
-def _index(path: str) -> bytes:
-    """In a child: the rows without their passwords."""
-    text, stamp = _read(path)
-    rows = [_shown(row) for row in authinfo.parse(text)]
-    return json.dumps({"stamp": stamp, "rows": rows}).encode("ascii")
+def _index(options: Options) -> bytes:
+    """In a child: the rows without their passwords, and of tokens which authorization each is of."""
+    text, stamp = _read(options.auth_info_file)
+    rows = authinfo.parse(text)
+    names = {os.fsdecode(row.value) for row in rows if row.source == "T"}
+    told = {
+        "stamp": stamp,
+        "rows": [_shown(row) for row in rows],
+        "authorizations": {name: _authorization(options, name) for name in names},
+    }
+    return json.dumps(told).encode("ascii")
+
+
+def _authorization(options: Options, name: str) -> str:
+    """ "" if it cannot be told: who asks for the token hears why."""
+    try:
+        return token_file.read(token_file.path_of(options.token_directory, name)).authorization
+    except (OSError, Untrusted, ValueError):
+        return ""
 
 
 def _shown(row: AuthRow) -> dict[str, object]:
     """The fields of *row*, less what is secret: of a path it is known anyway."""
     shown = {name: getattr(row, name) for name in AuthRow.__slots__ if name != "value"}
-    return {**shown, "value": os.fsdecode(row.value) if row.source in ("F", "S") else ""}
+    return {**shown, "value": os.fsdecode(row.value) if row.source in ("F", "S", "T") else ""}
 
 
 def _row_from(said: dict[str, object]) -> AuthRow:

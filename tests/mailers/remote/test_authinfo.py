@@ -151,3 +151,18 @@ def test_a_row_for_a_sender_that_has_a_fault_delays_that_senders_mail() -> None:
     row = find(ROWS, "smtp.example.org", 587, b"broken@example.org")
     assert row is not None
     assert "needs H:" in row.fault
+
+
+def test_a_token_is_for_the_mechanisms_that_need_one() -> None:
+    (row,) = parse(b'AuthInfo:smtp.example.org "U:emma" "T:office"')
+    assert (row.source, row.value, row.mechanisms) == ("T", b"office", ("OAUTHBEARER", "XOAUTH2"))
+    (row,) = parse(b'AuthInfo:smtp.example.org "U:emma" "T:office" "M:XOAUTH2"')
+    assert (row.mechanisms, row.fault) == (("XOAUTH2",), "")
+    (row,) = parse(b'AuthInfo:smtp.example.org "U:emma" "T:office" "M:PLAIN"')
+    assert row.fault == "T: needs one of the mechanisms OAUTHBEARER, XOAUTH2, or no M:"
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", ".x", "-x", "a b", "\u00e4", "x" * 101])
+def test_the_name_of_a_token_is_no_path(name: str) -> None:
+    (row,) = parse(f'AuthInfo:smtp.example.org "U:emma" "T:{name}"'.encode())
+    assert row.fault == "T: needs a name that `minimta token list` tells"

@@ -1,0 +1,113 @@
+"""Access tokens, renewed before they end: from a name in authinfo to what AUTH says.
+
+    hidden child of the runner (root)    holds the lock, makes room, writes what came; asks by
+    a child of it, as RunAsUser          HTTPS, and sees no file
+
+One renews at a time; who waited finds it done. While an access token is still good, trouble with its
+renewal is only logged. Without one the mail waits, with a sentence that says what to do:
+
+    not reached, 5xx, no sense     tried again after a minute, later after half an hour
+    refused (invalid_grant)        after half an hour up to a day, or when the file has changed
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from minimta.config.options import Options
+from minimta.mailers.remote import oauth, token_file
+from minimta.mailers.remote.oauth import TokenTrouble
+from minimta.mailers.remote.token_file import Successor, TokenFile
+from minimta.system import log
+
+#: seconds before its end that a token is renewed, and that it is still used
+MARGIN, _LEAST = 300, 30
+#: seconds to wait for another renewal; that all of one may take
+_LOCK_TIME, RENEWAL_TIME = 30.0, 60.0
+
+
+def access_token(
+    options: Options,
+    name: str,
+    *,
+    clock: Callable[[], float] = time.time,
+    is_forced: bool = False,
+) -> str:
+    """The token *name*, renewed if need be; *is_forced*: in any case, and whatever went wrong before.
+
+    Raise TokenTrouble, OSError, Untrusted, ValueError, each with a reason for people.
+    """
+    path = token_file.path_of(options.token_directory, name)
+    found = token_file.read(path)
+    if not is_forced and not is_due(found, clock()):
+        return found.access_token
+    with _undisturbed(), token_file.locked(path, _LOCK_TIME):
+        before, found = found, token_file.read(path)
+        if found != before and not is_due(found, clock()):
+            return found.access_token  # by somebody else, just now
+        return _renewed(options, name, path, found, clock(), is_forced=is_forced)
+
+
+def is_due(token: TokenFile, now: float) -> bool:
+    """Is it to be renewed at *now* (epoch seconds)? Of a short life the last quarter is the margin."""
+    margin = min(MARGIN, (token.expires - token.obtained) // 4)
+    # What came in the future was dated by a clock that has been put right.
+    return not token.access_token or not token.obtained - 60 <= now < token.expires - margin
+
+
+def _renewed(
+    options: Options, name: str, path: str, token: TokenFile, now: float, *, is_forced: bool
+) -> str:
+    last = token_file.trouble(path)
+    is_good = bool(token.access_token) and token.obtained - 60 <= now < token.expires - _LEAST
+    if last and now < last.until and not is_forced:
+        if is_good:
+            return token.access_token
+        raise TokenTrouble(last.text, is_final=last.is_final)
+    try:
+        return _renew(options, path, token, now).access_token
+    except (TokenTrouble, OSError, ValueError) as error:
+        is_final = isinstance(error, TokenTrouble) and error.is_final
+        text = _sentence(name, error, is_final=is_final)
+        log.line("", f"token={name}, not renewed: {log.clean(text)}", level=1, error=True)
+        with suppress(OSError):  # a full disk: then the next run asks again
+            token_file.note_trouble(path, now, text, is_final=is_final)
+        if is_good and not is_forced:
+            return token.access_token
+        raise TokenTrouble(text, is_final=is_final) from None
+
+
+def _renew(options: Options, path: str, token: TokenFile, now: float) -> TokenFile:
+    client = token.client
+    if token.grant == "client_credentials":
+        form = oauth.client_credentials_form(client)
+    else:
+        form = oauth.refresh_form(token.refresh_token, client)
+    with Successor(path) as successor:
+        tokens = oauth.tokens_of(oauth.ask(options, client, client.token_endpoint, form))
+        renewed = token.with_tokens(tokens, now)
+        successor.commit(renewed)
+    token_file.forget_trouble(path)
+    name = os.path.basename(path).removesuffix(".json")
+    log.line("", f"token={name}, renewed, lifetime={tokens.lifetime}")
+    return renewed
+
+
+def _sentence(name: str, error: Exception, *, is_final: bool) -> str:
+    reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+    remedy = f"; to authorize it again: minimta token renew {name}" if is_final else ""
+    return f"token {name}: {reason}{remedy}"
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """What ends us waits: a refresh token that is spent must have its successor on the disk."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, oauth.ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

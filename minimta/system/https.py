@@ -1,0 +1,155 @@
+"""A form sent by HTTPS, and the answer, within bounds (only importer of http.client and urllib).
+
+For authorization servers (OAuth): the certificate must be for the host's name, no redirect is
+followed, no proxy is taken from the environment, and the answer may have LIMIT octets. What is sent
+is secret, and so is the answer: neither is in the text of an exception.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from minimta.system import tls
+from minimta.system.tls import Trust
+
+if TYPE_CHECKING:
+    import http.client
+
+#: octets of an answer
+LIMIT = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a form goes."""
+
+    host: str
+    port: int
+    #: path and query
+    path: str
+
+    @classmethod
+    def read(cls, url: str) -> Endpoint:
+        """From an "https://host/path". Raise ValueError if it is something else."""
+        from urllib.parse import urlsplit
+
+        if not (url.isascii() and url.isprintable()) or " " in url:
+            raise ValueError("no URL")
+        parts = urlsplit(url)
+        if parts.scheme != "https" or not parts.hostname or "@" in parts.netloc or parts.fragment:
+            raise ValueError("no URL like https://host/path")
+        path = parts.path or "/"
+        return cls(parts.hostname, parts.port or 443, f"{path}?{parts.query}".removesuffix("?"))
+
+
+class HttpsClient:
+    """How forms are sent: made where files can be read, used in a child without rights."""
+
+    def __init__(self, trust: Trust, proxy: str = "", basic: tuple[str, str] | None = None) -> None:
+        """*proxy* is "host:port", "" for none; *basic* are user and password for the server.
+
+        Raise TlsError if the certificates of *trust* cannot be read.
+        """
+        import http.client  # noqa: F401
+        import urllib.parse  # noqa: F401
+
+        "localhost".encode("idna")
+        self._context = tls.https_context(trust)
+        self._proxy = proxy
+        self._basic = basic
+
+    def post(self, url: str, form: Mapping[str, str], seconds: float) -> tuple[int, bytes]:
+        """Status and content of the answer to *form*.
+
+        Raise ValueError for what is no URL, OSError if there is no answer within *seconds* or none
+        within bounds. A peer that dribbles its header is not stopped here: give the process an end.
+        """
+        import http.client
+        from urllib.parse import urlencode
+
+        place = Endpoint.read(url)
+        deadline = time.monotonic() + seconds
+        connection = self._connection(place, seconds)
+        try:
+            body = urlencode(dict(form)).encode("ascii")
+            connection.request("POST", place.path, body, self._headers())
+            response = connection.getresponse()
+            return response.status, _content(response, connection, deadline)
+        except http.client.HTTPException:
+            raise OSError(errno.EPROTO, f"{place.host} does not answer as HTTP has it") from None
+        except OSError as error:
+            way = f"{place.host} (HTTPSProxy {self._proxy})" if self._proxy else place.host
+            raise OSError(error.errno or errno.EIO, f"{way}: {tls.why(error)}") from None
+        finally:
+            connection.close()
+
+    def _connection(self, place: Endpoint, seconds: float) -> http.client.HTTPSConnection:
+        from http.client import HTTPSConnection
+
+        host, port = place.host, place.port
+        if self._proxy:
+            host, _, digits = self._proxy.rpartition(":")
+            host, port = host.strip("[]"), int(digits)
+        made = HTTPSConnection(host, port, timeout=seconds, context=self._context)
+        if self._proxy:
+            made.set_tunnel(place.host, place.port)
+        return made
+
+    def _headers(self) -> dict[str, str]:
+        headers = {
+            "Accept": "application/json",
+            "Connection": "close",
+            "Content-Type": "application/x-www-form-urlencoded",
+        }
+        if self._basic is not None:
+            headers["Authorization"] = _basic(*self._basic)
+        return headers
+
+
+def _basic(user: str, password: str) -> str:
+    """RFC 6749 section 2.3.1: both are encoded as in a form before."""
+    from base64 import b64encode
+    from urllib.parse import quote_plus
+
+    words = f"{quote_plus(user)}:{quote_plus(password)}"
+    return f"Basic {b64encode(words.encode('ascii')).decode('ascii')}"
+
+
+def _content(
+    response: http.client.HTTPResponse,
+    connection: http.client.HTTPSConnection,
+    deadline: float,
+) -> bytes:
+    content = b""
+    while octets := response.read1(LIMIT + 1 - len(content)):
+        content += octets
+        if len(content) > LIMIT:
+            raise OSError(errno.EMSGSIZE, "the answer is too long")
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError(errno.ETIMEDOUT, "the answer takes too long")
+        if connection.sock is not None:
+            connection.sock.settimeout(left)
+    return content
+
+
+def query(url: str) -> dict[str, str]:
+    """The parameters of an address that somebody pasted; the first of each name."""
+    from urllib.parse import parse_qs, urlsplit
+
+    try:
+        found = parse_qs(urlsplit(url.strip()).query, max_num_fields=50)
+    except ValueError:
+        return {}
+    return {name: values[0] for name, values in found.items()}
+
+
+def with_query(url: str, parameters: Mapping[str, str]) -> str:
+    """*url* with *parameters* behind it, for a browser."""
+    from urllib.parse import urlencode
+
+    return f"{url}{'&' if '?' in url else '?'}{urlencode(dict(parameters))}"
