@@ -163,6 +163,21 @@ def _srv_options(text: str) -> str:
     return letters
 
 
+def _luser_relay(text: str) -> str:
+    """LuserRelay: what smart_host() takes, user@host, local:USER, error:TEXT. Raise ValueError."""
+    kind, _, rest = text.strip().partition(":")
+    if kind.lower() in ("local", "error"):
+        if not rest.strip():
+            raise ValueError(f"{text.strip()!r} names nothing")
+        return text.strip()
+    name, at, host = text.strip().rpartition("@")
+    if at and not (smart_host(host) and mail_address(name.rpartition(":")[2])):
+        raise ValueError(f"{text.strip()!r} is no address")
+    if not at:
+        smart_host(host)
+    return text.strip()
+
+
 class Options:
     """Typed values. Times are seconds, sizes octets. Read-only after start-up."""
 
@@ -185,6 +200,9 @@ class Options:
     host_status_directory = _option("HostStatusDirectory", "", str.strip, "directory, in QueueDirectory if it is no absolute path, where it is kept how other hosts were found; empty: what was not reached is remembered for a moment")
     mailer_table = _option("MailerTable", "/etc/mail/mailertable", str.strip, "text table domain -> mailer:host")
     virtuser_table = _option("VirtUserTable", "/etc/mail/virtusertable", str.strip, "text table address of a domain of this host -> user, address or error:")
+    luser_relay = _option("LuserRelay", "", _luser_relay, "who gets mail for a name that nobody has: a host, user@host, local:USER, error:CODE TEXT")
+    mail_hub = _option("MailHub", "", smart_host, "the host with the mailboxes of this one's users; aliases are followed here")
+    local_relay = _option("LocalRelay", "", smart_host, "the same, if there is no MailHub")
     auth_info_file = _option("AuthInfoFile", "/etc/mail/authinfo", str.strip, "logins at other hosts, as Sendmail's FEATURE(authinfo) has them; mode 600, root's; empty: none (ours)")
     sender_relay = _option("SenderRelay", "/etc/mail/sender-relay", str.strip, "text table sender or @domain -> next hop, in place of SmartHost; empty: none (ours)")
     token_directory = _option("TokenDirectory", "/var/lib/minimta/tokens", directory, "where `minimta token` keeps access to providers that want OAuth, a file each; mode 700, root's (ours)")

@@ -89,7 +89,8 @@ def check_rcpt(
             return _written(shared.here.router.route(rcpt.mailbox).refusal(), rcpt, qid)
     except OSError as error:
         return not_now(rcpt, error, qid)
-    if found is not None and found.is_known:
+    sent_on = found is not None and found.elsewhere is not None
+    if found is not None and found.is_known and not (sent_on and _is_route(rcpt, client)):
         return _written(recipients.why_not(found), rcpt, qid)
     is_ours = found is not None
     return _refused_recipient(rcpt, client, shared, qid, is_ours=is_ours, may_go=may_go)
@@ -98,10 +99,14 @@ def check_rcpt(
 def _is_sent_on(rcpt: Rcpt, client: Peer, shared: SharedState) -> bool:
     """Does VirtUserTable say what becomes of an address of ours? Raise OSError.
 
-    A catch-all, "@ours  %1@theirs", takes no routes to a third host along.
+    A catch-all, "@ours  %1@theirs", and LuserRelay take no routes to a third host along.
     """
-    may = client.rights.may_relay or not rights.looks_like_route(rcpt.mailbox)
-    return may and shared.here.is_local(rcpt.mailbox)
+    return not _is_route(rcpt, client) and shared.here.is_local(rcpt.mailbox)
+
+
+def _is_route(rcpt: Rcpt, client: Peer) -> bool:
+    """Does a stranger ask for a route that the next host might take? It would be an open relay."""
+    return not client.rights.may_relay and rights.looks_like_route(rcpt.mailbox)
 
 
 def not_now(rcpt: Rcpt, error: OSError, qid: str) -> Reply:

@@ -206,6 +206,10 @@ class _Expansion:
             self._visit_local(node)
             return
         # VirtUserTable may send an address of ours to another host, and refuse one.
+        self._leave(node, route)
+
+    def _leave(self, node: Node, route: Route) -> None:
+        """To another host, or refused by a table."""
         node.key = address.key(route.user if route.mailer == "esmtp" else node.target.value)
         found = route.refusal()
         shown = node.origin + log.clean(node.target.value)
@@ -228,6 +232,12 @@ class _Expansion:
 
     def _expand_local(self, node: Node) -> None:
         found = recipients.find(node.local_part, self._here)
+        if found.stands_in or found.elsewhere is not None:
+            # By its name alone a later attempt would not find the way again.
+            node.recipient.flags = node.recipient.flags.replace("A", "")
+        if found.elsewhere is not None:
+            self._leave(node, found.elsewhere)
+            return
         if found.alias is None:
             node.mailbox = found
         elif self._follow_alias(node, found.alias, targets.parse(found.value)):

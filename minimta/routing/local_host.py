@@ -20,12 +20,13 @@ from minimta.system.users import User, Users
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.config.options import Options
+    from minimta.routing.route import Route
 
 
 class LocalRecipient:
     """What stands behind the local part of an address of ours."""
 
-    __slots__ = ("alias", "detail", "user", "value")
+    __slots__ = ("alias", "detail", "elsewhere", "stands_in", "user", "value")
 
     def __init__(
         self,
@@ -44,11 +45,15 @@ class LocalRecipient:
         self.user = user
         #: b"lists" of dave+lists if the user is dave, b"" for dave alone or a user "dave+lists"
         self.detail = detail
+        #: another host, or a refusal, instead of the mailbox: LuserRelay, MailHub, LocalRelay
+        self.elsewhere: Route | None = None
+        #: nobody has the name, and LuserRelay says who gets the mail
+        self.stands_in = False
 
     @property
     def is_known(self) -> bool:
-        """Is there an alias or a user?"""
-        return self.alias is not None or self.user is not None
+        """Is there an alias, a user, or another host that takes the mail?"""
+        return self.alias is not None or self.user is not None or self.elsewhere is not None
 
 
 class LocalHost:

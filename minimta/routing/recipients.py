@@ -49,6 +49,8 @@ def why_not(found: LocalRecipient) -> Refusal | None:
     """Why a local recipient is refused: nobody, or an alias that is one "error:"; else None."""
     if not found.is_known:
         return refusal.UNKNOWN
+    if found.elsewhere is not None:
+        return found.elsewhere.refusal()
     return None if found.alias is None else refusal.of_alias(found.value)
 
 
@@ -60,10 +62,29 @@ def is_unknown(bare: bytes, here: LocalHost) -> bool:
 def find(local_part: bytes, here: LocalHost) -> LocalRecipient:
     """Who an unquoted local part is. Raise OSError."""
     if here.known is None:
-        return _find(local_part, here)
+        return _relayed(local_part, _find(local_part, here), here)
     if local_part not in here.known:
-        here.known[local_part] = _find(local_part, here)
+        here.known[local_part] = _relayed(local_part, _find(local_part, here), here)
     return here.known[local_part]
+
+
+def _relayed(local_part: bytes, found: LocalRecipient, here: LocalHost) -> LocalRecipient:
+    """*found*, or who has the mail instead: LuserRelay, MailHub, LocalRelay. Raise OSError."""
+    options = here.options
+    if found.alias is not None or not (
+        options.luser_relay or options.mail_hub or options.local_relay
+    ):
+        return found
+    from minimta.routing import relays  # few hosts have the options
+
+    route = relays.for_nobody(local_part, options) if found.user is None else None
+    if route is not None and route.mailer == "local":
+        found = _find(route.user, here)
+        found.stands_in = True
+        return found
+    found.stands_in = route is not None
+    found.elsewhere = route or relays.for_users(local_part, options)
+    return found
 
 
 def _find(local_part: bytes, here: LocalHost) -> LocalRecipient:
