@@ -6,6 +6,7 @@
     busy            what another program had locked is tried again, after all others, for a while;
                     only one attempt waits for the same mailbox
     not reached     a host that was not reached is not asked again
+    too long        whose programs have taken Timeout.program together gets no more of this attempt
 
 What finds no place is not begun: another attempt has it when one is free.
 """
@@ -58,6 +59,8 @@ class Rounds:
         self._unreachable: dict[str, Outcome] = {}
         #: what another program had locked, and whether its next answer counts
         self._busy: list[Task] = []
+        #: seconds that a user's programs have taken in this run
+        self._taken: dict[str, float] = {}
         self._is_last = False
 
     def deliver(self, made: list[list[Task]], go_on: Callable[[], bool]) -> None:
@@ -139,7 +142,20 @@ class Rounds:
                 self._put_off(some, crowded(f"programs of {user}", slots.most))
                 continue
             with place:
-                self._run(name, some)
+                self._run_while_there_is_time(name, user, some)
+
+    def _run_while_there_is_time(self, name: str, user: str, some: list[Task]) -> None:
+        """Twenty programs that hang, of one .forward, are not to take twenty times the time limit.
+
+        The same one is not tried twice in a run: see ``programs.process``.
+        """
+        for position, task in enumerate(some):
+            if self._taken.get(user, 0.0) >= self._mailers.options.timeout_program:
+                self._put_off(some[position:], crowded(f"programs of {user}, which take long", 1))
+                return
+            begun = time.monotonic()
+            self._run(name, [task])
+            self._taken[user] = self._taken.get(user, 0.0) + time.monotonic() - begun
 
     def _run(self, name: str, given: Iterable[Task]) -> None:
         """Let the mailer *name* do its tasks, and record each as it is done."""

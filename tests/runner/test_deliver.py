@@ -1014,6 +1014,22 @@ def test_programs_of_one_user_leave_slots_for_others(host: PrivateHost) -> None:
     assert host.queued() == []
 
 
+def test_programs_that_hang_cost_an_attempt_their_time_limit_once(host: PrivateHost) -> None:
+    host.options.timeout_program = 1
+    host.aliases(*(f'hangs{n}: "|sleep 6{n}"' for n in range(3)), 'two: "|exit 0"')
+    hanging = [host.submit(EMMA, b"<hangs%d@lab1.campus>" % n) for n in range(3)]
+    behind, other = host.submit(EMMA, b"<two@lab1.campus>"), host.submit(EMMA, X)
+    deliverer = host.deliverer()
+    deliverer.attempt([*hanging, behind, other])
+    assert set(host.queued()) == {*hanging, behind}
+    assert deliverer.held == [*hanging[1:], behind]
+    user = host.options.default_user
+    why = f"Deferred: waits for another delivery to programs of {user}, which take long"
+    assert host.control(behind).message == why
+    host.deliverer().attempt([behind])
+    assert set(host.queued()) == set(hanging)
+
+
 def test_only_one_attempt_waits_for_a_locked_mailbox(host: PrivateHost) -> None:
     lock = locked(host, "dave")
     waits = of_queue(host.options).place_at("lock mailbox dave", 1)
