@@ -219,7 +219,7 @@ class Options:
     ca_cert_path = _option("CACertPath", "", str.strip, "the same, a directory that openssl-rehash(1) made")
     client_cert_file = _option("ClientCertFile", "", str.strip, "our certificate, with its chain (PEM), shown to hosts that ask for one")
     client_key_file = _option("ClientKeyFile", "", str.strip, "its key, which nobody else may read; empty: in the same file")
-    server_cert_file = _option("ServerCertFile", "", str.strip, "certificate of the listener, with its chain (PEM); without it STARTTLS is not offered; two, with a comma between them, for two kinds of key")
+    server_cert_file = _option("ServerCertFile", "/etc/mail/server.pem", str.strip, "certificate of the listener, with its chain (PEM); without it STARTTLS is not offered; two, with a comma between them, for two kinds of key")
     server_key_file = _option("ServerKeyFile", "", str.strip, "its key, which nobody else may read; empty: in the same file")
     tls_srv_options = _option("TLSSrvOptions", "", _srv_options, "V: clients are not asked for a certificate, as else they are if `CACertFile`, `CACertPath` or `RelayCertFile` is set")
     relay_cert_file = _option("RelayCertFile", "", str.strip, "certificates (PEM) of clients that may relay, whoever signed them (ours)")

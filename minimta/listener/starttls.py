@@ -14,15 +14,13 @@ FAIL         has another one: in the log only, see _FORGIVEN
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from minimta.config.options import Options
 from minimta.system import certificates, tls
 from minimta.system.tls import KeyPair, TlsError, TlsFacts, TlsLayer, Trust
-
-if TYPE_CHECKING:
-    from minimta.config.options import Options
 
 #: seconds for which a client whose certificate was no good is not asked again, and how many such
 #: are remembered. DIFFERS: Sendmail goes on with verify=FAIL; OpenSSL, as Python has it, breaks off,
@@ -115,5 +113,7 @@ def _fingerprints(path: str) -> frozenset[str]:
 
 
 def from_options(options: Options) -> ServerTls | None:
-    """As *options* have it; None if they name no certificate. Raise TlsError."""
-    return ServerTls(options) if options.server_cert_file else None
+    """As *options* have it; None if there is no certificate, and none was named. Raise TlsError."""
+    path = options.server_cert_file
+    is_wanted = path and (path != Options().server_cert_file or os.path.lexists(path))
+    return ServerTls(options) if is_wanted else None

@@ -56,6 +56,7 @@ class Daemon:
             "PidFile": self.pid_file,
             "DaemonPortOptions": f"Name=MTA, Addr=127.0.0.1, Port={self.port}",
             "RunAsUser": "",
+            "ServerCertFile": "",
             "LogTo": "stderr",
             "QueueLA": "1000",
             "RefuseLA": "1000",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import smtplib
@@ -220,8 +221,6 @@ def served(daemon: Daemon) -> str:
         assert isinstance(client.sock, ssl.SSLSocket)
         found = client.sock.getpeercert(binary_form=True)
     assert found
-    import hashlib
-
     return hashlib.sha256(found).hexdigest()
 
 
@@ -279,3 +278,10 @@ def test_under_load_no_connection_is_refused_and_the_new_certificate_is_served(
     daemon: Daemon,
 ) -> None:
     reloads_under_load(daemon, 3, 0.0)
+
+
+@pytest.mark.long
+@pytest.mark.debian("openssl")
+def test_fifty_reloads_under_load(daemon: Daemon) -> None:
+    sent = reloads_under_load(daemon, 50, 0.2)
+    print(f"{sent} messages, 50 reloads")

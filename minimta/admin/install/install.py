@@ -16,6 +16,7 @@ from pathlib import Path
 from minimta.admin.checkout import HOME, SENDMAIL, AdminError
 from minimta.admin.install.accounts import Account
 from minimta.admin.install.advice import tell_next, warn_of_configuration
+from minimta.admin.install.certificate import Certificate
 from minimta.admin.install.files import Directory, Link, LockFile, RememberedHosts, TextFile
 from minimta.admin.install.modes import need_readable, warn_of_writers
 from minimta.admin.install.services import (
@@ -32,8 +33,9 @@ from minimta.admin.install.services import run as run_program
 from minimta.admin.install.steps import Step, below
 from minimta.admin.output import say
 from minimta.admin.virtual_environment import RUN_TIME
+from minimta.config import file as config_file
 from minimta.mailers.remote import host_status, login_memory
-from minimta.system import slots, terminal
+from minimta.system import hostnames, safefile, slots, terminal
 from minimta.system.locks import beside, of_daemon
 
 #: what the first line of bin/sendmail names
@@ -87,7 +89,17 @@ def steps(root: Path) -> list[Step]:
         TextFile(root, "/etc/systemd/system/minimta.service", UNIT.format(home=HOME)),
         *(Link(root, path, f"{HOME}/bin/{name}") for path, name in COMMANDS.items()),
     ]
-    return rows if root != Path("/") else [*rows, Service("minimta.service")]
+    # A key in an image would be every machine's.
+    return rows if root != Path("/") else [*rows, *_certificate(root), Service("minimta.service")]
+
+
+def _certificate(root: Path) -> list[Step]:
+    """None for a host without a name, or a wrong minimta.cf: warn_of_configuration() tells of it."""
+    try:
+        options = config_file.load(None, [], safefile.why_untrusted)
+        return [Certificate(root, hostnames.own_name(options))]
+    except (config_file.ConfigError, OSError):
+        return []
 
 
 def run(arguments: list[str]) -> int:

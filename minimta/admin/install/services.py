@@ -77,6 +77,11 @@ WantedBy=multi-user.target
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
+def has_program(name: str) -> bool:
+    """Is there such a program of the system?"""
+    return shutil.which(name, path=_PATH) is not None
+
+
 def run(command: list[str]) -> subprocess.CompletedProcess[str]:
     """Run a program of the system, in a clean environment. Raise AdminError if there is none."""
     program = shutil.which(command[0], path=_PATH)
