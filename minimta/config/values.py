@@ -364,7 +364,8 @@ def smart_host(text: str) -> str:
     mailer, colon, rest = text.partition(":")
     named = colon and mailer.strip().lower() in REMOTE_MAILERS and not rest.isdigit()
     places = rest if named else text
-    if text and not all(_is_place(place.strip()) for place in places.split(",")):
+    separate = places.replace(":[", ",[").split(",")  # "[h1]:[h2]" is Sendmail's list
+    if text and not all(_is_place(place.strip()) for place in separate):
         raise ValueError(f"{text!r} is no host; wanted: {_HOST_FORMS}")
     return text
 

@@ -176,8 +176,12 @@ def host_of(text: str) -> str:
 
 
 def _configured(hosts: str) -> str:
-    """Next hops that somebody configured, to be tried in order: "[h1]:587,h2"."""
-    return ",".join(_bracketed(host.strip()) for host in hosts.split(","))
+    """Next hops that somebody configured, to be tried in order: "[h1]:587,h2".
+
+    Sendmail's "[h1]:[h2]" is the same as "[h1],[h2]".
+    """
+    separate = hosts.replace(":[", ",[").split(",")
+    return ",".join(_bracketed(host.strip()) for host in separate)
 
 
 def _bracketed(host: str) -> str:

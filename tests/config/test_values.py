@@ -118,7 +118,7 @@ def test_what_is_no_alias_file_is_refused(text: str, reason: str) -> None:
     [
         "", "10.9.9.1", "10.9.9.1:587", "esmtp:10.9.9.1", "relay:[mx.campus]:25", "mailhub", "mx.campus.",
         "mailhub:2525", "[10.9.9.1]", "[::1]:2525", "[IPv6:::1]", "::1", "SMTP: mx.campus", "relay:25",
-        "[mx.campus]:submission", "mx.campus:SMTPS", "[a]:587, [b]:465,c", "esmtp:[a]:587,b", "::1,10.9.9.1",
+        "[mx.campus]:submission", "mx.campus:SMTPS", "[a]:587, [b]:465,c", "esmtp:[a]:587,b", "::1,10.9.9.1", "[a]:[b]", "relay:[a]:587:[b]",
     ],
 )  # fmt: skip
 def test_a_smart_host_as_people_write_it(text: str) -> None:

@@ -58,6 +58,8 @@ def test_a_local_part_is_never_taken_apart(address: bytes) -> None:
         ("[a]:587, 10.9.9.1:465,b", "[a]:587,[10.9.9.1]:465,b"),
         ("relay:[a]:587,::1", "[a]:587,[IPv6:::1]"),
         ("relay:smtp", "smtp"),
+        ("[h1]:[h2]", "[h1],[h2]"),
+        ("esmtp:[h1]:587:[h2]", "[h1]:587,[h2]"),
     ],
 )
 def test_the_smart_host_takes_all_that_is_not_local(smart_host: str, host: str) -> None:
@@ -74,6 +76,7 @@ TABLE = {
     b"bad.example": b"error:5.7.1:550 Go away",
     b"none.example": b"error:nohost No such host",
     b"two.example": b"esmtp:[a]:587, 10.9.9.1",
+    b"list.example": b"relay:[a]:[10.9.9.1]",
     b"slip.example": b"uucp:somewhere",
     b"lab2.campus": b"error:nouser never looked at",
 }
@@ -91,6 +94,7 @@ TABLE = {
         (b"x@bad.example", Route("error", "5.7.1", b"550 Go away")),
         (b"x@none.example", Route("error", "5.1.2", b"No such host")),
         (b"x@two.example", Route("esmtp", "[a]:587,[10.9.9.1]", b"x@two.example")),
+        (b"x@list.example", Route("esmtp", "[a],[10.9.9.1]", b"x@list.example")),
         (b"x@other.example", Route("esmtp", "smart", b"x@other.example")),
         (b"x@lab2.campus", Route("local", "", b"x")),
     ],
