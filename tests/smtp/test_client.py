@@ -316,3 +316,68 @@ def test_nothing_in_clear_behind_the_answer_to_starttls_survives(cut: int) -> No
     client.take()
     with pytest.raises(ReplyError):
         client.receive(b"220 go\r\n" + b"250 injected\r\n"[:cut])
+
+
+# --- AUTH -----------------------------------------------------------------------------------------
+
+
+def told(client: Client) -> list[str]:
+    """What -v shows of *client* from now on."""
+    shown: list[str] = []
+    client._say = shown.append
+    return shown
+
+
+def test_the_lines_of_a_login_are_shown_to_nobody() -> None:
+    client = greeted(PLAIN_EHLO)
+    shown = told(client)
+    client.authenticate(b"AUTH SCRAM-SHA-256 Zmlyc3Q=", "secret")
+    assert client.take() == b"AUTH SCRAM-SHA-256 Zmlyc3Q=\r\n"
+    assert client.last_sent == "AUTH SCRAM-SHA-256 ***"
+    client.receive(b"334 Y2hhbGxlbmdl\r\n")
+    client.authenticate(b"bGFzdA==")
+    assert client.take() == b"bGFzdA==\r\n"
+    client.receive(b"235 2.7.0 fine\r\n")
+    assert shown == [
+        ">>> AUTH SCRAM-SHA-256 ***",
+        "334 ***",
+        ">>> ***",
+        "235 2.7.0 fine",
+    ]
+
+
+def test_a_mechanism_without_a_first_message_is_shown_by_its_name() -> None:
+    client = greeted(PLAIN_EHLO)
+    client.authenticate(b"AUTH LOGIN")
+    client.take()
+    assert client.last_sent == "AUTH LOGIN"
+
+
+def test_a_challenge_is_kept_as_it_came_even_if_it_looks_like_a_secret() -> None:
+    client = greeted(PLAIN_EHLO)
+    client.authenticate(b"AUTH LOGIN", "VXNlcm5hbWU6")
+    client.take()
+    client.receive(b"334 VXNlcm5hbWU6\r\n")
+    assert client.auth_reply is not None
+    assert client.auth_reply.lines == ("VXNlcm5hbWU6",)
+
+
+@pytest.mark.parametrize("code", [b"535", b"250", b"554"])
+def test_a_secret_is_hidden_in_every_later_reply(code: bytes) -> None:
+    client = greeted(PLAIN_EHLO)
+    shown = told(client)
+    client.authenticate(b"AUTH PLAIN AGUAc2VjcmV0", "secret", "AGUAc2VjcmV0")
+    client.take()
+    client.receive(code + b"-my secret\r\n" + code + b" and AGUAc2VjcmV0\r\n")
+    assert client.auth_reply is not None
+    assert client.auth_reply.lines == ("my ***", "and ***")
+    assert "secret" not in "".join(shown)
+
+
+def test_a_secret_of_three_letters_is_in_every_other_word() -> None:
+    client = greeted(PLAIN_EHLO)
+    client.authenticate(b"AUTH LOGIN", "fin")
+    client.take()
+    client.receive(b"235 fine\r\n")
+    assert client.auth_reply is not None
+    assert client.auth_reply.lines == ("fine",)

@@ -160,15 +160,21 @@ class RemoteMailer:
 
     def _crowded(self, jobs: Sequence[Job]) -> Iterator[Settled]:
         """All that could be waited for has ended: another attempt may find a place."""
-        place = self._slots.place_at(f"hop {self._hop(jobs[0])}")
-        if place is None:
-            where = self._hop(jobs[0])
-        else:  # it is not for the hop
-            place.close()
-            where = f"other hosts, {_source(jobs)}"
-        outcome = crowded(where, self._slots.most)
+        outcome = self._why_crowded(jobs)
         for job in jobs:
             yield job, {user.name: outcome for user in job.users}
+
+    def _why_crowded(self, jobs: Sequence[Job]) -> Outcome:
+        hop, most = self._hop(jobs[0]), self._slots.most
+        place = self._slots.place_at(f"hop {hop}")
+        if place is None:
+            return crowded(hop, most)
+        place.close()
+        logins = self._desk.prepare(jobs[0])
+        if logins is None:
+            return crowded(hop, 1)  # which tries a login of which nothing is known
+        logins.close()
+        return crowded(f"other hosts, {_source(jobs)}", most)
 
     def _slot(self, workers: Mapping[int, WorkerProcess]) -> int | None:
         """The slot for one more worker: a descriptor, or -1 if it needs none; None if it must wait.

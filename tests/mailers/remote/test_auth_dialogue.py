@@ -64,6 +64,7 @@ class Sent:
         zone: Zone | None = None,
         fault: str = "",
         away: bool = False,
+        option: str = "SmartHost",
         monkeypatch: pytest.MonkeyPatch | None = None,
     ) -> None:
         """*away*: the address of the provider does not count as one of this host."""
@@ -89,7 +90,7 @@ class Sent:
             monkeypatch.setattr(transports, "is_loopback", lambda address: False)
         with FakeDns(zone or {}) as server:
             Delivery(
-                [job(hop, option="SmartHost") for _ in range(jobs)],
+                [job(hop, option=option) for _ in range(jobs)],
                 transport,
                 self._report,
                 say=self.said.append,
@@ -275,6 +276,28 @@ def test_a_login_that_is_put_off_is_no_wrong_password(answer: str) -> None:
         assert sent.told == []
         assert sent.outcome.status == answer.split(" ")[1]
         assert verbs(server).count("AUTH") == 1
+
+
+def test_a_peer_that_closes_at_auth_has_refused_no_password() -> None:
+    with FakeProvider(
+        PROVIDERS["ses"], USERS, auth_answers=["421 4.7.0 Too many logins"]
+    ) as server:
+        sent = Sent(server.host)
+        assert "421 4.7.0 Too many logins" in sent.deferred
+        assert sent.told == []
+        assert verbs(server) == ["EHLO", "AUTH"]
+
+
+def test_a_host_that_still_wants_a_login_wants_another_one() -> None:
+    answers = {"AUTH": ["235 ok"], "MAIL": ["530 5.7.0 no"]}
+    with FakeSmtp(keywords=["AUTH PLAIN"], answers=answers) as server:
+        assert f"wants a login, the right login wanted in {FILE}: 530" in Sent(server.host).deferred
+
+
+def test_a_host_that_nobody_configured_returns_mail_as_always() -> None:
+    with FakeSmtp(answers={"MAIL": ["530 5.7.0 Authentication required"]}) as server:
+        sent = Sent(server.host, None, option="")
+        assert sent.outcome.fate is Fate.FAILED
 
 
 @pytest.mark.parametrize("answer", ["534 5.7.9 Application-specific password required", "550 no"])

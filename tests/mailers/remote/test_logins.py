@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ from minimta.mailers.remote.logins import LoginDesk
 from minimta.mailers.remote.mailer import RemoteMailer
 from minimta.mailers.remote.protocol import LoginLine
 from minimta.message.outcome import Fate, Outcome
-from minimta.system import log, slots
+from minimta.system import log, privileges, slots
 from tests.support.fakeprovider import PROVIDERS, FakeProvider
 from tests.support.fakesmtp import FakeSmtp
 from tests.support.jobs import job, options
@@ -302,17 +303,17 @@ def test_a_worker_can_say_nothing_of_logins_that_it_did_not_get(
 
 def in_worker(host: Host, monkeypatch: pytest.MonkeyPatch, look: Callable[[], str]) -> str:
     """What *look* says in a worker that has its login."""
-    said = host.directory / "said"
+    said = mmap.mmap(-1, 1000)  # shared with what is forked
     real = worker.Delivery  # type: ignore[attr-defined]
 
     def delivery(*arguments: object, **more: object) -> object:
-        said.write_text(look())
+        said.write(look().encode())
         return real(*arguments, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(worker, "Delivery", delivery)
     with FakeProvider(PROVIDERS["ses"], USERS) as server:
         assert host.run(to(server))[0].fate is Fate.SENT
-    return said.read_text()
+    return said[:].rstrip(b"\0").decode()
 
 
 def test_a_worker_with_a_login_cannot_be_dumped_or_read(
@@ -341,6 +342,38 @@ def test_a_worker_has_no_secret_in_its_command_line_or_environment(
 
     if os.geteuid() == 0:
         assert in_worker(host, monkeypatch, look) == "False"
+
+
+@pytest.mark.root
+def test_a_worker_without_rights_has_its_login_all_the_same(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "minimta.system.privileges.become", lambda name: privileges.drop(65534, 65534, [])
+    )
+    host.write(f'AuthInfo:127.0.0.1 "U:emma" "P:{SECRET}"\n')
+
+    def look() -> str:
+        try:
+            (host.directory / "authinfo").read_text()
+        except PermissionError:
+            return f"{os.getuid()}"
+        return "it read all logins"
+
+    assert in_worker(host, monkeypatch, look) == "65534"
+
+
+def test_who_waits_for_the_trial_of_a_login_waits_for_one_delivery(
+    host: Host, provider: FakeProvider
+) -> None:
+    host.write(f'AuthInfo:127.0.0.1 "U:emma" "P:{SECRET}"\n')
+    trying = LoginDesk(host.options, slots.of_queue(host.options)).prepare(to(provider))
+    assert trying is not None
+    (outcome,) = host.run(to(provider))
+    assert outcome.is_crowded
+    assert outcome.text.startswith("waits for another delivery to [127.0.0.1]:")
+    trying.close()
+    assert host.run(to(provider))[0].fate is Fate.SENT
 
 
 # --- the memory -----------------------------------------------------------------------------------
