@@ -49,6 +49,11 @@ class HeldSubmission(Submission):
             options.always_bcc = UNKNOWN_BCC.decode("ascii")
         super().__init__(command, options, now)
 
+    def _require_address(self) -> None:
+        """Only if it is kept: else PasswdFile may be what is in doubt, and what is wrong is the file."""
+        if self._is_kept:
+            super()._require_address()
+
     def _open_queue(self) -> tuple[Spool, bool]:
         if self._is_kept:
             return choose_spool(self._options, "c")

@@ -47,9 +47,8 @@ class Submission:
         self._here = LocalHost(options, remembers=True)
         self._caller = Caller(options, self._here.users)
         self._spool, self._is_mta = self._open_queue()
-        if not self._is_mta and command.sender is None and not self._caller.has_address():
-            who = log.clean(self._caller.name)
-            raise SubmissionError(f"{who} is no address: state one with -f", os.EX_USAGE)
+        if not self._is_mta and command.sender is None:
+            self._require_address()
         self._sender = Sender(command, options, self._caller, self._here)
         self._envelope = self._make_envelope()
         self._incoming = collect.Incoming(
@@ -72,6 +71,12 @@ class Submission:
     def _is_as_given(self) -> bool:
         """-Am: what a mail system writes into the MTA queue. Nothing in it is completed."""
         return self._command.queue == "m"
+
+    def _require_address(self) -> None:
+        """Raise SubmissionError if no mail could be returned to the caller."""
+        if not self._caller.has_address():
+            who = log.clean(self._caller.name)
+            raise SubmissionError(f"{who} is no address: state one with -f", os.EX_USAGE)
 
     def _open_queue(self) -> tuple[Spool, bool]:
         """The queue, and whether it is the MTA's."""

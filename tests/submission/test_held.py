@@ -123,6 +123,18 @@ def test_for_whom_is_no_address_the_letter_is_in_dead_letter_then_as_well(
     assert b"\n\nhello\n" in host.dead_letter()
 
 
+@pytest.mark.parametrize(("line", "code"), [("PaswdFile = /x", 78), ("NoSuchThing = 1", 64)])
+def test_who_calls_is_no_number_while_it_is_in_doubt_where_users_are(
+    host: Host, monkeypatch: pytest.MonkeyPatch, line: str, code: int
+) -> None:
+    monkeypatch.setattr(Users, "by_uid", lambda users, uid: None)
+    add(host, line)
+    ran = host.run("dave@lab2.campus")
+    assert ran.code == code
+    assert ("is no address" in ran.out) == (code == 64)
+    assert host.queued("clientmqueue") == []
+
+
 def test_all_wrong_lines_count_and_one_sentence_tells_how_many(host: Host) -> None:
     add(host, "NoSuchThing = 1", "LogLevel = loud", "garbage")
     assert "unknown option name NoSuchThing (and 2 more: sendmail -bC)" in host.run("dave").err
