@@ -272,6 +272,8 @@ class Options:
     generics_table = _option("GenericsTable", "/etc/mail/genericstable", str.strip, "text table user or address of this host -> address that others see")
     generics_domain = _option("GenericsDomain", "", class_words, "domains whose addresses GenericsTable may name, beside this host's full name; names, and files of names (class G)", accumulates=True)
     generics_entire_domain = _option("GenericsEntireDomain", "False", boolean, "what is below a GenericsDomain counts, too")
+    srs_domain = _option("SRSDomain", "", _domain, "mail of others that is forwarded to other hosts gets a sender of this domain of ours (SRS); empty: keeps its own (ours)")
+    srs_key_file = _option("SRSKeyFile", "/etc/mail/srs-key", str.strip, "keys of SRS, one a line, mode 600; root makes it when it is first needed (ours)")
     recipient_factor = _option("RecipientFactor", "30000", number, "what each recipient adds to the priority number", "y")
     class_factor = _option("ClassFactor", "1800", number, "what each point of Precedence takes from it", "z")
     retry_factor = _option("RetryFactor", "90000", number, "what each attempt adds to it", "Z")

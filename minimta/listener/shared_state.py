@@ -98,7 +98,7 @@ class SharedState:
 
     def read_tables(self) -> None:
         """Read now, while we are root, what sessions will ask for. Raise OSError, with the path."""
-        self.here.read_tables()
+        self.here.read_tables(makes_key=True)
         self.access_rows()
         self.relay_domains.words()
 

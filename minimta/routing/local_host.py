@@ -10,6 +10,7 @@ read the tables later: ``read_tables``).
 from __future__ import annotations
 
 import os
+import time
 
 from minimta.aliases.lookup import Aliases
 from minimta.message import address, fullname
@@ -61,6 +62,7 @@ class LocalHost:
 
     __slots__ = (
         "_asks_as_root",
+        "_srs_keys",
         "_table",
         "_virtual_table",
         "aliases",
@@ -90,17 +92,27 @@ class LocalHost:
             options.smart_host,
             self._row,
             self._virtual_rows,
+            self._signed,
         )
         #: local parts that were looked up; None: every question is a new one
         self.known: dict[bytes, LocalRecipient] | None = {} if remembers else None
         self._table: dict[bytes, bytes] | None = None
+        self._srs_keys: tuple[bytes, ...] = ()
         self._virtual_table: dict[bytes, bytes] | None = None
 
-    def read_tables(self) -> None:
-        """Read now what would be read when a route is asked for. Raise OSError, with the path."""
+    def read_tables(self, *, makes_key: bool = False) -> None:
+        """Read now what would be read when a route is asked for. Raise OSError, with the path.
+
+        A listener, which has no right to do it later, *makes_key*: that of SRS, if there is none.
+        """
         self.router.is_local(b"x")  # not ".": that is no domain, and ours without a look
         self.router.row(b"")
         self._virtual_rows()
+        if self.options.srs_domain:
+            try:
+                self.srs_keys(makes=makes_key)
+            except (PermissionError, FileNotFoundError):
+                pass  # whoever may not read it, or make one, only looks
 
     def _row(self, key: bytes) -> bytes | None:
         if self._table is None:
@@ -119,6 +131,27 @@ class LocalHost:
                 rows = text_table.read_table(self.options.virtuser_table)
             self._virtual_table = rows
         return self._virtual_table
+
+    def srs_keys(self, *, makes: bool = False) -> tuple[bytes, ...]:
+        """The keys of SRS, the first signs; it *makes* one if there is none. Raise OSError."""
+        if not self._srs_keys:
+            from minimta.routing import srs_key
+
+            self._srs_keys = srs_key.read(self.options.srs_key_file, makes=makes)
+        return self._srs_keys
+
+    def _signed(self, local_part: bytes, domain: bytes) -> bytes:
+        """The sender for whom SRS made an address of SRSDomain; b"" if it is none. Raise OSError."""
+        ours = self.options.srs_domain.encode("ascii", "replace")
+        is_srs = local_part.lstrip(b'"')[:4].upper() in (b"SRS0", b"SRS1")
+        if not ours or not is_srs or address.domain_key(domain) != address.domain_key(ours):
+            return b""
+        from minimta.routing import srs
+
+        try:
+            return srs.original(local_part, self.srs_keys(), time.time())
+        except FileNotFoundError:  # nothing was ever signed
+            return b""
 
     def default_user(self) -> User | None:
         """Option DefaultUser, "daemon" or "1:1"; without root the user that we are.

@@ -12,6 +12,7 @@
     recipients                only with AllMasquerade       never
     mail to users of here     the same, but not with LocalNoMasquerade
 
+A sender of others whose mail is sent on from here to another host becomes one of SRSDomain (``srs``).
 Everything else stays octet for octet, and so do bounces about it: what is in the queue is not
 touched. In a value of the table %1 is the detail, or for @domain the user. All of it raises OSError
 if a file cannot be read now, or has what can be no address: then mail waits.
@@ -20,29 +21,35 @@ if a file cannot be read now, or has what can be no address: then mail waits.
 from __future__ import annotations
 
 import errno
+import time
+from collections.abc import Callable
 
 from minimta.maps import text_table
 from minimta.message import address, addresslist, headers
+from minimta.message.envelope import Recipient
 from minimta.routing.local_host import LocalHost
 from minimta.system import files
 
 _LOCALHOST = b"localhost"
 
 
-def rewriter(here: LocalHost) -> Rewriter | None:
-    """What rewrites addresses here; None if nothing does. Raise OSError."""
+def rewriter(here: LocalHost, clock: Callable[[], float] = time.time) -> Rewriter | None:
+    """What rewrites addresses here; None if nothing does. *clock* gives epoch seconds. Raise OSError."""
     options = here.options
     table = text_table.read_table(options.generics_table) if options.generics_table else {}
-    if not (table or options.masquerade_as or options.always_add_domain):
-        return None
-    return Rewriter(here, table)
+    asked = options.masquerade_as or options.always_add_domain or options.srs_domain
+    return Rewriter(here, table, clock) if table or asked else None
 
 
 class Rewriter:
     """Rewrites for one LocalHost."""
 
-    def __init__(self, here: LocalHost, generics: dict[bytes, bytes]) -> None:
-        """*generics* are the rows of GenericsTable. Raise OSError."""
+    def __init__(
+        self, here: LocalHost, generics: dict[bytes, bytes], clock: Callable[[], float]
+    ) -> None:
+        """*generics* are the rows of GenericsTable, *clock* gives epoch seconds. Raise OSError."""
+        self._clock = clock
+        self._srs_domain = here.options.srs_domain.encode("ascii", "replace")
         self._options = options = here.options
         self._here = here
         self._own = address.domain_key(here.name.encode("ascii", "replace"))
@@ -54,12 +61,35 @@ class Rewriter:
         # DIFFERS: Sendmail asks for these only as GenericsDomain; here submission completes addresses.
         self._generic_domains = _class(options.generics_domain) | {self._own}
 
-    def sender(self, bare: bytes, mailer: str) -> bytes:
-        """The reverse-path for *mailer*; the null one stays null. Raise OSError."""
+    def sender(self, bare: bytes, mailer: str, *, is_forwarded: bool = False) -> bytes:
+        """The reverse-path for *mailer*; the null one stays null. Raise OSError.
+
+        If it *is_forwarded*, see is_forwarded(), SRS makes an address of ours of those of others.
+        """
         if not bare:
             return bare
-        is_shown = self._options.masquerade_envelope
-        return self._as_shown(bare, mailer, rewrites=is_shown)
+        shown = self._as_shown(bare, mailer, rewrites=self._options.masquerade_envelope)
+        if not is_forwarded or shown != bare or self._is_ours(bare):
+            return shown
+        if not self._here.router.is_local(self._srs_domain):
+            why = f"SRSDomain {self._options.srs_domain} is no name of this host"
+            raise OSError(errno.EINVAL, why)
+        from minimta.routing import srs
+
+        return srs.forwarded(
+            bare, self._srs_domain, self._here.srs_keys(makes=True)[0], self._clock()
+        )
+
+    def is_forwarded(self, recipient: Recipient) -> bool:
+        """Was the mail for an address of ours, so that its sender has to be rewritten (SRS)?"""
+        if not self._srs_domain:
+            return False
+        first = recipient.final.rpartition(b";")[2].strip() or recipient.address
+        return any(self._here.is_local(address.bare(one)) for one in (first, recipient.address))
+
+    def _is_ours(self, bare: bytes) -> bool:
+        key = address.domain_key(address.split(bare)[1])
+        return self._here.router.is_local(key) or key == address.domain_key(self._masquerade)
 
     def field(self, field: bytes, mailer: str) -> bytes:
         """A header field for *mailer*. Raise OSError."""

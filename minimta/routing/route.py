@@ -69,11 +69,14 @@ class Router:
         smart_host: str = "",
         mailer_table: Mapping[bytes, bytes] | Callable[[bytes], bytes | None] | None = None,
         virtual: Callable[[], Mapping[bytes, bytes]] = dict,
+        signed: Callable[[bytes, bytes], bytes] = lambda local, domain: b"",
     ) -> None:
         """*local_names* are in small letters, literals in their brackets; *smart_host* and the rows
-        of *mailer_table* as in the configuration, *virtual* gives those of VirtUserTable. What is a
-        callable is asked when it is needed, and may raise OSError, which goes on to who asked.
+        of *mailer_table* as in the configuration, *virtual* gives those of VirtUserTable, *signed*
+        the sender for whom an address was made by SRS, b"" if for nobody. What is a callable is
+        asked when it is needed, and may raise OSError, which goes on to who asked.
         """
+        self._signed = signed
         self._virtual = virtual
         self._local_names = local_names
         self._smart_host = smart_host.strip()
@@ -100,6 +103,9 @@ class Router:
     def _route(self, bare: bytes, depth: int) -> Route:
         local_part, domain = address.split(bare)
         if self.is_local(domain):
+            sender = self._signed(local_part, domain) if domain else b""
+            if sender:
+                return self._route(sender, depth + 1)
             found = self.virtual(local_part, domain)
             if found is None or found[1].lower() == bare.lower():
                 return Route("local", "", local_part)

@@ -251,12 +251,12 @@ class Deliverer:
     def _make_rewriter(self) -> Rewriter | None:
         """None if nothing is to be rewritten here, which most hosts learn without loading it."""
         options = self._options
-        asked = options.masquerade_as or options.always_add_domain
+        asked = options.masquerade_as or options.always_add_domain or options.srs_domain
         if not asked and not files.may_exist(options.generics_table):
             return None
         from minimta.routing import rewrite
 
-        return rewrite.rewriter(self._here)
+        return rewrite.rewriter(self._here, self._clock)
 
     # --- what became of it ------------------------------------------------------------------------
 

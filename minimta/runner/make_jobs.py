@@ -55,14 +55,14 @@ def tasks(progress: MessageProgress, host: str, rewriter: Rewriter | None = None
     for number, destination in enumerate(progress.destinations):
         route = destination.route
         if destination.outcome is None and route is not None and route.mailer in MAILERS:
-            users = groups.setdefault(_key(destination, route), {})
+            users = groups.setdefault(_key(destination, route, rewriter), {})
             users.setdefault(route.user, []).append(number)
     rendered: dict[tuple[str, bytes], bytes] = {}
     made = []
-    for (mailer, next_hop, _, owner), users in groups.items():
+    for (mailer, next_hop, _, owner, is_forwarded), users in groups.items():
         sender = reverse_path(progress.sender if owner is None else owner, mailer, host)
         if rewriter is not None:
-            sender = rewriter.sender(sender, mailer)
+            sender = rewriter.sender(sender, mailer, is_forwarded=is_forwarded)
         if (mailer, sender) not in rendered:
             rendered[mailer, sender] = header(progress.control, mailer, host, sender, rewriter)
         job = _job(progress, next_hop, users, sender, rendered[mailer, sender])
@@ -70,17 +70,19 @@ def tasks(progress: MessageProgress, host: str, rewriter: Rewriter | None = None
     return made
 
 
-#: mailer, host, what else keeps jobs apart, owner of the list
-_Key = tuple[str, str, bytes, bytes | None]
+#: mailer, host, what else keeps jobs apart, owner of the list, is it sent on from an address of ours
+_Key = tuple[str, str, bytes, bytes | None, bool]
 
 
-def _key(destination: Destination, route: Route) -> _Key:
+def _key(destination: Destination, route: Route, rewriter: Rewriter | None) -> _Key:
     recipient = destination.recipient
     owner = controlling_user.owner(recipient) if recipient.controlling_user else None
     if route.mailer == "esmtp":
-        return route.mailer, route.host.lower(), route.option.encode(), owner
+        is_forwarded = rewriter is not None and rewriter.is_forwarded(recipient)
+        return route.mailer, route.host.lower(), route.option.encode(), owner, is_forwarded
     acting = destination.controlling
-    return route.mailer, route.host, b"%b %d" % (route.user, acting.uid if acting else -1), owner
+    apart = b"%b %d" % (route.user, acting.uid if acting else -1)
+    return route.mailer, route.host, apart, owner, False
 
 
 def _job(

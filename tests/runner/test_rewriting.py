@@ -139,3 +139,103 @@ def test_what_was_submitted_here_is_completed_first(host: PrivateHost) -> None:
         b"\nFrom: dave@campus\nTo: a@lab1.campus, b@lab1.campus\nCc: carol@lab1.campus\n"
         in (elsewhere.texts[0])
     )
+
+
+# --- SRS ---------------------------------------------------------------------------------------------------
+
+FAR = b"<bob@far.example>"
+
+
+@pytest.fixture
+def forwarder(tmp_path: Path) -> PrivateHost:
+    host = PrivateHost(tmp_path)
+    host.options.srs_domain = "lab1.campus"
+    host.options.srs_key_file = str(tmp_path / "srs-key")
+    (tmp_path / "srs-key").write_text("a-secret-key\n")
+    (tmp_path / "srs-key").chmod(0o600)
+    host.aliases("postmaster: root", "list: x@lab2.campus, dave", "out: y@lab3.campus")
+    return host
+
+
+def senders(elsewhere: Elsewhere) -> dict[bytes, bytes]:
+    """Recipient -> reverse-path."""
+    return {user.name: job.reverse_path for job in elsewhere.jobs for user in job.users}
+
+
+def test_mail_of_others_that_is_sent_on_gets_a_sender_of_ours(forwarder: PrivateHost) -> None:
+    elsewhere = Elsewhere({})
+    to = (b"<list@lab1.campus>", b"<z@lab2.campus>")
+    forwarder.deliverer(esmtp=elsewhere).attempt([forwarder.submit(FAR, *to, text=TEXT)])
+    found = senders(elsewhere)
+    assert found[b"x@lab2.campus"].startswith(b"SRS0=")
+    assert found[b"x@lab2.campus"].endswith(b"=far.example=bob@lab1.campus")
+    assert found[b"z@lab2.campus"] == b"bob@far.example"  # it only passes through
+    assert all(text.endswith(TEXT) for text in elsewhere.texts)
+    assert forwarder.letters("dave")[0]["Return-Path"] == "<bob@far.example>"
+
+
+def test_a_forward_file_and_the_tables_send_on_too(forwarder: PrivateHost) -> None:
+    home = forwarder.root / "home" / "carol"
+    home.mkdir()
+    (home / ".forward").write_text("y@lab3.campus\n")
+    for path in (forwarder.root, forwarder.root / "home", home):
+        path.chmod(0o755)
+    Path(forwarder.options.virtuser_table).write_text("v@lab1.campus w@lab3.campus\n")
+    elsewhere = Elsewhere({})
+    to = (b"<carol@lab1.campus>", b"<v@lab1.campus>")
+    forwarder.deliverer(esmtp=elsewhere).attempt([forwarder.submit(FAR, *to)])
+    assert [s[:5] for s in senders(elsewhere).values()] == [b"SRS0="] * 2
+
+
+@pytest.mark.parametrize("sender", [b"<dave@lab1.campus>", b"<dave@campus>", b"<>"])
+def test_our_own_mail_and_bounces_keep_their_sender(forwarder: PrivateHost, sender: bytes) -> None:
+    forwarder.options.masquerade_as = "campus"
+    elsewhere = Elsewhere({})
+    forwarder.deliverer(esmtp=elsewhere).attempt([forwarder.submit(sender, b"<out@lab1.campus>")])
+    assert senders(elsewhere) == {b"y@lab3.campus": sender[1:-1]}
+
+
+def test_a_bounce_finds_the_way_back(forwarder: PrivateHost) -> None:
+    elsewhere = Elsewhere({})
+    forwarder.deliverer(esmtp=elsewhere).attempt([forwarder.submit(FAR, b"<out@lab1.campus>")])
+    made = elsewhere.jobs[0].reverse_path
+    forwarder.deliverer(esmtp=elsewhere).attempt([forwarder.submit(b"<>", b"<%b>" % made)])
+    assert [(job.host, job.users[0].name, job.reverse_path) for job in elsewhere.jobs[1:]] == [
+        ("far.example", b"bob@far.example", b"")
+    ]
+
+
+def test_it_is_found_again_at_a_retry(forwarder: PrivateHost) -> None:
+    qid = forwarder.submit(FAR, b"<list@lab1.campus>")
+    forwarder.deliverer(esmtp=Elsewhere({b"x@lab2.campus": DOWN})).attempt([qid])
+    elsewhere = Elsewhere({})
+    forwarder.deliverer(esmtp=elsewhere).attempt([qid])
+    assert senders(elsewhere)[b"x@lab2.campus"].startswith(b"SRS0=")
+
+
+def test_a_failure_is_told_to_the_sender_as_the_queue_has_it(forwarder: PrivateHost) -> None:
+    elsewhere = Elsewhere({b"y@lab3.campus": REFUSED})
+    forwarder.deliverer(esmtp=elsewhere).attempt([forwarder.submit(FAR, b"<out@lab1.campus>")])
+    assert elsewhere.jobs[1].users[0].name == b"bob@far.example"
+    assert elsewhere.jobs[1].reverse_path == b""
+
+
+def test_without_the_option_nobody_is_rewritten(forwarder: PrivateHost) -> None:
+    forwarder.options.srs_domain = ""
+    elsewhere = Elsewhere({})
+    forwarder.deliverer(esmtp=elsewhere).attempt([forwarder.submit(FAR, b"<out@lab1.campus>")])
+    assert senders(elsewhere) == {b"y@lab3.campus": b"bob@far.example"}
+
+
+@pytest.mark.parametrize("spoil", ["key", "domain"])
+def test_what_srs_cannot_do_now_waits(forwarder: PrivateHost, spoil: str) -> None:
+    if spoil == "key":
+        Path(forwarder.options.srs_key_file).chmod(0o644)
+    else:
+        forwarder.options.srs_domain = "elsewhere.example"
+    qid = forwarder.submit(FAR, b"<out@lab1.campus>")
+    elsewhere = Elsewhere({})
+    forwarder.deliverer(esmtp=elsewhere).attempt([qid])
+    assert elsewhere.jobs == [] and forwarder.letters("root") == []
+    why = "others may read or change the key" if spoil == "key" else "is no name of this host"
+    assert why in forwarder.control(qid).message

@@ -50,6 +50,7 @@ class SmtpHost:
         options.passwd_file = str(directory / "passwd")
         options.alias_files = (str(directory / "aliases"),)
         options.local_host_names = str(directory / "names")
+        options.virtuser_table = str(directory / "virtusertable")
         options.access_file = str(directory / "access")
         options.relay_domains = str(directory / "relay-domains")
         options.mailer_table = str(directory / "mailertable")
