@@ -7,6 +7,7 @@
     From:pest@              ERROR:5.7.1:550 Go away
     To:sink.campus          RELAY               anybody may send there
     Spam:carol@             FRIEND              with DelayChecks = friend
+    CERTIssuer:/O=Example/CN=ca  SUBJECT        certificates: RELAY, or as their CERTSubject: row says
     ClientRate:             100                 numbers: for 10.0.3.4, 10.0.3, 10.0, 10, the rest
 
     right-hand side         what becomes of it
@@ -37,6 +38,8 @@ from minimta.system import log
 #: what may stand before a key, in small letters
 TAGS = ("connect", "from", "to", "spam", "greetpause", "clientrate", "clientconn")
 _NUMBERS = ("greetpause", "clientrate", "clientconn")
+#: tag of a certificate's name -> what may stand behind it
+_CERTIFICATES = {"certissuer": ("RELAY", "SUBJECT"), "certsubject": ("RELAY",)}
 #: Sendmail's other tags, and what has their effect here
 ELSEWHERE = {
     "tls_srv": "the table of TLSPolicy says what TLS other hosts must have",
@@ -46,8 +49,6 @@ ELSEWHERE = {
     "srv_features": "nothing is offered to some clients only",
     "clt_features": "nothing is offered to some clients only",
     "authinfo": "logins at other hosts stand in the file of AuthInfoFile",
-    "certissuer": "no client is trusted for its certificate by this table",
-    "certsubject": "no client is trusted for its certificate by this table",
 }
 _WORDS = ("OK", "RELAY", "REJECT", "DISCARD", "SKIP")
 #: rows that are told when a table is read; the rest is as wrong
@@ -120,6 +121,21 @@ class AccessRows:
         if found is None or found.word != "RELAY":
             found = self._domain("connect", name) if name and confirmed else None
         return found is not None and found.word == "RELAY"
+
+    def trusts_certificate(self, issuer: str, subject: str) -> bool:
+        """May the client with this verified certificate relay? The names are as Sendmail's, "/CN=ca".
+
+        Sendmail's Local_Relay_Auth: CERTIssuer: RELAY; or SUBJECT, and CERTSubject: RELAY.
+        """
+        if not issuer:
+            return False
+        said = self._word(f"certissuer:{issuer}")
+        return said == "RELAY" or (
+            said == "SUBJECT" and self._word(f"certsubject:{subject}") == "RELAY"
+        )
+
+    def _word(self, key: str) -> str:
+        return (self._get(key.lower().encode()) or b"").decode("ascii", "replace").strip().upper()
 
     def sender(self, bare: bytes) -> Verdict | None:
         """Of the sender *bare*: full address, then "user@", then domain."""
@@ -283,6 +299,10 @@ def _problem(key: str, value: bytes) -> str:
         tag, rest = "", key
     if tag in ELSEWHERE:
         return f"it does nothing: {ELSEWHERE[tag]}"
+    if tag in _CERTIFICATES:
+        words = _CERTIFICATES[tag]
+        is_word = value.decode("ascii", "replace").strip().upper() in words
+        return "" if is_word else f"its value is none of {', '.join(words)}"
     if tag and tag not in TAGS:
         return f"no such tag{nearest(tag, {name: name for name in TAGS})}; it does nothing"
     if "/" in rest and rest.partition("/")[0].count(".") + rest.count(":") and "@" not in rest:

@@ -64,6 +64,16 @@ class Checks:
         self._log_relay(f"reject={answer}")
         return answer
 
+    def secured(self) -> None:
+        """A handshake has set the client's rights anew: add what the tables give."""
+        if self._client.port is None:
+            return
+        try:
+            relaying.grant(self._client, self._shared, self._shared.access_rows())
+        except (OSError, ValueError) as error:
+            self._trouble = error
+            refusals.log_failure(self._client.ip.encode(), error, "")
+
     def _look_at_client(self) -> None:
         shared, client = self._shared, self._client
         rows = shared.access_rows()

@@ -106,6 +106,7 @@ class Handler:
     def secured(self) -> None:
         """The client was secured by a handshake: what it said in clear is forgotten."""
         self._helo, self._protocol = b"", b"SMTP"
+        self._checks.secured()
 
     # --- sender -----------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
     a client    loopback and the address that it connected to, unless TrustLoopback is off
                 its address, or its name if that leads back to it: RelayDomains, Connect: RELAY
+                its certificate, if somebody we trust has signed it: CERTIssuer:, CERTSubject:
     a domain    RelayDomains, To: RELAY; but not for addresses that ask to be sent on from there
 
 Never by sender, HELO or reverse name alone: whoever relays says what they like in these.
@@ -22,8 +23,13 @@ from minimta.system import hostnames, log
 
 def grant(client: Peer, shared: SharedState, rows: AccessRows) -> None:
     """Let *client* relay if *rows* or RelayDomains say so. Raise OSError, ValueError."""
-    here = is_loopback(client.ip) and not shared.options.trust_loopback
-    if client.rights.may_relay or here:
+    if client.rights.may_relay:
+        return
+    proved = client.secured
+    if proved is not None and rows.trusts_certificate(proved.issuer, proved.subject):
+        client.rights = replace(client.rights, may_relay=True)
+        return
+    if is_loopback(client.ip) and not shared.options.trust_loopback:
         return
     ip, name, confirmed = client.ip, client.name, client.is_confirmed
     by_list = shared.relay_domains.covers_client(ip, name, confirmed=confirmed)

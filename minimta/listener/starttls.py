@@ -35,6 +35,9 @@ class Secured:
     facts: TlsFacts
     #: is its certificate one of RelayCertFile?
     may_relay: bool = False
+    #: of a certificate that is OK, as CERTIssuer: and CERTSubject: rows have them; else ""
+    issuer: str = ""
+    subject: str = ""
 
     @property
     def trace(self) -> bytes:
@@ -84,7 +87,8 @@ class ServerTls:
     def secured(self, layer: TlsLayer, ip: str) -> Secured:
         """What is to be said of *ip* after the handshake of *layer*."""
         if layer.fingerprint:
-            return Secured(layer.facts("OK"), may_relay=layer.is_pinned(self._pinned))
+            names = layer.issuer_and_subject()
+            return Secured(layer.facts("OK"), layer.is_pinned(self._pinned), *names)
         return Secured(layer.facts("NO" if self._asks_of(ip) else "NOT"))
 
 

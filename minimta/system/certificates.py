@@ -49,6 +49,35 @@ def server_name(name: str) -> str | None:
     return None
 
 
+def one_line(name: object) -> str:
+    """A distinguished name as getpeercert() has it, in Sendmail's form: "/O=My+20Lab/CN=ca".
+
+    What could end a word, or be taken for something else in a table or log, is "+" and two digits.
+    """
+    assert isinstance(name, tuple)
+    parts = (part for several in name for part in several)
+    return "".join(f"/{_SHORT.get(kind, kind)}={_plain(value)}" for kind, value in parts)
+
+
+#: names of X.520 attributes -> what openssl(1) calls them
+_SHORT = {
+    "countryName": "C",
+    "stateOrProvinceName": "ST",
+    "localityName": "L",
+    "organizationName": "O",
+    "organizationalUnitName": "OU",
+    "commonName": "CN",
+}
+
+
+def _plain(value: str) -> str:
+    octets = value.encode("utf-8", "surrogateescape")
+    return "".join(
+        chr(octet) if 32 < octet < 127 and octet not in b'<>()"+' else f"+{octet:02X}"
+        for octet in octets
+    )
+
+
 def fingerprints(path: str) -> frozenset[str]:
     """SHA-256, hexadecimal digits, of each certificate in the file *path* (PEM).
 

@@ -20,7 +20,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from minimta.system.certificates import server_name
+from minimta.system.certificates import one_line, server_name
 from minimta.system.tls_reasons import reason, verdict
 from minimta.system.tls_records import server_flight
 
@@ -188,6 +188,11 @@ class TlsLayer:
         entries: object = found.get("subjectAltName", ())
         assert isinstance(entries, tuple)
         return tuple(str(name) for kind, name in entries if kind in ("DNS", "IP Address"))
+
+    def issuer_and_subject(self) -> tuple[str, str]:
+        """Of a certificate that was verified: "/O=Lab/CN=ca"; else ""."""
+        found = self._ssl.getpeercert() or {}
+        return one_line(found.get("issuer", ())), one_line(found.get("subject", ()))
 
     @property
     def session(self) -> ssl.SSLSession | None:

@@ -280,6 +280,7 @@ def test_a_row_that_does_nothing_or_makes_no_sense_is_told(row: bytes, problem: 
 
 def test_rows_that_are_right_are_not_told() -> None:
     good = [b"connect:10 RELAY", b"ipv6:2001:db8 OK", b"a/b@lab1.campus REJECT", b"greetpause: 0"]
+    good += [b"certissuer:/cn=ca SUBJECT", b"certsubject:/cn=x RELAY"]
     good += [b"spam:x@ FRIEND", b"from:x@ ERROR:5.7.1:550 No", b"campus 550 No", b"clientconn:10 5"]
     assert list(problems((row.split(None, 1)[0], row.split(None, 1)[1]) for row in good)) == []
 

@@ -409,6 +409,46 @@ def test_only_who_has_one_of_the_certificates_may_relay(
     assert relays(peer) == "550 5.7.1"
 
 
+@pytest.mark.parametrize(
+    ("rows", "answer"),
+    [
+        ("CERTIssuer:/CN=ca RELAY", "250 2.1.5"),
+        ("CERTIssuer:/CN=ca SUBJECT\nCERTSubject:/CN=client.campus RELAY", "250 2.1.5"),
+        ("CERTIssuer:/CN=ca SUBJECT\nCERTSubject:/CN=other.campus RELAY", "550 5.7.1"),
+        ("CERTSubject:/CN=client.campus RELAY", "550 5.7.1"),
+        ("CERTIssuer:/CN=cb RELAY", "550 5.7.1"),
+    ],
+)
+def test_rows_of_the_access_table_say_whose_certificates_let_relay(
+    host: SmtpHost,
+    campus: Campus,
+    listen: Callable[..., SecureListening],
+    monkeypatch: pytest.MonkeyPatch,
+    rows: str,
+    answer: str,
+) -> None:
+    monkeypatch.setattr("minimta.listener.rights.may_relay", lambda ip: False)
+    monkeypatch.setattr("minimta.listener.stream.Stream.own_address", lambda self: "10.0.3.135")
+    host.options.ca_cert_file = campus.authority.certificate
+    Path(host.options.access_file).write_text(f"{rows}\n")
+    listening = listen()
+    assert relays(over_tls(listening, client_context(campus, campus.client))) == answer
+    assert relays(over_tls(listening, client_context(campus))) == "550 5.7.1"
+
+
+def test_what_the_tables_give_an_address_it_has_after_the_handshake_too(
+    host: SmtpHost,
+    campus: Campus,
+    listen: Callable[..., SecureListening],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("minimta.listener.rights.may_relay", lambda ip: False)
+    monkeypatch.setattr("minimta.listener.relaying.is_loopback", lambda ip: False)
+    monkeypatch.setattr("minimta.listener.stream.Stream.own_address", lambda self: "10.0.3.135")
+    Path(host.options.access_file).write_text("Connect:127.0.0.1 RELAY\n")
+    assert relays(over_tls(listen(), client_context(campus))) == "250 2.1.5"
+
+
 def test_an_authority_that_is_in_the_file_by_itself_lets_nobody_else_relay(
     host: SmtpHost,
     campus: Campus,

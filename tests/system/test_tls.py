@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from minimta.system.certificates import is_named
+from minimta.system.certificates import is_named, one_line
 from minimta.system.tls import (
     CertificateError,
     KeyPair,
@@ -61,6 +61,18 @@ def shake(client: TlsLayer, server: TlsLayer) -> None:
 def test_which_names_of_a_certificate_are_whose(certified: str, wanted: str, fits: bool) -> None:
     """RFC 7817 section 3: an asterisk is a whole first label."""
     assert is_named([certified], [wanted]) is fits
+
+
+def test_a_distinguished_name_is_one_word() -> None:
+    """As Sendmail's ${cert_subject}."""
+    name = (
+        (("countryName", "DE"),),
+        (("organizationName", 'My "Lab" <x>'),),
+        (("commonName", "b\u00e9a+1"), ("emailAddress", "a@b.example")),
+    )
+    assert one_line(name) == (
+        "/C=DE/O=My+20+22Lab+22+20+3Cx+3E/CN=b+C3+A9a+2B1/emailAddress=a@b.example"
+    )
 
 
 @pytest.mark.debian("openssl")
