@@ -5,7 +5,8 @@ first thread is started, so that none can be left with root's rights.
 
     the parent            the listener
                    "+"    accepts connections
-    "r"                   retires: accepts no more, lets its sessions come to their end, and exits
+    "r"                   retires: accepts no more,
+                   "-"    lets its sessions come to their end, and exits
     SIGTERM               exits soon: 421 to the idle, GRACE seconds for the messages at hand
     is gone               the same
 """
@@ -33,7 +34,7 @@ from minimta.system import dns, locks, log, privileges, processes, slots, users
 from minimta.system.tls import TlsError
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
-READY, RETIRE = b"+", b"r"
+READY, RETIRE, CLOSED = b"+", b"r", b"-"
 #: seconds for the messages at hand when the end has been ordered
 GRACE = 8.0
 #: seconds for the sessions of a listener that retires, and then for the messages at hand
@@ -94,6 +95,8 @@ class Listener:
             thread.join(_PATIENCE)
             server.server_close()
         if orders.retires:
+            with contextlib.suppress(OSError):
+                control.send(CLOSED)
             self._retire(orders)
         if not self._limits.close(GRACE):
             log.line("", "some connections did not end in time", level=1)

@@ -4,7 +4,8 @@
               sockets that the new options want as well stay, others are opened
               a new listener is forked, and reads tables, certificate and key; if it cannot, it is
               logged, and nothing changes
-              when it accepts, the old one is told to retire: see process
+              when it accepts, the old one is told to retire (see process), and when that accepts no
+              more the log says so
 
 The sockets are never closed in between: a connection that comes meanwhile is accepted by either.
 """
@@ -13,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 import socket
 import time
@@ -58,6 +58,8 @@ class Supervisor:
         self._retired: list[_Child] = []
         #: the next one, until it accepts; with what it was given
         self._next: tuple[_Child, Options, list[Server]] | None = None
+        #: the last one, until it accepts no more
+        self._closing: _Child | None = None
         self._is_wanted = False
         self._news: Options | None = None
         self._forks_listener = False
@@ -113,6 +115,8 @@ class Supervisor:
         self._retired = [child for child in self._retired if not child.has_ended()]
         if self._next is not None:
             self._await_next(*self._next)
+        elif self._closing is not None:
+            self._await_closing(self._closing)
         elif self._is_wanted:
             self._is_wanted = False
             self._begin_reload()
@@ -161,7 +165,7 @@ class Supervisor:
             self._retired.append(old)
             close_all_but(self._servers, servers)
             self._options, self._servers, self._news = options, servers, options
-            log.line("", "reload: done, the old listener ends its sessions", level=1)
+            self._closing = old
             for one in self._retired[:-_MOST_RETIRED]:
                 one.tell()
         elif child.has_ended():
@@ -170,6 +174,11 @@ class Supervisor:
         else:
             return
         self._next = None
+
+    def _await_closing(self, old: _Child) -> None:
+        if old.has_closed() or old.has_ended():
+            log.line("", "reload: done, the old listener ends its sessions", level=1)
+            self._closing = None
 
     # --- the end ----------------------------------------------------------------------------------
 
@@ -206,13 +215,23 @@ class _Child:
     def __init__(self, pid: int, control: socket.socket) -> None:
         self._pid = pid
         self._control = control
+        self._heard = b""
         self._told = False
         self.exit_code = 0
 
     def is_ready(self) -> bool:
         """Does it accept connections?"""
-        readable, _, _ = select.select([self._control], (), (), 0)
-        return bool(readable) and self._control.recv(1) == process.READY
+        return process.READY in self._listen()
+
+    def has_closed(self) -> bool:
+        """Does it accept no more?"""
+        return process.CLOSED in self._listen()
+
+    def _listen(self) -> bytes:
+        """All that it has said."""
+        with contextlib.suppress(OSError):  # nothing new, or it has ended
+            self._heard += self._control.recv(10, socket.MSG_DONTWAIT)
+        return self._heard
 
     def retire(self) -> None:
         """Let it end its sessions, and then itself."""
