@@ -225,7 +225,7 @@ class Options:
     relay_cert_file = _option("RelayCertFile", "", str.strip, "certificates (PEM) of clients that may relay, whoever signed them (ours)")
     # DIFFERS: Sendmail defers, unless it is set; as Postfix does it mail goes out where TLS is broken.
     tls_fallback_to_clear = _option("TLSFallbacktoClear", "True", boolean, "when a handshake fails that need not be made, the host is tried once more in clear")
-    daemon_ports = _option("DaemonPortOptions", "Name=MTA, Addr=127.0.0.1, Port=25; Name=MTA-v6, Addr=::1, Port=25", _daemon_ports, "where to listen: Name, Addr, Port, Family, Modifiers, Listen, ReceiveSize, SendSize, children, delayLA, refuseLA, queueLA, DeliveryMode; one line a port", "O", accumulates=True)
+    daemon_ports = _option("DaemonPortOptions", "Name=MTA, Addr=127.0.0.1, Port=25; Name=MTA-v6, Addr=::1, Port=25", _daemon_ports, "where to listen: Name, Addr, Port, Family, Modifiers, Listen, ReceiveSize, SendSize, children, delayLA, refuseLA, queueLA, DeliveryMode, TLS; one line a port", "O", accumulates=True)
     client_ports = _option("ClientPortOptions", "", _client_ports, "by which addresses other hosts are reached: Family=inet or inet6, Addr; one line a family, and without any both", accumulates=True)
     delivery_mode = _option("DeliveryMode", "background", choice("background", "interactive", "queueonly", "deferred"), "when a new message is first tried", "d", anybody=True)
     error_mode = _option("ErrorMode", "print", choice("print", "quiet", "mail", "write", "exit"), "how the submitter is told of errors", "e", anybody=True)

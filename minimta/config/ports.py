@@ -71,6 +71,8 @@ class Port:
     queue_la: int
     #: "background", "queueonly", "deferred", or "": DeliveryMode
     delivery_mode: str
+    #: "1.2", or what printers inside still speak: "1.0", "1.1"
+    oldest_tls: str
 
     __slots__ = (
         "address",
@@ -82,6 +84,7 @@ class Port:
         "flags",
         "modifiers",
         "name",
+        "oldest_tls",
         "port",
         "queue_la",
         "receive_size",
@@ -105,6 +108,7 @@ class Port:
         refuse_la: int | None = None,
         queue_la: int = 0,
         delivery_mode: str = "",
+        oldest_tls: str = "1.2",
     ) -> None:
         """See the attributes. *address* and *family* complete each other: see _place()."""
         given = dict(locals())
@@ -123,6 +127,11 @@ class Port:
     def has_starttls(self) -> bool:
         """May STARTTLS be offered (not with M=S)?"""
         return "S" not in self.modifiers
+
+    @property
+    def has_weak_tls(self) -> bool:
+        """May TLS be older than 1.2 (TLS=1.0)? No secret may come in by such a port from outside."""
+        return self.oldest_tls != "1.2"
 
     def __setattr__(self, field: str, value: object) -> None:
         raise AttributeError(f"a Port does not change: {field}")
@@ -308,6 +317,12 @@ def _delivery_mode(text: str) -> str:
     return mode
 
 
+def _oldest_tls(text: str) -> str:
+    if text not in ("1.0", "1.1", "1.2"):
+        raise ValueError(f"{text!r} is none of 1.0, 1.1, 1.2")
+    return text
+
+
 def _filters(text: str) -> str:
     raise ValueError("filters (milter) are not supported yet")
 
@@ -350,6 +365,7 @@ _KEYS = {
     "r": _Key("refuseLA", "refusela", "refuse_la", _limit),
     "q": _Key("queueLA", "queuela", "queue_la", _limit),
     "D": _Key("DeliveryMode", "deliverymode", "delivery_mode", _delivery_mode),
+    "T": _Key("TLS", "tls", "oldest_tls", _oldest_tls),
     "I": _Key("InputMailFilters", "inputmailfilters", "", _filters),
 }
 _NAMES = ", ".join(f"{key.name}=" for key in _KEYS.values())

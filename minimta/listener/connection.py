@@ -150,7 +150,7 @@ class Connection:
         try:
             if tls is None:
                 raise TlsError("there is no certificate that can be used (ServerCertFile)")
-            layer = tls.accept(self.ip)
+            layer = tls.accept(self.ip, self.port.oldest_tls)
             self._stream.secure(layer, self._shared.options.timeout_starttls)
         except TlsError as error:
             if tls is not None and isinstance(error, CertificateError):

@@ -62,18 +62,24 @@ class ServerTls:
         trust = Trust(options.ca_cert_file or pinned, options.ca_cert_path)
         self._asks = "V" not in options.tls_srv_options and trust != Trust()
         self._pinned = _fingerprints(pinned) if pinned and self._asks else frozenset()
-        self._silent = tls.server_context(*pairs)
-        self._asking = (
-            tls.server_context(*pairs, trust=trust, asks=True, pinned=pinned)
-            if self._asks
-            else self._silent
-        )
+        self._silent = {
+            oldest: tls.server_context(*pairs, oldest=oldest) for oldest in _oldest(options)
+        }
+        self._asking = self._silent
+        if self._asks:
+            self._asking = {
+                oldest: tls.server_context(
+                    *pairs, trust=trust, asks=True, pinned=pinned, oldest=oldest
+                )
+                for oldest in self._silent
+            }
         #: address of a client -> until when it is not asked (time.monotonic())
         self._forgiven: dict[str, float] = {}
 
-    def accept(self, ip: str) -> TlsLayer:
-        """Our side of a connection with *ip*, before the handshake."""
-        return tls.accept(self._asking if self._asks_of(ip) else self._silent)
+    def accept(self, ip: str, oldest: str = "1.2") -> TlsLayer:
+        """Our side of a connection with *ip*, before the handshake; *oldest* is that of the port."""
+        contexts = self._asking if self._asks_of(ip) else self._silent
+        return tls.accept(contexts[oldest])
 
     def _asks_of(self, ip: str) -> bool:
         return self._asks and self._forgiven.get(ip, 0.0) < time.monotonic()
@@ -104,6 +110,11 @@ def key_pairs(options: Options) -> list[KeyPair]:
 
 def _paths(text: str) -> list[str]:
     return [path for path in (part.strip() for part in text.split(",")) if path]
+
+
+def _oldest(options: Options) -> set[str]:
+    """The oldest versions of TLS that ports may speak."""
+    return {"1.2", *(port.oldest_tls for port in options.daemon_ports)}
 
 
 def _fingerprints(path: str) -> frozenset[str]:

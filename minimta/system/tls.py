@@ -323,17 +323,28 @@ def server_context(
     trust: Trust | None = None,
     asks: bool = False,
     pinned: str = "",
+    oldest: str = "1.2",
 ) -> ssl.SSLContext:
     """What a listener wraps its connections with: see accept(). Raise TlsError.
 
     *others* are for clients that want another kind of key (RSA, ECDSA). With *asks* clients are
     asked for a certificate, which they need not have; one that neither *trust* vouches for, nor the
-    file *pinned* has, ends the handshake: so OpenSSL has it, and Python cannot do otherwise.
+    file *pinned* has, ends the handshake: so OpenSSL has it, and Python cannot do otherwise. *oldest*
+    "1.0" and "1.1" are for machines that know no better.
     """
     import ssl
+    import warnings
 
     context = _hardened(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
     context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+    if oldest != "1.2":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # we know
+            context.minimum_version = {"1.0": ssl.TLSVersion.TLSv1, "1.1": ssl.TLSVersion.TLSv1_1}[
+                oldest
+            ]
+        # Their signatures are SHA-1, which OpenSSL has at no higher level.
+        context.set_ciphers("DEFAULT:@SECLEVEL=0")
     for pair in (own, *others):
         _load_own(context, pair)
     if asks:

@@ -143,3 +143,10 @@ def test_the_command_line_replaces_the_ports_of_the_file_and_its_own_add_up() ->
     options.set(row, "Name=c")
     options.set(row, "Name=d")
     assert [port.name for port in options.daemon_ports] == ["c", "d"]
+
+
+def test_old_tls_is_for_a_port_that_asks_for_it() -> None:
+    assert not one("Name=MTA").has_weak_tls
+    assert one("Name=printers, TLS=1.0").has_weak_tls
+    with pytest.raises(ValueError, match=r"^TLS: '1\.3' is none of 1\.0, 1\.1, 1\.2$"):
+        one("TLS=1.3")

@@ -280,16 +280,33 @@ def test_a_burst_of_commands_and_a_large_message_go_through_tls(
     assert len(host.queued()[0][1]) == 79 * 20_001
 
 
+def printer(campus: Campus) -> ssl.SSLContext:
+    """A client that knows only TLS 1.0."""
+    context = client_context(campus)
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with pytest.warns(DeprecationWarning):
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1
+    return context
+
+
 def test_old_tls_is_not_spoken(
     campus: Campus, listen: Callable[..., SecureListening], lines: list[str]
 ) -> None:
     """RFC 8996."""
-    context = client_context(campus)
-    context.set_ciphers("ALL:@SECLEVEL=0")
-    with pytest.warns(DeprecationWarning):
-        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
     with pytest.raises(ssl.SSLError):
-        over_tls(listen(), context)
+        over_tls(listen(), printer(campus))
+    wait_for_line(lines, "STARTTLS=server, error: accept failed=-1, reason=")
+
+
+def test_a_port_for_printers_speaks_it_and_no_other_port(
+    host: SmtpHost, campus: Campus, listen: Callable[..., SecureListening]
+) -> None:
+    row = "Name=printers, Addr=127.0.0.1, Port=0, TLS=1.0"
+    host.options.daemon_ports = ports.read(f"{row}; Name=MTA, Addr=127.0.0.1, Port=0")
+    sends(over_tls(listen(row), printer(campus)))
+    assert b"version=TLSv1 " in next(host.mqueue.glob("qf*")).read_bytes()
+    with pytest.raises(ssl.SSLError):
+        over_tls(listen(), printer(campus))
 
 
 @pytest.mark.parametrize("end", FALSE_ENDS)
