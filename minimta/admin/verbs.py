@@ -25,6 +25,10 @@ VERBS = {
     ),
     "check": ("minimta.admin.check", "tell what is wrong in /etc/mail/minimta.cf [-C FILE]"),
     "trace": ("minimta.admin.trace", "tell where an address leads, and why [-C FILE] ADDRESS..."),
+    "token": (
+        "minimta.admin.token",
+        "access to providers that want OAuth: get, renew, list, check, remove [-C FILE]",
+    ),
     "uninstall": ("minimta.admin.install.uninstall", "take that back, leave all mail [--dry-run]"),
 }
 

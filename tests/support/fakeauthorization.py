@@ -118,6 +118,10 @@ class FakeAuthorization(OwnProcess):
     def answer_here(self, *answers: Answer) -> None:
         self._answers.extend(answers)
 
+    def expect_code(self, code: str, challenge: str) -> None:
+        """From a browser: a code, and what it is bound to. By ask()."""
+        self._challenges[code] = challenge
+
     def release(self) -> None:
         self.ask("release_here")
 

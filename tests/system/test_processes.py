@@ -8,6 +8,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -199,3 +200,18 @@ def test_a_session_is_killed_whether_or_not_it_has_begun(leads: bool) -> None:
     assert processes.has_ended(child, 10)
     for descriptor in (receiving, sending):
         os.close(descriptor)
+
+
+def test_a_child_whose_descriptors_are_closed_has_no_connection_to_syslog(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its number is soon another file's, which syslog would close when it finds no socket there."""
+    closed: list[str] = []
+
+    def act() -> int:
+        monkeypatch.setattr(log, "_sink", "syslog")
+        monkeypatch.setattr(log, "syslog", Mock(closelog=lambda: closed.append("closed")))
+        processes.isolate(())
+        return len(closed)
+
+    assert exit_code(processes.fork("test", act)) == 1

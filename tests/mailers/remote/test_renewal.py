@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import signal
 import ssl
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -514,7 +517,6 @@ def test_who_asks_has_no_rights_and_cannot_be_read(
     place: Place, pair: KeyPair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import ctypes
-    import pwd
 
     place.options.run_as_user = "nobody"
 
@@ -538,6 +540,29 @@ def test_who_asks_has_no_rights_and_cannot_be_read(
     uid = pwd.getpwnam("nobody").pw_uid
     assert told.split()[:4] == [str(uid)] * 4
     assert told.split()[4:] == ["0000000000000000", "0", "[]"]
+
+
+@pytest.mark.root
+def test_who_asks_imports_nothing_any_more(
+    place: Place, pair: KeyPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may not be able to read the place where Python is installed."""
+    server = place.serve(pair)
+    client = place.put(server.url("token")).client
+    place.options.run_as_user = "nobody"
+    real = https.HttpsClient.post
+
+    def post(*arguments: Any) -> tuple[int, bytes]:
+        before = set(sys.modules)
+        real(*arguments)
+        said = f"{os.geteuid()} {sorted(set(sys.modules) - before)}"
+        return 200, json.dumps({"user_code": said}).encode()
+
+    monkeypatch.setattr(https.HttpsClient, "post", post)
+    form = oauth.refresh_form("old-refresh-token", client)
+    told = oauth.ask(place.options, client, client.token_endpoint, form)["user_code"]
+    assert told == f"{pwd.getpwnam('nobody').pw_uid} []"
+    assert len(server.forms) == 1
 
 
 def test_what_the_child_tells_is_believed_within_bounds() -> None:
