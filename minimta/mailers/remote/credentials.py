@@ -26,6 +26,7 @@ import time
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from minimta.config.options import Options
 from minimta.mailers.remote import authinfo, renewal, token_file
@@ -76,6 +77,8 @@ class CredentialStore:
         self._authorizations = authorizations or {}
         self.rows = rows
         self.stamp = stamp
+        #: in a child: lines for the log
+        self._notes: list[dict[str, Any]] = []
         #: what programs printed, kept where this process need not look at it: an open file without
         #: a name, -1 before the first program
         self._printed = -1
@@ -125,25 +128,30 @@ class CredentialStore:
         tokens = sum(row.source == "T" for row in wanted.values())
         seconds = _READ_TIME + tokens * renewal.RENEWAL_TIME
         try:
-            privileges.in_child(lambda: self._write(wanted, pipe), seconds, kept)
+            for line in json.loads(
+                privileges.in_child(lambda: self._write(wanted, pipe), seconds, kept)
+            ):
+                log.line("", line["text"], level=line["level"], error=line["error"])
         except (OSError, Untrusted) as error:
             faults = {hop: {"fault": f"{self.path}: {_reason(error)}"} for hop in wanted}
             files.write_all(pipe, json.dumps(faults).encode("ascii"))
 
     def _write(self, wanted: Mapping[str, AuthRow], pipe: int) -> bytes:
-        """In the child: what each of the rows *wanted* says now."""
+        """In the child: what each of the rows *wanted* says now. Returns lines for the log."""
         text, stamp = _read(self.path)
         if stamp != self.stamp:
             raise OSError(0, "has just been changed; the next queue run reads it again")
         now = {row.line: row for row in authinfo.parse(text)}
         told = {hop: self._told(now[row.line]) for hop, row in wanted.items()}
         files.write_all(pipe, json.dumps(told).encode("ascii"))
-        return b""
+        return json.dumps(self._notes).encode("ascii")
 
     def _told(self, row: AuthRow) -> dict[str, object]:
         try:
             secret = row.fault or self._secret(row)
-        except (OSError, Untrusted, ValueError, TokenTrouble) as error:
+        except TokenTrouble as trouble:  # of the row there is nothing to be said
+            return {"fault": trouble.text}
+        except (OSError, Untrusted, ValueError) as error:
             secret = _reason(error)
         if isinstance(secret, str):
             return {"fault": f"{self.origin(row)}: {secret}"}
@@ -163,10 +171,15 @@ class CredentialStore:
         if row.source == "C":
             return self._once(row)
         if row.source == "T":
-            return renewal.access_token(self._options, os.fsdecode(row.value)).encode("ascii")
+            name = os.fsdecode(row.value)
+            return renewal.access_token(self._options, name, self._note).encode("ascii")
         path = _path_of(row)
         found = safefile.read_trusted(path, os.geteuid(), _MAX_SECRET, safefile.SECRET)
         return _first_line(found.text, path)
+
+    def _note(self, text: str, *, is_error: bool = False) -> None:
+        """In the child, which may have no standard error: the parent writes it to the log."""
+        self._notes.append({"text": text, "level": 1 if is_error else 9, "error": is_error})
 
     def _once(self, row: AuthRow) -> bytes:
         """What the program of *row* prints; it runs once for this store, whatever comes of it."""

@@ -47,7 +47,7 @@ DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 
 #: error -> what it means (RFC 6749 section 5.2, RFC 8628 section 3.5, Microsoft's and OpenID's own)
 _ERRORS = {
-    "invalid_grant": "the authorization was revoked or has expired",
+    "invalid_grant": "authorization revoked or expired",
     "invalid_client": "client id or client secret is refused",
     "unauthorized_client": "this client may not do so",
     "invalid_scope": "the scope is refused",

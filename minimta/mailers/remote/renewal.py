@@ -12,11 +12,11 @@ renewal is only logged. Without one the mail waits, with a sentence that says wh
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Protocol
 
 from minimta.config.options import Options
 from minimta.mailers.remote import oauth, token_file
@@ -30,15 +30,28 @@ MARGIN, _LEAST = 300, 30
 _LOCK_TIME, RENEWAL_TIME = 30.0, 60.0
 
 
+class Note(Protocol):
+    """What gets lines for the log."""
+
+    def __call__(self, text: str, *, is_error: bool = False) -> None:
+        """*text* has nothing that may not stand there. Raises nothing."""
+
+
+def no_note(text: str, *, is_error: bool = False) -> None:
+    """For those who tell people themselves."""
+
+
 def access_token(
     options: Options,
     name: str,
+    note: Note = no_note,
     *,
     clock: Callable[[], float] = time.time,
     is_forced: bool = False,
 ) -> str:
     """The token *name*, renewed if need be; *is_forced*: in any case, and whatever went wrong before.
 
+    *note* gets what became of a renewal; *clock* gives epoch seconds.
     Raise TokenTrouble, OSError, Untrusted, ValueError, each with a reason for people.
     """
     path = token_file.path_of(options.token_directory, name)
@@ -49,7 +62,7 @@ def access_token(
         before, found = found, token_file.read(path)
         if found != before and not is_due(found, clock()):
             return found.access_token  # by somebody else, just now
-        return _renewed(options, name, path, found, clock(), is_forced=is_forced)
+        return _renewed(options, name, found, clock(), note, is_forced=is_forced)
 
 
 def is_due(token: TokenFile, now: float) -> bool:
@@ -60,8 +73,9 @@ def is_due(token: TokenFile, now: float) -> bool:
 
 
 def _renewed(
-    options: Options, name: str, path: str, token: TokenFile, now: float, *, is_forced: bool
+    options: Options, name: str, token: TokenFile, now: float, note: Note, *, is_forced: bool
 ) -> str:
+    path = token_file.path_of(options.token_directory, name)
     last = token_file.trouble(path)
     is_good = bool(token.access_token) and token.obtained - 60 <= now < token.expires - _LEAST
     if last and now < last.until and not is_forced:
@@ -69,16 +83,18 @@ def _renewed(
             return token.access_token
         raise TokenTrouble(last.text, is_final=last.is_final)
     try:
-        return _renew(options, path, token, now).access_token
+        renewed = _renew(options, path, token, now)
     except (TokenTrouble, OSError, ValueError) as error:
         is_final = isinstance(error, TokenTrouble) and error.is_final
         text = _sentence(name, error, is_final=is_final)
-        log.line("", f"token={name}, not renewed: {log.clean(text)}", level=1, error=True)
+        note(f"token={name}, not renewed: {log.clean(text)}", is_error=True)
         with suppress(OSError):  # a full disk: then the next run asks again
             token_file.note_trouble(path, now, text, is_final=is_final)
         if is_good and not is_forced:
             return token.access_token
         raise TokenTrouble(text, is_final=is_final) from None
+    note(f"token={name}, renewed, lifetime={renewed.expires - renewed.obtained}")
+    return renewed.access_token
 
 
 def _renew(options: Options, path: str, token: TokenFile, now: float) -> TokenFile:
@@ -92,8 +108,6 @@ def _renew(options: Options, path: str, token: TokenFile, now: float) -> TokenFi
         renewed = token.with_tokens(tokens, now)
         successor.commit(renewed)
     token_file.forget_trouble(path)
-    name = os.path.basename(path).removesuffix(".json")
-    log.line("", f"token={name}, renewed, lifetime={tokens.lifetime}")
     return renewed
 
 

@@ -1,0 +1,150 @@
+"""The files of tokens: what they say, and what is left of them when somebody dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from minimta.mailers.remote import oauth, renewal, token_file
+from minimta.system import files, processes
+from minimta.system.tls import KeyPair
+from tests.mailers.remote.conftest import NOW, Place
+from tests.support.powercut import Disk, playground
+
+pytestmark = pytest.mark.debian("openssl")
+
+
+def test_two_at_once_renew_once(place: Place, pair: KeyPair) -> None:
+    server = place.serve(pair, rotates=True, holds=True)
+    place.put(server.url("token"))
+    found = [os.pipe() for _ in range(3)]
+
+    def run(pipe: int) -> int:
+        files.write_all(pipe, place.get().encode())
+        return os.EX_OK
+
+    children = [processes.fork("runner", lambda pipe=pipe: run(pipe)) for _, pipe in found]  # type: ignore[misc]
+    server.wait_for_forms(1)
+    server.release()
+    for child, (reading, writing) in zip(children, found, strict=True):
+        os.close(writing)
+        assert os.waitpid(child, 0)[1] == 0
+        assert os.read(reading, 100) == b"access-1-token"
+        os.close(reading)
+    assert len(server.forms) == 1
+
+
+def test_a_lock_that_is_held_for_ever_is_later(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(renewal, "_LOCK_TIME", 0.0)
+    place.put("https://127.0.0.1/token")
+    with token_file.locked(place.path, 1), pytest.raises(OSError, match="another process"):
+        place.get()
+
+
+def test_a_power_cut_leaves_the_old_token_or_the_new_and_what_was_promised(
+    place: Place, tmp_path: Path
+) -> None:
+    before = place.put("https://127.0.0.1/token")
+    after = before.with_tokens(oauth.Tokens("new-access", 3600, "new-refresh"), NOW)
+    with Disk(Path(place.path).parent) as disk:
+        token_file.write(place.path, after)
+        disk.mark("written")
+    with playground(tmp_path) as fresh:
+        for cut in disk.cuts():
+            for number, state in enumerate(disk.survivors(after=cut)):
+                directory = fresh / f"{cut}-{number}"
+                directory.mkdir(mode=0o700)
+                state.write(directory)
+                found = token_file.read(str(directory / "office.json"))
+                assert found == after or (found == before and not disk.marks(cut)), state.label
+
+
+def test_without_room_for_its_successor_a_refresh_token_is_not_spent(
+    place: Place, pair: KeyPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = place.serve(pair, rotates=True)
+    before = place.put(server.url("token"))
+
+    def full(file: int, start: int, length: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", full)
+        assert "No space left on device" in place.trouble()
+    assert server.forms == []
+    assert token_file.read(place.path) == before
+    assert place.get(is_forced=True) == "access-1-token"
+
+
+def test_a_new_refresh_token_is_durable_before_it_is_used(
+    place: Place, pair: KeyPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = place.serve(pair, rotates=True)
+    place.put(server.url("token"))
+    done: list[str] = []
+
+    def note(name: str, real: Callable[..., object]) -> Callable[..., object]:
+        def noting(*arguments: object) -> object:
+            done.append(name)
+            return real(*arguments)
+
+        return noting
+
+    for module, name in ((os, "fsync"), (os, "rename"), (files, "sync_directory")):
+        monkeypatch.setattr(module, name, note(name, getattr(module, name)))
+    monkeypatch.setattr(oauth, "ask", note("ask", oauth.ask))
+    assert place.get() == "access-1-token"
+    assert done[done.index("ask") + 1 :] == ["fsync", "rename", "sync_directory", "fsync"]
+
+
+def test_a_runner_that_is_killed_meanwhile_loses_no_rotated_token(
+    place: Place, pair: KeyPair
+) -> None:
+    from minimta.system import privileges
+
+    server = place.serve(pair, rotates=True, holds=True)
+    place.put(server.url("token"))
+
+    def run() -> int:
+        privileges.in_child(lambda: place.get().encode(), 60)
+        return os.EX_OK
+
+    runner = processes.fork("runner", run)
+    server.wait_for_forms(1)
+    os.kill(runner, signal.SIGKILL)
+    os.waitpid(runner, 0)
+    server.release()
+    # The child of the runner has the lock until it has written.
+    with token_file.locked(place.path, 10):
+        assert token_file.read(place.path).refresh_token == "refresh-1-token"
+    assert place.get() == "access-1-token"
+    assert len(server.forms) == 1
+
+
+def test_a_term_signal_waits_until_the_new_token_is_written(place: Place, pair: KeyPair) -> None:
+    server = place.serve(pair, rotates=True, holds=True)
+    place.put(server.url("token"))
+
+    def run() -> int:
+        place.get()
+        return os.EX_OK
+
+    renewing = processes.fork("runner", run)
+    server.wait_for_forms(1)
+    os.kill(renewing, signal.SIGTERM)
+    server.release()
+    assert os.WTERMSIG(os.waitpid(renewing, 0)[1]) == signal.SIGTERM
+    assert token_file.read(place.path).refresh_token == "refresh-1-token"
+
+
+def test_what_a_dead_one_left_beside_it_is_in_nobodys_way(place: Place, pair: KeyPair) -> None:
+    server = place.serve(pair, rotates=True)
+    place.put(server.url("token"))
+    Path(f"{place.path}.new").write_text("half of a tok")
+    assert place.get() == "access-1-token"
