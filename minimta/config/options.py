@@ -146,6 +146,13 @@ def _daemon_ports(text: str) -> tuple[Port, ...]:
     return ports.read(text)
 
 
+def _place(text: str) -> str:
+    """A directory that must be somewhere, wherever a command is called. Raise ValueError."""
+    if not text.strip():
+        raise ValueError("no path at all")
+    return directory(text)
+
+
 def _client_ports(text: str) -> tuple[ClientPort, ...]:
     """Rows of ClientPortOptions, separated by semicolons: see ``ports``. Raise ValueError."""
     if not text.strip():
@@ -183,13 +190,13 @@ class Options:
 
     # fmt: off
     host_name = _option("HostName", "", host_name, "this host's full name ($j); empty: ask the system (ours)")
-    queue_directory = _option("QueueDirectory", "/var/spool/mqueue", str.strip, "where qf and df files live", "Q")
-    client_queue_directory = _option("ClientQueueDirectory", "/var/spool/clientmqueue", str.strip, "where callers without rights leave their messages (ours)")
-    mailbox_directory = _option("MailboxDirectory", "/var/mail", str.strip, "where the mailboxes are, one file a user (ours)")
+    queue_directory = _option("QueueDirectory", "/var/spool/mqueue", _place, "where qf and df files live", "Q")
+    client_queue_directory = _option("ClientQueueDirectory", "/var/spool/clientmqueue", _place, "where callers without rights leave their messages (ours)")
+    mailbox_directory = _option("MailboxDirectory", "/var/mail", _place, "where the mailboxes are, one file a user (ours)")
     alias_files = _option("AliasFile", "/etc/aliases", alias_files, "sources of the alias databases that newaliases compiles, separated by commas; the first that has a name counts; -o PATH: it may be missing", "A")
-    passwd_file = _option("PasswdFile", "", str.strip, "users from this file in passwd form instead of the system's (ours)")
-    local_host_names = _option("LocalHostNames", "/etc/mail/local-host-names", str.strip, "file of further names that this host takes mail for (class w)")
-    trusted_users = _option("TrustedUsers", "/etc/mail/trusted-users", str.strip, "file of users who may give any sender with -f without a warning (class t)")
+    passwd_file = _option("PasswdFile", "", directory, "users from this file in passwd form instead of the system's (ours)")
+    local_host_names = _option("LocalHostNames", "/etc/mail/local-host-names", directory, "file of further names that this host takes mail for (class w)")
+    trusted_users = _option("TrustedUsers", "/etc/mail/trusted-users", directory, "file of users who may give any sender with -f without a warning (class t)")
     forward_path = _option("ForwardPath", "$z/.forward.$w+$h:$z/.forward+$h:$z/.forward.$w:$z/.forward", forward_path, "files that forward a user's mail, the first that exists counts; $z home, $u user, $h detail, $w host; empty: none", "J")
     default_user = _option("DefaultUser", "daemon", str.strip, "user as which programs and files of the aliases run", "u")
     dont_blame = _option("DontBlameSendmail", "safe", blame, "checks of files that are left out: GroupWritableForwardFile, ForwardFileInUnsafeDirPath and others")
@@ -198,7 +205,7 @@ class Options:
     max_program_memory = _option("MaxProgramMemory", "512000000", size, "octets of memory for each process of a program, 0 = no limit (ours)")
     max_program_processes = _option("MaxProgramProcesses", "200", number, "processes that a user may have while a program of theirs runs, 0 = no limit (ours)")
     host_status_directory = _option("HostStatusDirectory", "", str.strip, "directory, in QueueDirectory if it is no absolute path, where it is kept how other hosts were found; empty: what was not reached is remembered for a moment")
-    mailer_table = _option("MailerTable", "/etc/mail/mailertable", str.strip, "text table domain -> mailer:host")
+    mailer_table = _option("MailerTable", "/etc/mail/mailertable", directory, "text table domain -> mailer:host")
     virtuser_table = _option("VirtUserTable", "/etc/mail/virtusertable", str.strip, "text table address of a domain of this host -> user, address or error:")
     luser_relay = _option("LuserRelay", "", _luser_relay, "who gets mail for a name that nobody has: a host, user@host, local:USER, error:CODE TEXT")
     mail_hub = _option("MailHub", "", smart_host, "the host with the mailboxes of this one's users; aliases are followed here")
@@ -234,7 +241,7 @@ class Options:
     no_recipient_action = _option("NoRecipientAction", "none", choice("none", "add-to", "add-apparently-to", "add-bcc", "add-to-undisclosed"), "what to do with a message without To, Cc, Bcc", anybody=True)
     privacy_options = _option("PrivacyOptions", "authwarnings", privacy, "what strangers and users are not told or allowed: authwarnings, needmailhelo, novrfy, noexpn, noreceipts, nobodyreturn, goaway, public and others", "p")
     run_as_user = _option("RunAsUser", "minimta", str.strip, "user that listener and remote worker become when started as root")
-    pid_file = _option("PidFile", "/run/sendmail.pid", str.strip, "pid and command line of the daemon")
+    pid_file = _option("PidFile", "/run/sendmail.pid", directory, "pid and command line of the daemon")
     log_level = _option("LogLevel", "9", number, "0 nothing, 9 every message, 10 and more details", "L")
     log_to = _option("LogTo", "syslog", choice("syslog", "stderr", "none"), "syslog (facility mail), stderr, none (ours)")
     greeting = _option("SmtpGreetingMessage", "$j minimta $v/$Z; $b", str.strip, "text of the 220; $j host, $v and $Z version, $b date")
@@ -278,7 +285,7 @@ class Options:
     class_factor = _option("ClassFactor", "1800", number, "what each point of Precedence takes from it", "z")
     retry_factor = _option("RetryFactor", "90000", number, "what each attempt adds to it", "Z")
     double_bounce_address = _option("DoubleBounceAddress", "postmaster", str.strip, "who gets a bounce that cannot be delivered; empty: nobody")
-    dead_letter_drop = _option("DeadLetterDrop", "", str.strip, "file for messages that can be neither delivered nor returned nor saved at home")
+    dead_letter_drop = _option("DeadLetterDrop", "", directory, "file for messages that can be neither delivered nor returned nor saved at home")
     timeout_queuereturn = _option("Timeout.queuereturn", "5d", interval, "bounce what has waited longer", "T")
     timeout_queuewarn = _option("Timeout.queuewarn", "4h", interval, "tell the sender, once, when it has waited longer; 0 = never")
     timeout_program = _option("Timeout.program", "15m", wait, "a program that runs longer is ended and tried again later (ours)")

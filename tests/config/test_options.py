@@ -196,3 +196,27 @@ def test_a_privacy_option_that_nothing_obeys_is_refused(text: str, reason: str) 
 )
 def test_a_wrong_line_is_about_the_option_that_it_most_likely_means(line: str, name: str) -> None:
     assert options.meant(line) == name
+
+
+PLACES = ["QueueDirectory", "ClientQueueDirectory", "MailboxDirectory"]
+FILES = ["PasswdFile", "LocalHostNames", "TrustedUsers", "MailerTable", "PidFile", "DeadLetterDrop"]
+
+
+@pytest.mark.parametrize("name", [*PLACES, *FILES])
+def test_a_path_means_the_same_wherever_a_command_is_called(name: str) -> None:
+    chosen = Options()
+    for text in ("mail", "./mail", "~/mail", "-o /etc/mail"):
+        with pytest.raises(OptionError, match="no absolute path"):
+            chosen.set(options.by_name(name), text)
+    chosen.set(options.by_name(name), " /srv/mail ")
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_a_queue_and_the_mailboxes_must_be_somewhere(name: str) -> None:
+    with pytest.raises(OptionError, match="no path at all"):
+        Options().set(options.by_name(name), " ")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_need_not_be(name: str) -> None:
+    Options().set(options.by_name(name), "")
