@@ -24,6 +24,10 @@ VERBS = {
         "put sendmail in its place on this machine [--dry-run]",
     ),
     "check": ("minimta.admin.check", "tell what is wrong in /etc/mail/minimta.cf [-C FILE]"),
+    "passwd": (
+        "minimta.admin.passwd",
+        "a password for NAME, who may then log in to the listener [--delete, --list, --check]",
+    ),
     "trace": ("minimta.admin.trace", "tell where an address leads, and why [-C FILE] ADDRESS..."),
     "token": (
         "minimta.admin.token",

@@ -162,6 +162,24 @@ def _client_ports(text: str) -> tuple[ClientPort, ...]:
     return ports.read_client(text)
 
 
+def _auth_backend(text: str) -> str:
+    from minimta.config import logins  # few commands want to know
+
+    return logins.backend(text)
+
+
+def _auth_mechanisms(text: str) -> tuple[str, ...]:
+    from minimta.config import logins
+
+    return logins.mechanisms(text)
+
+
+def _auth_letters(text: str) -> str:
+    from minimta.config import logins
+
+    return logins.letters(text)
+
+
 def _srv_options(text: str) -> str:
     """Letters of TLSSrvOptions. Raise ValueError for one that nothing here obeys."""
     letters = "".join(text.replace(",", " ").split())
@@ -230,6 +248,13 @@ class Options:
     server_key_file = _option("ServerKeyFile", "", str.strip, "its key, which nobody else may read; empty: in the same file")
     tls_srv_options = _option("TLSSrvOptions", "", _srv_options, "V: clients are not asked for a certificate, as else they are if `CACertFile`, `CACertPath` or `RelayCertFile` is set")
     relay_cert_file = _option("RelayCertFile", "", str.strip, "certificates (PEM) of clients that may relay, whoever signed them (ours)")
+    auth_backend = _option("AuthBackend", "/etc/mail/smtp-users", _auth_backend, "who knows the users that may log in (AUTH): a file that `minimta passwd` writes, dovecot:SOCKET, saslauthd:SOCKET; empty, or no such file: nobody may (ours)")
+    auth_mechanisms = _option("AuthMechanisms", "SCRAM-SHA-256 PLAIN LOGIN", _auth_mechanisms, "how clients may log in; what is not one of these three is never offered")
+    auth_options = _option("AuthOptions", "", _auth_letters, "m: only by SCRAM; A, d, p and y are always so")
+    auth_realm = _option("AuthRealm", "", str.strip, "realm of users who log in without one: emma is the same as emma@REALM")
+    clear_auth = _option("ClearAuth", "none", choice("none", "loopback"), "who may log in without TLS: nobody, or clients of this host (ours)")
+    max_login_failures = _option("MaxLoginFailures", "20", natural, "failed logins after which an address is shut out for ten minutes, 0 = never (ours)")
+    login_senders = _option("LoginSenders", "", str.strip, "text table sender, or @domain -> users, with commas between them, who may send as that, others only as themselves; empty: as anybody (ours)")
     # DIFFERS: Sendmail defers, unless it is set; as Postfix does it mail goes out where TLS is broken.
     tls_fallback_to_clear = _option("TLSFallbacktoClear", "True", boolean, "when a handshake fails that need not be made, the host is tried once more in clear")
     daemon_ports = _option("DaemonPortOptions", "Name=MTA, Addr=127.0.0.1, Port=25; Name=MTA-v6, Addr=::1, Port=25", _daemon_ports, "where to listen: Name, Addr, Port, Family, Modifiers, Listen, ReceiveSize, SendSize, children, delayLA, refuseLA, queueLA, DeliveryMode, TLS; one line a port", "O", accumulates=True)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 #: what a modifier asks for, when that is so here
 MODIFIERS = {
+    "a": "AUTH is required, of everybody",
     "A": "AUTH is not offered",
     "C": "names of hosts are not made canonical",
     "E": "ETRN is refused",
@@ -33,7 +34,6 @@ MODIFIERS = {
 }
 #: modifiers of Sendmail that nothing here obeys yet
 _NOT_YET = {
-    "a": "AUTH is required",
     "b": "mail is sent on from the address it was received at",
     "c": "names of hosts are made canonical",
     "h": "HELO says the name of the interface",
@@ -287,6 +287,8 @@ def _family(text: str) -> str:
 
 def _modifiers(text: str) -> str:
     letters = "".join(text.split())
+    if "a" in letters and "A" in letters:
+        raise ValueError("a and A: AUTH cannot be required and not offered")
     for letter in letters:
         if letter in _NOT_YET:
             raise ValueError(f"{letter} ({_NOT_YET[letter]}) is not supported yet")

@@ -15,10 +15,12 @@ import time
 
 from minimta.config.ports import Port
 from minimta.listener import rights
+from minimta.listener.auth import LoginSession
 from minimta.listener.handler import Handler
 from minimta.listener.peer import Peer
 from minimta.listener.shared_state import SharedState
 from minimta.listener.stream import Stream
+from minimta.smtp.auth import AuthCommand
 from minimta.smtp.server import Session
 from minimta.smtp.state import State
 from minimta.system import hostnames, log
@@ -50,7 +52,14 @@ def session(shared: SharedState, handler: Handler, client: Peer) -> Session:
         bad_rcpt_throttle=options.bad_rcpt_throttle,
         unawaited=_unawaited(client),
         has_tls=shared.tls is not None and client.port is not None and client.port.has_starttls,
+        auth=_auth(shared, handler, client),
     )
+
+
+def _auth(shared: SharedState, handler: Handler, client: Peer) -> AuthCommand:
+    logins = LoginSession(shared.logins, client, handler.note)
+    required = client.port is not None and "a" in client.port.modifiers
+    return AuthCommand(logins, is_required=required)
 
 
 class Connection:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 
 from minimta.config.ports import Port
-from minimta.listener import vrfy
+from minimta.listener import login_senders, vrfy
 from minimta.listener.checks import Checks
 from minimta.listener.peer import Peer
 from minimta.listener.refusals import not_now, one_word
@@ -105,8 +105,14 @@ class Handler:
 
     def secured(self) -> None:
         """The client was secured by a handshake: what it said in clear is forgotten."""
-        self._helo, self._protocol = b"", b"SMTP"
+        self._helo, self._protocol, self._client.mechanism = b"", b"SMTP", ""
         self._checks.secured()
+
+    @property
+    def _with_login(self) -> bytes:
+        """What Received says after "with". RFC 3848: "A" after a login, and only for EHLO."""
+        has_login = self._client.mechanism and self._protocol != b"SMTP"
+        return self._protocol + b"A" if has_login else self._protocol
 
     # --- sender -----------------------------------------------------------------------------------
 
@@ -115,6 +121,7 @@ class Handler:
         self._qid = queue_id.new(self._shared.clock())
         self._size = max(mail.parameters.size, 0)
         refusal = self._refuse_size(mail) or self._checks.mail(mail, self._qid)
+        refusal = refusal or self._refuse_login(mail)
         if refusal:
             self._log_message(mail.reverse_path, 0)
             return refusal
@@ -122,6 +129,11 @@ class Handler:
         self._recipients.clear()
         self._discarded = 0
         return reply(250, "2.1.0", f"{quoted(mail.given)}... Sender ok")
+
+    def _refuse_login(self, mail: Mail) -> Reply | None:
+        """Is this login bound to another sender?"""
+        shared = self._shared
+        return login_senders.check(mail, self._client, shared.login_senders, shared.here, self._qid)
 
     def _refuse_size(self, mail: Mail) -> Reply | None:
         limit = self._options.max_message_size
@@ -135,10 +147,10 @@ class Handler:
         envelope = Envelope(self._as_queued(mail.reverse_path))
         envelope.body_type = found.body_type
         envelope.ret, envelope.envid = found.ret, found.envid
-        # RFC 4954 section 5: what an unauthenticated client claims is not believed.
-        envelope.auth = b"<>" if found.auth else b""
+        envelope.auth = login_senders.author(found.auth, client, self._shared.host)
         envelope.client = client.shown.encode("ascii", "replace")
-        envelope.protocol, envelope.helo = self._protocol, self._helo
+        envelope.protocol, envelope.helo = self._with_login, self._helo
+        envelope.login = b"authenticated bits=0" if client.mechanism else b""
         envelope.tls = client.secured.trace if client.secured else b""
         envelope.if_address = client.if_address.encode("ascii")
         if client.port is None:
@@ -337,7 +349,7 @@ class Handler:
         log.line(
             self.qid,
             f"from={one_word(log.clean(reverse_path))}, size={size}, class=0, nrcpts={recipients},"
-            f" proto={self._protocol.decode()}, {daemon}relay={self._client.shown}",
+            f" proto={self._with_login.decode()}, {daemon}relay={self._client.shown}",
         )
 
     # --- questions --------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ import time
 from minimta.config.ports import Port
 from minimta.listener import rights
 from minimta.listener.connection import Connection
+from minimta.listener.peer import network
 from minimta.listener.shared_state import SharedState
 from minimta.listener.stream import Stream
 from minimta.listener.threads import ThreadPool
@@ -108,9 +109,9 @@ class ConnectionLimits:
         most = self._options.max_connections_per_client
         if not most or len(self._inside) < most or rights.may_relay(ip):
             return ""
-        network = _network(ip)
+        place = network(ip)
         with self._changed:
-            count = sum(_network(connection.ip) == network for connection in self._inside)
+            count = sum(network(connection.ip) == place for connection in self._inside)
         if count < most:
             return ""
         text = "421 4.3.2 Too many open connections."
@@ -156,13 +157,6 @@ class ConnectionLimits:
     def _wait_until_empty(self, seconds: float) -> bool:
         with self._changed:
             return self._changed.wait_for(lambda: not self._inside, seconds)
-
-
-def _network(ip: str) -> str:
-    """What counts as one client: an IPv4 address, or the /64 of an IPv6 address."""
-    if ":" not in ip:
-        return ip
-    return socket.inet_pton(socket.AF_INET6, ip)[:8].hex()
 
 
 def _turn_away(sock: socket.socket, text: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 from minimta.config.ports import Port
 from minimta.listener.rights import Rights
 from minimta.listener.starttls import Secured
@@ -16,6 +18,7 @@ class Peer:
         "ip",
         "is_confirmed",
         "literal",
+        "mechanism",
         "name",
         "port",
         "rights",
@@ -51,6 +54,8 @@ class Peer:
         self.rights = rights
         #: what the TLS handshake has proved; None: there was none
         self.secured: Secured | None = None
+        #: by which the client has logged in, "PLAIN"; "": it has not
+        self.mechanism = ""
         self.if_address = if_address
 
     @property
@@ -63,3 +68,10 @@ class Peer:
         if not self.name:
             return f". IP name lookup failed [{self.ip}]"
         return "" if self.is_confirmed else f". IP name possibly forged [{self.ip}]"
+
+
+def network(ip: str) -> str:
+    """What counts as one client: an IPv4 address, or the /64 of an IPv6 address."""
+    if ":" not in ip:
+        return ip
+    return socket.inet_pton(socket.AF_INET6, ip)[:8].hex()

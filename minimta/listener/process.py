@@ -70,7 +70,7 @@ class Listener:
         tls = _server_tls(options) if is_first else starttls.from_options(options)
         shared = SharedState(options, spool, resolves=dns.resolves, tls=tls)
         _read_tables(shared) if is_first else shared.read_tables()
-        privileges.become(options.run_as_user)
+        privileges.become(options.run_as_user, with_groups=True)
         self._servers = servers
         self._limits = ConnectionLimits(shared)
         self._threads = [

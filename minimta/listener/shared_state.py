@@ -13,6 +13,8 @@ from collections.abc import Callable
 import minimta
 from minimta.config.options import Options
 from minimta.listener.access import AccessRows, tell_problems
+from minimta.listener.auth import ClientLogins
+from minimta.listener.login_senders import LoginSenders
 from minimta.listener.relay_domains import RelayDomains
 from minimta.listener.starttls import ServerTls
 from minimta.maps.table import Table
@@ -63,6 +65,8 @@ class SharedState:
         self.relay_domains = RelayDomains(options.relay_domains)
         #: gateways of which the log has told that they relay
         self.told_gateways: set[str] = set()
+        self.logins = ClientLogins(options)
+        self.login_senders = LoginSenders(options.login_senders)
         self._greeting = (0, "")
         self._known: dict[bytes, tuple[float, local_host.LocalRecipient | None]] = {}
         self._free = (0.0, 0)

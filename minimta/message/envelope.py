@@ -63,6 +63,7 @@ class Envelope:
         "full_name",
         "helo",
         "if_address",
+        "login",
         "protocol",
         "recipients",
         "ret",
@@ -91,6 +92,8 @@ class Envelope:
         self.helo = b""
         #: what Received says of TLS: b"version=TLSv1.3 cipher=...", b"" if there was none
         self.tls = b""
+        #: the same of a login (AUTH): b"authenticated bits=0"
+        self.login = b""
         #: name of the port it came by, "MTA" (DaemonPortOptions); "" for local submission
         self.daemon = ""
         #: macro ${daemon_flags}, modifiers of the port: b"EE u"; b"c u" for local submission

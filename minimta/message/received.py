@@ -23,12 +23,14 @@ def received(
     recipient: bytes,
     date: bytes,
     tls: bytes = b"",
+    login: bytes = b"",
 ) -> bytes:
     """The trace field, in Sendmail's form; LF line ends.
 
     Without *helo* the submission form "(from emma@localhost)"; *recipient* b"" leaves the "for"
     away, as it must be when there are several: it would show one of them to the others (section 7.2).
-    *tls* is what is to be said of it, b"version=TLSv1.3 cipher=...", b"" if there was none.
+    *tls* is what is to be said of it, b"version=TLSv1.3 cipher=...", *login* the same,
+    b"authenticated bits=0"; b"" if there was none.
     """
     # What a client says of itself could end the line and begin a field of its own.
     client, helo, protocol = printable(client), printable(helo), printable(protocol)
@@ -36,5 +38,6 @@ def received(
     with_protocol = b" with " + protocol if protocol else b""
     for_whom = b"\n\tfor %b; " % printable(recipient) if recipient else b";\n\t"
     by = b"by %b (%b)%b id %b" % (host, product, with_protocol, qid)
+    with_login = b"\n\t(%b)" % login if login else b""
     with_tls = b"\n\t(%b)" % printable(tls) if tls else b""
-    return b"Received: " + origin + b"\n\t" + by + with_tls + for_whom + date
+    return b"Received: " + origin + with_login + b"\n\t" + by + with_tls + for_whom + date

@@ -131,6 +131,7 @@ class FirstControl:
             recipient=recipient,
             date=dates.rfc5322(self._now).encode("ascii"),
             tls=envelope.tls,
+            login=envelope.login,
         )
 
 

@@ -13,7 +13,7 @@ from minimta.smtp.reply import CommandError, Reply, quoted, refusal, reply
 
 #: octets with the line end: RFC 5321 section 4.5.3.1.4 says 512, extensions add (RFC 4954: 12288).
 #: A longer line is refused; at the second limit the session is over.
-MAX_LINE, MAX_BUFFERED = 2048, 12288
+MAX_LINE, MAX_BUFFERED = 2048, 12290
 
 # RFC 5321 section 4.1.3, and what machines really call themselves.
 _HOST = re.compile(rb"[A-Za-z0-9\[\]._:+#/-]{1,255}")
@@ -113,7 +113,7 @@ def _scanning(word: bytes) -> CommandError:
 _FOREIGN = frozenset(
     ("GET", "POST", "HEAD", "PUT", "DELETE", "TRACE", "PATCH", "PRI", "CONNECT", "PROXY", "USER")
 )
-_NOT_IMPLEMENTED = frozenset(("SEND", "SAML", "SOML", "TURN", "AUTH", "BDAT"))
+_NOT_IMPLEMENTED = frozenset(("SEND", "SAML", "SOML", "TURN", "BDAT"))
 
 NOT_ALLOWED = reply(502, "5.7.0", "Sorry, we do not allow this operation")
 _REFUSED = {

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 
 def offered(
-    privacy: frozenset[str], max_message_size: int, eol: bytes, *, starttls: bool = False
+    privacy: frozenset[str],
+    max_message_size: int,
+    eol: bytes,
+    *,
+    starttls: bool = False,
+    auth: str = "",
 ) -> list[str]:
     """The lines of the answer behind the first one.
 
     *privacy* has the words of PrivacyOptions, *eol* is the line end of the session,
-    *starttls*: there can be TLS, and is none yet.
+    *starttls*: there can be TLS, and is none yet; *auth* is the line of AUTH, "" if there is none.
     """
     size = f"SIZE {max_message_size}" if max_message_size else "SIZE"
     rows = {
@@ -24,6 +29,7 @@ def offered(
         "8BITMIME": True,
         size: True,
         "DSN": has_dsn(privacy),
+        auth: bool(auth),
         "STARTTLS": starttls,
         "HELP": True,
     }

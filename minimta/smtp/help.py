@@ -28,7 +28,7 @@ _TOPICS: dict[str, tuple[str, ...]] = {
         "RCPT TO:<recipient> NOTIFY=NEVER|SUCCESS,FAILURE,DELAY ORCPT=<type>;<address>",
         "What to report about the delivery, and to return with it (RFC 3461).",
     ),
-    "AUTH": ("AUTH", _ABSENT),
+    "AUTH": ("AUTH <mechanism> [initial response]", "Log in (RFC 4954), inside TLS."),
     "ETRN": ("ETRN", _ABSENT),
     "STARTTLS": ("STARTTLS", "Encrypt the connection (RFC 3207); then say EHLO again."),
     "VERB": ("VERB", _ABSENT),

@@ -19,6 +19,7 @@ from collections.abc import Callable
 
 from minimta.smtp import command, extensions, help
 from minimta.smtp import fixed_replies as fixed
+from minimta.smtp.auth import AuthCommand
 from minimta.smtp.data import DataReader, Violation, check
 from minimta.smtp.receiver import Receiver
 from minimta.smtp.reply import CommandError, Reply, quoted, reply
@@ -43,12 +44,13 @@ class Session:
         bad_rcpt_throttle: int = 0,
         unawaited: frozenset[str] = frozenset(),
         has_tls: bool = False,
+        auth: AuthCommand | None = None,
     ) -> None:
         """*host* is our name, *client* what the client is called: "lab1.campus [10.0.3.134]".
 
         *privacy* has the words of PrivacyOptions, *max_message_size* octets (0: no limit).
         *unawaited* are those of EHLO, HELO and DATA whose reply this client need not wait for.
-        *has_tls*: can our side make a handshake?
+        *has_tls*: can our side make a handshake? *auth* takes logins; None: there are none.
         """
         self.host = host
         self.client = client
@@ -60,6 +62,7 @@ class Session:
         self._privacy = privacy
         self._unawaited = unawaited
         self._has_tls = has_tls
+        self._auth = auth or AuthCommand(None)
         #: has the handshake been made?
         self._is_secure = False
         self._dsn = extensions.has_dsn(privacy)
@@ -101,6 +104,7 @@ class Session:
         self._is_secure = True
         self._greeted = False
         self._eol = self._buffer = b""
+        self._auth.forget()
         self.state = State.IDLE
 
     @property
@@ -197,9 +201,11 @@ class Session:
         except Violation as violation:
             self._note_about_client(violation.text)
             return self._last(421, "4.5.0", violation.text)
-        if len(line) > command.MAX_LINE:
+        if len(line) > command.MAX_LINE and not self._auth.takes(line):
             too_long = len(line) > command.MAX_BUFFERED
             return self._far_too_long() if too_long else self._counted(fixed.TOO_LONG)
+        if self._auth.awaits:
+            return self._login(self._auth.answer(line[: -len(self._eol)]))
         verb, argument = command.split(line[: -len(self._eol)])
         name = verb.decode("ascii", "replace")
         if self._rejecting and name not in _ALWAYS:
@@ -215,6 +221,7 @@ class Session:
         if act is None:
             return self._not_served(name, line[: -len(self._eol)])
         answer = out_of_order(self.state, name) or self._needs_hello(name)
+        answer = answer or self._auth.why_not(name)
         if answer is None:
             answer = act(self, argument)
             if answer.code == 354 and has_more and self._must_await("DATA"):
@@ -268,6 +275,7 @@ class Session:
             self._max_message_size,
             self._eol,
             starttls=self._has_tls and not self._is_secure,
+            auth=self._auth.keyword(),
         )
         return Reply(250, "", (hello, *offered))
 
@@ -333,6 +341,16 @@ class Session:
             return fixed.SECURE_ALREADY
         return fixed.READY if self._has_tls else fixed.NO_TLS
 
+    def _begin_login(self, argument: bytes) -> Reply:
+        return self._login(self._auth.begin(argument))
+
+    def _login(self, answer: Reply) -> Reply:
+        """A step of a login has this *answer*."""
+        self.throttle.pause += self._auth.take_pause()
+        if answer.code == 421:
+            self._end()
+        return answer
+
     def _noop(self, argument: bytes) -> Reply:
         return fixed.OK
 
@@ -344,24 +362,21 @@ class Session:
         return help.answer(argument)
 
     def _vrfy(self, argument: bytes) -> Reply:
-        self.was_used = True
-        hidden = "novrfy" in self._privacy
-        self._note_question("VRFY", argument, hidden)
-        if hidden:
-            return fixed.CANNOT_VERIFY
-        return self._receiver.verify(argument) if argument else fixed.ARGUMENT
+        return self._question("VRFY", argument, fixed.CANNOT_VERIFY, self._receiver.verify)
 
     def _expn(self, argument: bytes) -> Reply:
-        self.was_used = True
-        hidden = "noexpn" in self._privacy
-        self._note_question("EXPN", argument, hidden)
-        if hidden:
-            return command.NOT_ALLOWED
-        return self._receiver.expand(argument) if argument else fixed.ARGUMENT
+        return self._question("EXPN", argument, command.NOT_ALLOWED, self._receiver.expand)
 
-    def _note_question(self, verb: str, argument: bytes, hidden: bool) -> None:
-        rejected = " [rejected]" if hidden else ""
-        self._note_about_client(f"{verb} {quoted(argument)}{rejected}")
+    def _question(
+        self, verb: str, argument: bytes, hidden: Reply, look: Callable[[bytes], Reply]
+    ) -> Reply:
+        """PrivacyOptions novrfy, noexpn: then the answer is *hidden*."""
+        self.was_used = True
+        is_hidden = f"no{verb.lower()}" in self._privacy
+        self._note_about_client(f"{verb} {quoted(argument)}{' [rejected]' if is_hidden else ''}")
+        if is_hidden:
+            return hidden
+        return look(argument) if argument else fixed.ARGUMENT
 
     # --- limits -----------------------------------------------------------------------------------
 
@@ -392,6 +407,7 @@ _VERBS: dict[str, Callable[[Session, bytes], Reply]] = {
     "DATA": Session._begin_data,
     "RSET": Session._rset,
     "STARTTLS": Session._starttls,
+    "AUTH": Session._begin_login,
     "NOOP": Session._noop,
     "QUIT": Session._quit,
     "HELP": Session._help,

@@ -29,6 +29,7 @@ AFTER: dict[tuple[State, str], State] = {
     **{(s, "QUIT"): _X for s in (_I, _M, _R)},
     **{(s, verb): s for s in (_I, _M, _R) for verb in ("NOOP", "HELP", "VRFY", "EXPN")},
     (_I, "STARTTLS"): _H,
+    (_I, "AUTH"): _I,
     (_I, "MAIL"): _M,
     (_M, "RCPT"): _R,
     (_R, "RCPT"): _R,
@@ -45,6 +46,8 @@ _WHY_NOT = {
     (_M, "DATA"): reply(503, "5.0.0", "Need RCPT (recipient)"),
     (_M, "STARTTLS"): reply(503, "5.5.0", "STARTTLS not permitted during a mail transaction"),
     (_R, "STARTTLS"): reply(503, "5.5.0", "STARTTLS not permitted during a mail transaction"),
+    (_M, "AUTH"): reply(503, "5.5.0", "AUTH not permitted during a mail transaction"),
+    (_R, "AUTH"): reply(503, "5.5.0", "AUTH not permitted during a mail transaction"),
 }
 _BAD_SEQUENCE = reply(503, "5.5.1", "Bad sequence of commands")
 

@@ -38,8 +38,10 @@ _lingering: list[int] = []
 _silent: dict[tuple[int, str], float] = {}
 
 
-def become(name: str) -> None:
+def become(name: str, *, with_groups: bool = False) -> None:
     """Make this process the system's user *name* for good, without supplementary groups.
+
+    *with_groups* keeps those that the administrator gave to it: sockets of others may be theirs.
 
     Call it before any thread starts. Does nothing without root, and for "", which keeps root: only
     a mount namespace with a root of its own wants that. Raise OSError if there is no such user, or
@@ -50,7 +52,8 @@ def become(name: str) -> None:
     user = Users().find(os.fsencode(name))
     if user is None:
         raise OSError(errno.ENOENT, f"no such user: {name} (option RunAsUser)")
-    drop(user.uid, user.gid, [])
+    groups = os.getgrouplist(user.name, user.gid) if with_groups else []
+    drop(user.uid, user.gid, [group for group in groups if group != user.gid])
 
 
 def drop(uid: int, gid: int, groups: list[int]) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from minimta.config.ports import Port
-from minimta.listener import connection, limits
+from minimta.listener import connection
+from minimta.listener.peer import network
 from tests.support.listening import PATIENCE, Listening, dialogue
 from tests.support.smtphost import SmtpHost
 
@@ -140,4 +141,4 @@ def test_from_its_delay_la_on_a_port_lets_connections_and_commands_wait(
     ],
 )
 def test_an_ipv6_client_is_a_network(one: str, other: str, same: bool) -> None:
-    assert (limits._network(one) == limits._network(other)) is same
+    assert (network(one) == network(other)) is same

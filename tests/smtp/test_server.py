@@ -4,10 +4,12 @@ import itertools
 
 import pytest
 
+from minimta.smtp.auth import AuthCommand
 from minimta.smtp.reply import reply
 from minimta.smtp.server import Session
 from minimta.smtp.state import AFTER, State, out_of_order
 from tests.smtp.test_data import FALSE_ENDS
+from tests.support.fakelogins import FakeLogins
 from tests.support.fakereceiver import FakeReceiver, codes, session
 
 #: commands of a whole session, one group a line, and the code that answers each command
@@ -33,6 +35,7 @@ LINES = {
     "RCPT": b"RCPT TO:<g@h>",
     "VRFY": b"VRFY dave",
     "EXPN": b"EXPN dave",
+    "AUTH": b"AUTH PLAIN AGVtbWEAc2VjcmV0",
 }
 
 
@@ -99,7 +102,7 @@ def test_text_that_comes_together_with_data_is_text_where_nobody_must_wait() -> 
     [pair for pair in itertools.product(REACH, sorted({v for _, v in AFTER if v != "."}))],
 )
 def test_every_verb_in_every_state_is_as_the_table_has_it(state: State, verb: str) -> None:
-    smtp = session(FakeReceiver(), has_tls=True)
+    smtp = session(FakeReceiver(), has_tls=True, auth=AuthCommand(FakeLogins()))
     smtp.receive(REACH[state])
     assert smtp.state is state
     answer = smtp.receive(LINES.get(verb, verb.encode()) + b"\r\n")

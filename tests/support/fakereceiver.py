@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from minimta.smtp.auth import AuthCommand
 from minimta.smtp.command import Mail, Rcpt
 from minimta.smtp.reply import Reply, quoted, reply
 from minimta.smtp.server import Session
@@ -69,6 +70,7 @@ def session(
     max_message_size: int = 0,
     bad_rcpt_throttle: int = 0,
     has_tls: bool = False,
+    auth: AuthCommand | None = None,
 ) -> Session:
     return Session(
         receiver,
@@ -78,6 +80,7 @@ def session(
         max_message_size=max_message_size,
         bad_rcpt_throttle=bad_rcpt_throttle,
         has_tls=has_tls,
+        auth=auth,
     )
 
 

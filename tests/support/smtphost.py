@@ -94,6 +94,7 @@ class ClientEnd:
     """A client's end of a session, without a socket."""
 
     def __init__(self, shared: SharedState, client: Peer) -> None:
+        self.client = client
         self.handler = Handler(shared, client)
         refused = self.handler.admit()
         self.session = session(shared, self.handler, client)
