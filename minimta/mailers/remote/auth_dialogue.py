@@ -65,7 +65,7 @@ class Logins:
         if hop is None or got is None:
             return None
         if got.fault:
-            return reply_outcomes.delayed("4.7.0", f"cannot log in: {got.fault}", hop.key, hop.key)
+            return reply_outcomes.delayed("4.7.0", got.fault, hop.key, hop.key)
         return self._refused.get(hop.key)
 
     def log_in(

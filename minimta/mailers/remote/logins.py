@@ -148,8 +148,11 @@ class LoginDesk:
         made.known_as[hop.key] = (name, state)
 
     def _rest(self, record: LoginRecord) -> str:
+        # The first words are the reason: mailq cuts the rest off, unless -v is said.
+        what, _, said = record.text.partition(": ")
         until = dates.queue_time(record.rests_until)
-        return f"not tried before {until}, or a change of {self._options.auth_info_file}: {record.text}"
+        rest = f"not tried before {until}, or a change of {self._options.auth_info_file}"
+        return f"{what}; {rest}: {said}"
 
 
 def _hops(job: Job) -> Mapping[NextHop, None]:

@@ -415,7 +415,7 @@ def test_on_this_host_a_login_needs_no_tls() -> None:
 def test_a_login_with_a_fault_is_no_reason_to_send_without() -> None:
     with FakeProvider(PROVIDERS["ses"], USERS) as server:
         sent = Sent(server.host, None, fault=f"{FILE} line 3: P: is empty")
-        assert sent.deferred == f"cannot log in: {FILE} line 3: P: is empty"
+        assert sent.deferred == f"{FILE} line 3: P: is empty"
         assert server.commands == []
 
 

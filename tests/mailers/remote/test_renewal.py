@@ -238,7 +238,7 @@ def test_a_letter_waits_when_the_authorization_was_revoked(
             for _ in range(2):
                 (outcome,) = host.run(to(provider))
                 assert outcome.fate is Fate.DEFERRED
-                assert outcome.text.startswith("cannot log in: token office: authorization revoked")
+                assert outcome.text.startswith("token office: authorization revoked")
                 assert outcome.text.endswith("to authorize it again: minimta token renew office")
             assert provider.commands == []
         assert len(server.forms) == 1
