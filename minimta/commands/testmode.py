@@ -16,7 +16,7 @@ from minimta.config.options import Options
 from minimta.mailers.programs import smrsh
 from minimta.mailers.remote.route_preview import RoutePreviewer
 from minimta.message import address, addresslist, dates
-from minimta.routing import targets
+from minimta.routing import rewrite, targets
 from minimta.routing.local_host import LocalHost
 from minimta.routing.route import Route
 from minimta.system import hostnames, log, users
@@ -157,13 +157,29 @@ class TestMode:
             yield f"Unknown mailer {log.clean(mailer)}"
         else:
             yield f"Trying {self._what()} address {log.clean(bare)} for mailer {log.clean(mailer)}"
-            yield f"Rcode = 0, addr = {log.clean(self._written(bare, mailer))}"
+            try:
+                yield f"Rcode = 0, addr = {log.clean(self._written(bare, mailer))}"
+            except OSError as error:
+                yield f"Rcode = {os.EX_TEMPFAIL}, {log.clean(str(error))}"
 
     def _written(self, bare: bytes, mailer: bytes) -> bytes:
         """The local mailers get names; everywhere else an address is complete."""
-        if mailer in (b"esmtp", b"smtp", b"relay") or self._of_header or self._of_sender:
+        is_remote = mailer in (b"esmtp", b"smtp", b"relay")
+        if self._of_header or self._of_sender:
+            return self._as_shown(self._here.qualified(bare), "esmtp" if is_remote else "local")
+        if is_remote:
             return self._here.qualified(bare)
         return address.split(bare)[0] if self._here.is_local(bare) else bare
+
+    def _as_shown(self, bare: bytes, mailer: str) -> bytes:
+        """With masquerading and GenericsTable. Raise OSError."""
+        rewriter = rewrite.rewriter(self._here)
+        if rewriter is None:
+            return bare
+        if not self._of_header:
+            return rewriter.sender(bare, mailer)
+        name = b"From: " if self._of_sender else b"To: "
+        return rewriter.field(name + bare, mailer).removeprefix(name)
 
     def _try_flags(self, text: bytes) -> Iterator[str]:
         flags = text.upper().replace(b" ", b"")

@@ -85,7 +85,7 @@ class Rewriter:
         if not self._srs_domain:
             return False
         first = recipient.final.rpartition(b";")[2].strip() or recipient.address
-        return any(self._here.is_local(address.bare(one)) for one in (first, recipient.address))
+        return self._here.is_local(address.bare(first))
 
     def _is_ours(self, bare: bytes) -> bool:
         key = address.domain_key(address.split(bare)[1])

@@ -45,6 +45,7 @@ def options(tmp_path: Path) -> Options:
     options.local_host_names = str(tmp_path / "local-host-names")
     options.mailer_table = str(tmp_path / "mailertable")
     options.trusted_users = str(tmp_path / "trusted-users")
+    options.generics_table = options.virtuser_table = ""
     (tmp_path / "aliases").write_text("postmaster: root\nlist: dave,\n carol\n")
     (tmp_path / "aliases").chmod(0o644)
     (tmp_path / "local-host-names").write_text("campus.example\n")
@@ -165,6 +166,32 @@ def test_try_writes_an_address_as_the_mailer_does(
         f"Trying {what} address {bare} for mailer {mailer}",
         f"Rcode = 0, addr = {written}",
     ]
+
+
+@pytest.mark.parametrize(
+    ("flags", "given", "written"),
+    [
+        ("HS", "esmtp dave", "dave@campus"),
+        ("HS", "local dave@lab2.campus", "dave@campus"),
+        ("HR", "esmtp dave", "dave@lab2.campus"),
+        ("ES", "esmtp dave", "dave@lab2.campus"),
+        ("ER", "esmtp dave", "dave@lab2.campus"),
+        ("HS", "esmtp root", "admin@provider.example"),
+        ("HS", "esmtp bad", "two words"),
+    ],
+)
+def test_try_shows_the_sender_that_others_see(
+    options: Options, tmp_path: Path, flags: str, given: str, written: str
+) -> None:
+    options.masquerade_as = "campus"
+    options.generics_table = str(tmp_path / "genericstable")
+    (tmp_path / "genericstable").write_text("root admin@provider.example\nbad two words\n")
+    mode = TestMode(options, Names(options))
+    answers(mode, f"/tryflags {flags}")
+    told = answers(mode, f"/try {given}")[1]
+    assert told == f"Rcode = 0, addr = {written}" or (
+        written == "two words" and told.startswith("Rcode = 75, ") and written in told
+    )
 
 
 def test_a_flag_leaves_the_other_as_it_was(mode: TestMode) -> None:

@@ -98,6 +98,14 @@ def test_aliases_come_first_and_forward_files_are_not_read(host: PrivateHost) ->
     assert len(host.letters("dave")) == 1
 
 
+def test_a_copy_here_and_the_hubs_are_two(host: PrivateHost) -> None:
+    host.aliases("postmaster: root", "list: carol, \\carol")
+    host.options.mail_hub = "hub.example"
+    elsewhere = Elsewhere({})
+    host.deliverer(esmtp=elsewhere).attempt([host.submit(EMMA, b"<list@lab1.campus>")])
+    assert len(elsewhere.jobs) == 1 and len(host.letters("carol")) == 1
+
+
 def test_a_retry_goes_to_the_same_hub(host: PrivateHost) -> None:
     host.aliases("postmaster: root", "list: carol, nosuch, \\dave")
     host.options.luser_relay, host.options.mail_hub = "l.example", "h.example"

@@ -90,6 +90,13 @@ def test_masquerading_shows_our_names_as_another(
     assert shown(rewriter(options, **_ALL), given) == (seen, seen, seen)
 
 
+def test_an_exception_is_one_for_all_below_it(options: Options) -> None:
+    settings = {"MasqueradeAs": "campus", "MasqueradeException": "exc.campus"}
+    maker = rewriter(options, MasqueradeDomain="sub.exc.campus notexc.campus", **settings)
+    assert shown(maker, b"y@sub.exc.campus")[1] == b"y@sub.exc.campus"
+    assert shown(maker, b"y@notexc.campus")[1] == b"y@campus"
+
+
 def test_without_the_options_envelope_and_recipients_stay(options: Options) -> None:
     maker = rewriter(options, MasqueradeAs="campus")
     ours = b"dave@lab2.campus"
@@ -194,6 +201,7 @@ def test_without_any_of_it_there_is_nothing_to_do(options: Options) -> None:
         # left as they are
         (b"From: <@a.example:dave@lab2.campus>", b"From: <@a.example:dave@lab2.campus>"),
         (b'From: "unbalanced <dave@lab2.campus>', b'From: "unbalanced <dave@lab2.campus>'),
+        (b"From: Dave <dave@lab2.campus", b"From: Dave <dave@lab2.campus"),
         (b"X-From: dave@lab2.campus", b"X-From: dave@lab2.campus"),
         (b"Subject: <dave@lab2.campus>", b"Subject: <dave@lab2.campus>"),
         (b"Message-Id: <1@lab2.campus>", b"Message-Id: <1@lab2.campus>"),
