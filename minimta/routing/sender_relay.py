@@ -5,7 +5,8 @@
     @club.example             [smtp.club.example]:465, [smtp2.club.example]:465
 
 For a host whose users have different providers. It counts where SmartHost would, or the recipient's
-domain: the mailer table is about single domains and comes first. Bounces have no sender and no row.
+domain: the mailer table is about single domains and comes first. A sender that is masqueraded is
+asked for as it is here, then as others see it. Bounces have no sender and no row.
 A table that cannot be read, or a row that makes no sense, delays the mail that it is about.
 """
 
@@ -28,8 +29,16 @@ OPTION = "SenderRelay"
 class SenderRelays:
     """The rows of the table."""
 
-    def __init__(self, path: str, read: Callable[[str], Mapping[bytes, bytes]]) -> None:
-        """*read* gives the rows of the file *path*; it is called once, and may raise OSError."""
+    def __init__(
+        self,
+        path: str,
+        read: Callable[[str], Mapping[bytes, bytes]],
+        shown: Callable[[bytes], bytes] = lambda sender: sender,
+    ) -> None:
+        """*read* gives the rows of the file *path*; it is called once. *shown* is what other hosts see
+        of a sender. Both may raise OSError.
+        """
+        self._shown = shown
         self._path = path
         self._read = read
         self._table: Mapping[bytes, bytes] | None = None
@@ -64,15 +73,24 @@ class SenderRelays:
         try:
             if self._table is None:
                 self._table = self._read(self._path)
+            found = self._row(sender, self._table)
+            if found is None and self._table:
+                # By masquerading the sender may be the one that the provider knows.
+                found = self._row(self._shown(sender), self._table)
         except OSError as error:
-            return deferred("4.3.5", f"{OPTION}: {self._path}: {error.strerror or error}")
+            return deferred(
+                "4.3.5", f"{OPTION}: {error.filename or self._path}: {error.strerror or error}"
+            )
+        return self._host(*found) if found else ""
+
+    def _row(self, sender: bytes, table: Mapping[bytes, bytes]) -> tuple[bytes, bytes] | None:
         local_part, domain = address.split(sender)
-        for key in (b"%b@%b" % (local_part.lower(), address.domain_key(domain)),
-                    b"@" + address.domain_key(domain)):  # fmt: skip
-            value = self._table.get(key)
+        of_domain = b"@" + address.domain_key(domain)
+        for key in (local_part.lower() + of_domain, of_domain):
+            value = table.get(key)
             if value is not None:
-                return self._host(key, value)
-        return ""
+                return key, value
+        return None
 
     def _host(self, key: bytes, value: bytes) -> str | Outcome:
         text = value.decode("ascii", "replace")

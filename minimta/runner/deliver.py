@@ -89,7 +89,9 @@ class Deliverer:
         self.spool = spool or open_spool(here.options)
         self.mailers = Mailers(here.options, here.users, slots, say=say, is_run=is_run)
         self._here = here
-        self._sender_relays = SenderRelays(here.options.sender_relay, read_table)
+        self._sender_relays = SenderRelays(
+            here.options.sender_relay, read_table, self._shown_sender
+        )
         self._options = here.options
         self._say = say
         self._tell = tell
@@ -238,15 +240,24 @@ class Deliverer:
     def _tasks(self, progress: MessageProgress) -> tuple[list[Task], str]:
         """The tasks of a message, and why what none of them serves has to wait."""
         try:
-            if not self._rewriter:
-                self._rewriter = (self._make_rewriter(),)
-            return tasks(progress, self._here.name, self._rewriter[0]), "no mailer for this route"
+            return tasks(progress, self._here.name, self._rewriting()), "no mailer for this route"
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             return [], log.clean(f"{where}{error.strerror or error}")
         except Exception:
             log.bug(progress.qid, "header")
             return [], "header cannot be made"
+
+    def _shown_sender(self, bare: bytes) -> bytes:
+        """What other hosts see of a complete sender. Raise OSError."""
+        rewriter = self._rewriting()
+        return bare if rewriter is None else rewriter.sender(bare, "esmtp")
+
+    def _rewriting(self) -> Rewriter | None:
+        """What rewrites addresses, made when it is first asked for. Raise OSError."""
+        if not self._rewriter:
+            self._rewriter = (self._make_rewriter(),)
+        return self._rewriter[0]
 
     def _make_rewriter(self) -> Rewriter | None:
         """None if nothing is to be rewritten here, which most hosts learn without loading it."""

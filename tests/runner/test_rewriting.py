@@ -141,6 +141,28 @@ def test_what_was_submitted_here_is_completed_first(host: PrivateHost) -> None:
     )
 
 
+def test_a_sender_relay_may_be_named_by_what_others_see(host: PrivateHost) -> None:
+    table = "dave@provider.example [smtp.one]\n@lab1.campus [smtp.two]\n"
+    Path(host.options.sender_relay).write_text(table)
+    elsewhere = Elsewhere({})
+    deliverer = host.deliverer(esmtp=elsewhere)
+    deliverer.attempt([host.submit(DAVE, X)])  # as it is here comes first
+    Path(host.options.sender_relay).write_text(table.replace("@lab1.campus", "@other.campus"))
+    Path(host.options.generics_table).write_text("dave dave@provider.example\n")
+    host.deliverer(esmtp=elsewhere).attempt([host.submit(DAVE, X)])
+    assert [job.host for job in elsewhere.jobs] == ["[smtp.two]", "[smtp.one]"]
+    assert elsewhere.jobs[1].reverse_path == b"dave@provider.example"
+
+
+def test_while_that_is_unknown_mail_waits_and_is_sent_by_no_other_host(host: PrivateHost) -> None:
+    Path(host.options.sender_relay).write_text("dave@provider.example [smtp.one]\n")
+    Path(host.options.generics_table).mkdir()
+    qid = host.submit(DAVE, X)
+    elsewhere = Elsewhere({})
+    host.deliverer(esmtp=elsewhere).attempt([qid])
+    assert elsewhere.jobs == [] and "Is a directory" in host.control(qid).message
+
+
 # --- SRS ---------------------------------------------------------------------------------------------------
 
 FAR = b"<bob@far.example>"
