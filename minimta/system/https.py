@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: octets of an answer
 LIMIT = 1 << 16
+#: a timeout of 0 would be a socket that does not wait at all
+_LEAST = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +75,11 @@ class HttpsClient:
 
         place = Endpoint.read(url)
         deadline = time.monotonic() + seconds
-        connection = self._connection(place, seconds)
+        # One address that swallows all leaves time for others: a host has IPv6 and IPv4.
+        connection = self._connection(place, seconds / 3)
         try:
+            connection.connect()
+            connection.sock.settimeout(max(deadline - time.monotonic(), _LEAST))
             body = urlencode(dict(form)).encode("ascii")
             connection.request("POST", place.path, body, self._headers())
             response = connection.getresponse()

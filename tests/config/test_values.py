@@ -213,3 +213,19 @@ def test_one_address_may_be_named(text: str) -> None:
 def test_lists_programs_and_files_are_no_address(text: str) -> None:
     with pytest.raises(ValueError, match="is no address"):
         values.mail_address(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "proxy:3128", "proxy.example.org:8080", "10.9.9.1:80", "[::1]:3128"]
+)
+def test_a_proxy_is_a_host_and_a_port(text: str) -> None:
+    assert values.proxy(f" {text} ") == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["proxy", "proxy:", "proxy:x", "proxy:0", "proxy:smtp", "::1", "http://proxy:80", "a b:1"],
+)
+def test_what_is_no_proxy(text: str) -> None:
+    with pytest.raises(ValueError, match="is no HOST:PORT"):
+        values.proxy(text)
