@@ -1,19 +1,23 @@
 """``minimta check``: is the configuration file as it should be?
 
 All that is wrong is told at once, as a daemon or ``sendmail -bC`` would, and what is suspicious.
-It reads the file, and the certificate of the listener, with its key, if the caller may.
+It reads the file, the access table, and the certificate of the listener, with its key, if the caller
+may.
 """
 
 from __future__ import annotations
 
 import os
 from argparse import ArgumentError, ArgumentParser
+from collections.abc import Iterable
 
 from minimta.admin.checkout import AdminError
 from minimta.admin.output import say
 from minimta.config import file as config_file
 from minimta.config.options import Options
-from minimta.listener import starttls
+from minimta.listener import access, starttls
+from minimta.listener.relay_domains import RelayDomains
+from minimta.maps.table import Table
 from minimta.system import safefile
 from minimta.system.tls import TlsError
 
@@ -34,6 +38,7 @@ def run(arguments: list[str]) -> int:
         return error.exit_code
     _warn(options.warnings)
     _check_certificate(options, path)
+    _check_access(options)
     if os.path.lexists(path):
         say(f"{path}: every line is understood")
     else:
@@ -50,6 +55,23 @@ def _check_certificate(options: Options, path: str) -> None:
             return say(f"{path}: {error.reason}; only root can tell whether there will be TLS")
         say(f"{path}: Warning: STARTTLS is not offered: {error.reason}")
     return None
+
+
+def _check_access(options: Options) -> None:
+    """Say which rows of the access table and words of RelayDomains nothing obeys."""
+
+    def tell(path: str, rows: Iterable[tuple[bytes, bytes]]) -> None:
+        for problem in access.problems(rows):
+            say(f"{path}: Warning: {problem}")
+
+    for path, look in (
+        (options.access_file, Table(options.access_file, tell).rows),
+        (options.relay_domains, RelayDomains(options.relay_domains).words),
+    ):
+        try:
+            look()
+        except OSError as error:
+            say(f"{error.filename or path}: Warning: {error.strerror}; without it mail is refused")
 
 
 def _warn(warnings: list[str]) -> None:

@@ -278,11 +278,13 @@ class Options:
     max_alias_recursion = _option("MaxAliasRecursion", "10", number, "depth of alias and .forward expansion")
     max_daemon_children = _option("MaxDaemonChildren", "100", natural, "connections at the same time, 0 = no limit; over it 421")
     max_connections_per_client = _option("MaxConnectionsPerClient", "20", natural, "the same for one address that may not relay, 0 = no limit (ours)")
+    connection_rate_throttle = _option("ConnectionRateThrottle", "0", natural, "connections that a port takes in a second, 0 = no limit; the others wait")
     max_queue_children = _option("MaxQueueChildren", "10", positive, "programs and other hosts that are delivered to at the same time, by all queue runs together")
     queue_la = _option("QueueLA", "8", number, "load average for each processor from which on messages are only queued; in a container the load of the host does not count", "x")
     refuse_la = _option("RefuseLA", "12", number, "load average for each processor from which on connections are refused; see `QueueLA`", "X")
     min_free_blocks = _option("MinFreeBlocks", "100", number, "free blocks the queue's file system must have, else 452", "b")
     greet_pause = _option("GreetPause", "0", number, "milliseconds before the 220 in which a client that may not relay must be silent, 0 = none (ours)")
+    min_data_rate = _option("MinDataRate", "100", natural, "octets of message text that a client must send a second, after its first minute (ours)")
     bad_rcpt_throttle = _option("BadRcptThrottle", "10", number, "refused recipients after which each costs the client a second, 0 = never")
     group_commit = _option("GroupCommit", "True", boolean, "messages that arrive together become durable together; False: fsync each (ours)")
     eight_bit_mode = _option("EightBitMode", "mimify", choice("mimify", "pass8", "strict"), "8-bit text for a host without 8BITMIME: convert, send as it is, return", "8", anybody=True)
@@ -374,6 +376,7 @@ ALWAYS = (
     Option("DontPruneRoutes", "False", boolean, "of a source route only the last address counts", "R"),
     Option("SuperSafe", "True", boolean, "a message is on disk before it is accepted", "s"),
     Option("TryNullMXList", "False", boolean, "a domain whose best MX host is this one is a mail loop", "w"),
+    Option("MaxMimeHeaderLength", "0", natural, "no field of a header is cut, which would break its signatures"),
     Option("RrtImpliesDsn", "False", boolean, "Return-Receipt-To asks for nothing; -N does"),
     Option("DHParameters", "", str.strip, "keys are agreed upon with elliptic curves"),
     Option("Timeout.ident", "0", seconds, "clients are not asked for a user name (ident)"),

@@ -130,10 +130,10 @@ PRIVACY = (
     *("public", "goaway", *_GOAWAY, "noreceipts", "nobodyreturn"),
     "noetrn",  # ETRN is always refused
     "restrictexpand",  # -bv needs the rights to enter the queue, which no command has beyond its user's
+    "noactualrecipient",
     "restrictmailq",
     "restrictqrun",
 )
-_NO_PRIVACY_YET = ("noactualrecipient",)
 
 
 def privacy(text: str) -> tuple[str, ...]:
@@ -143,8 +143,6 @@ def privacy(text: str) -> tuple[str, ...]:
     """
     given: list[str] = []
     for word in words(text):
-        if word in _NO_PRIVACY_YET:
-            raise ValueError(f"{word} is not supported yet")
         _need_known(word, PRIVACY)
         given += _GOAWAY if word == "goaway" else [word]
     return tuple(given)

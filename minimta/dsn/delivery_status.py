@@ -37,7 +37,8 @@ def _recipient_fields(report: Report, entry: ReportEntry) -> list[str]:
     tried = entry.actual_address(report.host)
     final = entry.final_address or tried.partition("; ")[2]
     lines.append(f"Final-Recipient: RFC822; {final}")
-    lines.append(f"X-Actual-Recipient: {tried}")
+    if not report.hides_actual:
+        lines.append(f"X-Actual-Recipient: {tried}")
     lines.append(f"Action: {entry.action}")
     lines.append(f"Status: {_status_of(entry)}")
     if outcome.remote_mta:

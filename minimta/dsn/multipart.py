@@ -136,6 +136,8 @@ class Report:
     queuereturn: int = 0
     #: who gets the same report, b"" if nobody: b"postmaster" where only that can mend it
     copy: bytes = b""
+    #: PrivacyOptions=noactualrecipient: what an address leads to is not told
+    hides_actual: bool = False
 
 
 def subject(report: Report) -> str:

@@ -154,6 +154,7 @@ class Notifier:
             self.options.timeout_queuewarn,
             self.options.timeout_queuereturn,
             b"postmaster" if kind is ReportKind.FAILURE and is_our_fault else b"",
+            "noactualrecipient" in self.options.privacy_options,
         )
 
     def returns_body(self, control: Control, report: Report, size: int) -> bool:

@@ -2,7 +2,7 @@
 
     Timeout.command, Timeout.datablock   between two chunks of its octets
     30 minutes                           for a transaction, MAIL to final dot
-    100 octets a second                  for message text, after its first minute
+    MinDataRate                          for message text, after its first minute
     5 minutes                            to take a reply
 
 A client could hold connections open at less cost than ours, and take them all; so each has an end.
@@ -28,8 +28,10 @@ from minimta.system.tls import CertificateError, TlsError
 
 #: seconds for a transaction
 TRANSACTION_DEADLINE = 1800.0
-#: seconds after which a transaction must have brought so many octets of text a second
-_SLOW_AFTER, _MIN_RATE = 60.0, 100
+#: seconds after which a transaction must have brought MinDataRate octets of text a second
+_SLOW_AFTER = 60.0
+#: milliseconds that a row can ask for; RFC 5321 section 4.5.3.2.1: clients wait five minutes
+_LONGEST_PAUSE = 240_000
 #: seconds of a pause in which nobody looks whether the client is still there
 _SHORT_PAUSE = 2.0
 
@@ -103,7 +105,7 @@ class Connection:
 
     def _serve(self) -> None:
         session = self._begin()
-        while True:
+        while not session.is_closed:
             if self._shared.is_stopping and not session.is_in_transaction:
                 return self._shut_down()
             chunk = self._receive()
@@ -143,6 +145,9 @@ class Connection:
         self._client, self._handler = client, Handler(self._shared, client)
         refused = self._handler.admit()  # gives rights, too, which the session asks for
         self._session = session(self._shared, self._handler, client)
+        if refused is not None and refused.code == 421:
+            self._hang_up(421, refused.enhanced, refused.lines[0])
+            return self._session
         if refused is not None:
             self._session.refuse(refused)
         if self.port.is_tls:
@@ -177,12 +182,23 @@ class Connection:
     def _greet(self, client: Peer) -> None:
         """220; or with GreetPause 554 to strangers that talk first, as programs do that never listen."""
         assert self._session is not None
-        begun, pause = time.monotonic(), self._shared.options.greet_pause / 1000
-        if pause > 0 and not client.rights.may_relay and self._stream.speaks_within(pause):
+        begun, pause = time.monotonic(), self._greet_pause(client)
+        if pause > 0 and self._stream.speaks_within(pause):
             text = f"rejecting commands from {client.shown} due to pre-greeting traffic"
             self._handler.note(f"{text} after {time.monotonic() - begun:.0f} seconds")
             return self._stream.send(self._session.rejection())
         return self._stream.send(self._session.greeting(self._shared.greeting()))
+
+    def _greet_pause(self, client: Peer) -> float:
+        """Seconds of silence before the 220: a GreetPause: row, or the option."""
+        if client.rights.may_relay:
+            return 0.0
+        try:
+            row = self._shared.access_rows().number("greetpause", client.ip, client.name)
+        except (OSError, ValueError):
+            row = None  # MAIL will hear of it
+        milliseconds = self._shared.options.greet_pause if row is None else min(row, _LONGEST_PAUSE)
+        return milliseconds / 1000
 
     def _rights(self) -> rights.Rights:
         """What the client may do before it has said anything; the tables may add to it."""
@@ -230,7 +246,8 @@ class Connection:
         self._received += octets if session.state is State.DATA else 0
         elapsed = now - self._begun
         crawls = session.state is State.DATA and elapsed > _SLOW_AFTER
-        if elapsed > TRANSACTION_DEADLINE or (crawls and self._received < elapsed * _MIN_RATE):
+        least = elapsed * self._shared.options.min_data_rate
+        if elapsed > TRANSACTION_DEADLINE or (crawls and self._received < least):
             return f"transaction too slow: {self._received} octets in {elapsed:.0f} s"
         return ""
 

@@ -3,8 +3,11 @@
     421 because of                     until
     MaxDaemonChildren, children        fewer are open, of all or of the port
     RefuseLA, refuseLA                 the load average is below it
-    MaxConnectionsPerClient            fewer are open from its address, or its /64
+    ClientConn: row, or                fewer are open from its address, or its /64
+    MaxConnectionsPerClient
+    ClientRate: row                    it has connected less often in the last minute
 
+ConnectionRateThrottle lets connections wait, so that no second brings more than so many.
 The accepting threads ask, and turn away by themselves: a flood of connections costs no threads.
 """
 
@@ -19,6 +22,7 @@ from minimta.config.ports import Port
 from minimta.listener import rights
 from minimta.listener.connection import Connection
 from minimta.listener.peer import network
+from minimta.listener.rates import ClientRates, PortThrottle
 from minimta.listener.shared_state import SharedState
 from minimta.listener.stream import Stream
 from minimta.listener.threads import ThreadPool
@@ -38,6 +42,8 @@ class ConnectionLimits:
         #: guards _inside; told when a connection leaves, once the end has begun
         self._changed = threading.Condition(threading.Lock())
         self._inside: set[Connection] = set()
+        self._rates = ClientRates()
+        self._throttles: dict[Port, PortThrottle] = {}
         self._refusing = ""
         self._silent_until = 0.0
 
@@ -74,14 +80,23 @@ class ConnectionLimits:
     # --- limits -----------------------------------------------------------------------------------
 
     def _delay(self, port: Port) -> None:
-        """DaemonPortOptions delayLA: this port takes one connection a second."""
+        """ConnectionRateThrottle; DaemonPortOptions delayLA: this port takes one a second."""
+        most = self._options.connection_rate_throttle
+        throttle = self._throttles.setdefault(port, PortThrottle(most))
+        if pause := throttle.pause(time.monotonic()):
+            self._note_delay(f"deferring connections on daemon {port.name}: {most} per second")
+            time.sleep(pause)
         if not port.delay_la or (load := self._shared.load_average()) < port.delay_la:
             return
+        facts = f"load average={load:.0f} >= {port.delay_la}"
+        self._note_delay(f"delaying connections on daemon {port.name}: {facts}")
+        time.sleep(1)
+
+    def _note_delay(self, text: str) -> None:
+        """Log *text*, not more often than each minute or so."""
         if time.monotonic() > self._silent_until:
             self._silent_until = time.monotonic() + _DELAY_SILENCE
-            facts = f"load average={load:.0f} >= {port.delay_la}"
-            log.line("", f"delaying connections on daemon {port.name}: {facts}", level=9)
-        time.sleep(1)
+            log.line("", text, level=9)
 
     def _why_not(self, ip: str, port: Port) -> str:
         """The 421 for a client that may not come in now, "" if it may."""
@@ -99,26 +114,46 @@ class ConnectionLimits:
             self._note_refusing(f"{port.name}: load average: {load:.0f}")
             return f"421 4.3.2 {self._shared.host} Load average too high; try again later"
         self._refusing = ""
-        return self._too_many_of(ip)
+        return self._too_much_of(ip)
 
     def _count(self, port: Port) -> int:
         with self._changed:
             return sum(connection.port is port for connection in self._inside)
 
-    def _too_many_of(self, ip: str) -> str:
-        most = self._options.max_connections_per_client
-        if not most or len(self._inside) < most or rights.may_relay(ip):
-            return ""
+    def _too_much_of(self, ip: str) -> str:
+        """The 421 for a client that has connected too often, or has too many connections."""
         place = network(ip)
         with self._changed:
-            count = sum(network(connection.ip) == place for connection in self._inside)
-        if count < most:
-            return ""
-        text = "421 4.3.2 Too many open connections."
-        shown = f"[IPv6:{ip}]" if ":" in ip else f"[{ip}]"
-        facts = f"arg1={shown}, arg2={ip}, relay={shown}, reject={text}"
-        log.line("", f"ruleset=check_relay, {facts}")
+            rate = self._rates.count(place, time.monotonic())
+        most_rate, most_open = self._limits_of(ip)
+        text = ""
+        if most_rate and rate > most_rate:
+            text = "421 4.3.2 Connection rate limit exceeded."
+        elif most_open and self._open(place, at_least=most_open):
+            text = "421 4.3.2 Too many open connections."
+        if text:
+            shown = f"[IPv6:{ip}]" if ":" in ip else f"[{ip}]"
+            facts = f"arg1={shown}, arg2={ip}, relay={shown}, reject={text}"
+            log.line("", f"ruleset=check_relay, {facts}")
         return text
+
+    def _limits_of(self, ip: str) -> tuple[int, int]:
+        """(connections a minute, open connections) of a client at *ip*, 0: no limit."""
+        rate, most = None, None
+        try:
+            rows = self._shared.access_rows()
+            rate, most = rows.number("clientrate", ip), rows.number("clientconn", ip)
+        except (OSError, ValueError):
+            pass  # its session will hear of it, and the log
+        if most is None:
+            most = 0 if rights.may_relay(ip) else self._options.max_connections_per_client
+        return rate or 0, most
+
+    def _open(self, place: str, *, at_least: int) -> bool:
+        if len(self._inside) < at_least:
+            return False
+        with self._changed:
+            return sum(network(one.ip) == place for one in self._inside) >= at_least
 
     def _note_refusing(self, why: str) -> None:
         """Log it once, not for every client."""

@@ -67,6 +67,25 @@ def test_other_words_are_refused(words: list[str], capfd: pytest.CaptureFixture[
     assert capfd.readouterr().err.startswith("minimta check: ")
 
 
+def test_rows_of_the_access_table_that_nothing_obeys_are_told(
+    file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "access"
+    table.write_text("Conect:10.0.3.4 OK\nConnect:10.0.3.5 OK\nFrom:x@ REJCT\n")
+    file.write_text(f"AccessFile = {table}\nRelayDomains = {tmp_path}/none\n")
+    assert verbs.main(["check"]) == 0
+    first, second, last = capfd.readouterr().out.splitlines()
+    assert first == (
+        f"{table}: Warning: row conect:10.0.3.4: no such tag (did you mean connect?);"
+        " it does nothing"
+    )
+    assert second.startswith(f"{table}: Warning: row from:x@: 'REJCT' means nothing")
+    assert last.startswith(f"{file}: every line")
+    table.write_bytes(b"x\0y")
+    assert verbs.main(["check"]) == 0
+    assert f"{table}: Warning: is no text; without it mail is refused" in capfd.readouterr().out
+
+
 @pytest.mark.debian("openssl")
 def test_a_certificate_that_cannot_be_used_is_told(
     file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from email import message_from_bytes
 from email.message import Message
 
@@ -108,6 +109,13 @@ def test_the_status_part_has_the_fields_of_rfc_3464() -> None:
     assert about_recipient["Diagnostic-Code"] == f"SMTP; {REFUSED.diagnostic}"
     assert about_recipient["Last-Attempt-Date"]
     assert about_recipient["Will-Retry-Until"] is None
+
+
+def test_noactualrecipient_hides_what_an_address_leads_to() -> None:
+    what = replace(report(entry(REFUSED)), hides_actual=True)
+    about = status_of(made(what), 1)
+    assert about["X-Actual-Recipient"] is None
+    assert about["Final-Recipient"] == "RFC822; nosuch@lab2.campus"
 
 
 @pytest.mark.parametrize(

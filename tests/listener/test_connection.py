@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -128,6 +129,63 @@ def test_who_talks_in_the_greet_pause_is_rejected(
     assert peer.says("MAIL FROM:<a@b>") == "550 5.0.0 Command rejected"
 
 
+def test_a_row_says_how_long_strangers_must_be_silent(
+    host: SmtpHost, start: Callable[[], Listening], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.options.trust_loopback = False
+    Path(host.options.access_file).write_text("GreetPause:127.0.0.1 5000\n")
+    peer = start().connect()
+    peer.socket.sendall(b"EHLO x\r\n")
+    assert peer.answer() == "554 lab2.campus ESMTP not accepting messages"
+
+
+def test_a_row_may_exempt_one_from_the_greet_pause(
+    host: SmtpHost, start: Callable[[], Listening], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.options.trust_loopback, host.options.greet_pause = False, 5000
+    Path(host.options.access_file).write_text("GreetPause:localhost 0\n")
+    asked = slow_to_greet(monkeypatch)
+    peer = start().connect()
+    peer.socket.sendall(b"EHLO x\r\n")
+    asked.set()
+    assert peer.answer().startswith("220")
+
+
+def test_a_refusal_with_421_comes_instead_of_the_greeting(
+    host: SmtpHost, start: Callable[[], Listening]
+) -> None:
+    Path(host.options.access_file).write_text("Connect:127.0.0.1 ERROR:4.3.2:421 Not today\n")
+    peer = start().connect()
+    assert peer.answer() == "421 4.3.2 Not today"
+    assert peer.answer() == ""
+
+
+@pytest.mark.parametrize(("trust", "code"), [(True, "250"), (False, "550")])
+def test_loopback_is_a_stranger_where_it_is_not_trusted(
+    host: SmtpHost, start: Callable[[], Listening], trust: bool, code: str
+) -> None:
+    host.options.trust_loopback = trust
+    peer = start().connect()
+    peer.answer()
+    peer.says("MAIL FROM:<emma@lab1.campus>")
+    assert peer.says("RCPT TO:<henry@lab3.campus>").startswith(code)
+
+
+def test_without_a_least_rate_one_may_crawl(
+    host: SmtpHost, start: Callable[[], Listening], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_SLOW_AFTER", 0.0)
+    host.options.min_data_rate = 0
+    peer = start().connect()
+    peer.answer()
+    for line in ("MAIL FROM:<a@b>", "RCPT TO:<dave>", "DATA", "x", "y"):
+        if line in "xy":
+            peer.socket.sendall(line.encode())
+        else:
+            peer.says(line)
+    assert peer.says("\r\n.").startswith("250")
+
+
 # --- time -----------------------------------------------------------------------------------------
 
 
@@ -158,6 +216,7 @@ def test_one_who_stops_in_the_text_is_sent_away_and_nothing_stays(
     ("deadline", "slow_after"), [(0.0, 60.0), (1800.0, 0.0)], ids=["deadline", "rate"]
 )
 def test_one_who_crawls_is_sent_away(
+    host: SmtpHost,
     start: Callable[[], Listening],
     monkeypatch: pytest.MonkeyPatch,
     deadline: float,
@@ -165,7 +224,7 @@ def test_one_who_crawls_is_sent_away(
 ) -> None:
     monkeypatch.setattr(connection, "TRANSACTION_DEADLINE", deadline)
     monkeypatch.setattr(connection, "_SLOW_AFTER", slow_after)
-    monkeypatch.setattr(connection, "_MIN_RATE", 1 << 40)
+    host.options.min_data_rate = 1 << 40
     peer = start().connect()
     peer.answer()
     peer.socket.sendall(b"MAIL FROM:<a@b>\r\nRCPT TO:<dave>\r\nDATA\r\n")

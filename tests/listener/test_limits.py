@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from minimta.config.ports import Port
 from minimta.listener import connection
+from minimta.listener.limits import ConnectionLimits
 from minimta.listener.peer import network
 from tests.support.listening import PATIENCE, Listening, dialogue
 from tests.support.smtphost import SmtpHost
@@ -142,3 +144,90 @@ def test_from_its_delay_la_on_a_port_lets_connections_and_commands_wait(
 )
 def test_an_ipv6_client_is_a_network(one: str, other: str, same: bool) -> None:
     assert (network(one) == network(other)) is same
+
+
+# --- rows of the access table ---------------------------------------------------------------------
+
+
+def table(host: SmtpHost, text: str) -> None:
+    Path(host.options.access_file).write_text(text)
+
+
+def test_over_client_rate_is_421_and_the_end(
+    host: SmtpHost, start: Callable[[], Listening], lines: list[str]
+) -> None:
+    table(host, "ClientRate:127.0.0.1 2\nClientRate: 1\n")
+    listening = start()
+    for _ in range(2):
+        peer = listening.connect()
+        assert peer.answer().startswith("220")
+        assert peer.says("QUIT").startswith("221")
+    refused = listening.connect()
+    assert refused.answer() == "421 4.3.2 Connection rate limit exceeded."
+    assert refused.answer() == ""
+    assert (
+        "ruleset=check_relay, arg1=[127.0.0.1], arg2=127.0.0.1, relay=[127.0.0.1],"
+        " reject=421 4.3.2 Connection rate limit exceeded."
+    ) in lines
+
+
+def test_over_client_conn_is_421_until_one_leaves(
+    host: SmtpHost, start: Callable[[], Listening]
+) -> None:
+    table(host, "ClientConn:127 1\n")
+    listening = start()
+    inside = listening.connect()
+    assert inside.answer().startswith("220")
+    assert listening.connect().answer() == "421 4.3.2 Too many open connections."
+    inside.says("QUIT")
+    wait_for(lambda: not listening.limits._inside)
+    assert listening.connect().answer().startswith("220")
+
+
+@pytest.mark.parametrize(
+    ("rows", "limits"),
+    [
+        ("", (0, 20)),
+        ("ClientConn: 5\nClientRate: 7\n", (7, 5)),
+        ("ClientConn:10.0.3.4 0\nClientConn: 5\n", (0, 0)),
+        ("ClientConn:IPv6:2001:db8 3\n", (0, 20)),
+        ("ClientConn: many\n", (0, 20)),
+    ],
+)
+def test_a_row_of_its_own_counts_before_the_options(
+    host: SmtpHost, rows: str, limits: tuple[int, int]
+) -> None:
+    table(host, rows)
+    assert ConnectionLimits(host.shared_state())._limits_of("10.0.3.4") == limits
+
+
+def test_a_network_of_ipv6_is_one_client(host: SmtpHost) -> None:
+    table(host, "ClientRate: 1\n")
+    found = ConnectionLimits(host.shared_state())
+    assert found._too_much_of("2001:db8::1") == ""
+    assert found._too_much_of("2001:db8::2").startswith("421 4.3.2 Connection rate")
+    assert found._too_much_of("2001:db8:0:1::1") == ""
+
+
+def test_a_table_that_cannot_be_read_sets_no_limits(host: SmtpHost) -> None:
+    Path(host.options.access_file).write_bytes(b"x\0")
+    assert ConnectionLimits(host.shared_state())._limits_of("10.0.3.4") == (0, 20)
+
+
+def test_over_connection_rate_throttle_they_wait(
+    host: SmtpHost, lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.options.connection_rate_throttle = 2
+    slept, clock = list[float](), [1000.25]
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        clock[0] += seconds
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    found, port, other = ConnectionLimits(host.shared_state()), Port(), Port(name="MSA")
+    for one in (port, port, other, port, port, port):
+        found._delay(one)
+    assert slept == [0.75, 1.0]
+    assert lines == ["deferring connections on daemon MTA: 2 per second"]
