@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar
 
+    from minimta.config.block_lists import BlockList
     from minimta.config.ports import ClientPort, Port
 
     T = TypeVar("T")
@@ -203,6 +204,13 @@ def _luser_relay(text: str) -> str:
     return text.strip()
 
 
+def _block_lists(text: str) -> tuple[BlockList, ...]:
+    """Lists of DNSBL: see ``block_lists``. Raise ValueError."""
+    from minimta.config import block_lists  # wanted only by the listener
+
+    return block_lists.read(text)
+
+
 class Options:
     """Typed values. Times are seconds, sizes octets. Read-only after start-up."""
 
@@ -238,6 +246,7 @@ class Options:
     blocklist_recipients = _option("BlocklistRecipients", "False", boolean, "rows of the access table without a tag refuse recipients, too (ours)")
     delay_checks = _option("DelayChecks", "no", choice("no", "yes", "friend", "hater"), "what is held against client and sender is told at RCPT; not to recipients whose `Spam:` row says FRIEND, or only to those with HATER (ours)")
     accept_unresolvable = _option("AcceptUnresolvableDomains", "False", boolean, "the domain of a sender need not exist (ours)")
+    block_lists = _option("DNSBL", "", _block_lists, "a list of addresses (its zone, perhaps a text with $a) whose mail is refused: FEATURE(dnsbl); one line a list (ours)", accumulates=True)
     trust_loopback = _option("TrustLoopback", "True", boolean, "clients of this host may relay; False where a proxy brings strangers' connections from a local address (ours)")
     tls_policy = _option("TLSPolicy", "/etc/mail/tls-policy", str.strip, "table next hop -> none, may, encrypt, verify, fingerprint: what TLS must be there before anything is sent; text, or the cdb beside it; empty: none (ours)")
     ca_cert_file = _option("CACertFile", "", str.strip, "certificates of the authorities that are believed (PEM); without it and `CACertPath` those that the system knows")

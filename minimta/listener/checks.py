@@ -81,12 +81,18 @@ class Checks:
         found = rows.client(client.ip, client.name, confirmed=client.is_confirmed)
         self._refusal, self._discards_all = None, False
         if found is None:
-            return
-        if found.refusal is not None:
+            # Who has to log in may well have an address of the kind that lists have.
+            if not client.rights.may_relay and "a" not in self._modifiers:
+                self._refusal = shared.block_lists.refusal(client.ip)
+        elif found.refusal is not None:
             self._refusal = found.refusal
         elif found.word == "DISCARD":
             self._discards_all = True
             self._log_relay("discard")
+
+    @property
+    def _modifiers(self) -> str:
+        return self._client.port.modifiers if self._client.port else ""
 
     def _log_relay(self, what: str) -> None:
         client = self._client
@@ -164,7 +170,9 @@ class Checks:
     def _judge_late(self, rcpt: Rcpt, qid: str) -> Reply | None:
         """DelayChecks: what MAIL and the connection would have heard. Raise OSError, ValueError."""
         mail = self._mail
-        if mail is None or self._is_exempt(rcpt, self._shared.access_rows()):
+        if mail is None or self._client.rights.identity:
+            return None  # whoever has logged in is no stranger, whatever their address
+        if self._is_exempt(rcpt, self._shared.access_rows()):
             return None
         found = self._judge_sender_for(rcpt, mail, qid)
         if found is None and self._refusal is not None:

@@ -68,7 +68,7 @@ class Listener:
         _raise_file_limit()
         _load_all(options)
         tls = _server_tls(options) if is_first else starttls.from_options(options)
-        shared = SharedState(options, spool, resolves=dns.resolves, tls=tls)
+        shared = SharedState(options, spool, ask=dns.ipv4_addresses, resolves=dns.resolves, tls=tls)
         _read_tables(shared) if is_first else shared.read_tables()
         privileges.become(options.run_as_user, with_groups=True)
         self._servers = servers

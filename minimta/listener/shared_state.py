@@ -14,6 +14,7 @@ import minimta
 from minimta.config.options import Options
 from minimta.listener.access import AccessRows, tell_problems
 from minimta.listener.auth import ClientLogins
+from minimta.listener.dnsbl import BlockLists
 from minimta.listener.login_senders import LoginSenders
 from minimta.listener.relay_domains import RelayDomains
 from minimta.listener.starttls import ServerTls
@@ -42,13 +43,14 @@ class SharedState:
         options: Options,
         spool: Spool,
         *,
+        ask: Callable[[str, float], list[str]] = lambda name, seconds: [],
         resolves: Callable[[str], bool | None] = lambda domain: True,
         clock: Callable[[], float] = time.time,
         tls: ServerTls | None = None,
     ) -> None:
         """*spool* is the queue that messages go to; *clock* gives seconds since the epoch.
 
-        *resolves* tells if a sender's domain exists; None: nobody can tell now. *tls* makes our side
+        *ask* gives the IPv4 addresses of a name in a block list, in so many seconds. *resolves* tells if a sender's domain exists; None: nobody can tell now. *tls* makes our side
         of handshakes; None: there are none.
         """
         self.options = options
@@ -62,6 +64,7 @@ class SharedState:
         self.clock = clock
         self.tls = tls
         self._access = Table(options.access_file, tell_problems)
+        self.block_lists = BlockLists(options.block_lists, ask)
         self.relay_domains = RelayDomains(options.relay_domains)
         #: gateways of which the log has told that they relay
         self.told_gateways: set[str] = set()

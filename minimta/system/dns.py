@@ -91,6 +91,17 @@ def resolves(domain: str) -> bool | None:
         return None if failure.temporary else False
 
 
+def ipv4_addresses(name: str, budget: float) -> list[str]:
+    """The A records of *name*, [] if it has none; in *budget* seconds. Raise LookupFailed."""
+    try:
+        records = Resolver(budget=budget)._ask(name, "A", 1.0)
+    except LookupFailed as failure:
+        if failure.temporary:
+            raise
+        return []
+    return [record.address for record in records[:MAX_ADDRESSES]]
+
+
 class Resolver:
     """Questions about one destination, with one budget of time; none is asked twice."""
 

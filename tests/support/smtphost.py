@@ -63,11 +63,19 @@ class SmtpHost:
         options.log_to = "none"
         self.mqueue = directory / "mqueue"
         self.asked: list[str] = []
+        #: name in a block list -> its addresses
+        self.listed: dict[str, list[str]] = {}
         self.now = NOW
 
     def shared_state(self) -> SharedState:
         spool = Spool(self.options.queue_directory)
-        return SharedState(self.options, spool, resolves=self._resolves, clock=lambda: self.now)
+        return SharedState(
+            self.options, spool, ask=self._ask, resolves=self._resolves, clock=lambda: self.now
+        )
+
+    def _ask(self, name: str, seconds: float) -> list[str]:
+        self.asked.append(name)
+        return self.listed.get(name, [])
 
     def _resolves(self, domain: str) -> bool | None:
         self.asked.append(domain)
