@@ -159,7 +159,7 @@ def _unsupported(text: str) -> int:
 
 def _submit(command: Command, options: Options) -> int:
     if command.quarantine is not None:
-        return _unsupported("-Q: quarantining is not supported")
+        return _quarantine(command, options)
     if command.queue_runs:
         return _run_queue(command, options)
     if command.traffic_log:
@@ -192,6 +192,22 @@ def _run_queue(command: Command, options: Options) -> int:
     from minimta.commands import start_runner
 
     return start_runner.start(command, options)
+
+
+def _quarantine(command: Command, options: Options) -> int:
+    """-Qreason, -Q: hold chosen messages, or let them go; 75 if another process has some."""
+    from minimta.commands import start_runner
+
+    selections = start_runner.selections_of(command.queue_runs)
+    if not selections:
+        raise UsageError("-Q wants to know which messages: -qI, -qR, -qS or -qQ")
+    if not permission.may_administer(options):
+        raise UsageError(permission.NOT_TO_RUN, exit_code=os.EX_NOPERM)
+    _require_queue(options)
+    from minimta.runner import quarantine
+
+    missed = quarantine.change(options, selections, command.quarantine or "", say)
+    return os.EX_TEMPFAIL if missed else os.EX_OK
 
 
 def _list_queue(command: Command, options: Options) -> int:

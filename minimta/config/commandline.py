@@ -307,7 +307,7 @@ _FLAGS: dict[str, tuple[str, Callable[[Command, str], None]]] = {
     "O": (_VALUE, _option),
     "o": (_VALUE, _short_option),
     "p": (_VALUE, _protocol),
-    "Q": (_VALUE, _stores("quarantine")),
+    "Q": (_GLUED, _stores("quarantine")),
     "q": (_GLUED, _queue_run),
     "R": (_VALUE, _stores("ret", _ret)),
     "r": (_VALUE, _sender),

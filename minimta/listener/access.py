@@ -15,6 +15,7 @@
     RELAY                   the same, and may relay
     REJECT                  550
     DISCARD                 accepted and thrown away
+    QUARANTINE:REASON       accepted and held (mailq -qQ)
     SKIP                    as if there were no row, nor one for the domain or network above it
     ERROR:D.S.N:CODE TEXT   refused so; also "ERROR:CODE TEXT" and "CODE TEXT"
 
@@ -61,10 +62,12 @@ _MOST_LOOKED_AT = 200_000
 class Verdict:
     """What a row says."""
 
-    #: "OK", "RELAY", "REJECT", "DISCARD", "SKIP" or "ERROR"
+    #: "OK", "RELAY", "REJECT", "DISCARD", "SKIP", "QUARANTINE" or "ERROR"
     word: str
     #: of REJECT and ERROR
     refusal: Refusal | None = None
+    #: of QUARANTINE
+    reason: str = ""
 
     @property
     def accepts(self) -> bool:
@@ -81,13 +84,13 @@ def verdict(value: bytes) -> Verdict:
         return Verdict("REJECT", Refusal(550, "5.7.1", "Access denied"))
     if upper in _WORDS:
         return Verdict(upper)
-    if word.upper() == "QUARANTINE":
-        raise ValueError("nothing is held in quarantine here")
+    if word.upper() == "QUARANTINE" and colon and rest.strip():
+        return Verdict("QUARANTINE", reason=log.clean(rest.strip(), 200))
     if word.upper() == "ERROR" and colon:
         return Verdict("ERROR", _error(rest))
     if is_code(text[:3]) and text[3:4] in ("", " "):
         return Verdict("ERROR", _error(text))
-    known = {name.lower(): name for name in (*_WORDS, "ERROR:")}
+    known = {name.lower(): name for name in (*_WORDS, "QUARANTINE:", "ERROR:")}
     raise ValueError(f"{text[:60]!r} means nothing{nearest(text.lower()[:60], known)}")
 
 

@@ -32,16 +32,18 @@ class Checks:
     def __init__(self, shared: SharedState, client: Peer) -> None:
         self._shared = shared
         self._client = client
-        #: what the client is refused with as such, and whether all its mail is thrown away
+        #: what the client is refused with as such, or what becomes of all its mail
         self._refusal: Refusal | None = None
-        self._discards_all = False
+        self._fate: Verdict | None = None
         #: why its rights are not known
         self._trouble: OSError | ValueError | None = None
         #: with DelayChecks: the MAIL that is still to be judged
         self._mail: Mail | None = None
         #: is the message at hand to be accepted and thrown away?
         self.discards = False
-        #: was the last recipient?
+        #: why it is to be held, "" if it is not
+        self.quarantine = ""
+        #: was the last recipient to be thrown away?
         self.discards_recipient = False
 
     # --- client -----------------------------------------------------------------------------------
@@ -79,16 +81,16 @@ class Checks:
         rows = shared.access_rows()
         relaying.grant(client, shared, rows)
         found = rows.client(client.ip, client.name, confirmed=client.is_confirmed)
-        self._refusal, self._discards_all = None, False
+        self._refusal, self._fate = None, None
         if found is None:
             # Who has to log in may well have an address of the kind that lists have.
             if not client.rights.may_relay and "a" not in self._modifiers:
                 self._refusal = shared.block_lists.refusal(client.ip)
         elif found.refusal is not None:
             self._refusal = found.refusal
-        elif found.word == "DISCARD":
-            self._discards_all = True
-            self._log_relay("discard")
+        elif not found.accepts:
+            self._fate = found
+            self._log_relay(_shown(found))
 
     @property
     def _modifiers(self) -> str:
@@ -104,7 +106,9 @@ class Checks:
 
     def mail(self, mail: Mail, qid: str) -> Reply | None:
         """Why the sender of *mail* is refused, or None; *qid* is for the log."""
-        self.discards, self._mail = self._discards_all, None
+        self.discards, self.quarantine, self._mail = False, "", None
+        if self._fate is not None:
+            self._obey(self._fate)
         if self._client.port is None:
             return refusals.check_mail(mail, self._client, self._shared, qid)
         if self._trouble is not None:
@@ -126,12 +130,17 @@ class Checks:
         found = self._shared.access_rows().sender(mail.mailbox) if mail.mailbox else None
         if found is None:
             return refusals.check_mail(mail, self._client, self._shared, qid)
-        if found.word == "DISCARD":
-            self.discards = True
-            self._log_outcome("check_mail", mail.given, "discard", qid)
-        if found.refusal is None:
-            return None
-        return self._refused("check_mail", mail.given, found.refusal, qid)
+        if found.refusal is not None:
+            return self._refused("check_mail", mail.given, found.refusal, qid)
+        if not found.accepts:
+            self._obey(found)
+            self._log_outcome("check_mail", mail.given, _shown(found), qid)
+        return None
+
+    def _obey(self, found: Verdict) -> None:
+        """DISCARD or QUARANTINE of the whole message."""
+        self.discards = self.discards or found.word == "DISCARD"
+        self.quarantine = self.quarantine or found.reason
 
     # --- RCPT -------------------------------------------------------------------------------------
 
@@ -152,7 +161,10 @@ class Checks:
         untagged = shared.options.blocklist_recipients
         is_ours = shared.here.is_local(rcpt.mailbox)
         found = rows.recipient(rcpt.mailbox, is_ours=is_ours, untagged=untagged)
-        if found is not None and not found.accepts:
+        if found is not None and found.word == "QUARANTINE":
+            self.quarantine = self.quarantine or found.reason
+            self._log_outcome("check_rcpt", rcpt.given, _shown(found), qid)
+        elif found is not None and not found.accepts:
             # DIFFERS: of Sendmail's message nobody gets a copy if one recipient's row says DISCARD;
             # here that recipient gets none.
             return self._as_told(found, rcpt, qid)
@@ -162,7 +174,7 @@ class Checks:
     def _as_told(self, found: Verdict, rcpt: Rcpt, qid: str) -> Reply | None:
         if found.refusal is None:
             self.discards_recipient = True
-            self._log_outcome("check_rcpt", rcpt.given, "discard", qid)
+            self._log_outcome("check_rcpt", rcpt.given, _shown(found), qid)
             return None
         refusal = _DISABLED if found.word == "REJECT" else found.refusal
         return self._refused("check_rcpt", rcpt.given, refusal, qid)
@@ -192,13 +204,14 @@ class Checks:
         found = rows.sender(mail.mailbox) if mail.mailbox else None
         if found is None:
             return refusals.check_mail(mail, self._client, self._shared, qid)
-        if found.word == "DISCARD":
-            # The other recipients' checks may let it through.
-            self.discards_recipient = True
-            self._log_outcome("check_rcpt", rcpt.given, "discard", qid)
-        if found.refusal is None:
-            return None
-        return self._refused("check_rcpt", rcpt.given, found.refusal, qid)
+        if found.refusal is not None:
+            return self._refused("check_rcpt", rcpt.given, found.refusal, qid)
+        if not found.accepts:
+            # With DISCARD another recipient, a friend, may still get it.
+            self.discards_recipient = self.discards_recipient or found.word == "DISCARD"
+            self.quarantine = self.quarantine or found.reason
+            self._log_outcome("check_rcpt", rcpt.given, _shown(found), qid)
+        return None
 
     # --- replies ----------------------------------------------------------------------------------
 
@@ -215,3 +228,8 @@ class Checks:
     def _not_now(self, shown: str, given: bytes, error: Exception, qid: str) -> Reply:
         refusals.log_failure(given, error, qid)
         return reply(451, "4.3.0", f"{shown}... {_LATER}")
+
+
+def _shown(found: Verdict) -> str:
+    """As the log has DISCARD and QUARANTINE."""
+    return "discard" if found.word == "DISCARD" else f"quarantine={found.reason}"

@@ -225,6 +225,7 @@ class Handler:
         envelope = self._envelope
         assert envelope is not None
         self._refusal, self._skipped = None, 0
+        envelope.quarantine = self._checks.quarantine
         self._incoming = collect.Incoming(
             self._shared.spool,
             self._options,

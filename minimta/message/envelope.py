@@ -65,6 +65,7 @@ class Envelope:
         "if_address",
         "login",
         "protocol",
+        "quarantine",
         "recipients",
         "ret",
         "reverse_path",
@@ -100,6 +101,8 @@ class Envelope:
         self.daemon_flags = b""
         #: when it is first tried, a word of option DeliveryMode; "" as that says
         self.delivery_mode = ""
+        #: why it is held when it has come, "" if it is not
+        self.quarantine = ""
         #: macro ${if_addr}: our address that the client connected to, b"" for loopback
         self.if_address = b""
         #: the submitter's full name for From: (-F, NAME, GECOS), b"" if unknown

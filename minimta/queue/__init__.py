@@ -9,5 +9,6 @@ A message is ours exactly while its qf exists:
     leaving     +   -   -    the lock holder        df swept away
     quarantined +   -   Qf   the administrator      never acted on, never deleted
 
-``hf`` instead of ``qf`` is Sendmail's own quarantine (option -Q): kept, not run.
+``hf`` instead of ``qf`` is Sendmail's own quarantine (option -Q, or the access table): kept, and run
+by -qQ only. Its q line alone keeps runs away, so that nothing is lost or run between two names.
 """

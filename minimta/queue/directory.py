@@ -71,15 +71,15 @@ class QueueDirectory:
 
     # --- what is there ----------------------------------------------------------------------------
 
-    def names(self) -> list[str]:
-        """Queue ids of all that is queued, in no order. Raise OSError."""
-        return [name[2:] for name in self.files() if name.startswith("qf") and valid(name[2:])]
+    def names(self, kind: str = "qf") -> list[str]:
+        """Queue ids of all that is queued ("hf": in quarantine), in no order. Raise OSError."""
+        return [name[2:] for name in self.files() if name.startswith(kind) and valid(name[2:])]
 
-    def entries(self) -> list[QueueEntry]:
+    def entries(self, kind: str = "qf") -> list[QueueEntry]:
         """The same with their times; a stat for each. What vanishes meanwhile is left out."""
         found = []
-        for qid in self.names():
-            there = self.find("qf" + qid)
+        for qid in self.names(kind):
+            there = self.find(kind + qid)
             if there:
                 found.append(QueueEntry(qid, there.st_mtime))
         return found
@@ -137,8 +137,8 @@ class QueueDirectory:
             return False
         return True
 
-    def lose(self, qid: str, text: str, reason: str) -> None:
-        """Put a message aside: qf becomes Qf, which nobody acts on. The caller holds its lock.
+    def lose(self, qid: str, text: str, reason: str, kind: str = "qf") -> None:
+        """Put a message aside: its qf, or *kind*, becomes Qf. The caller holds its lock.
 
         *text* says what is wrong with it, *reason* the same in Sendmail's few words for the log.
         """
@@ -147,8 +147,8 @@ class QueueDirectory:
         self.complaints.append(text)
         if self.find("Qf" + qid):
             return  # not over another that was lost
-        self.rename("qf" + qid, "Qf" + qid)
-        log.line(qid, f"Losing ./qf{qid}: {reason}", error=True)
+        self.rename(kind + qid, "Qf" + qid)
+        log.line(qid, f"Losing ./{kind}{qid}: {reason}", error=True)
         self.lost.append((qid, reason))
 
     # --- made durable -----------------------------------------------------------------------------

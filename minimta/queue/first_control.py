@@ -71,6 +71,7 @@ class FirstControl:
         control.body_type = envelope.body_type
         control.envid = envelope.envid
         control.auth = envelope.auth
+        control.quarantine = envelope.quarantine
         control.macros = macros
         control.headers = completed
         # What a queue run sorts by, low first.

@@ -25,7 +25,6 @@ import fcntl
 import os
 import stat
 
-from minimta.queue import commit
 from minimta.queue.control import Control, CorruptControlFile, decode, encode, is_plain
 from minimta.queue.directory import READING, UNKNOWN_UID, close, is_still
 from minimta.system import files
@@ -51,12 +50,20 @@ class Unusable(Exception):
 class LockedMessage:
     """One locked message. ``control`` is edited by the holder and written back by rewrite()."""
 
-    __slots__ = ("_directory", "_lock", "control", "data", "owner", "qid", "size")
+    __slots__ = ("_directory", "_lock", "control", "data", "kind", "owner", "qid", "size")
 
     def __init__(
-        self, directory: QueueDirectory, qid: str, lock: int, control: Control, data: int
+        self,
+        directory: QueueDirectory,
+        qid: str,
+        lock: int,
+        control: Control,
+        data: int,
+        kind: str = "qf",
     ) -> None:
-        """*lock* is the locked qf, *data* the df: descriptors, which release() closes."""
+        """*lock* is the locked qf (or *kind*), *data* the df: descriptors, which release() closes."""
+        #: how the name of its control file begins: "qf", or "hf" in quarantine
+        self.kind = kind
         self._directory = directory
         self._lock = lock
         self.qid = qid
@@ -91,7 +98,7 @@ class LockedMessage:
             files.write_all(new, text)
             os.utime(new, (due, due))
             os.fsync(new)
-            commit.rename(self._directory, self.qid)
+            self._directory.rename(name, self.kind + self.qid)
         except BaseException:
             close(new)
             self._directory.unlink(name)
@@ -109,6 +116,24 @@ class LockedMessage:
             self._directory.unlink(name)
             return self._directory.create_file(name)
 
+    def hold(self, reason: str) -> None:
+        """Put it into quarantine: no run takes it any more. Durable; raise OSError."""
+        self.control.quarantine = reason
+        self.rewrite(os.fstat(self._lock).st_mtime)  # from here on runs leave it
+        self._move("hf")
+
+    def let_go(self, due: float) -> None:
+        """Take it out of quarantine, to be tried at *due*. Durable; raise OSError."""
+        self._move("qf")  # runs still leave it
+        self.control.quarantine = ""
+        self.rewrite(due)
+
+    def _move(self, kind: str) -> None:
+        if kind != self.kind:
+            self._directory.rename(self.kind + self.qid, kind + self.qid)
+            self.kind = kind
+            self._directory.sync_names(self._lock)
+
     def postpone(self, due: float) -> None:
         """Let it rest until *due* although nothing can be written: only the time of the qf."""
         os.utime(self._lock, (due, due))
@@ -120,7 +145,7 @@ class LockedMessage:
         reorders names leaves a qf without its df: a body that is gone would be delivered as empty.
         Before that a power cut may bring the message back. Raise OSError.
         """
-        self._directory.unlink("qf" + self.qid)
+        self._directory.unlink(self.kind + self.qid)
         self._directory.retired.append(self.qid)
         self.release()
 
@@ -138,26 +163,30 @@ class LockedMessage:
 
 
 def take(
-    directory: QueueDirectory, qid: str, lock: int = -1, *, trusted: bool = True
+    directory: QueueDirectory,
+    qid: str,
+    lock: int = -1,
+    *,
+    trusted: bool = True,
+    kind: str = "qf",
 ) -> LockedMessage | None:
     """Lock and look; see ``Spool.lock``. *lock* is a lock on it that we have already, -1 if none."""
     message = None
     try:
         if lock < 0:
-            lock = _lock(directory, qid)
+            lock = _lock(directory, kind + qid)
         if lock >= 0:
-            message = _look(directory, qid, lock, trusted)
+            message = _look(directory, qid, lock, trusted, kind)
     except Unusable as error:
-        directory.lose(qid, str(error), error.reason)  # while it is still locked
+        directory.lose(qid, str(error), error.reason, kind)  # while it is still locked
     finally:
         if message is None and lock >= 0:
             os.close(lock)
     return message
 
 
-def _lock(directory: QueueDirectory, qid: str) -> int:
-    """A locked descriptor of the qf; -1 if it is another's, or gone."""
-    name = "qf" + qid
+def _lock(directory: QueueDirectory, name: str) -> int:
+    """A locked descriptor of a control file; -1 if it is another's, or gone."""
     try:
         lock = open_file(directory, name, READING | os.O_RDWR)
     except FileNotFoundError:
@@ -186,7 +215,9 @@ def open_file(directory: QueueDirectory, name: str, flags: int = READING) -> int
         raise Unusable(f"{name}: {error.strerror}", "not a regular file") from error
 
 
-def _look(directory: QueueDirectory, qid: str, lock: int, trusted: bool) -> LockedMessage | None:
+def _look(
+    directory: QueueDirectory, qid: str, lock: int, trusted: bool, kind: str
+) -> LockedMessage | None:
     """Check and read a locked message. None: Sendmail has made the file and not yet written it."""
     found = os.fstat(lock)
     may_command = _may_command(directory, found) and trusted
@@ -202,7 +233,7 @@ def _look(directory: QueueDirectory, qid: str, lock: int, trusted: bool) -> Lock
         directory, qid, control.size, _owners(directory) if may_command else {found.st_uid}
     )
     try:
-        return LockedMessage(directory, qid, lock, control, data)
+        return LockedMessage(directory, qid, lock, control, data, kind)
     except BaseException:
         os.close(data)
         raise

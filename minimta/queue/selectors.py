@@ -58,6 +58,11 @@ def parse_selection(argument: str) -> Selection:
     return Selection(text[0], text[1:], negated)
 
 
+def file_kinds(selections: Iterable[Selection]) -> set[str]:
+    """Which files the selections are about together: {"qf"} without any."""
+    return {selection.file_kind for selection in selections} or {"qf"}
+
+
 def all_match(
     selections: Iterable[Selection],
     qid: str,

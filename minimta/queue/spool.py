@@ -83,6 +83,8 @@ class Spool(QueueDirectory):
             text = encode(control)
             committer = KeepingCommitter(self._kept) if keep_lock else self._committer
             committer.commit(self, qid, data, text)
+            if control.quarantine:  # which keeps runs away from it also until it has its name
+                self.rename("qf" + qid, "hf" + qid)
         except BaseException:
             self.withdraw(qid)
             raise
@@ -111,7 +113,7 @@ class Spool(QueueDirectory):
         """
         try:
             self.unlink("tf" + qid)
-            if self.unlink("qf" + qid) and self.may_list:
+            if (self.unlink("qf" + qid) or self.unlink("hf" + qid)) and self.may_list:
                 self.flush()
             self.unlink("df" + qid)
         except OSError as error:
@@ -119,18 +121,18 @@ class Spool(QueueDirectory):
 
     # --- out --------------------------------------------------------------------------------------
 
-    def lock(self, qid: str, *, trusted: bool = True) -> LockedMessage | None:
+    def lock(self, qid: str, *, trusted: bool = True, kind: str = "qf") -> LockedMessage | None:
         """Take a message; None if another has it, or it is gone, or it had to be put aside (Qf).
 
         If it is not *trusted*, programs, files and controlling users in it are refused, even if the
-        file is ours. Raise OSError: this one cannot be read now (EIO), or none can (EMFILE).
+        file is ours. *kind* "hf" is one in quarantine. Raise OSError: this one cannot be read now (EIO), or none can (EMFILE).
         """
         kept = self._kept.pop(qid, -1)
         if kept < 0 and not valid(qid):
             return None
         from minimta.queue import locked  # not for who only puts messages in
 
-        return locked.take(self, qid, kept, trusted=trusted)
+        return locked.take(self, qid, kept, trusted=trusted, kind=kind)
 
     # --- housekeeping -----------------------------------------------------------------------------
 

@@ -114,17 +114,18 @@ class Deliverer:
         *,
         go_on: Callable[[], bool] | None = None,
         fresh: bool = False,
+        kind: str = "qf",
     ) -> list[AttemptResult]:
         """Try these messages once, and then the bounces that came of it.
 
         *go_on* is asked when all that is quick is done and programs or other hosts are left: False
         leaves them for another attempt. Without it they are tried, in a slot if one is free. *fresh*
         messages have just been seen in the queue: one that was submitted with -odq is to wait for
-        a full run.
+        a full run. *kind* "hf" are messages in quarantine, which stay there if they stay at all.
         """
         go_on = go_on or (lambda: self.mailers.slots.enter() or True)
         self._fresh = fresh
-        results = self._attempt(qids, go_on)
+        results = self._attempt(qids, go_on, kind)
         self._fresh = False
         for _ in range(_GENERATIONS - 1):
             made = self._take_reports()
@@ -137,12 +138,14 @@ class Deliverer:
 
     # --- one batch --------------------------------------------------------------------------------
 
-    def _attempt(self, qids: Sequence[str], go_on: Callable[[], bool]) -> list[AttemptResult]:
+    def _attempt(
+        self, qids: Sequence[str], go_on: Callable[[], bool], kind: str = "qf"
+    ) -> list[AttemptResult]:
         results = {qid: AttemptResult(qid, locked=True) for qid in qids}
         tried: list[MessageProgress] = []
         try:
             for qid in results:
-                progress = self._open(qid)
+                progress = self._open(qid, kind)
                 if progress is not None:
                     tried.append(progress)
             self._deliver(tried, go_on)
@@ -166,17 +169,16 @@ class Deliverer:
         """Is it that of AlwaysBcc? What becomes of it is nothing that a sender hears."""
         return always_bcc.is_copy(recipient, self._options, self._here.name)
 
-    def _open(self, qid: str) -> MessageProgress | None:
+    def _open(self, qid: str, kind: str) -> MessageProgress | None:
         """Lock and expand; None if there is nothing to be done for it now."""
         message = None
         with self._trouble_with(qid):
             # Lock first, then look: what was listed may have been delivered by another meanwhile.
-            message = self.spool.lock(qid)
+            message = self.spool.lock(qid, kind=kind)
             if message is None:
                 return None
-            if not message.control.quarantine and not (
-                self._fresh and waits_for_full_run(message.control)
-            ):
+            is_held = bool(message.control.quarantine) and kind == "qf"
+            if not is_held and not (self._fresh and waits_for_full_run(message.control)):
                 return MessageProgress(message, self._expand(message), self._clock())
         if message is not None:
             message.release()

@@ -60,6 +60,8 @@ class DeliveryLog:
         if mailer:
             facts.append(f"mailer={mailer}")
         facts.append(f"pri={control.priority}")
+        if control.quarantine:
+            facts.append(f"quarantine={log.fact(control.quarantine, 200)}")
         if outcome.relay:
             facts.append(f"relay={log.fact(outcome.relay)}")
         facts.append(f"dsn={log.clean(outcome.status)}")

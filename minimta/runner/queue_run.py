@@ -18,7 +18,13 @@ from minimta.mailers.by_name import Mailers
 from minimta.mailers.remote import host_status
 from minimta.queue import adopt, listing, permission
 from minimta.queue.listing import Listed
-from minimta.queue.selectors import Selection, SelectionError, all_match, parse_selection
+from minimta.queue.selectors import (
+    Selection,
+    SelectionError,
+    all_match,
+    file_kinds,
+    parse_selection,
+)
 from minimta.queue.spool import Spool
 from minimta.routing.local_host import LocalHost
 from minimta.runner.deliver import Deliverer
@@ -81,6 +87,8 @@ class _Run:
     ) -> None:
         self._options = options
         self._selections = selections
+        #: -qQ is a run over what is in quarantine
+        self._kind = "hf" if "hf" in file_kinds(selections) else "qf"
         self._say = say
         self._stop = stop
         self._waits = slots is not None
@@ -114,7 +122,8 @@ class _Run:
             path = os.path.join(self._options.queue_directory, qids[0])
             self._say(f"\nRunning {path} (sequence {number} of {total})")
         complaints = self._deliverer.spool.complaints
-        for result in self._deliverer.attempt(qids, go_on=self._may_go_on):
+        attempt = self._deliverer.attempt
+        for result in attempt(qids, go_on=self._may_go_on, kind=self._kind):
             if result.locked and self._say:
                 self._say("\n".join(complaints) or f"{result.qid}: locked")
         complaints.clear()
@@ -128,9 +137,10 @@ class _Run:
     def _chosen(self, now: float) -> list[str]:
         """Ids of the messages to be tried, in order."""
         options, spool = self._options, self._deliverer.spool
-        due = [e for e in spool.entries() if is_due(e.mtime, now, options.min_queue_age)]
+        entries = spool.entries(self._kind)
+        due = [e for e in entries if is_due(e.mtime, now, options.min_queue_age)]
         times = {entry.qid: entry.mtime for entry in due}
-        listed = list(listing.scan(options.queue_directory, only=times))
+        listed = list(listing.scan(options.queue_directory, self._kind, only=times))
         found = [one for one in listed if self._is_chosen(one, now)]
         chosen = [one.qid for one in ordered(found, options.queue_sort_order, times)]
         if not self._selections:
@@ -139,7 +149,7 @@ class _Run:
         return chosen[: options.max_queue_run_size or None]
 
     def _is_chosen(self, one: Listed, now: float) -> bool:
-        if one.is_empty or one.quarantine:
+        if one.is_empty or (one.quarantine and self._kind == "qf"):
             return False
         # A clock that was set back has left a last attempt in the future.
         rested = now - one.last_attempt
@@ -150,7 +160,7 @@ class _Run:
             one.qid,
             reverse_path=one.sender,
             recipients=[address for address, _, _ in one.recipients],
-            quarantine="",
+            quarantine=one.quarantine.decode("ascii", "backslashreplace"),
         )
 
 

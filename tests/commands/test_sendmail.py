@@ -349,7 +349,7 @@ def test_exit_codes_and_texts_on_standard_output(
 
 @pytest.mark.parametrize(
     ("arguments", "code"),
-    [(["-Xlog", "dave"], 69), (["-Qreason", "-qIx"], 69), (["-s", "dave"], 69)],
+    [(["-Xlog", "dave"], 69), (["-s", "dave"], 69)],
 )
 def test_what_does_not_exist_here_is_said(host: Host, arguments: list[str], code: int) -> None:
     ran = host.run(*arguments)
@@ -959,3 +959,19 @@ def test_what_is_queued_is_taken_though_it_cannot_be_tried_now(
     monkeypatch.setattr(Router, "route", route)
     assert host.run("-odq", "x@lab2.campus").code == os.EX_OK
     assert host.queued()
+
+
+def test_q_with_a_reason_holds_messages_and_without_lets_them_go(host: Host) -> None:
+    host.run("-odq", "dave")
+    (qid,) = [path.name[2:] for path in (host.root / "mqueue").glob("qf*")]
+    ran = host.run("-Qlooks bad", "-qI" + qid)
+    assert (ran.code, ran.out, ran.err) == (0, "", "")
+    assert "     QUARANTINE: looks bad\n" in host.run("-bp", "-qQ").out
+    assert "QUARANTINE" not in host.run("-bp").out
+    assert host.run("-qQ", "-Q").code == 0
+    assert [path.name for path in (host.root / "mqueue").glob("[qh]f*")] == ["qf" + qid]
+
+
+def test_q_wants_to_know_which_messages(host: Host) -> None:
+    ran = host.run("-Qreason", "dave")
+    assert (ran.code, bool(ran.out + ran.err)) == (64, True)

@@ -50,7 +50,12 @@ def test_refusals_have_code_status_and_text(text: str, told: tuple[int, str, str
     assert (found.code, found.status, found.text) == told
 
 
-@pytest.mark.parametrize("text", ["REJCT", "", "yes", "5500 x", "250 fine", "QUARANTINE:held"])
+def test_what_is_held_has_a_reason() -> None:
+    found = verdict(b"Quarantine: held for inspection")
+    assert (found.word, found.reason, found.accepts) == ("QUARANTINE", "held for inspection", False)
+
+
+@pytest.mark.parametrize("text", ["REJCT", "", "yes", "5500 x", "250 fine", "QUARANTINE:"])
 def test_what_means_nothing_is_an_error_and_not_a_verdict(text: str) -> None:
     with pytest.raises(ValueError, match=r"nothing"):
         verdict(text.encode())
@@ -269,7 +274,7 @@ def test_numbers_are_of_the_nearest_network_and_else_of_the_row_without_one() ->
         (b"clientrate:10 lots", "its value is no number"),
         (b"spam:dave@ REJECT", "its value is neither FRIEND nor HATER"),
         (b"from:pest@ REJCT", "did you mean REJECT"),
-        (b"from:pest@ QUARANTINE:x", "nothing is held in quarantine here"),
+        (b"from:pest@ QUARANTINE", "did you mean QUARANTINE:"),
     ],
 )
 def test_a_row_that_does_nothing_or_makes_no_sense_is_told(row: bytes, problem: str) -> None:

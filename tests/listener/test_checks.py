@@ -10,6 +10,7 @@ from minimta.config.ports import Port
 from minimta.listener import relaying
 from minimta.listener.peer import Peer
 from minimta.listener.rights import at_connect
+from minimta.queue.control import decode
 from minimta.system import hostnames
 from tests.listener.test_refusals import RELAY_SHAPES
 from tests.support.smtphost import STRANGER, SmtpHost, begun
@@ -176,6 +177,34 @@ def test_a_client_in_a_discard_row_gets_rid_of_all_its_mail(
         assert peer.writes("emma@lab1.campus", "dave@lab2.campus").startswith("250 2.0.0 ")
     assert host.files() == []
     assert "ruleset=check_relay, arg1=lab1.campus, arg2=10.0.3.134" in lines[0]
+
+
+@pytest.mark.parametrize("row", ["From:emma@", "To:dave@", "Connect:10.0.3", "Connect:lab1.campus"])
+@pytest.mark.parametrize("delay", ["no", "yes"])
+def test_what_is_held_is_accepted_whole_and_no_run_takes_it(
+    host: SmtpHost, lines: list[str], row: str, delay: str
+) -> None:
+    table(host, f"{row} QUARANTINE:to be seen\n")
+    host.options.delay_checks = delay
+    peer = host.connect(*STRANGER)
+    assert peer.writes("emma@lab1.campus", "dave@lab2.campus").startswith("250 2.0.0 ")
+    assert [name[:2] for name in host.files()] == ["df", "hf"]
+    held = decode((host.mqueue / host.files()[1]).read_bytes())
+    assert (held.quarantine, len(held.recipients)) == ("to be seen", 1)
+    assert any(line.endswith(", quarantine=to be seen") for line in lines)
+
+
+def test_quarantine_ends_with_its_message(host: SmtpHost) -> None:
+    table(host, "From:q@ QUARANTINE:x\n")
+    peer = host.connect(*STRANGER)
+    peer.writes("q@lab1.campus", "dave@lab2.campus")
+    peer.writes("emma@lab1.campus", "dave@lab2.campus")
+    assert [name[:2] for name in host.files()] == ["df", "df", "hf", "qf"]
+
+
+def test_held_or_not_an_unknown_user_is_one(host: SmtpHost) -> None:
+    table(host, "To:lab2.campus QUARANTINE:x\n")
+    assert begun(host).says("RCPT TO:<nosuch@lab2.campus>")[0].startswith("550 5.1.1")
 
 
 # --- DelayChecks ----------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ From:evil.example	REJECT
 From:ok@nosuch.example	OK
 From:trash@lab1.campus	DISCARD
 From:tmp@lab1.campus	ERROR:4.7.0:450 Come back later
+From:q@lab1.campus	QUARANTINE:held for inspection
 To:carol@lab2.campus	ERROR:5.2.1:550 Carol is on leave
 To:dropme@lab2.campus	DISCARD
 To:sink.campus	RELAY

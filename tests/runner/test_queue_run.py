@@ -106,9 +106,9 @@ def test_what_is_too_young_is_not_opened(
     opened: list[str] = []
     lock = Spool.lock
 
-    def noting(spool: Spool, qid: str, *, trusted: bool = True) -> object:
+    def noting(spool: Spool, qid: str, *, trusted: bool = True, kind: str = "qf") -> object:
         opened.append(qid)
-        return lock(spool, qid, trusted=trusted)
+        return lock(spool, qid, trusted=trusted, kind=kind)
 
     monkeypatch.setattr(Spool, "lock", noting)
     new = host.submit(EMMA, DAVE)

@@ -1,0 +1,64 @@
+"""``sendmail -Qreason -q...`` holds chosen messages, ``sendmail -Q -q...`` lets them go.
+
+    -Qreason -qI915     a qf that is meant gets the reason (q line) and becomes hf: no run takes it
+    -Qreason -qQ        an hf gets another reason
+    -Q -qQspam          an hf whose reason contains "spam" becomes qf again, for the next run
+    -qQ                 (queue_run) a run over the hf; what is not delivered stays held
+
+A message that is being delivered is left alone, and told. The q line alone keeps runs away, so that
+a crash between the line and the name holds the message, in both directions.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from minimta.config.options import Options
+from minimta.queue import listing
+from minimta.queue.listing import Listed
+from minimta.queue.selectors import Selection, all_match, file_kinds
+from minimta.queue.spool import Spool
+from minimta.runner.deliver import open_spool
+from minimta.system import log
+
+
+def change(
+    options: Options, selections: Sequence[Selection], reason: str, say: Callable[[str], None]
+) -> int:
+    """Hold the messages that *selections* mean, or with an empty *reason* let them go.
+
+    Returns how many there were that another process had. Raise OSError.
+    """
+    spool, missed = open_spool(options), 0
+    for kind in sorted(file_kinds(selections) - {"Qf"}):
+        for one in list(listing.scan(options.queue_directory, kind)):
+            if _is_meant(selections, one) and not _change(spool, one.qid, kind, reason):
+                say(f"{one.qid}: locked")
+                missed += 1
+    return missed
+
+
+def _is_meant(selections: Sequence[Selection], one: Listed) -> bool:
+    return not one.is_empty and all_match(
+        selections,
+        one.qid,
+        reverse_path=one.sender,
+        recipients=[address for address, _, _ in one.recipients],
+        quarantine=one.quarantine.decode("ascii", "backslashreplace"),
+    )
+
+
+def _change(spool: Spool, qid: str, kind: str, reason: str) -> bool:
+    """False if another has the message."""
+    message = spool.lock(qid, kind=kind)
+    if message is None:
+        return False
+    with message:
+        if reason:
+            message.hold(log.clean(reason, 200))
+            log.line(qid, f"quarantine={log.clean(reason, 200)}")
+        elif message.control.quarantine:
+            message.let_go(time.time())
+            log.line(qid, "unquarantine")
+    return True
