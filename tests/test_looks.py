@@ -36,6 +36,8 @@ DURATIONS = ("once", "lasting")
 
 #: file below the host's directory -> its content
 FILES = {
+    "access": "To:one.example RELAY\n",
+    "relay-domains": "two.example\n",
     "aliases": 'postmaster: root\nlist: emma\nteam: ":include:{root}/team"\n',
     "aliases.cdb": "",
     "local-host-names": "alias.example\n",
@@ -51,9 +53,13 @@ FILES = {
     "minimta.cf": "",
 }
 #: which of them a room reads
+_OF_LISTENER = ("access", "relay-domains")
 ROOMS = {
-    "runner": tuple(name for name in FILES if name not in ("minimta.cf", "trusted-users")),
+    "runner": tuple(
+        name for name in FILES if name not in ("minimta.cf", "trusted-users", *_OF_LISTENER)
+    ),
     "listener": (
+        *_OF_LISTENER,
         "aliases",
         "aliases.cdb",
         "local-host-names",
@@ -64,7 +70,7 @@ ROOMS = {
     "submission": tuple(
         name
         for name in FILES
-        if name not in ("home/dave/.forward", "team", "shells", "sender-relay")
+        if name not in ("home/dave/.forward", "team", "shells", "sender-relay", *_OF_LISTENER)
     ),
 }
 SENDER = b"<sender@far.example>"
@@ -76,6 +82,9 @@ RECIPIENTS = (
     b"<x@lab2.campus>",
 )
 
+#: anybody may send there
+RELAYED = (b"<x@one.example>", b"<x@two.example>")
+
 #: (room, file, fault) -> (what happens, why that is right)
 ON_PURPOSE = {
     ("runner", "local-host-names", "ENOENT"): (
@@ -85,6 +94,14 @@ ON_PURPOSE = {
     ("listener", "local-host-names", "ENOENT"): (
         ", ".join(["550 5.7.1 <boss@alias.example>... Relaying denied"] * 2),
         "most hosts have no such file, and no other names",
+    ),
+    ("listener", "access", "ENOENT"): (
+        ", ".join(["550 5.7.1 <x@one.example>... Relaying denied"] * 2),
+        "most hosts have no such file, and nobody relays",
+    ),
+    ("listener", "relay-domains", "ENOENT"): (
+        ", ".join(["550 5.7.1 <x@two.example>... Relaying denied"] * 2),
+        "most hosts have no such file, and nobody relays",
     ),
     ("runner", "mailertable", "ENOENT"): (
         "x@lab2.campus to lab2.campus",
@@ -279,7 +296,7 @@ def test_without_trouble_everything_is_taken(
 
 
 def test_the_number_of_cells() -> None:
-    assert len(cells()) == len(FAULTS) * len(DURATIONS) * sum(map(len, ROOMS.values())) == 364
+    assert len(cells()) == len(FAULTS) * len(DURATIONS) * sum(map(len, ROOMS.values())) == 392
     assert {key[:3] for key in ON_PURPOSE} <= {cell[:3] for cell in cells()}
 
 
@@ -298,6 +315,8 @@ def test_a_look_that_fails_is_later(
     act = {"runner": runner, "listener": listener, "submission": submission}[room]
     seen = act(house, lambda: trouble(tmp_path / name, fault, lasting=duration == "lasting"))
     expected, _ = ON_PURPOSE.get((room, name, fault), ("", ""))
+    if name in _OF_LISTENER and duration == "once":
+        expected = ""  # they are looked at for each command
     assert ", ".join(seen) == expected
 
 
@@ -339,7 +358,7 @@ def ask(shared: SharedState) -> list[str]:
     greeted = client.says("MAIL FROM:<sender@far.example>")
     if greeted[0][:1] != "2":
         return greeted
-    ours = [address.decode() for address in RECIPIENTS[:-1]]
+    ours = [address.decode() for address in (*RECIPIENTS[:-1], *RELAYED)]
     return client.says(*(f"RCPT TO:{address}" for address in (*ours, *ours)))
 
 

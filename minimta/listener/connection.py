@@ -133,11 +133,12 @@ class Connection:
 
     def _begin(self) -> Session:
         """Look up the client's name and send the greeting."""
-        name, _, confirmed = hostnames.client_name(self.ip)
+        name, certain, confirmed = hostnames.client_name(self.ip)
         client = Peer(
             self.ip,
             name,
             confirmed=confirmed,
+            certain=certain,
             port=self.port,
             rights=self._rights(),
             if_address=self._own_address(),

@@ -16,6 +16,7 @@ class Peer:
     __slots__ = (
         "if_address",
         "ip",
+        "is_certain",
         "is_confirmed",
         "literal",
         "mechanism",
@@ -35,9 +36,11 @@ class Peer:
         port: Port | None,
         rights: Rights,
         if_address: str = "",
+        certain: bool = True,
     ) -> None:
         """*confirmed*: the *name* that *ip* leads to leads back to it. On standard input *ip* is ""
         and *port* None. *if_address*: our address that it connected to, "" for loopback.
+        *certain*: name servers have answered, so that nothing else can be known of the name.
         """
         #: the address in brackets
         self.literal = literal = f"[IPv6:{ip}]" if ":" in ip else f"[{ip}]"
@@ -47,6 +50,7 @@ class Peer:
         self.shown = f"{self.name} {literal}".strip() if ip else self.name
         if name and not confirmed:
             self.shown += " (may be forged)"
+        self.is_certain = certain
         #: does the name lead back to the address?
         self.is_confirmed = confirmed
         self.port = port

@@ -5,6 +5,7 @@
            451 4.1.8  it cannot be known now whether it exists, or is ours
     RCPT   550 5.1.1  a user of this host who does not exist
            550 5.7.1  a recipient of another host, and the client may not relay
+           450 4.4.0  the same, and its name, which might change that, cannot be known now
            4yz, 5yz   what "error:" says in the mailer table, or as all that an alias is
            451 4.3.0  aliases, users or our own names cannot be asked now
 
@@ -135,6 +136,10 @@ def _refused_recipient(
         return logged("check_rcpt", rcpt.given, client, answer, qid)
     if may_relay or (may_go and not is_ours):
         return _written(shared.here.router.route(rcpt.mailbox).refusal(), rcpt, qid)
+    if not client.is_certain and shared.names_count():
+        text = f"Relaying temporarily denied. Cannot resolve PTR record for {client.ip}"
+        answer = reply(450, "4.4.0", f"{shown}... {text}")
+        return logged("check_rcpt", rcpt.given, client, answer, qid)
     reason = client.why_not_relay()
     answer = reply(550, "5.7.1", f"{shown}... Relaying denied{reason}")
     # With a reason it is what fail2ban looks for.

@@ -103,6 +103,10 @@ class SharedState:
         """The access table as it is now. Raise OSError if it cannot be read."""
         return AccessRows(self._access.rows(), self._access.path)
 
+    def names_count(self) -> bool:
+        """May a client relay because of its name? Raise OSError."""
+        return bool(self.relay_domains.words()) or self._access.is_there()
+
     def read_tables(self) -> None:
         """Read now, while we are root, what sessions will ask for. Raise OSError, with the path."""
         self.here.read_tables(makes_key=True)

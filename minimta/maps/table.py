@@ -55,6 +55,11 @@ class Table:
             self._known = seen, self._read(is_database=seen[0] is not None)
         return self._known[1]
 
+    def is_there(self) -> bool:
+        """Is there a file? Raise OSError."""
+        self.rows()
+        return self._known is not None and any(self._known[0])
+
     def _read(self, *, is_database: bool) -> Get:
         if is_database:
             database = Cdb(self.path + SUFFIX)

@@ -187,9 +187,9 @@ def _as_domain(word: bytes) -> bytes:
 
 
 def client_name(ip: str) -> tuple[str, bool, bool]:
-    """(name, it has one, the name leads back to *ip*) of a client, by the system's resolver.
+    """(name, that is certain, the name leads back to *ip*) of a client, by the system's resolver.
 
-    The name is "" without a reverse entry. Blocks for as long as name servers are slow: call it in
+    The name is "" without a reverse entry, and it is not certain if name servers did not answer. Blocks for as long as name servers are slow: call it in
     the client's own thread.
     """
     if ip in ("127.0.0.1", "::1"):
@@ -198,17 +198,25 @@ def client_name(ip: str) -> tuple[str, bool, bool]:
 
     try:
         name = socket.gethostbyaddr(ip)[0]
-    except (OSError, UnicodeError):
-        return "", False, False
+    except (OSError, UnicodeError) as error:
+        return "", not _is_temporary(error), False
     if not _is_host_name(name):
         # Whoever owns the address owns its reverse zone, and writes what they like into it; this
         # goes into the log and into Received.
-        return "", False, False
+        return "", True, False
     try:
         answers = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        return name, True, False
+    except (OSError, UnicodeError) as error:
+        return name, not _is_temporary(error), False
     return name, True, any(answer[4][0] == ip for answer in answers)
+
+
+def _is_temporary(error: Exception) -> bool:
+    """Did no name server answer? TRY_AGAIN of gethostbyaddr(3), EAI_AGAIN of getaddrinfo(3)."""
+    import socket
+
+    code = error.args[0] if error.args else 0
+    return code == socket.EAI_AGAIN or (isinstance(error, socket.herror) and code == 2)
 
 
 def _is_host_name(name: str) -> bool:

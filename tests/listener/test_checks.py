@@ -37,6 +37,21 @@ def test_a_name_that_does_not_lead_back_relays_nothing(host: SmtpHost) -> None:
         assert peer.says("MAIL FROM:<emma@lab1.campus>", ELSEWHERE)[1].startswith(code)
 
 
+@pytest.mark.parametrize(
+    ("domains", "rows", "code"),
+    [("lab1.campus\n", "", "450 4.4.0"), ("", "x OK\n", "450 4.4.0"), ("", "", "550 5.7.1")],
+)
+def test_a_name_that_cannot_be_known_now_is_later_where_a_name_might_relay(
+    host: SmtpHost, domains: str, rows: str, code: str
+) -> None:
+    for text, write in ((domains, relay_domains), (rows, table)):
+        if text:
+            write(host, text)
+    peer = host.connect(STRANGER[0], confirmed=False, certain=False)
+    said = peer.says("MAIL FROM:<emma@lab1.campus>", ELSEWHERE, "RCPT TO:<dave@lab2.campus>")
+    assert (said[1][:9], said[2][:3]) == (code, "250")
+
+
 def test_neither_sender_nor_helo_relay(host: SmtpHost) -> None:
     table(host, "Connect:good.campus RELAY\nFrom:good.campus RELAY\nTo:good.campus RELAY\n")
     relay_domains(host, "fine.campus\n")

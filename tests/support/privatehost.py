@@ -60,6 +60,8 @@ class PrivateHost:
         options.client_queue_directory = str(root / "clientmqueue")
         options.mailbox_directory = str(root / "mail")
         options.alias_files = (str(root / "aliases"),)
+        options.access_file = str(root / "access")
+        options.relay_domains = str(root / "relay-domains")
         options.mailer_table = str(root / "mailertable")
         options.sender_relay = str(root / "sender-relay")
         options.auth_info_file = str(root / "authinfo")

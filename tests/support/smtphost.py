@@ -81,11 +81,13 @@ class SmtpHost:
         self.asked.append(domain)
         return DOMAINS.get(domain, True)
 
-    def connect(self, ip: str, name: str = "", *, confirmed: bool = True) -> ClientEnd:
+    def connect(
+        self, ip: str, name: str = "", *, confirmed: bool = True, certain: bool = True
+    ) -> ClientEnd:
         """A client of the first port in ``options``."""
         port = self.options.daemon_ports[0]
         rights = relay.at_connect(ip, port, trusts_loopback=self.options.trust_loopback)
-        client = Peer(ip, name, confirmed=confirmed, port=port, rights=rights)
+        client = Peer(ip, name, confirmed=confirmed, port=port, rights=rights, certain=certain)
         return ClientEnd(self.shared_state(), client)
 
     def queued(self) -> list[tuple[Control, bytes]]:

@@ -5,6 +5,7 @@ import io
 import os
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -318,6 +319,22 @@ def test_one_that_does_not_may_be_forged(
 @pytest.mark.parametrize("name", ["", "a [192.0.2.1], relay=x", "a\nb", "caf\u00e9.example"])
 def test_what_is_no_host_name_is_none(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     resolver(monkeypatch, name, "10.0.3.134")
+    assert hostnames.client_name("10.0.3.134") == ("", True, False)
+
+
+def test_a_name_that_cannot_be_asked_for_now_is_not_certain(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(error: OSError) -> Callable[..., Any]:
+        def call(*unused: object, **more: object) -> Any:
+            raise error
+
+        return call
+
+    resolver(monkeypatch, "lab1.campus", "10.0.3.134")
+    monkeypatch.setattr(socket, "getaddrinfo", fails(socket.gaierror(socket.EAI_AGAIN, "later")))
+    assert hostnames.client_name("10.0.3.134") == ("lab1.campus", False, False)
+    monkeypatch.setattr(socket, "gethostbyaddr", fails(socket.herror(2, "later")))
     assert hostnames.client_name("10.0.3.134") == ("", False, False)
 
 
