@@ -33,6 +33,8 @@ _TYPES = ("cdb", "implicit")
 #: Sendmail's others
 _FOREIGN = ("hash", "btree", "dbm")
 #: what Sendmail gives a new map; one that was there keeps its mode
+# DIFFERS: a new map has mode and owner of the text that it is named after, if there is one: our
+# listener is not root, and would be locked out from /etc/mail/access.cdb with this.
 _MODE = 0o640
 #: flags that change nothing here, and why
 _POINTLESS = {
@@ -166,10 +168,20 @@ def _make(path: str, name: str, flags: dict[str, str]) -> int:
             complain(f"makemap: {name}: line {number}: {problem}")
             exit_code = os.EX_DATAERR
     sys.stdout.buffer.flush()
-    mode = stat.S_IMODE(old.st_mode) & 0o777 if old else _MODE
-    owner = (old.st_uid, old.st_gid) if old and os.geteuid() == 0 else None
+    model = old or _text_of(path)
+    mode = stat.S_IMODE(model.st_mode) & (0o777 if old else 0o644) if model else _MODE
+    owner = (model.st_uid, model.st_gid) if model and os.geteuid() == 0 else None
     write_cdb(path, table.records, mode, owner)
     return exit_code
+
+
+def _text_of(path: str) -> os.stat_result | None:
+    """The text that a new map is made for, if it is a file of that name."""
+    try:
+        found = os.lstat(path.removesuffix(SUFFIX))
+    except OSError:
+        return None
+    return found if stat.S_ISREG(found.st_mode) else None
 
 
 def _checked(path: str, *, is_careful: bool) -> os.stat_result | None:

@@ -210,3 +210,15 @@ def test_who_stops_reading_a_dump_hears_no_traceback(place: Path) -> None:
     text = f"cd {place}; {sys.executable} -IS {HOME}/bin/makemap -u cdb m | head -1"
     done = subprocess.run(["/bin/sh", "-c", text], capture_output=True, check=False)
     assert (done.stdout, done.stderr) == (b"key0\tvalue\n", b"")
+
+
+@pytest.mark.parametrize(
+    ("text_mode", "map_mode"), [(0o644, 0o644), (0o600, 0o600), (0o666, 0o644)]
+)
+def test_a_new_map_may_be_read_by_who_may_read_its_text(
+    place: Path, text_mode: int, map_mode: int
+) -> None:
+    (place / "m").write_text("a 1\n")
+    (place / "m").chmod(text_mode)
+    assert run(place, "a 1\n", "cdb", "m") == (0, "", "")
+    assert stat.S_IMODE((place / "m.cdb").stat().st_mode) == map_mode

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -252,6 +253,15 @@ def test_delayed_checks_judge_the_sender_too(host: SmtpHost) -> None:
     peer = host.connect(*STRANGER)
     said = peer.says("MAIL FROM:<a@nosuch.example>", "RCPT TO:<dave@lab2.campus>")
     assert [line[:9] for line in said] == ["250 2.1.0", "553 5.1.8"]
+
+
+def test_with_delayed_checks_who_has_logged_in_is_no_stranger(host: SmtpHost) -> None:
+    table(host, DELAYED)
+    host.options.delay_checks = "yes"
+    peer = begun(host)
+    client = peer.handler._client
+    client.rights = replace(client.rights, identity="dave", may_relay=True)
+    assert peer.says("RCPT TO:<carol@lab2.campus>", ELSEWHERE)[0].startswith("250")
 
 
 # --- trouble --------------------------------------------------------------------------------------
