@@ -52,6 +52,8 @@ class Daemon:
             "PasswdFile": options.passwd_file,
             "LocalHostNames": options.local_host_names,
             "MailerTable": options.mailer_table,
+            "AccessFile": options.access_file,
+            "RelayDomains": options.relay_domains,
             "TrustedUsers": directory / "trusted",
             "PidFile": self.pid_file,
             "DaemonPortOptions": f"Name=MTA, Addr=127.0.0.1, Port={self.port}",
@@ -440,6 +442,9 @@ def test_started_as_root_the_listener_has_no_way_back(daemon: Daemon) -> None:
     (daemon.cf.parent / "names").chmod(0o600)
     (daemon.cf.parent / "mailertable").write_text("bad.campus error:5.7.1:550 No\n")
     (daemon.cf.parent / "mailertable").chmod(0o600)
+    access = daemon.cf.parent / "access"
+    access.write_text("To:held@lab2.campus ERROR:5.2.1:550 As root\n")
+    access.chmod(0o600)
     daemon.start("-bD", "-q15m")
     listener = daemon.listener()
     wait_for(lambda: status_of(listener)["Uid"].split()[0] != "0")
@@ -449,6 +454,12 @@ def test_started_as_root_the_listener_has_no_way_back(daemon: Daemon) -> None:
     assert fields["Groups"].strip() == ""
     assert ask(daemon, "dave@list.campus").startswith("250 2.1.5")
     assert ask(daemon, "x@bad.campus").startswith("550 5.7.1")
+    assert ask(daemon, "held@lab2.campus").endswith("As root\r\n")
+    # A change is seen, if it may be read; else nobody knows what it says.
+    access.write_text("To:held@lab2.campus ERROR:5.2.1:550 Changed\n")
+    assert ask(daemon, "held@lab2.campus").startswith("503")  # MAIL was answered with 451
+    access.chmod(0o644)
+    assert ask(daemon, "held@lab2.campus").endswith("Changed\r\n")
     send(daemon, "carol")
     wait_for((daemon.cf.parent / "mail" / "carol").exists)
 
