@@ -50,7 +50,10 @@ def leads_to(bare: bytes, shared: SharedState, rows: AccessRows) -> bool:
 
 def _tell_of_gateway(ip: str, shared: SharedState) -> None:
     """Once for each: an open relay by mistake looks like this."""
-    if ip in shared.told_gateways or ip not in hostnames.gateways():
+    try:
+        if ip in shared.told_gateways or ip not in hostnames.gateways():
+            return
+    except OSError:  # of /proc: it costs a warning, and no mail
         return
     shared.told_gateways.add(ip)
     why = "clients behind it (Docker's proxy, NAT) all have this address, and may relay"

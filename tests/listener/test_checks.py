@@ -118,6 +118,18 @@ def test_the_log_says_once_that_a_gateway_relays(
     ]
 
 
+def test_a_kernel_that_does_not_tell_of_gateways_refuses_no_mail(
+    host: SmtpHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails() -> set[str]:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(hostnames, "gateways", fails)
+    relay_domains(host, "10.0.3\n")
+    peer = host.connect(*STRANGER)
+    assert peer.says("MAIL FROM:<emma@lab1.campus>", ELSEWHERE)[1].startswith("250")
+
+
 # --- senders --------------------------------------------------------------------------------------
 
 
