@@ -77,6 +77,8 @@ class CredentialStore:
         self._authorizations = authorizations or {}
         self.rows = rows
         self.stamp = stamp
+        #: line of a row -> epoch seconds of the last refusal: a token must be newer
+        self.refused_at: dict[int, float] = {}
         #: in a child: lines for the log
         self._notes: list[dict[str, Any]] = []
         #: what programs printed, kept where this process need not look at it: an open file without
@@ -172,7 +174,10 @@ class CredentialStore:
             return self._once(row)
         if row.source == "T":
             name = os.fsdecode(row.value)
-            return renewal.access_token(self._options, name, self._note).encode("ascii")
+            newer_than = self.refused_at.get(row.line, 0.0)
+            return renewal.access_token(
+                self._options, name, self._note, newer_than=newer_than
+            ).encode("ascii")
         path = _path_of(row)
         found = safefile.read_trusted(path, os.geteuid(), _MAX_SECRET, safefile.SECRET)
         return _first_line(found.text, path)

@@ -144,6 +144,8 @@ class LoginDesk:
         if last is not None and self._clock() < last.rests_until:
             made.faults[hop.key] = HopLogin(fault=self._rest(last))
             return
+        if last is not None and not last.accepted:
+            self._store.refused_at[row.line] = last.when
         made.wanted[hop.key] = row
         made.known_as[hop.key] = (name, state)
 

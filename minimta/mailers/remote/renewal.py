@@ -12,6 +12,7 @@ renewal is only logged. Without one the mail waits, with a sentence that says wh
 
 from __future__ import annotations
 
+import errno
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -47,37 +48,60 @@ def access_token(
     note: Note = no_note,
     *,
     clock: Callable[[], float] = time.time,
+    newer_than: float = 0.0,
     is_forced: bool = False,
 ) -> str:
     """The token *name*, renewed if need be; *is_forced*: in any case, and whatever went wrong before.
 
-    *note* gets what became of a renewal; *clock* gives epoch seconds.
+    *note* gets what became of a renewal; *clock* gives epoch seconds. One that was not *newer_than*
+    its last refusal is no good any more, whatever its end.
     Raise TokenTrouble, OSError, Untrusted, ValueError, each with a reason for people.
     """
     path = token_file.path_of(options.token_directory, name)
     found = token_file.read(path)
-    if not is_forced and not is_due(found, clock()):
+    if not is_forced and not is_due(found, clock(), newer_than):
         return found.access_token
-    with _undisturbed(), token_file.locked(path, _LOCK_TIME):
-        before, found = found, token_file.read(path)
-        if found != before and not is_due(found, clock()):
-            return found.access_token  # by somebody else, just now
-        return _renewed(options, name, found, clock(), note, is_forced=is_forced)
+    now = clock()
+    is_good = not is_forced and _is_good(found, now, newer_than, left=_LEAST)
+    try:
+        with _undisturbed(), token_file.locked(path, 0.0 if is_good else _LOCK_TIME):
+            before, found = found, token_file.read(path)
+            if found != before and not is_due(found, now, newer_than):
+                return found.access_token  # by somebody else, just now
+            return _renewed(options, name, found, now, note, is_good=is_good, is_forced=is_forced)
+    except OSError as error:
+        if not is_good:
+            raise
+        if error.errno != errno.ETIMEDOUT:  # that is another one at it
+            note(f"token={name}, not renewed: {log.clean(error.strerror or '')}", is_error=True)
+        return found.access_token
 
 
-def is_due(token: TokenFile, now: float) -> bool:
+def is_due(token: TokenFile, now: float, newer_than: float = 0.0) -> bool:
     """Is it to be renewed at *now* (epoch seconds)? Of a short life the last quarter is the margin."""
     margin = min(MARGIN, (token.expires - token.obtained) // 4)
+    return not _is_good(token, now, newer_than, left=margin)
+
+
+def _is_good(token: TokenFile, now: float, newer_than: float, *, left: int) -> bool:
+    """Can it be used, with so many seconds *left*?"""
     # What came in the future was dated by a clock that has been put right.
-    return not token.access_token or not token.obtained - 60 <= now < token.expires - margin
+    is_of_now = token.obtained - 60 <= now < token.expires - left
+    return bool(token.access_token) and is_of_now and token.obtained > newer_than
 
 
 def _renewed(
-    options: Options, name: str, token: TokenFile, now: float, note: Note, *, is_forced: bool
+    options: Options,
+    name: str,
+    token: TokenFile,
+    now: float,
+    note: Note,
+    *,
+    is_good: bool,
+    is_forced: bool,
 ) -> str:
     path = token_file.path_of(options.token_directory, name)
     last = token_file.trouble(path)
-    is_good = bool(token.access_token) and token.obtained - 60 <= now < token.expires - _LEAST
     if last and now < last.until and not is_forced:
         if is_good:
             return token.access_token
@@ -90,7 +114,7 @@ def _renewed(
         note(f"token={name}, not renewed: {log.clean(text)}", is_error=True)
         with suppress(OSError):  # a full disk: then the next run asks again
             token_file.note_trouble(path, now, text, is_final=is_final)
-        if is_good and not is_forced:
+        if is_good:
             return token.access_token
         raise TokenTrouble(text, is_final=is_final) from None
     note(f"token={name}, renewed, lifetime={renewed.expires - renewed.obtained}")

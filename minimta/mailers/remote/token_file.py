@@ -166,7 +166,7 @@ def locked(path: str, seconds: float) -> Iterator[None]:
     deadline = time.monotonic() + seconds
     try:
         while not _is_ours(file):
-            if time.monotonic() > deadline:
+            if time.monotonic() >= deadline:
                 raise OSError(errno.ETIMEDOUT, "another process is renewing it")
             time.sleep(_LOCK_POLL)
         yield

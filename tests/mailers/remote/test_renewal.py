@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from minimta.mailers.remote import oauth, renewal, token_file
+from minimta.mailers.remote.login_memory import FIRST_REST
 from minimta.mailers.remote.token_file import TokenFile
 from minimta.message.outcome import Fate
 from minimta.system import safefile
@@ -242,6 +243,28 @@ def test_a_letter_waits_when_the_authorization_was_revoked(
                 assert outcome.text.endswith("to authorize it again: minimta token renew office")
             assert provider.commands == []
         assert len(server.forms) == 1
+
+
+def test_a_token_that_the_host_refuses_is_renewed_when_its_rest_is_over(
+    host: Host, authority: Authority, pair: KeyPair
+) -> None:
+    """Providers end tokens before their time: a password was changed, an address looked odd."""
+    with ExitStack() as stack:
+        place = of_host(host, authority, stack)
+        host.now = place.now
+        server = place.serve(pair)
+        place.put(server.url("token"), left=3500)
+        host.write('AuthInfo:127.0.0.1 "U:emma" "T:office"')
+        with FakeProvider(PROVIDERS["office365"], {"emma": "access-1-token"}) as provider:
+            assert host.run(to(provider))[0].text.startswith("token of emma refused")
+            assert server.forms == []
+            host.now += FIRST_REST + 1
+            server.answer((503, {}))
+            assert "the server answers 503" in host.run(to(provider))[0].text
+            assert len(provider.logins) == 1  # the refused one is not shown again
+            token_file.forget_trouble(place.path)
+            assert host.run(to(provider))[0].fate is Fate.SENT
+            assert [accepted for _, _, accepted, _ in provider.logins] == [False, True]
 
 
 def test_a_token_that_does_not_exist_delays_and_is_told(host: Host, tmp_path: Path) -> None:

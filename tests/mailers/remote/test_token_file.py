@@ -38,6 +38,26 @@ def test_two_at_once_renew_once(place: Place, pair: KeyPair) -> None:
     assert len(server.forms) == 1
 
 
+def test_while_one_renews_others_use_what_is_still_good(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.put("https://127.0.0.1/token", left=renewal.MARGIN - 1)
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("it waits"))
+    with token_file.locked(place.path, 1):
+        assert place.get() == "old-access-token"
+    assert place.logged == []
+
+
+def test_a_lock_that_cannot_be_had_is_logged_while_the_token_is_good(place: Place) -> None:
+    place.put("https://127.0.0.1/token", left=renewal.MARGIN - 1)
+    os.mkdir(place.path.replace(".json", ".lock"))
+    assert place.get() == "old-access-token"
+    assert place.logged == ["token=office, not renewed: Is a directory"]
+    place.now += renewal.MARGIN
+    with pytest.raises(OSError, match="Is a directory"):
+        place.get()
+
+
 def test_a_lock_that_is_held_for_ever_is_later(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
