@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from minimta.config import block_lists
-from minimta.listener import dnsbl
+from minimta.listener import dnsbl, process
 from minimta.listener.dnsbl import BlockLists, name
+from minimta.queue.spool import Spool
 from minimta.system import dns
 from minimta.system.dns import Resolver
 from minimta.system.resolv_conf import ResolvConf
@@ -115,6 +116,16 @@ def test_a_real_question_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
         assert dns.ipv4_addresses("nobody.campus", 5.0) == []
         with pytest.raises(dns.LookupFailed):
             dns.ipv4_addresses("x.campus", 5.0)
+
+
+def test_the_listener_asks_its_lists_by_dns(
+    host: SmtpHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dns, "ipv4_addresses", lambda name, seconds: ["127.0.0.2"])
+    host.options.block_lists = block_lists.read("bl.campus")
+    spool = Spool(host.options.queue_directory)
+    listener = process.Listener(host.options, [], spool, is_first=True)
+    assert listener._limits._shared.block_lists.refusal("10.0.3.134") is not None
 
 
 # --- clients --------------------------------------------------------------------------------------
