@@ -263,7 +263,7 @@ class Options:
     auth_realm = _option("AuthRealm", "", str.strip, "realm of users who log in without one: emma is the same as emma@REALM")
     clear_auth = _option("ClearAuth", "none", choice("none", "loopback"), "who may log in without TLS: nobody, or clients of this host (ours)")
     max_login_failures = _option("MaxLoginFailures", "20", natural, "failed logins after which an address is shut out for ten minutes, 0 = never (ours)")
-    login_senders = _option("LoginSenders", "", str.strip, "text table sender, or @domain -> users, with commas between them, who may send as that, others only as themselves; empty: as anybody (ours)")
+    login_senders = _option("LoginSenders", "", directory, "text table sender, or @domain -> users, with commas between them, who may send as that, others only as themselves; empty: as anybody (ours)")
     # DIFFERS: Sendmail defers, unless it is set; as Postfix does it mail goes out where TLS is broken.
     tls_fallback_to_clear = _option("TLSFallbacktoClear", "True", boolean, "when a handshake fails that need not be made, the host is tried once more in clear")
     daemon_ports = _option("DaemonPortOptions", "Name=MTA, Addr=127.0.0.1, Port=25; Name=MTA-v6, Addr=::1, Port=25", _daemon_ports, "where to listen: Name, Addr, Port, Family, Modifiers, Listen, ReceiveSize, SendSize, children, delayLA, refuseLA, queueLA, DeliveryMode, TLS; one line a port", "O", accumulates=True)

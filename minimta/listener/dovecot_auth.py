@@ -14,6 +14,7 @@ What goes wrong on the way, and a FAIL that is only for now, is an OSError.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -27,6 +28,8 @@ from minimta.smtp.scram import SaslError
 
 #: seconds for one answer: Dovecot makes an address wait up to 15 that fails often
 PATIENCE = 30.0
+#: the same at EHLO, where nobody has asked for a login yet
+_SHORT_PATIENCE = 2.0
 #: octets of a line
 _MAX_LINE = 16384
 #: seconds for which it is believed which mechanisms there are
@@ -50,14 +53,15 @@ class DovecotAuth:
 
     def has_scram(self) -> bool:
         """See AuthBackend."""
-        if time.monotonic() - self._asked[0] > _AGE:
+        now = time.monotonic()
+        if now - self._asked[0] > _AGE:
+            # One client waits for the answer, and the others have the last one meanwhile.
+            self._asked = (now, self._asked[1])
             found = frozenset[str]()
-            try:
-                with _Dialogue(self._path) as dialogue:
-                    found = frozenset(dialogue.mechanisms)
-            except OSError:
-                pass  # a login will tell
-            self._asked = (time.monotonic(), found)
+            # What goes wrong now a login will tell.
+            with contextlib.suppress(OSError), _Dialogue(self._path, _SHORT_PATIENCE) as dialogue:
+                found = frozenset(dialogue.mechanisms)
+            self._asked = (now, found)
         return _SCRAM in self._asked[1]
 
     def check(self, user: str, password: str, place: LoginPlace) -> PasswordVerdict:
@@ -102,9 +106,11 @@ class _DovecotScram:
 class _Dialogue:
     """One connection. Raise OSError, with its path, for all that goes wrong."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, patience: float = 0.0) -> None:
+        """*patience*: seconds for each answer, 0: PATIENCE."""
         self.mechanisms: list[str] = []
         self._path = path
+        self._patience = patience or PATIENCE
         self._socket: socket.socket | None = None
         self._buffer = b""
 
@@ -123,7 +129,7 @@ class _Dialogue:
     def open(self) -> None:
         """Connect, and read what it can do."""
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(PATIENCE)
+        self._socket.settimeout(self._patience)
         try:
             self._socket.connect(self._path)
         except OSError as error:
@@ -185,7 +191,7 @@ class _Dialogue:
             raise self._broken(error.strerror or str(error)) from error
 
     def _line(self) -> list[str]:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + self._patience
         while b"\n" not in self._buffer:
             self._buffer += self._octets()
             if len(self._buffer) > _MAX_LINE or time.monotonic() > deadline:

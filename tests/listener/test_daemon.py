@@ -22,6 +22,7 @@ from minimta.listener.sockets import Server
 from minimta.system import locks
 from minimta.system.tls import KeyPair
 from tests.support.certificates import self_signed
+from tests.support.smtp_users import write_users
 from tests.support.smtphost import PASSWD, SmtpHost
 
 SENDMAIL = Path(minimta.__file__).parent.parent / "bin" / "sendmail"
@@ -462,6 +463,33 @@ def test_started_as_root_the_listener_has_no_way_back(daemon: Daemon) -> None:
     assert ask(daemon, "held@lab2.campus").endswith("Changed\r\n")
     send(daemon, "carol")
     wait_for((daemon.cf.parent / "mail" / "carol").exists)
+
+
+@pytest.mark.root
+def test_started_as_root_the_listener_reads_users_that_only_its_group_may_read(
+    daemon: Daemon,
+) -> None:
+    users = write_users(daemon.cf.parent / "smtp-users", {"emma": "secret"})
+    os.chown(users, 0, 65534)
+    text = daemon.cf.read_text().replace("RunAsUser = ", "RunAsUser = nobody")
+    daemon.cf.write_text(f"{text}AuthBackend = {users}\nClearAuth = loopback\n")
+    for path in (daemon.cf.parent, *daemon.cf.parent.parents):
+        if path.stat().st_uid == os.geteuid() and not path.stat().st_mode & 0o001:
+            path.chmod(0o711)
+    daemon.start("-bD", "-q15m")
+    listener = daemon.listener()
+    wait_for(lambda: status_of(listener)["Uid"].split()[0] != "0")
+    sock, answer = daemon.connect()
+    with sock:
+        for line, code in (
+            ("AUTH PLAIN AGVtbWEAd3Jvbmc=", "535"),
+            ("AUTH PLAIN AGVtbWEAc2VjcmV0", "235"),
+        ):
+            sock.sendall(line.encode() + b"\r\n")
+            assert answer()[:3] == code
+        for line in ("AUTH SCRAM-SHA-256", "MAIL FROM:<>"):
+            sock.sendall(line.encode() + b"\r\n")
+            assert answer()[:3] in ("503", "250")
 
 
 # --- one runner, and who else is there -------------------------------------------------------------

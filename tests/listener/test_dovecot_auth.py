@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,6 +124,28 @@ def test_scram_is_offered_if_dovecot_has_it_and_it_is_not_asked_each_time(tmp_pa
     assert sum(line.startswith(b"CPID") for line in dovecot.heard) == 1
     with FakeUnix(tmp_path / "other", Dovecot().talk) as server:
         assert not DovecotAuth(server.path).has_scram()
+
+
+def test_a_dovecot_that_hangs_holds_up_one_ehlo_and_not_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dovecot_auth, "_SHORT_PATIENCE", 0.2)
+    done: list[bool] = []
+    asked = threading.Event()
+
+    def hangs(connection: socket.socket) -> None:
+        asked.wait(10)
+
+    with FakeUnix(tmp_path / "auth", hangs) as server:
+        backend = DovecotAuth(server.path)
+        first = threading.Thread(target=lambda: done.append(backend.has_scram()))
+        first.start()
+        while backend._asked[0] < 0:
+            assert first.is_alive()
+        assert not backend.has_scram() and not done  # the other one has its answer at once
+        first.join(10)
+        assert done == [False]
+        asked.set()
 
 
 def test_a_challenge_that_is_no_base64_is_an_error(tmp_path: Path) -> None:

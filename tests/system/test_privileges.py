@@ -603,6 +603,23 @@ def test_become_gives_up_root_and_all_groups_for_good() -> None:
 
 
 @pytest.mark.root
+def test_become_with_groups_keeps_those_that_the_user_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "getgrouplist", lambda name, gid: [gid, 4243])
+
+    def action() -> bytes:
+        os.setgroups([4242])
+        privileges.become("nobody", with_groups=True)
+        return status(b"Uid", b"Gid", b"Groups")
+
+    entry = pwd.getpwnam("nobody")
+    uid, _, groups = in_child(action).split(b"|")
+    assert uid.split() == [b"%d" % entry.pw_uid] * 4
+    assert groups.split() == [b"4243"]
+
+
+@pytest.mark.root
 def test_become_refuses_when_root_could_be_had_back() -> None:
     def action() -> bytes:
         try:
