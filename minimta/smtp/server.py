@@ -205,7 +205,8 @@ class Session:
             too_long = len(line) > command.MAX_BUFFERED
             return self._far_too_long() if too_long else self._counted(fixed.TOO_LONG)
         if self._auth.awaits:
-            return self._login(self._auth.answer(line[: -len(self._eol)]))
+            step = self._login(self._auth.answer(line[: -len(self._eol)]))
+            return self._counted(step) if step.code >= 500 else step
         verb, argument = command.split(line[: -len(self._eol)])
         name = verb.decode("ascii", "replace")
         if self._rejecting and name not in _ALWAYS:

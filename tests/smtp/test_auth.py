@@ -266,6 +266,9 @@ def test_responses_of_junk_end_the_session_too() -> None:
     client = Client()
     said = client.says(*["AUTH PLAIN !!!"] * 30)
     assert said[-1].startswith("421 4.7.0 ") and len(said) == 26
+    client = Client()
+    said = client.says(*["AUTH LOGIN", "%%%"] * 30)
+    assert said[-1].startswith("421 4.7.0 ") and len(said) == 52
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 20])
