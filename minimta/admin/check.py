@@ -37,8 +37,9 @@ def run(arguments: list[str]) -> int:
             _warn(error.options.warnings)
         return error.exit_code
     _warn(options.warnings)
-    _check_certificate(options, path)
+    has_tls = _check_certificate(options, path)
     _check_access(options)
+    _check_logins(options, path, has_tls)
     if os.path.lexists(path):
         say(f"{path}: every line is understood")
     else:
@@ -46,15 +47,19 @@ def run(arguments: list[str]) -> int:
     return os.EX_OK
 
 
-def _check_certificate(options: Options, path: str) -> None:
-    """Say why the listener will have no TLS, if so; a user who may not read the key cannot know."""
+def _check_certificate(options: Options, path: str) -> bool:
+    """Say why the listener will have no TLS, if so; a user who may not read the key cannot know.
+
+    Returns whether there may be TLS.
+    """
     try:
-        starttls.from_options(options)
+        return starttls.from_options(options) is not None
     except TlsError as error:
         if isinstance(error.__cause__, PermissionError) and os.geteuid():
-            return say(f"{path}: {error.reason}; only root can tell whether there will be TLS")
+            say(f"{path}: {error.reason}; only root can tell whether there will be TLS")
+            return True
         say(f"{path}: Warning: STARTTLS is not offered: {error.reason}")
-    return None
+    return False
 
 
 def _check_access(options: Options) -> None:
@@ -72,6 +77,21 @@ def _check_access(options: Options) -> None:
             look()
         except OSError as error:
             say(f"{error.filename or path}: Warning: {error.strerror}; without it mail is refused")
+
+
+def _check_logins(options: Options, path: str, has_tls: bool) -> None:
+    """Say why nobody can log in where a login is required (DaemonPortOptions M=a)."""
+    wanting = [port.name for port in options.daemon_ports if "a" in port.modifiers]
+    backend = options.auth_backend
+    why = ""
+    if backend.startswith("/") and not os.path.lexists(backend):
+        why = f"there is no {backend}; minimta passwd NAME makes it"
+    elif not backend:
+        why = "AuthBackend is empty"
+    elif not has_tls and options.clear_auth == "none":
+        why = "there is no TLS (ServerCertFile)"
+    if wanting and why:
+        say(f"{path}: Warning: {', '.join(wanting)} (M=a) takes no mail: nobody can log in, {why}")
 
 
 def _warn(warnings: list[str]) -> None:

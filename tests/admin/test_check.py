@@ -103,3 +103,23 @@ def test_a_certificate_that_cannot_be_used_is_told(
         told = capfd.readouterr().out
         assert f"{file}: Warning: STARTTLS is not offered: " in told
         assert why in told
+
+
+def test_a_port_where_nobody_can_log_in_is_told(
+    file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    users = tmp_path / "users"
+    port = "DaemonPortOptions = Name=MSA, Port=587, M=Ea\n"
+
+    def told(text: str) -> str:
+        file.write_text(port + text)
+        assert verbs.main(["check"]) == 0
+        return capfd.readouterr().out.partition(" (M=a) takes no mail: nobody can log in, ")[2]
+
+    assert told(f"AuthBackend = {users}\n").startswith(f"there is no {users}; minimta passwd NAME")
+    assert told("AuthBackend =\n").startswith("AuthBackend is empty")
+    assert told("AuthBackend = dovecot:/run/x\n").startswith("there is no TLS")
+    users.touch()
+    assert told(f"AuthBackend = {users}\nClearAuth = loopback\n") == ""
+    port = ""
+    assert told("AuthBackend =\n") == ""
