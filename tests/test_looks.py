@@ -317,6 +317,8 @@ def test_a_look_that_fails_is_later(
     expected, _ = ON_PURPOSE.get((room, name, fault), ("", ""))
     if name in _OF_LISTENER and duration == "once":
         expected = ""  # they are looked at for each command
+    if (name, duration) == ("virtusertable", "once"):
+        expected = ""  # it is looked at again for each question
     assert ", ".join(seen) == expected
 
 

@@ -1,8 +1,8 @@
 """This host as far as addresses need it: names, users, aliases, routes, DefaultUser. One a process.
 
 Everything is opened when it is first asked for: a command that only writes to the queue reads no
-alias database, and mail to users of this host does not depend on the mailer table. Users and
-aliases see changes; names and routes are those of the first question, so whoever runs for long
+alias database, and mail to users of this host does not depend on the mailer table. Users,
+aliases and VirtUserTable see changes; names and routes are those of the first question, so whoever runs for long
 makes a LocalHost for each attempt, or keeps one on purpose (the listener, which has no right to
 read the tables later: ``read_tables``).
 """
@@ -20,7 +20,10 @@ from minimta.system.users import User, Users
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from minimta.config.options import Options
+    from minimta.maps.table import Table
     from minimta.routing.route import Route
 
 
@@ -98,7 +101,7 @@ class LocalHost:
         self.known: dict[bytes, LocalRecipient] | None = {} if remembers else None
         self._table: dict[bytes, bytes] | None = None
         self._srs_keys: tuple[bytes, ...] = ()
-        self._virtual_table: dict[bytes, bytes] | None = None
+        self._virtual_table: Table | None = None
 
     def read_tables(self, *, makes_key: bool = False) -> None:
         """Read now what would be read when a route is asked for. Raise OSError, with the path.
@@ -121,16 +124,16 @@ class LocalHost:
             self._table = text_table.read_table(self.options.mailer_table)
         return self._table.get(key)
 
-    def _virtual_rows(self) -> dict[bytes, bytes]:
-        """The rows of VirtUserTable. Raise OSError."""
+    def _virtual_rows(self) -> Callable[[bytes], bytes | None] | None:
+        """key -> value of VirtUserTable as it is now; None without one. Raise OSError."""
+        path = self.options.virtuser_table
+        if not path or not files.may_exist(path, path + ".cdb"):
+            return None
         if self._virtual_table is None:
-            rows: dict[bytes, bytes] = {}
-            if files.may_exist(self.options.virtuser_table):
-                from minimta.maps import text_table
+            from minimta.maps.table import Table
 
-                rows = text_table.read_table(self.options.virtuser_table)
-            self._virtual_table = rows
-        return self._virtual_table
+            self._virtual_table = Table(path)
+        return self._virtual_table.rows()
 
     def srs_keys(self, *, makes: bool = False) -> tuple[bytes, ...]:
         """The keys of SRS, the first signs; it *makes* one if there is none. Raise OSError."""

@@ -24,7 +24,7 @@ import errno
 import time
 from collections.abc import Callable
 
-from minimta.maps import text_table
+from minimta.maps.table import SUFFIX, Get, Table
 from minimta.message import address, addresslist, headers
 from minimta.message.envelope import Recipient
 from minimta.routing.local_host import LocalHost
@@ -36,18 +36,18 @@ _LOCALHOST = b"localhost"
 def rewriter(here: LocalHost, clock: Callable[[], float] = time.time) -> Rewriter | None:
     """What rewrites addresses here; None if nothing does. *clock* gives epoch seconds. Raise OSError."""
     options = here.options
-    table = text_table.read_table(options.generics_table) if options.generics_table else {}
-    asked = options.masquerade_as or options.always_add_domain or options.srs_domain
-    return Rewriter(here, table, clock) if table or asked else None
+    path = options.generics_table
+    is_there = bool(path) and files.may_exist(path, path + SUFFIX)
+    if not (is_there or options.masquerade_as or options.always_add_domain or options.srs_domain):
+        return None
+    return Rewriter(here, Table(path).rows() if is_there else None, clock)
 
 
 class Rewriter:
     """Rewrites for one LocalHost."""
 
-    def __init__(
-        self, here: LocalHost, generics: dict[bytes, bytes], clock: Callable[[], float]
-    ) -> None:
-        """*generics* are the rows of GenericsTable, *clock* gives epoch seconds. Raise OSError."""
+    def __init__(self, here: LocalHost, generics: Get | None, clock: Callable[[], float]) -> None:
+        """*generics* gives the rows of GenericsTable, *clock* gives epoch seconds. Raise OSError."""
         self._clock = clock
         self._srs_domain = here.options.srs_domain.encode("ascii", "replace")
         self._options = options = here.options
@@ -143,10 +143,10 @@ class Rewriter:
         """What GenericsTable has for an address, b"" if nothing. Raise OSError for a slip in it."""
         table = self._generics
         entire = self._options.generics_entire_domain
-        if not table or not _is_in(key, self._generic_domains, entire=entire):
+        if table is None or not _is_in(key, self._generic_domains, entire=entire):
             return b""
         for row, argument in _generic_keys(local.lower(), key):
-            value = table.get(row)
+            value = table(row)
             if value is not None:
                 return self._checked(row, value.replace(b"%1", argument))
         return b""

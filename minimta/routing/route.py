@@ -68,7 +68,7 @@ class Router:
         local_names: frozenset[bytes] | Callable[[], frozenset[bytes]],
         smart_host: str = "",
         mailer_table: Mapping[bytes, bytes] | Callable[[bytes], bytes | None] | None = None,
-        virtual: Callable[[], Mapping[bytes, bytes]] = dict,
+        virtual: Callable[[], Callable[[bytes], bytes | None] | None] = lambda: None,
         signed: Callable[[bytes, bytes], bytes] = lambda local, domain: b"",
     ) -> None:
         """*local_names* are in small letters, literals in their brackets; *smart_host* and the rows
@@ -126,8 +126,8 @@ class Router:
         Raise OSError.
         """
         key = address.domain_key(domain)
-        table = self._virtual() if key else {}
-        if not table:
+        table = self._virtual() if key else None
+        if table is None:
             return None
         from minimta.routing import virtusertable  # few hosts have one
 

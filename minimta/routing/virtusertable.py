@@ -15,16 +15,21 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
 
 #: rows that lead to each other; more are a circle
 MOST = 10
 
 
-def row(local: bytes, domain: bytes, table: Mapping[bytes, bytes]) -> tuple[bytes, bytes] | None:
-    """Key and value, filled in, of the row for an address whose *domain* is in small letters; or None."""
+def row(
+    local: bytes, domain: bytes, table: Callable[[bytes], bytes | None]
+) -> tuple[bytes, bytes] | None:
+    """Key and value, filled in, of the row for an address whose *domain* is in small letters; or None.
+
+    Raise OSError as *table* does.
+    """
     for key, arguments in _keys(local, domain):
-        found = table.get(key.lower())
+        found = table(key.lower())
         if found is not None:
             for number, argument in enumerate(arguments, 1):
                 found = found.replace(b"%%%d" % number, argument)

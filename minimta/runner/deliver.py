@@ -263,9 +263,9 @@ class Deliverer:
 
     def _make_rewriter(self) -> Rewriter | None:
         """None if nothing is to be rewritten here, which most hosts learn without loading it."""
-        options = self._options
+        options, path = self._options, self._options.generics_table
         asked = options.masquerade_as or options.always_add_domain or options.srs_domain
-        if not asked and not files.may_exist(options.generics_table):
+        if not asked and not (path and files.may_exist(path, path + ".cdb")):
             return None
         from minimta.routing import rewrite
 

@@ -61,15 +61,17 @@ def read_if_there(path: str) -> bytes:
         return b""
 
 
-def may_exist(path: str) -> bool:
-    """Is there a file, or can that not be known now? "" is none."""
-    try:
-        os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:
+def may_exist(*paths: str) -> bool:
+    """Is there one of these files, or can that not be known now? "" is none."""
+    for path in paths:
+        try:
+            os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError:
+            pass
         return True
-    return True
+    return False
 
 
 def sync_directory(path: str, dir_fd: int | None = None) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from minimta.config.options import OptionError, Options, by_name
+from minimta.maps.cdbwriter import write_cdb
 from minimta.routing import rewrite
 from minimta.routing.local_host import LocalHost
 from minimta.routing.rewrite import Rewriter
@@ -284,6 +285,14 @@ def test_envelope_and_recipients_follow_the_table_as_masquerading(options: Optio
     assert shown(maker, b"dave@lab2.campus") == (b"dave.example@campus",) * 3
     assert shown(maker, b"dave@lab2.campus", "local") == (b"dave.example@campus",) * 3
     assert shown(maker, b"carol@lab2.campus") == (b"carol.short@lab2.campus",) * 3
+
+
+def test_a_database_of_makemap_counts_before_the_text(options: Options) -> None:
+    table(options, {"dave": "text@x.example"})
+    write_cdb(options.generics_table + ".cdb", [(b"dave", b"cdb@x.example")])
+    assert shown(rewriter(options), b"dave@lab2.campus")[1] == b"cdb@x.example"
+    Path(options.generics_table).unlink()
+    assert shown(rewriter(options), b"dave@lab2.campus")[1] == b"cdb@x.example"
 
 
 def test_generics_entire_domain_takes_what_is_below(options: Options) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from minimta.config.options import Options
+from minimta.maps.cdbwriter import write_cdb
 from minimta.message.envelope import Recipient
 from minimta.routing import recipients
 from minimta.routing.local_host import LocalHost
@@ -37,7 +38,7 @@ ROWS = {
 
 
 def route(bare: bytes, rows: Mapping[bytes, bytes] = ROWS) -> Route:
-    return Router(LOCAL, virtual=lambda: rows).route(bare)
+    return Router(LOCAL, virtual=lambda: rows.get).route(bare)
 
 
 @pytest.mark.parametrize(
@@ -159,6 +160,26 @@ def test_a_catch_all_elsewhere_takes_no_routes_of_strangers_along(smtp: SmtpHost
     for local in ("x%evil.example", "evil.example!x", '"x@evil.example"'):
         assert peer.says(f"RCPT TO:<{local}@list.campus>")[0].startswith("550 5.7.1")
     assert peer.says("RCPT TO:<x@list.campus>")[0].startswith("250")
+
+
+def test_a_row_that_is_added_counts_at_once_and_makemaps_database_before_the_text(
+    smtp: SmtpHost,
+) -> None:
+    peer = smtp.connect(*STRANGER)
+    peer.says("EHLO lab1.campus")
+    peer.says("MAIL FROM:<emma@lab1.campus>")
+    assert peer.says("RCPT TO:<new@list.campus>")[0].startswith("550 5.1.1")
+    path = Path(smtp.options.virtuser_table)
+    path.write_text("new@list.campus dave\n")
+    assert peer.says("RCPT TO:<new@list.campus>")[0].startswith("250")
+    write_cdb(
+        str(path) + ".cdb", [(b"newer@list.campus", b"carol"), (b"other@list.campus", b"carol")]
+    )
+    assert peer.says("RCPT TO:<newer@list.campus>")[0].startswith("250")
+    path.unlink()
+    assert peer.says("RCPT TO:<other@list.campus>")[0].startswith("250")
+    Path(str(path) + ".cdb").unlink()
+    assert peer.says("RCPT TO:<newest@list.campus>")[0].startswith("550 5.1.1")
 
 
 # --- delivery ----------------------------------------------------------------------------------------------

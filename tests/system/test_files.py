@@ -49,6 +49,14 @@ def test_short_reads_are_gone_on_with(file: int, monkeypatch: pytest.MonkeyPatch
     assert files.read_to_limit(file, 20) == b"0123456789" * 2 + b"0"
 
 
+def test_a_file_may_exist_unless_it_is_known_that_it_does_not(tmp_path: Path) -> None:
+    (tmp_path / "x").touch()
+    (tmp_path / "circle").symlink_to("circle")
+    there, gone, below = (str(tmp_path / name) for name in ("x", "gone", "x/below"))
+    assert not files.may_exist(gone, below, "")
+    assert files.may_exist(gone, there) and files.may_exist(str(tmp_path / "circle"))
+
+
 @pytest.mark.parametrize("way", ["by its path", "from a descriptor to pass only"])
 def test_names_of_a_directory_survive_a_power_cut(tmp_path: Path, way: str) -> None:
     queue = tmp_path / "queue"
