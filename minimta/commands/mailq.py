@@ -13,6 +13,7 @@ import time
 from minimta.message import dates
 from minimta.queue import listing, own_letters, permission
 from minimta.queue.qid import valid
+from minimta.queue.rest import rest_after
 from minimta.system import load, log
 from minimta.system.terminal import complain, say
 
@@ -177,7 +178,8 @@ class _Printer:
     def __init__(self, options: Options, verbose: bool) -> None:
         self._verbose = verbose
         self._overloaded = load.average() >= options.queue_la
-        self._youngest = time.time() - options.min_queue_age if options.min_queue_age else 0.0
+        self._options = options
+        self._now = time.time()
         self._times: dict[int, str] = {}
 
     def listing(self, directory: str, found: Iterable[Listed]) -> list[str]:
@@ -241,7 +243,9 @@ class _Printer:
             return "*"
         if self._overloaded:
             return "X"
-        return "-" if entry.attempts and entry.last_attempt > self._youngest > 0 else " "
+        rest = rest_after(self._options, entry.created, entry.last_attempt)
+        is_young = entry.attempts and rest and entry.last_attempt > self._now - rest
+        return "-" if is_young else " "
 
 
 #: characters of a reason, with -v

@@ -298,6 +298,7 @@ class Options:
     group_commit = _option("GroupCommit", "True", boolean, "messages that arrive together become durable together; False: fsync each (ours)")
     eight_bit_mode = _option("EightBitMode", "mimify", choice("mimify", "pass8", "strict"), "8-bit text for a host without 8BITMIME: convert, send as it is, return", "8", anybody=True)
     min_queue_age = _option("MinQueueAge", "0", interval, "how long a deferred message rests between attempts")
+    max_queue_age = _option("MaxQueueAge", "0", interval, "a deferred message rests for as long as it was old at its last attempt, which doubles the time with each, at most so long; 0: always `MinQueueAge`")
     queue_sort_order = _option("QueueSortOrder", "priority", choice("priority", "host", "time", "filename", "modification", "none"), "which message a queue run takes first")
     max_queue_run_size = _option("MaxQueueRunSize", "0", natural, "messages in one queue run, 0 = all")
     always_bcc = _option("AlwaysBcc", "", mail_address, "who gets a copy of every message taken, in no header; only in the file (ours)", file_only=True)

@@ -24,6 +24,7 @@ from minimta.config.options import Options
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome
 from minimta.queue.locked import LockedMessage
+from minimta.queue.rest import rest_after
 from minimta.routing.destination import Destination
 from minimta.system import log
 
@@ -118,7 +119,8 @@ class MessageProgress:
         control.message = message or self._reason()
         # If nobody got it and nobody was dropped, the qf before says the same of everybody: the
         # power may fail before the new name is on disk. It saves an fsync for each host that is down.
-        self._keep(left, now + options.min_queue_age, lasting=lasting or self._unrecorded)
+        due = now + rest_after(options, control.created, control.last_attempt)
+        self._keep(left, due, lasting=lasting or self._unrecorded)
         self.message.release()
 
     def leave(self) -> None:

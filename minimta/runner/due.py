@@ -1,4 +1,4 @@
-"""Which messages a queue run tries, and in which order (MinQueueAge, QueueSortOrder)."""
+"""Which messages a queue run tries, and in which order (MinQueueAge, MaxQueueAge, QueueSortOrder)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from minimta.queue.listing import Listed
 from minimta.runner.checkpoint import BACK_OFF
 
 
-def is_due(mtime: float, now: float, min_queue_age: int) -> bool:
-    """May a message be tried whose qf has the time *mtime*? Epoch seconds; *min_queue_age* seconds.
+def is_due(mtime: float, now: float, longest: int) -> bool:
+    """May a message be tried whose qf has the time *mtime*? Epoch seconds.
 
-    A time further ahead than any attempt puts it was written while the clock was wrong. It must not
+    A time further ahead than any attempt puts it (*longest* seconds) was written while the clock was wrong. It must not
     keep the message for years.
     """
-    return mtime <= now or mtime > now + max(min_queue_age, BACK_OFF)
+    return mtime <= now or mtime > now + max(longest, BACK_OFF)
 
 
 def ordered(found: Iterable[Listed], order: str, times: dict[str, float]) -> list[Listed]:

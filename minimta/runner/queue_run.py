@@ -18,6 +18,7 @@ from minimta.mailers.by_name import Mailers
 from minimta.mailers.remote import host_status
 from minimta.queue import adopt, listing, permission
 from minimta.queue.listing import Listed
+from minimta.queue.rest import longest_rest, rest_after
 from minimta.queue.selectors import (
     Selection,
     SelectionError,
@@ -137,8 +138,10 @@ class _Run:
     def _chosen(self, now: float) -> list[str]:
         """Ids of the messages to be tried, in order."""
         options, spool = self._options, self._deliverer.spool
+        # As Sendmail: who asks for certain messages wants them tried now.
+        wants_all, longest = bool(self._selections), longest_rest(options)
         entries = spool.entries(self._kind)
-        due = [e for e in entries if is_due(e.mtime, now, options.min_queue_age)]
+        due = [e for e in entries if wants_all or is_due(e.mtime, now, longest)]
         times = {entry.qid: entry.mtime for entry in due}
         listed = list(listing.scan(options.queue_directory, self._kind, only=times))
         found = [one for one in listed if self._is_chosen(one, now)]
@@ -151,9 +154,7 @@ class _Run:
     def _is_chosen(self, one: Listed, now: float) -> bool:
         if one.is_empty or (one.quarantine and self._kind == "qf"):
             return False
-        # A clock that was set back has left a last attempt in the future.
-        rested = now - one.last_attempt
-        if one.attempts and 0 <= rested < self._options.min_queue_age:
+        if not self._selections and self._rests(one, now):
             return False
         return all_match(
             self._selections,
@@ -162,6 +163,12 @@ class _Run:
             recipients=[address for address, _, _ in one.recipients],
             quarantine=one.quarantine.decode("ascii", "backslashreplace"),
         )
+
+    def _rests(self, one: Listed, now: float) -> bool:
+        # A clock that was set back has left a last attempt in the future.
+        rested = now - one.last_attempt
+        rest = rest_after(self._options, one.created, one.last_attempt)
+        return bool(one.attempts) and 0 <= rested < rest
 
 
 def report_losses(options: Options, spool: Spool, users: Users, now: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -246,6 +247,17 @@ def test_a_message_too_young_to_be_tried_again_has_a_dash(options: Options, show
     put(options, "6AM9MlYi002018", attempts="K0\nN0\n")
     marks = [line[:15] for line in show(options).splitlines() if line[:1] == "6"]
     assert marks == ["6AM9MlYg002018-", "6AM9MlYh002018 ", "6AM9MlYi002018 "]
+
+
+def test_a_message_that_rests_by_max_queue_age_has_a_dash(options: Options, show: Listing) -> None:
+    options.max_queue_age = 36000
+    now = int(time.time())
+    created = b"T%d" % (now - 7200)
+    for qid, ago in (("6AM9MlYg002018", 1800), ("6AM9MlYh002018", 5400)):
+        path = put(options, qid, attempts=f"K{now - ago}\nN1\n")
+        path.write_bytes(re.sub(rb"^T\d+", created, path.read_bytes(), flags=re.MULTILINE))
+    marks = [line[:15] for line in show(options).splitlines() if line[:1] == "6"]
+    assert marks == ["6AM9MlYg002018-", "6AM9MlYh002018 "]
 
 
 def test_a_load_that_is_too_high_shows_as_X(

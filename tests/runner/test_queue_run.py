@@ -14,13 +14,14 @@ from minimta.config import ports
 from minimta.config.options import Options
 from minimta.queue.control import Control
 from minimta.queue.listing import Listed
+from minimta.queue.rest import rest_after
 from minimta.queue.spool import Spool
 from minimta.runner import queue_run, queue_work
 from minimta.runner.due import is_due, ordered
 from minimta.runner.queue_run import parse_selection, run
 from minimta.system.slots import of_queue
 from tests.support.fakesmtp import FakeSmtp
-from tests.support.privatehost import PrivateHost
+from tests.support.privatehost import DOWN, Elsewhere, PrivateHost
 
 EMMA, DAVE, CAROL = b"<emma@lab1.campus>", b"<dave@lab1.campus>", b"<carol@lab1.campus>"
 NOW = 1795339967.0
@@ -126,6 +127,82 @@ def test_the_content_decides_when_the_time_of_the_file_says_it_is_due(host: Priv
     host.rewrite(qid, tried, due=time.time() - 10)
     run(host.options)
     assert host.queued() == [qid]
+
+
+@pytest.mark.parametrize(
+    "minimum, maximum, created, last, rest",
+    [
+        (0, 0, 1000, 9000, 0),
+        (600, 0, 1000, 9000, 600),
+        (0, 14400, 1000, 1000, 0),
+        (0, 14400, 1000, 1600, 600),
+        (0, 14400, 1000, 2200, 1200),
+        (0, 14400, 1000, 99999, 14400),
+        (1800, 14400, 1000, 1600, 1800),
+        (1800, 600, 1000, 99999, 1800),
+        (0, 14400, 9000, 1000, 0),
+    ],
+)
+def test_a_message_rests_for_its_age_at_the_last_attempt_between_two_limits(
+    minimum: int, maximum: int, created: int, last: int, rest: int
+) -> None:
+    options = Options()
+    options.min_queue_age, options.max_queue_age = minimum, maximum
+    assert rest_after(options, created, last) == rest
+
+
+def test_a_message_that_waits_is_tried_less_and_less_often(tmp_path: Path) -> None:
+    host = PrivateHost(tmp_path, now=NOW)
+    host.options.min_queue_age, host.options.max_queue_age = 60, 1000
+    qid = host.submit(EMMA, b"<x@lab2.campus>")
+    rests = []
+    for _ in range(6):
+        assert host.now is not None
+        host.deliverer(esmtp=Elsewhere({b"x@lab2.campus": DOWN})).attempt([qid])
+        due = Path(host.options.queue_directory, "qf" + qid).stat().st_mtime
+        rests.append(due - host.now)
+        host.now = due
+    assert rests == [60, 60, 120, 240, 480, 960]
+
+
+def test_a_run_leaves_what_rests_by_max_queue_age(host: PrivateHost) -> None:
+    host.options.max_queue_age = 14400
+    young, old = host.submit(EMMA, DAVE), host.submit(EMMA, DAVE)
+    now = int(time.time())
+
+    def tried(control: Control) -> None:
+        control.created, control.attempts, control.last_attempt = now - 2000, 1, now - 900
+
+    def tried_before(control: Control) -> None:
+        control.created, control.attempts, control.last_attempt = now - 2000, 1, now - 1100
+
+    host.rewrite(young, tried, due=now + 10000)
+    host.rewrite(old, tried_before, due=now - 10)
+    run(host.options)
+    assert host.queued() == [young]
+    host.rewrite(young, tried, due=now - 10)  # what it says counts
+    run(host.options)
+    assert host.queued() == [young]
+
+    def untried(control: Control) -> None:
+        control.attempts = 0
+
+    host.rewrite(young, untried, due=now + 14000)  # and so does the time of the file
+    run(host.options)
+    assert host.queued() == [young]
+
+
+def test_chosen_messages_are_tried_though_they_rest(host: PrivateHost) -> None:
+    host.options.min_queue_age = 1800
+    chosen, other = host.submit(EMMA, DAVE), host.submit(EMMA, CAROL)
+
+    def tried(control: Control) -> None:
+        control.attempts, control.last_attempt = 1, int(time.time()) - 5
+
+    for qid in (chosen, other):
+        host.rewrite(qid, tried, due=time.time() + 1795)
+    run(host.options, [parse_selection("Rdave")])
+    assert host.queued() == [other]
 
 
 def test_a_run_takes_at_most_max_queue_run_size_messages(host: PrivateHost) -> None:
