@@ -289,6 +289,7 @@ class Options:
     max_connections_per_client = _option("MaxConnectionsPerClient", "20", natural, "the same for one address that may not relay, 0 = no limit (ours)")
     connection_rate_throttle = _option("ConnectionRateThrottle", "0", natural, "connections that a port takes in a second, 0 = no limit; the others wait")
     max_queue_children = _option("MaxQueueChildren", "10", positive, "programs and other hosts that are delivered to at the same time, by all queue runs together")
+    destination_concurrency = _option("DestinationConcurrency", "0", natural, "connections at the same time to one next hop, or one host, 0 = all but a fifth of `MaxQueueChildren` (ours)")
     queue_la = _option("QueueLA", "8", number, "load average for each processor from which on messages are only queued; in a container the load of the host does not count", "x")
     refuse_la = _option("RefuseLA", "12", number, "load average for each processor from which on connections are refused; see `QueueLA`", "X")
     min_free_blocks = _option("MinFreeBlocks", "100", number, "free blocks the queue's file system must have, else 452", "b")

@@ -104,10 +104,10 @@ class Slots:
     def place_at(self, hop: str, most: int = 0) -> Place | None:
         """A place at *hop*, whatever a delivery waits for: "host mx.campus."; None if all are taken.
 
-        There are ``self.most`` of them, or *most*. The caller closes it.
+        There are ``self.most`` of them, or *most* if that is less. The caller closes it.
         """
         try:
-            place = Place(self._open(), most or self.most)
+            place = Place(self._open(), min(most or self.most, self.most), self.most)
         except OSError as error:
             self._complain(error)
             return Place(-1, 0)
@@ -157,23 +157,27 @@ class Slots:
 class Place:
     """A place at one next hop at a time: of this process, and of those that are forked with it."""
 
-    def __init__(self, file: int, most: int) -> None:
-        """*file* is an open file of its own, -1 if nothing can be locked; a hop has *most* places."""
+    def __init__(self, file: int, most: int, most_of_source: int = 0) -> None:
+        """*file* is an open file of its own, -1 if nothing can be locked; a hop has *most* places.
+
+        Those that mail from one source may have *most_of_source*, whatever the hop; 0: as many.
+        """
         self.file = file
         self.most = most
+        self._most_of_source = most_of_source or most
         self._octet = -1
         self._second = -1
         self._source = -1
 
     def moves_to(self, hop: str) -> bool:
         """Take a place at *hop* instead of the last one; False if there is none. Raise OSError."""
-        self._octet = self._moved(self._octet, hop)
+        self._octet = self._moved(self._octet, hop, self.most)
         return self._octet >= 0 or self.file < 0
 
     def moves_on_to(self, host: str) -> bool:
         """The same for a second place beside the first: at one *host* of the hop. Raises nothing."""
         try:
-            self._second = self._moved(self._second, host)
+            self._second = self._moved(self._second, host, self.most)
         except OSError:
             return True
         return self._second >= 0 or self.file < 0
@@ -181,7 +185,7 @@ class Place:
     def counts_for(self, source: str) -> bool:
         """Take a place of those that mail from *source* may have, whatever the hop. Raises nothing."""
         try:
-            self._source = self._moved(self._source, source)
+            self._source = self._moved(self._source, source, self._most_of_source)
         except OSError:
             return True
         return self._source >= 0 or self.file < 0
@@ -198,14 +202,14 @@ class Place:
     def __exit__(self, *unused: object) -> None:
         self.close()
 
-    def _moved(self, old: int, hop: str) -> int:
+    def _moved(self, old: int, hop: str, most: int) -> int:
         """The octet that is locked now, -1 if all are."""
         if self.file < 0:
             return -1
         if old >= 0:
             _lock(self.file, old, fcntl.F_UNLCK)
         first = _first_octet(hop)
-        places = range(first, first + self.most)
+        places = range(first, first + most)
         return next((octet for octet in places if _lock(self.file, octet)), -1)
 
 

@@ -80,6 +80,8 @@ class RemoteMailer:
         self._say = say
         self._memory = memory
         self._desk = LoginDesk(options, slots)
+        #: of all that talk to one next hop, 0: as many as Slots have places
+        self._most = options.destination_concurrency
         waits = (getattr(options, name) for name in dir(options) if name.startswith("timeout_"))
         queue = (options.timeout_queuereturn, options.timeout_queuewarn)
         self._patience = max(seconds for seconds in waits if seconds not in queue) + GRACE
@@ -128,7 +130,7 @@ class RemoteMailer:
     ) -> Iterator[Settled]:
         """Start what has a place at its next hop, while there are slots."""
         for jobs in list(waiting):
-            place = self._slots.place_at(f"hop {self._hop(jobs[0])}")
+            place = self._place_at(jobs[0])
             if place is None:
                 continue
             with place:  # the worker has it, until it ends
@@ -158,6 +160,10 @@ class RemoteMailer:
         """To which next hop the job goes, for people and for ``Slots.place_at``."""
         return job.host.lower()
 
+    def _place_at(self, job: Job) -> Place | None:
+        """A place at the job's next hop; None if all are taken."""
+        return self._slots.place_at(f"hop {self._hop(job)}", self._most)
+
     def _crowded(self, jobs: Sequence[Job]) -> Iterator[Settled]:
         """All that could be waited for has ended: another attempt may find a place."""
         outcome = self._why_crowded(jobs)
@@ -165,16 +171,16 @@ class RemoteMailer:
             yield job, {user.name: outcome for user in job.users}
 
     def _why_crowded(self, jobs: Sequence[Job]) -> Outcome:
-        hop, most = self._hop(jobs[0]), self._slots.most
-        place = self._slots.place_at(f"hop {hop}")
+        hop = self._hop(jobs[0])
+        place = self._place_at(jobs[0])
         if place is None:
-            return crowded(hop, most)
+            return crowded(hop, min(self._most or self._slots.most, self._slots.most))
         place.close()
         logins = self._desk.prepare(jobs[0])
         if logins is None:
             return crowded(hop, 1)  # which tries a login of which nothing is known
         logins.close()
-        return crowded(f"other hosts, {_source(jobs)}", most)
+        return crowded(f"other hosts, {_source(jobs)}", self._slots.most)
 
     def _slot(self, workers: Mapping[int, WorkerProcess]) -> int | None:
         """The slot for one more worker: a descriptor, or -1 if it needs none; None if it must wait.

@@ -155,6 +155,46 @@ def test_a_next_hop_that_is_full_is_left_and_the_others_are_served() -> None:
         place.close()
 
 
+def test_a_next_hop_has_as_many_connections_as_destination_concurrency() -> None:
+    configured = options()
+    configured.destination_concurrency = 2
+    with FakeSmtp() as peer, FakeSmtp() as other:
+        taken = [slots(10).place_at(f"hop {peer.host}", 2) for _ in range(2)]
+        full, free = job(peer.host), job(other.host)
+        fates = deliver(full, free, configured=configured)
+        assert only(fates[free]).fate is Fate.SENT
+        assert only(fates[full]).text == f"waits for 2 deliveries to {peer.host}"
+        assert only(fates[full]).is_crowded and not peer.commands
+        assert taken[0] is not None and taken[1] is not None
+        taken[0].close()
+        assert only(deliver(full, configured=configured)[full]).fate is Fate.SENT
+        taken[1].close()
+
+
+def test_destination_concurrency_holds_for_a_host_that_several_next_hops_share() -> None:
+    configured = options()
+    configured.destination_concurrency = 1
+    with FakeSmtp() as peer:
+        there = slots(10).place_at("hop other.campus", 1)
+        assert there is not None and there.moves_on_to(f"host {peer.host}")
+        one = job(peer.host)
+        outcome = only(deliver(one, configured=configured)[one])
+        assert outcome.is_crowded and outcome.text.startswith("waits for another delivery to ")
+        there.close()
+        assert only(deliver(one, configured=configured)[one]).fate is Fate.SENT
+
+
+def test_destination_concurrency_is_not_for_all_mail_of_one_source() -> None:
+    configured = options()
+    configured.destination_concurrency = 1
+    taken = slots(10).place_at("hop other.campus", 1)
+    assert taken is not None and taken.counts_for("from mallory@localhost")
+    with FakeSmtp() as peer:
+        one = job(peer.host, source=b"mallory@localhost")
+        assert only(deliver(one, configured=configured)[one]).fate is Fate.SENT
+    taken.close()
+
+
 def test_what_found_no_place_is_tried_again_while_others_are_served() -> None:
     with FakeSmtp() as peer, Refusing() as dead:
         full, free = job(f"[127.0.0.1]:{dead}"), job(peer.host)
