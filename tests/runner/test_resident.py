@@ -24,9 +24,11 @@ from minimta.runner.deliver import Deliverer
 from minimta.runner.queue_child import GOES_ON, NO_SLOT, Child, held
 from minimta.runner.resident import Loop
 from minimta.runner.watch import Watch
-from minimta.system import locks, log
+from minimta.system import locks, log, resolv_conf
+from minimta.system.dns import Resolver
 from minimta.system.slots import Slots, of_queue
 from minimta.system.users import Users
+from tests.support.fakedns import FakeDns
 from tests.support.fakesmtp import DROP, HANG, FakeSmtp
 from tests.support.privatehost import PrivateHost
 
@@ -548,6 +550,31 @@ def test_a_dead_host_costs_all_children_one_connection(host: PrivateHost) -> Non
             assert host.control(qid).message.endswith("read error from [127.0.0.1]")
         queue_run.run(host.options)
         assert len(dead.commands) == 2, "a run of its own asks once"
+
+
+@pytest.mark.parametrize("changed", ["resolv.conf", "hosts"])
+def test_a_file_that_changes_counts_for_the_next_child(
+    changed: str, host: PrivateHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conf, hosts = host.root / "resolv.conf", host.root / "hosts"
+    conf.write_bytes(b"nameserver 127.0.0.9\n")  # where nobody listens
+    hosts.write_bytes(b"")
+    defaults = {**(Resolver.__init__.__kwdefaults__ or {}), "conf": str(conf), "hosts": str(hosts)}
+    monkeypatch.setattr(Resolver.__init__, "__kwdefaults__", defaults)
+    with FakeDns({"peer": {"A": ["127.0.0.1"]}}) as server:
+        monkeypatch.setattr(resolv_conf, "PORT", server.address[1])
+        host.options.smart_host = "peer"
+        with residing(host):
+            first = host.submit(EMMA, X)
+            wait_for(functools.partial(_was_tried, host, first))
+            assert "lookup failure" in host.control(first).message
+            if changed == "hosts":
+                hosts.write_bytes(b"127.0.0.1 peer\n")
+            else:
+                conf.write_bytes(b"nameserver 127.0.0.1\n")
+            second = host.submit(EMMA, X)
+            wait_for(functools.partial(_was_tried, host, second))
+            assert "points back to lab1.campus" in host.control(second).message
 
 
 def end_with_workers(pid: int) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import subprocess
 import sys
@@ -499,3 +500,22 @@ def test_a_sender_domain_resolves_if_mail_could_go_there(
         resolver = Resolver(budget=2.0, nameserver=server.address, hosts=NO_HOSTS)
         monkeypatch.setattr(lookups, "Resolver", lambda: resolver)
         assert lookups.resolves("x.campus") is verdict
+
+
+@pytest.mark.parametrize("changed", ["resolv.conf", "hosts"])
+def test_a_file_that_changes_counts_for_the_next_destination(
+    changed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conf, hosts = tmp_path / "resolv.conf", tmp_path / "hosts"
+    conf.write_bytes(b"nameserver 127.0.0.9\n")  # where nobody listens
+    hosts.write_bytes(b"")
+    files = functools.partial(Resolver, budget=2.0, conf=str(conf), hosts=str(hosts))
+    monkeypatch.setattr(lookups, "Resolver", files)
+    with FakeDns({"lab2": {"MX": ["10 mx.campus."]}}) as server:
+        monkeypatch.setattr(resolv_conf, "PORT", server.address[1])
+        assert lookups.resolves("lab2") is None
+        if changed == "hosts":
+            hosts.write_bytes(b"10.9.9.9 lab2\n")
+        else:
+            conf.write_bytes(b"nameserver 127.0.0.1\n")
+        assert lookups.resolves("lab2") is True

@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +12,11 @@ from typing import Any
 
 import pytest
 
+import minimta
 from minimta.config.options import Options
 from minimta.system import hostnames, hosts_file
+
+HOME = Path(minimta.__file__).parent.parent
 
 FIB = """Main:
   +-- 0.0.0.0/0 3 0 5
@@ -336,6 +340,55 @@ def test_a_name_that_cannot_be_asked_for_now_is_not_certain(
     assert hostnames.client_name("10.0.3.134") == ("lab1.campus", False, False)
     monkeypatch.setattr(socket, "gethostbyaddr", fails(socket.herror(2, "later")))
     assert hostnames.client_name("10.0.3.134") == ("", False, False)
+
+
+#: what a listener finds that runs while both files change
+CHANGING = """
+import socket, threading
+from minimta.system.hostnames import client_name
+from tests.support.fakedns import FakeDns
+
+zone = {"9.9.9.10.in-addr.arpa": {"PTR": ["lab9.campus."]}, "lab9.campus": {"A": ["10.9.9.9"]}}
+fake = FakeDns(zone)
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(("127.0.0.1", 53))
+
+def serve():
+    while True:
+        question, client = server.recvfrom(65535)
+        server.sendto(fake.answer(question).to_wire(), client)
+
+threading.Thread(target=serve, daemon=True).start()
+print(client_name("10.9.9.9")[0], client_name("10.9.9.8")[0])
+with open("/etc/resolv.conf", "w") as file:
+    file.write("nameserver 127.0.0.1\\n")
+print(*client_name("10.9.9.9"))
+with open("/etc/hosts", "w") as file:
+    file.write("10.9.9.8 lab8.campus\\n")
+print(*client_name("10.9.9.8"))
+"""
+
+
+@pytest.mark.root
+@pytest.mark.namespace
+def test_names_of_clients_are_those_of_resolv_conf_and_hosts_as_they_are_now(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.9\noptions timeout:1 attempts:1\n")
+    (tmp_path / "hosts").write_text("")
+    mounts = (
+        "ip link set lo up; for name in hosts resolv.conf; do mount --bind $name /etc/$name; done"
+    )
+    command = ["unshare", "--mount", "--net", "/bin/sh", "-ec", mounts + '; cd "$0"; exec "$@"']
+    done = subprocess.run(
+        [*command, str(HOME), sys.executable, "-c", CHANGING],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == " \nlab9.campus True True\nlab8.campus True True\n"
 
 
 def test_gateways_are_those_of_the_default_routes(
