@@ -66,16 +66,6 @@ class Checks:
         self._log_relay(f"reject={answer}")
         return answer
 
-    def secured(self) -> None:
-        """A handshake has set the client's rights anew: add what the tables give."""
-        if self._client.port is None:
-            return
-        try:
-            relaying.grant(self._client, self._shared, self._shared.access_rows())
-        except (OSError, ValueError) as error:
-            self._trouble = error
-            refusals.log_failure(self._client.ip.encode(), error, "")
-
     def _look_at_client(self) -> None:
         shared, client = self._shared, self._client
         rows = shared.access_rows()
@@ -115,12 +105,12 @@ class Checks:
             self.connect()
         if self._trouble is not None:
             return self._not_now(quoted(mail.given), mail.given, self._trouble, qid)
-        if self._shared.options.delay_checks != "no":
-            self._mail = mail
-            return None
         try:
             # Again: a handshake or a login may have made the rights anew.
             relaying.grant(self._client, self._shared, self._shared.access_rows())
+            if self._shared.options.delay_checks != "no":
+                self._mail = mail
+                return None
             return self._judge_sender(mail, qid)
         except (OSError, ValueError) as error:
             return self._not_now(quoted(mail.given), mail.given, error, qid)

@@ -106,7 +106,6 @@ class Handler:
     def secured(self) -> None:
         """The client was secured by a handshake: what it said in clear is forgotten."""
         self._helo, self._protocol, self._client.mechanism = b"", b"SMTP", ""
-        self._checks.secured()
 
     @property
     def _with_login(self) -> bytes:

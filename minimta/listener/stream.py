@@ -98,7 +98,7 @@ class Stream:
                 raise TimeoutError("nothing but TLS")  # records without text, one after the other
             self._send(layer.take())  # TLS has answers of its own, to a change of keys
             octets = self._recv(seconds)
-            # The layer does not hear of the end: it would send nothing more, and woken by another
+            # The layer does not hear of the end, which it would take for an error: woken by another
             # thread the session still says goodbye.
             if not octets:
                 return b""

@@ -68,6 +68,7 @@ def listen(host: SmtpHost, campus: Campus) -> Iterator[Callable[..., SecureListe
 
 def client_context(campus: Campus, shows: KeyPair | None = None) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=campus.authority.certificate)
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF  # the end without close_notify is an error
     if shows:
         context.load_cert_chain(shows.cert_file, shows.key_file)
     return context
@@ -453,12 +454,15 @@ def test_rows_of_the_access_table_say_whose_certificates_let_relay(
     assert relays(over_tls(listening, client_context(campus))) == "550 5.7.1"
 
 
+@pytest.mark.parametrize("delay_checks", ["no", "yes"])
 def test_what_the_tables_give_an_address_it_has_after_the_handshake_too(
     host: SmtpHost,
     campus: Campus,
     listen: Callable[..., SecureListening],
     monkeypatch: pytest.MonkeyPatch,
+    delay_checks: str,
 ) -> None:
+    host.options.delay_checks = delay_checks
     monkeypatch.setattr("minimta.listener.rights.may_relay", lambda ip: False)
     monkeypatch.setattr("minimta.listener.relaying.is_loopback", lambda ip: False)
     monkeypatch.setattr("minimta.listener.stream.Stream.own_address", lambda self: "10.0.3.135")
