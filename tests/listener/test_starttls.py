@@ -427,6 +427,18 @@ def test_only_who_has_one_of_the_certificates_may_relay(
     assert relays(peer) == "550 5.7.1"
 
 
+def test_a_certificate_of_the_file_is_good_whoever_has_signed_it(
+    host: SmtpHost,
+    campus: Campus,
+    listen: Callable[..., SecureListening],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("minimta.listener.rights.may_relay", lambda ip: False)
+    monkeypatch.setattr("minimta.listener.stream.Stream.own_address", lambda self: "10.0.3.135")
+    host.options.relay_cert_file = campus.client.cert_file
+    assert relays(over_tls(listen(), client_context(campus, campus.client))) == "250 2.1.5"
+
+
 @pytest.mark.parametrize(
     ("rows", "answer"),
     [

@@ -127,6 +127,22 @@ def test_a_session_that_has_begun_goes_on_with_the_old_listener(daemon: Daemon) 
     assert len(daemon.host.queued()) == 2
 
 
+def test_it_is_done_when_the_old_listener_accepts_no_more(daemon: Daemon) -> None:
+    """Until then a client may still get the old certificate."""
+    daemon.start("-bD", "-q15m")  # it looks ten times a second
+    old = listens(daemon)
+    assert daemon.process is not None
+    os.kill(old, signal.SIGSTOP)
+    try:
+        daemon.process.send_signal(signal.SIGHUP)
+        send(daemon)  # by the new one
+        time.sleep(0.7)
+        assert "reload: done" not in daemon.log.read_text()
+    finally:
+        os.kill(old, signal.SIGCONT)
+    wait_for(lambda: "reload: done" in daemon.log.read_text())
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
@@ -186,10 +202,19 @@ def test_a_delivery_that_outlives_the_daemon_does_not_keep_its_ports(daemon: Dae
         file.write('slow: "|exec sleep 5"\n')
     send(daemon, "slow")
     listener = listens(daemon)
-    wait_for(lambda: len(children(runner)) > 1)
-    [slow, *_] = [pid for pid in children(runner) if pid != listener]
-    wait_for(lambda: not listening(daemon) & sockets_of(slow))
+    # The one that waits for the program.
+    wait_for(lambda: [pid for pid in children(runner) if pid != listener and children_of(pid)])
+    [slow] = [pid for pid in children(runner) if pid != listener and children_of(pid)]
+    assert not listening(daemon) & sockets_of(slow)
     assert listening(daemon) <= sockets_of(runner)
+
+
+def children_of(pid: int) -> list[int]:
+    """[] also if it has ended."""
+    try:
+        return children(pid)
+    except OSError:
+        return []
 
 
 def sockets_of(pid: int) -> set[str]:
