@@ -22,6 +22,7 @@ from tests.listener.test_daemon import (
     children,
     is_gone,
     send,
+    status_of,
     wait_for,
     with_certificate,
 )
@@ -232,6 +233,24 @@ def listening(daemon: Daemon) -> set[str]:
     """Inode of the listening socket."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().split("\n")[1:] if line]
     return {row[9] for row in rows if row[1].endswith(f":{daemon.port:04X}") and row[3] == "0A"}
+
+
+@pytest.mark.root
+@pytest.mark.debian("openssl")
+def test_the_new_listener_reads_the_key_as_root_and_then_gives_root_up(daemon: Daemon) -> None:
+    change(daemon, "RunAsUser = ", "RunAsUser = nobody")
+    os.chmod(daemon.host.mqueue, 0o1733)
+    own = self_signed(daemon.cf.parent, "lab2.campus")
+    with_certificate(daemon, own)
+    daemon.start("-bD", "-q15m")
+    old = listens(daemon)
+    self_signed(daemon.cf.parent, "lab2.campus")
+    reload(daemon)
+    assert served(daemon) == fingerprint(own)
+    wait_for(lambda: is_gone(old))
+    new = listens(daemon)
+    assert {status_of(new)["Uid"].split()[number] for number in range(4)} != {"0"}
+    assert status_of(new)["Groups"].strip() == ""
 
 
 # --- certificates and load ------------------------------------------------------------------------
