@@ -3,6 +3,7 @@
     inside TLS                               all of AuthMechanisms that the back end can do
     in clear, this host, ClearAuth=loopback  the same
     in clear otherwise                       none
+    by a port for old TLS (TLS=1.0)          none, unless it has a private address
 
 A login gives Rights (``rights.after_login``). A failure is logged in Sendmail's words, which fail2ban
 looks for, and makes the client wait, longer with each one of its address; MOST_FAILURES of them end a
@@ -112,7 +113,12 @@ class LoginSession:
     def possible(self) -> Sequence[str]:
         """See Authenticator."""
         port = self._client.port
-        return () if port is None or "A" in port.modifiers else self._logins.mechanisms()
+        if port is None or "A" in port.modifiers:
+            return ()
+        # Whoever is between us and the client may read what TLS 1.0 hides (RFC 8996).
+        if port.has_weak_tls and not rights.is_inside(self._client.ip):
+            return ()
+        return self._logins.mechanisms()
 
     def _is_trusted_here(self) -> bool:
         """In clear only this host itself (ClearAuth), and only while it is trusted to be itself."""

@@ -211,6 +211,7 @@ def _load_all(options: Options) -> None:
     for module in ("encodings.ascii", "encodings.idna", "ctypes"):
         importlib.import_module(module)
     if options.server_cert_file:
-        importlib.import_module("hashlib")  # for certificates of clients
+        for module in ("hashlib", "ipaddress"):  # certificates of clients; who is inside
+            importlib.import_module(module)
     if any(port.address not in ("127.0.0.1", "::1") for port in options.daemon_ports):
         dns.load()  # asked only about senders of clients from elsewhere

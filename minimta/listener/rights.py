@@ -78,6 +78,16 @@ def may_relay(ip: str) -> bool:
     return ip in _LOOPBACK
 
 
+def is_inside(ip: str) -> bool:
+    """Has the client an address that is not routed in the Internet?"""
+    import ipaddress
+
+    try:
+        return ipaddress.ip_address(ip).is_private
+    except ValueError:
+        return False
+
+
 def looks_like_route(bare: bytes) -> bool:
     """Does a local part ask to be sent on: "user%dom", "dom!user", '"user@dom"'?
 

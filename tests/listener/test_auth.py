@@ -105,6 +105,19 @@ def test_a_port_with_a_capital_a_offers_none(host: SmtpHost, users: Path) -> Non
     assert offered(over_tls(host, port="M=A")) == ""
 
 
+@pytest.mark.parametrize(
+    ("ip", "sees"),
+    [("10.0.3.134", ALL), ("fd00::7", ALL), ("8.8.8.8", ""), ("2a00:1450::7", ""), ("", "")],
+)
+def test_by_a_port_for_old_tls_nobody_logs_in_from_outside(
+    host: SmtpHost, users: Path, ip: str, sees: str
+) -> None:
+    client = over_tls(host, (ip, "x.example"), port="Name=printers, TLS=1.0")
+    assert offered(client) == sees
+    if not sees:
+        assert client.says(plain("emma", "secret"))[0].startswith("503 5.3.3 ")
+
+
 # --- what a login gives ---------------------------------------------------------------------------
 
 
