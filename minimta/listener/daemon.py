@@ -118,10 +118,9 @@ class _Begun:
 
 
 def _hold_signals() -> None:
-    """SIGHUP means nothing yet; SIGTERM and SIGINT wait until they can be obeyed in good order."""
+    """SIGHUP, SIGTERM and SIGINT wait until they can be obeyed in good order."""
     processes.ignore_strays()
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP, *_ENDING})
 
 
 def _bind(options: Options) -> list[Server]:

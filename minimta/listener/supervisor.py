@@ -64,6 +64,7 @@ class Supervisor:
         self._news: Options | None = None
         self._forks_listener = False
         signal.signal(signal.SIGHUP, self._note)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
     def _let_go(self) -> None:
         """In any child but a listener: the sockets are not for it."""
