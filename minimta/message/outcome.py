@@ -54,6 +54,8 @@ class Outcome:
     dsn_passed_on: bool = False
     #: another program has it locked: to be tried again after all others, in this attempt
     is_busy: bool = False
+    #: of one that is_crowded: when it has its turn (epoch seconds), 0.0: when another delivery ended
+    turn: float = 0.0
 
     @property
     def stat(self) -> str:
@@ -84,6 +86,13 @@ def crowded(where: str, number: int) -> Outcome:
     """Not begun: *number* other deliveries go to *where* already."""
     many = "another delivery" if number == 1 else f"{number} deliveries"
     return deferred(_CONGESTED, f"waits for {many} to {where}")
+
+
+def paced(where: str, seconds: int, turn: float) -> Outcome:
+    """Not begun: a message goes to *where* each so many *seconds*; its *turn* is then (epoch seconds)."""
+    each = "each second" if seconds == 1 else f"each {seconds} seconds"
+    text = f"waits for its turn: one message {each} to {where}"
+    return Outcome(Fate.DEFERRED, _CONGESTED, text, exit_code=os.EX_TEMPFAIL, turn=turn)
 
 
 # sysexits(3) -> (fate, RFC 3463 status, text). Exit codes not listed are final.

@@ -105,8 +105,9 @@ class Deliverer:
         self._fresh = False
         #: what rewrites addresses, or None; () until it is known
         self._rewriter: tuple[()] | tuple[Rewriter | None] = ()
-        #: ids of messages of which something was not begun, because others crowd there
-        self.held: list[str] = []
+        #: ids of messages of which something was not begun, because others crowd there, or because
+        #: it has its turn later: then (epoch seconds), else 0.0
+        self.held: dict[str, float] = {}
 
     def attempt(
         self,
@@ -280,8 +281,8 @@ class Deliverer:
     def _record(self, task: Task, outcomes: Mapping[bytes, Outcome], begun: float) -> None:
         """A task is over: tell, record, and if it was the message's last one, finish."""
         progress = task.progress
-        if any(outcome.is_crowded for outcome in outcomes.values()):
-            self.held.append(progress.qid)
+        if held := [outcome.turn for outcome in outcomes.values() if outcome.is_crowded]:
+            self.held[progress.qid] = max(held)
         with self._trouble_with(progress.qid):
             together: dict[Outcome, list[int]] = {}
             for name, positions in task.users.items():

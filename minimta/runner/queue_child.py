@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Mapping
 
 #: what it says when it is done with mailboxes: it has a slot for the rest, or there is none
 GOES_ON, NO_SLOT = b"+", b"-"
@@ -11,9 +11,11 @@ GOES_ON, NO_SLOT = b"+", b"-"
 _MOST = 65536
 
 
-def held(qids: Collection[str]) -> bytes:
-    """What it says of messages that found no place: they are to be tried again when one is free."""
-    return b"".join(b"=%b\n" % qid.encode("ascii") for qid in qids)
+def held(qids: Mapping[str, float]) -> bytes:
+    """What it says of messages that found no place: they are to be tried again when one is free (0.0),
+    or at that time (epoch seconds).
+    """
+    return b"".join(b"=%b %d\n" % (qid.encode("ascii"), turn) for qid, turn in qids.items())
 
 
 class Child:
@@ -33,10 +35,11 @@ class Child:
         self._said = b""
 
     @property
-    def held(self) -> list[str]:
-        """The messages that it said found no place."""
+    def held(self) -> dict[str, float]:
+        """The messages that it said found no place, with 0.0 or their turn (epoch seconds)."""
         *lines, _ = self._said.lstrip(GOES_ON + NO_SLOT).split(b"\n")
-        return [line[1:].decode("ascii") for line in lines]
+        words = [line[1:].decode("ascii").split(" ") for line in lines]
+        return {qid: float(turn) for qid, turn in words}
 
     def listen(self) -> None:
         """Take what it has said, if anything; does not wait."""

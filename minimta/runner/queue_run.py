@@ -52,13 +52,13 @@ def run(
     verbose: bool = False,
     stop: Callable[[], bool] = lambda: False,
     slots: Slots | None = None,
-    held: list[str] | None = None,
+    held: dict[str, float] | None = None,
 ) -> int:
     """Run the queue once, here and now. Returns the exit code: 78 if the caller may not.
 
     *slots* are those of a resident runner, of which the slow part of the run waits for one. A run
-    by hand takes one if there is one, and does not wait. *held* gets the ids of messages that found
-    no place at their next hop.
+    by hand takes one if there is one, and does not wait. *held* gets what ``Deliverer.held`` has of
+    messages that found no place at their next hop.
     """
     reason = permission.why_not_queue(options.queue_directory)
     if reason:
@@ -71,7 +71,7 @@ def run(
     one = _Run(options, selections, say if verbose else None, stop, slots)
     code = one.all()
     if held is not None:
-        held += one.held
+        held.update(one.held)
     return code
 
 
@@ -97,7 +97,7 @@ class _Run:
         self._deliverer = Deliverer(LocalHost(options), slots=self._slots, say=say, stop=stop)
 
     @property
-    def held(self) -> list[str]:
+    def held(self) -> dict[str, float]:
         """See ``Deliverer.held``."""
         return self._deliverer.held
 

@@ -25,16 +25,16 @@ class Work(Protocol):
 
     def attempt(
         self, qids: list[str], go_on: Callable[[], bool], stop: Callable[[], bool]
-    ) -> list[str]:
+    ) -> dict[str, float]:
         """Try these new messages. go_on() is asked before what may take long, stop() between acts.
 
-        Returns ids of those that found no place at a next hop.
+        Returns ids of those that found no place at a next hop, with 0.0 or when they have their turn.
         """
 
     def take_in(self) -> None:
         """Adopt what waits in clientmqueue."""
 
-    def full_run(self, stop: Callable[[], bool]) -> list[str]:
+    def full_run(self, stop: Callable[[], bool]) -> dict[str, float]:
         """Run the whole queue, until stop(). Returns what attempt() does."""
 
 
@@ -64,7 +64,7 @@ class QueueWork:
 
     def attempt(
         self, qids: list[str], go_on: Callable[[], bool], stop: Callable[[], bool]
-    ) -> list[str]:
+    ) -> dict[str, float]:
         """See Work."""
         here = LocalHost(self._options)
         deliverer = deliver.Deliverer(here, slots=self._slots, is_run=False, stop=stop)
@@ -75,8 +75,8 @@ class QueueWork:
         """See Work."""
         queue_run.take_in(self._options, deliver.open_spool(self._options), time.time())
 
-    def full_run(self, stop: Callable[[], bool]) -> list[str]:
+    def full_run(self, stop: Callable[[], bool]) -> dict[str, float]:
         """See Work."""
-        no_place: list[str] = []
+        no_place: dict[str, float] = {}
         queue_run.run(self._options, stop=stop, slots=self._slots, held=no_place)
         return no_place

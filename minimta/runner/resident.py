@@ -8,7 +8,8 @@ that has changed. It delivers nothing itself: it forks while it has one thread a
                      stuck (STUCK), in the home of a user on a dead server. Then, beside others, it goes on with
                      programs and other hosts, if it gets one of the MaxQueueChildren slots
                      (``system.slots``); if not it ends, and their turn comes when a slot is free.
-                     What finds no place at its next hop is tried again when another child has ended
+                     What finds no place at its next hop is tried again when another child has ended,
+                     what has its turn there later (DestinationRateDelay) is then
     clientmqueue     a child adopts; what it adopted shows in mqueue
     each interval    a child runs the whole queue
 
@@ -32,6 +33,7 @@ from minimta.runner.make_jobs import MAILERS
 from minimta.runner.queue_child import GOES_ON, NO_SLOT, Child, held
 from minimta.runner.queue_work import QueueWork, Work
 from minimta.runner.redirect import announce
+from minimta.runner.turns import Turns
 from minimta.runner.watch import Watch
 from minimta.system import locks, log, processes, tls
 from minimta.system.slots import Slots, of_queue
@@ -176,6 +178,7 @@ class Loop:
         #: what found no place at its next hop, in order; is there one now, perhaps?
         self._held: dict[str, None] = {}
         self._has_place = False
+        self._turns = Turns()
         #: not before (monotonic seconds) it is tried again
         self._next_held = 0.0
         self._children: dict[int, Child] = {}
@@ -246,6 +249,7 @@ class Loop:
 
     def _try_held(self, now: float) -> None:
         """A delivery has ended: those that found no place are tried again, but not all the time."""
+        self._half += self._turns.come(now)
         if self._held and self._has_place and now >= self._next_held:
             self._half += self._held
             self._held.clear()
@@ -309,14 +313,14 @@ class Loop:
         ended = processes.signal_flag(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
         self._work.begin()
         self._slots.forget_waiting()
-        found_no_place: list[str] = []
+        found_no_place: dict[str, float] = {}
         if what == "full":
             found_no_place = self._work.full_run(ended)
         elif what == "adopt":
             self._work.take_in()
         else:
             found_no_place = self._work.attempt(qids, lambda: self._go_on(pipe), ended)
-        self._say(pipe, held(dict.fromkeys(found_no_place)))
+        self._say(pipe, held(found_no_place))
         return os.EX_OK
 
     @staticmethod
@@ -364,7 +368,11 @@ class Loop:
         if child.what == "half":
             self._half += child.qids
         else:
-            self._held.update(dict.fromkeys(found_no_place))
+            for qid, turn in found_no_place.items():
+                if turn:
+                    self._turns.note(qid, turn)
+                else:
+                    self._held[qid] = None
         if child.what == "remote":
             # Not if it only found what it had found before: that would go on for ever.
             self._has_place = self._has_place or not set(child.qids) <= set(found_no_place)

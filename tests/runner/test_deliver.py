@@ -1006,7 +1006,7 @@ def test_programs_of_one_user_leave_slots_for_others(host: PrivateHost) -> None:
     deliverer.attempt([qid, other])
     assert host.queued() == [qid]
     assert host.control(qid).message == f"Deferred: waits for 8 deliveries to programs of {user}"
-    assert deliverer.held == [qid]
+    assert deliverer.held == {qid: 0.0}
     for place in places:
         assert place is not None
         place.close()
@@ -1022,7 +1022,7 @@ def test_programs_that_hang_cost_an_attempt_their_time_limit_once(host: PrivateH
     deliverer = host.deliverer()
     deliverer.attempt([*hanging, behind, other])
     assert set(host.queued()) == {*hanging, behind}
-    assert deliverer.held == [*hanging[1:], behind]
+    assert deliverer.held == dict.fromkeys([*hanging[1:], behind], 0.0)
     user = host.options.default_user
     why = f"Deferred: waits for another delivery to programs of {user}, which take long"
     assert host.control(behind).message == why
@@ -1042,7 +1042,7 @@ def test_only_one_attempt_waits_for_a_locked_mailbox(host: PrivateHost) -> None:
     assert time.monotonic() - begun < 10
     why = "Deferred: waits for another delivery to mailbox dave, which is locked"
     assert host.control(qid).message == why
-    assert deliverer.held == [qid]
+    assert deliverer.held == {qid: 0.0}
     assert host.control(qid).priority == priority, "nothing was tried"
     waits.close()
     os.close(lock)

@@ -52,13 +52,13 @@ class Idle:
 
     def attempt(
         self, qids: list[str], go_on: Callable[[], bool], stop: Callable[[], bool]
-    ) -> list[str]:
-        return []
+    ) -> dict[str, float]:
+        return {}
 
     def take_in(self) -> None: ...
 
-    def full_run(self, stop: Callable[[], bool]) -> list[str]:
-        return []
+    def full_run(self, stop: Callable[[], bool]) -> dict[str, float]:
+        return {}
 
 
 class Still(Loop):
@@ -128,11 +128,13 @@ class Still(Loop):
         if at_once:
             child.listen()
 
-    def finds_no_place(self, number: int, *qids: str) -> None:
+    def finds_no_place(
+        self, number: int, *qids: str, turns: dict[str, float] | None = None
+    ) -> None:
         """A child says that these did not, and ends."""
         child = list(self._children.values())[number]
         child.pipe, its_end = os.pipe()
-        os.write(its_end, held(qids))
+        os.write(its_end, held({**dict.fromkeys(qids, 0.0), **(turns or {})}))
         os.close(its_end)
         self.end(number)
 
@@ -336,6 +338,23 @@ def test_a_full_run_says_what_found_no_place(loop: Still) -> None:
     loop.finds_no_place(0, "a", "b")
     loop.step(0)
     assert loop.started[1:] == [("local", ["a", "b"])]
+
+
+def test_what_has_its_turn_later_is_tried_then(
+    loop: Still, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: 5000.0)
+    monkeypatch.setattr(time, "monotonic", lambda: 100.0)
+    loop._fork("full", [])
+    loop.finds_no_place(0, turns={"a": 5030.0, "b": 5010.0, "c": 5010.0, "d": 9e9, "e": 4000.0})
+    started = []
+    for now in (100.0, 109.0, 110.0, 129.0, 130.0, 999.0, 1000.0):
+        loop.step(now)
+        started += [(now, qids) for _, qids in loop.started[1:]]
+        del loop.started[1:]
+        if loop._children:
+            loop.end()
+    assert started == [(100, ["e"]), (110, ["b", "c"]), (130, ["a"]), (1000, ["d"])]
 
 
 TROUBLE = [
@@ -575,6 +594,26 @@ def test_a_file_that_changes_counts_for_the_next_child(
             second = host.submit(EMMA, X)
             wait_for(functools.partial(_was_tried, host, second))
             assert "points back to lab1.campus" in host.control(second).message
+
+
+def test_messages_to_one_next_hop_go_each_in_its_turn(host: PrivateHost) -> None:
+    host.options.destination_rate_delay = 1
+    with FakeSmtp() as peer:
+        host.options.smart_host = peer.host
+        with residing(host):
+            begun = time.time()
+            qids = [host.submit(EMMA, X) for _ in range(3)]
+            reasons = set()
+            while host.queued():
+                assert time.time() - begun < 30
+                for qid in qids:
+                    with contextlib.suppress(OSError):
+                        reasons.add(host.control(qid).message)
+                time.sleep(0.02)
+        assert time.time() - begun >= 2
+        assert len(peer.commands) == 3
+        why = f"Deferred: waits for its turn: one message each second to {peer.host}"
+        assert why in reasons
 
 
 def end_with_workers(pid: int) -> None:

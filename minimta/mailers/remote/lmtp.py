@@ -43,7 +43,7 @@ class LmtpMailer(RemoteMailer):
     ) -> None:
         """See RemoteMailer; but there is one worker at a time, which rides: *slots* are not asked."""
         super().__init__(options, slots, say=say)
-        self._most = 0  # this host is no destination
+        self._most = self._pace.delay = 0  # this host is no destination
         #: path of a socket, or HOST:PORT
         self._place = options.local_mailer.removeprefix("lmtp:")
 

@@ -10,6 +10,7 @@ sends garbage or hangs only delays the messages it had not settled.
     sends a BadLine, or nothing for long    it is killed; those not settled wait
     finds no place at its next hop, or      is not started; they wait (4.4.5)
     none for who sent them all
+    has no turn there (``pace``)            the same; with a turn, all but one message
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from minimta.mailers.remote import mx_targets, worker
 from minimta.mailers.remote.channel import JobProgress, WorkerProcess
 from minimta.mailers.remote.host_status import HostMemory
 from minimta.mailers.remote.logins import LoginDesk, WorkersLogins
+from minimta.mailers.remote.pace import Pace
 from minimta.mailers.remote.protocol import (
     AliveLine,
     BadLine,
@@ -45,7 +47,7 @@ from minimta.mailers.remote.protocol import (
 from minimta.mailers.remote.tls_policy import TlsPolicies, tls_client
 from minimta.mailers.remote.transport import Transport
 from minimta.message.address import domain_key
-from minimta.message.outcome import Fate, Outcome, crowded, deferred
+from minimta.message.outcome import Fate, Outcome, crowded, deferred, paced
 from minimta.message.printable import printable
 from minimta.system import dns, log, processes
 from minimta.system.slots import Place, Slots
@@ -80,6 +82,7 @@ class RemoteMailer:
         self._say = say
         self._memory = memory
         self._desk = LoginDesk(options, slots)
+        self._pace = Pace(options)
         #: of all that talk to one next hop, 0: as many as Slots have places
         self._most = options.destination_concurrency
         waits = (getattr(options, name) for name in dir(options) if name.startswith("timeout_"))
@@ -130,6 +133,10 @@ class RemoteMailer:
     ) -> Iterator[Settled]:
         """Start what has a place at its next hop, while there are slots."""
         for jobs in list(waiting):
+            if left := self._pace.seconds_left(self._hop(jobs[0])):
+                waiting.remove(jobs)
+                yield from self._wait_for_turns(jobs, left)
+                continue
             place = self._place_at(jobs[0])
             if place is None:
                 continue
@@ -144,7 +151,26 @@ class RemoteMailer:
                     logins.close()
                     return
                 waiting.remove(jobs)
-                yield from self._start(jobs, transport, workers, slot, place, logins)
+                if left := self._pace.take(self._hop(jobs[0])):  # somebody was faster
+                    logins.close()
+                    self._leave(slot)
+                    yield from self._wait_for_turns(jobs, left)
+                    continue
+                number = 1 if self._pace.delay else len(jobs)
+                yield from self._start(jobs[:number], transport, workers, slot, place, logins)
+            yield from self._wait_for_turns(jobs[number:], self._pace.delay)
+
+    def _leave(self, slot: int) -> None:
+        """Let go of what _slot() gave: a worker has it, until it ends, or needs it no more."""
+        if slot != self._slots.own:
+            os.close(slot)
+
+    def _wait_for_turns(self, jobs: Sequence[Job], left: float) -> Iterator[Settled]:
+        """These have no turn now; the first has one in *left* seconds, if nobody else takes it."""
+        now, delay = time.time(), self._pace.delay
+        for number, job in enumerate(jobs):
+            outcome = paced(self._hop(job), delay, now + left + number * delay)
+            yield job, {user.name: outcome for user in job.users}
 
     def _by_host(self, jobs: Sequence[Job]) -> list[list[Job]]:
         """Jobs that one worker can do: with the same logins, and an address that somebody wrote is
@@ -212,8 +238,7 @@ class RemoteMailer:
         else:
             workers[ours.fileno()] = WorkerProcess(pid, ours, jobs, rides=rides, logins=logins)
         finally:
-            if not rides:
-                os.close(slot)  # the worker has it, until it ends
+            self._leave(slot)
 
     def _fork(
         self,

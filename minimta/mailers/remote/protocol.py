@@ -272,6 +272,12 @@ def _outcome(value: object) -> Outcome:
     return outcome
 
 
+def _no_turn(value: object) -> float:
+    if value != 0.0 or type(value) is not float:
+        raise BadLine("a turn, which no worker waits for")
+    return 0.0
+
+
 def _outcomes(value: object) -> dict[int, Outcome]:
     if not isinstance(value, dict):
         raise BadLine("no outcomes")
@@ -310,6 +316,7 @@ _FIELDS: dict[type, dict[str, _Check]] = {
         "exit_code": _number(0, 78),
         "dsn_passed_on": _flag,
         "is_busy": _flag,
+        "turn": _no_turn,
     },
     Target: {
         "name": _text,

@@ -195,6 +195,48 @@ def test_destination_concurrency_is_not_for_all_mail_of_one_source() -> None:
     taken.close()
 
 
+def test_one_message_goes_to_a_next_hop_in_its_turn_and_the_others_wait(tmp_path: Path) -> None:
+    configured = options()
+    configured.queue_directory = str(tmp_path / "mqueue")
+    configured.destination_rate_delay = 60
+    with FakeSmtp() as peer, FakeSmtp() as other:
+        begun = time.time()
+        one, two, three = (job(peer.host, source=b"emma@localhost") for _ in range(3))
+        elsewhere = job(other.host)
+        fates = deliver(one, elsewhere, two, three, configured=configured)
+        assert only(fates[one]).fate is only(fates[elsewhere]).fate is Fate.SENT
+        for number, late in enumerate((two, three), 1):
+            outcome = only(fates[late])
+            assert (outcome.fate, outcome.status, outcome.is_crowded) == (
+                Fate.DEFERRED,
+                "4.4.5",
+                True,
+            )
+            assert outcome.text == (
+                f"waits for its turn: one message each 60 seconds to {peer.host}"
+            )
+            assert 0 <= outcome.turn - begun - 60 * number < 30
+        again = only(deliver(two, configured=configured)[two])
+        assert 30 < again.turn - begun <= 90
+        assert len(peer.commands) == 1
+
+
+def test_who_is_not_first_to_take_a_turn_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configured = options()
+    configured.queue_directory = str(tmp_path / "mqueue")
+    configured.destination_rate_delay = 60
+    monkeypatch.setattr("minimta.mailers.remote.pace.Pace.seconds_left", lambda pace, hop: 0.0)
+    with FakeSmtp() as peer, FakeSmtp() as other:
+        one, rides = job(peer.host), job(other.host)
+        assert only(deliver(one, configured=configured)[one]).fate is Fate.SENT
+        files = len(os.listdir("/proc/self/fd"))
+        outcome = only(deliver(rides, one, configured=configured)[one])
+        assert len(os.listdir("/proc/self/fd")) == files
+    assert outcome.turn > time.time()
+
+
 def test_what_found_no_place_is_tried_again_while_others_are_served() -> None:
     with FakeSmtp() as peer, Refusing() as dead:
         full, free = job(f"[127.0.0.1]:{dead}"), job(peer.host)

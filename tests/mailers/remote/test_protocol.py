@@ -58,6 +58,7 @@ GOOD = {
     "exit_code": 0,
     "dsn_passed_on": False,
     "is_busy": False,
+    "turn": 0.0,
 }
 TARGET = {
     "name": "mx.campus.",
@@ -122,6 +123,9 @@ def test_every_field_of_a_value_crosses(value: type) -> None:
         ("exit_code", "0"),
         ("dsn_passed_on", 1),
         ("is_busy", 1),
+        ("turn", 5.0),
+        ("turn", 0),
+        ("turn", False),
         ("unheard_of", 1),
     ],
 )
