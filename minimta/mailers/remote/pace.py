@@ -33,7 +33,7 @@ class Pace:
     def __init__(self, options: Options) -> None:
         """Nothing is opened before the first turn is asked for, and nothing without the option."""
         self.delay = options.destination_rate_delay
-        self._path = options.queue_directory.rstrip("/") + ".pace"
+        self._path = beside(options.queue_directory)
 
     def seconds_left(self, hop: str) -> float:
         """Seconds until the next message may go to *hop*; 0.0: now."""
@@ -68,6 +68,11 @@ class Pace:
         if takes:
             os.pwrite(file, _TIME.pack(now + self.delay), offset)
         return 0.0
+
+
+def beside(queue_directory: str) -> str:
+    """The file of a queue: not within, where real Sendmail would meet it."""
+    return queue_directory.rstrip("/") + ".pace"
 
 
 def _offset(hop: str) -> int:

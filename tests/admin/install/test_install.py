@@ -305,7 +305,7 @@ def test_everything_has_its_owner_and_mode(machine: Machine) -> None:
 def test_uninstall_takes_everything_back(machine: Machine) -> None:
     before = machine.contents()
     machine.run("install")
-    for lock in ("runner", "daemon", "slots", "logins"):
+    for lock in ("runner", "daemon", "slots", "logins", "pace"):
         (machine.root / f"var/spool/mqueue.{lock}").touch()
     (machine.root / "var/spool/mqueue.hosts/campus.").mkdir(parents=True)
     (machine.root / "var/spool/mqueue.hosts/campus./mx").touch()
