@@ -2,6 +2,7 @@
 
 Job         one message for one (mailer, host) pair, with at least one user
 Mailer      deliver(jobs) yields each job once, with an Outcome for each of its users
+SteppedMailer   the same in steps, which others need not wait for
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ import errno
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from minimta.message.outcome import Outcome
 from minimta.system.users import User as SystemUser
+from minimta.system.waiting import Wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +80,17 @@ class Job:
             yield block
 
 
+#: a job that is over, and what became of its users by name
+Settled = tuple[Job, Mapping[bytes, Outcome]]
+
+
 class Mailer(Protocol):
     """Deliver some messages of one queue run."""
 
     #: "local", "esmtp" ...
     name: str
 
-    def deliver(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Mapping[bytes, Outcome]]]:
+    def deliver(self, jobs: Sequence[Job]) -> Iterator[Settled]:
         """Yield every job exactly once, with an Outcome for every ``user.name`` of it.
 
         A job is yielded as soon as its outcomes are final and durable, so that the caller can
@@ -93,4 +99,13 @@ class Mailer(Protocol):
         an Outcome. An exception means a bug or a dead machine: the caller defers with 4.3.0 what
         was not yet yielded.
         """
+        ...
+
+
+@runtime_checkable
+class SteppedMailer(Protocol):
+    """A Mailer beside which others go on while it waits, for a program or another host."""
+
+    def steps(self, jobs: Sequence[Job]) -> Iterator[Settled | Wait]:
+        """See Mailer.deliver, and ``waiting``."""
         ...

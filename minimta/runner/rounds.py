@@ -1,8 +1,8 @@
 """In which order the tasks of an attempt go to the mailers, and which of them must wait.
 
     quick           mailboxes and files, one task of each message at a time
-    slow            programs, then other hosts: in a slot (``system.slots``), and each user's programs
-                    in a place of their own
+    slow            programs and other hosts beside each other, of each message the programs first:
+                    in a slot (``system.slots``), and each user's programs in a place of their own
     busy            what another program had locked is tried again, after all others, for a while;
                     only one attempt waits for the same mailbox
     not reached     a host that was not reached is not asked again
@@ -15,14 +15,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 from minimta.mailers.by_name import Mailers
-from minimta.mailers.job import Job
+from minimta.mailers.job import Job, Settled, SteppedMailer
 from minimta.message.outcome import Fate, Outcome, crowded, deferred
 from minimta.message.printable import printable
+from minimta.runner.lanes import Lanes, Steps
 from minimta.runner.make_jobs import Task
 from minimta.system import log
+from minimta.system.waiting import Wait, alone
 
 #: seconds for which locked mailboxes are tried, all together, and between two rounds
 _BUSY_TIME, _BUSY_PAUSE = 30.0, 0.25
@@ -70,7 +72,11 @@ class Rounds:
         """
         slow = [name for name in _IN_TURNS if name in self._mailers.slow]
         self._in_turns([name for name in _IN_TURNS if name not in slow], made)
-        left = [[task for task in of_one if task.mailer in (*slow, "esmtp")] for of_one in made]
+        left = [
+            [task for task in of_one if task.mailer in slow]
+            + [task for task in of_one if task.mailer == "esmtp"]
+            for of_one in made
+        ]
         if not (any(left) or self._busy) or self._stop():
             self._busy.clear()
             return
@@ -79,9 +85,8 @@ class Rounds:
                 task.progress.why_left = _NO_SLOT
             self._busy.clear()
             return
-        self._in_turns(slow, left)
-        elsewhere = [task for of_one in left for task in of_one if task.mailer == "esmtp"]
-        self._run("esmtp", list(self._reachable(elsewhere)))
+        if any(left):
+            self._beside_each_other(left)
         self._come_back()
 
     def _come_back(self) -> None:
@@ -128,36 +133,74 @@ class Rounds:
         while (queues := [waiting for waiting in queues if waiting]) and not self._stop():
             turn = [waiting.pop(0) for waiting in queues]
             for name in names:
-                run = self._run_in_places if name in self._mailers.by_users else self._run
-                run(name, [task for task in turn if task.mailer == name])
+                self._run(name, [task for task in turn if task.mailer == name])
 
-    def _run_in_places(self, name: str, given: list[Task]) -> None:
-        """Programs that never end shall cost their user, not everybody, the time of the others."""
-        slots, of_user = self._mailers.slots, dict[str, list[Task]]()
-        for task in given:
-            of_user.setdefault(_whose(task), []).append(task)
-        for user, some in of_user.items():
-            place = slots.place_at(f"{name} {user}")
-            if place is None:
-                self._put_off(some, crowded(f"programs of {user}", slots.most))
+    def _beside_each_other(self, left: list[list[Task]]) -> None:
+        """All that may take long; *left* is in order for each message, and is emptied.
+
+        A program that hangs delays what is behind it in its message and what else its user has; a
+        host that hangs delays the mail for it. As in _in_turns() a message has one task under way,
+        but its other hosts are asked together.
+        """
+        lanes = Lanes(self._mailers.slots)
+        with closing(lanes):
+            while True:
+                if not (lanes.is_told() or self._stop()):
+                    self._begin(left, lanes)
+                if not lanes.turn():
+                    return
+
+    def _begin(self, left: list[list[Task]], lanes: Lanes) -> None:
+        """Start what need not wait for something that is under way."""
+        shared: dict[str, list[Task]] = {}
+        for of_one in left:
+            if not of_one or lanes.has_message(of_one[0].progress):
                 continue
-            with place:
-                self._run_while_there_is_time(name, user, some)
+            name = of_one[0].mailer
+            if name in self._mailers.by_users:
+                self._begin_program(of_one, lanes)
+            elif name == "esmtp":  # also beside itself: the first hosts may be mute
+                shared.setdefault(name, []).extend(of_one)
+                of_one.clear()
+            elif not lanes.has(name):
+                shared.setdefault(name, []).append(of_one.pop(0))
+        for name, some in shared.items():
+            given = self._reachable(some) if name == "esmtp" else some
+            lanes.begin(name, self._steps(name, given), {task.progress for task in some})
 
-    def _run_while_there_is_time(self, name: str, user: str, some: list[Task]) -> None:
+    def _begin_program(self, of_one: list[Task], lanes: Lanes) -> None:
+        """Programs that never end shall cost their user, not everybody, the time of the others."""
+        task = of_one[0]
+        name = f"{task.mailer} {_whose(task)}"
+        if not lanes.has(name) and lanes.begin_program(
+            name, self._program_steps(task), task.progress
+        ):
+            del of_one[0]
+
+    def _program_steps(self, task: Task) -> Steps:
         """Twenty programs that hang, of one .forward, are not to take twenty times the time limit.
 
         The same one is not tried twice in a run: see ``programs.process``.
         """
-        for position, task in enumerate(some):
-            if self._taken.get(user, 0.0) >= self._mailers.options.timeout_program:
-                self._put_off(some[position:], crowded(f"programs of {user}, which take long", 1))
-                return
+        user, slots = _whose(task), self._mailers.slots
+        if self._taken.get(user, 0.0) >= self._mailers.options.timeout_program:
+            self._put_off([task], crowded(f"programs of {user}, which take long", 1))
+            return
+        place = slots.place_at(f"{task.mailer} {user}")
+        if place is None:
+            self._put_off([task], crowded(f"programs of {user}", slots.most))
+            return
+        with place:
             begun = time.monotonic()
-            self._run(name, [task])
+            yield from self._steps(task.mailer, [task])
             self._taken[user] = self._taken.get(user, 0.0) + time.monotonic() - begun
 
     def _run(self, name: str, given: Iterable[Task]) -> None:
+        """Let the mailer *name* do its tasks, and wait for it."""
+        for _ in alone(self._steps(name, given)):
+            pass
+
+    def _steps(self, name: str, given: Iterable[Task]) -> Steps:
         """Let the mailer *name* do its tasks, and record each as it is done."""
         # What cannot be recorded must not be done again and again: see checkpoint.
         waiting = [task for task in given if not task.progress.stopped]
@@ -169,16 +212,24 @@ class Rounds:
             for task in waiting:
                 self._connecting(task)
         try:
-            for job, outcomes in self._mailers[name].deliver([task.job for task in waiting]):
-                self._done(undone.pop(job), outcomes, begun)
+            for made in self._asked_of(name, [task.job for task in waiting]):
+                if isinstance(made, Wait):
+                    yield made
+                else:
+                    job, outcomes = made
+                    self._done(undone.pop(job), outcomes, begun)
         except Exception:
             log.bug("", f"mailer {name}")
             if len(undone) > 1:
                 # One of them is poison; alone, each harms nobody but itself.
                 for task in undone.values():
-                    self._run(name, [task])
+                    yield from self._steps(name, [task])
                 return
         self._put_off(undone.values(), deferred("4.3.0", f"mailer {name} failed"), begun)
+
+    def _asked_of(self, name: str, jobs: list[Job]) -> Iterator[Settled | Wait]:
+        mailer = self._mailers[name]
+        return mailer.steps(jobs) if isinstance(mailer, SteppedMailer) else mailer.deliver(jobs)
 
     def _put_off(self, tasks: Iterable[Task], outcome: Outcome, begun: float | None = None) -> None:
         """All their users share *outcome*."""

@@ -3,7 +3,7 @@
 A listener or a remote worker drops root for good and checks that root cannot be had back. What
 touches a user's property runs in a child that has become the user: the kernel then answers what the
 user may do, and no race can turn root's rights against anybody. Without root there is nothing to
-drop, and it runs in this process.
+drop, and it runs in this process; but a program always has a child, beside which others go on.
 
 The child answers through a pipe:
 
@@ -20,11 +20,13 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Generator, Iterator
+from contextlib import contextmanager
 
 from minimta.system import files, processes
 from minimta.system.safefile import STRICT, Allowance, TrustedFile, Untrusted, read_trusted
 from minimta.system.users import User, Users, groups_of
+from minimta.system.waiting import Wait, returned
 
 #: seconds that a child may take to read one file (a dead NFS server)
 READ_TIME = 20
@@ -146,20 +148,46 @@ def in_child(act: Callable[[], bytes], seconds: float, kept: Collection[int] = (
     return _ask(hidden, seconds, kept)
 
 
-def _ask(act: Callable[[], bytes], seconds: float, kept: Collection[int]) -> bytes:
-    import signal
+def as_user_beside(
+    user: User, act: Callable[[], bytes], seconds: float, kept: Collection[int]
+) -> Generator[Wait, None, bytes]:
+    """As as_user(), in steps, so that others go on meanwhile: see ``waiting``.
 
+    The caller holds signals back until the answer is recorded, by held_signals(). Without root, and for the user root, *act* has a child all the same, with our rights.
+    """
+
+    def as_we_are() -> bytes:
+        os.setsid()
+        return act()
+
+    drops = os.geteuid() == 0 and user.uid != 0
+    asked = (lambda: _as(user, act)) if drops else as_we_are
+    return _decoded((yield from _ask_child(asked, seconds, kept)))
+
+
+def _ask(act: Callable[[], bytes], seconds: float, kept: Collection[int]) -> bytes:
     # A signal that ends us is delivered when the answer is here: a delivery that was made and is
     # not recorded would be made again.
+    with held_signals():
+        return _decoded(returned(_ask_child(act, seconds, kept)))
+
+
+@contextmanager
+def held_signals() -> Iterator[Callable[[], bool]]:
+    """Signals that end us wait meanwhile, for who records what users answer: has one come?"""
+    import signal
+
     ending = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM)
     old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, ending)
     try:
-        return _decoded(_ask_child(act, seconds, kept))
+        yield lambda: not signal.sigpending().isdisjoint(ending)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
 
 
-def _ask_child(act: Callable[[], bytes], seconds: float, kept: Collection[int]) -> bytes:
+def _ask_child(
+    act: Callable[[], bytes], seconds: float, kept: Collection[int]
+) -> Generator[Wait, None, bytes]:
     _lingering[:] = [child for child in _lingering if not processes.has_ended(child, 0)]
     receiving, sending = os.pipe()
     try:
@@ -171,7 +199,7 @@ def _ask_child(act: Callable[[], bytes], seconds: float, kept: Collection[int]) 
         os.close(sending)
     patience = 0.0
     try:
-        answer = _read_answer(receiving, seconds)
+        answer = yield from _read_answer(receiving, seconds)
         patience = _PATIENCE
         return answer
     finally:
@@ -223,7 +251,7 @@ def _decoded(answer: bytes) -> bytes:
     raise OSError(int(code), text, name or None)
 
 
-def _read_answer(receiving: int, seconds: float) -> bytes:
+def _read_answer(receiving: int, seconds: float) -> Generator[Wait, None, bytes]:
     """The whole answer. Raise OSError if there is none after *seconds*, or never will be.
 
     The time is for all of it: an act that drips octets must not hold us up either.
@@ -235,7 +263,10 @@ def _read_answer(receiving: int, seconds: float) -> bytes:
     poll.register(receiving, select.POLLIN)
     answer = bytearray()
     while len(answer) < 8 or len(answer) < 8 + int.from_bytes(answer[:8], "big"):
-        if not poll.poll(max(0.0, end - time.monotonic()) * 1000):
+        yield Wait([receiving], end - time.monotonic())
+        if not poll.poll(0):
+            if time.monotonic() < end:
+                continue
             raise OSError(errno.ETIMEDOUT, f"no answer within {seconds:g} seconds")
         part = os.read(receiving, 1 << 16)
         if not part:

@@ -18,19 +18,20 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from minimta.config.options import Options
 from minimta.config.values import agent_words
 from minimta.mailers.files.mbox import MboxMailer
-from minimta.mailers.job import Job
+from minimta.mailers.job import Job, Settled
 from minimta.mailers.programs import process
 from minimta.mailers.programs.process import Invocation
 from minimta.message.outcome import Outcome, deferred, from_exit_code
 from minimta.system import executables, log
 from minimta.system.safefile import Untrusted
 from minimta.system.users import User, Users
+from minimta.system.waiting import Wait, alone
 
 _HARMLESS = b"@._+=:-ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
@@ -51,20 +52,26 @@ class AgentMailer:
         self._words = [os.fsencode(word) for word in agent_words(options.local_mailer)]
         self._who = f"local mailer ({log.clean(self._words[0])})"
 
-    def deliver(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Mapping[bytes, Outcome]]]:
+    def deliver(self, jobs: Sequence[Job]) -> Iterator[Settled]:
         """See Mailer.deliver; one process for each user."""
-        for job in jobs:
-            names = dict.fromkeys(user.name for user in job.users)
-            yield job, {name: self._outcome(job, name) for name in names}
+        return alone(self.steps(jobs))
 
-    def _outcome(self, job: Job, name: bytes) -> Outcome:
+    def steps(self, jobs: Sequence[Job]) -> Iterator[Settled | Wait]:
+        """See SteppedMailer."""
+        for job in jobs:
+            outcomes = {}
+            for name in dict.fromkeys(user.name for user in job.users):
+                outcomes[name] = yield from self._outcome(job, name)
+            yield job, outcomes
+
+    def _outcome(self, job: Job, name: bytes) -> Generator[Wait, None, Outcome]:
         try:
             user = self._users.find(name)
             if user is None:
                 return from_exit_code(os.EX_NOUSER)
             if user.uid == 0 and os.geteuid() == 0:
                 return self._to_root(job, name)
-            result = self._runner.run(job, user, b"", self._prepared(job, user))
+            result = yield from self._runner.run(job, user, b"", self._prepared(job, user))
         except Untrusted as error:
             reason = f"{self._who} may not be trusted: {error}"
             log.line(job.qid, reason, error=True)

@@ -26,7 +26,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from minimta.config.options import Options
@@ -36,6 +36,7 @@ from minimta.message import dates
 from minimta.message.outcome import Outcome, deferred, from_exit_code
 from minimta.system import log, privileges, processes
 from minimta.system.users import User
+from minimta.system.waiting import Wait
 
 #: octets of output that are kept
 _OUTPUT = 8192
@@ -77,11 +78,11 @@ class ProgramRunner:
 
     def run(
         self, job: Job, user: User, name: bytes, prepare: Callable[[], Invocation | ProgramResult]
-    ) -> ProgramResult:
+    ) -> Generator[Wait, None, ProgramResult]:
         """See run(); *name* tells the programs of *user* apart. Raise as it does."""
         if (user.uid, name) in self._timed_out:
             return ProgramResult(os.EX_TEMPFAIL, timed_out=True)
-        result = run(job, user, prepare, self._options)
+        result = yield from run(job, user, prepare, self._options)
         if result.timed_out:
             self._timed_out.add((user.uid, name))
         return result
@@ -89,8 +90,8 @@ class ProgramRunner:
 
 def run(
     job: Job, user: User, prepare: Callable[[], Invocation | ProgramResult], options: Options
-) -> ProgramResult:
-    """Run for *job* what *prepare* gives; it is asked in the child, as the user.
+) -> Generator[Wait, None, ProgramResult]:
+    """Run for *job* what *prepare* gives; it is asked in the child, as the user. In steps.
 
     A result instead of an Invocation is that of the whole, and nothing is run. Raise OSError if it
     cannot be run or nobody knows how it ended, Untrusted if *prepare* does.
@@ -107,7 +108,8 @@ def run(
     # A minute more than the program has: that it ran out of time is the child's to tell, with the
     # output. A child that is killed tells nothing.
     seconds = options.timeout_program + 60
-    head, _, output = privileges.as_user(user, act, seconds, {job.body}).partition(b"\n")
+    told = yield from privileges.as_user_beside(user, act, seconds, {job.body})
+    head, _, output = told.partition(b"\n")
     code, timed_out = map(int, head.split())
     return ProgramResult(code, output, bool(timed_out))
 

@@ -12,17 +12,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 
 from minimta.config.options import Options
-from minimta.mailers.job import Job
+from minimta.mailers.job import Job, Settled
 from minimta.mailers.programs import process, smrsh
 from minimta.mailers.programs.process import Invocation, ProgramResult
 from minimta.mailers.programs.smrsh import CommandRefused
 from minimta.message.outcome import Outcome, deferred
 from minimta.system import executables, log
 from minimta.system.users import User
+from minimta.system.waiting import Wait, alone
 
 _SHELL = "/bin/sh"
 
@@ -37,13 +38,19 @@ class ProgMailer:
         self._runner = process.ProgramRunner(options)
         self._clock = clock
 
-    def deliver(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Mapping[bytes, Outcome]]]:
+    def deliver(self, jobs: Sequence[Job]) -> Iterator[Settled]:
         """See Mailer.deliver; one process for each command."""
-        for job in jobs:
-            commands = dict.fromkeys(user.name for user in job.users)
-            yield job, {command: self._run(job, command) for command in commands}
+        return alone(self.steps(jobs))
 
-    def _run(self, job: Job, command: bytes) -> Outcome:
+    def steps(self, jobs: Sequence[Job]) -> Iterator[Settled | Wait]:
+        """See SteppedMailer."""
+        for job in jobs:
+            outcomes = {}
+            for command in dict.fromkeys(user.name for user in job.users):
+                outcomes[command] = yield from self._run(job, command)
+            yield job, outcomes
+
+    def _run(self, job: Job, command: bytes) -> Generator[Wait, None, Outcome]:
         user, options = job.controlling, self._options
         if user is None or (user.uid == 0 and os.geteuid() == 0):
             log.line(job.qid, f"no user to run {log.clean(command)} as", error=True)
@@ -51,7 +58,7 @@ class ProgMailer:
         try:
             is_restricted = smrsh.is_restricted(options)
             prepare = self._restricted if is_restricted else self._unrestricted
-            result = self._runner.run(job, user, command, prepare(job, command, user))
+            result = yield from self._runner.run(job, user, command, prepare(job, command, user))
         except OSError as error:
             reason = log.clean(error.strerror or str(error))
             return deferred("4.3.0", f"cannot run the program: {reason}")

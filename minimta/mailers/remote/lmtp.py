@@ -19,16 +19,17 @@ from dataclasses import replace
 
 from minimta.config.options import Options
 from minimta.config.values import host_and_port
-from minimta.mailers.job import Job
+from minimta.mailers.job import Job, Settled
 from minimta.mailers.remote import mx_targets, reply_outcomes
 from minimta.mailers.remote.delivery import LATER, MAX_FRUITLESS
-from minimta.mailers.remote.mailer import RemoteMailer, Settled, all_wait
+from minimta.mailers.remote.mailer import RemoteMailer, all_wait
 from minimta.mailers.remote.mx_targets import NextHop, Ourselves, Target
 from minimta.mailers.remote.transport import OpenedConnection, Transport
 from minimta.message.address import qualified
 from minimta.message.outcome import Fate, Outcome
 from minimta.smtp.client import LMTP
 from minimta.system.slots import Slots
+from minimta.system.waiting import Wait
 
 _RETURN_PATH = b"Return-Path:"
 
@@ -47,8 +48,8 @@ class LmtpMailer(RemoteMailer):
         #: path of a socket, or HOST:PORT
         self._place = options.local_mailer.removeprefix("lmtp:")
 
-    def deliver(self, jobs: Sequence[Job]) -> Iterator[Settled]:
-        """See Mailer.deliver; one connection after the other, while they get us further."""
+    def steps(self, jobs: Sequence[Job]) -> Iterator[Settled | Wait]:
+        """See SteppedMailer; one connection after the other, while they get us further."""
         try:
             ourselves = mx_targets.ourselves(self._options)
         except OSError as error:
@@ -59,7 +60,11 @@ class LmtpMailer(RemoteMailer):
         while left:
             later: list[Settled] = []
             fruitless += 1
-            for sent, outcomes in self._over_one_connection(left, ourselves):
+            for made in self._over_one_connection(left, ourselves):
+                if isinstance(made, Wait):
+                    yield made
+                    continue
+                sent, outcomes = made
                 if set(outcomes.values()) == {LATER}:
                     later.append((sent, outcomes))
                     continue
@@ -74,7 +79,9 @@ class LmtpMailer(RemoteMailer):
     def _hop(self, job: Job) -> str:
         return f"lmtp:{self._place}"
 
-    def _over_one_connection(self, jobs: list[Job], ourselves: Ourselves) -> Iterator[Settled]:
+    def _over_one_connection(
+        self, jobs: list[Job], ourselves: Ourselves
+    ) -> Iterator[Settled | Wait]:
         with ExitStack() as stack:
             try:
                 transport = self._transport(stack, ourselves)

@@ -17,15 +17,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import selectors
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 
 from minimta.config.options import Options
-from minimta.mailers.job import Job
+from minimta.mailers.job import Job, Settled
 from minimta.mailers.remote import mx_targets, worker
 from minimta.mailers.remote.channel import JobProgress, WorkerProcess
 from minimta.mailers.remote.host_status import HostMemory
@@ -51,13 +50,12 @@ from minimta.message.outcome import Fate, Outcome, crowded, deferred, paced
 from minimta.message.printable import printable
 from minimta.system import dns, log, processes
 from minimta.system.slots import Place, Slots
+from minimta.system.waiting import Wait, alone, together
 
 #: seconds a worker may be silent beyond the longest timeout it has to wait for
 GRACE = 90
 #: seconds after which it is tried again whether there is a slot for one more worker
 _SLOT_POLL = 1.0
-
-Settled = tuple[Job, Mapping[bytes, Outcome]]
 
 
 class RemoteMailer:
@@ -85,12 +83,18 @@ class RemoteMailer:
         self._pace = Pace(options)
         #: of all that talk to one next hop, 0: as many as Slots have places
         self._most = options.destination_concurrency
+        #: workers of each delivery that is under way
+        self._busy: list[dict[int, WorkerProcess]] = []
         waits = (getattr(options, name) for name in dir(options) if name.startswith("timeout_"))
         queue = (options.timeout_queuereturn, options.timeout_queuewarn)
         self._patience = max(seconds for seconds in waits if seconds not in queue) + GRACE
 
     def deliver(self, jobs: Sequence[Job]) -> Iterator[Settled]:
         """Yield every job once, as soon as its last user is settled; see ``Mailer``."""
+        return alone(self.steps(jobs))
+
+    def steps(self, jobs: Sequence[Job]) -> Iterator[Settled | Wait]:
+        """See SteppedMailer."""
         groups = self._by_host(jobs)
         hosts = ",".join(group[0].host for group in groups).split(",")
         if any(host[:1] != "[" for host in hosts):
@@ -108,10 +112,13 @@ class RemoteMailer:
             return
         yield from self._deliver(groups, transport)
 
-    def _deliver(self, groups: Sequence[list[Job]], transport: Transport) -> Iterator[Settled]:
+    def _deliver(
+        self, groups: Sequence[list[Job]], transport: Transport
+    ) -> Iterator[Settled | Wait]:
         """Each group by a worker of its own."""
         waiting = deque(groups)
         workers: dict[int, WorkerProcess] = {}
+        self._busy.append(workers)
         if self._memory is not None:
             self._memory.open()
         try:
@@ -119,9 +126,12 @@ class RemoteMailer:
                 yield from self._start_all(waiting, transport, workers)
                 if workers:
                     yield from self._listen(workers, _SLOT_POLL if waiting else GRACE)
+                elif waiting and any(self._busy):
+                    yield Wait((), _SLOT_POLL)
                 elif waiting:
                     yield from self._crowded(waiting.popleft())
         finally:
+            self._busy = [others for others in self._busy if others is not workers]
             for left in workers.values():
                 left.end()
 
@@ -146,7 +156,7 @@ class RemoteMailer:
                 logins = self._desk.prepare(jobs[0])
                 if logins is None:
                     continue
-                slot = self._slot(workers)
+                slot = self._slot()
                 if slot is None:
                     logins.close()
                     return
@@ -208,13 +218,14 @@ class RemoteMailer:
         logins.close()
         return crowded(f"other hosts, {_source(jobs)}", self._slots.most)
 
-    def _slot(self, workers: Mapping[int, WorkerProcess]) -> int | None:
+    def _slot(self) -> int | None:
         """The slot for one more worker: a descriptor, or -1 if it needs none; None if it must wait.
 
         One worker at a time rides in the slot of the attempt, which does nothing meanwhile but wait
-        for workers. So every attempt gets on, however many hold all slots and wait for others.
+        for workers and a program. So every attempt gets on, however many hold all slots and wait
+        for others.
         """
-        if not any(worker.rides for worker in workers.values()):
+        if not any(worker.rides for busy in self._busy for worker in busy.values()):
             return self._slots.own
         slot = self._slots.second()
         return None if slot < 0 else slot
@@ -276,9 +287,11 @@ class RemoteMailer:
             if pipe >= 0:
                 os.close(pipe)
 
-    def _listen(self, workers: dict[int, WorkerProcess], seconds: float) -> Iterator[Settled]:
+    def _listen(
+        self, workers: dict[int, WorkerProcess], seconds: float
+    ) -> Iterator[Settled | Wait]:
         """Wait for something from any worker, at most *seconds*, and act on it."""
-        for number in self._ready(workers, seconds):
+        for number in (yield from self._ready(workers, seconds)):
             child = workers[number]
             try:
                 for line in child.read():
@@ -296,11 +309,11 @@ class RemoteMailer:
                 child.end()
                 yield from _ended(child, "fell silent")
 
-    def _ready(self, workers: dict[int, WorkerProcess], seconds: float) -> list[int]:
-        with selectors.PollSelector() as selector:
-            for number in workers:
-                selector.register(number, selectors.EVENT_READ)
-            return [key.fd for key, _ in selector.select(min(self._patience, seconds))]
+    def _ready(
+        self, workers: dict[int, WorkerProcess], seconds: float
+    ) -> Generator[Wait, None, list[int]]:
+        yield Wait(workers, min(self._patience, seconds))
+        return together([Wait(workers, 0)], 0)
 
     def _believe(self, child: WorkerProcess, line: Line) -> Iterator[Settled]:
         if isinstance(line, OutcomesLine):

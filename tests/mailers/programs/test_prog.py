@@ -14,11 +14,12 @@ import pytest
 
 from minimta.config.options import Options
 from minimta.mailers.job import Job, JobUser
-from minimta.mailers.programs import process
+from minimta.mailers.programs import process, smrsh
 from minimta.mailers.programs.prog import ProgMailer
 from minimta.message.outcome import Fate, Outcome
 from minimta.system import log
 from minimta.system.users import User as SystemUser
+from minimta.system.waiting import returned
 
 
 class Place:
@@ -203,7 +204,7 @@ def test_a_data_file_that_is_too_short_starts_nothing(place: Place) -> None:
     with open(os.devnull, "rb") as empty:
         job = Job("id1", b"", "", (JobUser(b"x"),), b"", empty.fileno(), 1000)
         with pytest.raises(OSError, match="shorter than recorded"):
-            process.run(job, place.user, prepare, place.options)
+            returned(process.run(job, place.user, prepare, place.options))
     assert not (place.path / "got").exists()
     assert place.run(b"exit 0", b"short\n", size=1000).fate is Fate.DEFERRED
 
@@ -213,7 +214,7 @@ def test_not_even_in_memory_is_all_of_an_endless_output(place: Place) -> None:
     command = process.Invocation(["/usr/bin/yes"], {}, b"")
     with open(os.devnull, "rb") as empty:
         job = Job("id1", b"", "", (JobUser(b"x"),), b"", empty.fileno(), 0)
-        result = process.run(job, place.user, lambda: command, place.options)
+        result = returned(process.run(job, place.user, lambda: command, place.options))
     assert result.timed_out
     assert len(result.output) == 8192
 
@@ -380,11 +381,11 @@ def test_the_log_names_the_user_who_tried(
     restricted: Place, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A child has its standard error taken away: ask here, as the child does.
-    monkeypatch.setattr("os.geteuid", lambda: restricted.user.uid)
     monkeypatch.setattr("os.getuid", lambda: restricted.user.uid)
     log.configure("sendmail", "stderr", 9)
     try:
-        restricted.run(b"/bin/cat")
+        with pytest.raises(smrsh.CommandRefused):
+            smrsh.checked(b"/bin/cat", restricted.options, (restricted.user.uid, 0))
     finally:
         log.configure("sendmail", "none", 9)
     uid = restricted.user.uid
