@@ -199,6 +199,10 @@ def test_a_wrong_line_is_about_the_option_that_it_most_likely_means(line: str, n
 
 PLACES = ["QueueDirectory", "ClientQueueDirectory", "MailboxDirectory"]
 FILES = ["PasswdFile", "LocalHostNames", "TrustedUsers", "MailerTable", "PidFile", "DeadLetterDrop"]
+FILES += ["VirtUserTable", "GenericsTable", "SenderRelay", "AccessFile", "RelayDomains"]
+FILES += ["AuthInfoFile", "TLSPolicy", "CACertFile", "CACertPath", "RelayCertFile", "SRSKeyFile"]
+FILES += ["ClientCertFile", "ClientKeyFile", "ServerCertFile", "ServerKeyFile"]
+FILES += ["SmrshDirectory", "TokenDirectory", "LoginSenders"]
 
 
 @pytest.mark.parametrize("name", [*PLACES, *FILES])
@@ -219,3 +223,14 @@ def test_a_queue_and_the_mailboxes_must_be_somewhere(name: str) -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_need_not_be(name: str) -> None:
     Options().set(options.by_name(name), "")
+
+
+def test_each_option_that_is_a_path_is_among_these() -> None:
+    # Of several files, in QueueDirectory, or a file or something else: with readers of their own.
+    elsewhere = {"AliasFile", "ForwardPath", "HostStatusDirectory", "AuthBackend"}
+    paths = {
+        row.name
+        for row in options.TABLE
+        if row.default[:1] == "/" or row.name.endswith(("File", "Directory", "Table", "Path"))
+    }
+    assert paths - elsewhere <= {*PLACES, *FILES}
