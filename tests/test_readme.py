@@ -10,6 +10,7 @@ import pytest
 
 from minimta.config import file as config_file
 from minimta.config import options
+from minimta.config.option import Option
 from minimta.config.ports import Port
 from minimta.system import safefile
 
@@ -36,12 +37,12 @@ def name(source: Path) -> str:
     return str(source.relative_to(HOME / "minimta").with_suffix("")).removesuffix("/__init__")
 
 
-def option_row(option: options.Option) -> list[str]:
+def option_row(option: Option) -> list[str]:
     letter = f"-o{option.letter}" if option.letter else ""
     return [f"`{option.name}`", letter, option.default and f"`{option.default}`", option.meaning]
 
 
-def always_row(option: options.Option) -> list[str]:
+def always_row(option: Option) -> list[str]:
     letter = f"-o{option.letter}" if option.letter else ""
     return [
         f"`{option.name}`",

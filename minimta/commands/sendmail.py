@@ -17,7 +17,8 @@ import minimta
 from minimta.config import commandline
 from minimta.config import file as config_file
 from minimta.config.commandline import UsageError
-from minimta.config.options import OptionError, Options
+from minimta.config.option import OptionError
+from minimta.config.options import Options
 from minimta.queue import permission
 from minimta.system import log, safefile
 from minimta.system.terminal import complain, occupy_standard_descriptors, say

@@ -18,6 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from minimta.config.option import Option
+
 #: modes that exist, here or in Sendmail (-bX)
 MODES = "abCdDhHimpPstv"
 #: names of the program that stand for a mode
@@ -164,7 +166,7 @@ def _refuses(
     return refuse
 
 
-def _set(command: Command, option: options.Option, text: str, shown: str) -> None:
+def _set(command: Command, option: Option, text: str, shown: str) -> None:
     """Note an option; *shown* is how it was said."""
     if not option.attribute:
         option.value(text)  # it is so already, or it is an error

@@ -13,7 +13,8 @@ import os
 import stat
 from codecs import BOM_UTF8
 
-from minimta.config.options import OptionError, Options, by_name, meant
+from minimta.config.option import OptionError
+from minimta.config.options import Options, by_name, meant
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from collections.abc import Callable
 
 from minimta.config.commandline import UsageError
 from minimta.config.file import ConfigError
-from minimta.config.options import OptionError, Options
+from minimta.config.option import OptionError
+from minimta.config.options import Options
 from minimta.listener import process
 from minimta.listener.sockets import Server, bind, close_all_but
 from minimta.queue.spool import Spool

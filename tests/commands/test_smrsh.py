@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from minimta.admin.checkout import HOME
-from minimta.config.options import OptionError, Options, by_name
+from minimta.config.option import OptionError
+from minimta.config.options import Options, by_name
 from minimta.mailers.programs import smrsh
 from minimta.mailers.programs.smrsh import CommandRefused
 from minimta.system import executables

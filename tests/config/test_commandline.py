@@ -8,7 +8,7 @@ import pytest
 
 from minimta.config import commandline
 from minimta.config.commandline import Command, UsageError
-from minimta.config.options import OptionError
+from minimta.config.option import OptionError
 
 
 def parse(*arguments: str) -> Command:

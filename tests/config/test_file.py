@@ -10,7 +10,8 @@ import pytest
 
 from minimta.config import file as config_file
 from minimta.config.file import ConfigError
-from minimta.config.options import OptionError, Options
+from minimta.config.option import OptionError
+from minimta.config.options import Options
 from minimta.system import safefile
 from tests.support import homes
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from minimta.config import logins
-from minimta.config.options import OptionError, Options, by_name
+from minimta.config.option import OptionError
+from minimta.config.options import Options, by_name
 
 
 @pytest.mark.parametrize(

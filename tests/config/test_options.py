@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from minimta.config import options
-from minimta.config.options import OptionError, Options
+from minimta.config.option import Option, OptionError
+from minimta.config.options import Options
 from minimta.config.ports import Port
 
 
@@ -35,7 +36,7 @@ def test_no_name_attribute_or_letter_occurs_twice() -> None:
 
 
 @pytest.mark.parametrize("option", options.TABLE, ids=lambda option: str(option.name))
-def test_every_row_has_its_default_until_it_is_set(option: options.Option) -> None:
+def test_every_row_has_its_default_until_it_is_set(option: Option) -> None:
     chosen = Options()
     default = option.value(option.default)
     assert getattr(chosen, option.attribute) == default
@@ -46,7 +47,7 @@ def test_every_row_has_its_default_until_it_is_set(option: options.Option) -> No
 
 @pytest.mark.parametrize("option", options.TABLE, ids=lambda option: str(option.name))
 def test_every_row_is_an_attribute_of_the_one_type_that_its_reader_gives(
-    option: options.Option,
+    option: Option,
 ) -> None:
     assert vars(Options)[option.attribute] is option
     chosen = Options()
@@ -61,7 +62,7 @@ def test_a_default_is_read_once_and_only_when_asked_for() -> None:
 
 
 @pytest.mark.parametrize("option", options.ALWAYS, ids=lambda option: str(option.name))
-def test_what_is_always_so_may_be_said_and_sets_nothing(option: options.Option) -> None:
+def test_what_is_always_so_may_be_said_and_sets_nothing(option: Option) -> None:
     chosen = Options()
     before = dict(vars(chosen))
     chosen.set(options.by_name(option.name), option.default or "1")

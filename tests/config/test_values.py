@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from minimta.config import values
-from minimta.config.options import OptionError, by_name
+from minimta.config.option import OptionError
+from minimta.config.options import by_name
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import minimta
-from minimta.config.options import OptionError, Options, by_name
+from minimta.config.option import OptionError
+from minimta.config.options import Options, by_name
 from minimta.config.values import agent_words, host_and_port
 from minimta.mailers.by_name import Mailers
 from minimta.mailers.files.file_mailer import FileMailer

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from minimta.config import options
+from minimta.config.option import OptionError
 from minimta.config.options import Options
 from minimta.config.values import blame
 from minimta.routing import forward
@@ -131,7 +132,7 @@ def test_what_forward_path_cannot_mean_is_an_error() -> None:
     option = options.by_name("ForwardPath")
     Options().set(option, "/var/forward/$u:$z/.forward+$h:$z/.forward.$w")
     for text in ("$z/.forward.$r", "$z/$", "${home}/.forward"):
-        with pytest.raises(options.OptionError, match="is none of"):
+        with pytest.raises(OptionError, match="is none of"):
             Options().set(option, text)
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from minimta.config.options import OptionError, by_name
+from minimta.config.option import OptionError
+from minimta.config.options import by_name
 from minimta.message.envelope import Recipient
 from minimta.routing import recipients
 from minimta.routing.local_host import LocalHost, LocalRecipient

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from minimta.config.options import OptionError, Options, by_name
+from minimta.config.option import OptionError
+from minimta.config.options import Options, by_name
 from minimta.maps.cdbwriter import write_cdb
 from minimta.routing import rewrite
 from minimta.routing.local_host import LocalHost
