@@ -18,6 +18,7 @@ import minimta
 from minimta.aliases.rebuild import rebuild
 from minimta.aliases.source import Source
 from minimta.config.options import TABLE, Options
+from minimta.message.envelope import Envelope
 from minimta.runner import queue_run
 from minimta.runner import resident as residence
 from minimta.runner.deliver import Deliverer
@@ -479,6 +480,15 @@ def lock_of(host: PrivateHost) -> str:
     return locks.beside(host.options.queue_directory)
 
 
+def by_client(number: int) -> Callable[[Envelope], None]:
+    """A message comes from this client: one alone does not get all slots."""
+
+    def change(envelope: Envelope) -> None:
+        envelope.client = b"client%d.campus [10.9.9.%d]" % (number, number)
+
+    return change
+
+
 def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -542,7 +552,7 @@ def test_a_host_that_never_answers_does_not_keep_mail_for_others_waiting(
             wait_for(lambda: host.control(qid).attempts > 0)
             why = f"Deferred: waits for 2 deliveries to {mute.host}"
             assert host.control(qid).message == why
-            host.submit(EMMA, b"<x@good.campus>")
+            host.submit(EMMA, b"<x@good.campus>", envelope=by_client(2))
             good.wait_for_messages(1)
             assert len(mute.commands) == 2
             wait_for(lambda: len(children_of(pid)) == 2)  # the others have said what waits
@@ -802,8 +812,9 @@ def test_attempts_and_their_workers_are_no_more_than_the_total(
     host.options.max_queue_children = total
     with residing(host) as pid, many.serving():
         for start_at in range(0, 12, 3):  # several attempts, each with several hosts
-            host.submit(EMMA, *many.recipients[start_at : start_at + 3])
-            host.submit(EMMA, *many.recipients)
+            some = many.recipients[start_at : start_at + 3]
+            host.submit(EMMA, *some, envelope=by_client(start_at + 1))
+            host.submit(EMMA, *many.recipients, envelope=by_client(start_at + 2))
             time.sleep(0.15)
         watch_until(lambda: host.queued() == [], many, pid)
     assert many.messages() == 12 + 4 * 12
@@ -815,14 +826,15 @@ def test_what_a_killed_attempt_held_is_free_again(host: PrivateHost) -> None:
     many = ManyHosts(host, 8)
     host.options.max_queue_children = 2
     with residing(host, interval=1) as pid, many.serving():
-        host.submit(EMMA, *many.recipients)
+        for number in (1, 2):
+            host.submit(EMMA, *many.recipients, envelope=by_client(number))
         victims = watch_until(lambda: many.most_workers == 2, many, pid)
         for victim in victims:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(victim, signal.SIGKILL)
-        host.submit(EMMA, *many.recipients)
+        host.submit(EMMA, *many.recipients, envelope=by_client(3))
         watch_until(lambda: host.queued() == [], many, pid)
-    assert many.messages() >= 16
+    assert many.messages() >= 24
     assert many.most_workers == 2
 
 
