@@ -11,7 +11,7 @@ inherited, and lost when any descriptor of the file is closed.
 
 Who has a slot and turns to a host, a program or a busy mailbox needs a place there, too: of N slots
 at most ``Slots.most`` may wait for the same, so that one is always free for somebody else. In the
-same way whoever has mail for many hosts that never answer holds at most so many.
+same way whoever has mail for many hosts that never answer holds at most ``Slots.most_of_source``.
 
 Where the file cannot be locked every delivery has a slot and a place, and nobody a second slot: mail
 goes on.
@@ -57,7 +57,11 @@ class Slots:
         """Let there be *number* slots; who has one of those that are no more keeps it to its end."""
         self._number = max(1, number)
         #: so many of them may be at one next hop
-        self.most = max(1, self._number - max(1, self._number // 5))
+        spared = max(1, self._number // 5)
+        self.most = max(1, self._number - spared)
+        #: and so many may be for what came from one user or client: more, or a mute host would hold up
+        #: all that they send elsewhere
+        self.most_of_source = self._number - spared // 2
 
     def enter(self, *, waits: bool = False) -> bool:
         """Work in a slot of our own from now on; False if none is free. May be called twice.
@@ -107,7 +111,7 @@ class Slots:
         There are ``self.most`` of them, or *most* if that is less. The caller closes it.
         """
         try:
-            place = Place(self._open(), min(most or self.most, self.most), self.most)
+            place = Place(self._open(), min(most or self.most, self.most), self.most_of_source)
         except OSError as error:
             self._complain(error)
             return Place(-1, 0)

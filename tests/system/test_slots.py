@@ -229,3 +229,13 @@ def test_all_processes_mean_the_same_place(tmp_path: Path) -> None:
     assert place is not None
     assert subprocess.run(command, cwd=home, check=False).returncode == 0
     place.close()
+
+
+@pytest.mark.parametrize(
+    ("number", "hop", "source"), [(1, 1, 1), (5, 4, 5), (10, 8, 9), (40, 32, 36)]
+)
+def test_a_mute_host_leaves_its_senders_a_place_for_other_mail(
+    tmp_path: Path, number: int, hop: int, source: int
+) -> None:
+    slots = Slots(str(tmp_path / "slots"), number)
+    assert (slots.most, slots.most_of_source) == (hop, source)

@@ -216,7 +216,7 @@ class RemoteMailer:
         if logins is None:
             return crowded(hop, 1)  # which tries a login of which nothing is known
         logins.close()
-        return crowded(f"other hosts, {_source(jobs)}", self._slots.most)
+        return crowded(f"other hosts, {_source(jobs)}", self._slots.most_of_source)
 
     def _slot(self) -> int | None:
         """The slot for one more worker: a descriptor, or -1 if it needs none; None if it must wait.
