@@ -40,6 +40,8 @@ _POLL = 0.2
 _WAITING = 0
 #: octets that belong to one next hop, and how many next hops are told apart
 _RANGE, _HOPS = 1 << 20, 1 << 40
+#: in which process what was said to be wrong: a child says it again
+_complained: set[tuple[int, str]] = set()
 
 
 class Slots:
@@ -155,6 +157,10 @@ class Slots:
 
     def _complain(self, error: OSError) -> None:
         reason = f"cannot lock {log.clean(self._path)}: {error.strerror}"
+        # Who waits looks several times a second, and a log that is full of it shows nothing else.
+        if (os.getpid(), reason) in _complained:
+            return
+        _complained.add((os.getpid(), reason))
         log.line("", f"SYSERR(root): MaxQueueChildren: {reason}", level=1, error=True)
 
 

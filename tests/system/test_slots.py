@@ -131,6 +131,25 @@ def test_where_nothing_can_be_locked_all_have_one_and_nobody_has_two(
     assert "cannot lock" in lines[0]
 
 
+def test_that_it_cannot_be_locked_is_said_once_by_each_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(log, "line", lambda qid, text, **_: lines.append(text))
+    for slots in (Slots(str(tmp_path / "none" / "slots"), 2) for _ in range(3)):
+        assert slots.enter() and slots.second() == -1
+        place = slots.place_at("hop mute.campus")
+        assert place is not None
+        place.close()
+    assert len(lines) == 1
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    slots.second()
+    assert len(lines) == 2
+    (tmp_path / "none").touch()
+    slots.second()
+    assert len(lines) == 3, "now there is another reason"
+
+
 def test_a_link_in_the_place_of_the_file_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "slots").symlink_to(tmp_path / "precious")
     assert Slots(str(tmp_path / "slots"), 2).enter()
