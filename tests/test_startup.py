@@ -25,7 +25,7 @@ FORBIDDEN = {
 #: the modules on the way from standard input to the queue, when all recipients are elsewhere
 ROOMS = {
     "aliases", "aliases.lookup", "aliases.source", "commands", "commands.sendmail", "config",
-    "config.commandline", "config.file", "config.option", "config.options", "config.values", "maps",
+    "config.commandline", "config.file", "config.option", "config.options", "config.quantities", "config.values", "maps",
     "maps.text_table", "message", "message.address", "message.addresslist", "message.dates",
     "message.envelope", "message.fullname", "message.headers", "message.missing_fields",
     "message.printable", "message.received", "queue", "queue.collect", "queue.commit",

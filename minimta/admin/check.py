@@ -19,7 +19,7 @@ from minimta.listener import access, starttls
 from minimta.listener.relay_domains import RelayDomains
 from minimta.maps.table import Table
 from minimta.system import safefile
-from minimta.system.tls import TlsError
+from minimta.system.tls_values import TlsError
 
 
 def run(arguments: list[str]) -> int:

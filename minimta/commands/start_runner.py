@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 from minimta.config.commandline import UsageError
-from minimta.config.values import interval
+from minimta.config.quantities import interval
 from minimta.system import log, processes
 from minimta.system.terminal import say
 

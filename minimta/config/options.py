@@ -11,29 +11,31 @@ from __future__ import annotations
 
 from minimta.config.option import Option, OptionError
 from minimta.config.option import row as _option
+from minimta.config.quantities import (
+    boolean,
+    interval,
+    natural,
+    number,
+    positive,
+    seconds,
+    size,
+    wait,
+)
 from minimta.config.values import (
     alias_files,
     blame,
-    boolean,
     choice,
     class_words,
     directory,
     file_mode,
     forward_path,
     host_name,
-    interval,
     local_delivery,
     mail_address,
-    natural,
     nearest,
-    number,
-    positive,
     privacy,
     proxy,
-    seconds,
-    size,
     smart_host,
-    wait,
 )
 
 TYPE_CHECKING = False

@@ -14,7 +14,8 @@ by a port without AUTH because "M=a" was read and forgotten.
 
 from __future__ import annotations
 
-from minimta.config.values import MAIL_PORTS, choice, nearest, number
+from minimta.config.quantities import number
+from minimta.config.values import MAIL_PORTS, choice, nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

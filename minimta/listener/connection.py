@@ -24,7 +24,7 @@ from minimta.smtp.auth import AuthCommand
 from minimta.smtp.server import Session
 from minimta.smtp.state import State
 from minimta.system import hostnames, log
-from minimta.system.tls import CertificateError, TlsError
+from minimta.system.tls_values import CertificateError, TlsError
 
 #: seconds for a transaction
 TRANSACTION_DEADLINE = 1800.0

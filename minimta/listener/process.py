@@ -31,7 +31,7 @@ from minimta.listener.sockets import Server
 from minimta.queue import commit
 from minimta.queue.spool import Spool
 from minimta.system import dns, locks, log, privileges, processes, slots, users
-from minimta.system.tls import TlsError
+from minimta.system.tls_values import TlsError
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
 READY, RETIRE, CLOSED = b"+", b"r", b"-"

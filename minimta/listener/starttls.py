@@ -20,7 +20,8 @@ from dataclasses import dataclass
 
 from minimta.config.options import Options
 from minimta.system import certificates, tls
-from minimta.system.tls import KeyPair, TlsError, TlsFacts, TlsLayer, Trust
+from minimta.system.tls import TlsLayer
+from minimta.system.tls_values import KeyPair, TlsError, TlsFacts, Trust
 
 #: seconds for which a client whose certificate was no good is not asked again, and how many such
 #: are remembered. DIFFERS: Sendmail goes on with verify=FAIL; OpenSSL, as Python has it, breaks off,

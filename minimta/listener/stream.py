@@ -22,7 +22,8 @@ import socket
 import struct
 import time
 
-from minimta.system.tls import TlsError, TlsLayer
+from minimta.system.tls import TlsLayer
+from minimta.system.tls_values import TlsError
 
 _CHUNK = 65536
 #: seconds for a client to take one reply, and for one send(2) to make any progress

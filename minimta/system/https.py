@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from minimta.system import tls
-from minimta.system.tls import Trust
+from minimta.system.tls_values import Trust
 
 if TYPE_CHECKING:
     import http.client

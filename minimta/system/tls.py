@@ -17,66 +17,23 @@ import contextlib
 import os
 import stat
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from minimta.system.certificates import one_line, server_name
 from minimta.system.tls_reasons import reason, verdict
 from minimta.system.tls_records import server_flight
+from minimta.system.tls_values import (
+    CertificateError,
+    KeyPair,
+    TlsError,
+    TlsFacts,
+    Trust,
+)
 
 if TYPE_CHECKING:
     import ssl
 
 _CHUNK = 65536
-
-
-class TlsError(OSError):
-    """No TLS, no longer, or not with whom we want; ``reason`` says why."""
-
-    def __init__(self, reason: str, *, remedy: str = "") -> None:
-        """*remedy*: what would be accepted, in the words of a policy; "" if nothing would."""
-        super().__init__(reason)
-        self.reason = reason
-        self.remedy = remedy
-
-
-class CertificateError(TlsError):
-    """It is not the other side, as far as its certificate goes."""
-
-
-class ClearTextError(TlsError):
-    """The answer to our first octets of TLS was text."""
-
-
-@dataclass(frozen=True, slots=True)
-class Trust:
-    """Whose certificates are believed; both empty: the authorities that the system knows."""
-
-    #: file of certificates (PEM)
-    ca_file: str = ""
-    #: directory of certificates, named by their hashes as openssl-rehash(1) does
-    ca_path: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class KeyPair:
-    """Who we are: files of a certificate, with its chain, and its key (PEM, without a password)."""
-
-    cert_file: str
-    key_file: str
-
-
-@dataclass(frozen=True, slots=True)
-class TlsFacts:
-    """What was agreed upon, as Sendmail's log and Received have it."""
-
-    #: "TLSv1.3"
-    version: str
-    #: "TLS_AES_256_GCM_SHA384"
-    cipher: str
-    bits: int
-    #: Sendmail's ${verify}: OK, FAIL, NO (no certificate), NOT (none asked for), TRUSTED (pinned)
-    verify: str
 
 
 def load() -> None:

@@ -12,7 +12,8 @@ from minimta.admin.authorize import PROVIDERS, Dialogue, authorize
 from minimta.mailers.remote import oauth
 from minimta.mailers.remote.oauth import OAuthClient, Tokens, TokenTrouble
 from minimta.system import https
-from minimta.system.tls import KeyPair, server_context
+from minimta.system.tls import server_context
+from minimta.system.tls_values import KeyPair
 from tests.support.certificates import Authority
 from tests.support.fakeauthorization import HANG, FakeAuthorization
 from tests.support.jobs import options

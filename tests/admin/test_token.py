@@ -12,7 +12,8 @@ import pytest
 
 from minimta.admin import verbs
 from minimta.mailers.remote import token_file
-from minimta.system.tls import KeyPair, server_context
+from minimta.system.tls import server_context
+from minimta.system.tls_values import KeyPair
 from tests.support.certificates import Authority
 from tests.support.fakeauthorization import FakeAuthorization
 

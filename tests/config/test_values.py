@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from minimta.config import values
+from minimta.config import quantities, values
 from minimta.config.option import OptionError
 from minimta.config.options import by_name
 
@@ -25,17 +25,17 @@ from minimta.config.options import by_name
     ],
 )
 def test_a_time_is_digits_and_units_and_a_bare_number_is_minutes(text: str, value: int) -> None:
-    assert values.interval(text) == value
+    assert quantities.interval(text) == value
 
 
 def test_timeouts_of_the_protocol_take_a_bare_number_as_seconds() -> None:
-    assert values.seconds("30") == 30
+    assert quantities.seconds("30") == 30
 
 
 @pytest.mark.parametrize("text", ["X", "5x", "", "-1", "5 dayz", "days", "d5", "\uff11m"])
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
-        values.interval(text)
+        quantities.interval(text)
 
 
 @pytest.mark.parametrize(
@@ -50,19 +50,19 @@ def test_what_is_no_time_is_refused(text: str) -> None:
     ],
 )
 def test_a_size_may_have_a_unit(text: str, octets: int) -> None:
-    assert values.size(text) == octets
+    assert quantities.size(text) == octets
 
 
 @pytest.mark.parametrize("text", ["M", "", "1.5M", "1_0M", "10X", "5b", "k5"])
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not a number"):
-        values.size(text)
+        quantities.size(text)
 
 
 @pytest.mark.parametrize("text", ["\uff11\uff12", "1_0", "+1", "", " ", "0x1", "1e3", "--1"])
 def test_a_number_is_ascii_digits_only(text: str) -> None:
     with pytest.raises(ValueError):
-        values.number(text)
+        quantities.number(text)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_number_is_ascii_digits_only(text: str) -> None:
     ],
 )
 def test_a_boolean_is_sendmails(text: str, value: bool) -> None:
-    assert values.boolean(text) is value
+    assert quantities.boolean(text) is value
 
 
 @pytest.mark.parametrize(
@@ -160,16 +160,16 @@ def test_the_final_dot_is_no_part_of_a_host_name() -> None:
 @pytest.mark.parametrize("text", ["-1", " -5 "])
 def test_a_limit_is_not_below_0(text: str) -> None:
     with pytest.raises(ValueError, match="below 0"):
-        values.natural(text)
+        quantities.natural(text)
     with pytest.raises(ValueError, match="below 1"):
-        values.positive("0")
+        quantities.positive("0")
 
 
 @pytest.mark.parametrize("text", ["25d", "4w", "99999999d", "2073601"])
 def test_a_wait_is_not_longer_than_poll_can_wait(text: str) -> None:
     with pytest.raises(ValueError, match=r"is too long \(24d at most\)$"):
-        values.seconds(text)
-    assert values.seconds("24d") == 24 * 86400
+        quantities.seconds(text)
+    assert quantities.seconds("24d") == 24 * 86400
 
 
 def test_a_program_that_may_run_for_weeks_is_refused_before_its_mail_waits_for_ever() -> None:
@@ -180,22 +180,22 @@ def test_a_program_that_may_run_for_weeks_is_refused_before_its_mail_waits_for_e
 @pytest.mark.parametrize("text", [str(1 << 63), f"-{1 << 63}", "9" * 5000])
 def test_a_number_fits_in_what_the_system_takes(text: str) -> None:
     with pytest.raises(ValueError, match=r"^too large a number: '"):
-        values.number(text)
-    assert values.number(str((1 << 63) - 1)) == (1 << 63) - 1
+        quantities.number(text)
+    assert quantities.number(str((1 << 63) - 1)) == (1 << 63) - 1
 
 
 @pytest.mark.parametrize("text", ["8388608T", "9007199254740992 kB", "9223372036854775807M"])
 def test_a_size_with_its_unit_fits_as_well(text: str) -> None:
     with pytest.raises(ValueError, match=r"^too large a number: '"):
-        values.size(text)
-    assert values.size("8388607T") == 8388607 << 40
+        quantities.size(text)
+    assert quantities.size("8388607T") == 8388607 << 40
 
 
 @pytest.mark.parametrize("text", ["9223372036854775807s 1s", "15250284452472w", "9" * 5000 + "s"])
 def test_a_time_fits_as_well(text: str) -> None:
     with pytest.raises(ValueError, match=r"^too l(ong|arge a number): '"):
-        values.interval(text)
-    assert values.interval("15250284452471w") == 15250284452471 * 604800
+        quantities.interval(text)
+    assert quantities.interval("15250284452471w") == 15250284452471 * 604800
 
 
 def test_a_queue_run_that_would_leave_its_last_messages_out_is_refused() -> None:

@@ -14,7 +14,7 @@ from minimta.listener.peer import Peer
 from minimta.listener.rights import Rights
 from minimta.listener.starttls import Secured
 from minimta.smtp import sasl
-from minimta.system.tls import TlsFacts
+from minimta.system.tls_values import TlsFacts
 from tests.support.listening import Listening
 from tests.support.smtp_users import write_users
 from tests.support.smtphost import STRANGER, ClientEnd, SmtpHost, by_port

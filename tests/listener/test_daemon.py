@@ -20,7 +20,7 @@ from minimta.config.options import Options
 from minimta.listener import daemon as listener
 from minimta.listener.sockets import Server
 from minimta.system import locks
-from minimta.system.tls import KeyPair
+from minimta.system.tls_values import KeyPair
 from tests.support.certificates import self_signed
 from tests.support.smtp_users import write_users
 from tests.support.smtphost import PASSWD, SmtpHost

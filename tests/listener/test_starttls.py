@@ -16,7 +16,7 @@ from minimta.config.options import Options
 from minimta.listener import starttls
 from minimta.listener.limits import ConnectionLimits
 from minimta.listener.starttls import ServerTls
-from minimta.system.tls import KeyPair, TlsError
+from minimta.system.tls_values import KeyPair, TlsError
 from tests.smtp.test_data import FALSE_ENDS
 from tests.support.certificates import Authority, self_signed
 from tests.support.listening import PATIENCE, Listening, Peer

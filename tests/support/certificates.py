@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from minimta.system.tls import KeyPair
+from minimta.system.tls_values import KeyPair
 
 _NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
 _RSA_KEY = ("-newkey", "rsa:2048", "-nodes")

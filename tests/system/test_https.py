@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from minimta.system.https import Endpoint, HttpsClient
-from minimta.system.tls import TlsError, Trust, server_context
+from minimta.system.tls import server_context
+from minimta.system.tls_values import TlsError, Trust
 from tests.support.certificates import Authority
 from tests.support.fakeauthorization import FakeAuthorization
 

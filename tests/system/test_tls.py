@@ -8,16 +8,8 @@ from pathlib import Path
 import pytest
 
 from minimta.system.certificates import is_named, one_line
-from minimta.system.tls import (
-    CertificateError,
-    KeyPair,
-    TlsClient,
-    TlsError,
-    TlsLayer,
-    Trust,
-    accept,
-    server_context,
-)
+from minimta.system.tls import TlsClient, TlsLayer, accept, server_context
+from minimta.system.tls_values import CertificateError, KeyPair, TlsError, Trust
 from tests.support.certificates import Authority, der, fingerprint, self_signed
 
 

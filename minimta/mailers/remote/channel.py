@@ -36,7 +36,7 @@ from minimta.mailers.remote.protocol import (
 )
 from minimta.message.outcome import Fate, Outcome
 from minimta.system import log
-from minimta.system.tls import TlsFacts
+from minimta.system.tls_values import TlsFacts
 
 if TYPE_CHECKING:
     from minimta.mailers.remote.logins import WorkersLogins

@@ -24,7 +24,7 @@ from minimta.mailers.remote.transport import Transport
 from minimta.message.address import domain_key
 from minimta.smtp.client import SMTP, Client, PeerClosed
 from minimta.smtp.reply import Reply, ReplyError, verbatim
-from minimta.system.tls import ClearTextError, TlsError, TlsFacts
+from minimta.system.tls_values import ClearTextError, TlsError, TlsFacts
 
 #: seconds of silence after which a port other than 25 is asked whether it speaks TLS
 SILENCE = 10.0

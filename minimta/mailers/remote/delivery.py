@@ -49,7 +49,7 @@ from minimta.smtp.client_command import rcpt_line
 from minimta.smtp.reply import ReplyError
 from minimta.system.dns import Resolver
 from minimta.system.slots import Place
-from minimta.system.tls import TlsError, TlsFacts
+from minimta.system.tls_values import TlsError, TlsFacts
 
 #: recipients of one transaction; every host must take so many (RFC 5321 section 4.5.3.1.8)
 MAX_RECIPIENTS = 100

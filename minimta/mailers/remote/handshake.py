@@ -16,7 +16,8 @@ from minimta.mailers.remote.mx_targets import Target
 from minimta.mailers.remote.peer_stream import PeerStream, is_tls
 from minimta.mailers.remote.tls_policy import Level, Policy
 from minimta.system.certificates import is_named
-from minimta.system.tls import CertificateError, TlsClient, TlsError, TlsFacts, TlsLayer
+from minimta.system.tls import TlsClient, TlsLayer
+from minimta.system.tls_values import CertificateError, TlsError, TlsFacts
 
 #: names of a certificate that are told
 _MAX_TOLD = 5

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from minimta.config.options import Options
 from minimta.system import memory, privileges
 from minimta.system.https import HttpsClient
-from minimta.system.tls import Trust
+from minimta.system.tls_values import Trust
 
 #: seconds that one answer may take, and that its child may live
 ASK_TIME, _CHILD_TIME = 20.0, 25.0

@@ -18,7 +18,8 @@ import socket
 import time
 
 from minimta.message.printable import shown
-from minimta.system.tls import ClearTextError, TlsError, TlsLayer
+from minimta.system.tls import TlsLayer
+from minimta.system.tls_values import ClearTextError, TlsError
 
 #: how a record begins that may answer one: alert, handshake
 _RECORDS = (b"\x15", b"\x16")

@@ -34,7 +34,7 @@ from minimta.mailers.remote.host_status import HostStatus
 from minimta.mailers.remote.mx_targets import Target
 from minimta.message.outcome import Fate, Outcome
 from minimta.system import log
-from minimta.system.tls import TlsFacts
+from minimta.system.tls_values import TlsFacts
 
 #: octets of the longest line that is read
 MAX_LINE = 4 * 1024 * 1024

@@ -15,7 +15,7 @@ from minimta.mailers.remote.mx_targets import NextHop, Target
 from minimta.mailers.remote.tls_policy import NO_TLS, Level, Policy
 from minimta.mailers.remote.transport import Transport
 from minimta.message.outcome import Outcome
-from minimta.system.tls import CertificateError, TlsError
+from minimta.system.tls_values import CertificateError, TlsError
 
 
 class TlsFailures:

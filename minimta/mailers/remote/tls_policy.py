@@ -33,7 +33,8 @@ from minimta.config.values import nearest
 from minimta.mailers.remote.mx_targets import NextHop
 from minimta.maps.table import Table
 from minimta.system import log
-from minimta.system.tls import KeyPair, TlsClient, Trust
+from minimta.system.tls import TlsClient
+from minimta.system.tls_values import KeyPair, Trust
 
 SUBMISSIONS_PORT = 465
 _HEX = frozenset("0123456789abcdef")

@@ -13,7 +13,8 @@ from minimta.mailers.remote import token_file
 from minimta.mailers.remote.oauth import OAuthClient, TokenTrouble
 from minimta.mailers.remote.renewal import access_token
 from minimta.mailers.remote.token_file import TokenFile
-from minimta.system.tls import KeyPair, server_context
+from minimta.system.tls import server_context
+from minimta.system.tls_values import KeyPair
 from tests.support.certificates import Authority
 from tests.support.fakeauthorization import FakeAuthorization
 from tests.support.jobs import options

@@ -19,7 +19,8 @@ from minimta.mailers.remote.transport import Transport
 from minimta.message.outcome import Fate, Outcome
 from minimta.smtp.sasl import Login
 from minimta.system.dns import Resolver
-from minimta.system.tls import TlsClient, Trust, server_context
+from minimta.system.tls import TlsClient, server_context
+from minimta.system.tls_values import Trust
 from tests.support.certificates import Authority
 from tests.support.fakedns import FakeDns, Zone
 from tests.support.fakeprovider import PROVIDERS, FakeProvider

@@ -15,7 +15,8 @@ from minimta.mailers.remote.mx_targets import Ourselves
 from minimta.mailers.remote.tls_policy import TlsPolicies
 from minimta.mailers.remote.transport import Transport
 from minimta.message.outcome import Fate, Outcome
-from minimta.system.tls import TlsClient, Trust, server_context
+from minimta.system.tls import TlsClient, server_context
+from minimta.system.tls_values import Trust
 from tests.support import dialogue
 from tests.support.certificates import self_signed
 from tests.support.dialogue import Dialogue

@@ -16,7 +16,7 @@ import pytest
 from minimta.mailers.remote import oauth, token_file
 from minimta.mailers.remote.oauth import OAuthClient
 from minimta.system import https
-from minimta.system.tls import KeyPair
+from minimta.system.tls_values import KeyPair
 from tests.mailers.remote.conftest import Place
 from tests.support.certificates import Authority
 from tests.support.fakeauthorization import HANG, Answer, free_port

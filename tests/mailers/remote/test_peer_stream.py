@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from minimta.mailers.remote.peer_stream import PeerStream
-from minimta.system.tls import TlsClient, TlsError, TlsLayer, Trust
+from minimta.system.tls import TlsClient, TlsLayer
+from minimta.system.tls_values import TlsError, Trust
 from tests.support.fakesmtp import Refusing
 
 

@@ -26,7 +26,7 @@ from minimta.mailers.remote.protocol import (
     encode,
 )
 from minimta.message.outcome import Fate, Outcome
-from minimta.system.tls import TlsFacts
+from minimta.system.tls_values import TlsFacts
 
 OUTCOME = Outcome(
     Fate.FAILED, "5.1.1", "User unknown", "a. [::1]", "a", "550 no", ("x", "y"), 67, True

@@ -19,7 +19,7 @@ from minimta.mailers.remote.token_file import TokenFile
 from minimta.message.outcome import Fate
 from minimta.system import safefile
 from minimta.system.safefile import Untrusted
-from minimta.system.tls import KeyPair
+from minimta.system.tls_values import KeyPair
 from tests.mailers.remote.conftest import NOW, SECRETS, Place
 from tests.mailers.remote.test_logins import Host, to
 from tests.support.certificates import Authority
@@ -321,7 +321,8 @@ def test_a_renewal_is_no_new_login_and_an_authorization_is(
 
 
 def test_the_context_is_made_for_https() -> None:
-    from minimta.system.tls import Trust, https_context
+    from minimta.system.tls import https_context
+    from minimta.system.tls_values import Trust
 
     context = https_context(Trust())
     assert context.check_hostname and context.verify_mode is ssl.CERT_REQUIRED

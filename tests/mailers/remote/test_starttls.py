@@ -21,7 +21,8 @@ from minimta.mailers.remote.tls_policy import Policy, TlsPolicies
 from minimta.mailers.remote.transport import Transport
 from minimta.message.outcome import Fate, Outcome
 from minimta.system.dns import Resolver
-from minimta.system.tls import KeyPair, TlsClient, TlsFacts, Trust, server_context
+from minimta.system.tls import TlsClient, server_context
+from minimta.system.tls_values import KeyPair, TlsFacts, Trust
 from tests.support.certificates import Authority, fingerprint, self_signed
 from tests.support.fakedns import FakeDns, Zone
 from tests.support.fakesmtp import ALL, BROKEN, DROP, HANG, SECURED, FakeSmtp, Refusing

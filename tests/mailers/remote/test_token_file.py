@@ -11,7 +11,7 @@ import pytest
 
 from minimta.mailers.remote import oauth, renewal, token_file
 from minimta.system import files, processes
-from minimta.system.tls import KeyPair
+from minimta.system.tls_values import KeyPair
 from tests.mailers.remote.conftest import NOW, Place
 from tests.support.powercut import Disk, playground
 
