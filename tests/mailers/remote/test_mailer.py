@@ -25,6 +25,7 @@ from minimta.mailers.remote.transport import Transport
 from minimta.message.outcome import Fate, Outcome
 from minimta.system import processes
 from minimta.system.dns import Resolver
+from minimta.system.waiting import Wait, alone
 from tests.support.fakedns import FakeDns
 from tests.support.fakesmtp import DROP, HANG, FakeSmtp, Refusing
 from tests.support.jobs import HEADER, job, options
@@ -153,6 +154,22 @@ def test_a_next_hop_that_is_full_is_left_and_the_others_are_served() -> None:
     for place in taken:
         assert place is not None
         place.close()
+
+
+def test_a_second_delivery_waits_for_the_slot_in_which_the_first_rides() -> None:
+    mine = slots(1)
+    assert mine.enter()
+    mailer = RemoteMailer(options(), mine)
+    with FakeSmtp(answers={"greeting": [HANG]}) as mute, FakeSmtp() as good:
+        first = mailer.steps([job(mute.host)])
+        second = mailer.steps([job(good.host)])
+        assert isinstance(next(first), Wait)
+        assert isinstance(next(second), Wait), "and is not put off"
+        assert not good.commands
+        first.close()  # type: ignore[attr-defined]
+        ((_, outcomes),) = alone(second)
+    assert only(outcomes).fate is Fate.SENT
+    mine.leave()
 
 
 def test_a_next_hop_has_as_many_connections_as_destination_concurrency() -> None:
