@@ -31,7 +31,7 @@ ROOMS = {
     "message.printable", "message.received", "queue", "queue.collect", "queue.commit",
     "queue.control", "queue.directory", "queue.first_control", "queue.permission", "queue.qid",
     "queue.spool",
-    "routing", "routing.local_host", "routing.recipients", "routing.refusal", "routing.route",
+    "routing", "routing.local_host", "routing.recipients", "routing.route",
     "submission",
     "submission.caller", "submission.delivery_mode", "submission.sender", "submission.stdin",
     "submission.submit", "system", "system.files", "system.hostnames",

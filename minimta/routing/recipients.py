@@ -12,7 +12,6 @@ OSError if aliases or users cannot be asked now, which never means that there is
 from __future__ import annotations
 
 from minimta.message import address
-from minimta.routing import refusal
 from minimta.routing.local_host import LocalRecipient
 from minimta.system import log
 
@@ -47,16 +46,22 @@ def why_refused(bare: bytes, here: LocalHost) -> Refusal | None:
 
 def why_not(found: LocalRecipient) -> Refusal | None:
     """Why a local recipient is refused: nobody, or an alias that is one "error:"; else None."""
+    if found.is_known and found.elsewhere is None and found.alias is None:
+        return None
+    from minimta.routing import refusal  # a letter to a user does not wait for it
+
     if not found.is_known:
         return refusal.UNKNOWN
     if found.elsewhere is not None:
         return found.elsewhere.refusal()
-    return None if found.alias is None else refusal.of_alias(found.value)
+    return refusal.of_alias(found.value)
 
 
 def is_unknown(bare: bytes, here: LocalHost) -> bool:
     """Is it a local recipient who does not exist? If that cannot be known now: no."""
-    return why_refused(bare, here) is refusal.UNKNOWN
+    from minimta.routing.refusal import UNKNOWN
+
+    return why_refused(bare, here) is UNKNOWN
 
 
 def find(local_part: bytes, here: LocalHost) -> LocalRecipient:

@@ -13,7 +13,6 @@ says that somebody has moved to NAME (Sendmail's FEATURE(redirect)). A row of th
 from __future__ import annotations
 
 from minimta.message import address
-from minimta.routing.refusal import error_of, moved, of_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,6 +46,8 @@ class Route:
         """What a row "error:" of a table says; None if the route leads somewhere."""
         if self.mailer != "error":
             return None
+        from minimta.routing.refusal import of_error  # few routes are
+
         return of_error(self.host, self.user.decode("utf-8", "replace"))
 
     def __eq__(self, other: object) -> bool:
@@ -110,7 +111,7 @@ class Router:
             if found is None or found[1].lower() == bare.lower():
                 return Route("local", "", local_part)
             return self._virtual_route(found[1], depth)
-        gone = moved(bare)
+        gone = _moved(bare)
         if gone is not None:
             return Route("error", gone.status, f"{gone.code} {gone.text}".encode())
         _, value = self.row(domain)
@@ -140,6 +141,8 @@ class Router:
         text = value.decode("utf-8", "backslashreplace")
         is_error = text[:6].lower() == "error:"
         if is_error and text[6:].strip():
+            from minimta.routing.refusal import error_of
+
             status, text = error_of(text[6:].strip())
             return Route("error", status, text.encode())
         # DIFFERS: Sendmail returns the mail; it is our own slip, and nobody's mail is returned for one.
@@ -200,6 +203,15 @@ def _bracketed(host: str) -> str:
     return f"[{name}]{colon}{port}" if is_address else host
 
 
+def _moved(bare: bytes) -> Refusal | None:
+    """What a user who has moved is refused with; most have not."""
+    if b".redirect" not in bare.lower():
+        return None
+    from minimta.routing.refusal import moved
+
+    return moved(bare)
+
+
 def _table_route(value: str, bare: bytes) -> Route:
     mailer, colon, rest = value.partition(":")
     mailer, rest = mailer.strip().lower(), rest.strip()
@@ -208,6 +220,8 @@ def _table_route(value: str, bare: bytes) -> Route:
     if mailer == "local" and colon:
         return Route("local", "", rest.encode() or address.split(bare)[0])
     if mailer == "error" and rest:
+        from minimta.routing.refusal import error_of
+
         status, text = error_of(rest)
         return Route("error", status, text.encode())
     # A slip of the administrator must not bounce anybody's mail: try again later.

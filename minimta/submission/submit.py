@@ -15,7 +15,6 @@ from minimta.queue import collect
 from minimta.queue import qid as queue_id
 from minimta.routing import recipients
 from minimta.routing.local_host import LocalHost
-from minimta.routing.refusal import Refusal
 from minimta.submission import delivery_mode, stdin
 from minimta.submission.caller import Caller, choose_spool
 from minimta.submission.sender import Sender, SubmissionError
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from minimta.config.options import Options
     from minimta.message.addresslist import ListedAddress
     from minimta.queue.spool import Spool
+    from minimta.routing.refusal import Refusal
 
 _RECIPIENT_FIELDS = (b"to", b"cc", b"bcc", b"apparently-to")
 
@@ -197,6 +197,8 @@ class Submission:
             is_list = text.lower().startswith(b":include:")
             why = address.why_special(text if is_list else mailbox.address)
             if why:
+                from minimta.routing.refusal import Refusal
+
                 nobody = Refusal(550, "5.1.1", why)
                 self._refuse(text if len(found) == 1 else mailbox.address, nobody)
                 continue
