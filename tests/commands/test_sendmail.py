@@ -327,7 +327,7 @@ def test_blind_copies_are_marked_for_removal(host: Host) -> None:
         (["-f", "a, b", "dave"], MESSAGE, 65, "a, b... One sender only\n"),
         (["-f", "a@", "dave"], MESSAGE, 65, "a@... Hostname required\n"),
         (["-f", "x\x1b[2J@y", "dave"], MESSAGE, 65, "x?[2J@y... Illegal address\n"),
-        (["-ONoSuchOption=1", "dave"], MESSAGE, 70, "readcf: unknown option name NoSuchOption\n"),
+        (["-OZzyzx=1", "dave"], MESSAGE, 70, "readcf: unknown option name Zzyzx\n"),
         (["-o~x", "dave"], MESSAGE, 70, "readcf: unknown option name 0x7e\n"),
         (
             ["-C", "/nonexistent.cf", "dave"],
