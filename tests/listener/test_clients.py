@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -69,3 +70,18 @@ def test_curl_with_a_wrong_password_is_told_so_and_sends_nothing(
     done = run("curl", "-sS", "-k", "--user", "emma:wrong", *path, "-T", "-", url)
     assert "Login denied" in done.stderr
     assert host.files() == []
+
+
+@pytest.mark.debian("sslscan")
+@pytest.mark.parametrize(("port", "words"), [(MTA, ("--starttls-smtp",)), (MTAS, ())])
+def test_sslscan_finds_nothing_old_and_nothing_weak(
+    listen: Listen, port: str, words: tuple[str, ...]
+) -> None:
+    found = run("sslscan", "--no-colour", *words, f"127.0.0.1:{listen(port).port}").stdout
+    protocols = re.findall(r"^(SSLv\d|TLSv1\.\d) +enabled", found, re.MULTILINE)
+    assert protocols == ["TLSv1.2", "TLSv1.3"]
+    ciphers = re.findall(r"^(?:Preferred|Accepted) +\S+ +(\d+) bits +(\S+)", found, re.MULTILINE)
+    assert ciphers and all(int(bits) >= 128 for bits, _ in ciphers)
+    assert not re.search(r"RC4|DES|NULL|EXP|MD5|ADH|AECDH|anon", " ".join(n for _, n in ciphers))
+    assert "Session renegotiation not supported" in found
+    assert " vulnerable" not in found.replace("not vulnerable", "")
