@@ -10,8 +10,8 @@
     ... with a certificate of RelayCertFile       yes        yes
     ... with a login (AUTH)     the user  yes        yes                              yes
 
-A handshake (STARTTLS) puts another value in its place, made anew. AUTH and the access table will each
-put one there that is made from this one; nothing ever changes it, so what one command was told holds to its end.
+A handshake (STARTTLS), a login (AUTH) and the access table each put another value in its place; nothing
+ever changes it, so what one command was told holds to its end.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LOOPBACK = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
 class Rights:
     """What a client may do."""
 
-    #: who it is: the login name of a local user, later the name that AUTH has proved; "" a stranger
+    #: who it is: the login name of a local user, or the name that AUTH has proved; "" a stranger
     identity: str = ""
     #: may it send to recipients of other hosts?
     may_relay: bool = False
