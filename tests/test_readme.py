@@ -105,7 +105,7 @@ def test_the_way_of_a_message_leads_through_files_that_exist() -> None:
 
 def test_the_sizes_that_the_first_screen_tells_are_true() -> None:
     """To a tenth: they are there to say whether it is an evening or a month."""
-    whole, way = re.findall(r"about ([\d,]+) lines", README.partition("## Try it")[0])
+    whole, way = re.findall(r"about\s([\d,]+) lines", README.partition("## Try it")[0])
     nine = re.findall(r"^\d\. `(minimta/[a-z0-9_/]+\.py)`", README, re.MULTILINE)
     for told, paths in ((whole, SOURCES), (way, [HOME / path for path in nine])):
         lines = sum(path.read_text(encoding="utf-8").count("\n") for path in paths)
