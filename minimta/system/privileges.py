@@ -111,8 +111,8 @@ def as_user(
     What it raises, Untrusted or OSError (errno, text and file), is raised here; any other end of
     the child is an OSError, ETIMEDOUT after *seconds*: then it and what it started are killed, and
     whether the act was done is not known. If *where* names a directory the user is not asked there
-    again for a while: a dead server costs one message that time, not each. Without root, and for the user root, *act* runs in this
-    process and without a time limit.
+    again for a while: a dead server costs one message that time, not each. Without root, and for the
+    user root, *act* runs in this process and without a time limit.
     Forks: only for single-threaded processes, which the runner and its children are.
     """
     if os.geteuid() != 0 or user.uid == 0:
@@ -153,7 +153,8 @@ def as_user_beside(
 ) -> Generator[Wait, None, bytes]:
     """As as_user(), in steps, so that others go on meanwhile: see ``waiting``.
 
-    The caller holds signals back until the answer is recorded, by held_signals(). Without root, and for the user root, *act* has a child all the same, with our rights.
+    The caller holds signals back until the answer is recorded, by held_signals(). Without root, and
+    for the user root, *act* has a child all the same, with our rights.
     """
 
     def as_we_are() -> bytes:

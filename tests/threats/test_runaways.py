@@ -7,7 +7,7 @@ import itertools
 import os
 import signal
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import pytest
 
 from minimta.system import privileges
 from minimta.system.users import User
+from minimta.system.waiting import Wait
 from tests.support.sharedhost import UIDS, SharedHost
 
 pytestmark = pytest.mark.root
@@ -133,14 +134,14 @@ def test_who_leaves_its_group_holds_nobody_up(host: SharedHost) -> None:
 def test_who_stops_the_process_that_started_it_is_given_up(
     host: SharedHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = privileges.as_user
+    real = privileges.as_user_beside
 
     def hurried(
         user: User, act: Callable[[], bytes], seconds: float, kept: Collection[int] = ()
-    ) -> bytes:
+    ) -> Generator[Wait, None, bytes]:
         return real(user, act, min(seconds, 0.5), kept)
 
-    monkeypatch.setattr(privileges, "as_user", hurried)
+    monkeypatch.setattr(privileges, "as_user_beside", hurried)
     qids = run(host, "kill -STOP $PPID; sleep 1000")
     assert host.queued() == [qids[0]]
     assert host.told(f"{qids[0]}: ", "stat=Deferred: cannot run the program: no answer within")
