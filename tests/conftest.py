@@ -6,6 +6,7 @@ leaves neither threads nor another umask to the next one.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
 import resource
@@ -23,6 +24,8 @@ from tests.support import jobs
 #: seconds that threads may take to end
 PATIENCE = 5.0
 _umask = 0o022
+_libc = ctypes.CDLL(None)
+_PR_SET_DUMPABLE = 4
 _real_fork = os.fork
 CI = os.environ.get("CI", "").lower() in ("true", "1")
 
@@ -90,6 +93,7 @@ def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
     """What a test leaves behind would fail another one, far away and only in some orders."""
     jobs.close_all()
     os.umask(_umask)  # of a command that was called here, and set its own
+    _libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)  # and hid its memory, and /proc/PID with it
     blocked = signal.pthread_sigmask(signal.SIG_SETMASK, ())
     assert not blocked, f"the test left signals blocked: {blocked}"
     end = time.monotonic() + PATIENCE

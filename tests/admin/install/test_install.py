@@ -349,7 +349,7 @@ def test_byte_code_that_only_root_can_read_is_made_readable(tmp_path: Path) -> N
         assert not row.is_done()
         row.do()
         assert row.is_done()
-        assert path.stat().st_mode & 0o777 == right
+        assert path.stat().st_mode & right == right
 
 
 def test_only_root_uninstalls(tmp_path: Path, user: None) -> None:
