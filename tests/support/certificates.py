@@ -16,6 +16,7 @@ from pathlib import Path
 from minimta.system.tls_values import KeyPair
 
 _NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+_OVER = ("-not_before", "20200101000000Z", "-not_after", "20200109000000Z")
 _RSA_KEY = ("-newkey", "rsa:2048", "-nodes")
 
 
@@ -62,8 +63,12 @@ class Authority:
         files = ("-out", request, "-keyout", pair.key_file)
         _openssl("req", *(_RSA_KEY if rsa else _NEW_KEY), "-subj", f"/CN={names[0][:60]}", *files)
         signer = ("-CA", self.certificate, "-CAkey", self._key, "-CAcreateserial")
-        lasts = ("-days", str(days), "-extfile", extensions, "-out", pair.cert_file)
-        _openssl("x509", "-req", "-in", request, *signer, *lasts)
+        common = ("-in", request, *signer, "-extfile", extensions, "-out", pair.cert_file)
+        try:
+            _openssl("x509", "-req", "-days", str(days), *common)
+        except subprocess.CalledProcessError:
+            # OpenSSL 3.4 and later want both ends of what is over, and those before know no such option.
+            _openssl("x509", "-req", *_OVER, *common)
         return pair
 
 
