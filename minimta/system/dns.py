@@ -194,10 +194,15 @@ class Resolver:
     # --- our own files ----------------------------------------------------------------------------
 
     def _listed(self, host: str) -> list[str]:
-        """Addresses of *host* in /etc/hosts. Raise LookupFailed if it cannot be read."""
+        """Addresses of *host* in /etc/hosts. Raise LookupFailed if it cannot be read.
+
+        localhost needs no line there: minimal systems have no such file (RFC 6761 section 6.3).
+        """
         if self._hosts_text is None:
             self._hosts_text = _read(self._hosts_path, host)
-        return hosts_file.addresses(self._hosts_text, host)
+        found = hosts_file.addresses(self._hosts_text, host)
+        is_local = host.lower() == "localhost"
+        return found or (["127.0.0.1", "::1"] if is_local else [])
 
     def _config(self, name: str) -> ResolvConf:
         """What /etc/resolv.conf says. Raise LookupFailed, of *name*, if it cannot be read."""

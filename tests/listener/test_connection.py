@@ -313,6 +313,9 @@ def test_the_idle_are_told_and_a_message_at_hand_is_finished(
     closing.join(PATIENCE)
     assert ended == [True]
     assert len(host.queued()) == 1
+    listening.stop()
+    with pytest.raises(ConnectionRefusedError):
+        listening.connect()
 
 
 def test_a_message_that_does_not_come_to_its_end_is_dropped(

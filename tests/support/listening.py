@@ -37,12 +37,17 @@ class Listening:
         self._thread.start()
         self.address = address
         self._peers: list[Peer] = []
+        self._is_stopped = False
 
     def connect(self) -> Peer:
         self._peers.append(Peer(socket.create_connection((self.address, self.port), PATIENCE)))
         return self._peers[-1]
 
     def stop(self) -> None:
+        """May be called twice."""
+        if self._is_stopped:
+            return
+        self._is_stopped = True
         self.server.stop()
         self.limits.close(0.1)
         self._thread.join(PATIENCE)

@@ -156,6 +156,15 @@ def test_the_hosts_file_is_asked_first_for_addresses(tmp_path: Path) -> None:
     assert addresses({}, "mail", hosts=str(hosts)) == ["10.0.0.9"]
 
 
+@pytest.mark.parametrize("name", ["localhost", "LocalHost"])
+def test_localhost_is_this_host_without_a_hosts_file_too(tmp_path: Path, name: str) -> None:
+    """RFC 6761 section 6.3; a line of the file counts before."""
+    assert addresses({}, name, hosts=NO_HOSTS) == ["127.0.0.1", "::1"]
+    hosts = tmp_path / "hosts"
+    hosts.write_text("127.0.0.2 localhost\n")
+    assert addresses({}, name, hosts=str(hosts)) == ["127.0.0.2"]
+
+
 def test_a_domain_of_the_hosts_file_alone_exists(tmp_path: Path) -> None:
     hosts = tmp_path / "hosts"
     hosts.write_text("10.0.0.9 mail.campus\n")
