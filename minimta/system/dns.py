@@ -81,6 +81,11 @@ def load() -> None:
     import dns.rdtypes.IN.AAAA  # noqa: F401
 
 
+def of_localhost(host: str) -> list[str]:
+    """The addresses of "localhost", which has them whether a file says so or not; [] for others."""
+    return ["::1", "127.0.0.1"] if host.lower() == "localhost" else []
+
+
 def resolves(domain: str) -> bool | None:
     """Has *domain* an MX, an address or an alias with one? None if nobody can tell now."""
     resolver = Resolver()
@@ -200,9 +205,7 @@ class Resolver:
         """
         if self._hosts_text is None:
             self._hosts_text = _read(self._hosts_path, host)
-        found = hosts_file.addresses(self._hosts_text, host)
-        is_local = host.lower() == "localhost"
-        return found or (["127.0.0.1", "::1"] if is_local else [])
+        return hosts_file.addresses(self._hosts_text, host) or of_localhost(host)
 
     def _config(self, name: str) -> ResolvConf:
         """What /etc/resolv.conf says. Raise LookupFailed, of *name*, if it cannot be read."""

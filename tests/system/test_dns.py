@@ -159,7 +159,7 @@ def test_the_hosts_file_is_asked_first_for_addresses(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["localhost", "LocalHost"])
 def test_localhost_is_this_host_without_a_hosts_file_too(tmp_path: Path, name: str) -> None:
     """RFC 6761 section 6.3; a line of the file counts before."""
-    assert addresses({}, name, hosts=NO_HOSTS) == ["127.0.0.1", "::1"]
+    assert addresses({}, name, hosts=NO_HOSTS) == ["::1", "127.0.0.1"]
     hosts = tmp_path / "hosts"
     hosts.write_text("127.0.0.2 localhost\n")
     assert addresses({}, name, hosts=str(hosts)) == ["127.0.0.2"]

@@ -31,7 +31,7 @@ from minimta.config.values import mail_port
 from minimta.mailers.remote import reply_outcomes
 from minimta.message.address import domain_key
 from minimta.message.outcome import Outcome
-from minimta.system.dns import LookupFailed, Resolver
+from minimta.system.dns import LookupFailed, Resolver, of_localhost
 from minimta.system.hostnames import local_names, own_addresses, own_name
 
 SMTP_PORT = 25
@@ -198,6 +198,8 @@ class TargetFinder:
         try:
             found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
         except socket.gaierror as error:
+            if known := of_localhost(self._hop.name):
+                return known
             # EAI_FAIL, EAI_SYSTEM, EAI_MEMORY: nobody has said that there is no such host.
             temporary = error.errno not in NO_SUCH_HOST
             reason = "host name lookup failure" if temporary else "host not found"

@@ -39,7 +39,7 @@ from minimta.mailers.remote.protocol import (
 )
 from minimta.message.outcome import Fate, Outcome
 from minimta.system import dns, log, privileges
-from minimta.system.dns import LookupFailed, Resolver
+from minimta.system.dns import LookupFailed, Resolver, of_localhost
 from minimta.system.users import User, Users
 
 #: seconds for all questions about one name; the Resolver itself gives up earlier
@@ -173,7 +173,8 @@ def _canonical(host: str) -> Iterator[Line]:
         found = socket.getaddrinfo(host.encode("ascii", "replace"), None, flags=socket.AI_CANONNAME)
     except socket.gaierror as error:
         failure = LookupFailed(host, "host not found", temporary=error.errno not in NO_SUCH_HOST)
-        yield _line(reply_outcomes.no_answer(host, failure))
+        missing = _line(reply_outcomes.no_answer(host, failure))
+        yield NameLine(host) if of_localhost(host) else missing
     else:
         yield NameLine(found[0][3] or host)
 

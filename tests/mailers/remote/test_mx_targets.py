@@ -298,6 +298,15 @@ def test_only_a_name_that_does_not_exist_fails_for_good(
     assert found.end is not None and found.end.fate is fate
 
 
+def test_localhost_in_brackets_needs_no_hosts_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    def getaddrinfo(*_: object, **__: object) -> object:
+        raise socket.gaierror(socket.EAI_NONAME, "a minimal system")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    found = Found({}, "[localhost]:2525", option="SmartHost")
+    assert found.relays == ["[localhost] [::1]", "[localhost] [127.0.0.1]"]
+
+
 # --- next hops that an option names ---------------------------------------------------------------
 
 SEARCHED: Zone = {
