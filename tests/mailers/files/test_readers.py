@@ -26,6 +26,9 @@ PACE = 0.005
 #: letters that are there before; long ones, so that to rewrite them takes its time
 BEFORE = 5
 
+#: octets of the other process's answer, which one write(2) to a pipe keeps together
+ANSWER = 4000
+
 
 def body(number: int) -> bytes:
     """Some are long, some have lines to be quoted."""
@@ -66,7 +69,8 @@ class Spool:
         for number in count(first):
             one = job("", "dave", header=b"Subject: n%03dx\n" % number, body=body(number))
             ((_, outcomes),) = mailer.deliver([one])
-            assert outcomes[b"dave"].fate is Fate.SENT
+            outcome = outcomes[b"dave"]
+            assert outcome.fate is Fate.SENT, f"letter {number}: {outcome}"
             jobs.close_all()
             if is_over():
                 return number + 1
@@ -101,7 +105,10 @@ class Spool:
 
 
 def filled_during(act: Callable[[], object], spool: Spool, first: int) -> int:
-    """Deliver in another process until *act* is done; returns the next number."""
+    """Deliver in another process until *act* is done; returns the next number.
+
+    The other process says that number, or how a delivery failed.
+    """
     (ours, ending), (telling, theirs) = os.pipe(), os.pipe()
     child = os.fork()
     if child == 0:
@@ -109,6 +116,8 @@ def filled_during(act: Callable[[], object], spool: Spool, first: int) -> int:
             os.close(ending)
             number = spool.deliver(first, lambda: bool(select.select([ours], [], [], PACE)[0]))
             os.write(theirs, b"%d" % number)
+        except BaseException as error:
+            os.write(theirs, repr(error).encode()[:ANSWER])
         finally:
             os._exit(0)
     for mine in (ours, theirs):
@@ -117,10 +126,10 @@ def filled_during(act: Callable[[], object], spool: Spool, first: int) -> int:
         act()
     finally:
         os.close(ending)
-        answer = os.read(telling, 20)
+        answer = os.read(telling, ANSWER)
         os.close(telling)
         os.waitpid(child, 0)
-    assert answer, "a delivery failed"
+    assert answer.isdigit(), answer
     return int(answer)
 
 
