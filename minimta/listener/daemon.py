@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import signal
 import time
 
@@ -25,7 +24,7 @@ from minimta.listener.sockets import Server, bind
 from minimta.listener.supervisor import Supervisor
 from minimta.message import dates
 from minimta.runner.redirect import announce
-from minimta.system import hostnames, locks, log, notify, pidfile, processes
+from minimta.system import hostnames, locks, log, notify, pidfile, processes, waiting
 from minimta.system.terminal import complain
 
 TYPE_CHECKING = False
@@ -188,7 +187,7 @@ def _only_listen(listeners: Supervisor) -> int:
     try:
         while not told() and not listeners.has_ended():
             listeners.look()
-            if select.select([woken], (), (), 0.5)[0]:
+            if waiting.readable([woken], 0.5):
                 os.read(woken, 100)
     finally:
         listeners.end()

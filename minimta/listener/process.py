@@ -17,7 +17,6 @@ import contextlib
 import importlib
 import os
 import resource
-import select
 import signal
 import socket
 import threading
@@ -30,7 +29,7 @@ from minimta.listener.shared_state import SharedState
 from minimta.listener.sockets import Server
 from minimta.queue import commit
 from minimta.queue.spool import Spool
-from minimta.system import dns, locks, log, privileges, processes, slots, users
+from minimta.system import dns, locks, log, privileges, processes, slots, users, waiting
 from minimta.system.tls_values import TlsError
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
@@ -140,7 +139,7 @@ class _Orders:
         """Until something is told, at most *seconds*."""
         control = -1 if self.retires else self._control.fileno()
         heard = [one for one in (self._woken, control) if one >= 0]
-        found, _, _ = select.select(heard, (), (), seconds)
+        found = waiting.readable(heard, seconds)
         if self._woken in found:
             os.read(self._woken, 100)
         if control in found:

@@ -33,17 +33,26 @@ class Wait:
         return time.monotonic() >= self._until or not set(ready).isdisjoint(self._descriptors)
 
 
+def readable(descriptors: Iterable[int], seconds: float) -> list[int]:
+    """Those of *descriptors* that have something to read; one has, or *seconds* are over.
+
+    Not select(2), which knows no descriptor above 1023, nor is it asked: it raises ValueError.
+    """
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    # Rounded up: with a fraction of a millisecond left a caller would else turn and turn.
+    return [descriptor for descriptor, _ in poll.poll(math.ceil(seconds * 1000))]
+
+
 def together(waits: Iterable[Wait], seconds: float) -> list[int]:
     """Wait until one of *waits* is over, at most *seconds*; the descriptors that are ready."""
-    poll = select.poll()
     until = time.monotonic() + seconds
+    descriptors: list[int] = []
     for wait in waits:
         until = min(until, wait._until)
-        for descriptor in wait._descriptors:
-            poll.register(descriptor, select.POLLIN)
-    # Rounded up: with a fraction of a millisecond left it would else turn and turn.
-    left = max(0.0, until - time.monotonic()) * 1000
-    return [descriptor for descriptor, _ in poll.poll(int(left) + (left > 0))]
+        descriptors += wait._descriptors
+    return readable(descriptors, max(0.0, until - time.monotonic()))
 
 
 def alone(steps: Iterable[Result | Wait]) -> Iterator[Result]:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import math
 import os
+import re
 from collections.abc import Generator, Iterator
+from itertools import chain
+from pathlib import Path
 
 import pytest
 
 from minimta.system import waiting
 from minimta.system.waiting import Wait
+
+HOME = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -55,3 +61,29 @@ def test_a_wait_without_descriptors_ends_with_its_time() -> None:
     wait = Wait((), 0.001)
     assert waiting.together([wait], 60) == []
     assert wait.is_over(())
+
+
+def test_what_is_readable_comes_at_once(pipe: tuple[int, int]) -> None:
+    os.write(pipe[1], b"x")
+    assert waiting.readable([pipe[0]], 60) == [pipe[0]]
+
+
+def test_nothing_readable_is_waited_for_no_longer_than_told(pipe: tuple[int, int]) -> None:
+    assert waiting.readable([pipe[0]], 0.0001) == []
+
+
+def test_descriptors_may_have_large_numbers(pipe: tuple[int, int]) -> None:
+    large = fcntl.fcntl(pipe[0], fcntl.F_DUPFD_CLOEXEC, 1500)
+    try:
+        os.write(pipe[1], b"x")
+        assert waiting.readable([large], 60) == [large]
+        assert waiting.together([Wait([large], 60)], 60) == [large]
+    finally:
+        os.close(large)
+
+
+def test_no_module_uses_select() -> None:
+    """It raises ValueError for a descriptor above 1023; see waiting.readable."""
+    for path in chain(*((HOME / room).rglob("*.py") for room in ("minimta", "tests"))):
+        calls = re.findall(r"\bselect\.select\(", path.read_text(encoding="utf-8"))
+        assert not calls or path == Path(__file__), path

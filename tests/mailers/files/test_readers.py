@@ -5,7 +5,6 @@ from __future__ import annotations
 import mailbox
 import os
 import re
-import select
 import subprocess
 from collections.abc import Callable
 from itertools import count
@@ -15,6 +14,7 @@ import pytest
 
 from minimta.mailers.files.mbox import MboxMailer
 from minimta.message.outcome import Fate
+from minimta.system import waiting
 from minimta.system.users import User, Users
 from tests.support import jobs
 from tests.support.jobs import job, options
@@ -114,7 +114,7 @@ def filled_during(act: Callable[[], object], spool: Spool, first: int) -> int:
     if child == 0:
         try:
             os.close(ending)
-            number = spool.deliver(first, lambda: bool(select.select([ours], [], [], PACE)[0]))
+            number = spool.deliver(first, lambda: bool(waiting.readable([ours], PACE)))
             os.write(theirs, b"%d" % number)
         except BaseException as error:
             os.write(theirs, repr(error).encode()[:ANSWER])
