@@ -1,7 +1,8 @@
 """The receiving side of an SMTP session: octets in, replies out; no socket, no clock, no policy.
 
-``receive()`` takes what the client sent and gives what to send back. What a command means for mail,
-a ``Receiver`` decides. Replies to pipelined commands come together (RFC 2920 section 3.2).
+``receive()`` takes what the client sent and gives what to send back. What a command is answered
+with stands in ``verbs``, and what it means for mail a ``Receiver`` decides. Replies to pipelined
+commands come together (RFC 2920 section 3.2).
 
     octets                              become
     up to the first line end            a command line; it decides the line end of the session,
@@ -15,16 +16,15 @@ a ``Receiver`` decides. Replies to pipelined commands come together (RFC 2920 se
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from minimta.smtp import command, extensions, help
+from minimta.smtp import command
 from minimta.smtp import fixed_replies as fixed
 from minimta.smtp.auth import AuthCommand
 from minimta.smtp.data import DataReader, Violation, check
 from minimta.smtp.receiver import Receiver
-from minimta.smtp.reply import CommandError, Reply, quoted, reply
+from minimta.smtp.reply import CommandError, Reply, reply
 from minimta.smtp.state import State, advance, out_of_order
 from minimta.smtp.throttle import LIMITED, Throttle
+from minimta.smtp.verbs import Verbs
 
 #: what is answered after a client talked before it was its turn
 _ALWAYS = frozenset(("EHLO", "HELO", "NOOP", "RSET", "QUIT"))
@@ -56,18 +56,19 @@ class Session:
         self.client = client
         self.state = State.IDLE
         self.throttle = Throttle(bad_rcpt_throttle)
-        #: has the client said MAIL, VRFY, EXPN or ETRN?
-        self.was_used = False
         self._receiver = receiver
-        self._privacy = privacy
         self._unawaited = unawaited
-        self._has_tls = has_tls
         self._auth = auth or AuthCommand(None)
-        #: has the handshake been made?
-        self._is_secure = False
-        self._dsn = extensions.has_dsn(privacy)
-        self._max_message_size = max_message_size
-        self._greeted = False
+        self._verbs = Verbs(
+            receiver,
+            self._auth,
+            self.throttle,
+            host=host,
+            client=client,
+            privacy=privacy,
+            max_message_size=max_message_size,
+            has_tls=has_tls,
+        )
         self._rejecting = False
         #: what a client whose commands are refused hears
         self._rejected = fixed.REJECTED
@@ -101,11 +102,14 @@ class Session:
 
         What the client has done wrong is not forgotten.
         """
-        self._is_secure = True
-        self._greeted = False
+        self._verbs.secured()
         self._eol = self._buffer = b""
-        self._auth.forget()
         self.state = State.IDLE
+
+    @property
+    def was_used(self) -> bool:
+        """Has the client said MAIL, VRFY, EXPN or ETRN?"""
+        return self._verbs.was_used
 
     @property
     def is_closed(self) -> bool:
@@ -147,14 +151,14 @@ class Session:
         """The replies to the beginning of a line, which alone can be too much."""
         # A ClientHello of TLS begins with this octet and has no line end that could be waited for.
         if not self._eol and self._buffer[:1] == b"\x16":
-            self._note_about_client("TLS handshake on a plain port")
+            self._verbs.note("TLS handshake on a plain port")
             return [self.closing(421, "4.7.0", f"{self.host} This is plain SMTP")]
         if len(self._buffer) > command.MAX_BUFFERED:
             return [bytes(self._far_too_long())]
         return []
 
     def _far_too_long(self) -> Reply:
-        self._note_about_client("SMTP violation, input too long")
+        self._verbs.note("SMTP violation, input too long")
         text = f"{self.host} Command too long, possible attack {self.client}"
         return self._last(421, "4.7.0", text)
 
@@ -199,38 +203,41 @@ class Session:
             # end of text another server would see elsewhere.
             check(line, self._eol)
         except Violation as violation:
-            self._note_about_client(violation.text)
+            self._verbs.note(violation.text)
             return self._last(421, "4.5.0", violation.text)
         if len(line) > command.MAX_LINE and not self._auth.takes(line):
             too_long = len(line) > command.MAX_BUFFERED
             return self._far_too_long() if too_long else self._counted(fixed.TOO_LONG)
         if self._auth.awaits:
-            step = self._login(self._auth.answer(line[: -len(self._eol)]))
-            return self._counted(step) if step.code >= 500 else step
+            return self._settled("AUTH", self._verbs.login_step(line[: -len(self._eol)]))
         verb, argument = command.split(line[: -len(self._eol)])
         name = verb.decode("ascii", "replace")
         if self._rejecting and name not in _ALWAYS:
             return self._rejected
         if name in LIMITED:
-            self._note_about_client(self.throttle.verb(name))
+            self._verbs.note(self.throttle.verb(name))
             if self.throttle.has_asked_enough():
                 text = f"{self.host} Too many {name} commands; closing connection"
                 return self._last(421, "4.7.0", text)
         if name in ("EHLO", "HELO"):
             return self._hello(name, argument, has_more)
-        act = _VERBS.get(name)
-        if act is None:
-            return self._not_served(name, line[: -len(self._eol)])
-        answer = out_of_order(self.state, name) or self._needs_hello(name)
-        answer = answer or self._auth.why_not(name)
+        if not self._verbs.are_served(name):
+            return self._settled(name, self._verbs.not_served(name, line[: -len(self._eol)]))
+        answer = out_of_order(self.state, name) or self._verbs.why_not(name)
         if answer is None:
-            answer = act(self, argument)
+            answer = self._verbs.answer(name, argument)
             if answer.code == 354 and has_more and self._must_await("DATA"):
                 return self._talked_first("DATA")
             if answer is fixed.READY and has_more:
                 # Whoever stands between us may have put it there: CVE-2011-0411.
                 return self._talked_first("STARTTLS")
             self.state = advance(self.state, name, answer)
+            if self.state is State.DATA:
+                self._data_reader = DataReader(self._eol)
+        return self._settled(name, answer)
+
+    def _settled(self, name: str, answer: Reply) -> Reply:
+        """The *answer* to the command *name* is known: what it costs the client."""
         if answer.code == 421:  # RFC 5321 section 4.2.2: with it the connection ends
             self._end()
         # A RCPT out of order names nobody: it is a bad command, not a bad recipient.
@@ -241,16 +248,6 @@ class Session:
     def _last(self, code: int, status: str, text: str) -> Reply:
         self._end()
         return reply(code, status, text)
-
-    def _not_served(self, name: str, line: bytes) -> Reply:
-        if command.is_foreign(name):
-            self._note_about_client(f"probable open proxy: command={quoted(line)}")
-            return self._last(421, "4.7.0", f"{self.host} Rejecting open proxy {self.client}")
-        if name == "ETRN":
-            self.was_used = True
-            self._note_about_client(f"{quoted(line)} [rejected]")
-        answer = command.not_served(name, line)
-        return self._counted(answer) if answer.code >= 500 else answer
 
     def _hello(self, name: str, argument: bytes, has_more: bool) -> Reply:
         if has_more and self._must_await(name):
@@ -264,21 +261,7 @@ class Session:
         if self.state is not State.IDLE:
             self._receiver.reset()
         self.state = State.IDLE
-        self._greeted = True
-        self._receiver.hello(own_name, extended=name == "EHLO")
-        hello = f"{self.host} Hello {self.client}, pleased to meet you"
-        if name == "HELO":
-            return Reply(250, "", (hello,))
-        if self._rejecting:
-            return Reply(250, "", (hello, "ENHANCEDSTATUSCODES"))
-        offered = extensions.offered(
-            self._privacy,
-            self._max_message_size,
-            self._eol,
-            starttls=self._has_tls and not self._is_secure,
-            auth=self._auth.keyword(),
-        )
-        return Reply(250, "", (hello, *offered))
+        return self._verbs.hello(name, own_name, self._eol, is_refused=self._rejecting)
 
     def _must_await(self, name: str) -> bool:
         """Must the reply to *name* be awaited? RFC 2920 section 3.1: it ends a group of commands.
@@ -297,93 +280,7 @@ class Session:
         why = "due to traffic before response"
         self._receiver.note(f"rejecting server {name} from {self.client} {why}")
 
-    def _needs_hello(self, name: str) -> Reply | None:
-        """PrivacyOptions needmailhelo, needvrfyhelo, needexpnhelo."""
-        if self._greeted or f"need{name.lower()}helo" not in self._privacy:
-            return None
-        return fixed.HELO_FIRST if name == "MAIL" else fixed.INTRODUCE
-
-    def _mail(self, argument: bytes) -> Reply:
-        self.was_used = True
-        try:
-            answer = self._receiver.mail(command.parse_mail(argument, dsn=self._dsn))
-        except CommandError as error:
-            return error.reply
-        if answer.code == 250:
-            self.throttle.message_begins()
-        return answer
-
-    def _rcpt(self, argument: bytes) -> Reply:
-        try:
-            return self._receiver.rcpt(command.parse_rcpt(argument, dsn=self._dsn))
-        except CommandError as error:
-            return error.reply
-
-    def _begin_data(self, argument: bytes) -> Reply:
-        if argument:
-            # DIFFERS: Sendmail takes "DATA now". RFC 5321 section 4.1.1.4 has no argument.
-            return fixed.NO_ARGUMENT
-        answer = self._receiver.data()
-        if answer.code == 354:
-            self._data_reader = DataReader(self._eol)
-        return answer
-
-    def _rset(self, argument: bytes) -> Reply:
-        if argument:
-            return fixed.NO_ARGUMENT
-        self._receiver.reset()
-        return fixed.RESET
-
-    def _starttls(self, argument: bytes) -> Reply:
-        """RFC 3207 section 4."""
-        if argument:
-            return fixed.NO_PARAMETERS
-        if self._is_secure:
-            return fixed.SECURE_ALREADY
-        return fixed.READY if self._has_tls else fixed.NO_TLS
-
-    def _begin_login(self, argument: bytes) -> Reply:
-        return self._login(self._auth.begin(argument))
-
-    def _login(self, answer: Reply) -> Reply:
-        """A step of a login has this *answer*."""
-        self.throttle.pause += self._auth.take_pause()
-        if answer.code == 421:
-            self._end()
-        return answer
-
-    def _noop(self, argument: bytes) -> Reply:
-        return fixed.OK
-
-    def _quit(self, argument: bytes) -> Reply:
-        self._receiver.reset()
-        return reply(221, "2.0.0", f"{self.host} closing connection")
-
-    def _help(self, argument: bytes) -> Reply:
-        return help.answer(argument)
-
-    def _vrfy(self, argument: bytes) -> Reply:
-        return self._question("VRFY", argument, fixed.CANNOT_VERIFY, self._receiver.verify)
-
-    def _expn(self, argument: bytes) -> Reply:
-        return self._question("EXPN", argument, command.NOT_ALLOWED, self._receiver.expand)
-
-    def _question(
-        self, verb: str, argument: bytes, hidden: Reply, look: Callable[[bytes], Reply]
-    ) -> Reply:
-        """PrivacyOptions novrfy, noexpn: then the answer is *hidden*."""
-        self.was_used = True
-        is_hidden = f"no{verb.lower()}" in self._privacy
-        self._note_about_client(f"{verb} {quoted(argument)}{' [rejected]' if is_hidden else ''}")
-        if is_hidden:
-            return hidden
-        return look(argument) if argument else fixed.ARGUMENT
-
     # --- limits -----------------------------------------------------------------------------------
-
-    def _note_about_client(self, text: str) -> None:
-        if text:
-            self._receiver.note(f"{self.client}: {text}")
 
     def _counted(self, answer: Reply) -> Reply:
         if self.throttle.error():
@@ -394,24 +291,8 @@ class Session:
     def _counted_recipient(self, answer: Reply) -> Reply:
         """A recipient that may come later (4yz) is neither good nor bad."""
         if not 400 <= answer.code < 500:
-            self._note_about_client(self.throttle.recipient(accepted=answer.code < 400))
+            self._verbs.note(self.throttle.recipient(accepted=answer.code < 400))
         if self.throttle.has_harvester():
             text = f"{self.host} Too many bad recipients; closing connection"
             return self._last(421, "4.7.0", text)
         return answer
-
-
-#: what is served, EHLO and HELO apart: they may come in every state, and begin anew
-_VERBS: dict[str, Callable[[Session, bytes], Reply]] = {
-    "MAIL": Session._mail,
-    "RCPT": Session._rcpt,
-    "DATA": Session._begin_data,
-    "RSET": Session._rset,
-    "STARTTLS": Session._starttls,
-    "AUTH": Session._begin_login,
-    "NOOP": Session._noop,
-    "QUIT": Session._quit,
-    "HELP": Session._help,
-    "VRFY": Session._vrfy,
-    "EXPN": Session._expn,
-}

@@ -61,7 +61,7 @@ def fits(line: str, wanted: str) -> bool:
 @pytest.mark.parametrize("lines_of", GALLERY, ids=[one[0] for one in GALLERY])
 def test_the_session_says_what_sendmail_says(host: SmtpHost, lines_of: list[str]) -> None:
     session = host.connect(*STRANGER).session
-    session._has_tls = True
+    session._verbs._has_tls = True
 
     def secure() -> None:
         assert session.state is State.HANDSHAKE
