@@ -46,6 +46,12 @@ def listens(daemon: Daemon) -> int:
     return children(pid)[0]
 
 
+def has_stopped(pid: int) -> bool:
+    """Have all its threads, by SIGSTOP (proc(5), state)?"""
+    threads = Path("/proc", str(pid), "task").glob("*/stat")
+    return all(thread.read_text().rpartition(")")[2].split()[0] == "T" for thread in threads)
+
+
 def reload(daemon: Daemon, outcome: str = "reload: done") -> None:
     """Send SIGHUP, and return when the log tells of its *outcome*."""
     assert daemon.process is not None
@@ -135,6 +141,7 @@ def test_it_is_done_when_the_old_listener_accepts_no_more(daemon: Daemon) -> Non
     assert daemon.process is not None
     os.kill(old, signal.SIGSTOP)
     try:
+        wait_for(lambda: has_stopped(old))  # a thread that just runs does so a moment later
         daemon.process.send_signal(signal.SIGHUP)
         send(daemon)  # by the new one
         time.sleep(0.7)
