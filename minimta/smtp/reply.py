@@ -25,7 +25,9 @@ from minimta.message.printable import shown
 MAX_LINE = 4096
 #: lines of a peer's reply, and lines that are left out on the way to one
 MAX_LINES = 300
-#: what is quoted from a command is cut, so that our own line keeps to 512 octets
+#: octets of a line of ours, without its CRLF
+_MOST_SAID = 510
+#: what is quoted from a command is cut, so that there is room for what is said about it
 _MAX_QUOTED = 300
 
 # RFC 2034 section 4: class "." subject "." detail SP text
@@ -49,15 +51,19 @@ class Reply:
             raise ValueError(f"a control character would forge a reply line: {self.lines}")
 
     def __bytes__(self) -> bytes:
-        """Return the wire form: every line ends in CRLF, all but the last use "-"."""
+        """Return the wire form: every line ends in CRLF, all but the last use "-".
+
+        A line that would be longer than section 4.5.3.1.5 allows is cut; no challenge of a login
+        (RFC 4954 section 4) is, as it is not for people.
+        """
         prefix = f"{self.enhanced} " if self.enhanced else ""
-        if len(self.lines) == 1:
-            wire = f"{self.code} {prefix}{self.lines[0]}\r\n"
-            return wire.encode("ascii", "backslashreplace")
-        separators = ["-"] * (len(self.lines) - 1) + [" "]
-        pairs = zip(separators, self.lines, strict=True)
-        wire = "".join(f"{self.code}{mark}{prefix}{text}\r\n" for mark, text in pairs)
-        return wire.encode("ascii", "backslashreplace")
+        most = None if self.code == 334 else _MOST_SAID
+        marks = "-" * (len(self.lines) - 1) + " "
+        wire = [
+            f"{self.code}{mark}{prefix}{text}".encode("ascii", "backslashreplace")[:most]
+            for mark, text in zip(marks, self.lines, strict=True)
+        ]
+        return b"".join(line + b"\r\n" for line in wire)
 
     def __str__(self) -> str:
         """As a log line quotes it: "550 5.7.1 <x@y>... Relaying denied"."""

@@ -133,6 +133,8 @@ class Verbs:
         return fixed.OK
 
     def _quit(self, argument: bytes) -> Reply:
+        if argument:
+            return fixed.NO_ARGUMENT
         self._receiver.reset()
         return reply(221, "2.0.0", f"{self._host} closing connection")
 

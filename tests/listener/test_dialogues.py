@@ -1,4 +1,4 @@
-"""Dialogues with real Sendmail, played against the session and over a socket."""
+"""Dialogues of a server, Sendmail's and the RFCs', played against the session and over a socket."""
 
 from __future__ import annotations
 
@@ -45,14 +45,37 @@ def dialogues(name: str) -> list[tuple[str, str, list[tuple[str, str]]]]:
     return found
 
 
-GALLERY = dialogues("access.txt")
+BY_TABLE = dialogues("access.txt")
+GALLERY = BY_TABLE + dialogues("session.txt")
+#: those that an access table rules
+_NEED_TABLE = {name for name, _, _ in BY_TABLE}
+# RFC 5321 sections 4.2 and 4.5.3.1.5: the code, and 512 octets with CRLF.
+_LINE = re.compile(r"([2-5]\d\d)[ -]([\t -~]{0,506})")
+# RFC 2034 section 4: of the class of the code.
+_STATUS = re.compile(r"([245])\.\d{1,3}\.\d{1,3} ")
 
 
 def fits(line: str, wanted: str) -> bool:
     return re.fullmatch(".*".join(map(re.escape, wanted.split("*"))), line) is not None
 
 
+def is_well_formed(command: str, answer: list[str]) -> bool:
+    """Is it one reply, each line of the same code and with a status (but for EHLO, HELO and 354)?"""
+    lines = [found for line in answer if (found := _LINE.fullmatch(line))]
+    status = [found and found[1] for found in (_STATUS.match(line[2]) for line in lines)]
+    code = answer[-1][:3]
+    has_none = code == "354" or command[:4].upper() in ("EHLO", "HELO") and code == "250"
+    return (
+        len(lines) == len(answer)
+        and [line[3] for line in answer] == [*"-" * (len(answer) - 1), " "]
+        and {line[1] for line in lines} == {code}
+        and (has_none or set(status) == {code[0]})
+    )
+
+
 def configure(host: SmtpHost, name: str) -> None:
+    if name not in _NEED_TABLE:
+        return
     Path(host.options.access_file).write_text(ACCESS)
     Path(host.options.relay_domains).write_text(RELAY_DOMAINS)
     if name.startswith("delay"):
@@ -82,6 +105,7 @@ def test_the_session_says_what_sendmail_says(
         if kind == "C":
             assert replies == []
             replies = peer.says(text)
+            assert not replies or is_well_formed(text, replies)
         elif kind == "S":
             assert fits(replies.pop(0), text)
     judge(host, lines, lines_of)

@@ -50,6 +50,19 @@ def test_a_quoted_command_leaves_the_line_below_512_octets() -> None:
     assert len(wire) <= 512
 
 
+@pytest.mark.parametrize("text", ["x" * 2000, "x y " * 500, "\u00e9" * 505])
+def test_no_line_of_ours_is_longer_than_512_octets(text: str) -> None:
+    """RFC 5321 section 4.5.3.1.5."""
+    lines = bytes(Reply(550, "5.1.8", (text, "short", text))).split(b"\r\n")
+    assert [len(line) for line in lines] == [510, 15, 510, 0]
+    assert [line[:10] for line in lines[:3]] == [b"550-5.1.8 ", b"550-5.1.8 ", b"550 5.1.8 "]
+
+
+def test_a_challenge_is_not_cut() -> None:
+    """RFC 4954 section 4: to 12288 octets."""
+    assert bytes(Reply(334, "", ("A" * 3000,))) == b"334 " + b"A" * 3000 + b"\r\n"
+
+
 # --- off the wire ---------------------------------------------------------------------------------
 
 

@@ -79,7 +79,7 @@ def test_a_group_may_end_with_data_and_go_on_behind_the_final_dot() -> None:
     assert receiver.messages == [b"x\n", b"y\n"]
 
 
-@pytest.mark.parametrize("verb", ["DATA", "RSET"])
+@pytest.mark.parametrize("verb", ["DATA", "RSET", "QUIT"])
 def test_what_has_no_argument_is_not_done_with_one(verb: str) -> None:
     smtp = session(FakeReceiver())
     smtp.receive(REACH[State.RCPT])
