@@ -235,3 +235,29 @@ def test_each_option_that_is_a_path_is_among_these() -> None:
         if row.default[:1] == "/" or row.name.endswith(("File", "Directory", "Table", "Path"))
     }
     assert paths - elsewhere <= {*PLACES, *FILES}
+
+
+#: RFC 5321 section 4.5.3.2, in seconds
+LEAST = {
+    "timeout_initial": 300,
+    "timeout_mail": 300,
+    "timeout_rcpt": 300,
+    "timeout_datainit": 120,
+    "timeout_datablock": 180,
+    "timeout_datafinal": 600,
+    "timeout_command": 300,
+}
+
+
+@pytest.mark.parametrize("attribute", LEAST)
+def test_nobody_is_given_up_sooner_than_the_rfc_allows(attribute: str) -> None:
+    assert getattr(Options(), attribute) >= LEAST[attribute]
+
+
+def test_mail_is_given_up_and_warned_of_when_the_rfc_says() -> None:
+    """RFC 5321 section 4.5.4.1: after four or five days; and section 6.3: a hundred hops."""
+    chosen = Options()
+    assert 4 * 86400 <= chosen.timeout_queuereturn <= 5 * 86400
+    assert 0 < chosen.timeout_queuewarn <= 4 * 3600
+    assert chosen.max_hop_count >= 100
+    assert chosen.max_recipients >= 100

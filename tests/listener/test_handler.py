@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import errno
 import os
+import time
+import tracemalloc
 
 import pytest
 
@@ -170,6 +172,82 @@ def test_a_bare_linefeed_leaves_nothing(host: SmtpHost, lines: list[str]) -> Non
     assert lines[0].endswith("info=Bare linefeed (LF) not allowed, where=body, status=tempfail")
 
 
+@pytest.mark.parametrize("length", [998, 999, 5000, 300_000])
+def test_a_line_of_any_length_arrives_whole(host: SmtpHost, length: int) -> None:
+    """RFC 5321 section 4.5.3.1.6: 998 octets must; a longer line is never cut."""
+    line = "x" * (length - 1) + "y\n"
+    answer = host.connect(*STRANGER).writes(
+        "emma@lab1.campus", "dave", text=f"Subject: x\n\n{line}z\n"
+    )
+    assert answer.startswith("250 2.0.0")
+    assert host.queued()[0][1] == f"{line}z\n".encode()
+
+
+#: headers and bodies that cost other servers their memory or their time
+HOSTILE = {
+    "nested comments": b"To: " + b"(" * 50_000 + b")" * 50_000 + b"\r\n\r\n",
+    "unbalanced quotes": b'To: "' + b'\\"<' * 60_000 + b"\r\n\r\n",
+    "many fields": b"A: b\r\n" * 100_000 + b"\r\n",
+    "encoded words": b"Subject: " + b"=?utf-8?q?=41?= " * 16_000 + b"\r\n\r\n",
+    "folds": b"Subject: x\r\n" + b" y\r\n" * 60_000 + b"\r\n",
+    "nested MIME": b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
+    + b"--b\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n" * 3000,
+    "one line of 50 MB": b"",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_messages_cost_little_time_and_memory(host: SmtpHost, name: str) -> None:
+    peer = begun(host, "127.0.0.1", "localhost")
+    peer.says("RCPT TO:<dave>", "DATA")
+    pieces = [HOSTILE[name]] if HOSTILE[name] else [b"\r\n", *[b"x" * 65536] * 800]
+    begin = time.process_time()
+    tracemalloc.start()
+    try:
+        for piece in pieces:
+            assert peer.sends(piece) == []
+        (answer,) = peer.sends(b"\r\n.\r\n")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert answer[:3] in ("250", "552")
+    assert peak < 20 << 20
+    assert time.process_time() - begin < 5
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+def test_a_disk_that_fails_in_the_middle_of_the_text_is_told_at_its_end(
+    host: SmtpHost, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    peer = begun(host)
+    peer.says("RCPT TO:<dave>", "DATA")
+
+    def fails(file: int, octets: bytes) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("minimta.system.files.write_all", fails)
+        assert peer.sends(b"Subject: x\r\n\r\n" + b"y" * 200_000) == []
+        assert peer.sends(b"\r\n.\r\n")[0][:3] == ("451" if number == errno.EIO else "452")
+    assert host.files() == []
+    assert peer.writes("emma@lab1.campus", "dave").startswith("250")
+
+
+def test_no_inode_for_the_text_is_452(host: SmtpHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    peer = begun(host)
+    peer.says("RCPT TO:<dave>")
+
+    def fails(*_: object, **__: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Spool, "create", fails)
+    said = peer.says("DATA")
+    if said[0].startswith("354"):
+        said = peer.sends(b"Subject: x\r\n\r\n" + b"y" * 200_000 + b"\r\n.\r\n")
+    assert said[0].startswith("452 4.3.1")
+    assert host.files() == []
+
+
 # --- recipients -----------------------------------------------------------------------------------
 
 
@@ -196,6 +274,16 @@ def test_too_many_recipients_are_452_and_the_first_get_the_message(host: SmtpHos
     ]
     assert len(peer.says("DATA")) == 1
     assert peer.sends(b".\r\n")[0].startswith("250")
+
+
+def test_of_5000_recipients_the_first_thousand_get_the_message(host: SmtpHost) -> None:
+    """RFC 5321 sections 4.5.3.1.8 and 4.5.3.1.10: by default, too."""
+    peer = begun(host)
+    answers = peer.says(*(f"RCPT TO:<dave+{number}>" for number in range(5000)))
+    assert [answer[:9] for answer in answers] == ["250 2.1.5"] * 1000 + ["452 4.5.3"] * 4000
+    peer.says("DATA")
+    assert peer.sends(b".\r\n")[0].startswith("250")
+    assert sum(len(control.recipients) for control, _ in host.queued()) == 1000
 
 
 # --- room -----------------------------------------------------------------------------------------
@@ -337,5 +425,9 @@ def test_goaway_is_as_sendmail_has_it(host: SmtpHost) -> None:
     offered = {line[4:] for line in peer.says("EHLO x")}
     assert "DSN" in offered
     assert "EXPN" not in offered
+    # A user and nobody look alike.
+    assert peer.says("VRFY dave") == peer.says("VRFY nosuch")
     assert peer.says("VRFY dave")[0].startswith("252")
+    assert peer.says("EXPN staff") == peer.says("EXPN nosuch")
+    assert peer.says("EXPN staff")[0].startswith("502")
     peer.writes("emma@lab1.campus", "dave")

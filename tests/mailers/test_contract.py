@@ -378,6 +378,7 @@ def test_two_messages_for_one_user_arrive_both_and_in_order(place: Place) -> Non
     "body",
     [
         b"", b"\n", b"no end", b"\n\n\n", b"From me\nFrom you\n", b".\n..\n", b"caf\xe9 \xff\n",
+        bytes(range(128, 256)) + b"\n",
         b"x" * (1 << 20), b"x" * (1 << 20) + b"\n.\nFrom y", b"line\n" * 300_000,
     ],
     ids=lambda body: f"{body[:9]!r} {len(body)}",

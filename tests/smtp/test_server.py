@@ -238,7 +238,13 @@ def test_a_violation_in_the_text_keeps_nothing_and_ends_the_session(eol: bytes) 
 
 
 @pytest.mark.parametrize(
-    "line", [b"GET / HTTP/1.1", b"POST / HTTP/1.0", b"CONNECT x:25 HTTP/1.0", b"USER root"]
+    "line",
+    [
+        *(b"%s / HTTP/1.1" % verb for verb in (b"GET", b"POST", b"HEAD", b"PUT", b"DELETE")),
+        *(b"%s / HTTP/1.1" % verb for verb in (b"TRACE", b"PATCH", b"post")),
+        *(b"PRI * HTTP/2.0", b"CONNECT x:25 HTTP/1.0", b"USER root"),
+        b"PROXY TCP4 10.0.3.1 10.0.3.135 1025 25",
+    ],
 )
 def test_a_browser_is_cut_off_before_its_body(line: bytes) -> None:
     receiver = FakeReceiver()
@@ -272,6 +278,14 @@ def test_a_line_of_2048_octets_is_taken_and_a_longer_one_left_out() -> None:
         "500 5.5.2",
         "250 2.0.0",
     ]
+
+
+@pytest.mark.parametrize("size", [7, 1000, 1 << 16])
+def test_behind_a_line_that_is_too_long_the_session_is_in_step(size: int) -> None:
+    """RFC 5321 section 4.5.3.1.9."""
+    smtp, sent = session(FakeReceiver()), b"NOOP " + b"x" * 5000 + b"\r\nVRFY dave\r\nNOOP\r\n"
+    replies = b"".join(smtp.receive(sent[i : i + size]) for i in range(0, len(sent), size))
+    assert codes(replies) == ["500 5.5.2", "252 2.5.2", "250 2.0.0"]
 
 
 @pytest.mark.parametrize("size", [1000, 20000])
@@ -362,7 +376,13 @@ def test_what_comes_at_once_costs_a_minute_at_most() -> None:
     [
         (b"ONEX", '500 5.5.1 Command unrecognized: "ONEX"'),
         (b"TURN", '502 5.5.1 Command not implemented: "TURN"'),
-        (b"SEND FROM:<x@y>", '502 5.5.1 Command not implemented: "SEND FROM:<x@y>"'),
+        *[
+            (
+                b"%s FROM:<x@y>" % verb,
+                f'502 5.5.1 Command not implemented: "{verb.decode()} FROM:<x@y>"',
+            )
+            for verb in (b"SEND", b"SAML", b"SOML")
+        ],
         (b"ETRN lab3.campus", "502 5.7.0 Sorry, we do not allow this operation"),
         (b"VERB", "502 5.7.0 Verbose unavailable"),
         (b"STARTTLS", "454 4.3.3 TLS not available after start"),

@@ -405,6 +405,7 @@ def test_a_refused_connection_defers_every_message() -> None:
             "5.5.0",
             "Service unavailable",
         ),
+        ("521 no mail here", Fate.FAILED, "5.5.0", "Service unavailable"),  # RFC 7504
         ("421 4.3.2 busy", Fate.DEFERRED, "4.5.0", "421 4.3.2 busy"),
         (b"SSH-2.0-OpenSSH\r\n", Fate.DEFERRED, "4.4.2", "Connection timed out with [127.0.0.1]"),
         (b"220-" + b"x" * (1 << 20), Fate.DEFERRED, "4.4.2", "Remote protocol error: reply line"),
@@ -802,6 +803,20 @@ def test_every_address_of_a_host_is_tried() -> None:
         zone: Zone = {"d.campus": {"A": ["127.0.0.1", "127.0.0.2", "127.0.0.3"]}}
         outcome = only(by_dns(zone, job(f"d.campus:{good.port}", "x@d.campus")))
     assert outcome.relay == "d.campus. [127.0.0.3]"
+
+
+@pytest.mark.usefixtures("loopback_is_the_world")
+def test_equal_hosts_share_the_mail() -> None:
+    """RFC 5321 section 5.1: in random order, and after no host of a worse preference."""
+    hosts = {name: f"127.0.0.{number}" for number, name in enumerate("abcz", 1)}
+    zone: Zone = {
+        "d.campus": {"MX": ["20 z.campus.", *(f"10 {name}.campus." for name in "abc")]},
+        **{f"{name}.campus": {"A": [address]} for name, address in hosts.items()},
+    }
+    with FakeSmtp(address="0.0.0.0") as server:
+        hop = f"d.campus:{server.port}"
+        fates = [by_dns(zone, job(hop, "x@d.campus")) for _ in range(40)]
+    assert {only(fate).relay[0] for fate in fates} == set("abc")
 
 
 @pytest.mark.usefixtures("loopback_is_the_world")

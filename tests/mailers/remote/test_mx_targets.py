@@ -123,6 +123,32 @@ def test_hosts_come_by_preference_and_equal_ones_shuffled() -> None:
     ]
 
 
+def test_an_exchanger_that_is_an_address_or_an_alias_spoils_nothing() -> None:
+    """RFC 5321 section 5.1 forbids both; RFC 974 servers are found with them all the same."""
+    zone: Zone = {
+        "d.campus": {"MX": ["5 10.1.0.9.", "10 alias.campus.", "20 real.campus."]},
+        "alias.campus": {"CNAME": ["host.campus."]},
+        "host.campus": {"A": ["10.1.0.1"]},
+        "real.campus": {"A": ["10.1.0.2"]},
+    }
+    found = Found(zone, "d.campus")
+    assert found.relays == ["alias.campus. [10.1.0.1]", "real.campus. [10.1.0.2]"]
+
+
+@pytest.mark.parametrize(
+    ("records", "relays"),
+    [
+        ({"AAAA": ["2001:db8::1"]}, ["m.campus. [2001:db8::1]"]),
+        ({"A": ["10.1.0.1"]}, ["m.campus. [10.1.0.1]"]),
+    ],
+)
+def test_a_host_may_have_one_family_alone(
+    records: dict[str, str | list[str]], relays: list[str]
+) -> None:
+    zone: Zone = {"d.campus": {"MX": ["10 m.campus."]}, "m.campus": records}
+    assert Found(zone, "d.campus").relays == relays
+
+
 def test_a_domain_without_mx_is_its_own_host() -> None:
     found = Found({"lab2.campus": {"A": ["10.0.3.135"]}}, "Lab2.campus:26")
     assert found.relays == ["Lab2.campus. [10.0.3.135]"]
