@@ -327,6 +327,15 @@ def test_with_q_a_message_is_delivered_and_one_signal_ends_both_processes(daemon
     assert "SMTP+queueing@00:15:00" in daemon.log.read_text()
 
 
+def test_a_client_is_not_kept_waiting_for_a_slow_program(daemon: Daemon) -> None:
+    """RFC 5321 section 6.1: who waits for a reply for long sends the message again."""
+    Path(daemon.host.options.alias_files[0]).write_text('postmaster: root\nslow: "|sleep 4"\n')
+    daemon.start("-bD", "-q15m", "-odi")
+    begin = time.monotonic()
+    send(daemon, "slow")
+    assert time.monotonic() - begin < 2
+
+
 def test_when_the_listener_dies_the_runner_ends(daemon: Daemon) -> None:
     daemon.start("-bD", "-q15m")
     assert daemon.process is not None

@@ -215,6 +215,32 @@ def test_stalled_handshakes_hold_up_nobody_else(
     assert time.monotonic() - begin < 5
 
 
+def test_a_crowd_that_idles_drips_stalls_and_never_reads_holds_up_nobody_else(
+    campus: Campus, listen: Callable[..., SecureListening]
+) -> None:
+    listening = listen()
+    idle = [listening.connect() for _ in range(40)]
+    dripping = [listening.connect() for _ in range(20)]
+    stalled = [listening.connect() for _ in range(20)]
+    mute = [listening.connect() for _ in range(4)]
+    for peer in (*idle, *dripping, *stalled, *mute):
+        peer.answer()
+    for peer in stalled:
+        peer.says("STARTTLS")
+    for peer in dripping:
+        peer.socket.sendall(b"N")
+    for peer in mute:  # until its own buffer and ours are full
+        peer.socket.settimeout(0.05)
+        with pytest.raises(TimeoutError):
+            for _ in range(1000):
+                peer.socket.sendall(b"HELP\r\n" * 10_000)
+    for peer in dripping:
+        peer.socket.sendall(b"O")
+    begin = time.monotonic()
+    assert sends(over_tls(listening, client_context(campus))).startswith("221")
+    assert time.monotonic() - begin < 2
+
+
 @pytest.mark.parametrize("drips", [False, True], ids=["silent", "an octet now and then"])
 def test_a_handshake_has_a_deadline(
     host: SmtpHost, listen: Callable[..., SecureListening], lines: list[str], drips: bool

@@ -8,7 +8,11 @@ import pytest
 
 from minimta.message.envelope import Envelope, Recipient
 from minimta.routing import rewrite
+from minimta.routing.local_host import LocalHost
+from minimta.runner.deliver import Deliverer
+from minimta.smtp.data import DataWriter
 from tests.support.privatehost import DOWN, REFUSED, Elsewhere, PrivateHost
+from tests.support.smtphost import SmtpHost
 
 DAVE, CAROL, X = b"<dave@lab1.campus>", b"<carol@lab1.campus>", b"<x@lab2.campus>"
 TEXT = b"From: Dave Example <dave@lab1.campus>\nTo: carol@lab1.campus\nSubject: hello\n\nbody dave@lab1.campus\n"
@@ -80,6 +84,48 @@ def test_mail_of_others_passes_octet_for_octet(host: PrivateHost) -> None:
     host.deliverer(esmtp=elsewhere).attempt([host.submit(b"<x@far.example>", X, text=text)])
     assert elsewhere.texts[0].endswith(text)
     assert elsewhere.jobs[0].reverse_path == b"x@far.example"
+
+
+#: header and body that anything which takes them apart would put together otherwise
+AS_WRITTEN = (
+    b"Received: from a (b [10.0.3.9])\n by  c with SMTP;\n\tMon, 30 Nov 2026 00:00:00 +0000\n"
+    b"DKIM-Signature:  v=1; d=far.example;\n\th=from :\n\t\tto; bh= abc=\n"
+    b"ARC-Seal: i=1;cv=none\nList-Id: <a  b>\nList-Unsubscribe:<mailto:x>\n"
+    b'Disposition-Notification-To: "X"   <x@far.example>\n'
+    b'from: X <x@far.example>\nTo: a @ b (c),\n \t"d"@e\nSubject:\tn\xe4 \t\n'
+    b"Message-ID: <1@far.example>\nDate: 30 Nov 26 00:00 GMT\n"
+    b"\n.\n..\nFrom here\n>From there\n"
+    + bytes(range(128, 256))
+    + b"\t \n"
+    + b"x" * 5000
+    + b"\n\n\n"
+)
+
+
+def test_over_two_hosts_nothing_changes_but_what_was_received(tmp_path: Path) -> None:
+    """RFC 5321 sections 4.4 and 6.4, RFC 6376 section 5.3: from socket to socket and again."""
+    text = AS_WRITTEN
+    for hop in ("one", "two"):
+        (tmp_path / hop).mkdir()
+        relay = SmtpHost(tmp_path / hop)
+        relay.options.queue_la = 10000
+        relay.options.sender_relay = relay.options.generics_table = ""
+        peer, writer = relay.connect("127.0.0.1", "localhost"), DataWriter()
+        peer.says(f"EHLO {hop}.campus", "MAIL FROM:<x@far.example>", "RCPT TO:<x@lab3.campus>")
+        peer.says("DATA")
+        assert peer.session.receive(writer.feed(text) + writer.finish())[:3] == b"250"
+        (qid,) = (name[2:] for name in relay.files() if name[:2] == "qf")
+        elsewhere, runner = Elsewhere({}), Deliverer(LocalHost(relay.options))
+        runner.mailers["esmtp"] = elsewhere
+        runner.attempt([qid])
+        (text,) = elsewhere.texts
+    assert text.endswith(AS_WRITTEN)
+    added = text.removesuffix(AS_WRITTEN)
+    assert [part.split()[0] for part in added.split(b"Received: from ")[1:]] == [
+        b"two.campus", b"one.campus",
+    ]  # fmt: skip
+    assert added.count(b"\n\tby lab2.campus (") == 2
+    assert b"Return-Path" not in text
 
 
 def test_the_owner_of_a_list_is_masqueraded_as_sender(host: PrivateHost) -> None:

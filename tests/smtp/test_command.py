@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import string
+from random import Random
+
 import pytest
 
+from minimta.message import address
 from minimta.smtp import path
 from minimta.smtp.command import parse_hello, parse_mail, parse_rcpt, split
 from minimta.smtp.reply import CommandError
@@ -103,6 +107,17 @@ def test_a_path_is_taken_as_it_is_meant(argument: bytes, reverse_path: bytes | N
 )
 def test_what_is_no_path_is_refused(argument: bytes, answer: str) -> None:
     assert refusal(argument) == answer
+
+
+def test_what_is_written_as_a_path_is_read_as_the_same_mailbox() -> None:
+    random = Random("paths")
+    letters = string.ascii_letters + string.digits + string.punctuation + " "
+    for _ in range(2000):
+        meaning = "".join(random.choices(letters, k=random.randint(1, 20))).encode()
+        mailbox = address.quoted(meaning) + b"@lab1.campus"
+        assert parse_mail(b"FROM:<%b>" % mailbox).mailbox == mailbox
+        local, domain = address.split(mailbox)
+        assert (address.unquote(local), domain) == (meaning, b"lab1.campus")
 
 
 def test_a_path_of_256_octets_is_taken_and_a_longer_one_refused() -> None:

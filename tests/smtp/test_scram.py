@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 from collections.abc import Callable
 
 import pytest
@@ -233,6 +234,24 @@ def test_even_who_knows_the_fake_keys_is_no_unknown_user() -> None:
     challenge, real = server().first(ours.initial())
     known = scram.ScramState("user", "", False, keys(), real.nonce, real.bound, real.begun)
     assert scram.last(known, ours.step(challenge)) is None
+
+
+def test_proofs_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[object] = []
+    real = hmac.compare_digest
+
+    def noted(one: bytes, other: bytes) -> bool:
+        compared.extend((one, other))
+        return real(one, other)
+
+    monkeypatch.setattr(hmac, "compare_digest", noted)
+    ours = client()
+    challenge, state = server().first(ours.initial())
+    final = scram.last(state, ours.step(challenge))
+    assert final is not None
+    ours.step(final)
+    assert keys().stored_key in compared
+    assert base64.b64decode(final.removeprefix(b"v=")) in compared
 
 
 # --- channel binding ------------------------------------------------------------------------------

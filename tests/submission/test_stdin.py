@@ -7,8 +7,10 @@ import threading
 
 import pytest
 
+from minimta.smtp.data import DataWriter
 from minimta.submission import stdin
 from minimta.submission.stdin import CanonicalText
+from tests.smtp.test_data import FALSE_ENDS
 
 
 def whole(text: bytes, size: int, *, ignore_dots: bool = False) -> tuple[bytes, CanonicalText]:
@@ -102,3 +104,15 @@ def test_a_descriptor_that_does_not_block_is_waited_for() -> None:
     finally:
         later.join()
         os.close(reading)
+
+
+@pytest.mark.parametrize("false_end", [*FALSE_ENDS, b"\r\n.\r\n"])
+def test_no_end_of_text_that_another_host_could_see_goes_out(false_end: bytes) -> None:
+    """CVE-2023-51765: from standard input as it is to what goes out."""
+    text = whole(b"Subject: x\n\nHi" + false_end + b"MAIL FROM:<evil@x>\n", 7, ignore_dots=True)[0]
+    writer = DataWriter()
+    wire = writer.feed(text) + writer.finish()
+    lines = wire.split(b"\r\n")
+    assert not any(octet in line for line in lines for octet in (b"\r", b"\n", b"\0"))
+    assert lines.count(b".") == 1 and lines[-2:] == [b".", b""]
+    assert b"MAIL FROM:<evil@x>" in wire

@@ -15,6 +15,8 @@ import pytest
 from minimta.admin.checkout import HOME, AdminError
 from minimta.admin.install import install, services, uninstall
 from minimta.admin.install.files import Directory, Link, TextFile
+from minimta.aliases import text
+from minimta.aliases.rebuild_report import RebuildReport
 
 COMMANDS = (
     "/usr/sbin/sendmail", "/usr/lib/sendmail", "/usr/bin/mailq", "/usr/bin/newaliases",
@@ -47,6 +49,18 @@ def checkout(place: Path) -> Path:
         (place / name).parent.mkdir(parents=True)
         (place / name).touch()
     return place / "bin" / "sendmail"
+
+
+def test_whom_one_writes_to_about_mail_and_abuse_is_there() -> None:
+    """RFC 2142 sections 4 and 5; RFC 5321 section 4.5.1."""
+    report = RebuildReport("aliases")
+    records = text.compile_text(install.ALIASES.encode(), report, lambda domain: True)
+    assert (report.errors, report.warnings) == ([], [])
+    for asked in (b"abuse", b"mailer-daemon", b"postmaster"):
+        name = asked
+        while name in records:
+            name = records[name].lower()
+        assert name == b"root"
 
 
 def test_a_link_is_made_and_taken_back(tmp_path: Path) -> None:
