@@ -64,7 +64,7 @@ def is_well_formed(command: str, answer: list[str]) -> bool:
     lines = [found for line in answer if (found := _LINE.fullmatch(line))]
     status = [found and found[1] for found in (_STATUS.match(line[2]) for line in lines)]
     code = answer[-1][:3]
-    has_none = code == "354" or command[:4].upper() in ("EHLO", "HELO") and code == "250"
+    has_none = code == "354" or (command[:4].upper() in ("EHLO", "HELO") and code == "250")
     return (
         len(lines) == len(answer)
         and [line[3] for line in answer] == [*"-" * (len(answer) - 1), " "]
