@@ -108,7 +108,8 @@ class Client:
         code = self._reply(line)
         assert verb in _ONLY.get(code, (verb,)), (code, line)
         if verb == b"QUIT":
-            assert code in (221, 421), (code, line)
+            has_argument = bool(line[4:].strip(b" \t"))
+            assert code in (501 if has_argument else 221, 421), (code, line)
         self._in_login = code == 334
         return code
 
