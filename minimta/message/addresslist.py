@@ -141,7 +141,8 @@ def rewrite_field(field: bytes, new: Callable[[bytes], bytes]) -> bytes:
 
 def _place(text: bytes, item: _Item, mailbox: ListedAddress) -> tuple[int, int, bytes] | None:
     """Where the address stands, and the comments that stand inside of it; None for a source route."""
-    if mailbox.end >= 0:
+    # A comment inside of what has quotation marks leaves a blank in the address.
+    if mailbox.end >= 0 and text[: mailbox.end].endswith(mailbox.address):
         return mailbox.end - len(mailbox.address), mailbox.end, b""
     begin, end = item.angle or (item.begin, item.end)
     inside = [span for span in item.comments if begin <= span[0] < end]

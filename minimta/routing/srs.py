@@ -3,9 +3,9 @@
     SRS0=HASH=DD=DOMAIN=LOCAL@ours     LOCAL@DOMAIN wrote, and we send it on
     SRS1=HASH=HOST==REST@ours          HOST had made SRS0=REST of it already; bounces go back by HOST
 
-HASH is the beginning of an HMAC-SHA1 over the rest in small letters, DD the day in base 32, modulo
-1024 days: as libsrs2, Mail::SRS and postsrsd make them. Hosts on the way may have changed the case,
-so it does not count. Only what has the right hash, and for SRS0 is no older than 21 days, is taken
+HASH is the beginning of an HMAC-SHA1 over the rest in small letters, its parts with "=" between them,
+DD the day in base 32, modulo 1024 days. Hosts on the way may have changed the case, so it does not
+count. Only what has the right hash, and for SRS0 is no older than 21 days, is taken
 back: nobody can make an address of ours that relays.
 """
 
@@ -74,7 +74,9 @@ def _is_hash(given: bytes, key: bytes, parts: Sequence[bytes]) -> bool:
 
 
 def _hash(key: bytes, parts: Sequence[bytes], length: int = _HASH_LENGTH) -> bytes:
-    code = hmac.new(key, b"".join(parts).lower(), hashlib.sha1)
+    # DIFFERS: libsrs2, Mail::SRS and postsrsd put nothing between the parts. What they have signed for
+    # muser@gmail.co is good for user@gmail.com too, and whoever has such a domain could relay.
+    code = hmac.new(key, b"=".join(parts).lower(), hashlib.sha1)
     return base64.b64encode(code.digest())[:length]
 
 

@@ -273,7 +273,12 @@ class Client:
             self.peer_name = reply.lines[0].partition(" ")[0]
             for line in reply.lines[1:]:
                 keyword, _, parameters = line.replace("=", " ", 1).partition(" ")
-                self.extensions[keyword.upper()] = parameters.strip()
+                self._offered(keyword.upper(), parameters.strip())
+
+    def _offered(self, keyword: str, parameters: str) -> None:
+        # "AUTH=LOGIN" is for clients of old; some hosts have others in it than behind "AUTH ".
+        before = self.extensions.get(keyword, "") if keyword == "AUTH" else ""
+        self.extensions[keyword] = f"{before} {parameters}".strip()
 
     def _starttls(self, reply: Reply) -> None:
         self.starttls_reply = reply

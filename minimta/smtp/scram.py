@@ -30,6 +30,8 @@ MIN_ITERATIONS, MAX_ITERATIONS = 4096, 1_000_000
 #: octets of a message, before base64
 MAX_MESSAGE = 4096
 _DIGESTS = {"SCRAM-SHA-256": "sha256", "SCRAM-SHA-1": "sha1"}
+#: errors of RFC 5802 section 7 that are about what we said, not how
+_REFUSALS = (b"e=invalid-proof", b"e=unknown-user")
 #: our server has only this one
 _SERVERS_DIGEST = "sha256"
 
@@ -48,6 +50,10 @@ class ChannelBinding(NamedTuple):
     #: "tls-exporter"
     name: str
     data: bytes
+
+
+class WrongPassword(SaslError):
+    """The server says that it is user or password that is wrong: no mechanism will do."""
 
 
 class Unproven(SaslError):
@@ -161,6 +167,8 @@ class ScramClient:
         return bare + b",p=" + b64encode(proof)
 
     def _check_server(self, challenge: bytes) -> None:
+        if challenge in _REFUSALS:
+            raise WrongPassword(f"the server says {challenge[2:].decode('ascii')}")
         if challenge[:2] == b"e=":
             raise SaslError("the server broke off the dialogue")
         proof = _from_base64(_fields(challenge, "v")["v"])

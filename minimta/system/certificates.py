@@ -37,16 +37,21 @@ def _stands(wanted: str, certified: str) -> bool:
 
 def server_name(name: str) -> str | None:
     """A host's name as RFC 6066 section 3 wants it: no address, no final dot; None if it is none."""
-    import ipaddress
-
     name = name.removesuffix(".")
     if not name or len(name) > 253 or any(not 0 < len(part) < 64 for part in name.split(".")):
         return None
+    return name if name.isascii() and not is_address(name) else None
+
+
+def is_address(name: str) -> bool:
+    """Is it an address of IPv4 or IPv6, no name?"""
+    import ipaddress
+
     try:
         ipaddress.ip_address(name)
     except ValueError:
-        return name if name.isascii() else None
-    return None
+        return False
+    return True
 
 
 def one_line(name: object) -> str:

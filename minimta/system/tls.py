@@ -19,7 +19,7 @@ import stat
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from minimta.system.certificates import one_line, server_name
+from minimta.system.certificates import is_address, one_line, server_name
 from minimta.system.tls_reasons import reason, verdict
 from minimta.system.tls_records import server_flight
 from minimta.system.tls_values import (
@@ -144,7 +144,12 @@ class TlsLayer:
         found = self._ssl.getpeercert() or {}
         entries: object = found.get("subjectAltName", ())
         assert isinstance(entries, tuple)
-        return tuple(str(name) for kind, name in entries if kind in ("DNS", "IP Address"))
+        # An address that is written as a DNS-ID is neither (RFC 7817 section 3).
+        return tuple(
+            str(name)
+            for kind, name in entries
+            if kind == "IP Address" or (kind == "DNS" and not is_address(str(name)))
+        )
 
     def issuer_and_subject(self) -> tuple[str, str]:
         """Of a certificate that was verified: "/O=Lab/CN=ca"; else ""."""

@@ -202,6 +202,7 @@ def test_without_any_of_it_there_is_nothing_to_do(options: Options) -> None:
         (b"FROM : dave@lab2.campus", b"FROM : dave@campus"),
         # left as they are
         (b"From: <@a.example:dave@lab2.campus>", b"From: <@a.example:dave@lab2.campus>"),
+        (b'From: "da ve"(x)@lab2.campus', b'From: "da ve"(x)@lab2.campus'),
         (b'From: "unbalanced <dave@lab2.campus>', b'From: "unbalanced <dave@lab2.campus>'),
         (b"From: Dave <dave@lab2.campus", b"From: Dave <dave@lab2.campus"),
         (b"X-From: dave@lab2.campus", b"X-From: dave@lab2.campus"),

@@ -47,6 +47,21 @@ def test_ehlo_gives_name_and_extensions() -> None:
     assert client.extensions == {"SIZE": "5", "AUTH": "PLAIN X", "PIPELINING": ""}
 
 
+@pytest.mark.parametrize(
+    ("lines", "offered"),
+    [
+        (b"250-AUTH PLAIN\r\n250 AUTH=LOGIN\r\n", "PLAIN LOGIN"),
+        (b"250-AUTH=LOGIN\r\n250 auth PLAIN X\r\n", "LOGIN PLAIN X"),
+        (b"250-AUTH\r\n250 AUTH PLAIN\r\n", "PLAIN"),
+    ],
+)
+def test_mechanisms_may_stand_in_several_lines(lines: bytes, offered: str) -> None:
+    client = greeted(b"250-lab2.campus\r\n" + lines)
+    assert client.extensions == {"AUTH": offered}
+    client.hello()
+    assert client.extensions == {}
+
+
 @pytest.mark.parametrize("code", [b"500", b"502", b"550"])
 def test_helo_follows_a_refused_ehlo(code: bytes) -> None:
     client = Client("lab1.campus")

@@ -10,7 +10,14 @@ import pytest
 
 from minimta.smtp import scram
 from minimta.smtp.saslprep import saslprep
-from minimta.smtp.scram import ChannelBinding, SaslError, ScramClient, ScramKeys, ScramServer
+from minimta.smtp.scram import (
+    ChannelBinding,
+    SaslError,
+    ScramClient,
+    ScramKeys,
+    ScramServer,
+    WrongPassword,
+)
 
 # RFC 7677 section 3
 NONCE = "rOprNGfwEbeRWgbNEkqO"
@@ -142,7 +149,17 @@ def test_what_a_server_says_of_its_trouble_is_told() -> None:
     ours.initial()
     ours.step(CHALLENGE)
     with pytest.raises(SaslError, match="broke off"):
-        ours.step(b"e=invalid-proof")
+        ours.step(b"e=other-error")
+
+
+@pytest.mark.parametrize("error", ["invalid-proof", "unknown-user"])
+def test_a_password_that_a_server_calls_wrong_is_wrong_for_all_mechanisms(error: str) -> None:
+    """RFC 5802 section 7."""
+    ours = client()
+    ours.initial()
+    ours.step(CHALLENGE)
+    with pytest.raises(WrongPassword, match=f"the server says {error}$"):
+        ours.step(b"e=" + error.encode())
 
 
 def test_a_server_that_says_yes_without_a_proof_is_refused() -> None:

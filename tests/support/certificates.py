@@ -25,8 +25,13 @@ def _openssl(*words: str | Path) -> None:
 
 
 def _alternatives(names: Sequence[str]) -> str:
-    kinds = ("IP" if name.replace(".", "").isdigit() or ":" in name else "DNS" for name in names)
-    return ",".join(f"{kind}:{name}" for kind, name in zip(kinds, names, strict=True))
+    """An address is an IP, unless it is written "DNS:10.0.3.9"."""
+    plain = [name.removeprefix("DNS:") for name in names]
+    kinds = ("IP" if name.replace(".", "").isdigit() or ":" in name else "DNS" for name in plain)
+    told = (f"{kind}:{name}" for kind, name in zip(kinds, plain, strict=True))
+    return ",".join(
+        name if name[:4] == "DNS:" else one for name, one in zip(names, told, strict=True)
+    )
 
 
 def self_signed(directory: Path, *names: str) -> KeyPair:

@@ -109,6 +109,7 @@ class FakeProvider(FakeSmtp):
         self._auth_answers = list(auth_answers)
         self._logins: list[tuple[str, str, bool, bool]] = []
         self._logged_in: set[int] = set()
+        self._says_why = False
 
     def __enter__(self) -> FakeProvider:
         super().__enter__()
@@ -119,6 +120,10 @@ class FakeProvider(FakeSmtp):
         """(user, mechanism, accepted, over TLS) of each that came to its end."""
         found: list[tuple[str, str, bool, bool]] = self.ask("logins_here")
         return found
+
+    def say_why(self) -> None:
+        """In the server's process: SCRAM tells in a challenge that a password is wrong."""
+        self._says_why = True
 
     def logins_here(self) -> list[tuple[str, str, bool, bool]]:
         """In the server's process."""
@@ -140,6 +145,9 @@ class FakeProvider(FakeSmtp):
             user, is_right = _login(
                 self._users, self._provider, connection, lines, mechanism, initial
             )
+            if self._says_why and not is_right:
+                connection.sendall(b"334 " + base64.b64encode(b"e=invalid-proof") + b"\r\n")
+                lines.readline()
         except SaslError as error:
             return _send(connection, f"501 5.5.2 {error}")
         self._logins.append((user, mechanism, is_right, isinstance(connection, ssl.SSLSocket)))

@@ -166,6 +166,12 @@ class TestCertificates:
         shake(client, accept(server_context(pair)))
         assert not is_named(client.names, ["ca"])
 
+    def test_an_address_that_is_written_as_a_name_is_neither(self, authority: Authority) -> None:
+        pair = authority.issue("mx.campus", "DNS:10.0.3.9")
+        client = TlsClient(Trust(authority.certificate)).begin("10.0.3.9", verified=True)
+        shake(client, accept(server_context(pair)))
+        assert client.names == ("mx.campus",)
+
     @pytest.mark.parametrize("rsa", [False, True])
     def test_a_chain_is_judged_as_in_a_handshake(self, authority: Authority, rsa: bool) -> None:
         client = TlsClient(Trust(authority.certificate))

@@ -29,7 +29,7 @@ from minimta.message.outcome import Outcome
 from minimta.smtp import sasl
 from minimta.smtp.reply import Reply, verbatim
 from minimta.smtp.sasl import Login, SaslClient, Surroundings
-from minimta.smtp.scram import SaslError, Unproven
+from minimta.smtp.scram import SaslError, Unproven, WrongPassword
 
 #: the mechanism, not the password, is what does not please
 _TECHNICAL = (500, 501, 502, 503, 504, 538)
@@ -130,6 +130,9 @@ def _log_in(connection: OutgoingConnection, hop: NextHop, got: HopLogin, login: 
             client.closing = True
             text = f"{error}: it is not {target.name}, or the password of {got.origin} is wrong"
             raise LoginFailed("4.7.8", text, target, is_refused=True) from error
+        except WrongPassword as error:
+            text = f"password of {login.user} refused, correct {got.origin}: {error}"
+            raise LoginFailed("4.7.8", text, target, is_refused=True) from error
         except SaslError as error:
             reasons.append(f"{left[0]}: {error}")
             continue
@@ -142,7 +145,7 @@ def _log_in(connection: OutgoingConnection, hop: NextHop, got: HopLogin, login: 
         text = f"no mechanism of {target.name} works: {'; '.join(reasons)}"
     else:
         wanted = " ".join(login.mechanisms or sasl.PASSWORD_MECHANISMS)
-        text = f"no mechanism for the login of {got.origin}: {target.name} offers {offered}; we can {wanted}"
+        text = f"no mechanism for the login of {got.origin}: {target.name} offers {offered or 'none'}; we can {wanted}"
     raise LoginFailed("4.7.0", text, target)
 
 

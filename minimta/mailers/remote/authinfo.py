@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import binascii
 import re
+from codecs import BOM_UTF8
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -79,7 +80,7 @@ class _Fault(Exception):
 def parse(text: bytes) -> list[AuthRow]:
     """The rows, in their order. Raises nothing: what is wrong with a row is its fault."""
     rows, seen = [], dict[tuple[str, str], int]()
-    for number, line in enumerate(text.split(b"\n"), 1):
+    for number, line in enumerate(text.removeprefix(BOM_UTF8).split(b"\n"), 1):
         key, *_ = line.split(None, 1) or [b""]
         # A line that begins with a blank is none of makemap(8)'s either.
         if not key or line[:1] in b"# \t\r":

@@ -24,6 +24,7 @@ import signal
 import subprocess
 import time
 from base64 import b64decode, b64encode
+from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -291,7 +292,8 @@ def _row_from(said: dict[str, object]) -> AuthRow:
 
 
 def _first_line(text: bytes, path: str) -> bytes:
-    line = text.partition(b"\n")[0].removesuffix(b"\r")
+    """*path* is where it comes from, for people. Raise ValueError if there is none."""
+    line = text.removeprefix(BOM_UTF8).partition(b"\n")[0].removesuffix(b"\r")
     if not line:
         raise ValueError(f"{path}: the first line is empty")
     return line
@@ -310,7 +312,7 @@ def _reason(error: Exception) -> str:
 
 def _outcome_of(command: bytes) -> dict[str, str]:
     try:
-        secret = _first_line(_run(command), "C:")
+        secret = _first_line(_run(command), "what it prints")
     except (OSError, Untrusted, ValueError) as error:
         return {"fault": f"C: {_reason(error)}"}
     return {"fault": "", "secret": b64encode(secret).decode("ascii")}

@@ -238,7 +238,8 @@ def number_of(fields: Mapping[str, str], name: str, default: int) -> int:
 def trouble_of(fields: Mapping[str, str]) -> TokenTrouble:
     """Why an answer has no tokens."""
     status, code = fields.get("status", ""), fields.get("error", "")
-    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,60}", code):
+    # So all errors are written that there are; a server that repeats what we sent is not quoted.
+    if not re.fullmatch(r"[a-z_]{1,60}", code):
         # Without an error of OAuth it may be anything between us and the server.
         if status[:1] == "3":
             return TokenTrouble(

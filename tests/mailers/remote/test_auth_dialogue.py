@@ -318,6 +318,16 @@ def test_a_server_that_does_not_know_the_password_gets_no_mail_and_no_password()
         assert verbs(server) == ["EHLO", "AUTH"]
 
 
+def test_a_password_that_a_server_calls_wrong_is_not_said_once_more() -> None:
+    """e=invalid-proof of RFC 5802 section 7, before the server's 535."""
+    with FakeProvider(PROVIDERS["scram"], {"emma": "another"}) as server:
+        server.ask("say_why")
+        sent = Sent(server.host)
+        assert "password of emma refused" in sent.deferred
+        assert verbs(server).count("AUTH") == 1
+        assert [line.accepted for line in sent.told] == [False]
+
+
 def test_a_secret_that_a_peer_repeats_is_hidden(campus: Campus) -> None:
     answer = f"535 5.7.8 bad password {SECRET} AGVtbWEAY29ycmVjdC1ob3JzZS1iYXR0ZXJ5"
     with FakeProvider(PROVIDERS["ses"], USERS, auth_answers=[answer]) as server:

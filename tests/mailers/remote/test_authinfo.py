@@ -52,6 +52,12 @@ def test_comments_and_what_continues_nothing_are_left_out() -> None:
     assert parse(b"# comment\n\n  \n\r\n indented U:x P:y\n") == []
 
 
+def test_a_byte_order_mark_does_not_hide_the_first_row() -> None:
+    """Mail would go out without the login."""
+    (row,) = parse(b'\xef\xbb\xbfAuthInfo:h "U:emma" "P:s"\n')
+    assert (row.key, row.line, row.user, row.fault) == ("h", 1, "emma", "")
+
+
 @pytest.mark.parametrize(
     ("fields", "fault"),
     [

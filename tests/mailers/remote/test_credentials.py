@@ -205,6 +205,13 @@ def test_a_secret_is_the_first_line_of_a_file(place: Place) -> None:
     )
 
 
+def test_a_byte_order_mark_is_no_part_of_a_secret(place: Place) -> None:
+    path = place.put("secret", f"\ufeff{PASSWORD}\n")
+    assert secret_of(place.write(f'AuthInfo:smtp.example.org "U:e" "F:{path}"')) == (
+        PASSWORD.encode()
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "mode", "fault"),
     [
@@ -278,7 +285,7 @@ def test_a_program_runs_once_a_run_whatever_comes_of_it(place: Place) -> None:
     [
         ("exit 3", 0o700, "ended with exit code 3"),
         ("echo hidden; exit 1", 0o700, "ended with exit code 1"),
-        ("true", 0o700, "the first line is empty"),
+        ("true", 0o700, "line 1: C: what it prints: the first line is empty"),
         ("echo x", 0o600, "not executable"),
         ("echo x", 0o777, "writable file"),
         ("/usr/bin/yes", 0o700, "prints too much"),

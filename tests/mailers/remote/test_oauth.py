@@ -58,6 +58,7 @@ GRANT = {"access_token": "a", "token_type": "Bearer", "expires_in": 3600}
         ((503, {"error": "temporarily_unavailable"}), "cannot do so now (temporarily_unavailable)"),
         ((400, {"error": "x\r\nForged: 1"}), "the server answers 400"),
         ((400, {"error": "old-refresh-token is wrong"}), "the server answers 400"),
+        ((400, {"error": "old-refresh-token"}), "the server answers 400"),
     ],
 )
 def test_an_answer_that_makes_no_sense_is_later(
