@@ -111,7 +111,7 @@ class Connection:
             chunk = self._receive()
             if not chunk:
                 return self._shut_down() if self._shared.is_stopping else self._lost()
-            is_text = session.state is State.DATA
+            is_text = session.is_reading_text
             replies = session.receive(chunk)
             has_ended, why_late = session.state is State.CLOSED, self._why_late(len(chunk))
             pause = session.throttle.take_pause()
@@ -217,7 +217,7 @@ class Connection:
         """The next octets; b"" at the end of the connection, or when the client was too slow."""
         session, options = self._session, self._shared.options
         assert session is not None
-        in_data = session.state is State.DATA
+        in_data = session.is_reading_text
         try:
             seconds = options.timeout_datablock if in_data else options.timeout_command
             return self._stream.recv(seconds)
@@ -244,9 +244,10 @@ class Connection:
             self._begun = self._received = 0
             return ""
         self._begun = self._begun or now
-        self._received += octets if session.state is State.DATA else 0
+        has_text = session.state in (State.DATA, State.BDAT)
+        self._received += octets if has_text else 0
         elapsed = now - self._begun
-        crawls = session.state is State.DATA and elapsed > _SLOW_AFTER
+        crawls = has_text and elapsed > _SLOW_AFTER
         least = elapsed * self._shared.options.min_data_rate
         if elapsed > TRANSACTION_DEADLINE or (crawls and self._received < least):
             return f"transaction too slow: {self._received} octets in {elapsed:.0f} s"

@@ -144,7 +144,9 @@ class Handler:
     def _new_envelope(self, mail: Mail) -> Envelope:
         found, client = mail.parameters, self._client
         envelope = Envelope(self._as_queued(mail.reverse_path))
-        envelope.body_type = found.body_type
+        # What is binary is converted as it comes.
+        is_binary = found.body_type == b"BINARYMIME"
+        envelope.body_type = b"8BITMIME" if is_binary else found.body_type
         envelope.ret, envelope.envid = found.ret, found.envid
         envelope.auth = login_senders.author(found.auth, client, self._shared.host)
         envelope.client = client.shown.encode("ascii", "replace")
@@ -252,6 +254,17 @@ class Handler:
             self._incoming.abort()
         return None
 
+    def refuse(self, answer: Reply) -> None:
+        """The message is not taken: it is given up, and its end is answered with *answer*."""
+        if self._refusal is None and self._incoming is not None:
+            self._collect_failed(f"info={answer.lines[0]}, where=body, status=permfail")
+            self._refusal = answer
+            self._incoming.abort()
+
+    def refused(self) -> Reply | None:
+        """What the end of the message will be answered with, if that is certain by now."""
+        return self._refusal
+
     def end_of_data(self) -> Reply:
         """The final dot: make the message durable, then say 250."""
         incoming, envelope = self._incoming, self._envelope
@@ -313,7 +326,7 @@ class Handler:
 
     def lost(self, state: str) -> None:
         """The connection is gone; *state* names the last command of the transaction, "rcpt"."""
-        if state == "data":
+        if state in ("data", "bdat"):
             self._collect_failed("info=unexpected close")
         elif self._envelope is not None:
             text = f"lost input channel from {self._client.shown} to {self._client.way_in}"

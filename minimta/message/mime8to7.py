@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import binascii
 import re
-from dataclasses import dataclass
 
-#: messages within messages, and parts of one multipart: beyond is an attack, not mail
-MAX_DEPTH = 10
-MAX_PARTS = 1000
+from minimta.message.mime_entity import (
+    MAX_DEPTH,
+    MAX_PARTS,
+    Entity,
+    NotConvertible,
+    is_named,
+    parse,
+)
 
-# One field: its name, then everything up to a line that does not begin with white space.
-_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)(?:\n|\Z)")
-_TYPE = re.compile(rb"\s*([!#$&^_.+\w-]+/[!#$&^_.+\w-]+)\s*(?:;|\Z)")
-_BOUNDARY = re.compile(rb';\s*boundary\s*=\s*(?:"([^"\n]{1,200})"|([^\s;"]{1,200}))', re.IGNORECASE)
-_ENCODING = re.compile(rb"\s*([\w-]+)\s*")
 # A structured field as quoted strings, words, and what stands between them.
 _TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[^\s"()<>@,;:]+|[\s()<>@,;:]+|"', re.DOTALL)
 _UNSTRUCTURED_TOKENS = re.compile(rb"\s+|\S+")
@@ -29,31 +28,15 @@ _UNSTRUCTURED = (b"subject", b"comments", b"content-description")
 _MAX_FIELD = 8192
 
 
-class NotConvertible(Exception):
-    """The message cannot be put into 7 bits without harm."""
-
-
-@dataclass(slots=True)
-class _Entity:
-    """A header with what MIME says in it (RFC 2045), and the body."""
-
-    fields: list[bytes]
-    body: bytes
-    kind: bytes = b"text/plain"
-    boundary: bytes = b""
-    encoding: bytes = b""
-    is_mime: bool = False
-
-
 def convert(header: bytes, body: bytes, note: bytes) -> tuple[bytes, bytes]:
     """Return (header, body) in 7 bits. Raise NotConvertible.
 
     *note* is the text of the X-MIME-Autoconverted field, with "%s" for "from 8bit to base64".
     """
-    entity = _parse(header, body)
+    entity = parse(header, body)
     if not entity.is_mime:
         entity.fields.append(b"MIME-Version: 1.0\n")
-        if not entity.boundary and not any(_is(f, b"content-type") for f in entity.fields):
+        if not entity.boundary and not any(is_named(f, b"content-type") for f in entity.fields):
             # RFC 1428 section 3: what the octets mean is not known here.
             entity.fields.append(b"Content-Type: text/plain; charset=unknown-8bit\n")
     _convert(entity, note, 0)
@@ -61,40 +44,7 @@ def convert(header: bytes, body: bytes, note: bytes) -> tuple[bytes, bytes]:
     return b"".join(entity.fields), entity.body
 
 
-def _is(field: bytes, name: bytes) -> bool:
-    return field.partition(b":")[0].strip().lower() == name
-
-
-def _parse(header: bytes, body: bytes) -> _Entity:
-    entity = _Entity([], body)
-    position = 0
-    while position < len(header):
-        match = _FIELD.match(header, position)
-        if match is None:
-            raise NotConvertible("a line of the header is no field")
-        position = match.end()
-        entity.fields.append(match[0] if match[0].endswith(b"\n") else match[0] + b"\n")
-        _interpret(entity, match[1].lower(), match[2])
-    return entity
-
-
-def _interpret(entity: _Entity, name: bytes, value: bytes) -> None:
-    if name == b"mime-version":
-        entity.is_mime = True
-    elif name == b"content-type":
-        kind, boundary = _TYPE.match(value), _BOUNDARY.search(value)
-        if kind is None:
-            raise NotConvertible("no media type")
-        entity.kind = kind[1].lower()
-        entity.boundary = (boundary[1] or boundary[2]) if boundary else b""
-    elif name == b"content-transfer-encoding":
-        encoding = _ENCODING.fullmatch(value)
-        if encoding is None:
-            raise NotConvertible("no transfer encoding")
-        entity.encoding = encoding[1].lower()
-
-
-def _convert(entity: _Entity, note: bytes, depth: int) -> None:
+def _convert(entity: Entity, note: bytes, depth: int) -> None:
     if entity.body.isascii():
         return
     main = entity.kind.partition(b"/")[0]
@@ -114,14 +64,14 @@ def _convert(entity: _Entity, note: bytes, depth: int) -> None:
         _encode(entity, note)
 
 
-def _relabel(entity: _Entity) -> None:
+def _relabel(entity: Entity) -> None:
     """A composite that says 8bit has none any more."""
     if entity.encoding in (b"8bit", b"binary"):
-        fields = (f for f in entity.fields if not _is(f, b"content-transfer-encoding"))
+        fields = (f for f in entity.fields if not is_named(f, b"content-transfer-encoding"))
         entity.fields = [*fields, b"Content-Transfer-Encoding: 7bit\n"]
 
 
-def _encode(entity: _Entity, note: bytes) -> None:
+def _encode(entity: Entity, note: bytes) -> None:
     body = entity.body
     # As Sendmail does: text with few 8-bit octets stays legible.
     high = len(body) - len(body.translate(None, bytes(range(128, 256))))
@@ -131,7 +81,7 @@ def _encode(entity: _Entity, note: bytes) -> None:
     else:
         name = b"base64"
         entity.body = _base64(body.replace(b"\n", b"\r\n"))
-    fields = [f for f in entity.fields if not _is(f, b"content-transfer-encoding")]
+    fields = [f for f in entity.fields if not is_named(f, b"content-transfer-encoding")]
     fields.append(b"Content-Transfer-Encoding: %b\n" % name)
     if note:
         change = b"from 8bit to %b" % name
@@ -145,20 +95,20 @@ def _base64(octets: bytes) -> bytes:
     return b"".join(text[i : i + 76] + b"\n" for i in range(0, len(text), 76))
 
 
-def _split(text: bytes) -> _Entity:
+def _split(text: bytes) -> Entity:
     """An entity as it stands inside a body: fields, an empty line, the body."""
     if text[:1] == b"\n":
-        return _parse(b"", text[1:])
+        return parse(b"", text[1:])
     header, empty, body = text.partition(b"\n\n")
-    return _parse(header + b"\n" if empty else header, body)
+    return parse(header + b"\n" if empty else header, body)
 
 
-def _join(entity: _Entity) -> bytes:
+def _join(entity: Entity) -> bytes:
     fields = [_ascii_field(field) for field in entity.fields]
     return b"".join(fields) + b"\n" + entity.body
 
 
-def _multipart(entity: _Entity, note: bytes, depth: int) -> bytes:
+def _multipart(entity: Entity, note: bytes, depth: int) -> bytes:
     """Convert each part between the delimiter lines (RFC 2046 section 5.1.1)."""
     if not entity.boundary:
         raise NotConvertible("multipart without a boundary")

@@ -113,7 +113,7 @@ def _scanning(word: bytes) -> CommandError:
 _FOREIGN = frozenset(
     ("GET", "POST", "HEAD", "PUT", "DELETE", "TRACE", "PATCH", "PRI", "CONNECT", "PROXY", "USER")
 )
-_NOT_IMPLEMENTED = frozenset(("SEND", "SAML", "SOML", "TURN", "BDAT"))
+_NOT_IMPLEMENTED = frozenset(("SEND", "SAML", "SOML", "TURN"))
 
 NOT_ALLOWED = reply(502, "5.7.0", "Sorry, we do not allow this operation")
 _REFUSED = {

@@ -27,6 +27,9 @@ def offered(
         "PIPELINING": eol == b"\r\n",
         "EXPN": "noexpn" not in privacy,
         "8BITMIME": True,
+        # A message with LF line ends has no octets to count (RFC 3030 section 2).
+        "CHUNKING": eol == b"\r\n",
+        "BINARYMIME": eol == b"\r\n",
         size: True,
         "DSN": has_dsn(privacy),
         auth: bool(auth),

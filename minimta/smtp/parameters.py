@@ -52,7 +52,7 @@ class MailParameters:
     def __init__(self) -> None:
         #: octets announced, -1 if not
         self.size = -1
-        #: b"7BIT", b"8BITMIME", b"" if not given
+        #: b"7BIT", b"8BITMIME", b"BINARYMIME", b"" if not given
         self.body_type = b""
         #: b"FULL", b"HDRS"
         self.ret = b""
@@ -127,7 +127,7 @@ def _size(value: bytes) -> int:
 
 
 def _body(value: bytes) -> bytes:
-    if value.upper() not in (b"7BIT", b"8BITMIME"):
+    if value.upper() not in (b"7BIT", b"8BITMIME", b"BINARYMIME"):
         raise refusal(501, "5.5.4", f"Unknown BODY type {quoted(value)}")
     return value.upper()
 

@@ -27,11 +27,18 @@ class Receiver(Protocol):
         ...
 
     def data(self) -> Reply:
-        """354, or why not. Only after a 354 does text() follow."""
+        """354, or why not; before the first chunk of BDAT, too. Only after a 354 does text() follow."""
         ...
 
     def text(self, text: bytes) -> Reply | None:
         """A piece of the message, LF line ends, cut anywhere. A reply ends the session."""
+
+    def refuse(self, answer: Reply) -> None:
+        """The message has something that no message may have; *answer* says so at its end."""
+
+    def refused(self) -> Reply | None:
+        """What end_of_data() will answer whatever else comes; None as long as nothing is wrong."""
+        ...
 
     def end_of_data(self) -> Reply:
         """All was given. 250 says that the message is durable; any answer ends the transaction."""

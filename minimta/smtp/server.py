@@ -11,15 +11,17 @@ commands come together (RFC 2920 section 3.2).
     a line of more than 2048 octets     500, and the line is left out
     12288 octets without a line end     421 and the end
     after a 354                         message text, until the final dot
+    after BDAT                          so many octets of message text, whatever they are
     after STARTTLS                      nobody's: the handshake, then secured() and a new beginning
 """
 
 from __future__ import annotations
 
-from minimta.smtp import command
+from minimta.smtp import chunking, command
 from minimta.smtp import fixed_replies as fixed
 from minimta.smtp.auth import AuthCommand
-from minimta.smtp.data import DataReader, Violation, check
+from minimta.smtp.data import Violation, check
+from minimta.smtp.message_text import MessageText
 from minimta.smtp.receiver import Receiver
 from minimta.smtp.reply import CommandError, Reply, reply
 from minimta.smtp.state import State, advance, out_of_order
@@ -74,8 +76,7 @@ class Session:
         self._rejected = fixed.REJECTED
         self._eol = b""
         self._buffer = b""
-        #: reads the message text; None but in State.DATA
-        self._data_reader: DataReader | None = None
+        self._text = MessageText(receiver, host)
 
     # --- in and out -------------------------------------------------------------------------------
 
@@ -117,9 +118,14 @@ class Session:
         return self.state is State.CLOSED
 
     @property
+    def is_reading_text(self) -> bool:
+        """Are the octets that come now no commands?"""
+        return self._text.is_open
+
+    @property
     def is_in_transaction(self) -> bool:
         """Has MAIL begun a message that is not yet finished?"""
-        return self.state in (State.MAIL, State.RCPT, State.DATA)
+        return self.state in (State.MAIL, State.RCPT, State.DATA, State.BDAT)
 
     def receive(self, chunk: bytes) -> bytes:
         """Take octets of the client; returns the replies to send, b"" if none is due yet."""
@@ -127,13 +133,12 @@ class Session:
         replies: list[bytes] = []
         position = 0
         while self.state not in (State.CLOSED, State.HANDSHAKE):
-            if self.state is State.DATA:
-                if position == len(buffer):
+            if self._text.is_open:
+                if position == len(buffer) and not self._text.is_due:
                     break
-                # Once a message: what follows is text in any amount, and then commands again.
-                buffer, position = self._data(buffer[position:], replies), 0
-                if self.state is State.DATA:
-                    break
+                answer, buffer, position = self._text.feed(buffer, position)
+                if answer is not None:
+                    replies.append(bytes(self._at_end_of_text(answer)))
                 continue
             stop = buffer.find(b"\n", position) + 1
             if not stop:
@@ -141,9 +146,11 @@ class Session:
             line = buffer[position:stop]
             position = stop
             has_more = stop < len(buffer)
-            replies.append(bytes(self._line(line, has_more)))
+            answer = self._line(line, has_more)
+            if answer is not None:
+                replies.append(bytes(answer))
         self._buffer = b"" if self.state is State.CLOSED else buffer[position:]
-        if self.state not in (State.CLOSED, State.DATA, State.HANDSHAKE):
+        if self.state not in (State.CLOSED, State.HANDSHAKE) and not self._text.is_open:
             replies += self._unfinished()
         return b"".join(replies)
 
@@ -166,36 +173,44 @@ class Session:
         if self.state is not State.CLOSED:
             self._receiver.reset()
         self.state = State.CLOSED
-        self._data_reader = None
+        self._text.close()
 
     # --- message text -----------------------------------------------------------------------------
 
-    def _data(self, octets: bytes, replies: list[bytes]) -> bytes:
-        """Pass on message text; returns the octets behind the final dot."""
-        reader = self._data_reader
-        assert reader is not None
-        try:
-            text = reader.feed(octets)
-        except Violation as violation:
-            self._receiver.violation(violation.text)
-            replies.append(self.closing(421, "4.5.0", violation.text))
-            return b""
-        last_words = self._receiver.text(text) if text else None
-        if last_words is not None:
-            replies.append(bytes(last_words))
+    def _at_end_of_text(self, answer: Reply) -> Reply:
+        """A message or a chunk has come, or nothing more of it shall; *answer* is what to say."""
+        if self._text.is_fatal:
             self._end()
-            return b""
-        if not reader.done:
-            return b""
-        answer = self._receiver.end_of_data()
-        self.state = advance(self.state, ".", answer)
-        self._data_reader = None
-        replies.append(bytes(answer))
-        return reader.trailing
+        elif self._text.is_complete:
+            self.state = advance(self.state, ".", answer)
+        return answer
+
+    def _chunk(self, argument: bytes) -> Reply | None:
+        """BDAT: whatever is wrong, its octets are read first."""
+        try:
+            chunk = chunking.parse(argument)
+        except CommandError as error:
+            self._end()
+            return error.reply
+        if not (chunk.size or chunk.is_last):
+            self._verbs.note(self.throttle.verb("NOOP"))  # it brings a message no further
+        wrong = self._rejected if self._rejecting else out_of_order(self.state, "BDAT")
+        if wrong is None and self.state is State.RCPT:
+            wrong = self._verbs.begin_chunks()
+            self._text.begin_message(self._eol, is_binary=self._verbs.is_binary)
+        if wrong is None:
+            self.state = advance(self.state, "BDAT", fixed.OK)
+        elif not self._rejecting:
+            wrong = self._settled("BDAT", wrong)
+        if self.state is not State.CLOSED:
+            self._text.begin_chunk(chunk, wrong)
+            return None
+        return wrong
 
     # --- commands ---------------------------------------------------------------------------------
 
-    def _line(self, line: bytes, has_more: bool) -> Reply:
+    def _line(self, line: bytes, has_more: bool) -> Reply | None:
+        """The answer to a command; None if its chunk is to come first."""
         if not self._eol:
             self._eol = b"\r\n" if line.endswith(b"\r\n") else b"\n"
         try:
@@ -212,6 +227,8 @@ class Session:
             return self._settled("AUTH", self._verbs.login_step(line[: -len(self._eol)]))
         verb, argument = command.split(line[: -len(self._eol)])
         name = verb.decode("ascii", "replace")
+        if name == "BDAT":
+            return self._chunk(argument)
         if self._rejecting and name not in _ALWAYS:
             return self._rejected
         if name in LIMITED:
@@ -233,7 +250,7 @@ class Session:
                 return self._talked_first("STARTTLS")
             self.state = advance(self.state, name, answer)
             if self.state is State.DATA:
-                self._data_reader = DataReader(self._eol)
+                self._text.begin_data(self._eol)
         return self._settled(name, answer)
 
     def _settled(self, name: str, answer: Reply) -> Reply:

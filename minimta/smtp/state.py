@@ -14,20 +14,22 @@ class State(enum.Enum):
     MAIL = enum.auto()
     RCPT = enum.auto()
     DATA = enum.auto()
+    #: chunks of the message have come, or one is coming
+    BDAT = enum.auto()
     #: STARTTLS was answered with 220; secured() or the end follows
     HANDSHAKE = enum.auto()
     CLOSED = enum.auto()
 
 
-_I, _M, _R, _D, _H, _X = State
+_I, _M, _R, _D, _B, _H, _X = State
 
 #: (state, verb) -> state once we answer 2yz or 3yz. A pair not here is out of order and gets 503.
 #: A 4yz or 5yz answer does not move the state, except that the final dot ends the transaction
 #: whatever we answer (section 4.1.1.4). HELO is expected, not demanded: PrivacyOptions.
 AFTER: dict[tuple[State, str], State] = {
-    **{(s, verb): _I for s in (_I, _M, _R) for verb in ("EHLO", "HELO", "RSET")},
-    **{(s, "QUIT"): _X for s in (_I, _M, _R)},
-    **{(s, verb): s for s in (_I, _M, _R) for verb in ("NOOP", "HELP", "VRFY", "EXPN")},
+    **{(s, verb): _I for s in (_I, _M, _R, _B) for verb in ("EHLO", "HELO", "RSET")},
+    **{(s, "QUIT"): _X for s in (_I, _M, _R, _B)},
+    **{(s, verb): s for s in (_I, _M, _R, _B) for verb in ("NOOP", "HELP", "VRFY", "EXPN")},
     (_I, "STARTTLS"): _H,
     (_I, "AUTH"): _I,
     (_I, "MAIL"): _M,
@@ -35,8 +37,13 @@ AFTER: dict[tuple[State, str], State] = {
     (_R, "RCPT"): _R,
     (_R, "DATA"): _D,
     (_D, "."): _I,
+    # RFC 3030 section 2: nothing else in between, and the last chunk is the final dot.
+    (_R, "BDAT"): _B,
+    (_B, "BDAT"): _B,
+    (_B, "."): _I,
 }
 
+_NOT_NOW = "not permitted during a mail transaction"
 # Where the status is 5.0.0, RFC 3463 has 5.5.1; these are what Sendmail says.
 _WHY_NOT = {
     (_M, "MAIL"): reply(503, "5.5.0", "Sender already specified"),
@@ -44,10 +51,14 @@ _WHY_NOT = {
     (_I, "RCPT"): reply(503, "5.0.0", "Need MAIL before RCPT"),
     (_I, "DATA"): reply(503, "5.0.0", "Need MAIL command"),
     (_M, "DATA"): reply(503, "5.0.0", "Need RCPT (recipient)"),
-    (_M, "STARTTLS"): reply(503, "5.5.0", "STARTTLS not permitted during a mail transaction"),
-    (_R, "STARTTLS"): reply(503, "5.5.0", "STARTTLS not permitted during a mail transaction"),
-    (_M, "AUTH"): reply(503, "5.5.0", "AUTH not permitted during a mail transaction"),
-    (_R, "AUTH"): reply(503, "5.5.0", "AUTH not permitted during a mail transaction"),
+    (_I, "BDAT"): reply(503, "5.0.0", "Need MAIL command"),
+    (_M, "BDAT"): reply(503, "5.0.0", "Need RCPT (recipient)"),
+    (_B, "MAIL"): reply(503, "5.5.0", "Sender already specified"),
+    **{
+        (s, verb): reply(503, "5.5.0", f"{verb} {_NOT_NOW}")
+        for s in (_M, _R, _B)
+        for verb in ("STARTTLS", "AUTH")
+    },
 }
 _BAD_SEQUENCE = reply(503, "5.5.1", "Bad sequence of commands")
 

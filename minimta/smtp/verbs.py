@@ -46,6 +46,8 @@ class Verbs:
         self._is_secure = False
         self._dsn = extensions.has_dsn(privacy)
         self._greeted = False
+        #: did the last MAIL that was accepted say BODY=BINARYMIME?
+        self.is_binary = False
 
     def secured(self) -> None:
         """The handshake was made: forget what was said in clear (RFC 3207 section 4.2)."""
@@ -146,10 +148,12 @@ class Verbs:
     def _mail(self, argument: bytes) -> Reply:
         self.was_used = True
         try:
-            answer = self._receiver.mail(command.parse_mail(argument, dsn=self._dsn))
+            mail = command.parse_mail(argument, dsn=self._dsn)
         except CommandError as error:
             return error.reply
+        answer = self._receiver.mail(mail)
         if answer.code == 250:
+            self.is_binary = mail.parameters.body_type == b"BINARYMIME"
             self._throttle.message_begins()
         return answer
 
@@ -160,8 +164,16 @@ class Verbs:
             return error.reply
 
     def _data(self, argument: bytes) -> Reply:
-        # DIFFERS: Sendmail takes "DATA now". RFC 5321 section 4.1.1.4 has no argument.
-        return fixed.NO_ARGUMENT if argument else self._receiver.data()
+        if argument:
+            # DIFFERS: Sendmail takes "DATA now". RFC 5321 section 4.1.1.4 has no argument.
+            return fixed.NO_ARGUMENT
+        # RFC 3030 section 3: what is binary has no final dot.
+        return fixed.BDAT_NEEDED if self.is_binary else self._receiver.data()
+
+    def begin_chunks(self) -> Reply | None:
+        """The first chunk of a message is next: why it may not come, None if it may."""
+        answer = self._receiver.data()
+        return None if answer.code == 354 else answer
 
     def _rset(self, argument: bytes) -> Reply:
         if argument:

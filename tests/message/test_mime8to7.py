@@ -6,7 +6,8 @@ from email.message import EmailMessage
 
 import pytest
 
-from minimta.message.mime8to7 import MAX_DEPTH, NotConvertible, convert
+from minimta.message.mime8to7 import convert
+from minimta.message.mime_entity import MAX_DEPTH, NotConvertible
 
 LATIN = "café\n".encode("latin-1")
 NOTE = b"%s by lab1.campus id 6AM9jkoD005674"

@@ -159,7 +159,7 @@ def test_parameters_of_mail(text: bytes, field: str, value: object) -> None:
         (b"SMTPUTF8", "555 5.5.4 SMTPUTF8 parameter unrecognized"),
         (b"=x", "555 5.5.4  parameter unrecognized"),
         (b"ENVID=a=b", "555 5.5.4 b parameter unrecognized"),
-        (b"BODY=BINARYMIME", "501 5.5.4 Unknown BODY type BINARYMIME"),
+        (b"BODY=BINARY", "501 5.5.4 Unknown BODY type BINARY"),
         (b"BODY", "501 5.5.2 BODY requires a value"),
         (b"RET=ALL", '501 5.5.2 Bad argument "ALL" to RET'),
         (b"RET=FULL RET=HDRS", "501 5.5.0 Duplicate RET parameter"),

@@ -27,6 +27,7 @@ REACH = {
     State.IDLE: b"",
     State.MAIL: b"MAIL FROM:<a@b>\r\n",
     State.RCPT: b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n",
+    State.BDAT: b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nBDAT 1\r\nx",
 }
 LINES = {
     "EHLO": b"EHLO x",
@@ -36,6 +37,7 @@ LINES = {
     "VRFY": b"VRFY dave",
     "EXPN": b"EXPN dave",
     "AUTH": b"AUTH PLAIN AGVtbWEAc2VjcmV0",
+    "BDAT": b"BDAT 0",
 }
 
 
@@ -143,6 +145,7 @@ def test_the_answer_to_ehlo_lists_the_extensions_once() -> None:
     assert lines[0] == "250-lab2.campus Hello lab1.campus [10.0.3.134], pleased to meet you"
     offered = [line[4:] for line in lines[1:]]
     wanted = {"ENHANCEDSTATUSCODES", "PIPELINING", "8BITMIME", "SIZE 1000", "DSN", "HELP", "EXPN"}
+    wanted |= {"CHUNKING", "BINARYMIME"}
     assert set(offered) == wanted
     assert len(offered) == len(wanted)
 

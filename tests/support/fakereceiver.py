@@ -44,6 +44,12 @@ class FakeReceiver:
         self._text += text
         return self.answers.get("text")
 
+    def refuse(self, answer: Reply) -> None:
+        self.answers["end_of_data"] = self.answers["refused"] = answer
+
+    def refused(self) -> Reply | None:
+        return self.answers.get("refused")
+
     def end_of_data(self) -> Reply:
         self.messages.append(self._text)
         return self.answers.get("end_of_data", reply(250, "2.0.0", "Message accepted"))

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from random import Random
 
-from tests.support.smtpgrammar import Grammar
+from tests.support.smtpgrammar import Chunk, Grammar
 
 PATIENCE = 30.0
 # RFC 5321 section 4.2: every line has the code, and ends in CRLF; section 4.5.3.1.5: 512 octets.
@@ -27,7 +27,7 @@ _ENHANCED = re.compile(rb"([245])\.\d{1,3}\.\d{1,3} ")
 _ONLY = {
     214: (b"HELP",), 220: (b"STARTTLS",), 221: (b"QUIT",), 252: (b"VRFY", b"EXPN"),
     235: (b"AUTH", b""), 334: (b"AUTH", b""), 354: (b"DATA",),
-    250: (b"EHLO", b"HELO", b"MAIL", b"RCPT", b"RSET", b"NOOP", b"VRFY", b"EXPN"),
+    250: (b"EHLO", b"HELO", b"MAIL", b"RCPT", b"RSET", b"NOOP", b"VRFY", b"EXPN", b"BDAT"),
 }  # fmt: skip
 _MARK = re.compile(rb"x\d+q")
 #: the client talked before its turn, or a text broke off: nothing more is answered
@@ -85,10 +85,12 @@ class Client:
         if self._is_secure and self._random.random() < 0.3:
             self._group([self._grammar.login()])
         for _ in range(self._random.randint(1, 14)):
-            self._group(self._grammar.lines())
+            self._group(self._grammar.lines(self._eol))
 
     def _group(self, lines: list[bytes]) -> None:
-        self._send(b"".join(line + self._eol for line in lines))
+        self._send(
+            b"".join(line + (b"" if isinstance(line, Chunk) else self._eol) for line in lines)
+        )
         for line in lines:
             code = self._answer_to(line)
         if code == 354:
@@ -110,6 +112,10 @@ class Client:
         if verb == b"QUIT":
             has_argument = bool(line[4:].strip(b" \t"))
             assert code in (501 if has_argument else 221, 421), (code, line)
+        if verb == b"BDAT":
+            self.seen[f"BDAT {code}"] += 1
+            if code == 501:
+                self._last_code = 421  # nobody knows where its chunk ends
         self._in_login = code == 334
         return code
 
@@ -140,7 +146,9 @@ class Client:
         said = self._grammar.garbage()
         if self._random.random() < 0.7:
             lines = [
-                line for _ in range(9) for line in (*self._grammar.lines(), b"DATA", b"x", b".")
+                line
+                for _ in range(9)
+                for line in (*self._grammar.lines(self._eol), b"DATA", b"x", b".")
             ]
             said = self._grammar.spoiled(self._eol.join(lines))
         for chunk in self._grammar.chunks(said):

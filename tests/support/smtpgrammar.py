@@ -1,7 +1,7 @@
 """Commands of SMTP as clients say them, and as nobody should: the same ones for the same seed.
 
 grammar = Grammar(Random("fuzz 7"))
-grammar.lines()      a group of commands, without line ends
+grammar.lines(eol)   a group of commands, without line ends; a Chunk has all that belongs to it
 grammar.text()       a message, dots doubled, without the final one
 grammar.garbage()    octets of no language
 """
@@ -46,7 +46,7 @@ _DOMAINS = (
     *(b"nosuch.example", b"servfail.campus", b"-.", b"a..b", b"[IPv6:::1]", b""),
 )
 _MAIL = tuple(
-    b"SIZE=100 SIZE=99999999999999999999 SIZE=-1 BODY=8BITMIME BODY=7BIT RET=HDRS RET "
+    b"SIZE=100 SIZE=99999999999999999999 SIZE=-1 BODY=8BITMIME BODY=7BIT BODY=BINARYMIME RET=HDRS RET "
     b"ENVID=a+2Bb AUTH=<> AUTH=emma+40lab1.campus X=y =".split()
 )
 _RCPT = tuple(b"NOTIFY=NEVER NOTIFY=SUCCESS,DELAY NOTIFY= ORCPT=rfc822;a@b ORCPT=+ZZ".split())
@@ -59,14 +59,18 @@ _ARGUMENTS: dict[bytes, tuple[bytes, ...]] = {
     b"HELO": (b"lab1.campus", b""),
     b"HELP": (b"", b"MAIL", b"XYZ"),
     b"NOOP": (b"", b"", b"x" * 5, b"x" * 3000, b"x" * 13000),
-    b"BDAT": (b"0 LAST",),
+    b"BDAT": (b"", b"x", b"-1", b"0x1", b"1e3", b"9" * 21, b"LAST", b"1 LAST x"),
 }
 #: command -> how often; those behind which a client waits end a group
 _WEIGHTS = {
     b"MAIL": 20, b"RCPT": 25, b"NOOP": 4, b"RSET": 4, b"VRFY": 2, b"EXPN": 2, b"HELP": 2, b"X": 2,
-    b"EHLO": 5, b"HELO": 2, b"DATA": 14, b"STARTTLS": 3, b"AUTH": 9, b"QUIT": 2, b"ETRN": 1, b"BDAT": 1,
+    b"EHLO": 5, b"HELO": 2, b"DATA": 14, b"STARTTLS": 3, b"AUTH": 9, b"QUIT": 2, b"ETRN": 1, b"BDAT": 5,
 }  # fmt: skip
 AWAITED = (b"EHLO", b"HELO", b"DATA", b"STARTTLS", b"AUTH", b"QUIT")
+
+
+class Chunk(bytes):
+    """BDAT, its line end, and the octets that it announces: sent as it is."""
 
 
 class Grammar:
@@ -78,23 +82,42 @@ class Grammar:
         self._login = b"\0emma\0secret"
         self._number = 0
 
-    def lines(self) -> list[bytes]:
+    def lines(self, eol: bytes) -> list[bytes]:
         """Commands to be sent together; each that names an address has a mark of its own."""
         if self._random.random() < 0.25:
-            return self._transaction()
+            return self._transaction(eol)
         group: list[bytes] = []
         for _ in range(self._random.choice((1, 1, 1, 2, 3, 8))):
             [verb] = self._random.choices(list(_WEIGHTS), list(_WEIGHTS.values()))
+            if verb == b"BDAT" and self._random.random() < 0.9:
+                group += self._chunked(eol)
+                continue
             group.append(self._spoiled(self._command(verb)))
             if verb in AWAITED:
                 break
         return group
 
-    def _transaction(self) -> list[bytes]:
+    def _chunked(self, eol: bytes) -> list[bytes]:
+        """A message in chunks, or some of them; a chunk may be cut anywhere."""
+        text, cuts = self.text(eol), self._random.choice((0, 0, 1, 3))
+        places = sorted(self._random.randint(0, len(text)) for _ in range(cuts))
+        bounds = [0, *places, len(text)]
+        pieces = [text[bounds[i] : bounds[i + 1]] for i in range(cuts + 1)]
+        chunks = [Chunk(b"BDAT %d%b%b" % (len(piece), eol, piece)) for piece in pieces]
+        if self._random.random() < 0.9:
+            chunks[-1] = Chunk(b"BDAT %d LAST%b%b" % (len(pieces[-1]), eol, pieces[-1]))
+        return list(chunks)
+
+    def _transaction(self, eol: bytes) -> list[bytes]:
         """One that is accepted, if what it has besides is not in the way."""
         more = [self._command(b"RCPT") for _ in range(self._random.choice((0, 0, 1, 3)))]
         to = self._random.choice((b"dave", b"carol@lab2.campus", b"henry@elsewhere.example"))
-        group = [b"MAIL FROM:<emma@lab1.campus>", *more, b"RCPT TO:<%b>" % to, b"DATA"]
+        group = [b"MAIL FROM:<emma@lab1.campus>", *more, b"RCPT TO:<%b>" % to]
+        if self._random.random() < 0.35:
+            group[0] += self._random.choice((b"", b" BODY=BINARYMIME"))
+            group += self._chunked(eol)
+        else:
+            group.append(b"DATA")
         return [b"RSET", *group] if self._random.random() < 0.7 else group
 
     def login(self) -> bytes:

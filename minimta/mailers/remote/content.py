@@ -15,6 +15,7 @@ from collections.abc import Container, Iterator, Mapping
 
 from minimta.mailers.job import Job
 from minimta.message import mime8to7
+from minimta.message.mime_entity import NotConvertible
 from minimta.smtp.client_command import mail_line
 from minimta.smtp.data import BadText, DataWriter, check_stored
 
@@ -119,7 +120,7 @@ def prepare(job: Job, extensions: Container[str], mode: str, own_name: str) -> C
             return Content(job, *mime8to7.convert(job.header, body, note))
     except BadText as error:
         raise Unsendable("5.6.0", "Data format error", os.EX_DATAERR) from error
-    except mime8to7.NotConvertible:
+    except NotConvertible:
         pass
     # RFC 6152 section 3: convert or return, never send 8 bits to a host that did not ask for them.
     text = "8-bit message cannot be sent to a host without 8BITMIME"

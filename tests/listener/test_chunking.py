@@ -1,0 +1,115 @@
+"""Messages that come in chunks (RFC 3030): what of them is queued, and what is not."""
+
+from __future__ import annotations
+
+import email
+import errno
+import os
+import time
+from collections.abc import Callable
+
+import pytest
+
+from minimta.queue import collect
+from tests.smtp.test_chunking import chunks
+from tests.support.listening import PATIENCE, Listening
+from tests.support.smtphost import STRANGER, ClientEnd, SmtpHost
+
+TEXT = b"Subject: x\r\n\r\n.\r\nQUIT\r\n"
+
+
+def begun(host: SmtpHost, parameters: str = "") -> ClientEnd:
+    peer = host.connect(*STRANGER)
+    peer.says("EHLO lab1.campus")
+    peer.says(f"MAIL FROM:<emma@lab1.campus>{parameters}", "RCPT TO:<dave>")
+    return peer
+
+
+def test_what_came_in_chunks_is_queued_as_what_came_by_data(host: SmtpHost) -> None:
+    peer = begun(host, " BODY=8BITMIME")
+    answers = peer.sends(chunks(TEXT[:5], TEXT[5:]))
+    assert answers[0] == "250 2.0.0 5 octets received"
+    assert answers[1].endswith(" Message accepted for delivery")
+    [(control, body)] = host.queued()
+    assert body == b".\nQUIT\n" and control.body_type == b"8BITMIME"
+
+
+def test_what_is_binary_is_queued_in_base64_and_is_8bit_mail(host: SmtpHost) -> None:
+    octets = bytes(range(256)) + b"\r\n.\r\n"
+    peer = begun(host, " BODY=BINARYMIME")
+    wire = b"Content-Type: image/png\r\nContent-Transfer-Encoding: binary\r\n\r\n" + octets
+    assert peer.sends(chunks(wire[:70], wire[70:]))[1].startswith("250 2.0.0")
+    [(control, body)] = host.queued()
+    fields = b"\n".join(field for _, field in control.headers)
+    message = email.message_from_bytes(fields + b"\n\n" + body)
+    assert message.get_payload(decode=True) == octets
+    assert control.body_type == b"8BITMIME" and "8" not in control.flags
+
+
+def test_size_is_counted_over_all_chunks_and_the_rest_is_read(host: SmtpHost) -> None:
+    host.options.max_message_size = 1000
+    peer = begun(host)
+    answers = peer.sends(chunks(b"A: b\r\n\r\n", b"x" * 600, b"y" * 600, b"RSET\r\n") + b"NOOP\r\n")
+    assert [answer[:9] for answer in answers] == [
+        "250 2.0.0", "250 2.0.0", "552 5.2.3", "552 5.2.3", "250 2.0.0",
+    ]  # fmt: skip
+    assert host.files() == []
+    assert peer.says("MAIL FROM:<emma@lab1.campus>")[0].startswith("250")
+
+
+def test_a_full_disk_is_told_at_its_chunk(
+    host: SmtpHost, monkeypatch: pytest.MonkeyPatch, lines: list[str]
+) -> None:
+    def full(self: collect.Incoming, text: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(collect.Incoming, "write", full)
+    answers = begun(host).sends(chunks(b"A: b\r\n", b"x"))
+    assert [answer[:3] for answer in answers] == ["452", "452"]
+    assert host.files() == []
+
+
+def test_a_bare_line_feed_leaves_nothing_behind_but_a_line_in_the_log(
+    host: SmtpHost, lines: list[str]
+) -> None:
+    peer = begun(host)
+    [answer] = peer.sends(chunks(b"A: b\r\n\r\n" + b"x" * 100_000 + b"\n.\r\n"))
+    assert answer == "554 5.6.0 Bare linefeed (LF) not allowed"
+    assert host.files() == []
+    found = "info=Bare linefeed (LF) not allowed, where=body, status=permfail"
+    assert any(line.startswith("collect: ") and line.endswith(found) for line in lines)
+
+
+def test_rset_between_chunks_leaves_nothing(host: SmtpHost) -> None:
+    peer = begun(host)
+    peer.sends(b"BDAT 100000\r\n" + b"x" * 99_998 + b"\r\n")
+    assert peer.says("RSET") == ["250 2.0.0 Reset state"]
+    assert host.files() == []
+
+
+def test_a_connection_that_breaks_in_a_chunk_leaves_nothing(
+    host: SmtpHost, start: Callable[[], Listening], lines: list[str]
+) -> None:
+    peer = start().connect()
+    peer.answer()
+    for line in ("EHLO x", "MAIL FROM:<emma@lab1.campus>", "RCPT TO:<dave>"):
+        peer.says(line)
+    peer.socket.sendall(b"BDAT 100000 LAST\r\n" + b"x" * 70_000)
+    peer.close()
+    deadline = time.monotonic() + PATIENCE
+    while not any("info=unexpected close" in line for line in lines):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert host.queued() == []
+
+
+def test_a_chunk_that_stops_is_waited_for_as_long_as_text(
+    host: SmtpHost, start: Callable[[], Listening]
+) -> None:
+    host.options.timeout_datablock = 1
+    peer = start().connect()
+    peer.answer()
+    for line in ("EHLO x", "MAIL FROM:<emma@lab1.campus>", "RCPT TO:<dave>"):
+        peer.says(line)
+    assert peer.says("BDAT 10 LAST").startswith("421 4.4.1 collect: relay=")
+    assert host.files() == []
