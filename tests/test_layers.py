@@ -47,7 +47,8 @@ MAY = {"message/dates": {"time"}}
 
 #: Outside thing -> the only file that imports it.
 ONLY_IN = {
-    "dns": "system/dns",
+    "dns": "system/dns_wire",
+    "unbound": "system/validator",
     "filelock": "system/locks",
     "pwd": "system/users",
     "syslog": "system/log",

@@ -95,3 +95,14 @@ def fingerprints(path: str) -> frozenset[str]:
         ends = file.read().split("-----END CERTIFICATE-----")
     armoured = [one.rpartition("-----BEGIN CERTIFICATE-----")[2] for one in ends[:-1]]
     return frozenset(hashlib.sha256(a2b_base64(one)).hexdigest() for one in armoured)
+
+
+def is_hashed(directory: str) -> bool:
+    """Has openssl-rehash(1) been there? Its links are "2e5ac55d.0"."""
+    import os
+
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        return False
+    return any(name[8:] == ".0" and not name[:8].strip("0123456789abcdef") for name in names)

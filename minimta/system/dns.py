@@ -1,13 +1,15 @@
 """Where mail for a domain goes: MX, A and AAAA by the system's name servers (RFC 5321 section 5.1).
 
-The only importer of dnspython, which costs 50 ms: it is loaded by the first question, or by
-``load`` in a process that is going to fork. Which servers are asked is read from /etc/resolv.conf
+What is on the wire is in ``dns_wire``. Which servers are asked is read from /etc/resolv.conf
 (``resolv_conf``); /etc/hosts is asked before them for addresses, as "hosts: files dns" has it.
 
 Answers may be hostile: a zone with ten thousand exchangers, an alias that leads to itself, a server
 that answers an octet a second. So their number is capped, and one Resolver spends at most its budget
 of seconds on all its questions, and on each only a part of what is left: a server that does not
 answer for AAAA (RFC 4074 section 4.1) leaves time for the others.
+
+DNSSEC vouches for an answer if the servers of resolv.conf may be believed that they validated it
+(``ResolvConf.vouches``), or if this process did (``validator``). What is bogus is no answer.
 
 Whatever does not prove that the name does not exist is a temporary failure: LookupFailed says which
 of the two it is. What stands in our own files never is such a proof.
@@ -17,22 +19,21 @@ from __future__ import annotations
 
 import os
 import random
-import socket
-import struct
 import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from minimta.system import hosts_file, resolv_conf, sitepackages
+from minimta.system import dns_wire, hosts_file, resolv_conf
+from minimta.system.dns_wire import Answer, LookupFailed, NoHelp
 from minimta.system.files import read_if_there
 from minimta.system.resolv_conf import ResolvConf
 from minimta.system.silent_servers import SHARED, Server, SilentServers
+from minimta.system.tlsa import TlsaRecord
 
 if TYPE_CHECKING:
     from typing import Any
 
-    from dns.message import Message
-
-sitepackages.provide()
+    from minimta.system.validator import Validator
 
 #: seconds for all questions about one destination
 BUDGET = 30.0
@@ -40,45 +41,19 @@ BUDGET = 30.0
 _SHARE = 0.5
 #: the same, and seconds at most, for addresses of the other family when there are some already
 _SMALL_SHARE, _SMALL_MOST = 0.25, 5.0
-#: with fewer seconds left nothing is asked any more
-_LEAST = 0.01
 MAX_EXCHANGERS = 50
 MAX_ADDRESSES = 100
+#: TXT and TLSA records of one name
+_MAX_RECORDS = 100
 #: a CNAME leads to another, at most so often
 MAX_ALIASES = 8
 
 _FAILURE = "host name lookup failure"
 
 
-class LookupFailed(Exception):
-    """The name has no answer; the text is "NAME: REASON" with the reason in Sendmail's words."""
-
-    def __init__(self, name: str, reason: str, *, temporary: bool) -> None:
-        """*temporary*: another try may find an answer."""
-        super().__init__(f"{name}: {reason}")
-        self.name = name
-        self.reason = reason
-        self.temporary = temporary
-
-
-class _NoHelp(Exception):
-    """What a server said is no answer to our question; it is not asked again."""
-
-
 def load() -> None:
-    """Import dnspython now, so that children that are forked later need not.
-
-    Record types too, which it imports when they are met: a child that has given up root may not be
-    able to read the place where we are installed.
-    """
-    import dns.message
-    import dns.query
-    import dns.rdtypes.ANY.CNAME
-    import dns.rdtypes.ANY.MX
-    import dns.rdtypes.ANY.OPT
-    import dns.rdtypes.ANY.SOA
-    import dns.rdtypes.IN.A
-    import dns.rdtypes.IN.AAAA  # noqa: F401
+    """Import dnspython now, so that children that are forked later need not."""
+    dns_wire.load()
 
 
 def of_localhost(host: str) -> list[str]:
@@ -119,8 +94,10 @@ class Resolver:
         hosts: str = "/etc/hosts",
         conf: str = "/etc/resolv.conf",
         silent: SilentServers = SHARED,
+        make_validator: Callable[[Sequence[Server]], Validator | None] | None = None,
     ) -> None:
-        """*budget* is seconds for all questions; *hosts* and *conf* are paths.
+        """*budget* is seconds for all questions; *hosts* and *conf* are paths. *make_validator* gets
+        the servers, when something is asked of them and their word on DNSSEC is worth nothing.
 
         For tests: *config* instead of what *conf* says, or *nameserver* as the only server.
         """
@@ -129,8 +106,10 @@ class Resolver:
         self._hosts_path = hosts
         self._conf_path = conf
         self._silent = silent
+        self._make_validator = make_validator
+        self._known_validator: Validator | None = None
         self._hosts_text: bytes | None = None
-        self._answers: dict[tuple[str, str], _Answer | LookupFailed] = {}
+        self._answers: dict[tuple[str, str], Answer | LookupFailed] = {}
 
     def full_name(self, name: str) -> str:
         """What a short *name* means: itself, or completed by a domain that resolv.conf searches.
@@ -214,18 +193,84 @@ class Resolver:
             self._known_config = resolv_conf.parse(text, os.uname().nodename)
         return self._known_config
 
+    # --- what DNSSEC vouches for ------------------------------------------------------------------
+
+    @property
+    def can_vouch(self) -> bool:
+        """Is there anybody who validates? Raise LookupFailed if our own files cannot be read."""
+        return self._config("resolv.conf").vouches or self._validator() is not None
+
+    def is_vouched(self, name: str, kind: str) -> bool:
+        """Did DNSSEC vouch for the records of *kind*, and for all aliases that led there?"""
+        try:
+            return self._trail(name, kind, _SHARE).vouched
+        except LookupFailed:
+            return False
+
+    def vouched_names(self, host: str) -> list[str]:
+        """Names below which TLSA records of *host* may stand (RFC 7672 section 2.2.2), the best first.
+
+        [] if DNSSEC does not vouch for its addresses. Raise LookupFailed.
+        """
+        alias, is_vouched = host, True
+        found = False
+        for kind in ("A", "AAAA"):
+            try:
+                answer = self._trail(host, kind, _SMALL_SHARE)
+            except LookupFailed:
+                continue
+            if answer.records:
+                alias, found = answer.alias, True
+                is_vouched = is_vouched and answer.vouched
+        if found and is_vouched:
+            return list(dict.fromkeys((alias.lower(), host.lower())))
+        # A signed zone may hold an alias that leads to one that is not.
+        if found and alias.lower() != host.lower() and self._answer(host, "CNAME", _SHARE).vouched:
+            return [host.lower()]
+        return []
+
+    def tlsa(self, host: str, port: int) -> list[TlsaRecord]:
+        """TLSA records of a TCP port that DNSSEC vouches for; [] if there are none.
+
+        Raise LookupFailed if nobody can tell, also for what is bogus.
+        """
+        try:
+            found = self._trail(f"_{port}._tcp.{host}", "TLSA", _SHARE)
+        except LookupFailed as failure:
+            if failure.temporary:
+                raise
+            return []
+        records = found.records[:_MAX_RECORDS] if found.vouched else []
+        return [TlsaRecord(r.usage, r.selector, r.mtype, bytes(r.cert)) for r in records]
+
+    def texts(self, name: str) -> list[bytes]:
+        """TXT records, each with its strings joined; [] if there are none. Raise LookupFailed."""
+        try:
+            records = self._ask(name, "TXT", _SHARE)
+        except LookupFailed as failure:
+            if failure.temporary:
+                raise
+            return []
+        return [b"".join(record.strings) for record in records[:_MAX_RECORDS]]
+
     # --- questions --------------------------------------------------------------------------------
 
     def _ask(self, name: str, kind: str, share: float) -> list[Any]:
         """The records, [] if the name exists without such a one. Raise LookupFailed."""
+        return self._trail(name, kind, share).records
+
+    def _trail(self, name: str, kind: str, share: float) -> Answer:
+        """The answer behind all aliases. Raise LookupFailed."""
+        is_vouched = True
         for _ in range(MAX_ALIASES):
             found = self._answer(name, kind, share)
+            is_vouched = is_vouched and found.vouched
             if found.records or found.alias.lower() == name.lower():
-                return found.records
+                return Answer(found.records, found.alias, vouched=is_vouched)
             name = found.alias
         raise LookupFailed(name, _FAILURE, temporary=True)
 
-    def _answer(self, name: str, kind: str, share: float) -> _Answer:
+    def _answer(self, name: str, kind: str, share: float) -> Answer:
         """What the servers say, or said before. Raise LookupFailed."""
         key = name.lower(), kind
         if key not in self._answers:
@@ -240,22 +285,29 @@ class Resolver:
             raise answer
         return answer
 
-    def _put(self, name: str, kind: str, share: float) -> _Answer:
+    def _put(self, name: str, kind: str, share: float) -> Answer:
         """Ask the servers in turn until one answers. Raise LookupFailed."""
         config = self._config(name)
         seconds = self._left * share
         end = time.monotonic() + (min(seconds, _SMALL_MOST) if share == _SMALL_SHARE else seconds)
-        question = _question(name, kind, config)
+        if not config.vouches and (validator := self._validator()) is not None:
+            return _validated(validator, name, kind, seconds)
+        question = dns_wire.question(name, kind, config)
         servers = self._in_order(config)
         for turns in range(config.attempts, 0, -1):
             for server in list(servers):
                 left = end - time.monotonic()
-                if left < _LEAST:
+                if left < dns_wire.LEAST:
                     break
                 patience = min(config.timeout, left / (turns * len(servers)))
                 try:
-                    return self._hear(question, server, patience, config)
-                except _NoHelp:
+                    answer = dns_wire.ask(question, server, patience, config)
+                    self._silent.forget(server)
+                    return answer
+                except LookupFailed:
+                    self._silent.forget(server)
+                    raise
+                except NoHelp:
                     servers.remove(server)
                 except OSError:  # TimeoutError is one
                     self._silent.note(server, time.monotonic())
@@ -267,27 +319,20 @@ class Resolver:
             random.shuffle(servers)
         return self._silent.last(servers, time.monotonic())
 
-    def _hear(
-        self, question: Message, server: Server, patience: float, config: ResolvConf
-    ) -> _Answer:
-        """One server's answer. Raise LookupFailed if the name does not exist, TimeoutError, OSError
-        (refused, no way there), _NoHelp.
-        """
-        response = _exchange(question, server, patience, tcp=config.use_vc)
-        self._silent.forget(server)
-        return _judged(response)
+    def _validator(self) -> Validator | None:
+        if self._make_validator is not None:
+            make, self._make_validator = self._make_validator, None
+            self._known_validator = make(self._config("resolv.conf").servers)
+        return self._known_validator
 
 
-class _Answer:
-    """The name exists."""
-
-    __slots__ = ("alias", "records")
-
-    def __init__(self, records: list[Any], alias: str) -> None:
-        #: of the kind that was asked for
-        self.records = records
-        #: the name behind all aliases that the answer has
-        self.alias = alias
+def _validated(validator: Validator, name: str, kind: str, seconds: float) -> Answer:
+    """What this process found out itself. Raise LookupFailed."""
+    try:
+        wire, is_secure = validator.ask(name, dns_wire.number(kind), seconds)
+        return dns_wire.judged(dns_wire.read(wire), vouched=is_secure)
+    except (NoHelp, OSError) as error:
+        raise LookupFailed(name, _FAILURE, temporary=True) from error
 
 
 def _read(path: str, name: str) -> bytes:
@@ -297,94 +342,3 @@ def _read(path: str, name: str) -> bytes:
     except OSError as error:
         reason = f"{_FAILURE} ({path}: {error.strerror})"
         raise LookupFailed(name, reason, temporary=True) from error
-
-
-# --- on the wire ----------------------------------------------------------------------------------
-
-
-def _question(name: str, kind: str, config: ResolvConf) -> Message:
-    """Raise LookupFailed if *name* cannot be one."""
-    import dns.exception
-    import dns.message
-    import dns.name
-
-    try:
-        parsed = dns.name.from_text(name.removesuffix(".") + ".")
-    except (dns.exception.DNSException, UnicodeError, struct.error) as error:
-        raise LookupFailed(name, "host not found", temporary=False) from error
-    return dns.message.make_query(parsed, kind, use_edns=0 if config.edns0 else None)
-
-
-def _exchange(question: Message, server: Server, seconds: float, *, tcp: bool) -> Message:
-    """The response to *question*. Raise TimeoutError, OSError, _NoHelp."""
-    import dns.exception
-    import dns.message
-    import dns.query
-
-    end = time.monotonic() + seconds
-    try:
-        if not tcp:
-            return _by_udp(question, server, end)
-    except dns.message.Truncated:
-        pass
-    try:
-        address, port = server
-        left = max(end - time.monotonic(), _LEAST)
-        return dns.query.tcp(question, address, timeout=left, port=port)
-    except dns.exception.Timeout as error:
-        raise TimeoutError from error
-    except (dns.exception.DNSException, EOFError, ValueError) as error:
-        raise _NoHelp from error
-
-
-def _by_udp(question: Message, server: Server, end: float) -> Message:
-    """The response, *end* in monotonic seconds. Raise TimeoutError, OSError, dns.message.Truncated.
-
-    A connected socket hears the server alone, and at once if nobody listens there. What is no
-    response to the question is left unheard: it may be forged, and the true one come yet.
-    """
-    import dns.exception
-    import dns.inet
-    import dns.message
-
-    family = socket.AF_INET6 if ":" in server[0] else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as connection:
-        connection.connect(dns.inet.low_level_address_tuple(server))
-        connection.send(question.to_wire())
-        while (left := end - time.monotonic()) > 0:
-            connection.settimeout(left)
-            wire = connection.recv(65535)
-            try:
-                response = dns.message.from_wire(wire, raise_on_truncation=True)
-            except dns.message.Truncated:
-                if wire[:2] == question.id.to_bytes(2, "big"):
-                    raise
-            except (dns.exception.DNSException, ValueError):
-                continue
-            else:
-                if question.is_response(response):
-                    return response
-    raise TimeoutError
-
-
-def _judged(response: Message) -> _Answer:
-    """What a response says. Raise LookupFailed if that the name does not exist, _NoHelp if nothing."""
-    import dns.exception
-    import dns.flags
-    import dns.message
-    import dns.rcode
-
-    assert isinstance(response, dns.message.QueryMessage)
-    rcode = response.rcode()
-    if rcode == dns.rcode.NXDOMAIN:
-        name = response.question[0].name.to_text(True)
-        raise LookupFailed(name, "host not found", temporary=False)
-    # Who neither owns the zone nor asks others has nothing to say about what there is not.
-    knows = response.answer or response.flags & (dns.flags.AA | dns.flags.RA)
-    if rcode != dns.rcode.NOERROR or not knows:
-        raise _NoHelp
-    try:
-        chain = response.resolve_chaining()
-    except dns.exception.DNSException as error:
-        raise _NoHelp from error
-    return _Answer(list(chain.answer or ()), chain.canonical_name.to_text(True))

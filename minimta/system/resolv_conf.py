@@ -6,7 +6,7 @@ send: resolv.conf(5), and what glibc does beyond it.
     nameserver 10.0.3.1         an address, the first MAX_SERVERS count; a line whose address is none
                                 is left out, and what follows the address
     search corp.test lan        or "domain corp.test": the last of them counts
-    options timeout:5 attempts:2 ndots:1 rotate edns0 use-vc      others are left out
+    options timeout:5 attempts:2 ndots:1 rotate edns0 use-vc trust-ad    others are left out
 
 A keyword stands at the start of its line, with a blank or a tab behind it; all other lines are left
 out. Octets are octets: no line is too odd to go on with the next. Environment variables
@@ -25,7 +25,7 @@ _DEFAULT_SERVER = "127.0.0.1"
 #: seconds, times and dots that libc allows at most
 _MAX_TIMEOUT, _MAX_ATTEMPTS, _MAX_NDOTS = 30, 5, 15
 #: options without a number; libc looks at the beginning of a word only
-_FLAGS = (b"rotate", b"edns0", b"use-vc")
+_FLAGS = (b"rotate", b"edns0", b"use-vc", b"trust-ad")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,16 @@ class ResolvConf:
     edns0: bool = False
     #: ask by TCP
     use_vc: bool = False
+    #: the servers, and the way to them, are trusted when they say that DNSSEC vouches (the AD bit)
+    trust_ad: bool = False
+
+    @property
+    def vouches(self) -> bool:
+        """Is the word of the servers on DNSSEC worth something: are all of them on this host?"""
+        # One that is elsewhere would be asked for what the others found to be bogus.
+        return self.trust_ad or all(
+            address.startswith("127.") or address == "::1" for address, _ in self.servers
+        )
 
     def candidates(self, name: str) -> list[str]:
         """The names that *name* may mean, without final dots, in the order in which libc asks."""
@@ -89,6 +99,7 @@ def parse(text: bytes, host: str) -> ResolvConf:
         rotate=b"rotate" in flags,
         edns0=b"edns0" in flags,
         use_vc=b"use-vc" in flags,
+        trust_ad=b"trust-ad" in flags,
     )
 
 

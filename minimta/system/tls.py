@@ -19,16 +19,10 @@ import stat
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from minimta.system.certificates import is_address, one_line, server_name
+from minimta.system.certificates import is_address, is_hashed, one_line, server_name
 from minimta.system.tls_reasons import reason, verdict
 from minimta.system.tls_records import server_flight
-from minimta.system.tls_values import (
-    CertificateError,
-    KeyPair,
-    TlsError,
-    TlsFacts,
-    Trust,
-)
+from minimta.system.tls_values import CertificateError, KeyPair, TlsError, TlsFacts, Trust
 
 if TYPE_CHECKING:
     import ssl
@@ -229,6 +223,19 @@ class TlsClient:
         """
         return not self.untrusting and bool(chain) and _verifies(self._verifying, chain)
 
+    def vouches_by(self, authority: bytes, chain: list[bytes]) -> bool:
+        """Would it have passed if *authority* (DER) were the only one that is trusted?"""
+        import ssl
+
+        context = _client_context()
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # it need not be a root
+        try:
+            context.load_verify_locations(cadata=authority)
+        except (ssl.SSLError, ValueError):
+            return False
+        return _verifies(context, chain)
+
 
 def _client_context() -> ssl.SSLContext:
     import ssl
@@ -356,20 +363,11 @@ def _of_system() -> Trust:
 
     paths = ssl.get_default_verify_paths()
     # Of a directory OpenSSL reads what it is asked for; all of the file at once takes 25 ms.
-    if _is_hashed(paths.openssl_capath):
+    if is_hashed(paths.openssl_capath):
         return Trust(ca_path=paths.openssl_capath)
     if os.path.isfile(paths.openssl_cafile):
         return Trust(ca_file=paths.openssl_cafile)
     raise TlsError("the system knows no authorities (is ca-certificates installed?)")
-
-
-def _is_hashed(directory: str) -> bool:
-    """Has openssl-rehash(1) been there? Its links are "2e5ac55d.0"."""
-    try:
-        names = os.listdir(directory)
-    except OSError:
-        return False
-    return any(name[8:] == ".0" and not name[:8].strip("0123456789abcdef") for name in names)
 
 
 def _load_own(context: ssl.SSLContext, own: KeyPair) -> None:

@@ -13,6 +13,7 @@ from minimta.listener.dnsbl import BlockLists, name
 from minimta.queue.spool import Spool
 from minimta.system import dns
 from minimta.system.dns import Resolver
+from minimta.system.dns_wire import LookupFailed
 from minimta.system.resolv_conf import ResolvConf
 from tests.support.fakedns import FakeDns, Zone
 from tests.support.smtphost import STRANGER, SmtpHost
@@ -70,7 +71,7 @@ def test_an_answer_that_lists_nobody_is_told_once(lines: list[str]) -> None:
 
 def test_a_list_that_cannot_be_asked_lets_all_in(lines: list[str]) -> None:
     def fail(name: str, seconds: float) -> list[str]:
-        raise dns.LookupFailed(name, "host name lookup failure", temporary=True)
+        raise LookupFailed(name, "host name lookup failure", temporary=True)
 
     assert BlockLists(block_lists.read("bl.campus"), fail).refusal("10.0.3.134") is None
     assert lines[0].startswith("Warning: block list bl.campus cannot be asked: ")
@@ -114,7 +115,7 @@ def test_a_real_question_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(Resolver, "_config", lambda self, name: config)
         assert sorted(dns.ipv4_addresses(ENTRY, 5.0)) == ["127.0.0.2", "127.0.0.4"]
         assert dns.ipv4_addresses("nobody.campus", 5.0) == []
-        with pytest.raises(dns.LookupFailed):
+        with pytest.raises(LookupFailed):
             dns.ipv4_addresses("x.campus", 5.0)
 
 

@@ -7,6 +7,9 @@
 A name that is not there does not exist (NXDOMAIN); a type that is not there has no data; a type may
 be "SERVFAIL", "SILENT" or "LAME" (knows nothing, and asks nobody) alone. Answers that do not fit into
 512 octets are cut over UDP.
+
+With *signed* it validates, for those who ask (the AD bit): answers are vouched for if all their names
+are below one of these. A zone that is bogus is "SERVFAIL".
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import socket
 import socketserver
 import struct
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import TracebackType
 
 import dns.exception
@@ -34,8 +37,11 @@ Zone = Mapping[str, "str | Mapping[str, str | list[str]]"]
 class FakeDns(OwnProcess):
     """Runs while the with block does."""
 
-    def __init__(self, zone: Zone, *, noise: tuple[bytes, ...] = ()) -> None:
+    def __init__(
+        self, zone: Zone, *, noise: tuple[bytes, ...] = (), signed: Collection[str] = ()
+    ) -> None:
         """*noise* is what comes over UDP before each reply."""
+        self._signed = [dns.name.from_text(name) for name in signed]
         self._zone = zone
         self._noise = noise
         self._asked: list[tuple[str, str]] = []
@@ -109,7 +115,13 @@ class FakeDns(OwnProcess):
             reply.flags &= ~dns.flags.RA
             return reply
         reply.set_rcode(dns.rcode.from_text(rcode))
+        names = [rrset.name for rrset in reply.answer] or [question.name]
+        if query.flags & dns.flags.AD and all(map(self._is_signed, names)):
+            reply.flags |= dns.flags.AD
         return reply
+
+    def _is_signed(self, name: dns.name.Name) -> bool:
+        return any(name.is_subdomain(zone) for zone in self._signed)
 
     def _fill(self, reply: dns.message.Message, name: str, kind: str) -> str | None:
         """Put the records in; the rcode, "LAME", or None for silence."""

@@ -12,11 +12,13 @@ from typing import Any
 
 import dns.message
 import dns.rcode
+import dns.rdatatype
 import pytest
 
 from minimta.system import dns as lookups
 from minimta.system import resolv_conf
-from minimta.system.dns import MAX_EXCHANGERS, LookupFailed, Resolver
+from minimta.system.dns import MAX_EXCHANGERS, Resolver
+from minimta.system.dns_wire import LookupFailed
 from minimta.system.resolv_conf import ResolvConf
 from minimta.system.silent_servers import SilentServers
 from tests.support.fakedns import FakeDns, Zone
@@ -182,14 +184,14 @@ def test_after_load_no_question_imports_anything() -> None:
     with FakeDns(zone) as server:
         script = f"""
 import sys
-from minimta.system import dns
+from minimta.system import dns, dns_wire
 dns.load()
 before = set(sys.modules)
 resolver = dns.Resolver(nameserver={server.address})
 print(resolver.mail_exchangers("a.campus"), resolver.addresses("a.campus"))
 try:
     resolver.addresses("nosuch.campus")
-except dns.LookupFailed:
+except dns_wire.LookupFailed:
     print(sorted(set(sys.modules) - before))
 """
         root = Path(lookups.__file__).parent.parent.parent
@@ -528,3 +530,66 @@ def test_a_file_that_changes_counts_for_the_next_destination(
         else:
             conf.write_bytes(b"nameserver 127.0.0.1\n")
         assert lookups.resolves("lab2") is True
+
+
+# -- what DNSSEC vouches for ----------------------------------------------------------------------
+
+SIGNED: Zone = {
+    "mx.campus": {"A": ["10.0.3.135"]},
+    "_25._tcp.mx.campus": {"TLSA": [f"3 1 1 {'ab' * 32}"]},
+}
+
+
+@pytest.mark.parametrize(
+    ("others", "trust_ad", "counts"),
+    [
+        ((), False, True),
+        ((("192.0.2.1", 53),), False, False),
+        ((("192.0.2.1", 53),), True, True),
+    ],
+)
+def test_the_word_of_the_servers_counts_if_all_are_here_or_trusted(
+    others: tuple[tuple[str, int], ...], trust_ad: bool, counts: bool
+) -> None:
+    """One elsewhere would be asked for what the one here found to be bogus."""
+    with FakeDns(SIGNED, signed=["campus"]) as server:
+        config = ResolvConf(servers=(server.address, *others), trust_ad=trust_ad)
+        resolver = Resolver(config=config, hosts=NO_HOSTS)
+        assert resolver.can_vouch is counts
+        assert resolver.vouched_names("mx.campus") == (["mx.campus"] if counts else [])
+        assert bool(resolver.tlsa("mx.campus", 25)) is counts
+
+
+def test_a_validator_of_our_own_is_asked_where_their_word_does_not_count() -> None:
+    class Own:
+        def __init__(self) -> None:
+            self.asked: list[str] = []
+
+        def ask(self, name: str, kind: int, seconds: float) -> tuple[bytes, bool]:
+            self.asked.append(name)
+            if name == "bogus.campus":
+                raise OSError("bogus")
+            query = dns.message.make_query(name, dns.rdatatype.RdataType(kind))
+            reply = FakeDns(SIGNED).answer(query.to_wire())
+            assert reply is not None
+            return reply.to_wire(), name.endswith("mx.campus")
+
+    own = Own()
+    config = ResolvConf(servers=(("192.0.2.1", 53),))
+    resolver = Resolver(config=config, hosts=NO_HOSTS, make_validator=lambda servers: own)  # type: ignore[arg-type,return-value]
+    assert resolver.can_vouch
+    assert resolver.vouched_names("mx.campus") == ["mx.campus"]
+    assert [record.told() for record in resolver.tlsa("mx.campus", 25)] == [f"3 1 1 {'ab' * 32}"]
+    assert resolver.tlsa("other.campus", 25) == []
+    with pytest.raises(LookupFailed) as raised:
+        resolver.addresses("bogus.campus")
+    assert raised.value.temporary
+    assert own.asked[0] == "mx.campus"
+
+
+def test_texts_are_whole() -> None:
+    zone: Zone = {"_mta-sts.campus": {"TXT": ['"v=STSv1; " "id=1;"', "other"]}}
+    with FakeDns(zone) as server:
+        resolver = Resolver(nameserver=server.address, hosts=NO_HOSTS)
+        assert sorted(resolver.texts("_mta-sts.campus")) == [b"other", b"v=STSv1; id=1;"]
+        assert resolver.texts("_mta-sts.lab") == []

@@ -124,3 +124,19 @@ def test_a_short_name_is_completed_in_the_order_of_libc(
 
 def test_the_root_as_search_completes_nothing() -> None:
     assert ResolvConf(search=(".", "lan")).candidates("mailhub") == ["mailhub", "mailhub.lan"]
+
+
+@pytest.mark.parametrize(
+    ("text", "vouches"),
+    [
+        (b"", True),
+        (b"nameserver 127.0.0.53", True),
+        (b"nameserver ::1\nnameserver 127.0.0.1", True),
+        (b"nameserver 10.0.3.1", False),
+        (b"nameserver 127.0.0.1\nnameserver 10.0.3.1", False),
+        (b"nameserver 10.0.3.1\noptions edns0 trust-ad", True),
+        (b"nameserver 10.0.3.1\noptions trustad", False),
+    ],
+)
+def test_whose_word_on_dnssec_counts(text: bytes, vouches: bool) -> None:
+    assert parse(text, "lab1.campus").vouches is vouches

@@ -7,6 +7,7 @@ greets us gets every message, one transaction after the other (RFC 5321 section 
     no connection, no welcome             next address
     a broken TLS handshake                once more in clear, if the policy does not bind
     no TLS as the policy wants it         next address
+    nobody can tell what that is          next address
     421 or a broken line before the dot   another connection, this message last; then next address
     451 to MAIL, or to all its RCPTs      the next host, this message only (RFC 5321 section 5.1)
     no answer to the final dot            that message waits (the peer may have it), the rest go on
@@ -23,14 +24,14 @@ import os
 import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 from minimta.mailers.job import Job, JobUser
 from minimta.mailers.remote import next_hops, reply_outcomes
 from minimta.mailers.remote.auth_dialogue import Logins
 from minimta.mailers.remote.connection import OutgoingConnection
 from minimta.mailers.remote.content import Content, Unreadable, Unsendable, mail_command, prepare
-from minimta.mailers.remote.host_status import HostMemory, HostStatus
+from minimta.mailers.remote.host_policy import HostPolicies, NotTrusted
+from minimta.mailers.remote.host_status import Hosts, HostStatus
 from minimta.mailers.remote.mx_targets import NextHop, Target, Unroutable
 from minimta.mailers.remote.protocol import LoginLine
 from minimta.mailers.remote.tls_failures import TlsFailures
@@ -61,13 +62,6 @@ Report = Callable[[Job, Mapping[bytes, Outcome]], None]
 #: what becomes of messages that may come over another connection, which their mailer makes
 LATER = Outcome(Fate.DEFERRED, "4.4.2", "connection lost before its turn", exit_code=os.EX_TEMPFAIL)
 _UNFORESEEN = Outcome(Fate.DEFERRED, "4.4.1", "No host could be reached")
-
-
-class Hosts(NamedTuple):
-    """What is known of hosts, and who is told what is found."""
-
-    memory: HostMemory
-    tell: Callable[[HostStatus], None]
 
 
 class PendingJob:
@@ -126,7 +120,8 @@ class Delivery:
         self._elsewhere: list[PendingJob] = []
         #: what a host said of them; it stands if no other says more
         self._put_off: dict[PendingJob, Mapping[bytes, Outcome]] = {}
-        self._tls = TlsFailures(transport, log, say)
+        policies = HostPolicies(transport, self._resolver)
+        self._tls = TlsFailures(transport, policies, log, say)
         self._logins = Logins(transport.logins, tell_login)
         #: transactions that went through to their end
         self._completed = 0
@@ -220,7 +215,11 @@ class Delivery:
 
     def _over_one_connection(self, hop: NextHop | None, target: Target) -> bool:
         """One connection, from connect to QUIT; were we welcome?"""
-        policy = self._tls.policy(hop, target)
+        try:
+            policy = self._tls.policy(hop, target)
+        except NotTrusted as why:
+            self._note(why.outcome)
+            return False
         connection = OutgoingConnection(
             target, self._transport, policy, say=self._say, alive=self._alive
         )

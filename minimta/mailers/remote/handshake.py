@@ -4,6 +4,7 @@
     may, encrypt   anybody's; the log says what it was worth
     verify         OpenSSL verifies the chain, and breaks off; then one of the names must be right
     fingerprint    its SHA-256 must be one of those wanted
+    dane           a TLSA record must name it, or who signed it and then its name must be right
 
 Whatever goes wrong is a TlsError; nothing was said by then that is not said in clear anyway.
 """
@@ -45,6 +46,9 @@ class SecureSession:
         self._key = f"{target.name} {target.address} {target.port}"
         self._is_verified = policy.level is Level.VERIFY
         host = target.name.removeprefix("[").removesuffix("]")
+        if policy.dane is not None:
+            # Whose session is taken up need not show its certificates again.
+            host, self._key = policy.dane.base, ""
         self.layer: TlsLayer = tls.begin(host, verified=self._is_verified, key=self._key)
 
     def establish(self, stream: PeerStream, deadline: float) -> TlsFacts:
@@ -54,7 +58,8 @@ class SecureSession:
 
     def keep(self) -> None:
         """At the end: the next connection to the same host takes the session up."""
-        self._tls.remember(self.layer, verified=self._is_verified, key=self._key)
+        if self._key:
+            self._tls.remember(self.layer, verified=self._is_verified, key=self._key)
 
     def _verdict(self) -> str:
         """What Sendmail's ${verify} has. Raise CertificateError if it is the wrong certificate."""
@@ -64,6 +69,11 @@ class SecureSession:
                 found = f"sha256:{layer.fingerprint}"
                 reason = "the certificate is not the pinned one"
                 raise CertificateError(reason, remedy=f"fingerprint {found}")
+            return "TRUSTED"
+        if policy.dane is not None:
+            if not policy.dane.are_met(layer.chain(), self._tls):
+                reason = f"the certificate is none that {policy.dane.place} (TLSA) names"
+                raise CertificateError(reason, remedy=Level.ENCRYPT.value)
             return "TRUSTED"
         if policy.level is Level.VERIFY:
             if not is_named(layer.names, policy.names):

@@ -26,8 +26,10 @@ import errno
 import os
 import re
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from minimta.config.options import Options
 from minimta.message.printable import shown
@@ -169,6 +171,13 @@ class HostMemory:
         finally:
             os.close(file)
         os.rename(new, path, src_dir_fd=self.file, dst_dir_fd=self.file)
+
+
+class Hosts(NamedTuple):
+    """What is known of hosts, and who is told what is found."""
+
+    memory: HostMemory
+    tell: Callable[[HostStatus], None]
 
 
 def listed(path: str) -> list[tuple[HostStatus, float]]:

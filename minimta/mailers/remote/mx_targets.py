@@ -31,7 +31,8 @@ from minimta.config.values import mail_port
 from minimta.mailers.remote import reply_outcomes
 from minimta.message.address import domain_key
 from minimta.message.outcome import Outcome
-from minimta.system.dns import LookupFailed, Resolver, of_localhost
+from minimta.system.dns import Resolver, of_localhost
+from minimta.system.dns_wire import LookupFailed
 from minimta.system.hostnames import local_names, own_addresses, own_name
 
 SMTP_PORT = 25
@@ -74,9 +75,8 @@ class Target:
     port: int
     #: of the MX record, -1 if none led here
     preference: int = -1
-    #: did DNS vouch for name and address: were all answers authenticated by DNSSEC (the AD bit of a
-    #: resolver on this host)? None is asked for yet, so it is False. TLSA records will count only
-    #: where it is True (RFC 7672 section 2.2)
+    #: is the name one that the administrator has given, or that DNSSEC vouches for? TLSA records
+    #: count only there (RFC 7672 section 2.2)
     vouched: bool = False
 
     @property
@@ -164,6 +164,8 @@ class TargetFinder:
         self._tell = note
         self._shuffle = shuffle
         self._seen: set[str] = set()
+        #: does DNSSEC vouch for the list of exchangers?
+        self._is_vouched = False
 
     def targets(self) -> Iterator[Target]:
         """Yield what to try, best first; tell *note* of hosts without an address.
@@ -190,8 +192,9 @@ class TargetFinder:
         usable = addresses if self._option else [a for a in addresses if self._leads_away(a)]
         if not usable:
             raise Unroutable(reply_outcomes.loops_back(name, self._ourselves.name))
+        is_name = _ip(self._hop.name) is None
         for address in usable:
-            yield Target(name, address, self._hop.port)
+            yield Target(name, address, self._hop.port, vouched=is_name)
 
     def _by_system(self, name: str) -> list[str]:
         host = self._hop.name.encode("ascii", "replace")
@@ -239,6 +242,8 @@ class TargetFinder:
         except LookupFailed as failure:
             shown = f"{domain}." if failure.temporary else domain
             raise Unroutable(reply_outcomes.no_answer(shown, failure)) from failure
+        # Without a list the host is the domain itself.
+        self._is_vouched = not exchangers or self._resolver.is_vouched(domain, "MX")
         if any(not host for _, host in exchangers):
             raise Unroutable(reply_outcomes.null_mx(domain))
         # RFC 5321 section 5.1: without any MX record the domain itself is the host.
@@ -275,7 +280,9 @@ class TargetFinder:
         for address in away:
             if address not in self._seen and len(self._seen) < MAX_TARGETS:
                 self._seen.add(address)
-                yield Target(f"{host}.", address, self._hop.port, preference)
+                yield Target(
+                    f"{host}.", address, self._hop.port, preference, vouched=self._is_vouched
+                )
 
     def _is_us(self, address: str) -> bool:
         ip = _ip(address)

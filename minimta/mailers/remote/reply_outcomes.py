@@ -15,7 +15,7 @@ from dataclasses import replace
 from minimta.mailers.remote.host_status import HostStatus
 from minimta.message.outcome import Fate, Outcome
 from minimta.smtp.reply import Reply, verbatim
-from minimta.system.dns import LookupFailed
+from minimta.system.dns_wire import LookupFailed
 
 # SMTP code -> RFC 3463 status when the peer gave none
 _STATUS = {

@@ -39,7 +39,8 @@ from minimta.mailers.remote.protocol import (
 )
 from minimta.message.outcome import Fate, Outcome
 from minimta.system import dns, log, privileges
-from minimta.system.dns import LookupFailed, Resolver, of_localhost
+from minimta.system.dns import Resolver, of_localhost
+from minimta.system.dns_wire import LookupFailed
 from minimta.system.users import User, Users
 
 #: seconds for all questions about one name; the Resolver itself gives up earlier

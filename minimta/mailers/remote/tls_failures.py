@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from minimta.mailers.remote import reply_outcomes
 from minimta.mailers.remote.handshake import TlsPort
+from minimta.mailers.remote.host_policy import HostPolicies
 from minimta.mailers.remote.mx_targets import NextHop, Target
 from minimta.mailers.remote.tls_policy import NO_TLS, Level, Policy
 from minimta.mailers.remote.transport import Transport
@@ -24,11 +25,13 @@ class TlsFailures:
     def __init__(
         self,
         transport: Transport,
+        policies: HostPolicies,
         log: Callable[[str], None],
         say: Callable[[str], None] | None,
     ) -> None:
-        """*transport* has options and policies; *log* and *say* (-v) are told of each failure."""
+        """*transport* has options and rows; *log* and *say* (-v) are told of each failure."""
         self._transport = transport
+        self._policies = policies
         self._log = log
         self._say = say
         self._in_clear: set[Target] = set()
@@ -39,8 +42,8 @@ class TlsFailures:
         return len(self._in_clear)
 
     def policy(self, hop: NextHop | None, target: Target) -> Policy:
-        """What TLS there must be with *target*, to which *hop* led."""
-        return NO_TLS if target in self._in_clear else self._transport.policy(hop, target.address)
+        """What TLS there must be with *target*, to which *hop* led. Raise NotTrusted."""
+        return NO_TLS if target in self._in_clear else self._policies.policy(hop, target)
 
     def failed(
         self, error: TlsError, target: Target, policy: Policy, hop: NextHop | None

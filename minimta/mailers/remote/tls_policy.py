@@ -6,20 +6,24 @@
     [10.0.3.9]                 fingerprint sha256:2f3e...  sha256:...
     [printer.campus]:2465      encrypt implicit
     .campus                    none
+    example.net                dane-only
 
     level          nothing is sent unless
     none           (no TLS)
-    may            (TLS if it can be had; without a row that is so)
+    may            (TLS if it can be had)
     encrypt        there is TLS, with anybody
     verify         and a certificate for the next hop as it is configured, or for a name of match=,
                    signed by an authority that we trust (CACertFile, CACertPath); for a next hop
                    where we log in that is so without a row
     fingerprint    and exactly this certificate, whoever signed it, and whether it has expired or not
+    dane           and one of the certificates that TLSA records name; (may, if there are none)
+    dane-only      and there are such records, and DNSSEC vouches for them
 
 "implicit" is TLS from the first octet, as port 465 has it (RFC 8314 section 3.3). A key is the next
 hop as it is configured, "[h]:587", or less of it: "[h]", "h:587", "h", ".parent", "." for the rest.
-What MX records say is not trusted: whoever can forge them has a certificate for their own host. A
-row that cannot be understood delays mail for its next hop.
+What MX records say is not trusted, unless DNSSEC vouches for them: whoever can forge them has a
+certificate for their own host. A row that cannot be understood delays mail for its next hop. Without
+a row it depends on the host: see ``host_policy``.
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ from dataclasses import dataclass, replace
 
 from minimta.config.options import Options
 from minimta.config.values import nearest
+from minimta.mailers.remote.dane import DaneRecords
 from minimta.mailers.remote.mx_targets import NextHop
 from minimta.maps.table import Table
 from minimta.system import log
@@ -48,6 +53,8 @@ class Level(enum.Enum):
     ENCRYPT = "encrypt"
     VERIFY = "verify"
     FINGERPRINT = "fingerprint"
+    DANE = "dane"
+    DANE_ONLY = "dane-only"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +72,10 @@ class Policy:
     origin: str = ""
     #: do we log in there? Never in clear, whatever a row allows
     logs_in: bool = False
+    #: has no row said so, and no login?
+    is_default: bool = False
+    #: records for one of which the certificate must be (dane, once they are known)
+    dane: DaneRecords | None = None
 
     @property
     def is_binding(self) -> bool:
@@ -106,12 +117,18 @@ class TlsPolicies:
         Table(options.tls_policy, take).rows()
         return cls(found, options.tls_policy)
 
+    @property
+    def mention_dane(self) -> bool:
+        """Does a row want TLSA records, so that somebody must validate DNSSEC?"""
+        return any(b"dane" in row.lower() for row in self._table.values())
+
     def policy(self, hop: NextHop, *, logs_in: bool = False) -> Policy:
         """For *hop*, where we shall perhaps log in. Raise ValueError for a row that makes no sense."""
         found = self._row(hop)
         if found is None:
             why = f"the login at {hop.key}" if logs_in else f"port {hop.port}"
-            policy = Policy(Level.VERIFY if logs_in else Level.MAY, origin=why)
+            level = Level.VERIFY if logs_in else Level.MAY
+            policy = Policy(level, origin=why, is_default=not logs_in)
         else:
             key, value = found
             try:

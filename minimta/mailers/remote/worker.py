@@ -14,18 +14,19 @@ from __future__ import annotations
 import gc
 import os
 import socket
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from minimta.config.options import Options
 from minimta.mailers.job import Job
 from minimta.mailers.remote import credentials
 from minimta.mailers.remote.channel import ParentGone, WorkerChannel
-from minimta.mailers.remote.delivery import Delivery, Hosts
-from minimta.mailers.remote.host_status import HostMemory
+from minimta.mailers.remote.delivery import Delivery
+from minimta.mailers.remote.host_status import HostMemory, Hosts
 from minimta.mailers.remote.transport import Transport
 from minimta.system import memory as process_memory
-from minimta.system import privileges, processes
+from minimta.system import privileges, processes, validator
+from minimta.system.dns import Resolver
 from minimta.system.slots import Place
 
 
@@ -71,6 +72,7 @@ def run(
                 tell_tls=channel.tell_tls,
                 log=channel.log,
                 tell_login=channel.tell_login,
+                resolver=_resolver(transport, channel.log),
                 place=place,
                 hosts=Hosts(memory, channel.tell_host) if memory else None,
             ).run()
@@ -80,6 +82,14 @@ def run(
     except ParentGone:
         pass
     return status
+
+
+def _resolver(transport: Transport, log: Callable[[str], None]) -> Resolver:
+    """One that validates DNSSEC itself, if that is wanted and nobody else can be believed."""
+    rows = transport.policies
+    if not (transport.options.dane or (rows is not None and rows.mention_dane)):
+        return Resolver()
+    return Resolver(make_validator=lambda servers: validator.make(servers, log))
 
 
 def _with_logins(transport: Transport, pipe: int) -> Transport:

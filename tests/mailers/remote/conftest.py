@@ -1,4 +1,4 @@
-"""A directory of tokens, and an authorization server that renews them."""
+"""A directory of tokens, an authorization server that renews them; hosts of the net."""
 
 from __future__ import annotations
 
@@ -21,6 +21,12 @@ from tests.support.jobs import options
 
 NOW = 1_800_000_000.0
 SECRETS = ("old-refresh-token", "old-access-token", "client-s3cret", "access-1-", "refresh-1-")
+
+
+@pytest.fixture
+def loopback_is_the_world(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let 127.0.0.x play hosts of the net."""
+    monkeypatch.setattr("minimta.mailers.remote.mx_targets.TargetFinder._is_us", lambda *_: False)
 
 
 @pytest.fixture(scope="module")

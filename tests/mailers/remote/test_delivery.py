@@ -11,8 +11,8 @@ import pytest
 
 from minimta.config.options import Options
 from minimta.mailers.job import Job, JobUser
-from minimta.mailers.remote.delivery import Delivery, Hosts
-from minimta.mailers.remote.host_status import HostMemory, HostStatus
+from minimta.mailers.remote.delivery import Delivery
+from minimta.mailers.remote.host_status import HostMemory, Hosts, HostStatus
 from minimta.mailers.remote.mx_targets import Ourselves
 from minimta.mailers.remote.transport import Transport
 from minimta.message.outcome import Fate, Outcome
@@ -600,12 +600,6 @@ def by_dns(
         return deliver(
             *jobs, resolver=resolver, say=say, ourselves=ourselves, place=place, hosts=hosts
         )
-
-
-@pytest.fixture
-def loopback_is_the_world(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let 127.0.0.x play hosts of the net."""
-    monkeypatch.setattr("minimta.mailers.remote.mx_targets.TargetFinder._is_us", lambda *_: False)
 
 
 @pytest.mark.usefixtures("loopback_is_the_world")
