@@ -56,6 +56,20 @@ class Authority:
         usage = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")
         _openssl("req", "-x509", *_NEW_KEY, "-subj", f"/CN={name}", "-days", "9", *usage, *files)
 
+    def below(self, name: str) -> Authority:
+        """An authority that this one has signed."""
+        made = Authority(self._directory, name)
+        request, extensions = self._directory / f"{name}.csr", self._directory / f"{name}.ext"
+        extensions.write_text(
+            "basicConstraints=critical,CA:true\nkeyUsage=critical,keyCertSign,cRLSign\n"
+            "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
+        )
+        _openssl("req", "-new", "-key", made._key, "-subj", f"/CN={name}", "-out", request)
+        signer = ("-CA", self.certificate, "-CAkey", self._key, "-CAcreateserial", "-days", "9")
+        files = ("-in", request, "-extfile", extensions, "-out", made.certificate)
+        _openssl("x509", "-req", *signer, *files)
+        return made
+
     def issue(self, *names: str, days: int = 9, rsa: bool = False) -> KeyPair:
         """A certificate for these names; with *days* below 0 it has expired."""
         base = self._directory / f"{self.name}-{names[0].replace('*', 'any')}{days}{rsa}"

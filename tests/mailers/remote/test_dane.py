@@ -12,7 +12,7 @@ from minimta.message.outcome import Fate
 from minimta.system.tls import server_context
 from minimta.system.tls_values import KeyPair
 from minimta.system.x509 import public_key
-from tests.support.certificates import der
+from tests.support.certificates import Authority, der
 from tests.support.fakedns import Zone
 from tests.support.fakesmtp import SECURED, FakeSmtp
 from tests.support.jobs import options
@@ -128,6 +128,14 @@ def test_an_authority_that_is_a_whole_record_need_not_be_sent(campus: Campus) ->
         assert Sent(at(server), zone=zone(server, records), signed=[NAME]).verify == "TRUSTED"
 
 
+def test_an_authority_need_not_be_a_root(tmp_path: Path) -> None:
+    middle = Authority(tmp_path, "root").below("middle")
+    pair = with_authority(middle.issue(NAME), middle.certificate, tmp_path)
+    with FakeSmtp(tls=server_context(pair)) as server:
+        records = [record(2, 1, 1, der(KeyPair(middle.certificate, "")))]
+        assert Sent(at(server), zone=zone(server, records), signed=[NAME]).verify == "TRUSTED"
+
+
 @pytest.mark.parametrize("which", ["expired", "other", "stranger"])
 def test_below_an_authority_names_and_dates_count(
     campus: Campus, tmp_path: Path, which: str
@@ -201,6 +209,23 @@ def test_records_that_dnssec_does_not_vouch_for_say_nothing(campus: Campus) -> N
         sent = Sent(at(server), zone=zone(server, records))
     assert sent.verify == "FAIL"
     assert sent.outcome.fate is Fate.SENT
+
+
+def test_records_behind_an_alias_that_dnssec_does_not_vouch_for_say_nothing(campus: Campus) -> None:
+    with FakeSmtp(tls=server_context(campus.own)) as server:
+        wrong = {"TLSA": [record(3, 1, 1, der(campus.good))]}
+        records: Zone = {
+            NAME: {"A": ["127.0.0.1"]},
+            f"_{server.port}._tcp.{NAME}": {"CNAME": ["tlsa.hoster.example."]},
+            "tlsa.hoster.example": wrong,
+        }
+        assert Sent(at(server), zone=records, signed=[NAME]).verify == "FAIL"
+        host: Zone = {
+            NAME: {"CNAME": ["real.hoster.example."]},
+            "real.hoster.example": {"A": ["127.0.0.1"]},
+            f"_{server.port}._tcp.real.hoster.example": wrong,
+        }
+        assert Sent(at(server), zone=host, signed=["hoster.example"]).verify == "FAIL"
 
 
 def test_the_option_dane_switches_it_off(campus: Campus) -> None:
