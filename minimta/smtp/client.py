@@ -9,6 +9,7 @@ on until nothing is ``awaiting``; it looks up how long to wait under that word.
     STARTTLS          a 2yz: ``wants_handshake``; the driver makes it and calls secured()
     AUTH              334: a challenge, which the driver answers; else the login is over, see auth_reply
     MAIL RCPT DATA    one group with PIPELINING, else one by one
+    BDAT              instead of DATA, with the text behind it (RFC 3030), where the driver gives it
     (content)         354 came: ``wants_content``; the driver streams it and calls content_sent()
     .                 the only reply that makes the message the peer's
     RSET QUIT         between and after
@@ -63,17 +64,24 @@ class PeerClosed(Exception):
 class Transaction:
     """One message to some recipients: the lines to say, and the replies as they come."""
 
-    __slots__ = ("data", "finals", "mail", "mail_line", "rcpt", "rcpt_lines")
+    __slots__ = ("chunk", "data", "finals", "mail", "mail_line", "rcpt", "rcpt_lines")
 
-    def __init__(self, mail_line: bytes, rcpt_lines: Sequence[bytes]) -> None:
+    def __init__(self, mail_line: bytes, rcpt_lines: Sequence[bytes], chunk: bytes = b"") -> None:
+        """*chunk* is the text as BDAT takes it, CRLF line ends and one at its end; b"": by DATA."""
         self.mail_line = mail_line
         self.rcpt_lines = rcpt_lines
+        self.chunk = chunk
         self.mail: Reply | None = None
         #: in the order of rcpt_lines; shorter when the peer refused MAIL
         self.rcpt: list[Reply] = []
         self.data: Reply | None = None
         #: the answer to the final dot of a message with content; LMTP: one for each that was taken
         self.finals: list[Reply] = []
+
+    @property
+    def text_line(self) -> str:
+        """The command that the text follows."""
+        return f"BDAT {len(self.chunk)} LAST" if self.chunk else "DATA"
 
     @property
     def final(self) -> Reply | None:
@@ -184,7 +192,12 @@ class Client:
             self._needs_reset = False
         self._unsent.append(("MAIL", transaction.mail_line))
         self._unsent += [("RCPT", line) for line in transaction.rcpt_lines]
-        self._unsent.append(("DATA", b"DATA"))
+        if transaction.chunk:
+            # The line end that take() puts behind it is the last one of the chunk.
+            text = transaction.text_line.encode("ascii") + b"\r\n" + transaction.chunk
+            self._unsent.append(("BDAT", text.removesuffix(b"\r\n")))
+        else:
+            self._unsent.append(("DATA", b"DATA"))
 
     def content_sent(self) -> None:
         """The driver has sent the whole content and the final dot."""
@@ -199,7 +212,7 @@ class Client:
     def take(self) -> bytes:
         """What to send now, perhaps nothing.
 
-        What is queued together ends in DATA or is alone, as RFC 2920 section 3.1 wants a group.
+        What is queued together ends in DATA or BDAT or is alone, as RFC 2920 section 3.1 wants a group.
         """
         if not self._unsent or (self._expected and "PIPELINING" not in self.extensions):
             return b""
@@ -208,7 +221,7 @@ class Client:
             verb, line = self._unsent.popleft()
             lines.append(line)
             self._expected.append(verb)
-            self._tell(_shown(verb, line.decode("ascii")))
+            self._tell(_shown(verb, line.partition(b"\r\n")[0].decode("ascii")))
             if "PIPELINING" not in self.extensions:
                 break
         return b"\r\n".join(lines) + b"\r\n"
@@ -246,7 +259,7 @@ class Client:
     def _answer(self, verb: str, reply: Reply) -> None:
         self.answered += 1
         if reply.code == 421:
-            if verb not in (".", "lone dot", "QUIT"):
+            if verb not in (".", "BDAT", "lone dot", "QUIT"):
                 raise PeerClosed(reply, verb)
             self.closing = True
         if verb in _ANSWERS:
@@ -313,6 +326,13 @@ class Client:
         else:
             self._needs_reset = transaction.mail is not None and transaction.mail.code < 300
 
+    def _bdat(self, reply: Reply) -> None:
+        """The chunk was the whole message: its answer is that to a final dot."""
+        transaction = self._open()
+        transaction.finals.append(reply)
+        if reply.code >= 300:
+            self._needs_reset = transaction.mail is not None and transaction.mail.code < 300
+
     def _content_wanted(self, transaction: Transaction) -> None:
         if transaction.has_recipient:
             self.wants_content = True
@@ -356,5 +376,6 @@ _ANSWERS: dict[str, Callable[[Client, Reply], None]] = {
     "MAIL": Client._mail,
     "RCPT": Client._rcpt,
     "DATA": Client._data,
+    "BDAT": Client._bdat,
     ".": Client._final,
 }

@@ -41,6 +41,7 @@ _DEFAULTS = {
     "RCPT": "250 2.1.5 Recipient ok",
     "DATA": "354 Go ahead",
     ".": "250 2.0.0 Ok: queued as FAKE1",
+    "BDAT": "250 2.0.0 Ok: queued as FAKE1",
     "RSET": "250 2.0.0 Reset",
     "QUIT": "221 2.0.0 Bye",
 }
@@ -191,6 +192,8 @@ class FakeSmtp(OwnProcess):
                 if self._poison in told[-1]:
                     return
                 verb = line.split(b" ")[0].strip().upper().decode("latin-1")
+                if verb == "BDAT":
+                    self._chunk(lines, told[-1])
                 code = self._react(connection, lines, verb, told)
                 if verb == "DATA" and code == b"3":
                     self._content(connection, lines)
@@ -238,6 +241,17 @@ class FakeSmtp(OwnProcess):
             self._messages.append(b"".join(text))
             self._arrived.notify_all()
         self._answer(connection, lines, ".")
+
+    def _chunk(self, lines: BufferedIOBase, command: str) -> None:
+        """All of a message, in one chunk."""
+        verb, size, last = command.split(" ")
+        assert (verb, last) == ("BDAT", "LAST")
+        text = lines.read(int(size))
+        if len(text) < int(size):
+            raise _Dropped
+        with self._lock:
+            self._messages.append(text)
+            self._arrived.notify_all()
 
     def _answer(self, connection: socket.socket, lines: BufferedIOBase, verb: str) -> bytes:
         with self._lock:

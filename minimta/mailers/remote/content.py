@@ -21,6 +21,8 @@ from minimta.smtp.data import BadText, DataWriter, check_stored
 
 #: octets read and sent at once; what is smaller goes out in one write
 BLOCK = 256 * 1024
+#: largest message that is sent before the peer has taken a recipient
+MAX_CHUNK = 32 * 1024
 #: largest message that is converted to 7 bits, which needs it in memory
 MAX_CONVERTED = 64 * 1024 * 1024
 
@@ -79,6 +81,13 @@ class Content:
             # It was checked when it was measured.
             raise Unreadable("the data file changed") from error
         yield writer.finish()
+
+    def chunk(self) -> bytes:
+        """The octets of a small message as BDAT takes them, CRLF line ends; b"" for a larger one."""
+        if not self._whole or self.wire_size > MAX_CHUNK:
+            return b""
+        text = self._whole.replace(b"\n", b"\r\n")
+        return text if text.endswith(b"\r\n") else text + b"\r\n"
 
     def _blocks(self) -> Iterator[bytes]:
         first = self._header + b"\n"

@@ -317,7 +317,8 @@ class Delivery:
             return
         users, lines = self._recipients(connection, pending)
         if users:
-            self._transact(connection, pending, content, Transaction(mail, lines), users)
+            chunk = content.chunk() if connection.takes_chunks else b""
+            self._transact(connection, pending, content, Transaction(mail, lines, chunk), users)
 
     def _recipients(
         self, connection: OutgoingConnection, pending: PendingJob
@@ -347,8 +348,7 @@ class Delivery:
     ) -> None:
         trouble = None
         try:
-            connection.client.begin(transaction)
-            connection.converse()
+            connection.offer(transaction)
             if connection.client.wants_content:
                 connection.send_content(content)
         except (OSError, PeerClosed, ReplyError, Unreadable) as error:

@@ -6,7 +6,7 @@ One reply decides about a recipient:
     to MAIL             it is not 2yz
     to RCPT             it is not 2yz
     to DATA             it is not 3yz
-    to the final dot    nothing before it decided; with LMTP it is the recipient's own
+    to the final dot    nothing before it decided; with LMTP it is the recipient's own; the same to BDAT
     none                the conversation broke before: the error decides
 
 Nothing here raises.
@@ -81,12 +81,13 @@ def _decisive(
     if rcpt[i].code >= 300:
         # In a group the command said last is DATA, and that is what Sendmail's bounces show.
         grouped = "PIPELINING" in client.extensions
-        return rcpt[i], "RCPT", "DATA" if grouped else transaction.rcpt_lines[i].decode("ascii")
+        own_line = transaction.rcpt_lines[i].decode("ascii")
+        return rcpt[i], "RCPT", transaction.text_line if grouped else own_line
     if data is not None and not 300 <= data.code < 400:
         return data, "DATA", "DATA"
     number = transaction.taken_before(i) if client.dialect.answers_each else 0
     finals = transaction.finals[number : number + 1]
-    return (finals[0] if finals else None), ".", "DATA"
+    return (finals[0] if finals else None), ".", transaction.text_line
 
 
 def _is_too_many(reply: Reply) -> bool:
