@@ -6,7 +6,7 @@ that came from outside is cleaned, or it could forge a field. Nothing here fails
 
 from __future__ import annotations
 
-from minimta.dsn.multipart import Report, ReportEntry, clean
+from minimta.dsn.multipart import Report, ReportEntry, clean, joined
 from minimta.message import dates
 from minimta.message.outcome import Fate
 from minimta.message.xtext import decode_xtext
@@ -24,7 +24,7 @@ def fields(report: Report) -> str:
     lines.append(f"Arrival-Date: {dates.rfc5322(original.created)}")
     for entry in report.entries:
         lines += ["", *_recipient_fields(report, entry)]
-    return "\n".join(lines) + "\n"
+    return joined(lines)
 
 
 def _recipient_fields(report: Report, entry: ReportEntry) -> list[str]:

@@ -10,7 +10,7 @@ All of it is cleaned; what a host said fills at most _TRANSCRIPT_LINES. Nothing 
 
 from __future__ import annotations
 
-from minimta.dsn.multipart import Report, ReportEntry, ReportKind, clean, spell
+from minimta.dsn.multipart import Report, ReportEntry, ReportKind, clean, joined, spell
 from minimta.message import dates
 from minimta.message.outcome import Fate
 
@@ -48,7 +48,7 @@ def text(report: Report) -> str:
     lines += ["", "   ----- Transcript of session follows -----"]
     lines += _transcript(report)
     box = _BOX if report.kind is ReportKind.DELAY else ""
-    return box + "\n".join(lines) + "\n"
+    return box + joined(lines)
 
 
 _SUCCESS = {

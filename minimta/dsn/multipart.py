@@ -11,6 +11,7 @@ outside is shown through clean(): a newline in it would forge a field. Nothing h
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -21,6 +22,8 @@ from minimta.message.outcome import Fate, Outcome
 #: octets of a message that go back with its bounce.
 #: DIFFERS: Sendmail returns any size. Whoever forges senders would have us send it (backscatter).
 RETURN_LIMIT = 65536
+#: octets of a line (RFC 5322 section 2.1.1)
+_LONGEST = 998
 
 
 class ReportKind(Enum):
@@ -164,3 +167,8 @@ def spell(seconds: int) -> str:
 def clean(text: bytes | str, limit: int = 900) -> str:
     """Printable ASCII, short enough for a line (RFC 5322 section 2.1.1)."""
     return printable.shown(text[:limit])
+
+
+def joined(lines: Iterable[str]) -> str:
+    """The text of a part; a line in which several long values stand is cut."""
+    return "".join(f"{line[:_LONGEST]}\n" for line in lines)

@@ -93,7 +93,7 @@ class SharedState:
             for macro, value in macros:
                 text = text.replace(macro, value)
             first, _, rest = text.partition(" ")
-            whole = log.clean(f"{first} ESMTP {rest}", 400)
+            whole = log.clean(f"{first} ESMTP {rest}".rstrip(), 400)
             if product_suffix:
                 return whole
             self._greeting = (now, whole)

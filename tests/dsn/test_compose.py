@@ -263,6 +263,31 @@ def test_times_are_spelled_as_sendmail_does(seconds: int, words: str) -> None:
     assert spell(seconds) == words
 
 
+def test_no_line_is_too_long_whatever_the_peer_says() -> None:
+    """RFC 5322 section 2.1.1."""
+    chatty = Outcome(
+        Fate.FAILED,
+        "5.1.1",
+        "x " * 2000,
+        remote_mta="m" * 300,
+        diagnostic="550 5.1.1 " + "d " * 2000,
+        transcript=("t " * 2000, ">>> " + "s" * 3000),
+    )
+    recipient = Recipient(
+        b"<%b@lab2.campus>" % (b"r" * 240),
+        "PFD",
+        original=b"rfc822;" + b"o+2B" * 120,
+        final=b"RFC822; " + b"f" * 300,
+    )
+    entries = [ReportEntry(recipient, chatty, mailer) for mailer in ("esmtp", "local", "prog")]
+    client = b"h" * 255 + b" [10.0.3.136]"
+    for kind in ReportKind:
+        what = report(*entries, kind=kind, client=client, helo=b"h" * 255, envid=b"e" * 100)
+        text = compose(what, QID, HEADER, None)
+        assert max(map(len, text.split(b"\n"))) <= 998
+        assert all(octet in b"\t\n" or 32 <= octet < 127 for octet in text)
+
+
 def test_many_recipients_of_one_session_share_its_transcript() -> None:
     several = [
         ReportEntry(Recipient(b"<u%d@lab2.campus>" % n), REFUSED, "esmtp") for n in range(100)
@@ -275,4 +300,5 @@ def test_many_recipients_of_one_session_share_its_transcript() -> None:
 def test_the_note_about_losses_names_each_and_forges_nothing() -> None:
     note = message_from_bytes(losses([("6AM9", "bad\nTo: all")], "/q", "lab1.campus"))
     assert note["To"] == "postmaster"
+    assert note["Auto-Submitted"].startswith("auto-generated")  # RFC 3834 section 5
     assert "Qf6AM9: bad?To: all" in note.get_payload()

@@ -186,6 +186,22 @@ def test_without_a_least_rate_one_may_crawl(
     assert peer.says("\r\n.").startswith("250")
 
 
+@pytest.mark.parametrize(
+    ("text", "greeting"),
+    [
+        ("$j", "220 lab2.campus ESMTP"),
+        ("$j Post Office", "220 lab2.campus ESMTP Post Office"),
+        ("mail.campus ready", "220 mail.campus ESMTP ready"),
+    ],
+)
+def test_the_greeting_need_not_tell_who_we_are(
+    host: SmtpHost, start: Callable[[], Listening], text: str, greeting: str
+) -> None:
+    """RFC 5321 section 7.5, SmtpGreetingMessage."""
+    host.options.greeting = text
+    assert start().connect().answer() == greeting
+
+
 # --- time -----------------------------------------------------------------------------------------
 
 
