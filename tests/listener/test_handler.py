@@ -110,6 +110,18 @@ def test_a_sender_who_cannot_be_looked_up_gets_no_name_and_is_taken(
     assert (b"F", b"From: dave@lab2.campus") in control.headers
 
 
+@pytest.mark.parametrize("client", [STRANGER, ("127.0.0.1", "localhost")])
+def test_no_address_of_mail_that_is_relayed_is_completed(
+    host: SmtpHost, client: tuple[str, str]
+) -> None:
+    """RFC 6409 section 8: a submission may be, and nothing else (RFC 5321 section 6.4)."""
+    fields = ["From: emma", "Sender: emma", "To: carol, dave (x)", "Cc: dave", "Reply-To: emma"]
+    text = "\n".join((*fields, "", "Hi", ""))
+    assert host.connect(*client).writes("emma@lab1.campus", "dave", text=text)[:3] == "250"
+    [(control, _)] = host.queued()
+    assert [field.decode() for _, field in control.headers[-5:]] == fields
+
+
 def test_helo_is_smtp_in_the_trace(host: SmtpHost) -> None:
     peer = host.connect(*STRANGER)
     peer.says("HELO lab1.campus")
