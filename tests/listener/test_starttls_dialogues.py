@@ -11,6 +11,7 @@ import pytest
 
 from minimta.smtp.state import State
 from tests.listener.test_starttls import Campus, SecureListening, client_context
+from tests.support.dialogue import fits
 from tests.support.listening import PATIENCE
 from tests.support.smtphost import STRANGER, SmtpHost
 
@@ -52,10 +53,6 @@ class Client:
     def _hear(self) -> None:
         octets, self._pending = self._pending, b""
         self._heard = self._say(octets).decode("ascii").removesuffix("\r\n").split("\r\n")
-
-
-def fits(line: str, wanted: str) -> bool:
-    return re.fullmatch(".*".join(map(re.escape, wanted.split("*"))), line) is not None
 
 
 @pytest.mark.parametrize("lines_of", GALLERY, ids=[one[0] for one in GALLERY])

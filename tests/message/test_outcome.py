@@ -12,8 +12,13 @@ from minimta.message.outcome import Fate, Outcome, from_exit_code
         (os.EX_TEMPFAIL, Fate.DEFERRED),
         (os.EX_OSERR, Fate.DEFERRED),
         (os.EX_IOERR, Fate.DEFERRED),
-        (os.EX_NOUSER, Fate.FAILED),
+        *[
+            (code, Fate.FAILED)
+            for code in range(64, 79)
+            if code not in (os.EX_OSERR, os.EX_IOERR, os.EX_TEMPFAIL)
+        ],
         (1, Fate.FAILED),
+        (255, Fate.FAILED),
         (-9, Fate.DEFERRED),
     ],
 )

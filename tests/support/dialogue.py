@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -48,3 +49,31 @@ def read(path: Path) -> Dialogue:
 def of(side: str) -> list[Dialogue]:
     """All dialogues of a directory: "client"."""
     return [read(path) for path in sorted((ROOT / side).glob("*.txt"))]
+
+
+@dataclass(frozen=True)
+class ServerDialogue:
+    """One dialogue of a file of dialogues with a server."""
+
+    name: str
+    #: the client's address, and the name that it leads to
+    client: tuple[str, str]
+    #: ("C", what the client says), ("S", a line of the answer), ("L", logged), ("Q", a recipient)
+    lines: list[tuple[str, str]]
+
+
+def server_dialogues(file: str) -> list[ServerDialogue]:
+    """All dialogues of a file: "session.txt"."""
+    found = []
+    for part in re.split(r"^== ", (ROOT / file).read_text(), flags=re.MULTILINE)[1:]:
+        head, *lines = part.splitlines()
+        name, _, client = head.partition(" | ")
+        kept = [(line[0], line[3:]) for line in lines if re.match("[CSLQ]:", line)]
+        ip, _, host = client.partition(" ")
+        found.append(ServerDialogue(name, (ip, host), kept))
+    return found
+
+
+def fits(line: str, wanted: str) -> bool:
+    """Is it the line that is *wanted*? "*" stands for anything."""
+    return re.fullmatch(".*".join(map(re.escape, wanted.split("*"))), line) is not None
