@@ -502,3 +502,15 @@ def test_a_control_file_with_thousands_of_recipients_is_shown_whole(
 ) -> None:
     put(options, "6AM9bJoP003680", recipients="".join(f"RPFD:<u{n}@x>\n" for n in range(3000)))
     assert show(options).count("\n\t\t\t\t\t <u") == 3000
+
+
+@pytest.mark.long
+def test_twenty_thousand_messages_are_listed_in_three_seconds(
+    options: Options, show: Listing
+) -> None:
+    for number in range(20_000):
+        put(options, f"6AM9{number // 1000:04}{number % 1000:06}")
+    begin = time.process_time()
+    listed = show(options)
+    assert time.process_time() - begin < 3
+    assert listed.endswith("\t\tTotal requests: 20000\n")

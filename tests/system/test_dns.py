@@ -120,6 +120,26 @@ def test_a_long_answer_comes_over_tcp_and_is_capped_at_the_best() -> None:
     assert found == sorted(found)
 
 
+def test_an_answer_of_almost_64_kib_is_capped_too() -> None:
+    # No two names have an end in common that could be said once.
+    labels = [".".join([f"{n}{'x' * 55}"] * 3) for n in range(1, 321)]
+    records = [f"{n} {label}.campus." for n, label in enumerate(labels, 1)]
+    found = exchangers({"many.campus": {"MX": records}}, "many.campus")
+    assert [preference for preference, _ in found] == [*range(1, MAX_EXCHANGERS + 1)]
+
+
+@pytest.mark.parametrize("length", [3, 40])
+def test_a_long_chain_of_aliases_is_followed_or_a_delay(length: int) -> None:
+    zone: dict[str, str | dict[str, str | list[str]]] = {
+        f"a{n}.campus": {"CNAME": [f"a{n + 1}.campus."]} for n in range(length)
+    }
+    zone[f"a{length}.campus"] = {"MX": ["10 mx.campus."]}
+    try:
+        assert exchangers(zone, "a0.campus") == [(10, "mx.campus")]
+    except LookupFailed as failure:
+        assert length > 16 and failure.temporary
+
+
 def test_both_families_are_asked() -> None:
     zone: Zone = {"lab2.campus": {"A": ["10.0.3.135"], "AAAA": ["2001:db8::1"]}}
     assert addresses(zone, "lab2.campus") == ["2001:db8::1", "10.0.3.135"]
