@@ -388,6 +388,8 @@ def test_what_goes_to_a_list_comes_from_its_owner(house: House) -> None:
     house.alias(b"list: dave\nowner-list: carol, henry\n")
     (found_one,) = house.expand(b"list")
     assert controlling_user.owner(found_one.recipient) == b"owner-list"
+    house.alias(b"list: dave, henry@lab3.campus\n")  # an alias, for which the sender answers
+    assert [controlling_user.owner(it.recipient) for it in house.expand(b"list")] == [None, None]
 
 
 def test_the_depth_of_expansion_is_limited(house: House) -> None:
