@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 
 import pytest
 
@@ -435,8 +436,16 @@ def test_a_receiver_that_has_enough_ends_the_session_in_the_middle_of_the_text()
 
 
 def test_every_reply_to_a_noop_flood_is_given_and_memory_stays_small() -> None:
-    smtp = session(FakeReceiver())
-    assert codes(smtp.receive(b"NOOP\r\n" * 10000)) == ["250 2.0.0"] * 10000
+    smtp, flood = session(FakeReceiver()), b"NOOP\r\n" * 10_000
+    assert codes(smtp.receive(flood)) == ["250 2.0.0"] * 10_000
+    tracemalloc.start()
+    try:
+        for _ in range(4):
+            smtp.receive(flood)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 100_000
 
 
 # --- STARTTLS -------------------------------------------------------------------------------------
