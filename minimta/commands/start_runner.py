@@ -99,7 +99,10 @@ def _reside(options: Options, interval: int, argv: list[str], ready: Callable[[]
         pidfile.write(options.pid_file, argv)
         ready()
 
-    try:
-        return resident.stay(options, interval, ended, begins=begins)
-    finally:
+    def ends() -> None:
         pidfile.remove(options.pid_file)
+
+    try:
+        return resident.stay(options, interval, ended, begins=begins, ends=ends)
+    finally:
+        ends()

@@ -74,7 +74,7 @@ def run(
             if not _names_the_runner(options):
                 pidfile.write(options.pid_file, command)
             ready()
-            return _only_listen(listeners)
+            return _only_listen(listeners, options.pid_file)
         finally:
             pidfile.remove(options.pid_file)
 
@@ -175,7 +175,7 @@ def _ended(listeners: Supervisor, *, was_told: bool) -> int:
     return os.EX_OK if was_told else listeners.exit_code or os.EX_SOFTWARE
 
 
-def _only_listen(listeners: Supervisor) -> int:
+def _only_listen(listeners: Supervisor, pid_file: str) -> int:
     """Look after the listener until told to end."""
     # Not sigtimedwait(2): that of CPython before 3.12 returns garbage when a stop (SIGSTOP, docker
     # pause, a debugger) outlasts its time.
@@ -190,6 +190,7 @@ def _only_listen(listeners: Supervisor) -> int:
             if waiting.readable([woken], 0.5):
                 os.read(woken, 100)
     finally:
+        pidfile.remove(pid_file)  # while the ports are ours: then comes another's
         listeners.end()
     return _ended(listeners, was_told=told())
 
@@ -220,6 +221,11 @@ def _run_queue(
         log.line("", text, level=1, error=True)
         complain(f"sendmail: {text}")
         return os.EX_TEMPFAIL
+
+    def ends() -> None:
+        pidfile.remove(options.pid_file)
+        lock.release()
+
     with lock:
         return resident.stay(
             options,
@@ -227,7 +233,7 @@ def _run_queue(
             stop,
             begins=begun.runs,
             waits=begun.listens,
-            ends=lock.release,
+            ends=ends,
             renewed=renewed,
         )
 

@@ -76,9 +76,10 @@ def stay(
     """Be the resident runner until stop(): new messages at once, a full run each *interval* seconds.
 
     begins() is called when the queue is ours. Another runner may just be ending, which takes a
-    moment; if it stays the exit code is 75. With waits(), which is called then, its end is waited for. ends() is called when the queue is free
-    again for others, before our children have ended. renewed() gives new options, once they are there;
-    attempts that have begun go on with the old ones.
+    moment; if it stays the exit code is 75. With waits(), which is called then, its end is waited for.
+    ends() is called just before the queue is free again for others: what names us, who run it, must
+    not go when it names the next one; our children may still work then. renewed() gives new options,
+    once they are there; attempts that have begun go on with the old ones.
     """
     try:
         lock = _place(options, stop, waits)
@@ -110,8 +111,8 @@ def stay(
             return stop()
 
         loop.stay(look)
-        lock.release()
         ends()
+        lock.release()
         loop.end()
     return os.EX_OK
 

@@ -40,7 +40,10 @@ def names_another(path: str) -> bool:
 
 
 def remove(path: str) -> None:
-    """Remove it, if it still names this process and we may."""
+    """Remove it, if it still names this process and we may.
+
+    To be called while no other may write it yet: between a look and unlink(2) it may become theirs.
+    """
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             is_ours = file.readline().strip() == str(os.getpid())

@@ -694,6 +694,19 @@ def test_there_is_one_resident_runner(host: PrivateHost, capfd: pytest.CaptureFi
     assert "another queue runner is resident" in capfd.readouterr().err
 
 
+def test_its_name_goes_before_another_can_be_the_runner(host: PrivateHost) -> None:
+    """Else the one that ends would remove the PidFile of the one that begins."""
+    looks = iter([False, True])
+    held: list[bool] = []
+
+    def ends() -> None:
+        held.append(locks.is_resident(lock_of(host)))
+
+    assert residence.stay(host.options, None, lambda: next(looks, True), ends=ends) == 0
+    assert held == [True]
+    assert not locks.is_resident(lock_of(host))
+
+
 def test_a_child_that_outlives_the_runner_does_not_pass_for_it(host: PrivateHost) -> None:
     with FakeSmtp(answers={"greeting": [HANG]}) as server:
         host.options.smart_host = server.host
