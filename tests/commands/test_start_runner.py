@@ -104,10 +104,13 @@ def test_a_runner_that_stays_writes_its_pid_and_takes_it_away(
         stop: Callable[[], bool],
         *,
         begins: Callable[[], None],
+        ends: Callable[[], None],
     ) -> int:
         assert not Path(options.pid_file).exists()
         begins()
         seen.write_text(f"{interval} {Path(options.pid_file).read_text()}")
+        ends()
+        Path(options.pid_file).write_text("of the next one")
         os.kill(os.getpid(), 15)
         return os.EX_OK if stop() else os.EX_SOFTWARE
 
@@ -117,4 +120,4 @@ def test_a_runner_that_stays_writes_its_pid_and_takes_it_away(
     pid, status = os.wait()
     assert os.waitstatus_to_exitcode(status) == 0
     assert seen.read_text() == f"900 {pid}\nsendmail -q15m\n"
-    assert not (tmp_path / "pid").exists()
+    assert (tmp_path / "pid").read_text() == "of the next one"
