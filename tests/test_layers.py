@@ -22,15 +22,16 @@ ROOMS: dict[str, str] = {
     "config": "",
     "smtp": "message",
     "system": "message config",
+    "milter": "message config smtp system",
     "maps": "system",
     "aliases": "message system maps",
     "queue": "message config system",
     "mailers": "message config smtp system maps",
     "routing": "message config system maps aliases",
     "dsn": "message config system queue routing",
-    "runner": "message config system maps aliases queue mailers routing dsn",
+    "runner": "message config system milter maps aliases queue mailers routing dsn",
     "submission": "message config system queue routing runner",
-    "listener": "message config smtp system maps queue routing runner submission",
+    "listener": "message config smtp system milter maps queue routing runner submission",
     "commands": "message config system maps aliases queue mailers routing runner submission listener",
     "admin": "message config smtp system maps aliases queue mailers routing dsn runner submission "
     "listener commands",
@@ -38,7 +39,15 @@ ROOMS: dict[str, str] = {
 
 #: These see no file, no socket and no clock: what they need comes in as arguments.
 PURE: tuple[str, ...] = ("message", "smtp", "config/options", "config/values", "config/commandline")
-PURE += ("queue/control", "queue/selectors", "routing/route", "routing/targets", "dsn/compose")
+PURE += (
+    "milter/protocol",
+    "milter/letter",
+    "queue/control",
+    "queue/selectors",
+    "routing/route",
+    "routing/targets",
+    "dsn/compose",
+)
 PURE += ("dsn/explanation", "dsn/multipart", "dsn/delivery_status")
 PURE += ("system/resolv_conf", "system/hosts_file")
 IMPURE = {"socket", "ssl", "select", "time", "datetime", "subprocess", "pwd", "syslog"}

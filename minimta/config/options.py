@@ -26,12 +26,16 @@ from minimta.config.values import (
     blame,
     choice,
     class_words,
+    data_size,
     directory,
     file_mode,
+    filter_macros,
+    filter_names,
     forward_path,
     host_name,
     local_delivery,
     mail_address,
+    mail_filters,
     nearest,
     privacy,
     proxy,
@@ -176,6 +180,17 @@ class Options:
     tls_fallback_to_clear = _option("TLSFallbacktoClear", "True", boolean, "when a handshake fails that need not be made, the host is tried once more in clear")
     daemon_ports = _option("DaemonPortOptions", "Name=MTA, Addr=127.0.0.1, Port=25; Name=MTA-v6, Addr=::1, Port=25", _daemon_ports, "where to listen: Name, Addr, Port, Family, Modifiers, Listen, ReceiveSize, SendSize, children, delayLA, refuseLA, queueLA, DeliveryMode, TLS; one line a port", "O", accumulates=True)
     client_ports = _option("ClientPortOptions", "", _client_ports, "by which addresses other hosts are reached: Family=inet or inet6, Addr; one line a family, and without any both", accumulates=True)
+    mail_filters = _option("MailFilter", "", mail_filters, "a filter of mail (milter): name, S=unix:PATH or inet:PORT@HOST, F=T, R or 4 (when it fails: 451, 554, 421), T=C:5m;S:10s;R:10s;E:5m; one line a filter (Sendmail's X lines)", accumulates=True)
+    input_mail_filters = _option("InputMailFilters", "", filter_names, "names of the filters that mail passes, in this order; a port may have others (InputMailFilters=)")
+    milter_macros_connect = _option("Milter.macros.connect", "j, _, {daemon_name}, {if_name}, {if_addr}", filter_macros, "macros that filters get with a connection")
+    milter_macros_helo = _option("Milter.macros.helo", "{tls_version}, {cipher}, {cipher_bits}, {cert_subject}, {cert_issuer}", filter_macros, "with HELO and EHLO")
+    milter_macros_envfrom = _option("Milter.macros.envfrom", "i, {auth_type}, {auth_authen}, {auth_ssf}, {auth_author}, {mail_mailer}, {mail_host}, {mail_addr}", filter_macros, "with MAIL")
+    milter_macros_envrcpt = _option("Milter.macros.envrcpt", "{rcpt_mailer}, {rcpt_host}, {rcpt_addr}", filter_macros, "with RCPT")
+    milter_macros_data = _option("Milter.macros.data", "", filter_macros, "with DATA")
+    milter_macros_eoh = _option("Milter.macros.eoh", "", filter_macros, "with the end of the header")
+    milter_macros_eom = _option("Milter.macros.eom", "{msg_id}", filter_macros, "with the end of the message")
+    milter_log_level = _option("Milter.LogLevel", "-1", number, "the LogLevel of what filters do; -1: LogLevel")
+    milter_max_data_size = _option("Milter.maxdatasize", "65535", data_size, "octets of a packet to a filter, 65535, 262143 or 1048575; the larger ones if the filter can take them")
     delivery_mode = _option("DeliveryMode", "background", choice("background", "interactive", "queueonly", "deferred"), "when a new message is first tried", "d", anybody=True)
     error_mode = _option("ErrorMode", "print", choice("print", "quiet", "mail", "write", "exit"), "how the submitter is told of errors", "e", anybody=True)
     ignore_dots = _option("IgnoreDots", "False", boolean, "a line with a single dot does not end the message (-i)", "i", anybody=True)

@@ -74,6 +74,8 @@ class Port:
     delivery_mode: str
     #: "1.2", or what printers inside still speak: "1.0", "1.1"
     oldest_tls: str
+    #: names of MailFilter rows for what comes by this port; None: as the option InputMailFilters
+    filters: tuple[str, ...] | None
 
     __slots__ = (
         "address",
@@ -82,6 +84,7 @@ class Port:
         "delay_la",
         "delivery_mode",
         "family",
+        "filters",
         "flags",
         "modifiers",
         "name",
@@ -110,6 +113,7 @@ class Port:
         queue_la: int = 0,
         delivery_mode: str = "",
         oldest_tls: str = "1.2",
+        filters: tuple[str, ...] | None = None,
     ) -> None:
         """See the attributes. *address* and *family* complete each other: see _place()."""
         given = dict(locals())
@@ -199,7 +203,14 @@ def _client_row(text: str) -> ClientPort:
 def read(text: str) -> tuple[Port, ...]:
     """The rows in *text*, with semicolons between them. Raise ValueError."""
     # Behind a last semicolon is no row: it would be port 25 of every address, which nobody asked for.
-    rows = [part for part in text.split(";") if part.strip()]
+    rows: list[str] = []
+    for part in text.split(";"):
+        # "InputMailFilters=a;b, M=E" is one row: a semicolon separates names there.
+        is_name = "=" not in part.partition(",")[0] and part.strip()
+        if is_name and rows and rows[-1].rpartition(",")[2].lower().lstrip().startswith("i"):
+            rows[-1] += f" {part}"
+        elif part.strip():
+            rows.append(part)
     return tuple(_row(part) for part in rows or [""])
 
 
@@ -326,8 +337,10 @@ def _oldest_tls(text: str) -> str:
     return text
 
 
-def _filters(text: str) -> str:
-    raise ValueError("filters (milter) are not supported yet")
+def _filters(text: str) -> tuple[str, ...]:
+    from minimta.config import filters  # few ports have filters of their own
+
+    return filters.names(text)
 
 
 # --- keys -----------------------------------------------------------------------------------------
@@ -369,7 +382,7 @@ _KEYS = {
     "q": _Key("queueLA", "queuela", "queue_la", _limit),
     "D": _Key("DeliveryMode", "deliverymode", "delivery_mode", _delivery_mode),
     "T": _Key("TLS", "tls", "oldest_tls", _oldest_tls),
-    "I": _Key("InputMailFilters", "inputmailfilters", "", _filters),
+    "I": _Key("InputMailFilters", "inputmailfilters", "filters", _filters),
 }
 _NAMES = ", ".join(f"{key.name}=" for key in _KEYS.values())
 

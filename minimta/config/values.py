@@ -13,6 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from minimta.config.filters import MailFilter
+
 
 def words(text: str) -> tuple[str, ...]:
     """Words separated by commas or blanks, in small letters."""
@@ -313,3 +315,36 @@ def nearest(word: str, known: dict[str, str]) -> str:
 
     near = get_close_matches(word, list(known), 1)
     return f" (did you mean {known[near[0]]}?)" if near else ""
+
+
+def mail_filters(text: str) -> tuple[MailFilter, ...]:
+    """A row of MailFilter: see ``filters``. Raise ValueError."""
+    if not text.strip():
+        return ()
+    from minimta.config import filters  # wanted only by who asks filters
+
+    return filters.read(text)
+
+
+def filter_names(text: str) -> tuple[str, ...]:
+    """The names of InputMailFilters. Raise ValueError."""
+    if not text.strip():
+        return ()  # asked by every submission, which can import nothing
+    from minimta.config import filters
+
+    return filters.names(text)
+
+
+def filter_macros(text: str) -> tuple[bytes, ...]:
+    """A list of macros (Milter.macros.connect). Raise ValueError."""
+    from minimta.config import filters
+
+    return filters.macros(text)
+
+
+def data_size(text: str) -> int:
+    """Milter.maxdatasize. Raise ValueError."""
+    octets = number(text)
+    if octets not in (65535, 262143, 1048575):
+        raise ValueError(f"{text.strip()} is none of 65535, 262143, 1048575")
+    return octets

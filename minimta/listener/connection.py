@@ -12,6 +12,7 @@ One recv a chunk, one send for the replies to it: pipelined commands are answere
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from minimta.config.ports import Port
 from minimta.listener import rights
@@ -74,6 +75,8 @@ class Connection:
         self._stream = stream
         self._shared = shared
         self._session: Session | None = None
+        #: called when the connection is over
+        self._at_end: Callable[[], None] = lambda: None
         #: of the transaction: when it began (time.monotonic(), 0: there is none), octets of text
         self._begun = 0.0
         self._received = 0
@@ -88,6 +91,7 @@ class Connection:
             log.bug("", "session")
             self._hang_up(421, "4.3.0", "Internal error; try again later")
         finally:
+            self._at_end()
             self._stream.close()
 
     def wake(self) -> None:
@@ -142,8 +146,10 @@ class Connection:
             port=self.port,
             rights=self._rights(),
             if_address=self._own_address(),
+            ip_port=self._stream.other_port() if self._shared.has_filters else 0,
         )
         self._client, self._handler = client, Handler(self._shared, client)
+        self._at_end = self._handler.end
         refused = self._handler.admit()  # gives rights, too, which the session asks for
         self._session = session(self._shared, self._handler, client)
         if refused is not None and refused.code == 421:

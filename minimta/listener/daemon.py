@@ -23,6 +23,7 @@ from minimta.listener.process import open_spool
 from minimta.listener.sockets import Server, bind
 from minimta.listener.supervisor import Supervisor
 from minimta.message import dates
+from minimta.milter import input_filters
 from minimta.runner.redirect import announce
 from minimta.system import hostnames, locks, log, notify, pidfile, processes, waiting
 from minimta.system.terminal import complain
@@ -53,6 +54,9 @@ def run(
     taken over, else the service manager is told when all ports are open. *command* is the command
     line, for the PidFile; *reread* gives the options anew at each SIGHUP.
     """
+    if why_not := input_filters.why_not(options):
+        complain(f"sendmail: {why_not}")
+        return os.EX_CONFIG
     _hold_signals()
     try:
         hostnames.own_name(options)  # whoever greets must have one

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from minimta.config.ports import Port
 from minimta.listener import login_senders, vrfy
 from minimta.listener.checks import Checks
+from minimta.listener.filtering import Filtering
 from minimta.listener.peer import Peer
 from minimta.listener.refusals import not_now, one_word
 from minimta.listener.shared_state import DISK_FULL, SharedState
@@ -54,6 +55,7 @@ class Handler:
         self._client = client
         self._queued = queued
         self._checks = Checks(shared, client)
+        self._filters = Filtering(shared, client)
         self._qid = ""
         self._helo = b""
         self._protocol = b"SMTP"
@@ -73,7 +75,11 @@ class Handler:
 
     def admit(self) -> Reply | None:
         """The client has connected: why it is refused, whatever it says; None if it is not."""
-        return self._checks.connect()
+        return self._checks.connect() or self._filters.connect()
+
+    def end(self) -> None:
+        """The connection is over."""
+        self._filters.quit()
 
     @property
     def qid(self) -> str:
@@ -96,12 +102,17 @@ class Handler:
         """The client's name, "lab1.campus", or its address if it has none."""
         return self._client.name or self._client.shown
 
-    def hello(self, name: bytes, *, extended: bool) -> None:
-        """HELO and EHLO: what Received will say."""
+    def hello(self, name: bytes, *, extended: bool) -> Reply | None:
+        """HELO and EHLO: what Received will say; None, or why the client is refused."""
         self._helo = name
         # RFC 3848: the S is only for EHLO.
         extended_protocol = b"ESMTPS" if self._client.secured else b"ESMTP"
         self._protocol = extended_protocol if extended else b"SMTP"
+        return self._filters.hello(name, self._protocol)
+
+    def unknown(self, line: bytes) -> Reply | None:
+        """A command that is not served: a filter may have its own answer."""
+        return self._filters.unknown(line)
 
     def secured(self) -> None:
         """The client was secured by a handshake: what it said in clear is forgotten."""
@@ -120,7 +131,7 @@ class Handler:
         self._qid = queue_id.new(self._shared.clock())
         self._size = max(mail.parameters.size, 0)
         refusal = self._refuse_size(mail) or self._checks.mail(mail, self._qid)
-        refusal = refusal or self._refuse_login(mail)
+        refusal = refusal or self._refuse_login(mail) or self._filters.mail(mail, self._qid)
         if refusal:
             self._log_message(mail.reverse_path, 0)
             return refusal
@@ -199,7 +210,8 @@ class Handler:
             return not_now(rcpt, error, self._qid)
         if key in self._recipients:
             # Sendmail answers with the address that it knows already.
-            return reply(250, "2.1.5", f"{self._recipients[key]}... Recipient ok")
+            known = reply(250, "2.1.5", f"{self._recipients[key]}... Recipient ok")
+            return self._filters.rcpt(rcpt, None) or known
         most = self._options.max_recipients
         if most and len(envelope.recipients) + self._discarded >= most:
             return _TOO_MANY
@@ -210,6 +222,7 @@ class Handler:
         if not refusal and not is_plain(recipient):
             # The runner would put the whole message aside, though we had said 250.
             refusal = reply(550, "5.7.1", f"{shown}{_NOT_PLAIN}")
+        refusal = self._filters.rcpt(rcpt, refusal)
         if refusal:
             return refusal
         self._recipients[key] = shown
@@ -225,6 +238,8 @@ class Handler:
         """DATA: the envelope is complete, the text may come."""
         envelope = self._envelope
         assert envelope is not None
+        if refusal := self._filters.data(len(envelope.recipients)):
+            return refusal
         self._refusal, self._skipped = None, 0
         envelope.quarantine = self._checks.quarantine
         self._incoming = collect.Incoming(
@@ -274,13 +289,7 @@ class Handler:
             try:
                 self._name_sender(incoming)
                 incoming.finish()
-                # Filters will stand here: the whole message is there, and we have not said 250.
-                if self._checks.discards or not envelope.recipients:
-                    qid = self._discard(incoming, envelope)
-                else:
-                    qid = incoming.commit()
-                    self._queued(qid)
-                answer = reply(250, "2.0.0", f"{qid} Message accepted for delivery")
+                answer = self._settle(incoming, envelope)
             except (collect.MessageRefused, OSError) as error:
                 answer = self._explain(error)
                 incoming.abort()
@@ -289,8 +298,22 @@ class Handler:
         self._forget()
         return answer
 
+    def _settle(self, incoming: collect.Incoming, envelope: Envelope) -> Reply:
+        """The whole message is there, and we have not said 250. Raise MessageRefused, OSError."""
+        refusal = None if self._checks.discards else self._filters.message(incoming, envelope)
+        if refusal is not None:
+            incoming.abort()
+            return refusal
+        discards = self._checks.discards or self._filters.discards
+        if discards or not envelope.recipients:
+            qid = self._discard(incoming, envelope)
+        else:
+            qid = incoming.commit()
+            self._queued(qid)
+        return reply(250, "2.0.0", f"{qid} Message accepted for delivery")
+
     def _discard(self, incoming: collect.Incoming, envelope: Envelope) -> str:
-        """Throw the message away, as the access table wants it (DISCARD); returns its id."""
+        """Throw the message away, as the access table or a filter wants it; returns its id."""
         incoming.abort()
         self._log_message(envelope.reverse_path, incoming.size)
         self.note("discarded")
@@ -343,6 +366,7 @@ class Handler:
 
     def reset(self) -> None:
         """Forget the transaction, and leave nothing of it in the queue."""
+        self._filters.reset()
         if self._incoming is not None:
             self._size = self._incoming.size
             self._incoming.abort()
@@ -369,17 +393,8 @@ class Handler:
 
     def verify(self, argument: bytes) -> Reply:
         """VRFY."""
-        return self._members(argument, expand=False)
+        return vrfy.answer_now(argument, self._shared.here, self.note, expand=False)
 
     def expand(self, argument: bytes) -> Reply:
         """EXPN."""
-        return self._members(argument, expand=True)
-
-    def _members(self, argument: bytes, *, expand: bool) -> Reply:
-        # DIFFERS: many hosts let VRFY tell nothing. What it tells here RCPT tells as well, and as
-        # with RCPT a client that asks for many names is made to wait.
-        try:
-            return vrfy.answer(argument, self._shared.here, expand=expand)
-        except OSError as error:
-            self.note(f"cannot look up {quoted(argument)}: {error.strerror or error}")
-            return reply(451, "4.3.0", f"{quoted(argument)}... Cannot look it up now")
+        return vrfy.answer_now(argument, self._shared.here, self.note, expand=True)

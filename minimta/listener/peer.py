@@ -16,6 +16,7 @@ class Peer:
     __slots__ = (
         "if_address",
         "ip",
+        "ip_port",
         "is_certain",
         "is_confirmed",
         "literal",
@@ -37,10 +38,12 @@ class Peer:
         rights: Rights,
         if_address: str = "",
         certain: bool = True,
+        ip_port: int = 0,
     ) -> None:
         """*confirmed*: the *name* that *ip* leads to leads back to it. On standard input *ip* is ""
         and *port* None. *if_address*: our address that it connected to, "" for loopback.
         *certain*: name servers have answered, so that nothing else can be known of the name.
+        *ip_port* is the port that the client connects from.
         """
         #: the address in brackets
         self.literal = literal = f"[IPv6:{ip}]" if ":" in ip else f"[{ip}]"
@@ -61,6 +64,7 @@ class Peer:
         #: by which the client has logged in, "PLAIN"; "": it has not
         self.mechanism = ""
         self.if_address = if_address
+        self.ip_port = ip_port
 
     @property
     def way_in(self) -> str:

@@ -27,6 +27,7 @@ from minimta.listener import starttls
 from minimta.listener.limits import ConnectionLimits
 from minimta.listener.shared_state import SharedState
 from minimta.listener.sockets import Server
+from minimta.milter import input_filters
 from minimta.queue import commit
 from minimta.queue.spool import Spool
 from minimta.system import dns, locks, log, privileges, processes, slots, users, waiting
@@ -66,6 +67,8 @@ class Listener:
         """
         _raise_file_limit()
         _load_all(options)
+        if why_not := input_filters.why_not(options):
+            raise OSError(0, why_not, "InputMailFilters")
         tls = _server_tls(options) if is_first else starttls.from_options(options)
         shared = SharedState(options, spool, ask=dns.ipv4_addresses, resolves=dns.resolves, tls=tls)
         _read_tables(shared) if is_first else shared.read_tables()

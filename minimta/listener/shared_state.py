@@ -20,6 +20,7 @@ from minimta.listener.relay_domains import RelayDomains
 from minimta.listener.starttls import ServerTls
 from minimta.maps.table import Table
 from minimta.message import dates
+from minimta.milter import input_filters
 from minimta.queue.spool import Spool
 from minimta.routing import local_host, recipients
 from minimta.routing.local_host import LocalHost
@@ -70,6 +71,10 @@ class SharedState:
         self.told_gateways: set[str] = set()
         self.logins = ClientLogins(options)
         self.login_senders = LoginSenders(options.login_senders)
+        #: does any mail pass a filter (milter)?
+        self.has_filters = any(
+            input_filters.of_port(port, options) for port in options.daemon_ports
+        )
         self._greeting = (0, "")
         self._known: dict[bytes, tuple[float, local_host.LocalRecipient | None]] = {}
         self._free = (0.0, 0)

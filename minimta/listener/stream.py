@@ -49,6 +49,13 @@ class Stream:
         """The address that the client connected to: "10.0.3.135", "2001:db8::1"."""
         return plain_address(self._socket.getsockname()[0])
 
+    def other_port(self) -> int:
+        """The port that the client connects from; 0 if it is gone."""
+        try:
+            return int(self._socket.getpeername()[1])
+        except OSError:
+            return 0
+
     def secure(self, layer: TlsLayer, seconds: float) -> None:
         """Make the handshake of *layer*; from then on all goes through it.
 

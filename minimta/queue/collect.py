@@ -135,6 +135,31 @@ class Incoming:
             self._check_hops()
             self._is_finished = True
 
+    # --- between finish() and commit() ------------------------------------------------------------
+
+    def body_file(self) -> tuple[int, int]:
+        """The descriptor of the body, all of which is in the file now, and its octets. Raise OSError.
+
+        Who writes to it says body_was_replaced() afterwards.
+        """
+        self._store()
+        return self._data, self._stored
+
+    def body_was_replaced(self, size: int, *, eight_bit: bool) -> None:
+        """The file holds another body of *size* octets; *eight_bit*: with octets beyond ASCII."""
+        self.size += size - self._stored
+        self._stored = size
+        self._eight_bit = self._eight_bit or eight_bit
+
+    def change_header(self, above: list[bytes], fields: list[bytes]) -> None:
+        """Fields to stand above our own Received, and those that take the place of the message's."""
+        old = sum(len(field) + 1 for field in self.fields())
+        self.size += sum(len(field) + 1 for field in (*above, *fields)) - old
+        self._eight_bit = self._eight_bit or not all(one.isascii() for one in (*above, *fields))
+        self.first.above, self._fields = above, fields
+
+    # --- the end ----------------------------------------------------------------------------------
+
     def commit(self, *, keep_lock: bool = False) -> str:
         """Make the message ours: durable on return. Returns the queue id; finishes if need be.
 

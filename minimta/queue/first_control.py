@@ -44,6 +44,8 @@ class FirstControl:
         """
         #: what a Date field says that we have to add, epoch seconds
         self.date = now
+        #: fields above our Received, which filters have put there
+        self.above: list[bytes] = []
         #: who is named after "for" in Received; None: the only recipient of an SMTP transaction
         self.trace_recipient: bytes | None = None
         self._options = options
@@ -66,6 +68,7 @@ class FirstControl:
         facts = self._facts(envelope, qid.encode("ascii"))
         macros = _macros(envelope, envelope.delivery_mode or options.delivery_mode)
         completed = missing_fields.complete(fields, envelope, facts)
+        completed[1:1] = [(b"", field) for field in self.above]  # Return-Path stays the first
         recipients = [*envelope.recipients, *self._blind_copy(envelope)]
         control = Control(int(self._now), envelope.reverse_path, recipients)
         control.body_type = envelope.body_type

@@ -30,6 +30,8 @@ class Mail:
     #: as the queue keeps it: b"<emma@lab1.campus>", b"emma@lab1.campus", b"<>"
     reverse_path: bytes
     parameters: parameters.MailParameters
+    #: the parameters as the client wrote them
+    words: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class Rcpt:
     #: as the queue keeps it
     forward_path: bytes
     parameters: parameters.RcptParameters
+    #: the parameters as the client wrote them
+    words: tuple[bytes, ...] = ()
 
 
 def split(line: bytes) -> tuple[bytes, bytes]:
@@ -71,7 +75,8 @@ def parse_hello(verb: str, argument: bytes) -> bytes:
 def parse_mail(argument: bytes, *, dsn: bool = True) -> Mail:
     """Parse what follows MAIL; *dsn* False refuses RET and ENVID. Raise CommandError."""
     given, mailbox, queued, rest = _path(b"FROM", argument)
-    return Mail(given, mailbox, queued, parameters.of_mail(rest, dsn=dsn))
+    found = parameters.of_mail(rest, dsn=dsn)
+    return Mail(given, mailbox, queued, found, tuple(rest.split()))
 
 
 def parse_rcpt(argument: bytes, *, dsn: bool = True) -> Rcpt:
@@ -82,7 +87,8 @@ def parse_rcpt(argument: bytes, *, dsn: bool = True) -> Rcpt:
     given, mailbox, queued, rest = _path(b"TO", argument)
     if not mailbox:
         raise refusal(553, "5.0.0", f"{quoted(given)}... User address required")
-    return Rcpt(given, mailbox, queued, parameters.of_rcpt(rest, dsn=dsn))
+    found = parameters.of_rcpt(rest, dsn=dsn)
+    return Rcpt(given, mailbox, queued, found, tuple(rest.split()))
 
 
 def _path(keyword: bytes, argument: bytes) -> tuple[bytes, bytes, bytes, bytes]:

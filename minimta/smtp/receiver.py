@@ -15,8 +15,8 @@ from minimta.smtp.reply import Reply
 class Receiver(Protocol):
     """One for each session. The calls come in the order of ``state.AFTER``."""
 
-    def hello(self, name: bytes, *, extended: bool) -> None:
-        """The client said HELO, or EHLO (*extended*); *name* proves nothing."""
+    def hello(self, name: bytes, *, extended: bool) -> Reply | None:
+        """The client said HELO, or EHLO (*extended*); *name* proves nothing. None, or why not."""
 
     def mail(self, mail: Mail) -> Reply:
         """Begin a message: 250, or why not (4yz, 5yz)."""
@@ -57,6 +57,9 @@ class Receiver(Protocol):
     def expand(self, argument: bytes) -> Reply:
         """The answer to EXPN; *argument* is not empty, and not checked."""
         ...
+
+    def unknown(self, line: bytes) -> Reply | None:
+        """A command that is not served: what is answered in place of the usual; None: nothing."""
 
     def note(self, text: str) -> None:
         """A fact for the log; *text* is printable."""

@@ -179,7 +179,7 @@ class Session:
 
     def _at_end_of_text(self, answer: Reply) -> Reply:
         """A message or a chunk has come, or nothing more of it shall; *answer* is what to say."""
-        if self._text.is_fatal:
+        if self._text.is_fatal or answer.code == 421:  # RFC 5321 section 4.2.2
             self._end()
         elif self._text.is_complete:
             self.state = advance(self.state, ".", answer)
@@ -278,7 +278,8 @@ class Session:
         if self.state is not State.IDLE:
             self._receiver.reset()
         self.state = State.IDLE
-        return self._verbs.hello(name, own_name, self._eol, is_refused=self._rejecting)
+        answer = self._verbs.hello(name, own_name, self._eol, is_refused=self._rejecting)
+        return self._settled(name, answer)
 
     def _must_await(self, name: str) -> bool:
         """Must the reply to *name* be awaited? RFC 2920 section 3.1: it ends a group of commands.

@@ -80,7 +80,7 @@ class Verbs:
         if name == "ETRN":
             self.was_used = True
             self.note(f"{quoted(line)} [rejected]")
-        return command.not_served(name, line)
+        return self._receiver.unknown(line) or command.not_served(name, line)
 
     def _needs_hello(self, name: str) -> Reply | None:
         """PrivacyOptions needmailhelo, needvrfyhelo, needexpnhelo."""
@@ -95,8 +95,10 @@ class Verbs:
 
         A client that *is_refused* is offered nothing.
         """
-        self._greeted = True
-        self._receiver.hello(own_name, extended=name == "EHLO")
+        refusal = self._receiver.hello(own_name, extended=name == "EHLO")
+        self._greeted = refusal is None
+        if refusal is not None:
+            return refusal
         hello = f"{self._host} Hello {self._client}, pleased to meet you"
         if name == "HELO":
             return Reply(250, "", (hello,))

@@ -87,7 +87,8 @@ def test_a_row_is_read_as_sendmail_does(text: str, port: Port) -> None:
         ("children=-1", "children: -1 is too small"),
         ("DeliveryMode=i", "DeliveryMode: interactive is not supported for mail by SMTP"),
         ("DeliveryMode=x", "DeliveryMode: 'x' is none of background, "),
-        ("InputMailFilters=a;b", "InputMailFilters: filters (milter) are not supported yet"),
+        ("InputMailFilters=a;a", "InputMailFilters: a filter stands there twice: 'a a'"),
+        ("Name=MSA;a", "'a' is none of Name=, "),
         ("M=Ea, M=aA", "Modifiers: a and A: AUTH cannot be required and not offered"),
         ("M=x", "Modifiers: unknown modifier x"),
     ],
@@ -151,3 +152,11 @@ def test_old_tls_is_for_a_port_that_asks_for_it() -> None:
     assert one("Name=printers, TLS=1.0").has_weak_tls
     with pytest.raises(ValueError, match=r"^TLS: '1\.3' is none of 1\.0, 1\.1, 1\.2$"):
         one("TLS=1.3")
+
+
+def test_a_port_may_name_its_filters() -> None:
+    assert one("Name=MSA").filters is None
+    assert one("Name=MSA, I=").filters == ()
+    assert one("Name=MSA, InputMailFilters=a b").filters == ("a", "b")
+    first, second = ports.read("I=a;b , M=E; Name=x, I=c")
+    assert (first.filters, first.modifiers, second.filters) == (("a", "b"), "E", ("c",))

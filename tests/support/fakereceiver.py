@@ -23,8 +23,12 @@ class FakeReceiver:
         self.resets = 0
         self._text = b""
 
-    def hello(self, name: bytes, *, extended: bool) -> None:
+    def hello(self, name: bytes, *, extended: bool) -> Reply | None:
         self.greeted.append((name, extended))
+        return self.answers.get("hello")
+
+    def unknown(self, line: bytes) -> Reply | None:
+        return self.answers.get("unknown")
 
     def mail(self, mail: Mail) -> Reply:
         self.mails.append(mail)
