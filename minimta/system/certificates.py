@@ -72,13 +72,20 @@ _SHORT = {
     "organizationName": "O",
     "organizationalUnitName": "OU",
     "commonName": "CN",
+    "domainComponent": "DC",
+    "userId": "UID",
+    "surname": "SN",
+    "givenName": "GN",
+    "streetAddress": "street",
 }
 
 
 def _plain(value: str) -> str:
     octets = value.encode("utf-8", "surrogateescape")
+    # DIFFERS: Sendmail leaves "/" as it is; then who may choose their organization, O=x/CN=lab3.campus,
+    # is as good as lab3.campus itself.
     return "".join(
-        chr(octet) if 32 < octet < 127 and octet not in b'<>()"+' else f"+{octet:02X}"
+        chr(octet) if 32 < octet < 127 and octet not in b'<>()"+/' else f"+{octet:02X}"
         for octet in octets
     )
 

@@ -61,9 +61,11 @@ def test_a_distinguished_name_is_one_word() -> None:
         (("countryName", "DE"),),
         (("organizationName", 'My "Lab" <x>'),),
         (("commonName", "b\u00e9a+1"), ("emailAddress", "a@b.example")),
+        (("domainComponent", "campus"), ("userId", "x/CN=ca")),
     )
     assert one_line(name) == (
         "/C=DE/O=My+20+22Lab+22+20+3Cx+3E/CN=b+C3+A9a+2B1/emailAddress=a@b.example"
+        "/DC=campus/UID=x+2FCN=ca"
     )
 
 
