@@ -272,7 +272,7 @@ def _serve(command: Command, options: Options) -> int:
         queue_runner=bool(runs),
         foreground=command.mode == "D",
         command=command.argv,
-        reread=lambda: _reread(command),
+        reread=lambda: _reread(command, options),
     )
 
 
@@ -281,9 +281,17 @@ def _log_warnings(options: Options) -> None:
         log.line("", log.clean(warning, 400))
 
 
-def _reread(command: Command) -> Options:
-    """The configuration as it is now, for a daemon that runs. Raise ConfigError, OptionError."""
+def _reread(command: Command, before: Options) -> Options:
+    """The configuration as it is now, for a daemon that began with *before*.
+
+    Raise ConfigError, OptionError.
+    """
     options = _options(command)
+    if before.configured and not options.configured:
+        # An editor may be about to write it anew. The defaults send mail elsewhere.
+        path = command.config_file or config_file.DEFAULT_FILE
+        text = "is empty or not there any more; if that is meant, restart"
+        raise config_file.ConfigError(path, [(0, text)])
     log.configure(command.tag or _tag(command), options.log_to, options.log_level)
     _log_warnings(options)
     return options

@@ -143,6 +143,7 @@ class _Lines:
             raise OptionError(f'unknown configuration line "{line[:60]}"')
         option = by_name(name)
         self._options.set(option, value.strip())
+        self._options.configured += 1
         key = option.name.lower()
         if key in self._seen and not option.accumulates:
             text = f"{option.name} is set in line {self._seen[key]}, too; this one counts"

@@ -274,6 +274,8 @@ class Options:
         self._given: set[str] = set()
         #: what in the configuration file is no error and yet suspicious, a line of text each
         self.warnings: list[str] = []
+        #: how many lines of the configuration file have set something
+        self.configured = 0
 
     def supersede(self) -> None:
         """What accumulates begins anew: the command line replaces what the file says."""

@@ -30,6 +30,10 @@ from minimta.smtp.scram import SaslError
 PATIENCE = 30.0
 #: the same at EHLO, where nobody has asked for a login yet
 _SHORT_PATIENCE = 2.0
+#: a timeout of 0 would be a socket that does not wait at all
+_LEAST = 0.001
+#: what it may offer
+_MOST_MECHANISMS = 100
 #: octets of a line
 _MAX_LINE = 16384
 #: seconds for which it is believed which mechanisms there are
@@ -113,6 +117,8 @@ class _Dialogue:
         self._patience = patience or PATIENCE
         self._socket: socket.socket | None = None
         self._buffer = b""
+        #: when the answer must be there (time.monotonic()), however many lines come before it
+        self._deadline = 0.0
 
     def __enter__(self) -> _Dialogue:
         self.open()
@@ -135,12 +141,15 @@ class _Dialogue:
         except OSError as error:
             self.close()
             raise OSError(error.errno, error.strerror, self._path) from error
+        self._deadline = time.monotonic() + self._patience
         self._say(f"VERSION\t1\t2\nCPID\t{os.getpid()}\n")
         while (fields := self._line())[0] != "DONE":
             if fields[0] == "VERSION" and fields[1:2] != ["1"]:
                 raise self._broken("another version of its protocol")
             if fields[0] == "MECH" and len(fields) > 1:
                 self.mechanisms.append(fields[1])
+            if len(self.mechanisms) > _MOST_MECHANISMS:
+                raise self._broken("no end of mechanisms")
 
     def close(self) -> None:
         if self._socket is not None:
@@ -168,6 +177,7 @@ class _Dialogue:
         return self._answer()
 
     def _answer(self) -> tuple[str, list[str]]:
+        self._deadline = time.monotonic() + self._patience
         while True:
             word, *fields = self._line()
             if word in ("OK", "CONT", "FAIL") and fields[:1] == ["1"]:
@@ -191,11 +201,12 @@ class _Dialogue:
             raise self._broken(error.strerror or str(error)) from error
 
     def _line(self) -> list[str]:
-        deadline = time.monotonic() + self._patience
         while b"\n" not in self._buffer:
             self._buffer += self._octets()
-            if len(self._buffer) > _MAX_LINE or time.monotonic() > deadline:
+            if len(self._buffer) > _MAX_LINE:
                 raise self._broken("no line of its protocol")
+        if time.monotonic() > self._deadline:
+            raise self._broken("no end of its answer")
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line.decode("utf-8", "replace").split("\t")
 
@@ -203,6 +214,7 @@ class _Dialogue:
         if self._socket is None:
             raise self._broken("the connection is closed")
         try:
+            self._socket.settimeout(max(self._deadline - time.monotonic(), _LEAST))
             octets = self._socket.recv(4096)
         except OSError as error:
             raise self._broken(error.strerror or str(error)) from error

@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+import time
 
 from minimta.listener.auth_backend import LoginPlace, PasswordVerdict
 from minimta.smtp.sasl_server import SaslServer
@@ -22,6 +23,8 @@ from minimta.smtp.sasl_server import SaslServer
 #: seconds: PAM waits some before it says no
 PATIENCE = 30.0
 _SERVICE = b"smtp"
+#: a timeout of 0 would be a socket that does not wait at all
+_LEAST = 0.001
 
 
 class Saslauthd:
@@ -60,9 +63,21 @@ class Saslauthd:
             try:
                 sock.connect(self._path)
                 sock.sendall(question)
-                with sock.makefile("rb") as answer:
-                    head = answer.read(2)
-                    return answer.read(int.from_bytes(head, "big")) if len(head) == 2 else b""
+                deadline = time.monotonic() + PATIENCE
+                head = _octets(sock, 2, deadline)
+                return _octets(sock, int.from_bytes(head, "big"), deadline)
             except OSError as error:
                 reason = error.strerror or str(error)
                 raise OSError(error.errno or errno.ETIMEDOUT, reason, self._path) from error
+
+
+def _octets(sock: socket.socket, count: int, deadline: float) -> bytes:
+    """So many, or what there is before the end; until *deadline* (time.monotonic()). Raise OSError."""
+    octets = b""
+    while len(octets) < count:
+        sock.settimeout(max(deadline - time.monotonic(), _LEAST))
+        more = sock.recv(count - len(octets))
+        if not more:
+            break
+        octets += more
+    return octets

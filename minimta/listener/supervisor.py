@@ -33,6 +33,8 @@ Reread = Callable[[], Options]
 
 #: seconds for a listener to end when it was told to
 PATIENCE = 10.0
+#: seconds for a new listener to read what it needs: a certificate may be on a server that does not answer
+_BEGINNING = 60.0
 #: listeners that retire at the same time; the oldest are ended
 _MOST_RETIRED = 5
 #: what a running daemon cannot change
@@ -64,6 +66,8 @@ class Supervisor:
         self._is_wanted = False
         self._news: Options | None = None
         self._forks_listener = False
+        #: where the log went before the configuration was read anew
+        self._log = log.settings()
         signal.signal(signal.SIGHUP, self._note)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
@@ -137,6 +141,7 @@ class Supervisor:
 
     def _begin_reload(self) -> None:
         log.line("", "reload: reading the configuration anew, due to a signal", level=1)
+        self._log = log.settings()
         try:
             options = self._reread()
             _refuse_changes(self._options, options)
@@ -154,8 +159,8 @@ class Supervisor:
             close_all_but(servers, self._servers)
             self._keep_old(f"cannot fork: {error.strerror}")
 
-    @staticmethod
-    def _keep_old(why: str) -> None:
+    def _keep_old(self, why: str) -> None:
+        log.configure(*self._log)
         text = f"reload: nothing is changed: {log.clean(why, 400)}"
         log.line("", text, level=1, error=True)
 
@@ -173,6 +178,12 @@ class Supervisor:
         elif child.has_ended():
             close_all_but(servers, self._servers)
             self._keep_old("the new listener could not begin; the lines before say why")
+        elif child.age > _BEGINNING:
+            child.kill()
+            self._retired.append(child)  # which is where it is waited for
+            close_all_but(servers, self._servers)
+            why = f"the new listener has not begun in {_BEGINNING:g} seconds"
+            self._keep_old(f"{why}; a file that it reads must be where nothing answers")
         else:
             return
         self._next = None
@@ -219,7 +230,13 @@ class _Child:
         self._control = control
         self._heard = b""
         self._told = False
+        self._born = time.monotonic()
         self.exit_code = 0
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was forked."""
+        return time.monotonic() - self._born
 
     def is_ready(self) -> bool:
         """Does it accept connections?"""
@@ -255,10 +272,15 @@ class _Child:
             self._told = True
             os.kill(self._pid, signal.SIGTERM)
 
+    def kill(self) -> None:
+        """Send SIGKILL; has_ended() says when that has come about."""
+        if not self.has_ended():
+            os.kill(self._pid, signal.SIGKILL)
+
     def end(self, deadline: float) -> None:
         """Wait for it, until *deadline* (time.monotonic()) without force."""
         self.tell()
         while not self.has_ended():
             if time.monotonic() > deadline:
-                os.kill(self._pid, signal.SIGKILL)
+                self.kill()
             time.sleep(0.02)

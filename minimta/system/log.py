@@ -31,6 +31,11 @@ def configure(tag: str, to: str, level: int) -> None:
         syslog.openlog(tag, syslog.LOG_PID, syslog.LOG_MAIL)
 
 
+def settings() -> tuple[str, str, int]:
+    """What configure() was told."""
+    return _tag, _sink, _level
+
+
 def forget_connection() -> None:
     """In a child whose descriptors were closed: the number that syslog had may soon be another file's."""
     if _sink == "syslog":

@@ -374,6 +374,9 @@ def _load_own(context: ssl.SSLContext, own: KeyPair) -> None:
     import ssl
 
     try:
+        for path in (own.cert_file, own.key_file):
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                raise TlsError(f"{path}: is no regular file")  # of a FIFO nobody sees the end
         mode = os.stat(own.key_file).st_mode
         if mode & (stat.S_IRWXO | stat.S_IWGRP):
             raise TlsError(f"{own.key_file}: others may read or change the key (chmod 0600)")

@@ -108,6 +108,32 @@ def test_what_is_no_verdict_is_an_error(
     assert caught.value.filename == str(tmp_path / "auth")
 
 
+@pytest.mark.parametrize("begins", [b"", GREETING], ids=["in the greeting", "in the answer"])
+@pytest.mark.parametrize("line", [b"NEWS\tx\n", b"OK\t2\tuser=emma\n"])
+def test_lines_without_end_cost_no_more_than_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begins: bytes, line: bytes
+) -> None:
+    monkeypatch.setattr(dovecot_auth, "PATIENCE", 0.2)
+
+    def talk(connection: socket.socket) -> None:
+        connection.sendall(begins)
+        while True:
+            connection.sendall(line)
+            time.sleep(0.01)
+
+    with (
+        FakeUnix(tmp_path / "auth", talk) as server,
+        pytest.raises(OSError, match=r"no end of its answer|timed out"),
+    ):
+        DovecotAuth(server.path).check("emma", "secret", PLACE)
+
+
+def test_mechanisms_without_end_are_not_kept(tmp_path: Path) -> None:
+    dovecot = Dovecot(greeting=b"VERSION\t1\t2\n" + b"MECH\tX\n" * 200 + b"DONE\n")
+    with pytest.raises(OSError, match="no end of mechanisms"):
+        check(tmp_path, dovecot)
+
+
 def test_a_socket_that_is_not_there_is_no_verdict(tmp_path: Path) -> None:
     backend = DovecotAuth(str(tmp_path / "nosuch"))
     assert backend.is_there()

@@ -81,6 +81,21 @@ def test_a_daemon_that_hangs_is_no_verdict(tmp_path: Path, monkeypatch: pytest.M
         Saslauthd(server.path).check("emma", "secret", PLACE)
 
 
+def test_a_daemon_that_drips_costs_no_more_than_one_that_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(saslauthd, "PATIENCE", 0.2)
+
+    def talk(connection: socket.socket) -> None:
+        connection.sendall(b"\x01\0OK")
+        while True:
+            time.sleep(0.01)
+            connection.sendall(b".")
+
+    with FakeUnix(tmp_path / "mux", talk) as server, pytest.raises(OSError, match="timed out"):
+        Saslauthd(server.path).check("emma", "secret", PLACE)
+
+
 # --- the real one ---------------------------------------------------------------------------------
 
 

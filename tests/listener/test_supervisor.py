@@ -8,6 +8,7 @@ import signal
 import smtplib
 import socket
 import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from minimta.listener import supervisor
+from minimta.listener.supervisor import Supervisor
+from minimta.queue.spool import Spool
+from minimta.system import log
 from tests.listener.test_daemon import (
     PATIENCE,
     Daemon,
@@ -27,6 +32,7 @@ from tests.listener.test_daemon import (
     with_certificate,
 )
 from tests.support.certificates import fingerprint, self_signed
+from tests.support.smtphost import SmtpHost
 
 BOTH = pytest.mark.parametrize("words", [("-bD",), ("-bD", "-q15m")])
 
@@ -115,6 +121,58 @@ def test_what_is_wrong_keeps_the_old_listener_and_is_logged(
     daemon.cf.write_text(good)
     reload(daemon)
     send(daemon)
+
+
+def test_a_refused_configuration_has_no_say_in_the_log(daemon: Daemon) -> None:
+    daemon.start("-bD")
+    good = daemon.cf.read_text()
+    daemon.cf.write_text(good.replace("LogTo = stderr", "LogTo = none") + "PidFile = /other\n")
+    reload(daemon, "nothing is changed: option PidFile has changed")
+    daemon.cf.write_text(good)
+    reload(daemon)
+
+
+@pytest.mark.parametrize("text", ["", "# only a comment\n"])
+def test_a_configuration_that_is_empty_all_at_once_keeps_the_old_listener(
+    daemon: Daemon, text: str
+) -> None:
+    """An editor writes it anew, or the disk is full."""
+    daemon.start("-bD")
+    good = daemon.cf.read_text()
+    daemon.cf.write_text(text)
+    reload(daemon, f"nothing is changed: {daemon.cf}: is empty or not there any more")
+    daemon.cf.write_text(good)
+    reload(daemon)
+
+
+def test_a_new_listener_that_hangs_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its certificate is on a server that does not answer, perhaps."""
+    monkeypatch.setattr(supervisor, "_BEGINNING", 0.0)
+    monkeypatch.setattr(log, "_sink", "stderr")
+    before = signal.getsignal(signal.SIGHUP)
+    options = SmtpHost(tmp_path).options
+    options.daemon_ports = ()
+    listeners = Supervisor(options, [], Spool(options.queue_directory), lambda: options)
+
+    def look() -> str:
+        listeners.look()
+        return capsys.readouterr().err
+
+    hanging = subprocess.Popen(["/bin/sleep", "60"])
+    ours, theirs = socket.socketpair()
+    try:
+        monkeypatch.setattr(listeners, "_fork", lambda *_: supervisor._Child(hanging.pid, ours))
+        os.kill(os.getpid(), signal.SIGHUP)
+        wait_for(lambda: "has not begun in 0 seconds" in look())
+        wait_for(lambda: look() == "" and not listeners._retired)
+        os.kill(os.getpid(), signal.SIGHUP)  # and the next one is obeyed
+        wait_for(lambda: "reading the configuration anew" in look())
+    finally:
+        signal.signal(signal.SIGHUP, before)
+        hanging.kill()
+        theirs.close()
 
 
 def test_a_session_that_has_begun_goes_on_with_the_old_listener(daemon: Daemon) -> None:

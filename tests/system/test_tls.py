@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import os
 import shutil
 import ssl
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -273,6 +275,14 @@ class TestOurKey:
         locked.chmod(0o600)
         with pytest.raises(TlsError, match="no certificate with the key"):
             server_context(KeyPair(own.cert_file, str(locked)))
+
+    @pytest.mark.parametrize("which", ["cert_file", "key_file"])
+    def test_a_fifo_is_no_certificate_and_no_key(self, tmp_path: Path, which: str) -> None:
+        own = self_signed(tmp_path, "lab1.campus")
+        fifo = str(tmp_path / "fifo")
+        os.mkfifo(fifo, 0o600)
+        with pytest.raises(TlsError, match="is no regular file"):
+            server_context(replace(own, **{which: fifo}))
 
     def test_a_missing_file_is_named(self, tmp_path: Path) -> None:
         own = self_signed(tmp_path, "lab1.campus")
