@@ -23,7 +23,7 @@ ROOMS: dict[str, str] = {
     "smtp": "message",
     "system": "message config",
     "milter": "message config smtp system",
-    "maps": "system",
+    "maps": "message system",
     "aliases": "message system maps",
     "queue": "message config system",
     "mailers": "message config smtp system maps",

@@ -15,7 +15,7 @@ from minimta.admin.checkout import AdminError
 from minimta.admin.output import say
 from minimta.config import file as config_file
 from minimta.config.options import Options
-from minimta.listener import access, starttls
+from minimta.listener import access_problems, starttls
 from minimta.listener.relay_domains import RelayDomains
 from minimta.maps.table import Table
 from minimta.system import safefile
@@ -66,7 +66,7 @@ def _check_access(options: Options) -> None:
     """Say which rows of the access table and words of RelayDomains nothing obeys."""
 
     def tell(path: str, rows: Iterable[tuple[bytes, bytes]]) -> None:
-        for problem in access.problems(rows):
+        for problem in access_problems.problems(rows):
             say(f"{path}: Warning: {problem}")
 
     for path, look in (

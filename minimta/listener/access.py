@@ -8,6 +8,8 @@
     To:sink.campus          RELAY               anybody may send there
     Spam:carol@             FRIEND              with DelayChecks = friend
     CERTIssuer:/O=Example/CN=ca  SUBJECT        certificates: RELAY, or as their CERTSubject: row says
+    TLS_Clt:laptop.campus   PERM+VERIFY:112     TLS that clients must have (``tls_requirement``)
+    TLS_Srv:  TLS_Rcpt:  Try_TLS:               TLS with other hosts (``mailers/remote/tls_rules``)
     ClientRate:             100                 numbers: for 10.0.3.4, 10.0.3, 10.0, 10, the rest
 
     right-hand side         what becomes of it
@@ -26,36 +28,19 @@ sense delays mail: it may be a misspelt REJECT as well as a misspelt OK. Nothing
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from minimta.config.values import nearest
+from minimta.maps.access_keys import address_keys, domain_keys, full_keys, parts, user_keys
 from minimta.maps.table import Get
 from minimta.message import address
 from minimta.routing.refusal import Refusal, error_of, is_code, of_error
-from minimta.system import log
+from minimta.system import log, tls_requirement
+from minimta.system.certificates import PeerCertificate
+from minimta.system.tls_requirement import Requirement
 
-#: what may stand before a key, in small letters
-TAGS = ("connect", "from", "to", "spam", "greetpause", "clientrate", "clientconn")
-_NUMBERS = ("greetpause", "clientrate", "clientconn")
-#: tag of a certificate's name -> what may stand behind it
-_CERTIFICATES = {"certissuer": ("RELAY", "SUBJECT"), "certsubject": ("RELAY",)}
-#: Sendmail's other tags, and what has their effect here
-ELSEWHERE = {
-    "tls_srv": "the table of TLSPolicy says what TLS other hosts must have",
-    "tls_rcpt": "the table of TLSPolicy says what TLS other hosts must have",
-    "try_tls": "the table of TLSPolicy says where TLS is not tried",
-    "tls_clt": "nothing asks clients for TLS by this table",
-    "srv_features": "nothing is offered to some clients only",
-    "clt_features": "nothing is offered to some clients only",
-    "authinfo": "logins at other hosts stand in the file of AuthInfoFile",
-}
 _WORDS = ("OK", "RELAY", "REJECT", "DISCARD", "SKIP")
-#: rows that are told when a table is read; the rest is as wrong
-_MOST_TOLD = 20
-#: rows of a database that are looked through
-_MOST_LOOKED_AT = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,24 +110,40 @@ class AccessRows:
             found = self._domain("connect", name) if name and confirmed else None
         return found is not None and found.word == "RELAY"
 
-    def trusts_certificate(self, issuer: str, subject: str) -> bool:
-        """May the client with this verified certificate relay? The names are as Sendmail's, "/CN=ca".
+    def trusts_certificate(self, shown: PeerCertificate) -> bool:
+        """May the client with this verified certificate relay?
 
         Sendmail's Local_Relay_Auth: CERTIssuer: RELAY; or SUBJECT, and CERTSubject: RELAY.
         """
-        if not issuer:
+        if not shown.issuer:
             return False
-        said = self._word(f"certissuer:{issuer}")
+        said = self.word(f"certissuer:{shown.issuer}")
         return said == "RELAY" or (
-            said == "SUBJECT" and self._word(f"certsubject:{subject}") == "RELAY"
+            said == "SUBJECT" and self.word(f"certsubject:{shown.subject}") == "RELAY"
         )
 
-    def _word(self, key: str) -> str:
+    def wants_tls(self, ip: str, name: str, *, confirmed: bool) -> Requirement | None:
+        """What TLS the client must have (TLS_Clt:), None: none. As ``client`` for the rest."""
+        names = domain_keys(name) if confirmed else ()
+        for key in (*names, *address_keys(ip), ""):
+            value = self._get(f"tls_clt:{key}".encode())
+            if value is not None:
+                return self._requirement(f"TLS_Clt:{key}", value)
+        return None
+
+    def _requirement(self, key: str, value: bytes) -> Requirement | None:
+        try:
+            return tls_requirement.read(value.decode("utf-8", "replace"), f"{key} of {self._path}")
+        except ValueError as error:
+            raise ValueError(f"{self._path}: {key}: {error}") from error
+
+    def word(self, key: str) -> str:
+        """The value of *key* in capitals, "" without a row."""
         return (self._get(key.lower().encode()) or b"").decode("ascii", "replace").strip().upper()
 
     def sender(self, bare: bytes) -> Verdict | None:
         """Of the sender *bare*: full address, then "user@", then domain."""
-        local, domain = _parts(bare)
+        local, domain = parts(bare)
         found = self._full("from", local, domain) if domain else None
         return (
             found or self._user("from", local) or (self._domain("from", domain) if domain else None)
@@ -155,7 +156,7 @@ class AccessRows:
         """
         # DIFFERS: without FEATURE(blocklist_recipients) Sendmail obeys no row but "To:" RELAY. Who
         # writes "To:carol@ REJECT" wants it so.
-        local, domain = _parts(bare)
+        local, domain = parts(bare)
         found = self._full("to", local, domain, untagged) if domain else None
         if found is None and is_ours:
             found = self._user("to", local, untagged)
@@ -170,9 +171,9 @@ class AccessRows:
 
     def spam(self, bare: bytes, *, is_ours: bool) -> str:
         """The value of the recipient's "Spam:" row, "FRIEND" or "HATER"; "" without one."""
-        local, domain = _parts(bare)
-        keys = [*_full_keys(local, domain), *domain_keys(domain)]
-        keys += _user_keys(local) if is_ours else []
+        local, domain = parts(bare)
+        keys = [*full_keys(local, domain), *domain_keys(domain)]
+        keys += user_keys(local) if is_ours else []
         for key in keys:
             value = self._get(f"spam:{key}".encode())
             if value is not None:
@@ -202,10 +203,10 @@ class AccessRows:
         return self._first(tag, address_keys(ip))
 
     def _full(self, tag: str, local: str, domain: str, untagged: bool = True) -> Verdict | None:
-        return self._first(tag, _full_keys(local, domain), untagged)
+        return self._first(tag, full_keys(local, domain), untagged)
 
     def _user(self, tag: str, local: str, untagged: bool = True) -> Verdict | None:
-        return self._first(tag, _user_keys(local), untagged)
+        return self._first(tag, user_keys(local), untagged)
 
     def _first(self, tag: str, keys: Iterable[str], untagged: bool = True) -> Verdict | None:
         """Of the first of *keys* that has a row; None as well if that says SKIP."""
@@ -220,103 +221,3 @@ class AccessRows:
                     raise ValueError(f"{self._path}: {whole}: {error}") from error
                 return None if found.word == "SKIP" else found
         return None
-
-
-def _parts(bare: bytes) -> tuple[str, str]:
-    """Local part and domain as keys have them: what quotes hide nothing, no final dot."""
-    local, domain = address.split(bare)
-    meaning = address.quoted(address.unquote(local.lower()))
-    key = address.domain_key(domain)
-    return meaning.decode("utf-8", "surrogateescape"), key.decode("utf-8", "surrogateescape")
-
-
-def _full_keys(local: str, domain: str) -> Iterator[str]:
-    yield from (f"{user}{domain}" for user in _user_keys(local))
-
-
-def _user_keys(local: str) -> Iterator[str]:
-    """ "dave+x@", "dave+*@", "dave@" """
-    yield f"{local}@"
-    user, plus, _ = local.partition("+")
-    if plus:
-        yield from (f"{user}+*@", f"{user}@")
-
-
-def domain_keys(name: str) -> Iterator[str]:
-    """A name and those above it; of a literal the networks, "[10.0.3.4]", "[10.0.3]" ..."""
-    name = name.lower().removesuffix(".")
-    if name[:1] == "[":
-        yield from (f"[{key}]" for key in address_keys(name.strip("[]").removeprefix("ipv6:")))
-        return
-    while name:
-        yield name
-        name = name.partition(".")[2]
-
-
-def address_keys(ip: str) -> Iterator[str]:
-    """An address and the networks that it is in, "10.0.3.4", "10.0.3" ..., "ipv6:2001:db8" ..."""
-    if not ip:
-        return
-    if ":" not in ip:
-        parts = ip.split(".")
-        yield from (".".join(parts[:count]) for count in range(len(parts), 0, -1))
-        return
-    try:
-        groups = [
-            group.lstrip("0") or "0" for group in ipaddress.ip_address(ip).exploded.split(":")
-        ]
-    except ValueError:
-        return
-    yield f"ipv6:{ipaddress.ip_address(ip).compressed}"
-    for count in range(len(groups), 0, -1):
-        yield "ipv6:" + ":".join(groups[:count])
-        # As people write a network; it would be the address 2001:db8:: as well.
-        if count < len(groups):
-            yield "ipv6:" + ":".join(groups[:count]) + "::"
-
-
-# --- what is wrong in it --------------------------------------------------------------------------
-
-
-def tell_problems(path: str, rows: Iterable[tuple[bytes, bytes]]) -> None:
-    """Log what no client will ever meet, or will meet as a delay. Raise OSError as *rows* does."""
-    for number, text in enumerate(problems(rows)):
-        if number == _MOST_TOLD:
-            return
-        log.line("", f"{path}: {log.clean(text)}", level=1, error=True)
-
-
-def problems(rows: Iterable[tuple[bytes, bytes]]) -> Iterator[str]:
-    """A sentence for each row that nothing obeys, or that makes no sense."""
-    for number, (key, value) in enumerate(rows):
-        if number == _MOST_LOOKED_AT:
-            return
-        problem = _problem(key.decode("utf-8", "replace"), value)
-        if problem:
-            yield f"row {key.decode('utf-8', 'replace')}: {problem}"
-
-
-def _problem(key: str, value: bytes) -> str:
-    tag, colon, rest = key.partition(":")
-    if not colon or tag == "ipv6":
-        tag, rest = "", key
-    if tag in ELSEWHERE:
-        return f"it does nothing: {ELSEWHERE[tag]}"
-    if tag in _CERTIFICATES:
-        words = _CERTIFICATES[tag]
-        is_word = value.decode("ascii", "replace").strip().upper() in words
-        return "" if is_word else f"its value is none of {', '.join(words)}"
-    if tag and tag not in TAGS:
-        return f"no such tag{nearest(tag, {name: name for name in TAGS})}; it does nothing"
-    if "/" in rest and rest.partition("/")[0].count(".") + rest.count(":") and "@" not in rest:
-        return "networks are written as Sendmail does, 10.0.3 for 10.0.3.0/24; it does nothing"
-    if tag in _NUMBERS:
-        return "" if value.strip().isdigit() else "its value is no number"
-    if tag == "spam":
-        known = value.strip().upper() in (b"FRIEND", b"HATER")
-        return "" if known else "its value is neither FRIEND nor HATER"
-    try:
-        verdict(value)
-    except ValueError as error:
-        return f"{error}; mail that meets it is delayed"
-    return ""

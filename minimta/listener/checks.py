@@ -1,10 +1,11 @@
 """Who is let in, from whom and to whom mail is taken, in Sendmail's order; one Checks a session.
 
     at connect   the access table: Connect:, then block lists (DNSBL)
-    MAIL         From: rows, then whether the sender could get an answer (refusals.check_mail)
+    MAIL         TLS_Clt: rows, then From: rows, then whether the sender could get an answer
+                 (refusals.check_mail)
     RCPT         To: rows, then whether it is a recipient here, or may be one (refusals.check_rcpt)
 
-With DelayChecks the first two are answered at RCPT, so that a friend (Spam:) can be exempt from them,
+With DelayChecks all but TLS is answered at RCPT, so that a friend (Spam:) can be exempt from them,
 and the log names the recipient. What is refused at connect is refused at each command: the client is
 to hear it in a reply that it reads, and QUIT.
 
@@ -21,6 +22,7 @@ from minimta.routing.refusal import Refusal
 from minimta.smtp.command import Mail, Rcpt
 from minimta.smtp.reply import Reply, quoted, reply
 from minimta.system import log
+from minimta.system.tls_requirement import Proved
 
 _LATER = "Cannot look it up now; try again later"
 _DISABLED = Refusal(550, "5.2.1", "Mailbox disabled for this recipient")
@@ -107,13 +109,33 @@ class Checks:
             return self._not_now(quoted(mail.given), mail.given, self._trouble, qid)
         try:
             # Again: a handshake or a login may have made the rights anew.
-            relaying.grant(self._client, self._shared, self._shared.access_rows())
+            rows = self._shared.access_rows()
+            relaying.grant(self._client, self._shared, rows)
+            refusal = self._judge_tls(mail, rows, qid)
+            if refusal is not None:
+                return refusal
             if self._shared.options.delay_checks != "no":
                 self._mail = mail
                 return None
             return self._judge_sender(mail, qid)
         except (OSError, ValueError) as error:
             return self._not_now(quoted(mail.given), mail.given, error, qid)
+
+    def _judge_tls(self, mail: Mail, rows: AccessRows, qid: str) -> Reply | None:
+        """TLS_Clt: rows. Nobody is exempt, so nothing waits for RCPT. Raise ValueError, OSError."""
+        client = self._client
+        name = client.name if client.is_confirmed else client.literal
+        wanted = rows.wants_tls(client.ip, client.name, confirmed=client.is_confirmed)
+        if wanted is None:
+            return None
+        secured = client.secured
+        proved = secured.proved if secured else Proved()
+        why = wanted.unmet(proved, name, lambda key: rows.word(key) == "OK")
+        if not why:
+            return None
+        return self._refused(
+            "check_mail", mail.given, Refusal(wanted.code, wanted.status, why), qid
+        )
 
     def _judge_sender(self, mail: Mail, qid: str) -> Reply | None:
         """Raise OSError, ValueError."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 
-from minimta.listener.access import address_keys, domain_keys
+from minimta.maps.access_keys import address_keys, domain_keys
 from minimta.system import files, log
 
 

@@ -26,7 +26,7 @@ def grant(client: Peer, shared: SharedState, rows: AccessRows) -> None:
     if client.rights.may_relay:
         return
     proved = client.secured
-    if proved is not None and rows.trusts_certificate(proved.issuer, proved.subject):
+    if proved is not None and rows.trusts_certificate(proved.certificate):
         client.rights = replace(client.rights, may_relay=True)
         return
     if is_loopback(client.ip) and not shared.options.trust_loopback:

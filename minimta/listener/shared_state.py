@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 import minimta
 from minimta.config.options import Options
-from minimta.listener.access import AccessRows, tell_problems
+from minimta.listener.access import AccessRows
+from minimta.listener.access_problems import tell_problems
 from minimta.listener.auth import ClientLogins
 from minimta.listener.dnsbl import BlockLists
 from minimta.listener.login_senders import LoginSenders

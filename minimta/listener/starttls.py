@@ -16,11 +16,13 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from minimta.config.options import Options
 from minimta.system import certificates, tls
+from minimta.system.certificates import PeerCertificate
 from minimta.system.tls import TlsLayer
+from minimta.system.tls_requirement import Proved
 from minimta.system.tls_values import KeyPair, TlsError, TlsFacts, Trust
 
 #: seconds for which a client whose certificate was no good is not asked again, and how many such
@@ -36,9 +38,13 @@ class Secured:
     facts: TlsFacts
     #: is its certificate one of RelayCertFile?
     may_relay: bool = False
-    #: of a certificate that is OK, as CERTIssuer: and CERTSubject: rows have them; else ""
-    issuer: str = ""
-    subject: str = ""
+    #: empty unless it is OK
+    certificate: PeerCertificate = field(default_factory=PeerCertificate)
+
+    @property
+    def proved(self) -> Proved:
+        """For rows that want TLS (TLS_Clt:)."""
+        return Proved(self.facts.verify, self.facts.bits, self.certificate)
 
     @property
     def trace(self) -> bytes:
@@ -94,8 +100,7 @@ class ServerTls:
     def secured(self, layer: TlsLayer, ip: str) -> Secured:
         """What is to be said of *ip* after the handshake of *layer*."""
         if layer.fingerprint:
-            names = layer.issuer_and_subject()
-            return Secured(layer.facts("OK"), layer.is_pinned(self._pinned), *names)
+            return Secured(layer.facts("OK"), layer.is_pinned(self._pinned), layer.certificate)
         return Secured(layer.facts("NO" if self._asks_of(ip) else "NOT"))
 
 

@@ -103,6 +103,14 @@ class Cdb:
                     raise CorruptMap(self.path, "record outside of its place")
                 yield file.read(key_length), file.read(length)
 
+    def mentioning(self, words: tuple[bytes, ...]) -> Iterator[tuple[bytes, bytes]]:
+        """records(), or none if one of *words* stands nowhere: a look at the whole is faster."""
+        with open(self._file, "rb", buffering=0, closefd=False) as file:
+            file.seek(0)
+            octets = file.read()
+        self._end_of_records(octets[:HEADER])
+        return self.records() if any(word in octets for word in words) else iter(())
+
     def _end_of_records(self, header: bytes) -> int:
         """Where the hash tables begin: they lie behind the last record."""
         numbers = [int.from_bytes(header[at : at + 4], "little") for at in range(0, HEADER, 4)]

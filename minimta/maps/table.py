@@ -70,6 +70,24 @@ class Table:
         return table.get
 
 
+def tagged_rows(path: str, tags: tuple[bytes, ...]) -> dict[bytes, bytes]:
+    """Of the table *path*, or its database, the rows whose keys begin with one of *tags*.
+
+    For a few rows of a table that may have many. *tags* in small letters; no file is no rows. Raise
+    OSError.
+    """
+    rows: Iterable[tuple[bytes, bytes]]
+    if _stat(path + SUFFIX) is None:
+        rows = read_table(path, tags).items()
+    else:
+        rows = Cdb(path + SUFFIX).mentioning(tags)
+    found: dict[bytes, bytes] = {}
+    for key, value in rows:
+        if key.startswith(tags):
+            found.setdefault(key, value)
+    return found
+
+
 def _stat(path: str) -> _Seen | None:
     try:
         found = os.stat(path)

@@ -17,15 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def read_table(path: str) -> dict[bytes, bytes]:
+def read_table(path: str, mentioned: tuple[bytes, ...] = ()) -> dict[bytes, bytes]:
     """Key -> value of the table *path*; no file is an empty table.
+
+    *mentioned*, in small letters: it may be left out, as a whole, if it has none of these.
 
     Raise any other OSError, also for what is no text or ends inside of a row: a row that is not seen
     sends mail elsewhere.
     """
     table: dict[bytes, bytes] = {}
     try:
-        for _, key, value in _rows(path):
+        for _, key, value in _rows(path, mentioned):
             table.setdefault(key, value)
     except FileNotFoundError:
         pass
@@ -40,7 +42,7 @@ def line_of(path: str, key: bytes) -> int:
         return 0
 
 
-def _rows(path: str) -> Iterator[tuple[int, bytes, bytes]]:
+def _rows(path: str, mentioned: tuple[bytes, ...] = ()) -> Iterator[tuple[int, bytes, bytes]]:
     """(line, key, value) of each row. Raise OSError."""
     with open(path, "rb") as file:
         text = file.read().removeprefix(BOM_UTF8)
@@ -50,6 +52,9 @@ def _rows(path: str) -> Iterator[tuple[int, bytes, bytes]]:
     if len(lines[-1].split()) == 1 and not lines[-1].lstrip().startswith(b"#"):
         # A key without value and line end: the file is just being written, or the disk is full.
         raise OSError(errno.EINVAL, "ends inside of a row", path)
+    small = text.lower() if mentioned else b""
+    if mentioned and not any(word in small for word in mentioned):
+        return
     for number, line in enumerate(lines, 1):
         key, value = [*line.split(None, 1), b"", b""][:2]
         if key and key[:1] != b"#":

@@ -5,7 +5,37 @@ RFC 7817 section 3: DNS-ID, never a common name.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class PeerCertificate:
+    """What one says of its owner; of none all is empty."""
+
+    #: "mx.campus", "*.campus", "::1"
+    names: tuple[str, ...] = ()
+    #: for those who ask for it by name; else names count
+    common_name: str = ""
+    #: "/O=Lab/CN=mx"
+    subject: str = ""
+    #: who has signed it: "/O=Lab/CN=ca"
+    issuer: str = ""
+
+
+def read(found: Mapping[str, object]) -> PeerCertificate:
+    """A certificate as OpenSSL tells of it (SSLObject.getpeercert)."""
+    entries, subject = found.get("subjectAltName", ()), found.get("subject", ())
+    assert isinstance(entries, tuple) and isinstance(subject, tuple)
+    # An address that is written as a DNS-ID is neither (RFC 7817 section 3).
+    names = tuple(
+        str(name)
+        for kind, name in entries
+        if kind == "IP Address" or (kind == "DNS" and not is_address(str(name)))
+    )
+    common = [str(value) for several in subject for kind, value in several if kind == "commonName"]
+    issuer = one_line(found.get("issuer", ()))
+    return PeerCertificate(names, (common or [""])[-1], one_line(subject), issuer)
 
 
 def is_named(certified: Collection[str], wanted: Collection[str]) -> bool:

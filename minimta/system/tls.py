@@ -19,7 +19,8 @@ import stat
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from minimta.system.certificates import is_address, is_hashed, one_line, server_name
+from minimta.system import certificates
+from minimta.system.certificates import PeerCertificate, is_hashed, server_name
 from minimta.system.tls_reasons import reason, verdict
 from minimta.system.tls_records import server_flight
 from minimta.system.tls_values import CertificateError, KeyPair, TlsError, TlsFacts, Trust
@@ -133,22 +134,13 @@ class TlsLayer:
         return self.fingerprint in fingerprints
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """Names and addresses in a certificate that was verified: "mx.campus", "*.campus", "::1"."""
-        found = self._ssl.getpeercert() or {}
-        entries: object = found.get("subjectAltName", ())
-        assert isinstance(entries, tuple)
-        # An address that is written as a DNS-ID is neither (RFC 7817 section 3).
-        return tuple(
-            str(name)
-            for kind, name in entries
-            if kind == "IP Address" or (kind == "DNS" and not is_address(str(name)))
-        )
-
-    def issuer_and_subject(self) -> tuple[str, str]:
-        """Of a certificate that was verified: "/O=Lab/CN=ca"; else ""."""
-        found = self._ssl.getpeercert() or {}
-        return one_line(found.get("issuer", ())), one_line(found.get("subject", ()))
+    def certificate(self) -> PeerCertificate:
+        """What the peer's says; whether somebody vouches for it is another question."""
+        found = self._ssl.getpeercert()
+        if not found:  # of one that was not verified Python tells nothing else
+            shown = self._ssl._sslobj.get_unverified_chain()  # type: ignore[attr-defined]
+            found = shown[0].get_info() if shown else {}
+        return certificates.read(found)
 
     @property
     def session(self) -> ssl.SSLSession | None:

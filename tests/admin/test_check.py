@@ -74,7 +74,7 @@ def test_rows_of_the_access_table_that_nothing_obeys_are_told(
     table.write_text("Conect:10.0.3.4 OK\nConnect:10.0.3.5 OK\nFrom:x@ REJCT\n")
     file.write_text(f"AccessFile = {table}\nRelayDomains = {tmp_path}/none\n")
     assert verbs.main(["check"]) == 0
-    first, second, last = capfd.readouterr().out.splitlines()
+    second, first, last = capfd.readouterr().out.splitlines()
     assert first == (
         f"{table}: Warning: row conect:10.0.3.4: no such tag (did you mean connect?);"
         " it does nothing"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from minimta.listener.access import AccessRows, problems, tell_problems, verdict
+from minimta.listener.access import AccessRows, verdict
 
 
 def rows(text: str) -> AccessRows:
@@ -257,40 +257,3 @@ def test_numbers_are_of_the_nearest_network_and_else_of_the_row_without_one() ->
     assert table.number("clientconn", "10.0.3.4") is None
     with pytest.raises(ValueError, match="no number"):
         rows("ClientRate: many").number("clientrate", "10.0.3.4")
-
-
-# --- what is wrong --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("row", "problem"),
-    [
-        (b"tls_clt:campus VERIFY", "it does nothing: nothing asks clients for TLS by this table"),
-        (b"try_tls:campus NO", "it does nothing: the table of TLSPolicy"),
-        (b"conect:10.0.3.4 REJECT", "no such tag (did you mean connect?); it does nothing"),
-        (b"connect:10.0.3.0/24 RELAY", "networks are written as Sendmail does, 10.0.3 for"),
-        (b"10.0.3.0/24 RELAY", "networks are written as Sendmail does"),
-        (b"ipv6:2001:db8::/32 RELAY", "networks are written as Sendmail does"),
-        (b"clientrate:10 lots", "its value is no number"),
-        (b"spam:dave@ REJECT", "its value is neither FRIEND nor HATER"),
-        (b"from:pest@ REJCT", "did you mean REJECT"),
-        (b"from:pest@ QUARANTINE", "did you mean QUARANTINE:"),
-    ],
-)
-def test_a_row_that_does_nothing_or_makes_no_sense_is_told(row: bytes, problem: str) -> None:
-    key, value = row.split(None, 1)
-    told = list(problems([(key, value)]))
-    assert len(told) == 1 and problem in told[0] and key.decode() in told[0]
-
-
-def test_rows_that_are_right_are_not_told() -> None:
-    good = [b"connect:10 RELAY", b"ipv6:2001:db8 OK", b"a/b@lab1.campus REJECT", b"greetpause: 0"]
-    good += [b"certissuer:/cn=ca SUBJECT", b"certsubject:/cn=x RELAY"]
-    good += [b"spam:x@ FRIEND", b"from:x@ ERROR:5.7.1:550 No", b"campus 550 No", b"clientconn:10 5"]
-    assert list(problems((row.split(None, 1)[0], row.split(None, 1)[1]) for row in good)) == []
-
-
-def test_the_log_tells_of_some_and_not_of_thousands(lines: list[str]) -> None:
-    tell_problems("access", ((b"x%d:y" % n, b"OK") for n in range(100)))
-    assert len(lines) == 20
-    assert lines[0].startswith("access: row x0:y: no such tag")

@@ -317,3 +317,51 @@ def test_421_in_a_row_ends_the_session(host: SmtpHost) -> None:
         "421 4.0.0 <pest@lab1.campus>... Go"
     ]
     assert peer.session.is_closed
+
+
+# --- TLS (TLS_Clt:) -------------------------------------------------------------------------------
+
+MAIL = "MAIL FROM:<emma@lab1.campus>"
+NONE = "other side does not support STARTTLS"
+
+
+@pytest.mark.parametrize(
+    ("rows", "reply"),
+    [
+        ("TLS_Clt: VERIFY", f"454 4.7.0 <emma@lab1.campus>... {NONE}"),
+        ("TLS_Clt:lab1.campus PERM+VERIFY", f"503 5.7.0 <emma@lab1.campus>... {NONE}"),
+        ("TLS_Clt:campus TEMP+VERIFY", f"403 4.7.0 <emma@lab1.campus>... {NONE}"),
+        (
+            "TLS_Clt:10.0.3 ENCR:112",
+            "454 4.7.0 <emma@lab1.campus>... encryption too weak 0 less than 112",
+        ),
+        ("TLS_Clt: VERIFY\nTLS_Clt:10.0.3.134 NO", "250 2.1.0 <emma@lab1.campus>... Sender ok"),
+        ("TLS_Clt:10.0.4 VERIFY", "250 2.1.0 <emma@lab1.campus>... Sender ok"),
+        ("TLS_Srv: VERIFY", "250 2.1.0 <emma@lab1.campus>... Sender ok"),
+        (
+            "TLS_Clt: VERFY",
+            "451 4.3.0 <emma@lab1.campus>... Cannot look it up now; try again later",
+        ),
+    ],
+)
+@pytest.mark.parametrize("delay", ["no", "yes", "friend"])
+def test_a_client_without_the_tls_that_its_row_wants_sends_nothing(
+    host: SmtpHost, lines: list[str], rows: str, reply: str, delay: str
+) -> None:
+    table(host, f"{rows}\nSpam:dave@ FRIEND\nConnect:10.0.3 RELAY\n")
+    host.options.delay_checks = delay
+    peer = host.connect(*STRANGER)
+    assert peer.says(MAIL) == [reply]
+    if reply[0] != "2":
+        assert peer.says("RCPT TO:<dave@lab2.campus>")[0].startswith("503")
+    if "..." in reply and reply[:3] in ("454", "503", "403"):
+        assert (
+            f"ruleset=check_mail, arg1=<emma@lab1.campus>, relay=lab1.campus [10.0.3.134], reject={reply}"
+            in lines
+        )
+
+
+def test_a_name_that_is_not_proved_is_no_exception(host: SmtpHost) -> None:
+    table(host, "TLS_Clt: VERIFY\nTLS_Clt:lab1.campus NONE\n")
+    assert host.connect(*STRANGER).says(MAIL)[0].startswith("250")
+    assert host.connect(*STRANGER, confirmed=False).says(MAIL)[0].startswith("454")

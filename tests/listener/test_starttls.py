@@ -573,3 +573,47 @@ def test_of_clients_without_a_good_certificate_not_all_are_remembered(
     for number in range(3000):
         tls.forgive(f"10.0.{number // 256}.{number % 256}")
     assert len(tls._forgiven) <= 1000
+
+
+# --- TLS that clients must have (TLS_Clt:) --------------------------------------------------------
+
+
+def says_mail(peer: Peer) -> str:
+    assert peer.says("EHLO lab1.campus").startswith("250")
+    return peer.says("MAIL FROM:<emma@lab1.campus>").partition("... ")[2]
+
+
+@pytest.mark.parametrize(
+    ("rows", "shows", "text"),
+    [
+        ("TLS_Clt: VERIFY:112", "client", "Sender ok"),
+        ("TLS_Clt:127.0.0.1 VERIFY+CN:client.campus++CI:/CN=ca", "client", "Sender ok"),
+        ("TLS_Clt:127 VERIFY+CITag:MyCA\nMyCA:/CN=ca OK", "client", "Sender ok"),
+        ("TLS_Clt: ENCR:112", "", "Sender ok"),
+        ("TLS_Clt: VERIFY\nTLS_Clt:127.0.0.1 NONE", "", "Sender ok"),
+        ("TLS_Clt: VERIFY", "", "not authenticated"),
+        ("TLS_Clt: VERIFY:512", "client", "encryption too weak 256 less than 512"),
+        ("TLS_Clt: VERIFY+CN:x.campus", "client", "CN client.campus does not match x.campus"),
+        ("TLS_Clt: VERIFY+CITag:MyCA", "client", "Cert Issuer /CN=ca not acceptable"),
+    ],
+)
+def test_clients_need_the_tls_that_their_row_wants(
+    host: SmtpHost,
+    campus: Campus,
+    listen: Callable[..., SecureListening],
+    rows: str,
+    shows: str,
+    text: str,
+) -> None:
+    host.options.ca_cert_file = campus.authority.certificate
+    Path(host.options.access_file).write_text(f"{rows}\n")
+    peer = over_tls_unsaid(listen(), client_context(campus, campus.client if shows else None))
+    assert says_mail(peer) == text
+
+
+def over_tls_unsaid(listening: Listening, context: ssl.SSLContext) -> Peer:
+    """As over_tls(), of a client that has not said EHLO before."""
+    peer = listening.connect()
+    peer.answer()
+    peer.says("STARTTLS")
+    return secured(peer, context)

@@ -147,7 +147,7 @@ class TestCertificates:
         trusting = TlsClient(Trust(authority.certificate))
         client = trusting.begin("mx.campus", verified=True)
         shake(client, accept(server_context(authority.issue("mx.campus", "10.0.3.9"))))
-        assert client.names == ("mx.campus", "10.0.3.9")
+        assert client.certificate.names == ("mx.campus", "10.0.3.9")
 
     def test_who_is_not_trusted_ends_the_handshake(
         self, authority: Authority, tmp_path: Path
@@ -168,13 +168,13 @@ class TestCertificates:
         pair = authority.issue("other.campus")
         client = TlsClient(Trust(authority.certificate)).begin("x", verified=True)
         shake(client, accept(server_context(pair)))
-        assert not is_named(client.names, ["ca"])
+        assert not is_named(client.certificate.names, ["ca"])
 
     def test_an_address_that_is_written_as_a_name_is_neither(self, authority: Authority) -> None:
         pair = authority.issue("mx.campus", "DNS:10.0.3.9")
         client = TlsClient(Trust(authority.certificate)).begin("10.0.3.9", verified=True)
         shake(client, accept(server_context(pair)))
-        assert client.names == ("mx.campus",)
+        assert client.certificate.names == ("mx.campus",)
 
     @pytest.mark.parametrize("rsa", [False, True])
     def test_a_chain_is_judged_as_in_a_handshake(self, authority: Authority, rsa: bool) -> None:

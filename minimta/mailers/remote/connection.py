@@ -16,14 +16,15 @@ from collections.abc import Callable
 from minimta.config.options import Options
 from minimta.mailers.remote import handshake
 from minimta.mailers.remote.content import Content
-from minimta.mailers.remote.handshake import SecureSession
+from minimta.mailers.remote.handshake import SecureSession, Unmet
 from minimta.mailers.remote.mx_targets import SMTP_PORT, Target
 from minimta.mailers.remote.peer_stream import PeerStream, is_tls
-from minimta.mailers.remote.tls_policy import NO_TLS, Level, Policy
+from minimta.mailers.remote.tls_policy import AFTER_FAILURE, NO_TLS, Level, Policy
 from minimta.mailers.remote.transport import Transport
 from minimta.message.address import domain_key
 from minimta.smtp.client import SMTP, Client, PeerClosed, Transaction
 from minimta.smtp.reply import Reply, ReplyError, verbatim
+from minimta.system.tls_requirement import Proved
 from minimta.system.tls_values import ClearTextError, TlsError, TlsFacts
 
 #: seconds of silence after which a port other than 25 is asked whether it speaks TLS
@@ -52,6 +53,8 @@ class OutgoingConnection:
         self.client = Client(transport.ourselves.name, transport.dialect, say=say)
         #: of the TLS that there is, None in clear
         self.tls: TlsFacts | None = None
+        #: the same, for the rows of the access table
+        self.proved = Proved(_verify(policy))
         self._transport = transport
         self._policy = policy
         self._session: SecureSession | None = None
@@ -113,6 +116,8 @@ class OutgoingConnection:
     def _unoffered(self, answer: Reply | None) -> TlsError:
         """What is wrong with a peer that gives this *answer* to STARTTLS, or did not offer it."""
         said = f"answers STARTTLS with {verbatim(answer)[-1]}" if answer else "offers no STARTTLS"
+        if answer is None:
+            self._check_required()
         if self._policy.logs_in:
             return TlsError(f"it {said}; logins are taken at port 587 or 465, as a rule")
         return TlsError(f"it {said}", remedy="may")
@@ -127,6 +132,27 @@ class OutgoingConnection:
             self.tls = self._session.establish(stream, deadline)
         finally:
             self._alive()
+        self.proved = self._session.proved(self.tls)
+        required = self._policy.required
+        if required is not None and required.verified and self.untrusting:
+            raise TlsError(self.untrusting)
+        self._check_required()
+
+    def _check_required(self) -> None:
+        """Raise Unmet if the access table wants more than there is (TLS_Srv:)."""
+        required = self._policy.required
+        if required is None:
+            return
+        allows = self._transport.rules.allows
+        what = required.unmet(self.proved, self.target.name, allows)
+        if what:
+            raise Unmet(required, what)
+
+    @property
+    def untrusting(self) -> str:
+        """Why the certificate that was shown could not be verified: for a fault of ours; else ""."""
+        tls = self._transport.tls
+        return tls.untrusting if tls is not None and self.tls is not None else ""
 
     @property
     def leads_to_us(self) -> bool:
@@ -238,6 +264,13 @@ class OutgoingConnection:
         if is_tls(octets):
             raise handshake.TlsPort(self.target, self._policy)
         return octets
+
+
+def _verify(policy: Policy) -> str:
+    """Sendmail's ${verify} of a connection without TLS."""
+    if policy is AFTER_FAILURE:
+        return "SOFTWARE"
+    return "CLEAR" if policy.level is Level.NONE else "NONE"
 
 
 def _literal(address: str) -> str:

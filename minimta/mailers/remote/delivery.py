@@ -8,6 +8,7 @@ greets us gets every message, one transaction after the other (RFC 5321 section 
     a broken TLS handshake                once more in clear, if the policy does not bind
     no TLS as the policy wants it         next address
     nobody can tell what that is          next address
+    less TLS than a recipient needs       that recipient waits, or fails (TLS_Rcpt:)
     421 or a broken line before the dot   another connection, this message last; then next address
     451 to MAIL, or to all its RCPTs      the next host, this message only (RFC 5321 section 5.1)
     no answer to the final dot            that message waits (the peer may have it), the rest go on
@@ -38,7 +39,7 @@ from minimta.mailers.remote.tls_failures import TlsFailures
 from minimta.mailers.remote.tls_policy import Policy
 from minimta.mailers.remote.transaction_outcomes import (
     is_put_off,
-    not_named,
+    offered,
     outcomes_of,
     trouble_of,
     unsent,
@@ -46,7 +47,6 @@ from minimta.mailers.remote.transaction_outcomes import (
 from minimta.mailers.remote.transport import Transport
 from minimta.message.outcome import Fate, Outcome, crowded
 from minimta.smtp.client import PeerClosed, Transaction
-from minimta.smtp.client_command import rcpt_line
 from minimta.smtp.reply import ReplyError
 from minimta.system.dns import Resolver
 from minimta.system.slots import Place
@@ -323,14 +323,12 @@ class Delivery:
     def _recipients(
         self, connection: OutgoingConnection, pending: PendingJob
     ) -> tuple[list[JobUser], list[bytes]]:
-        """The next users with their RCPT lines; one that cannot be named in a line is settled."""
+        """The next users with their RCPT lines; what cannot be said or sent is settled."""
         users, lines, bad = [], [], {}
         for user in pending.users[:MAX_RECIPIENTS]:
-            extensions = connection.client.extensions
-            try:
-                line = rcpt_line(user.name, extensions, notify=user.notify, original=user.original)
-            except ValueError as error:
-                bad[user.name] = not_named(error, user.name, connection.target)
+            line = offered(user, connection, self._transport.rules)
+            if isinstance(line, Outcome):
+                bad[user.name] = line
             else:
                 users.append(user)
                 lines.append(line)

@@ -16,8 +16,9 @@ import time
 from minimta.mailers.remote.mx_targets import Target
 from minimta.mailers.remote.peer_stream import PeerStream, is_tls
 from minimta.mailers.remote.tls_policy import Level, Policy
-from minimta.system.certificates import is_named
+from minimta.system.certificates import PeerCertificate, is_named
 from minimta.system.tls import TlsClient, TlsLayer
+from minimta.system.tls_requirement import Proved, Requirement
 from minimta.system.tls_values import CertificateError, TlsError, TlsFacts
 
 #: names of a certificate that are told
@@ -34,6 +35,15 @@ class TlsPort(TlsError):
         level = policy.level if policy.is_binding else Level.ENCRYPT
         reason = f"port {target.port} speaks TLS from the first octet"
         super().__init__(reason, remedy=f"{level.value} implicit")
+
+
+class Unmet(TlsError):
+    """It is not what the access table wants."""
+
+    def __init__(self, requirement: Requirement, what: str) -> None:
+        """*what* is the sentence of Requirement.unmet()."""
+        super().__init__(f"{requirement.code} {requirement.status} {what}")
+        self.requirement = requirement
 
 
 class SecureSession:
@@ -56,6 +66,12 @@ class SecureSession:
         stream.secure(self.layer, deadline)
         return self.layer.facts(self._verdict())
 
+    def proved(self, facts: TlsFacts) -> Proved:
+        """What establish() has shown of the peer."""
+        is_known = facts.verify in ("OK", "TRUSTED")
+        shown = self.layer.certificate if is_known else PeerCertificate()
+        return Proved(facts.verify, facts.bits, shown)
+
     def keep(self) -> None:
         """At the end: the next connection to the same host takes the session up."""
         if self._key:
@@ -76,11 +92,12 @@ class SecureSession:
                 raise CertificateError(reason, remedy=Level.ENCRYPT.value)
             return "TRUSTED"
         if policy.level is Level.VERIFY:
-            if not is_named(layer.names, policy.names):
-                told = ", ".join(layer.names[:_MAX_TOLD]) or "no name"
+            names = layer.certificate.names
+            if not is_named(names, policy.names):
+                told = ", ".join(names[:_MAX_TOLD]) or "no name"
                 wanted = ", ".join(policy.names)
                 reason = f"the certificate is for {told}, not for {wanted}"
-                remedy = f"verify match={layer.names[0]}" if layer.names else ""
+                remedy = f"verify match={names[0]}" if names else ""
                 raise CertificateError(reason, remedy=remedy)
             return "OK"
         return "OK" if self._tls.vouches(layer.chain()) else "FAIL"

@@ -6,6 +6,8 @@
     dane-only          only hosts with TLSA records that count
     anything else      that, and nobody else is asked
 
+What the access table wants of the host comes on top of that (``tls_rules``).
+
 Who logs in at the next hop wants its name in the certificate ("verify"): DANE is not asked there.
 """
 
@@ -40,6 +42,16 @@ class HostPolicies:
 
     def policy(self, hop: NextHop | None, target: Target) -> Policy:
         """What there must be with *target*, to which *hop* led. Raise NotTrusted."""
+        found = self._before_access(hop, target)
+        if hop is None or self._transport.tls is None:
+            return found
+        name = target.name.removesuffix(".")
+        try:
+            return self._transport.rules.applied(found, name, target.address)
+        except ValueError as error:  # a row that makes no sense
+            raise NotTrusted(reply_outcomes.bad_next_hop(str(error))) from error
+
+    def _before_access(self, hop: NextHop | None, target: Target) -> Policy:
         row = self._transport.policy(hop, target.address)
         wants_dane = row.is_default and self._transport.options.dane
         if hop is None or not (wants_dane or row.level in (Level.DANE, Level.DANE_ONLY)):

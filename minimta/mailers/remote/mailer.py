@@ -44,6 +44,7 @@ from minimta.mailers.remote.protocol import (
     decode,
 )
 from minimta.mailers.remote.tls_policy import TlsPolicies, tls_client
+from minimta.mailers.remote.tls_rules import TlsRules
 from minimta.mailers.remote.transport import Transport
 from minimta.message.address import domain_key
 from minimta.message.outcome import Fate, Outcome, crowded, deferred, paced
@@ -106,6 +107,7 @@ class RemoteMailer:
                 mx_targets.ourselves(self._options),
                 tls=tls_client(self._options),
                 policies=policies,
+                rules=TlsRules.read(self._options),
             )
         except OSError as error:
             yield from all_wait(jobs, error)

@@ -16,6 +16,7 @@ from minimta.mailers.remote.host_status import HostStatus
 from minimta.message.outcome import Fate, Outcome
 from minimta.smtp.reply import Reply, verbatim
 from minimta.system.dns_wire import LookupFailed
+from minimta.system.tls_requirement import Requirement
 
 # SMTP code -> RFC 3463 status when the peer gave none
 _STATUS = {
@@ -269,6 +270,16 @@ def for_now(outcome: Outcome) -> Outcome:
 def bad_next_hop(text: str) -> Outcome:
     """SmartHost or mailertable holds something that is no host."""
     return delayed("4.3.5", f"Local configuration error: {text}", "", "")
+
+
+def unmet(requirement: Requirement, text: str, name: str, relay: str) -> Outcome:
+    """The access table wants more of TLS than the host *name* has; with PERM+ the mail is returned."""
+    outcome = replace(
+        delayed(requirement.status, text, name, relay), transcript=(text.partition(";")[0],)
+    )
+    if requirement.code < 500:
+        return outcome
+    return replace(outcome, fate=Fate.FAILED, exit_code=os.EX_UNAVAILABLE)
 
 
 def delayed(status: str, text: str, name: str, relay: str) -> Outcome:

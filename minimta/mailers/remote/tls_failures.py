@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from minimta.mailers.remote import reply_outcomes
-from minimta.mailers.remote.handshake import TlsPort
+from minimta.mailers.remote.handshake import TlsPort, Unmet
 from minimta.mailers.remote.host_policy import HostPolicies
 from minimta.mailers.remote.mx_targets import NextHop, Target
-from minimta.mailers.remote.tls_policy import NO_TLS, Level, Policy
+from minimta.mailers.remote.tls_policy import AFTER_FAILURE, Level, Policy
 from minimta.mailers.remote.transport import Transport
 from minimta.message.outcome import Outcome
 from minimta.system.tls_values import CertificateError, TlsError
@@ -43,7 +43,7 @@ class TlsFailures:
 
     def policy(self, hop: NextHop | None, target: Target) -> Policy:
         """What TLS there must be with *target*, to which *hop* led. Raise NotTrusted."""
-        return NO_TLS if target in self._in_clear else self._policies.policy(hop, target)
+        return AFTER_FAILURE if target in self._in_clear else self._policies.policy(hop, target)
 
     def failed(
         self, error: TlsError, target: Target, policy: Policy, hop: NextHop | None
@@ -59,6 +59,8 @@ class TlsFailures:
         self._log(f"STARTTLS=client, relay={target.name}, error: {error.reason}{again}")
         if self._say:
             self._say(f"TLS with {target.name} failed: {error.reason}{again}")
+        if policy.required is not None:
+            hop = None  # and none of TLSPolicy makes up for the access table
         if hop and hop.key in self._transport.logins and error.remedy == Level.MAY.value:
             hop = None  # no row makes a password go in clear: there is no remedy
         return _outcome(error, target, policy, options.tls_policy, hop)
@@ -68,6 +70,10 @@ def _outcome(
     error: TlsError, target: Target, policy: Policy, table: str, hop: NextHop | None
 ) -> Outcome:
     """*table* is the file of TLSPolicy, where the remedy would stand."""
+    # DIFFERS: with PERM+ Sendmail returns mail for a handshake that broke, whoever broke it.
+    if isinstance(error, Unmet):
+        text = f"{error.reason}; nothing was sent ({error.requirement.origin})"
+        return reply_outcomes.unmet(error.requirement, text, target.name, target.relay)
     # The first words are the reason: mailq cuts the rest off, unless -v is said.
     text = f"TLS: {error.reason}"
     if policy.is_binding:

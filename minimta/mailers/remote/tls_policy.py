@@ -39,6 +39,7 @@ from minimta.mailers.remote.mx_targets import NextHop
 from minimta.maps.table import Table
 from minimta.system import log
 from minimta.system.tls import TlsClient
+from minimta.system.tls_requirement import Requirement
 from minimta.system.tls_values import KeyPair, Trust
 
 SUBMISSIONS_PORT = 465
@@ -76,6 +77,8 @@ class Policy:
     is_default: bool = False
     #: records for one of which the certificate must be (dane, once they are known)
     dane: DaneRecords | None = None
+    #: what the access table wants beside that (``tls_rules``)
+    required: Requirement | None = None
 
     @property
     def is_binding(self) -> bool:
@@ -92,6 +95,8 @@ class Policy:
 
 #: for a peer that is on this host, or a socket of it
 NO_TLS = Policy(Level.NONE)
+#: for a peer with whom a handshake broke that need not be made
+AFTER_FAILURE = Policy(Level.NONE, origin="a handshake that broke")
 
 
 class TlsPolicies:

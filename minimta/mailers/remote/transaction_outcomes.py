@@ -22,9 +22,12 @@ from minimta.mailers.remote import reply_outcomes
 from minimta.mailers.remote.connection import OutgoingConnection
 from minimta.mailers.remote.content import Unreadable, Unsendable
 from minimta.mailers.remote.mx_targets import Target
+from minimta.mailers.remote.tls_rules import TlsRules
 from minimta.message.outcome import Outcome, deferred
 from minimta.smtp.client import PeerClosed, Transaction
+from minimta.smtp.client_command import rcpt_line
 from minimta.smtp.reply import Reply
+from minimta.system.tls_requirement import Requirement
 
 #: RFC 4954 section 6: a login is wanted, or another one, or not this way
 _LOGIN_CODES = (530, 534, 535, 538)
@@ -125,6 +128,35 @@ def unsent(error: Unsendable | Unreadable, target: Target) -> Outcome:
     return reply_outcomes.unsendable(
         error.status, error.text, target.name, target.relay, error.exit_code
     )
+
+
+def offered(user: JobUser, connection: OutgoingConnection, rules: TlsRules) -> bytes | Outcome:
+    """The RCPT line for *user*, or what becomes of it without one: by *rules* (TLS_Rcpt:) the
+    connection is not good enough, or the address cannot be said.
+    """
+    target = connection.target
+    try:
+        wanted = rules.of_recipient(user.name)
+    except ValueError as error:
+        return reply_outcomes.bad_next_hop(str(error))
+    if wanted is not None:
+        what = wanted.unmet(connection.proved, target.name, rules.allows)
+        if what:
+            return _unmet(wanted, what, connection)
+    extensions = connection.client.extensions
+    try:
+        return rcpt_line(user.name, extensions, notify=user.notify, original=user.original)
+    except ValueError as error:
+        return not_named(error, user.name, target)
+
+
+def _unmet(wanted: Requirement, what: str, connection: OutgoingConnection) -> Outcome:
+    ours, target = connection.untrusting if wanted.verified else "", connection.target
+    text = f"{wanted.code} {wanted.status} {ours or what}; nothing was sent ({wanted.origin})"
+    outcome = reply_outcomes.unmet(wanted, text, target.name, target.relay)
+    # What broke, or is our own fault, is no verdict on the peer.
+    is_certain = not ours and connection.proved.verify != "SOFTWARE"
+    return outcome if is_certain else reply_outcomes.for_now(outcome)
 
 
 def not_named(error: ValueError, address: bytes, target: Target) -> Outcome:

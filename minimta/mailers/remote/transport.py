@@ -9,7 +9,7 @@
     may_refuse    yes                             no: one's own server is repaired, and mail waits
     tls           keys and authorities            none: nothing but this host lies between
     policies      what TLS each next hop needs    none
-
+    rules         and each host, each recipient   none
     logins        of the worker's own next hops   none
 
 Here belongs, for every connection to come, the key that signs what goes out. Who needs something asks
@@ -27,6 +27,7 @@ from minimta.config.options import Options
 from minimta.mailers.remote.credentials import HopLogin
 from minimta.mailers.remote.mx_targets import NextHop, Ourselves, Target
 from minimta.mailers.remote.tls_policy import NO_TLS, Level, Policy, TlsPolicies
+from minimta.mailers.remote.tls_rules import TlsRules
 from minimta.smtp.client import SMTP, Dialect
 from minimta.system.tls import TlsClient
 
@@ -61,7 +62,8 @@ class Transport:
     tls: TlsClient | None = None
     #: from the table of TLSPolicy
     policies: TlsPolicies | None = None
-
+    #: from the access table
+    rules: TlsRules = field(default_factory=TlsRules)
     #: NextHop.key -> the login there, or why there is none now; in the worker alone
     logins: Mapping[str, HopLogin] = field(default_factory=dict)
 
