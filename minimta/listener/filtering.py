@@ -122,8 +122,8 @@ class Filtering:
             b"{cipher}": _octets(facts.cipher),
             b"{cipher_bits}": b"%d" % facts.bits,
             b"{verify}": _octets(facts.verify),
-            b"{cert_subject}": _octets(secured.subject),
-            b"{cert_issuer}": _octets(secured.issuer),
+            b"{cert_subject}": _octets(secured.certificate.subject),
+            b"{cert_issuer}": _octets(secured.certificate.issuer),
         }
 
     def unknown(self, line: bytes) -> Reply | None:
