@@ -39,6 +39,8 @@ class Filtering:
         self._client = client
         rows = input_filters.of_port(client.port, shared.options) if client.port else ()
         self._chain = FilterChain(rows, shared.options, self._note)
+        #: why the client is refused by the name that it gave, until it gives another
+        self._refusal: Reply | None = None
         #: id of the message at hand, "" if there is none
         self._qid = ""
         #: name -> value, b"{if_name}" and b"j"
@@ -95,22 +97,27 @@ class Filtering:
             "{client_ptr}": client.name or client.literal,
             "{client_resolve}": resolve if client.is_certain else "TEMP",
         }
+        # DIFFERS: Sendmail looks up the name of the address; here it is ours.
+        found["{if_name}"] = shared.host if client.if_address else "localhost"
         if client.if_address:
-            # DIFFERS: Sendmail looks up the name of the address; here it is ours.
-            found |= {"{if_addr}": client.if_address, "{if_name}": shared.host}
+            found["{if_addr}"] = client.if_address
         return {_octets(name): _octets(value) for name, value in found.items()}
 
     def hello(self, name: bytes, protocol_name: bytes) -> Reply | None:
-        """HELO or EHLO: why it is refused, or None."""
+        """HELO or EHLO: why the session ends, or None; who is refused hears it at MAIL, as in Sendmail."""
         self._forget_message()
+        self._refusal = None
         if not self._chain:
             return None
         self._macros |= {b"s": name, b"r": protocol_name, **self._of_handshake()}
         verdict = self._chain.tell(Event.HELO, protocol.arguments(name), self._macros)
-        answer = self._reply(verdict, _REJECTED)
+        answer = self._reply(verdict, reply(550, "5.0.0", "Command rejected"))
         if answer is not None:
             self._note(f"Milter: helo={quoted(name)}, reject={log.clean(str(answer))}", 4)
-        return answer
+        if answer is None or answer.code == 421:
+            return answer
+        self._refusal = answer
+        return None
 
     def _of_handshake(self) -> dict[bytes, bytes]:
         secured = self._client.secured
@@ -142,12 +149,13 @@ class Filtering:
     def mail(self, mail: Mail, qid: str) -> Reply | None:
         """MAIL, which our checks have passed, for message *qid*: why it is refused, or None."""
         self._forget_message()
-        if not self._chain:
-            return None
+        if self._refusal is not None or not self._chain:
+            return self._refusal
         self._qid = qid
         self._macros |= self._of_sender(mail)
         data = protocol.arguments(mail.given, *mail.words)
-        answer = self._obey(self._chain.tell(Event.MAIL, data, self._macros), _REJECTED)
+        verdict = self._chain.tell(Event.MAIL, data, self._macros)
+        answer = _about(self._obey(verdict, _REJECTED), mail.given)
         if answer is not None:
             self._note(f"Milter: from={quoted(mail.given)}, reject={log.clean(str(answer))}", 4)
         return answer
@@ -190,14 +198,14 @@ class Filtering:
             self._macros |= {
                 b"{rcpt_mailer}": b"error",
                 b"{rcpt_host}": _octets(refusal.enhanced),
-                b"{rcpt_addr}": _octets(str(refusal)),
+                b"{rcpt_addr}": _octets(str(refusal).replace(f"{quoted(rcpt.given)}... ", "", 1)),
             }
         data = protocol.arguments(rcpt.given, *rcpt.words)
         is_refused = refusal is not None
         verdict = self._chain.tell(Event.RCPT, data, self._macros, is_refused=is_refused)
         if refusal is not None:
             return refusal  # whatever they say
-        answer = self._obey(verdict, _REJECTED)
+        answer = _about(self._obey(verdict, _REJECTED), rcpt.given)
         if answer is not None:
             self._note(f"Milter: to={quoted(rcpt.given)}, reject={log.clean(str(answer))}", 4)
         return answer
@@ -209,7 +217,7 @@ class Filtering:
         if not self._chain or self.discards:
             return None
         self._macros[b"{nrcpts}"] = b"%d" % recipients
-        answer = self._obey(self._chain.tell(Event.DATA, b"", self._macros), _REJECTED_TEXT)
+        answer = self._obey(self._chain.tell(Event.DATA, b"", self._macros), _REJECTED)
         if answer is not None:
             self._note(f"Milter: cmd=data, reject={log.clean(str(answer))}", 4)
         return answer
@@ -230,8 +238,7 @@ class Filtering:
             envelope.recipients,
             host=self._shared.host,
         )
-        if found := [one for one in letter.fields if headers.name(one) == b"message-id"]:
-            self._macros[b"{msg_id}"] = headers.value(found[0])
+        self._macros[b"{msg_id}"] = _message_id(incoming)
         self._macros[b"{msg_size}"] = b"%d" % incoming.size
         verdict = self._chain.judge(letter, self._macros)
         answer = self._obey(verdict, _REJECTED_TEXT)
@@ -273,6 +280,10 @@ class Filtering:
 
 def _take_over(letter: Letter, incoming: Incoming, envelope: Envelope) -> None:
     """What the filters have changed."""
+    if incoming.first.trace_recipient is None:
+        # Whoever has been added stays unnamed in Received.
+        named = envelope.recipients if len(envelope.recipients) == 1 else []
+        incoming.first.trace_recipient = named[0].address if named else b""
     envelope.reverse_path, envelope.recipients = letter.reverse_path, letter.recipients
     envelope.quarantine = letter.quarantine or envelope.quarantine
     if letter.envid is not None:
@@ -281,6 +292,21 @@ def _take_over(letter: Letter, incoming: Incoming, envelope: Envelope) -> None:
     incoming.change_header(letter.above, letter.fields)
     if letter.body.is_replaced:
         incoming.body_was_replaced(letter.body.size, eight_bit=letter.body.eight_bit)
+
+
+def _message_id(incoming: Incoming) -> bytes:
+    """That of the message, or the one that it gets."""
+    found = [one for one in incoming.fields() if headers.name(one) == b"message-id"]
+    found = found or headers.find(incoming.control().headers, b"message-id")
+    return headers.value(found[0]) if found else b""
+
+
+def _about(answer: Reply | None, given: bytes) -> Reply | None:
+    """With the address in front, as Sendmail tells what is refused for good."""
+    if answer is None or answer.code < 500:
+        return answer
+    first, *rest = answer.lines
+    return Reply(answer.code, answer.enhanced, (f"{quoted(given)}... {first}", *rest))
 
 
 def _octets(text: str) -> bytes:

@@ -3,8 +3,8 @@
 The header has three parts. Filters see the first and the last, which is all that came in and all
 that filters before them have added:
 
-    above    inserted at the top, over our own Received
-    ours     Return-Path, Received, and the fields that a message lacks: Sendmail counts nine of them
+    above    inserted at the top, over our own Received, Return-Path apart
+    ours     Received, and the fields that a message lacks: Sendmail counts eight of them
     fields   as they came in
 """
 
@@ -17,7 +17,7 @@ from minimta.milter.protocol import Change, EnvelopeChange, FieldChange, FilterF
 from minimta.smtp import command
 from minimta.smtp.reply import CommandError, quoted
 
-#: how many of our fields Sendmail counts behind Return-Path when a filter says where a field goes:
+#: how many of our fields Sendmail counts, there or not, when a filter says where a field goes:
 #: Received, Date, From, Message-Id, Full-Name, and three of Resent-
 _OURS = 8
 
@@ -102,20 +102,20 @@ class Letter:
     def _add(self, field: bytes) -> None:
         """In front of the first of its name, as in Sendmail, or behind them all."""
         wanted = headers.name(field)
+        if wanted == b"received":
+            return self.above.append(field)
         for part in (self.above, self.fields):
             for place, other in enumerate(part):
                 if headers.name(other) == wanted:
-                    part.insert(place, field)
-                    return
-        self.fields.append(field)
+                    return part.insert(place, field)
+        return self.fields.append(field)
 
     def _insert(self, index: int, field: bytes) -> None:
-        """Behind *index* fields of all, Return-Path the first of them, which always stays the first."""
-        place = max(index - 1, 0)
-        if place <= len(self.above):
-            self.above.insert(place, field)
+        """Behind *index* fields of all but Return-Path."""
+        if index <= len(self.above):
+            self.above.insert(index, field)
         else:
-            self.fields.insert(max(place - len(self.above) - _OURS, 0), field)
+            self.fields.insert(max(index - len(self.above) - _OURS, 0), field)
 
     def _replace(self, change: FieldChange, name: str) -> str:
         wanted, count = change.name.lower(), 0
@@ -162,7 +162,7 @@ class Letter:
         rcpt = command.parse_rcpt(b"TO:%b %b" % (path, parameters))
         if why := address.why_special(rcpt.forward_path):
             raise FilterFailed(f"recipient {quoted(path)}: {why}")
-        bare = address.qualified(address.bare(rcpt.forward_path), self._host)
+        bare = address.bare(rcpt.forward_path)
         if self._key(bare) in {self._key(address.bare(one.address)) for one in self.recipients}:
             return
         flags = "P" + (rcpt.parameters.notify or "FD")

@@ -87,6 +87,7 @@ def test_macros_come_with_their_events(host: SmtpHost, use: Filter) -> None:
         b"j": b"lab2.campus",
         b"_": b"lab1.campus [10.0.3.134]",
         b"{daemon_name}": b"MTA",
+        b"{if_name}": b"localhost",
     }
     assert one.macros["H"] == {}
     assert one.macros["M"] == {
@@ -101,6 +102,14 @@ def test_macros_come_with_their_events(host: SmtpHost, use: Filter) -> None:
         b"{rcpt_addr}": b"dave",
     }
     assert one.macros["E"] == {b"{msg_id}": b"<1@x>"}
+    peer.writes("emma@lab1.campus", "dave")
+    [made] = [
+        field
+        for control, _ in host.queued()
+        for _, field in control.headers
+        if field.startswith(b"Message-Id: <2")
+    ]
+    assert one.macros["E"] == {b"{msg_id}": made.removeprefix(b"Message-Id: ")}
 
 
 def test_the_options_say_which_macros_and_the_filter_may_ask_for_others(
@@ -149,7 +158,7 @@ def test_refused_recipients_are_for_who_wants_them(
     assert one.macros["R"] == {
         b"{rcpt_mailer}": b"error",
         b"{rcpt_host}": b"5.1.1",
-        b"{rcpt_addr}": b"550 5.1.1 <nosuch>... User unknown",
+        b"{rcpt_addr}": b"550 5.1.1 User unknown",
     }
 
 
@@ -244,7 +253,10 @@ def test_a_verdict_is_the_reply_to_its_command(
     if letter not in "MRT":
         replies = peer.sends(b"Subject: x\r\n\r\nHi\r\n.\r\n")
     [found] = replies
-    rejected = "50" if letter in "MR" else "54"
+    rejected = "50" if letter in "MRT" else "54"
+    about = {"M": "<emma@lab1.campus>... ", "R": "<dave>... "}.get(letter, "")
+    if found.startswith("5"):
+        expected = expected.replace("5.7.1 ", f"5.7.1 {about}")
     assert found == expected.replace("[05][04]", rejected)
     assert host.files() == []
     assert peer.session.is_closed == found.startswith("421")
@@ -269,8 +281,17 @@ def test_who_is_refused_at_connect_hears_it_at_each_command(host: SmtpHost, use:
 def test_who_is_refused_at_helo_may_call_itself_otherwise(host: SmtpHost, use: Filter) -> None:
     use({"H": lambda data: OWN if data == b"bad.example\0" else b"c"})
     peer = host.connect(*STRANGER)
-    assert peer.says("EHLO bad.example") == ["550 5.7.1 Go away, 100%"]
+    assert peer.says("EHLO bad.example")[0].startswith("250")
+    assert peer.says("MAIL FROM:<emma@lab1.campus>") == ["550 5.7.1 Go away, 100%"]
     assert peer.says("EHLO lab1.campus")[0].startswith("250")
+    assert peer.says("MAIL FROM:<emma@lab1.campus>")[0].startswith("250")
+
+
+def test_the_session_may_end_at_helo(host: SmtpHost, use: Filter) -> None:
+    use({"H": b"4"})
+    peer = host.connect(*STRANGER)
+    assert peer.says("EHLO lab1.campus") == ["421 4.7.0 lab2.campus closing connection"]
+    assert peer.session.is_closed
 
 
 def test_an_unknown_command_may_have_the_answer_of_a_filter(host: SmtpHost, use: Filter) -> None:
@@ -310,8 +331,11 @@ def test_fields_are_added_inserted_changed_and_taken_away(host: SmtpHost, use: F
     text = "From: a@b\nX-A: 1\nX-A: 2\nX-B: 1\nDate: today\nMessage-Id: <1@x>\n\nHi\n"
     changes: list[bytes] = [
         reply(b"h", b"X-New", b"n\r\n\tm"),
-        reply(b"i", b"X-Top", b"t", index=1),
+        reply(b"i", b"X-Top", b"t", index=0),
         reply(b"i", b"X-First", b"f", index=0),
+        reply(b"i", b"X-Below", b"b", index=3),
+        reply(b"i", b"X-Second", b"s", index=12),
+        reply(b"h", b"Received", b"by a filter"),
         reply(b"m", b"x-a", b"changed", index=2),
         reply(b"m", b"X-B", b"", index=1),
         reply(b"m", b"X-C", b"", index=1),
@@ -324,9 +348,18 @@ def test_fields_are_added_inserted_changed_and_taken_away(host: SmtpHost, use: F
     found = fields(host)
     assert found[0].startswith(b"Return-Path")
     assert found[1:3] == [b"X-First: f", b"X-Top: t"]
-    assert found[3].startswith(b"Received: from lab1.campus")
-    assert found[4:] == [
-        *(b"From: a@b", b"X-A: 1", b"x-a: changed", b"Date: today", b"Message-Id: <1@x>"),
+    assert found[3] == b"Received: by a filter"
+    assert found[4].startswith(b"Received: from lab1.campus")
+    assert found[5:] == [
+        *(
+            b"X-Below: b",
+            b"From: a@b",
+            b"X-Second: s",
+            b"X-A: 1",
+            b"x-a: changed",
+            b"Date: today",
+            b"Message-Id: <1@x>",
+        ),
         *(b"X-New: n\n\tm", b"X-D: made"),
     ]
 
@@ -344,16 +377,19 @@ def test_sender_and_recipients_may_be_changed(host: SmtpHost, use: Filter) -> No
         reply(b"+", b"<Carol@lab2.campus>"),
         reply(b"2", b"<henry@lab3.campus>", b"NOTIFY=NEVER"),
         reply(b"-", b"<dave@lab2.campus>"),
+        reply(b"+", b"<staff>"),
         b"a",
     ]
     use({"E": changes})
     assert greeted(host).writes("emma@lab1.campus", "dave").startswith("250")
     [(control, _)] = host.queued()
     assert control.reverse_path == b"<other@lab1.campus>"
+    assert b"\n\tfor <dave>; " in control.headers[1][1]
     assert (control.envid, "n" in control.flags) == (b"q1", True)
     assert [(one.address, one.flags) for one in control.recipients] == [
         (b"<carol@lab2.campus>", "PFD"),
         (b"<henry@lab3.campus>", "PN"),
+        (b"<staff>", "PFD"),
     ]
 
 
