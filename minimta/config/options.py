@@ -159,6 +159,7 @@ class Options:
     accept_unresolvable = _option("AcceptUnresolvableDomains", "False", boolean, "the domain of a sender need not exist (ours)")
     block_lists = _option("DNSBL", "", _block_lists, "a list of addresses (its zone, perhaps a text with $a) whose mail is refused: FEATURE(dnsbl); one line a list (ours)", accumulates=True)
     trust_loopback = _option("TrustLoopback", "True", boolean, "clients of this host may relay; False where a proxy brings strangers' connections from a local address (ours)")
+    refuse_private = _option("RefusePrivateAddresses", "False", boolean, "no host that only DNS or an address names is connected to where the Internet does not lead: 10/8, 192.168/16, fc00::/7 and others (ours)")
     dane = _option("DANE", "True", boolean, "TLSA records of a host say which certificate it must have, where DNSSEC vouches for them (RFC 7672; ours)")
     tls_policy = _option("TLSPolicy", "/etc/mail/tls-policy", directory, "table next hop -> none, may, encrypt, verify, fingerprint, dane, dane-only: what TLS must be there before anything is sent; text, or the cdb beside it; empty: none (ours)")
     ca_cert_file = _option("CACertFile", "", directory, "certificates of the authorities that are believed (PEM); without it and `CACertPath` those that the system knows")

@@ -150,12 +150,14 @@ class TargetFinder:
         option: str,
         note: Callable[[Outcome], None],
         shuffle: Callable[[list[str]], None] = random.shuffle,
+        refuse_private: bool = False,
     ) -> None:
         """*option* names *hop*, so that any address will do for it in brackets, and nothing that is
         wrong with it is for good; "": it is somebody's domain.
 
         *note* gets an Outcome for each host that has no usable address; *shuffle* mixes hosts of
-        one preference, so that they share the load (RFC 5321 section 5.1).
+        one preference, so that they share the load (RFC 5321 section 5.1). *refuse_private* is
+        RefusePrivateAddresses, and not for what an option names.
         """
         self._hop = hop
         self._ourselves = ourselves
@@ -163,6 +165,7 @@ class TargetFinder:
         self._option = option
         self._tell = note
         self._shuffle = shuffle
+        self._refuse_private = refuse_private and not option
         self._seen: set[str] = set()
         #: does DNSSEC vouch for the list of exchangers?
         self._is_vouched = False
@@ -191,6 +194,8 @@ class TargetFinder:
             addresses = self._by_system(name)
         usable = addresses if self._option else [a for a in addresses if self._leads_away(a)]
         if not usable:
+            if not any(self._is_us(address) for address in addresses):
+                raise Unroutable(reply_outcomes.leads_nowhere(name))
             raise Unroutable(reply_outcomes.loops_back(name, self._ourselves.name))
         is_name = _ip(self._hop.name) is None
         for address in usable:
@@ -293,6 +298,8 @@ class TargetFinder:
     def _leads_away(self, address: str) -> bool:
         ip = _ip(address)
         if ip is None or self._is_us(address):
+            return False
+        if self._refuse_private and not ip.is_global:
             return False
         this_network = ip.version == 4 and ip in _THIS_NETWORK
         return not (this_network or ip.is_link_local or ip.is_multicast)

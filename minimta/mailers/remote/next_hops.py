@@ -43,7 +43,13 @@ def targets(
         try:
             transport.policy(hop)
             finder = TargetFinder(
-                hop, transport.ourselves, resolver, option=option, note=note, shuffle=shuffle
+                hop,
+                transport.ourselves,
+                resolver,
+                option=option,
+                note=note,
+                shuffle=shuffle,
+                refuse_private=transport.options.refuse_private,
             )
             for target in _while_welcome(hop, finder, logins, note):
                 if transport.source(target.address) is None:

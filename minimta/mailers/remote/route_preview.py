@@ -150,6 +150,7 @@ class RoutePreviewer:
             option=option,
             note=noted.append,
             shuffle=lambda hosts: hosts.sort(),
+            refuse_private=self._options.refuse_private,
         )
         try:
             for target in finder.targets():

@@ -799,6 +799,15 @@ def test_every_address_of_a_host_is_tried() -> None:
     assert outcome.relay == "d.campus. [127.0.0.3]"
 
 
+def test_the_option_keeps_mail_from_private_addresses() -> None:
+    zone: Zone = {"d.campus": {"MX": ["10 mx.campus."]}, "mx.campus": {"A": ["10.255.255.1"]}}
+    with FakeDns(zone) as server:
+        resolver = Resolver(nameserver=server.address, hosts="/nonexistent/hosts")
+        configured = options(refuse_private=True)
+        fates = deliver(job("d.campus", "x@d.campus"), configured=configured, resolver=resolver)
+    assert (only(fates).fate, only(fates).status) == (Fate.FAILED, "5.4.4")
+
+
 @pytest.mark.usefixtures("loopback_is_the_world")
 def test_equal_hosts_share_the_mail() -> None:
     """RFC 5321 section 5.1: in random order, and after no host of a worse preference."""
@@ -897,7 +906,8 @@ def test_a_configured_host_may_have_our_name() -> None:
 def test_a_literal_that_somebody_wrote_to_is_not_a_configured_host(literal: str) -> None:
     written = f"IPv6:{literal}" if ":" in literal else literal
     outcome = only(deliver(job(f"[{literal}]", f"x@[{written}]", option="")))
-    assert (outcome.fate, outcome.status) == (Fate.FAILED, "5.4.6")
+    status = "5.4.4" if literal.startswith("fe80") else "5.4.6"
+    assert (outcome.fate, outcome.status) == (Fate.FAILED, status)
 
 
 def test_a_next_hop_that_is_none_waits_for_the_administrator() -> None:

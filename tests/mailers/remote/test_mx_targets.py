@@ -27,7 +27,9 @@ OURSELVES = Ourselves(
 class Found:
     """What a TargetFinder gave."""
 
-    def __init__(self, zone: Zone, hop: str, *, option: str = "") -> None:
+    def __init__(
+        self, zone: Zone, hop: str, *, option: str = "", refuse_private: bool = False
+    ) -> None:
         self.noted: list[Outcome] = []
         self.end: Outcome | None = None
         self.relays: list[str] = []
@@ -43,6 +45,7 @@ class Found:
                 option=option,
                 note=self.noted.append,
                 shuffle=lambda hosts: hosts.reverse(),
+                refuse_private=refuse_private,
             )
             try:
                 for target in finder.targets():
@@ -276,7 +279,30 @@ def test_an_address_that_was_configured_may_be_any(hop: str) -> None:
     assert len(Found({}, hop, option="SmartHost").relays) == 1
     untrusted = Found({}, hop)
     assert untrusted.relays == []
-    assert untrusted.end is not None and untrusted.end.status == "5.4.6"
+    assert untrusted.end is not None
+    assert untrusted.end.status == ("5.4.4" if "169" in hop else "5.4.6")
+
+
+PRIVATE = ["10.1.0.1", "172.16.0.1", "192.168.0.1", "100.64.0.1", "fd00::1", "::ffff:10.1.0.1"]
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+def test_private_addresses_may_be_refused_where_nobody_configured_them(address: str) -> None:
+    kind = "AAAA" if ":" in address else "A"
+    zone: Zone = {
+        "d.campus": {"MX": ["10 m.campus.", "20 good.campus."]},
+        "m.campus": {kind: [address]},
+        "good.campus": {"A": ["8.8.4.4"]},
+        "alone.campus": {kind: [address]},
+    }
+    literal = f"[IPv6:{address}]" if ":" in address else f"[{address}]"
+    assert len(Found(zone, "d.campus").relays) == 2
+    assert Found(zone, "d.campus", refuse_private=True).relays == ["good.campus. [8.8.4.4]"]
+    for hop in ("alone.campus", literal):
+        found = Found(zone, hop, refuse_private=True)
+        outcome = found.end or found.noted[-1]
+        assert (found.relays, outcome.fate, outcome.status) == ([], Fate.FAILED, "5.4.4")
+        assert len(Found(zone, hop, option="SmartHost", refuse_private=True).relays) == 1
 
 
 def test_a_bracketed_name_is_looked_up_without_mx() -> None:
