@@ -63,4 +63,4 @@ class Aliases:
 
 
 def _key(local_part: bytes) -> bytes:
-    return address.quoted(address.unquote(local_part.lower()))
+    return address.quoted(address.unquote(address.folded(local_part)))

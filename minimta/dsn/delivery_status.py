@@ -1,12 +1,22 @@
 """The second part of a report: message/delivery-status, for programs (RFC 3464 section 2).
 
+With an address beyond ASCII it is message/global-delivery-status, in UTF-8 (RFC 6533 section 4).
+
 A block of fields for the message, then one for each recipient, with empty lines between. Every value
 that came from outside is cleaned, or it could forge a field. Nothing here fails.
 """
 
 from __future__ import annotations
 
-from minimta.dsn.multipart import Report, ReportEntry, clean, joined
+from minimta.dsn.multipart import (
+    Report,
+    ReportEntry,
+    address_type,
+    clean,
+    joined,
+    shown,
+    utf8_original,
+)
 from minimta.message import dates
 from minimta.message.outcome import Fate
 from minimta.message.xtext import decode_xtext
@@ -33,10 +43,13 @@ def _recipient_fields(report: Report, entry: ReportEntry) -> list[str]:
     outcome = entry.outcome
     kind, _, original = entry.recipient.original.partition(b";")
     if kind and original:
-        lines.append(f"Original-Recipient: {clean(kind)};{clean(decode_xtext(original))}")
+        utf8 = utf8_original(entry.recipient.original)
+        named = shown(utf8) if utf8 else clean(decode_xtext(original))
+        lines.append(f"Original-Recipient: {clean(kind)};{named}")
     tried = entry.actual_address(report.host)
     final = entry.final_address or tried.partition("; ")[2]
-    lines.append(f"Final-Recipient: RFC822; {final}")
+    kind_of_final = "RFC822" if final.isascii() else address_type(final)
+    lines.append(f"Final-Recipient: {kind_of_final}; {final}")
     if not report.hides_actual:
         lines.append(f"X-Actual-Recipient: {tried}")
     lines.append(f"Action: {entry.action}")

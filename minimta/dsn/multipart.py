@@ -18,6 +18,7 @@ from enum import Enum
 from minimta.message import address, printable
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome
+from minimta.message.xtext import decode_utf8_address
 
 #: octets of a message that go back with its bounce.
 #: DIFFERS: Sendmail returns any size. Whoever forges senders would have us send it (backscatter).
@@ -66,17 +67,17 @@ class ReportEntry:
     @property
     def address(self) -> str:
         """The recipient's address, fit to be shown."""
-        return clean(self.recipient.address)
+        return shown(self.recipient.address)
 
     @property
     def final_address(self) -> str:
         """The address that the sender used, of Final-Recipient; "" if it is not known."""
-        return clean(self.recipient.final.partition(b";")[2].strip())
+        return shown(self.recipient.final.partition(b";")[2].strip())
 
     @property
     def origin(self) -> str:
         """The address whose expansion led to it: that of an alias or .forward, or the sender's."""
-        return clean(self.expanded_from) if self.expanded_from else self.final_address
+        return shown(self.expanded_from) if self.expanded_from else self.final_address
 
     def actual_address(self, host: str) -> str:
         """The address that was tried, with its type: rfc822, fully qualified, or a program or file.
@@ -86,7 +87,8 @@ class ReportEntry:
         bare = address.bare(self.recipient.address)
         if self.is_unix:
             return "X-Unix; " + clean(bare.strip(b'"'))
-        return "rfc822; " + clean(address.qualified(bare.removeprefix(b"\\"), host))
+        whole = shown(address.qualified(bare.removeprefix(b"\\"), host))
+        return f"{address_type(whole)}; {whole}"
 
     @property
     def diagnostic(self) -> str:
@@ -142,6 +144,15 @@ class Report:
     #: PrivacyOptions=noactualrecipient: what an address leads to is not told
     hides_actual: bool = False
 
+    @property
+    def is_utf8(self) -> bool:
+        """Does it name an address beyond ASCII? Then it has the form of RFC 6533."""
+        named = [self.to, self.copy]
+        for entry in self.entries:
+            named += [entry.recipient.address, entry.recipient.final, entry.expanded_from]
+            named.append(utf8_original(entry.recipient.original))
+        return not all(shown(address).isascii() for address in named)
+
 
 def subject(report: Report) -> str:
     """Of the report; for a delay it is also what the log and mailq say."""
@@ -162,6 +173,22 @@ def spell(seconds: int) -> str:
         if count:
             parts.append(f"{count} {unit}" + ("s" if count > 1 else ""))
     return ", ".join(parts) or "0 seconds"
+
+
+def shown(address: bytes) -> str:
+    """An address, in UTF-8 if it is one (RFC 6533); else as clean()."""
+    return address[:900].decode("utf-8", "ignore") if printable.is_text(address) else clean(address)
+
+
+def address_type(address: str) -> str:
+    """How a report calls the type of an address (RFC 3464 section 2.1.2, RFC 6533 section 3)."""
+    return "rfc822" if address.isascii() else "utf-8"
+
+
+def utf8_original(original: bytes) -> bytes:
+    """The address of an ORCPT of type "utf-8" as it is meant; b"" for any other."""
+    kind, _, text = original.partition(b";")
+    return decode_utf8_address(text) if kind.lower() == b"utf-8" else b""
 
 
 def clean(text: bytes | str, limit: int = 900) -> str:

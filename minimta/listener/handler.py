@@ -11,14 +11,13 @@ import errno
 import os
 from collections.abc import Callable
 
-from minimta.config.ports import Port
 from minimta.listener import login_senders, vrfy
 from minimta.listener.checks import Checks
 from minimta.listener.filtering import Filtering
 from minimta.listener.peer import Peer
 from minimta.listener.refusals import not_now, one_word
 from minimta.listener.shared_state import DISK_FULL, SharedState
-from minimta.message import address, headers
+from minimta.message import address, headers, received
 from minimta.message.envelope import Envelope, Recipient
 from minimta.queue import collect
 from minimta.queue import qid as queue_id
@@ -58,7 +57,8 @@ class Handler:
         self._filters = Filtering(shared, client)
         self._qid = ""
         self._helo = b""
-        self._protocol = b"SMTP"
+        #: did the client say EHLO, and of the message at hand SMTPUTF8?
+        self._is_extended = self._is_utf8 = False
         self._envelope: Envelope | None = None
         #: recipients that were accepted: LocalHost.key() -> as the client named it
         self._recipients: dict[bytes, str] = {}
@@ -104,10 +104,7 @@ class Handler:
 
     def hello(self, name: bytes, *, extended: bool) -> Reply | None:
         """HELO and EHLO: what Received will say; None, or why the client is refused."""
-        self._helo = name
-        # RFC 3848: the S is only for EHLO.
-        extended_protocol = b"ESMTPS" if self._client.secured else b"ESMTP"
-        self._protocol = extended_protocol if extended else b"SMTP"
+        self._helo, self._is_extended, self._is_utf8 = name, extended, False
         return self._filters.hello(name, self._protocol)
 
     def unknown(self, line: bytes) -> Reply | None:
@@ -116,20 +113,24 @@ class Handler:
 
     def secured(self) -> None:
         """The client was secured by a handshake: what it said in clear is forgotten."""
-        self._helo, self._protocol, self._client.mechanism = b"", b"SMTP", ""
+        self._helo, self._is_extended, self._client.mechanism = b"", False, ""
 
     @property
-    def _with_login(self) -> bytes:
-        """What Received says after "with". RFC 3848: "A" after a login, and only for EHLO."""
-        has_login = self._client.mechanism and self._protocol != b"SMTP"
-        return self._protocol + b"A" if has_login else self._protocol
+    def _protocol(self) -> bytes:
+        """What Received says after "with"."""
+        return received.protocol(
+            extended=self._is_extended,
+            secured=bool(self._client.secured),
+            logged_in=bool(self._client.mechanism),
+            utf8=self._is_utf8,
+        )
 
     # --- sender -----------------------------------------------------------------------------------
 
     def mail(self, mail: Mail) -> Reply:
         """MAIL: begin an envelope, under a new id."""
         self._qid = queue_id.new(self._shared.clock())
-        self._size = max(mail.parameters.size, 0)
+        self._size, self._is_utf8 = max(mail.parameters.size, 0), mail.parameters.utf8
         refusal = self._refuse_size(mail) or self._checks.mail(mail, self._qid)
         refusal = refusal or self._refuse_login(mail) or self._filters.mail(mail, self._qid)
         if refusal:
@@ -161,7 +162,7 @@ class Handler:
         envelope.ret, envelope.envid = found.ret, found.envid
         envelope.auth = login_senders.author(found.auth, client, self._shared.host)
         envelope.client = client.shown.encode("ascii", "replace")
-        envelope.protocol, envelope.helo = self._with_login, self._helo
+        envelope.protocol, envelope.helo = self._protocol, self._helo
         envelope.login = b"authenticated bits=0" if client.mechanism else b""
         envelope.tls = client.secured.trace if client.secured else b""
         envelope.if_address = client.if_address.encode("ascii")
@@ -169,15 +170,9 @@ class Handler:
             envelope.daemon_flags = _SUBMISSION_FLAGS
         else:
             envelope.daemon, envelope.daemon_flags = client.port.name, client.port.flags
-            envelope.delivery_mode = self._delivery_mode(client.port)
+            envelope.delivery_mode = self._shared.delivery_mode(client.port)
         self._warn(envelope)
         return envelope
-
-    def _delivery_mode(self, port: Port) -> str:
-        """DaemonPortOptions DeliveryMode and queueLA; "": as the options say."""
-        if port.queue_la and self._shared.load_average() >= port.queue_la:
-            return "queueonly"
-        return port.delivery_mode
 
     def _as_queued(self, path: bytes) -> bytes:
         bare = address.bare(path)
@@ -386,15 +381,15 @@ class Handler:
         log.line(
             self.qid,
             f"from={one_word(log.clean(reverse_path))}, size={size}, class=0, nrcpts={recipients},"
-            f" proto={self._with_login.decode()}, {daemon}relay={self._client.shown}",
+            f" proto={self._protocol.decode()}, {daemon}relay={self._client.shown}",
         )
 
     # --- questions --------------------------------------------------------------------------------
 
-    def verify(self, argument: bytes) -> Reply:
+    def verify(self, argument: bytes, utf8: bool) -> Reply:
         """VRFY."""
-        return vrfy.answer_now(argument, self._shared.here, self.note, expand=False)
+        return vrfy.answer_now(argument, self._shared.here, self.note, expand=False, utf8=utf8)
 
-    def expand(self, argument: bytes) -> Reply:
+    def expand(self, argument: bytes, utf8: bool) -> Reply:
         """EXPN."""
-        return vrfy.answer_now(argument, self._shared.here, self.note, expand=True)
+        return vrfy.answer_now(argument, self._shared.here, self.note, expand=True, utf8=utf8)

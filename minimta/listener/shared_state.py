@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import minimta
 from minimta.config.options import Options
+from minimta.config.ports import Port
 from minimta.listener.access import AccessRows
 from minimta.listener.access_problems import tell_problems
 from minimta.listener.auth import ClientLogins
@@ -134,6 +135,12 @@ class SharedState:
                 self._known.clear()
             self._known[bare] = (now + _REMEMBER, found)
         return found
+
+    def delivery_mode(self, port: Port) -> str:
+        """DaemonPortOptions DeliveryMode and queueLA; "": as the options say."""
+        if port.queue_la and self.load_average() >= port.queue_la:
+            return "queueonly"
+        return port.delivery_mode
 
     def load_average(self) -> float:
         """Of the last minute, for each processor; it is not asked for with each connection."""

@@ -104,8 +104,21 @@ def of_login(login: bytes) -> bytes:
 
 
 def domain_key(domain: bytes) -> bytes:
-    """A domain as it is compared: small letters, no trailing dot (RFC 5321 section 2.4)."""
-    return domain.lower().removesuffix(b".")
+    """A domain as it is compared: small letters, no trailing dot (RFC 5321 section 2.4), A-labels."""
+    if domain.isascii():
+        return domain.lower().removesuffix(b".")
+    from minimta.message import internationalized  # few addresses are beyond ASCII
+
+    return internationalized.a_labels(domain.removesuffix(b".")) or domain.lower()
+
+
+def folded(local_part: bytes) -> bytes:
+    """A local part of ours as it is compared: in any case, and in any form of Unicode."""
+    if local_part.isascii():
+        return local_part.lower()
+    from minimta.message import internationalized
+
+    return internationalized.folded(local_part)
 
 
 def key(bare: bytes) -> bytes:

@@ -12,7 +12,7 @@ beside it; nothing is raised.
 from __future__ import annotations
 
 from minimta.message import address
-from minimta.message.printable import is_printable
+from minimta.message.printable import is_printable, is_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -344,15 +344,21 @@ def _problem(bare: bytes, bracketed: bool) -> str:
     local, domain = address.split(bare)
     if not bare:
         return "User address required" if bracketed else ""
-    if not bare.isascii():
-        return "Non-ASCII address needs SMTPUTF8, which is not offered"
-    if not is_printable(bare) or len(bare) > _LONGEST or b"<" in bare or b">" in bare:
+    if not bare.isascii() and not (is_text(bare) and _has_labels(domain)):
+        return "Neither ASCII nor a domain name and text in UTF-8"
+    if not is_text(bare) or len(bare) > _LONGEST or b"<" in bare or b">" in bare:
         return "Illegal address"
     if not local:
         return "User address required"
     if b"@" in bare and not domain and bare[:1] != b'"':
         return "Hostname required"
     return ""
+
+
+def _has_labels(domain: bytes) -> bool:
+    from minimta.message import internationalized  # few addresses are beyond ASCII
+
+    return not domain or bool(internationalized.a_labels(domain))
 
 
 def _given(text: bytes, item: _Item, bare: bytes) -> bytes:

@@ -8,7 +8,7 @@ Content-Length, which would be wrong in a mailbox, and foreign Return-Path field
 
 from __future__ import annotations
 
-from minimta.message.printable import printable
+from minimta.message.printable import as_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def render(
     *change* may complete and rewrite the addresses of a field.
     """
     # DIFFERS: for the null reverse-path Sendmail writes <MAILER-DAEMON>; section 4.4 says <>.
-    lines = [b"Return-Path: <%b>" % printable(reverse_path)] if mailer == "local" else []
+    lines = [b"Return-Path: <%b>" % as_text(reverse_path)] if mailer == "local" else []
     dropped = {b"return-path", b"full-name"}
     if mailer == "local":
         dropped.add(b"content-length")

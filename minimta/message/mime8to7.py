@@ -24,6 +24,8 @@ from minimta.message.mime_entity import (
 _TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[^\s"()<>@,;:]+|[\s()<>@,;:]+|"', re.DOTALL)
 _UNSTRUCTURED_TOKENS = re.compile(rb"\s+|\S+")
 _UNSTRUCTURED = (b"subject", b"comments", b"content-description")
+#: messages that may be encoded, as no other may
+_GLOBAL = (b"message/global", b"message/global-headers", b"message/global-delivery-status")
 #: longest field whose words are encoded
 _MAX_FIELD = 8192
 
@@ -58,6 +60,8 @@ def _convert(entity: Entity, note: bytes, depth: int) -> None:
         _convert(inner, note, depth + 1)
         entity.body = _join(inner)
         _relabel(entity)
+    elif entity.kind in _GLOBAL and entity.encoding in (b"", b"7bit", b"8bit", b"binary"):
+        _encode(entity, note)  # RFC 6532 section 3.7, RFC 6533 section 4
     elif main == b"message" or entity.encoding not in (b"", b"7bit", b"8bit", b"binary"):
         raise NotConvertible("8-bit octets where none may be")
     else:

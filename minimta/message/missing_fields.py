@@ -14,7 +14,7 @@ M  Resent-Message-Id, Message-Id
 from __future__ import annotations
 
 from minimta.message import address, fullname, headers
-from minimta.message.printable import printable
+from minimta.message.printable import as_text, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _missing(
     present: set[bytes], resent: bool, envelope: Envelope, facts: Facts
 ) -> list[headers.Field]:
     sender, full_name = address.bare(envelope.reverse_path), envelope.full_name
-    mailbox = printable(sender)
+    mailbox = as_text(sender)
     if full_name:
         mailbox = b"%b <%b>" % (fullname.phrase(full_name), mailbox)
     message_id = b"<%b.%b@%b>" % (facts.compact_date, facts.qid, facts.host)
@@ -110,5 +110,5 @@ def _no_recipient(envelope: Envelope, action: str) -> list[headers.Field]:
     if text is None:
         return []
     if text.endswith(b" "):
-        text += b", ".join(printable(r.address) for r in envelope.recipients)
+        text += b", ".join(as_text(r.address) for r in envelope.recipients)
     return [(b"", text)]

@@ -15,6 +15,21 @@ def is_printable(octets: bytes) -> bool:
     return octets.isascii() and octets.decode("ascii").isprintable()
 
 
+def is_text(octets: bytes) -> bool:
+    """The same, or UTF-8 without control characters and what shows nothing (RFC 6531 section 3.3)."""
+    if octets.isascii():
+        return octets.decode("ascii").isprintable()
+    try:
+        return octets.decode("utf-8").isprintable()
+    except UnicodeDecodeError:
+        return False
+
+
+def as_text(octets: bytes) -> bytes:
+    """*octets* if they are text, ASCII or UTF-8; else what printable() gives."""
+    return octets if is_text(octets) else printable(octets)
+
+
 def printable(octets: bytes) -> bytes:
     """*octets*, with "?" for each that is not printable ASCII: the length stays."""
     return octets.translate(_TABLE)

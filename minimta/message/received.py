@@ -12,6 +12,16 @@ from minimta.message.printable import printable
 PRODUCT = f"minimta {minimta.__version__}/{minimta.__version__}".encode()
 
 
+def protocol(*, extended: bool, secured: bool, logged_in: bool, utf8: bool) -> bytes:
+    """What stands behind "with": b"SMTP", or of a client that said EHLO b"ESMTPSA", b"UTF8SMTPS".
+
+    RFC 3848: the S and the A are only for EHLO; RFC 6531 section 3.7.3: UTF8SMTP for SMTPUTF8.
+    """
+    if not extended:
+        return b"SMTP"
+    return (b"UTF8SMTP" if utf8 else b"ESMTP") + b"S" * secured + b"A" * logged_in
+
+
 def received(
     *,
     client: bytes,
@@ -36,7 +46,9 @@ def received(
     client, helo, protocol = printable(client), printable(helo), printable(protocol)
     origin = b"from %b (%b)" % (helo, client) if helo else b"(from %b)" % client
     with_protocol = b" with " + protocol if protocol else b""
-    for_whom = b"\n\tfor %b; " % printable(recipient) if recipient else b";\n\t"
+    # An address beyond ASCII would make the header one that not every reader of it knows.
+    is_named = recipient and recipient.isascii()
+    for_whom = b"\n\tfor %b; " % printable(recipient) if is_named else b";\n\t"
     by = b"by %b (%b)%b id %b" % (host, product, with_protocol, qid)
     with_login = b"\n\t(%b)" % login if login else b""
     with_tls = b"\n\t(%b)" % printable(tls) if tls else b""

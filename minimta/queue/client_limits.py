@@ -8,7 +8,7 @@ messages.
 from __future__ import annotations
 
 from minimta.message.envelope import Recipient
-from minimta.message.printable import is_printable
+from minimta.message.printable import is_text
 from minimta.queue.control import Control, encode, is_plain
 from minimta.system import log
 
@@ -50,7 +50,7 @@ def check(control: Control, options: Options) -> None:
 
 
 def _check_path(path: bytes, what: str) -> None:
-    if len(path) > LONGEST or not is_printable(path):
+    if len(path) > LONGEST or not is_text(path):
         raise Unacceptable(f"{what} is no address: {log.clean(path)}")
 
 

@@ -147,9 +147,10 @@ def precedence(fields: list[bytes]) -> int:
 
 def _final(recipient: Recipient, host: str) -> bytes:
     """The r line: final recipient for the DSN, fully qualified (RFC 3464 section 2.3.2)."""
-    return b"RFC822; " + address.qualified(
-        address.without_final_dot(address.bare(recipient.address)), host
-    )
+    bare = address.without_final_dot(address.bare(recipient.address))
+    # RFC 6533 section 3: an address that no "rfc822" can name.
+    kind = b"RFC822; " if bare.isascii() else b"utf-8; "
+    return kind + address.qualified(bare, host)
 
 
 def _macros(envelope: Envelope, delivery_mode: str) -> dict[bytes, bytes]:

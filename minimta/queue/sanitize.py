@@ -15,7 +15,7 @@ import os
 from minimta.message import dates, received
 from minimta.message.address import bare, qualified, split, unquote
 from minimta.message.envelope import Recipient
-from minimta.message.printable import is_printable, printable
+from minimta.message.printable import is_text, printable
 from minimta.queue import client_limits
 from minimta.queue.control import DELIVERY_MODE, Control
 from minimta.system import hostnames, log, users
@@ -127,7 +127,7 @@ def _recipient(written: Recipient) -> Recipient:
 
 def _text(value: bytes) -> bytes:
     """*value* if it is short printable text, else nothing."""
-    return value if len(value) <= client_limits.LONGEST and is_printable(value) else b""
+    return value if len(value) <= client_limits.LONGEST and is_text(value) else b""
 
 
 def _headers(

@@ -202,7 +202,7 @@ class _Expansion:
         if route.mailer == "local":
             node.local_part, is_final = address.local_name(route.user)
             node.target.final |= is_final
-            node.key = node.local_part.lower()
+            node.key = address.folded(node.local_part)
             self._visit_local(node)
             return
         # VirtUserTable may send an address of ours to another host, and refuse one.

@@ -193,5 +193,5 @@ class LocalHost:
         # What VirtUserTable names is somebody else in each domain.
         if self.is_local(bare) and self.router.virtual(local, domain) is None:
             name, is_final = address.local_name(local)
-            return b"\\" * is_final + name.lower()
+            return b"\\" * is_final + address.folded(name)
         return address.key(bare)

@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.routing.local_host import LocalHost
     from minimta.routing.refusal import Refusal
+    from minimta.system.users import User
 
 
 def look_up(bare: bytes, here: LocalHost) -> LocalRecipient | None:
@@ -109,8 +110,15 @@ def _find(local_part: bytes, here: LocalHost) -> LocalRecipient:
 
 def find_mailbox(local_part: bytes, here: LocalHost) -> LocalRecipient:
     """The user of an unquoted local part, whatever the aliases say of them. Raise OSError."""
-    user = here.users.find(local_part)
+    user = _user(local_part, here)
     name, plus, detail = local_part.partition(b"+")
     if user is not None or not plus:
         return LocalRecipient(user=user)
-    return LocalRecipient(user=here.users.find(name), detail=detail)
+    return LocalRecipient(user=_user(name, here), detail=detail)
+
+
+def _user(name: bytes, here: LocalHost) -> User | None:
+    found = here.users.find(name)
+    if found is None and not name.isascii():
+        found = here.users.find(address.folded(name))
+    return found

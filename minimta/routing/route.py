@@ -13,6 +13,7 @@ says that somebody has moved to NAME (Sendmail's FEATURE(redirect)). A row of th
 from __future__ import annotations
 
 from minimta.message import address
+from minimta.message.printable import is_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ class Router:
 
 def _is_address(value: bytes) -> bool:
     """Is it one address, and neither a list nor a program or file?"""
-    plain = value.isascii() and value.translate(None, b" \t<>(),;|") == value
+    plain = is_text(value) and value.translate(None, b" \t<>(),;|") == value
     return bool(value) and plain and not address.why_special(value)
 
 

@@ -26,7 +26,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from minimta.message.printable import is_printable
+from minimta.message.printable import is_text, shown
 from minimta.smtp.reply import Reply, ReplyError, ReplyReader, verbatim
 
 
@@ -184,7 +184,7 @@ class Client:
     def begin(self, transaction: Transaction) -> None:
         """Queue a message. Raise ValueError if one of its lines could forge another command."""
         for line in (transaction.mail_line, *transaction.rcpt_lines):
-            if not is_printable(line):
+            if not is_text(line):
                 raise ValueError("a control character would forge a command")
         self._transaction = transaction
         if self._needs_reset:
@@ -221,7 +221,7 @@ class Client:
             verb, line = self._unsent.popleft()
             lines.append(line)
             self._expected.append(verb)
-            self._tell(_shown(verb, line.partition(b"\r\n")[0].decode("ascii")))
+            self._tell(_shown(verb, shown(line.partition(b"\r\n")[0])))
             if "PIPELINING" not in self.extensions:
                 break
         return b"\r\n".join(lines) + b"\r\n"

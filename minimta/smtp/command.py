@@ -74,24 +74,33 @@ def parse_hello(verb: str, argument: bytes) -> bytes:
 
 def parse_mail(argument: bytes, *, dsn: bool = True) -> Mail:
     """Parse what follows MAIL; *dsn* False refuses RET and ENVID. Raise CommandError."""
-    given, mailbox, queued, rest = _path(b"FROM", argument)
+    # What follows the path says how it is read.
+    utf8 = b"SMTPUTF8" in argument.upper().split()[1:]
+    given, mailbox, queued, rest = _path(b"FROM", argument, utf8=utf8)
     found = parameters.of_mail(rest, dsn=dsn)
     return Mail(given, mailbox, queued, found, tuple(rest.split()))
 
 
-def parse_rcpt(argument: bytes, *, dsn: bool = True) -> Rcpt:
+def parse_rcpt(argument: bytes, *, dsn: bool = True, utf8: bool = False) -> Rcpt:
     """Parse what follows RCPT; *dsn* False refuses NOTIFY and ORCPT. Raise CommandError.
 
-    The null path is no recipient.
+    The null path is no recipient. *utf8*: SMTPUTF8 was said to MAIL.
     """
-    given, mailbox, queued, rest = _path(b"TO", argument)
+    given, mailbox, queued, rest = _path(b"TO", argument, utf8=utf8)
     if not mailbox:
         raise refusal(553, "5.0.0", f"{quoted(given)}... User address required")
-    found = parameters.of_rcpt(rest, dsn=dsn)
+    found = parameters.of_rcpt(rest, dsn=dsn, utf8=utf8)
     return Rcpt(given, mailbox, queued, found, tuple(rest.split()))
 
 
-def _path(keyword: bytes, argument: bytes) -> tuple[bytes, bytes, bytes, bytes]:
+def parse_question(argument: bytes) -> tuple[bytes, bool]:
+    """(whom VRFY or EXPN asks for, was SMTPUTF8 said?), RFC 6531 section 3.7.4.2."""
+    name, _, word = argument.rpartition(b" ")
+    is_said = word.upper() == b"SMTPUTF8" and bool(name)
+    return (name.rstrip(b" \t"), True) if is_said else (argument, False)
+
+
+def _path(keyword: bytes, argument: bytes, *, utf8: bool) -> tuple[bytes, bytes, bytes, bytes]:
     """(path as given, its mailbox, as the queue has it, parameters) after *keyword* and colon."""
     word, colon, rest = argument.partition(b":")
     if word.strip().upper() != keyword or not colon:
@@ -104,7 +113,7 @@ def _path(keyword: bytes, argument: bytes) -> tuple[bytes, bytes, bytes, bytes]:
     closed = given.rfind(b">") + 1
     if given[:1] == b"<" and closed and given[closed:] and b'"' not in given[closed:]:
         raise refusal(555, "5.5.4", f"{quoted(given[closed:])} parameter unrecognized")
-    mailbox = path.parse(given)
+    mailbox = path.parse(given, utf8=utf8)
     return given, mailbox, path.as_queued(given, mailbox), rest
 
 

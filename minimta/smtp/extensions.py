@@ -30,6 +30,7 @@ def offered(
         # A message with LF line ends has no octets to count (RFC 3030 section 2).
         "CHUNKING": eol == b"\r\n",
         "BINARYMIME": eol == b"\r\n",
+        "SMTPUTF8": True,
         size: True,
         "DSN": has_dsn(privacy),
         auth: bool(auth),

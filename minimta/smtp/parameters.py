@@ -1,6 +1,6 @@
 """ESMTP parameters of MAIL and RCPT: SIZE, BODY, AUTH and those of DSN (RFC 3461 section 4).
 
-    MAIL FROM:<emma@lab1.campus> SIZE=1000 BODY=8BITMIME RET=HDRS ENVID=QQ314 AUTH=<>
+    MAIL FROM:<emma@lab1.campus> SIZE=1000 BODY=8BITMIME RET=HDRS ENVID=QQ314 AUTH=<> SMTPUTF8
     RCPT TO:<dave@lab2.campus> NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;dave@lab2.campus
 
 Each comes once (but NOTIFY), numbers are ASCII digits, and xtext is seen to be xtext, for it goes
@@ -12,7 +12,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from minimta.message.xtext import MAX_ENVID, is_xtext
+from minimta.message.printable import is_text
+from minimta.message.xtext import MAX_ENVID, is_xtext, utf8_address
 from minimta.smtp.reply import CommandError, quoted, refusal
 
 #: octets of ORCPT (RFC 3461 section 4.2), and of AUTH, which names one address too
@@ -47,7 +48,7 @@ def _unrecognized(keyword: bytes) -> CommandError:
 class MailParameters:
     """What may follow MAIL FROM:<path>."""
 
-    __slots__ = ("auth", "body_type", "envid", "ret", "size")
+    __slots__ = ("auth", "body_type", "envid", "ret", "size", "utf8")
 
     def __init__(self) -> None:
         #: octets announced, -1 if not
@@ -60,6 +61,8 @@ class MailParameters:
         self.envid = b""
         #: b"<>" or xtext
         self.auth = b""
+        #: SMTPUTF8 was said
+        self.utf8 = False
 
 
 class RcptParameters:
@@ -79,6 +82,10 @@ def of_mail(text: bytes, *, dsn: bool = True) -> MailParameters:
     found, seen = MailParameters(), set[bytes]()
     for given, value in split(text):
         keyword = given.upper()
+        if keyword in _WORDS:
+            setattr(found, _WORDS[keyword], _alone(keyword, value, keyword in seen))
+            seen.add(keyword)
+            continue
         if keyword not in _MAIL:
             raise _unrecognized(given)
         if keyword in (b"RET", b"ENVID") and not dsn:
@@ -89,8 +96,11 @@ def of_mail(text: bytes, *, dsn: bool = True) -> MailParameters:
     return found
 
 
-def of_rcpt(text: bytes, *, dsn: bool = True) -> RcptParameters:
-    """Read the parameters of RCPT; *dsn* False refuses them all. Raise CommandError."""
+def of_rcpt(text: bytes, *, dsn: bool = True, utf8: bool = False) -> RcptParameters:
+    """Read the parameters of RCPT; *dsn* False refuses them all. Raise CommandError.
+
+    *utf8*: SMTPUTF8 was said to MAIL.
+    """
     found, notify = RcptParameters(), set[bytes]()
     for given, value in split(text):
         keyword = given.upper()
@@ -103,7 +113,7 @@ def of_rcpt(text: bytes, *, dsn: bool = True) -> RcptParameters:
             notify |= set(_once(keyword, value, False).upper().split(b","))
             found.notify = _notify(notify)
         else:
-            found.original = _orcpt(_once(keyword, value, bool(found.original)))
+            found.original = _orcpt(_once(keyword, value, bool(found.original)), utf8)
     return found
 
 
@@ -117,6 +127,13 @@ def _once(keyword: bytes, value: bytes | None, is_second: bool) -> bytes:
     if is_second:
         raise refusal(501, "5.5.0", f"Duplicate {quoted(keyword)} parameter")
     return value
+
+
+def _alone(keyword: bytes, value: bytes | None, is_second: bool) -> bool:
+    """RFC 6531 section 3.4: the word says it, and has no value."""
+    if value is not None:
+        raise refusal(501, "5.5.4", f"{quoted(keyword)} has no value")
+    return bool(_once(keyword, b"1", is_second))
 
 
 def _size(value: bytes) -> int:
@@ -150,8 +167,12 @@ def _auth(value: bytes) -> bytes:
     return value
 
 
-def _orcpt(value: bytes) -> bytes:
+def _orcpt(value: bytes, utf8: bool) -> bytes:
     kind, _, text = value.partition(b";")
+    if utf8 and kind.lower() == b"utf-8" and is_text(text):
+        # Who gets it next may know ASCII only (RFC 6533 section 3).
+        text = text if text.isascii() else utf8_address(text)
+        value = kind + b";" + text
     if len(value) > MAX_ORCPT or not _ATOM.fullmatch(kind) or not is_xtext(text):
         raise refusal(501, "5.5.4", "Syntax error in ORCPT parameter value")
     return value
@@ -166,6 +187,8 @@ def _notify(words: set[bytes]) -> str:
     return "N" + "".join(letter for word, letter in _NOTIFY.items() if word in words)
 
 
+#: keyword of MAIL that says all by itself -> attribute of MailParameters
+_WORDS = {b"SMTPUTF8": "utf8"}
 #: keyword of MAIL -> attribute of MailParameters, and what reads the value
 _MAIL: dict[bytes, tuple[str, Callable[[bytes], object]]] = {
     b"SIZE": ("size", _size),

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 
 from minimta.message import address
-from minimta.message.printable import is_printable
+from minimta.message.printable import is_text
 from minimta.smtp.reply import CommandError, quoted, refusal
 
 _PLAIN = re.compile(rb'<[^<>"\s\\]*>')
@@ -55,10 +55,10 @@ def _end(text: bytes) -> int:
     return len(text)
 
 
-def parse(given: bytes) -> bytes:
+def parse(given: bytes, *, utf8: bool = False) -> bytes:
     """The mailbox in a path as scan() found it, without brackets and source route.
 
-    b"" is the null path. Raise CommandError if it is no path.
+    b"" is the null path. *utf8*: SMTPUTF8 was said. Raise CommandError if it is no path.
     """
     if len(given) <= address.MAX_PATH and _USUAL.fullmatch(given):
         return given[1:-1]
@@ -66,19 +66,19 @@ def parse(given: bytes) -> bytes:
     if mark:
         raise refusal(553, "5.0.0", f"{quoted(given)}... Unbalanced '{mark}'")
     mailbox = _mailbox(given)
-    wrong = _problem(quoted(given), mailbox) if mailbox else None
+    wrong = _problem(quoted(given), mailbox, utf8) if mailbox else None
     if wrong:
         raise wrong
     return mailbox
 
 
-def _problem(shown: str, mailbox: bytes) -> CommandError | None:
+def _problem(shown: str, mailbox: bytes, utf8: bool) -> CommandError | None:
     if len(mailbox) > address.MAX_PATH:
         return refusal(553, "5.1.0", f"{shown}... Address too long")
-    if not mailbox.isascii():
+    if not (mailbox.isascii() or utf8):
         # DIFFERS: Sendmail takes the eighth bit off. RFC 6531 section 3.5: only after SMTPUTF8.
         return refusal(553, "5.6.7", f"{shown}... Address must be ASCII")
-    if not is_printable(mailbox):
+    if not is_text(mailbox):
         return refusal(553, "5.1.3", f"{shown}... Control character in address")
     local, domain = address.split(mailbox)
     if b"@" in local and not _is_quoted(local):
@@ -88,11 +88,18 @@ def _problem(shown: str, mailbox: bytes) -> CommandError | None:
         return refusal(553, "5.1.3", f"{shown}... Hostname required")
     if not address.unquote(local):
         return refusal(553, "5.1.3", f"{shown}... User address required")
-    if domain and not (_DOMAIN.fullmatch(domain) or _LITERAL.fullmatch(domain)):
+    if domain and not _is_domain(domain):
         return refusal(553, "5.1.3", f"{shown}... Invalid host name")
     if (b"<" in local or b">" in local) and not _is_quoted(local):
         return refusal(553, "5.1.3", f"{shown}... Invalid address")
     return None
+
+
+def _is_domain(domain: bytes) -> bool:
+    """A name, in ASCII or with U-labels (RFC 6531 section 3.3), or an address literal."""
+    if domain.isascii():
+        return bool(_DOMAIN.fullmatch(domain) or _LITERAL.fullmatch(domain))
+    return bool(_DOMAIN.fullmatch(address.domain_key(domain)))
 
 
 def _is_quoted(local: bytes) -> bool:

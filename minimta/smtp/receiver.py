@@ -50,12 +50,12 @@ class Receiver(Protocol):
     def violation(self, text: str) -> None:
         """The message that was coming in had line ends that it may not have; reset() follows."""
 
-    def verify(self, argument: bytes) -> Reply:
-        """The answer to VRFY; *argument* is not empty, and not checked."""
+    def verify(self, argument: bytes, utf8: bool) -> Reply:
+        """The answer to VRFY; *argument* is not empty, and not checked. *utf8*: SMTPUTF8 was said."""
         ...
 
-    def expand(self, argument: bytes) -> Reply:
-        """The answer to EXPN; *argument* is not empty, and not checked."""
+    def expand(self, argument: bytes, utf8: bool) -> Reply:
+        """The same for EXPN."""
         ...
 
     def unknown(self, line: bytes) -> Reply | None:

@@ -45,6 +45,8 @@ class Reply:
     code: int
     enhanced: str
     lines: tuple[str, ...]
+    #: may it hold more than ASCII? Only to a client that has said so (RFC 6531 section 3.7.4.2)
+    utf8: bool = False
 
     def __post_init__(self) -> None:
         if not all(line.isprintable() for line in self.lines):
@@ -60,7 +62,7 @@ class Reply:
         most = None if self.code == 334 else _MOST_SAID
         marks = "-" * (len(self.lines) - 1) + " "
         wire = [
-            f"{self.code}{mark}{prefix}{text}".encode("ascii", "backslashreplace")[:most]
+            _octets(f"{self.code}{mark}{prefix}{text}", most, utf8=self.utf8)
             for mark, text in zip(marks, self.lines, strict=True)
         ]
         return b"".join(line + b"\r\n" for line in wire)
@@ -69,6 +71,13 @@ class Reply:
         """As a log line quotes it: "550 5.7.1 <x@y>... Relaying denied"."""
         prefix = f"{self.enhanced} " if self.enhanced else ""
         return f"{self.code} {prefix}{' '.join(self.lines)}"
+
+
+def _octets(line: str, most: int | None, *, utf8: bool) -> bytes:
+    """At most so many, and no half character."""
+    if not utf8:
+        return line.encode("ascii", "backslashreplace")[:most]
+    return line.encode("utf-8")[:most].decode("utf-8", "ignore").encode("utf-8")
 
 
 def reply(code: int, enhanced: str, text: str) -> Reply:

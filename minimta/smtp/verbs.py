@@ -46,8 +46,8 @@ class Verbs:
         self._is_secure = False
         self._dsn = extensions.has_dsn(privacy)
         self._greeted = False
-        #: did the last MAIL that was accepted say BODY=BINARYMIME?
-        self.is_binary = False
+        #: did the last MAIL that was accepted say BODY=BINARYMIME, and SMTPUTF8?
+        self.is_binary = self._is_utf8 = False
 
     def secured(self) -> None:
         """The handshake was made: forget what was said in clear (RFC 3207 section 4.2)."""
@@ -156,14 +156,18 @@ class Verbs:
         answer = self._receiver.mail(mail)
         if answer.code == 250:
             self.is_binary = mail.parameters.body_type == b"BINARYMIME"
+            self._is_utf8 = mail.parameters.utf8
             self._throttle.message_begins()
         return answer
 
     def _rcpt(self, argument: bytes) -> Reply:
         try:
-            return self._receiver.rcpt(command.parse_rcpt(argument, dsn=self._dsn))
+            return self._receiver.rcpt(self._parsed_rcpt(argument))
         except CommandError as error:
             return error.reply
+
+    def _parsed_rcpt(self, argument: bytes) -> command.Rcpt:
+        return command.parse_rcpt(argument, dsn=self._dsn, utf8=self._is_utf8)
 
     def _data(self, argument: bytes) -> Reply:
         if argument:
@@ -192,7 +196,7 @@ class Verbs:
         return self._question("EXPN", argument, command.NOT_ALLOWED, self._receiver.expand)
 
     def _question(
-        self, verb: str, argument: bytes, hidden: Reply, look: Callable[[bytes], Reply]
+        self, verb: str, argument: bytes, hidden: Reply, look: Callable[[bytes, bool], Reply]
     ) -> Reply:
         """PrivacyOptions novrfy, noexpn: then the answer is *hidden*."""
         self.was_used = True
@@ -200,7 +204,8 @@ class Verbs:
         self.note(f"{verb} {quoted(argument)}{' [rejected]' if is_hidden else ''}")
         if is_hidden:
             return hidden
-        return look(argument) if argument else fixed.ARGUMENT
+        name, utf8 = command.parse_question(argument)
+        return look(name, utf8) if name else fixed.ARGUMENT
 
 
 #: what is served, EHLO and HELO apart: they may come in every state, and begin anew

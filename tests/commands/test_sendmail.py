@@ -975,3 +975,33 @@ def test_q_with_a_reason_holds_messages_and_without_lets_them_go(host: Host) -> 
 def test_q_wants_to_know_which_messages(host: Host) -> None:
     ran = host.run("-Qreason", "dave")
     assert (ran.code, bool(ran.out + ran.err)) == (64, True)
+
+
+# --- addresses beyond ASCII -----------------------------------------------------------------------
+
+
+def test_addresses_on_the_command_line_may_be_utf8(host: Host) -> None:
+    assert host.run("-f", "jörg@müller.example", "söhne@käse.example").code == 0
+    control, _ = host.only()
+    assert control.reverse_path == "<jörg@müller.example>".encode()
+    assert addresses(control) == ["<söhne@käse.example>".encode()]
+
+
+def test_addresses_of_the_header_may_be_utf8(host: Host) -> None:
+    message = "To: Söhne <söhne@käse.example>\nSubject: x\n\nHi\n".encode()
+    assert host.run("-t", stdin=message).code == 0
+    control, _ = host.only()
+    assert addresses(control)[0].endswith("<söhne@käse.example>".encode())
+
+
+def test_octets_that_are_no_utf8_are_no_address(host: Host) -> None:
+    ran = host.run(os.fsdecode(b"s\xf6hne@x.example"))
+    assert ran.code == os.EX_USAGE
+    assert "UTF-8" in ran.out + ran.err
+    assert host.queued() == []
+
+
+def test_a_user_without_rights_may_name_addresses_beyond_ascii(host: Host, stranger: None) -> None:
+    assert host.run("söhne@käse.example").code == 0
+    control, _ = host.only("clientmqueue")
+    assert addresses(control) == ["<söhne@käse.example>".encode()]

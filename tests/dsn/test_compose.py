@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from dataclasses import replace
 from email import message_from_bytes
 from email.message import Message
@@ -18,6 +19,7 @@ from minimta.dsn.multipart import (
     spell,
 )
 from minimta.message.envelope import Recipient
+from minimta.message.mime8to7 import convert
 from minimta.message.outcome import Fate, Outcome
 
 QID = "6AM9WlS1002504"
@@ -302,3 +304,69 @@ def test_the_note_about_losses_names_each_and_forges_nothing() -> None:
     assert note["To"] == "postmaster"
     assert note["Auto-Submitted"].startswith("auto-generated")  # RFC 3834 section 5
     assert "Qf6AM9: bad?To: all" in note.get_payload()
+
+
+# --- addresses beyond ASCII (RFC 6533) ------------------------------------------------------------
+
+DOENER = "döner@käse.example"
+
+
+def global_entry(original: bytes = b"") -> ReportEntry:
+    recipient = Recipient(
+        f"<{DOENER}>".encode(), "PFD", original=original, final=f"utf-8; {DOENER}".encode()
+    )
+    return ReportEntry(recipient, UNKNOWN, "esmtp")
+
+
+def test_an_address_beyond_ascii_makes_it_a_global_report() -> None:
+    original = b"utf-8;d\\x{F6}ner@k\\x{E4}se.example"
+    octets = compose(report(global_entry(original)), QID, HEADER, b"body\n")
+    whole = octets.decode("utf-8")
+    message = message_from_bytes(octets)
+    types = [part(message, number).get_content_type() for number in range(3)]
+    assert types == ["text/plain", "message/global-delivery-status", "message/global"]
+    assert part(message, 0).get_content_charset() == "utf-8"
+    assert message["Content-Transfer-Encoding"] == "8bit"
+    assert message.get_content_type() == "multipart/report"
+    assert f"\nOriginal-Recipient: utf-8;{DOENER}\n" in whole
+    assert f"\nFinal-Recipient: utf-8; {DOENER}\n" in whole
+    assert f"\nX-Actual-Recipient: utf-8; {DOENER}\n" in whole
+    assert f"\n<{DOENER}>\n" in whole
+
+
+def test_of_a_global_report_the_header_alone_is_global_headers() -> None:
+    octets = compose(report(global_entry()), QID, HEADER, None)
+    assert part(message_from_bytes(octets), 2).get_content_type() == "message/global-headers"
+
+
+def test_a_header_that_is_no_utf8_goes_back_as_it_always_has() -> None:
+    octets = compose(report(global_entry()), QID, b"Subject: \xe4\n", b"body\n")
+    assert part(message_from_bytes(octets), 2).get_content_type() == "message/rfc822"
+
+
+def test_a_sender_beyond_ascii_gets_its_report() -> None:
+    what = replace(report(entry(UNKNOWN)), to="<jörg@x.example>".encode())
+    assert "\nTo: <jörg@x.example>\n" in "\n" + compose(what, QID, HEADER, b"").decode("utf-8")
+
+
+def test_ascii_addresses_leave_it_as_it_was() -> None:
+    original = b"utf-8;d\\x{7A}ner@x.example"
+    octets = compose(report(entry(UNKNOWN, original=original)), QID, HEADER, b"body\n")
+    assert octets.isascii()
+    assert b"message/delivery-status" in octets and b"global" not in octets
+
+
+def test_octets_that_are_no_utf8_are_question_marks() -> None:
+    recipient = Recipient(b"<d\xf6ner@x.example>", "PFD", final=b"RFC822; d\xf6ner@x.example")
+    octets = compose(report(ReportEntry(recipient, UNKNOWN)), QID, HEADER, b"body\n")
+    assert b"d?ner@x.example" in octets and octets.isascii()
+
+
+def test_a_global_report_can_be_put_into_7_bits() -> None:
+    octets = compose(report(global_entry()), QID, HEADER, b"body\n")
+    header, _, body = octets.partition(b"\n\n")
+    seven = b"\n\n".join(convert(header + b"\n", body, b"")[:2])
+    assert seven.isascii()
+    encoded = part(part(message_from_bytes(seven), 1), 0).get_payload()
+    assert isinstance(encoded, str)
+    assert f"Final-Recipient: utf-8; {DOENER}" in b64decode(encoded).decode("utf-8")

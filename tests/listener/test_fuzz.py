@@ -62,6 +62,8 @@ class Ports:
 @pytest.fixture
 def ports(host: SmtpHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ports]:
     monkeypatch.setattr(Connection, "_wait", lambda self, seconds: None)  # who errs need not wait
+    with Path(host.options.passwd_file).open("a", encoding="utf-8") as file:
+        file.write("jörg:x:1003:1003:Jörg:/home/jörg:/bin/sh\n")
     host.options.trust_loopback = False
     host.options.max_login_failures = 0
     host.options.auth_backend = str(write_users(tmp_path / "users", {"emma": "secret"}))
@@ -86,7 +88,7 @@ def take_queue(host: SmtpHost, *, may_relay: bool) -> int:
 
 
 def domain(path: bytes) -> bytes:
-    return address.split(address.bare(path))[1].lower().rstrip(b".")
+    return address.domain_key(address.split(address.bare(path))[1])
 
 
 def played(ports: Ports, lines: list[str], number: int) -> Counter[str]:

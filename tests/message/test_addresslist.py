@@ -108,8 +108,12 @@ def test_what_stands_in_the_queue_leads_to_the_same_address(
         (b"a\x07b", "Illegal address"),
         (b'"a\nb"@x', "Illegal address"),
         (b"a" * 999, "Illegal address"),
-        ("dave@käse.example".encode(), "Non-ASCII address needs SMTPUTF8, which is not offered"),
-        ("dave＠lab2.campus".encode(), "Non-ASCII address needs SMTPUTF8, which is not offered"),
+        (b"dave@k\xe4se.example", "Neither ASCII nor a domain name and text in UTF-8"),
+        (b"d\xe4ve@x.example", "Neither ASCII nor a domain name and text in UTF-8"),
+        ("dave@lab2。campus".encode(), "Neither ASCII nor a domain name and text in UTF-8"),
+        ("da\u202eve@x".encode(), "Neither ASCII nor a domain name and text in UTF-8"),
+        ("dave@käse.example".encode(), ""),
+        ("döner@käse.example".encode(), ""),
     ],
 )
 def test_what_is_no_address_is_told_in_sendmails_words(text: bytes, problem: str) -> None:

@@ -166,4 +166,6 @@ def test_received_without_recipient_folds_before_the_date() -> None:
 @pytest.mark.parametrize("evil", [b"\n", b"\r", b"\0", b"\x1b", b"\x7f", b"\xe9", b"\n\t"])
 def test_nothing_from_outside_can_forge_a_line_of_received(argument: str, evil: bytes) -> None:
     plain = trace(**{argument: b"aXBcc: x"})
+    if argument == "recipient" and not evil.isascii():
+        plain = trace()
     assert trace(**{argument: b"a" + evil + b"Bcc: x"}) == plain.replace(b"X", b"?" * len(evil))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from minimta.smtp.client_command import mail_line, path, rcpt_line
+from minimta.smtp.client_command import Utf8Needed, mail_line, path, rcpt_line
 
 
 @pytest.mark.parametrize(
@@ -23,12 +23,12 @@ from minimta.smtp.client_command import mail_line, path, rcpt_line
 )
 def test_no_address_that_could_end_its_path_is_said(address: bytes) -> None:
     with pytest.raises(ValueError, match="address"):
-        path(address)
+        path(address, ("SMTPUTF8",))
 
 
 @pytest.mark.parametrize("address", [b"a@b", b'"a b"@c', b"a+b=c/d@[10.0.3.135]", b"postmaster"])
 def test_ordinary_addresses_are_said_as_they_are(address: bytes) -> None:
-    assert path(address) == address
+    assert path(address, ()) == address
 
 
 def test_parameters_go_only_to_a_peer_that_offered_them() -> None:
@@ -60,3 +60,30 @@ def test_a_parameter_with_a_blank_is_left_out() -> None:
 def test_no_final_dot_goes_onto_the_wire() -> None:
     assert mail_line(b"emma@lab2.campus.", {}) == b"MAIL From:<emma@lab2.campus>"
     assert rcpt_line(b"bob@Example.org.", {}) == b"RCPT To:<bob@Example.org>"
+
+
+@pytest.mark.parametrize(
+    ("address", "offered", "said"),
+    [
+        ("dave@käse.example", (), b"dave@xn--kse-qla.example"),
+        ("dave@käse.example", ("SMTPUTF8",), b"dave@xn--kse-qla.example"),
+        ("döner@käse.example", ("SMTPUTF8",), "döner@käse.example".encode()),
+        ("döner@x.example", ("SMTPUTF8",), "döner@x.example".encode()),
+    ],
+)
+def test_only_the_domain_is_said_otherwise(address: str, offered: tuple[str], said: bytes) -> None:
+    assert path(address.encode(), offered) == said
+
+
+def test_what_needs_smtputf8_is_not_said_without_it() -> None:
+    with pytest.raises(Utf8Needed):
+        path("döner@x.example".encode(), ("8BITMIME",))
+
+
+def test_smtputf8_is_asked_for_if_an_address_needs_it() -> None:
+    offered = ("SMTPUTF8", "8BITMIME")
+    assert mail_line(b"a@b", offered) == b"MAIL From:<a@b>"
+    assert mail_line("a@käse.example".encode(), offered) == b"MAIL From:<a@xn--kse-qla.example>"
+    assert mail_line(b"a@b", offered, utf8=True) == b"MAIL From:<a@b> SMTPUTF8"
+    assert mail_line("ä@b".encode(), offered) == "MAIL From:<ä@b> SMTPUTF8".encode()
+    assert mail_line(b"", offered, utf8=True) == b"MAIL From:<> SMTPUTF8"

@@ -146,7 +146,7 @@ def test_the_answer_to_ehlo_lists_the_extensions_once() -> None:
     assert lines[0] == "250-lab2.campus Hello lab1.campus [10.0.3.134], pleased to meet you"
     offered = [line[4:] for line in lines[1:]]
     wanted = {"ENHANCEDSTATUSCODES", "PIPELINING", "8BITMIME", "SIZE 1000", "DSN", "HELP", "EXPN"}
-    wanted |= {"CHUNKING", "BINARYMIME"}
+    wanted |= {"CHUNKING", "BINARYMIME", "SMTPUTF8"}
     assert set(offered) == wanted
     assert len(offered) == len(wanted)
 

@@ -64,10 +64,10 @@ class FakeReceiver:
     def violation(self, text: str) -> None:
         self.violations.append(text)
 
-    def verify(self, argument: bytes) -> Reply:
+    def verify(self, argument: bytes, utf8: bool) -> Reply:
         return reply(252, "2.5.2", "perhaps")
 
-    def expand(self, argument: bytes) -> Reply:
+    def expand(self, argument: bytes, utf8: bool) -> Reply:
         return reply(250, "2.1.5", "<dave@lab2.campus>")
 
     def note(self, text: str) -> None:

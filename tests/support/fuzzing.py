@@ -20,7 +20,7 @@ from tests.support.smtpgrammar import Chunk, Grammar
 
 PATIENCE = 30.0
 # RFC 5321 section 4.2: every line has the code, and ends in CRLF; section 4.5.3.1.5: 512 octets.
-_LINE = re.compile(rb"([2-5]\d\d)([ -])([\t\x20-\x7e]*)\r\n")
+_LINE = re.compile(rb"([2-5]\d\d)([ -])([\t\x20-\x7e\x80-\xff]*)\r\n")
 # RFC 2034 section 4: of the same class as the code.
 _ENHANCED = re.compile(rb"([245])\.\d{1,3}\.\d{1,3} ")
 #: code -> the only commands that it can be an answer to; b"" is an answer within AUTH
@@ -204,6 +204,9 @@ class Client:
             found = _LINE.fullmatch(said)
             assert found is not None, said
             code = int(found[1])
+            # RFC 6531 section 3.7.4.2
+            asked = line[:4].upper() in (b"VRFY", b"EXPN") and line.upper().endswith(b" SMTPUTF8")
+            assert found[3].isascii() or (asked and found[3].decode("utf-8")), said
             self._judge(code, found[3], line)
             codes.append(code)
             assert len(set(codes)) == 1, "codes of one reply differ"

@@ -40,14 +40,16 @@ _LOCAL = (
     *b"dave carol staff postmaster nobody-here dave+list loop |prog /tmp/x :include:/x".split(),
     *b'"dave" "x@elsewhere.example" x%elsewhere.example elsewhere.example!x'.split(),
     *(b"@elsewhere.example:dave", b'"a b"', b""),
+    *("jörg".encode(), "JO\u0308RG".encode(), b"j\xf6rg", "da\u202eve".encode()),
 )
 _DOMAINS = (
     *b"lab2.campus LAB2.CAMPUS lab2.campus. [10.0.3.135] elsewhere.example [192.0.2.9]".split(),
     *(b"nosuch.example", b"servfail.campus", b"-.", b"a..b", b"[IPv6:::1]", b""),
+    *("käse.example".encode(), "lab2。campus".encode(), b"k\xe4se.example"),
 )
 _MAIL = tuple(
     b"SIZE=100 SIZE=99999999999999999999 SIZE=-1 BODY=8BITMIME BODY=7BIT BODY=BINARYMIME RET=HDRS RET "
-    b"ENVID=a+2Bb AUTH=<> AUTH=emma+40lab1.campus X=y =".split()
+    b"ENVID=a+2Bb AUTH=<> AUTH=emma+40lab1.campus X=y = SMTPUTF8 SMTPUTF8 SMTPUTF8=1".split()
 )
 _RCPT = tuple(b"NOTIFY=NEVER NOTIFY=SUCCESS,DELAY NOTIFY= ORCPT=rfc822;a@b ORCPT=+ZZ".split())
 _MECHANISMS = (
@@ -115,6 +117,7 @@ class Grammar:
         group = [b"MAIL FROM:<emma@lab1.campus>", *more, b"RCPT TO:<%b>" % to]
         if self._random.random() < 0.35:
             group[0] += self._random.choice((b"", b" BODY=BINARYMIME"))
+            group[0] += self._random.choice((b"", b" SMTPUTF8"))
             group += self._chunked(eol)
         else:
             group.append(b"DATA")
@@ -136,7 +139,7 @@ class Grammar:
     def _argument(self, verb: bytes) -> bytes:
         choose = self._random.choice
         if verb in (b"VRFY", b"EXPN"):
-            return self.address()
+            return self.address() + choose((b"", b"", b" SMTPUTF8"))
         if verb == b"AUTH":
             return b" ".join((choose(_MECHANISMS), *choose(((), (self.answer(),)))))
         return choose(_ARGUMENTS.get(verb, (b"",) * 9 + (b"x",)))

@@ -16,7 +16,7 @@ from collections.abc import Container, Iterator, Mapping
 from minimta.mailers.job import Job
 from minimta.message import mime8to7
 from minimta.message.mime_entity import NotConvertible
-from minimta.smtp.client_command import mail_line
+from minimta.smtp.client_command import Utf8Needed, mail_line
 from minimta.smtp.data import BadText, DataWriter, check_stored
 
 #: octets read and sent at once; what is smaller goes out in one write
@@ -137,9 +137,14 @@ def prepare(job: Job, extensions: Container[str], mode: str, own_name: str) -> C
 
 
 def mail_command(
-    job: Job, content: Content, extensions: Mapping[str, str], *, logged_in: bool = False
+    job: Job,
+    content: Content,
+    extensions: Mapping[str, str],
+    *,
+    logged_in: bool = False,
+    utf8: bool = False,
 ) -> bytes:
-    """The MAIL command, to a peer where we may have *logged_in*.
+    """The MAIL command, to a peer where we may have *logged_in*; *utf8*: a recipient needs SMTPUTF8.
 
     Raise Unsendable if the peer's SIZE or the address forbids it.
     """
@@ -158,6 +163,9 @@ def mail_command(
             envid=job.envid,
             ret=job.ret,
             logged_in=logged_in,
+            utf8=utf8,
         )
+    except Utf8Needed as error:
+        raise Unsendable("5.6.7", str(error), os.EX_DATAERR) from error
     except ValueError as error:
         raise Unsendable("5.1.7", "Bad sender address", os.EX_DATAERR) from error

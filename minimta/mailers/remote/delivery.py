@@ -46,6 +46,7 @@ from minimta.mailers.remote.transaction_outcomes import (
 )
 from minimta.mailers.remote.transport import Transport
 from minimta.message.outcome import Fate, Outcome, crowded
+from minimta.message.printable import shown
 from minimta.smtp.client import PeerClosed, Transaction
 from minimta.smtp.reply import ReplyError
 from minimta.system.dns import Resolver
@@ -288,7 +289,7 @@ class Delivery:
         if self._say and self._transport.via:
             names = b",".join(user.name for user in self._waiting[0].users)
             what = f"Connecting to {target.name} via {self._transport.via}..."
-            self._say(f"{names.decode('ascii', 'replace')}... {what}")
+            self._say(f"{shown(names)}... {what}")
 
     def _connect_timeout(self) -> int:
         """Seconds, by Timeout.iconnect if none of the messages was tried before, or .connect."""
@@ -311,11 +312,14 @@ class Delivery:
                 job, connection.client.extensions, mode, self._transport.ourselves.name
             )
             client = connection.client
-            mail = mail_command(job, content, client.extensions, logged_in=client.is_logged_in)
+            users, lines = self._recipients(connection, pending)
+            utf8 = not all(line.isascii() for line in lines)
+            mail = mail_command(
+                job, content, client.extensions, logged_in=client.is_logged_in, utf8=utf8
+            )
         except (Unsendable, Unreadable) as error:
             self._settle_all(pending, unsent(error, connection.target))
             return
-        users, lines = self._recipients(connection, pending)
         if users:
             chunk = content.chunk() if connection.takes_chunks else b""
             self._transact(connection, pending, content, Transaction(mail, lines, chunk), users)

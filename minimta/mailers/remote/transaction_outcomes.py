@@ -24,8 +24,9 @@ from minimta.mailers.remote.content import Unreadable, Unsendable
 from minimta.mailers.remote.mx_targets import Target
 from minimta.mailers.remote.tls_rules import TlsRules
 from minimta.message.outcome import Outcome, deferred
+from minimta.message.printable import shown
 from minimta.smtp.client import PeerClosed, Transaction
-from minimta.smtp.client_command import rcpt_line
+from minimta.smtp.client_command import Utf8Needed, rcpt_line
 from minimta.smtp.reply import Reply
 from minimta.system.tls_requirement import Requirement
 
@@ -78,13 +79,13 @@ def _decisive(
     mail, rcpt, data = transaction.mail, transaction.rcpt, transaction.data
     client = connection.client
     if mail is not None and mail.code >= 300:
-        return mail, "MAIL", transaction.mail_line.decode("ascii")
+        return mail, "MAIL", shown(transaction.mail_line)
     if i >= len(rcpt):
         return None, "", ""
     if rcpt[i].code >= 300:
         # In a group the command said last is DATA, and that is what Sendmail's bounces show.
         grouped = "PIPELINING" in client.extensions
-        own_line = transaction.rcpt_lines[i].decode("ascii")
+        own_line = shown(transaction.rcpt_lines[i])
         return rcpt[i], "RCPT", transaction.text_line if grouped else own_line
     if data is not None and not 300 <= data.code < 400:
         return data, "DATA", "DATA"
@@ -147,7 +148,7 @@ def offered(user: JobUser, connection: OutgoingConnection, rules: TlsRules) -> b
     try:
         return rcpt_line(user.name, extensions, notify=user.notify, original=user.original)
     except ValueError as error:
-        return not_named(error, user.name, target)
+        return not_named(error, target)
 
 
 def _unmet(wanted: Requirement, what: str, connection: OutgoingConnection) -> Outcome:
@@ -159,8 +160,7 @@ def _unmet(wanted: Requirement, what: str, connection: OutgoingConnection) -> Ou
     return outcome if is_certain else reply_outcomes.for_now(outcome)
 
 
-def not_named(error: ValueError, address: bytes, target: Target) -> Outcome:
-    """What becomes of a recipient whose *address* cannot stand in RCPT."""
-    # RFC 6531 section 3.2: without SMTPUTF8 such an address cannot be said.
-    status = "5.1.3" if address.isascii() else "5.6.7"
+def not_named(error: ValueError, target: Target) -> Outcome:
+    """What becomes of a recipient whose address cannot stand in RCPT."""
+    status = "5.6.7" if isinstance(error, Utf8Needed) else "5.1.3"
     return reply_outcomes.unsendable(status, str(error), target.name, target.relay, os.EX_DATAERR)
