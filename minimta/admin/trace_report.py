@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 
 from minimta.mailers.programs import smrsh
 from minimta.mailers.remote import mx_targets
@@ -234,7 +235,10 @@ class TraceReport:
             self.fates.add(Fate.DEFERRED)
             reason = getattr(error, "strerror", None) or str(error)
             return [_verdict(Fate.DEFERRED, f"TLSPolicy: {log.clean(reason)}", "4.3.5")]
-        told = [(hop, policy) for hop, policy in found if policy != Policy(origin=policy.origin)]
+        usual = Policy(is_default=True)
+        told = [
+            (hop, policy) for hop, policy in found if policy != replace(usual, origin=policy.origin)
+        ]
         return [f"TLS with {log.clean(hop.key)}: {policy.told()}" for hop, policy in told]
 
     def _because(self, route: Route) -> str:

@@ -150,7 +150,7 @@ class Options:
     auth_info_file = _option("AuthInfoFile", "/etc/mail/authinfo", directory, "logins at other hosts, as Sendmail's FEATURE(authinfo) has them; mode 600, root's; empty: none (ours)")
     sender_relay = _option("SenderRelay", "/etc/mail/sender-relay", directory, "text table sender or @domain -> next hop, in place of SmartHost; empty: none (ours)")
     token_directory = _option("TokenDirectory", "/var/lib/minimta/tokens", directory, "where `minimta token` keeps access to providers that want OAuth, a file each; mode 700, root's (ours)")
-    https_proxy = _option("HTTPSProxy", "", proxy, "host:port by which authorization servers (OAuth) are asked; empty: none, whatever the environment says (ours)")
+    https_proxy = _option("HTTPSProxy", "", proxy, "host:port by which authorization servers (OAuth) and policies (MTA-STS) are asked; empty: none, whatever the environment says (ours)")
     smart_host = _option("SmartHost", "", smart_host, "send all that is not local there: host, [host] without MX lookup, [host]:port, an address; several, separated by commas, are tried in order")
     access_file = _option("AccessFile", "/etc/mail/access", directory, "the access table, who may do what: text, or the cdb beside it that makemap made; empty: none (ours)")
     relay_domains = _option("RelayDomains", "/etc/mail/relay-domains", directory, "file of hosts, domains and networks that may relay, and of domains that anybody may send to (class R; ours)")
@@ -161,7 +161,8 @@ class Options:
     trust_loopback = _option("TrustLoopback", "True", boolean, "clients of this host may relay; False where a proxy brings strangers' connections from a local address (ours)")
     refuse_private = _option("RefusePrivateAddresses", "False", boolean, "no host that only DNS or an address names is connected to where the Internet does not lead: 10/8, 192.168/16, fc00::/7 and others (ours)")
     dane = _option("DANE", "True", boolean, "TLSA records of a host say which certificate it must have, where DNSSEC vouches for them (RFC 7672; ours)")
-    tls_policy = _option("TLSPolicy", "/etc/mail/tls-policy", directory, "table next hop -> none, may, encrypt, verify, fingerprint, dane, dane-only: what TLS must be there before anything is sent; text, or the cdb beside it; empty: none (ours)")
+    mta_sts = _option("MTASTS", "True", boolean, "a policy that a domain has published by HTTPS says which hosts take its mail, and that their certificates are verified (RFC 8461; ours)")
+    tls_policy = _option("TLSPolicy", "/etc/mail/tls-policy", directory, "table next hop -> none, may, encrypt, verify, fingerprint, dane, dane-only, sts: what TLS must be there before anything is sent; text, or the cdb beside it; empty: none (ours)")
     ca_cert_file = _option("CACertFile", "", directory, "certificates of the authorities that are believed (PEM); without it and `CACertPath` those that the system knows")
     ca_cert_path = _option("CACertPath", "", directory, "the same, a directory that openssl-rehash(1) made")
     client_cert_file = _option("ClientCertFile", "", directory, "our certificate, with its chain (PEM), shown to hosts that ask for one")
@@ -353,7 +354,9 @@ def meant(line: str) -> str:
     word = "".join(name.split()) if equals else name.split()[0]
     if word in _BY_NAME:
         return _BY_NAME[word].name
-    from difflib import get_close_matches  # only on the way to an error, as in nearest()
+    from difflib import (
+        get_close_matches,  # only on the way to an error, as in nearest()
+    )
 
     near = get_close_matches(word, list(_BY_NAME), 1)
     if near:

@@ -115,11 +115,13 @@ def _prog(mailers: Mailers) -> Mailer:
 
 
 def _esmtp(mailers: Mailers) -> Mailer:
-    from minimta.mailers.remote import host_status
+    from minimta.mailers.remote import host_status, sts_cache
+    from minimta.mailers.remote.findings import Findings
     from minimta.mailers.remote.mailer import RemoteMailer
 
     memory = host_status.of_queue(mailers.options, mailers.since, is_run=mailers.is_run)
-    return RemoteMailer(mailers.options, mailers.slots, say=mailers.say, memory=memory)
+    findings = Findings(mailers.options, memory, sts_cache.of_queue(mailers.options))
+    return RemoteMailer(mailers.options, mailers.slots, say=mailers.say, findings=findings)
 
 
 #: what LocalMailer begins with -> the mailer ``local``

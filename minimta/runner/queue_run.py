@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 from minimta.config.options import Options
 from minimta.mailers.by_name import Mailers
-from minimta.mailers.remote import host_status
+from minimta.mailers.remote import host_status, sts_cache
 from minimta.queue import adopt, listing, permission
 from minimta.queue.listing import Listed
 from minimta.queue.rest import longest_rest, rest_after
@@ -103,6 +103,7 @@ class _Run:
 
     def all(self) -> int:
         host_status.forget_old(host_status.beside(self._options.queue_directory))
+        sts_cache.forget_old(sts_cache.beside(self._options.queue_directory))
         take_in(self._options, self._deliverer.spool, time.time())
         if load.average() >= self._options.queue_la:
             log.line("", f"runqueue: {_TOO_BUSY}")
@@ -173,7 +174,9 @@ class _Run:
 
 def report_losses(options: Options, spool: Spool, users: Users, now: float) -> None:
     """Tell the postmaster, and those whose it was, what had to be put aside."""
-    from minimta.runner.send_reports import ReportSender  # nearly no run has anything to tell
+    from minimta.runner.send_reports import (
+        ReportSender,  # nearly no run has anything to tell
+    )
 
     ReportSender(LocalHost(options), spool, Mailers(options, users)).report_losses(now)
 

@@ -1,6 +1,6 @@
-"""A form sent by HTTPS, and the answer, within bounds (only importer of http.client and urllib).
+"""A form or a question sent by HTTPS, and the answer, within bounds (only importer of http.client, urllib).
 
-For authorization servers (OAuth): the certificate must be for the host's name, no redirect is
+For authorization servers (OAuth) and policies (MTA-STS): the certificate must be for the host's name, no redirect is
 followed, no proxy is taken from the environment, and the answer may have LIMIT octets. What is sent
 is secret, and so is the answer: neither is in the text of an exception.
 """
@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from minimta.system import tls
-from minimta.system.tls_values import Trust
+from minimta.system.tls_values import CertificateError, Trust
 
 if TYPE_CHECKING:
     import http.client
 
 #: octets of an answer
 LIMIT = 1 << 16
+HTTP_OK = 200
 #: a timeout of 0 would be a socket that does not wait at all
 _LEAST = 0.001
 
@@ -70,8 +71,30 @@ class HttpsClient:
         Raise ValueError for what is no URL, OSError if there is no answer within *seconds* or none
         within bounds. A peer that dribbles its header is not stopped here: give the process an end.
         """
-        import http.client
         from urllib.parse import urlencode
+
+        body = urlencode(dict(form)).encode("ascii")
+        status, _, content = self._exchange(url, "POST", body, self._headers(), seconds)
+        return status, content
+
+    def get_text(self, url: str, seconds: float) -> bytes:
+        """What stands there, text/plain. Raise OSError as post() does, and if it is something else.
+
+        CertificateError is one of those.
+        """
+        headers = {"Accept": "text/plain", "Connection": "close"}
+        status, kind, content = self._exchange(url, "GET", None, headers, seconds)
+        if status != HTTP_OK:
+            raise OSError(errno.EPROTO, f"the server answers {status}")
+        if kind.partition(";")[0].strip().lower() != "text/plain":
+            raise OSError(errno.EPROTO, "the answer is no text/plain")
+        return content
+
+    def _exchange(
+        self, url: str, method: str, body: bytes | None, headers: Mapping[str, str], seconds: float
+    ) -> tuple[int, str, bytes]:
+        """Status, type and content of the answer."""
+        import http.client
 
         place = Endpoint.read(url)
         deadline = time.monotonic() + seconds
@@ -80,14 +103,16 @@ class HttpsClient:
         try:
             connection.connect()
             connection.sock.settimeout(max(deadline - time.monotonic(), _LEAST))
-            body = urlencode(dict(form)).encode("ascii")
-            connection.request("POST", place.path, body, self._headers())
+            connection.request(method, place.path, body, dict(headers))
             response = connection.getresponse()
-            return response.status, _content(response, connection, deadline)
+            kind = response.getheader("Content-Type", "")
+            return response.status, kind, _content(response, connection, deadline)
         except http.client.HTTPException:
             raise OSError(errno.EPROTO, f"{place.host} does not answer as HTTP has it") from None
         except OSError as error:
             way = f"{place.host} (HTTPSProxy {self._proxy})" if self._proxy else place.host
+            if hasattr(error, "verify_code"):
+                raise CertificateError(f"{way}: {tls.why(error)}") from None
             raise OSError(error.errno or errno.EIO, f"{way}: {tls.why(error)}") from None
         finally:
             connection.close()

@@ -14,11 +14,14 @@ from pathlib import Path
 from minimta.config.options import Options
 from minimta.mailers.job import Job
 from minimta.mailers.remote.delivery import Delivery
+from minimta.mailers.remote.lines import Line, StsLine
 from minimta.mailers.remote.mx_targets import NextHop, Ourselves
+from minimta.mailers.remote.sts_cache import StsCache
 from minimta.mailers.remote.tls_policy import Policy, TlsPolicies
 from minimta.mailers.remote.transport import Transport
 from minimta.message.outcome import Outcome
 from minimta.system.dns import Resolver
+from minimta.system.https import HttpsClient
 from minimta.system.tls import TlsClient
 from minimta.system.tls_values import KeyPair, TlsFacts, Trust
 from tests.support.certificates import Authority, self_signed
@@ -63,8 +66,13 @@ class Sent:
         jobs: int = 1,
         logs_in: bool = False,
         signed: Collection[str] = (),
+        sts: StsCache | None = None,
+        https: HttpsClient | None = None,
     ) -> None:
         """*row* is that of all next hops, *trust* a file of authorities, *signed* see FakeDns."""
+        #: what else was told; policies are noted in *sts*, as the parent does it
+        self.told: list[Line] = []
+        self._sts = sts
         self.tls: list[tuple[str, TlsFacts]] = []
         self.logged: list[str] = []
         self.said: list[str] = []
@@ -77,7 +85,12 @@ class Sent:
         ourselves = Ourselves("lab1.campus", frozenset({b"lab1.campus"}), frozenset({"127.0.0.1"}))
         client = TlsClient(Trust(trust), own)
         self.transport = Transport(
-            configured or options(), ourselves, tls=client, policies=policies
+            configured or options(),
+            ourselves,
+            tls=client,
+            policies=policies,
+            sts=sts,
+            https=https,
         )
         with FakeDns(zone or {}, signed=signed) as server:
             Delivery(
@@ -87,8 +100,14 @@ class Sent:
                 say=self.said.append,
                 tell_tls=lambda relay, facts: self.tls.append((relay, facts)),
                 log=self.logged.append,
+                tell=self._tell,
                 resolver=Resolver(nameserver=server.address),
             ).run()
+
+    def _tell(self, line: Line) -> None:
+        self.told.append(line)
+        if isinstance(line, StsLine) and self._sts is not None:
+            self._sts.note(line.domain, line.id, line.policy())
 
     def _report(self, one: Job, outcomes: Mapping[bytes, Outcome]) -> None:
         self.outcomes += outcomes.values()

@@ -21,8 +21,8 @@ from collections.abc import Callable, Mapping
 from minimta.mailers.remote import reply_outcomes
 from minimta.mailers.remote.connection import OutgoingConnection
 from minimta.mailers.remote.credentials import HopLogin
+from minimta.mailers.remote.lines import LoginLine
 from minimta.mailers.remote.mx_targets import NextHop, Target
-from minimta.mailers.remote.protocol import LoginLine
 from minimta.mailers.remote.tls_policy import Level, Policy
 from minimta.mailers.remote.transport import is_loopback
 from minimta.message.outcome import Outcome

@@ -20,10 +20,8 @@ from typing import TYPE_CHECKING
 
 from minimta.mailers.job import Job
 from minimta.mailers.remote.host_status import HostStatus
-from minimta.mailers.remote.protocol import (
-    MAX_LINE,
+from minimta.mailers.remote.lines import (
     AliveLine,
-    BadLine,
     ErrorLine,
     HostLine,
     Line,
@@ -32,8 +30,9 @@ from minimta.mailers.remote.protocol import (
     OutcomesLine,
     SayLine,
     TlsLine,
-    encode,
 )
+from minimta.mailers.remote.mx_targets import parse
+from minimta.mailers.remote.protocol import MAX_LINE, BadLine, encode
 from minimta.message.outcome import Fate, Outcome
 from minimta.system import log
 from minimta.system.tls_values import TlsFacts
@@ -51,6 +50,8 @@ MAX_OUTCOMES = 100
 MAX_LOG_LINES = 100
 #: hosts that one worker tells of: each is a file
 MAX_HOSTS = 200
+#: policies of MTA-STS that one worker tells of: each is a file
+MAX_POLICIES = 20
 _READ = 256 * 1024
 
 
@@ -100,8 +101,8 @@ class WorkerChannel:
         """Have it written to the log with which TLS the host *relay* is talked to. Raise ParentGone."""
         self._write(TlsLine(relay, facts))
 
-    def tell_login(self, line: LoginLine) -> None:
-        """Say what became of a login. Raise ParentGone."""
+    def tell(self, line: Line) -> None:
+        """Tell what was found. Raise ParentGone."""
         self._write(line)
 
     def fail(self, text: str) -> None:
@@ -179,6 +180,8 @@ class WorkerProcess:
         self.logins = logins
         self.connection = connection
         self.progress = [JobProgress(job) for job in jobs]
+        #: next hops in small letters, as domains
+        self.domains = frozenset(_domains(jobs))
         #: numbers of jobs that are not complete
         self.unsettled = set(range(len(jobs)))
         #: when it last said something, by time.monotonic()
@@ -187,6 +190,8 @@ class WorkerProcess:
         self._logged = 0
         #: hosts that it may still tell of
         self.hosts_left = MAX_HOSTS
+        #: policies that it may still tell of
+        self.policies_left = MAX_POLICIES
         #: why it ends, if it said so
         self.error = ""
 
@@ -249,3 +254,9 @@ class WorkerProcess:
         except (ProcessLookupError, ChildProcessError):
             code = 0  # reaped by somebody else
         return self.error or (f"died with signal {-code}" if code < 0 else f"exit status {code}")
+
+
+def _domains(jobs: Sequence[Job]) -> Iterator[str]:
+    for job in jobs:
+        with contextlib.suppress(ValueError):
+            yield from (hop.name.lower() for hop in parse(job.host) if not hop.bracketed)

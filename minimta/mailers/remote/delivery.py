@@ -33,8 +33,8 @@ from minimta.mailers.remote.connection import OutgoingConnection
 from minimta.mailers.remote.content import Content, Unreadable, Unsendable, mail_command, prepare
 from minimta.mailers.remote.host_policy import HostPolicies, NotTrusted
 from minimta.mailers.remote.host_status import Hosts, HostStatus
+from minimta.mailers.remote.lines import Line
 from minimta.mailers.remote.mx_targets import NextHop, Target, Unroutable
-from minimta.mailers.remote.protocol import LoginLine
 from minimta.mailers.remote.tls_failures import TlsFailures
 from minimta.mailers.remote.tls_policy import Policy
 from minimta.mailers.remote.transaction_outcomes import (
@@ -88,7 +88,7 @@ class Delivery:
         alive: Callable[[], None] = lambda: None,
         tell_tls: Callable[[str, TlsFacts], None] = lambda relay, facts: None,
         log: Callable[[str], None] = lambda text: None,
-        tell_login: Callable[[LoginLine], None] = lambda line: None,
+        tell: Callable[[Line], None] = lambda line: None,
         resolver: Resolver | None = None,
         shuffle: Callable[[list[str]], None] = random.shuffle,
         place: Place | None = None,
@@ -98,8 +98,8 @@ class Delivery:
 
         *report* gets outcomes as they become final, *say* the lines of the dialogue (-v); *alive*
         is called after every wait. *tell_tls* gets host and TLS of each connection that has one, and
-        *log* what else is for the log; *tell_login* is told of logins. *shuffle* mixes hosts of one
-        preference. With *place* no more connections go to one host than it has places; *hosts*
+        *log* what else is for the log; *tell* is told of logins and policies. *shuffle* mixes hosts
+        of one preference. With *place* no more connections go to one host than it has places; *hosts*
         remembers which were not reached.
         """
         self._job = jobs[0]
@@ -121,9 +121,9 @@ class Delivery:
         self._elsewhere: list[PendingJob] = []
         #: what a host said of them; it stands if no other says more
         self._put_off: dict[PendingJob, Mapping[bytes, Outcome]] = {}
-        policies = HostPolicies(transport, self._resolver)
+        policies = HostPolicies(transport, self._resolver, tell)
         self._tls = TlsFailures(transport, policies, log, say)
-        self._logins = Logins(transport.logins, tell_login)
+        self._logins = Logins(transport.logins, tell)
         #: transactions that went through to their end
         self._completed = 0
 

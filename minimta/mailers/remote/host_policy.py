@@ -1,23 +1,33 @@
 """What TLS one host of a next hop must have: the table's row, and without one what DNS says of it.
 
     TLSPolicy says     then
-    nothing            DANE (option DANE); else may
-    dane               the same, whatever the option says
+    nothing            DANE (option DANE); the domain's policy (option MTASTS); else may
+    dane               DANE, whatever the option says; else may
     dane-only          only hosts with TLSA records that count
+    sts                the domain's policy, whatever the option says; else may
     anything else      that, and nobody else is asked
 
-What the access table wants of the host comes on top of that (``tls_rules``).
+    the domain's policy of MTA-STS    its hosts
+    enforce                           only those that it names; a certificate for the host's name from a
+                                      known authority, if DANE does not say which certificate
+    testing, none                     as without it
 
-Who logs in at the next hop wants its name in the certificate ("verify"): DANE is not asked there.
+A policy never lowers what DANE asks. Who logs in at the next hop wants its name in the certificate
+("verify"): neither is asked there.
+What the access table wants of the host comes on top of that (``tls_rules``).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from minimta.mailers.remote import dane, reply_outcomes
 from minimta.mailers.remote.dane import DaneRecords
+from minimta.mailers.remote.lines import Line
 from minimta.mailers.remote.mx_targets import NextHop, Target
+from minimta.mailers.remote.sts_lookup import StsLookup
+from minimta.mailers.remote.sts_policy import StsPolicy
 from minimta.mailers.remote.tls_policy import Level, Policy
 from minimta.mailers.remote.transport import Transport
 from minimta.message.outcome import Outcome
@@ -36,9 +46,13 @@ class NotTrusted(Exception):
 class HostPolicies:
     """For the hosts of one worker's next hops."""
 
-    def __init__(self, transport: Transport, resolver: Resolver) -> None:
+    def __init__(
+        self, transport: Transport, resolver: Resolver, tell: Callable[[Line], None]
+    ) -> None:
+        """*tell* gets what was fetched."""
         self._transport = transport
         self._resolver = resolver
+        self._sts = StsLookup(transport.sts, transport.https, resolver, tell)
 
     def policy(self, hop: NextHop | None, target: Target) -> Policy:
         """What there must be with *target*, to which *hop* led. Raise NotTrusted."""
@@ -53,16 +67,46 @@ class HostPolicies:
 
     def _before_access(self, hop: NextHop | None, target: Target) -> Policy:
         row = self._transport.policy(hop, target.address)
-        wants_dane = row.is_default and self._transport.options.dane
-        if hop is None or not (wants_dane or row.level in (Level.DANE, Level.DANE_ONLY)):
+        if hop is None or not (row.is_default or row.level in _ASKING):
             return row
+        policy = replace(row, level=Level.MAY)
+        if row.level in (Level.DANE, Level.DANE_ONLY) or self._is_on(row, "dane"):
+            policy = self._by_dane(row, hop, target)
+        if row.level is Level.STS or self._is_on(row, "mta_sts"):
+            return self._by_sts(policy, hop, target)
+        return policy
+
+    def _is_on(self, row: Policy, option: str) -> bool:
+        return row.is_default and bool(getattr(self._transport.options, option))
+
+    def _by_sts(self, policy: Policy, hop: NextHop, target: Target) -> Policy:
+        """What the policy of the domain adds. Raise NotTrusted."""
+        domain = hop.name.lower()
+        # Who was named in brackets, or by a short name, is no domain that could have one.
+        found = None if hop.bracketed or "." not in domain else self._sts.policy(domain)
+        if found is None or found.mode != "enforce":
+            return policy
+        return self._enforced(found, domain, policy, target)
+
+    def _enforced(self, found: StsPolicy, domain: str, policy: Policy, target: Target) -> Policy:
+        host = target.name.removesuffix(".").lower()
+        if not found.names(host):
+            text = f"MTA-STS: {host} is none of the hosts in the policy of {domain}"
+            raise self._not_trusted(f"{text}; nothing was sent", target)
+        if policy.level is Level.DANE:
+            return policy
+        origin = f"the MTA-STS policy of {domain}"
+        return replace(policy, level=Level.VERIFY, names=(host,), origin=origin)
+
+    def _by_dane(self, row: Policy, hop: NextHop, target: Target) -> Policy:
+        """What TLSA records say. Raise NotTrusted."""
         try:
             found = dane.records_of(target, hop.name, self._resolver)
         except LookupFailed as failure:
             raise self._not_trusted(f"DANE: {failure}; nothing was sent", target) from failure
         if row.level is Level.DANE_ONLY and not (found and found.records):
             raise self._not_trusted(self._why_none(found, target, row), target)
-        return _by_dane(row, found)
+        return _with_records(row, found)
 
     def _why_none(self, found: DaneRecords | None, target: Target, row: Policy) -> str:
         """Why there is no DANE, where nothing else will do."""
@@ -81,7 +125,11 @@ class HostPolicies:
         return NotTrusted(reply_outcomes.delayed("4.7.5", text, target.name, target.relay))
 
 
-def _by_dane(row: Policy, found: DaneRecords | None) -> Policy:
+#: levels that depend on what DNS says
+_ASKING = (Level.DANE, Level.DANE_ONLY, Level.STS)
+
+
+def _with_records(row: Policy, found: DaneRecords | None) -> Policy:
     if found is None:
         return replace(row, level=Level.MAY)
     if not found.records:

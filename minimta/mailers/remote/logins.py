@@ -17,9 +17,9 @@ from minimta.mailers.job import Job
 from minimta.mailers.remote import login_memory
 from minimta.mailers.remote.authinfo import AuthRow
 from minimta.mailers.remote.credentials import CredentialStore, HopLogin
+from minimta.mailers.remote.lines import LoginLine
 from minimta.mailers.remote.login_memory import LoginMemory, LoginRecord
 from minimta.mailers.remote.mx_targets import NextHop, parse
-from minimta.mailers.remote.protocol import LoginLine
 from minimta.message import dates
 from minimta.system import log
 from minimta.system.safefile import Untrusted

@@ -27,12 +27,9 @@ from minimta.config.options import Options
 from minimta.mailers.job import Job, Settled
 from minimta.mailers.remote import mx_targets, worker
 from minimta.mailers.remote.channel import JobProgress, WorkerProcess
-from minimta.mailers.remote.host_status import HostMemory
-from minimta.mailers.remote.logins import LoginDesk, WorkersLogins
-from minimta.mailers.remote.pace import Pace
-from minimta.mailers.remote.protocol import (
+from minimta.mailers.remote.findings import Findings
+from minimta.mailers.remote.lines import (
     AliveLine,
-    BadLine,
     ErrorLine,
     HostLine,
     Line,
@@ -40,9 +37,12 @@ from minimta.mailers.remote.protocol import (
     LogLine,
     OutcomesLine,
     SayLine,
+    StsLine,
     TlsLine,
-    decode,
 )
+from minimta.mailers.remote.logins import LoginDesk, WorkersLogins
+from minimta.mailers.remote.pace import Pace
+from minimta.mailers.remote.protocol import BadLine, decode
 from minimta.mailers.remote.tls_policy import TlsPolicies, tls_client
 from minimta.mailers.remote.tls_rules import TlsRules
 from minimta.mailers.remote.transport import Transport
@@ -70,16 +70,16 @@ class RemoteMailer:
         slots: Slots,
         *,
         say: Callable[[str], None] | None = None,
-        memory: HostMemory | None = None,
+        findings: Findings | None = None,
     ) -> None:
         """*slots* bound the workers, with those of all other attempts; *say* gets the dialogue (-v).
 
-        *memory* is of hosts that were not reached, None: none.
+        *findings* of workers are kept there; None: nowhere.
         """
         self._options = options
         self._slots = slots
         self._say = say
-        self._memory = memory
+        self._findings = findings or Findings(options)
         self._desk = LoginDesk(options, slots)
         self._pace = Pace(options)
         #: of all that talk to one next hop, 0: as many as Slots have places
@@ -108,6 +108,8 @@ class RemoteMailer:
                 tls=tls_client(self._options),
                 policies=policies,
                 rules=TlsRules.read(self._options),
+                sts=self._findings.sts,
+                https=self._findings.https(hosts, policies),
             )
         except OSError as error:
             yield from all_wait(jobs, error)
@@ -121,8 +123,7 @@ class RemoteMailer:
         waiting = deque(groups)
         workers: dict[int, WorkerProcess] = {}
         self._busy.append(workers)
-        if self._memory is not None:
-            self._memory.open()
+        self._findings.open()
         try:
             while waiting or workers:
                 yield from self._start_all(waiting, transport, workers)
@@ -277,7 +278,7 @@ class RemoteMailer:
                             verbose=self._say is not None,
                             slot=slot,
                             place=place,
-                            memory=self._memory,
+                            memory=self._findings.hosts,
                             logins=pipe,
                         ),
                     )
@@ -326,8 +327,8 @@ class RemoteMailer:
                     self._say(line.text)
         elif isinstance(line, LogLine):
             child.log(line)
-        elif isinstance(line, HostLine):
-            self._remember(child, line)
+        elif isinstance(line, HostLine | StsLine):
+            self._findings.take(child, line)
         elif isinstance(line, TlsLine):
             child.log_tls(line)
         elif isinstance(line, LoginLine):
@@ -337,11 +338,6 @@ class RemoteMailer:
             child.error = line.text or child.error
         elif not isinstance(line, AliveLine):
             raise BadLine("that is no line of a worker")
-
-    def _remember(self, child: WorkerProcess, line: HostLine) -> None:
-        child.hosts_left -= 1
-        if self._memory is not None and child.hosts_left >= 0:
-            self._memory.note(line.found)
 
     def _settle(self, child: WorkerProcess, line: OutcomesLine) -> Iterator[Settled]:
         if line.job not in child.unsettled:

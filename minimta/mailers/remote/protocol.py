@@ -17,6 +17,8 @@ logs, prints or mails it. What breaks a rule is a BadLine.
     {"kind": "target", "target": {"name": "mx.campus.", "address": "10.0.3.136", ...}}
     {"kind": "problem", "outcome": {...}}       why a host, or the whole next hop, is no good
     {"kind": "host", "found": {"host": "mx.campus", "error": 111, ...}}     was a host reached?
+    {"kind": "sts", "domain": "lab2.campus", "id": "2026", "mode": "enforce", ...}
+                                        a policy of MTA-STS was fetched, or (mode "") could not be
     {"kind": "name", "text": "..."}     the answer to a question for names
 
 A field more or less is refused, not ignored: both ends are one program that forked, so neither of
@@ -28,9 +30,24 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
+from minimta.mailers.remote import sts_policy
 from minimta.mailers.remote.host_status import HostStatus
+from minimta.mailers.remote.lines import (
+    AliveLine,
+    ErrorLine,
+    HostLine,
+    Line,
+    LoginLine,
+    LogLine,
+    NameLine,
+    OutcomesLine,
+    ProblemLine,
+    SayLine,
+    StsLine,
+    TargetLine,
+    TlsLine,
+)
 from minimta.mailers.remote.mx_targets import Target
 from minimta.message.outcome import Fate, Outcome
 from minimta.system import log
@@ -45,110 +62,6 @@ _MAX_TRANSCRIPT = 40
 
 class BadLine(Exception):
     """A line that no honest process writes; the text says why, in words of ours."""
-
-
-# --- lines ----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class OutcomesLine:
-    """What became of users of one job."""
-
-    job: int
-    #: number of the user in the job -> what became of it
-    outcomes: Mapping[int, Outcome]
-
-
-@dataclass(frozen=True, slots=True)
-class SayLine:
-    """A line of the dialogue."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class LogLine:
-    """Something for the log, about a job or (-1) none."""
-
-    job: int
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class TlsLine:
-    """With which TLS a host is talked to; a fact for the log, so each field is one word."""
-
-    relay: str
-    facts: TlsFacts
-
-
-@dataclass(frozen=True, slots=True)
-class LoginLine:
-    """What became of a login of the worker's own."""
-
-    #: the next hop that it was for, as NextHop.key
-    hop: str
-    relay: str
-    accepted: bool
-    #: the mechanism, or why the password was refused
-    text: str
-    #: of the cipher, 0 in clear
-    bits: int
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorLine:
-    """Why the process ends."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class AliveLine:
-    """A sign of life."""
-
-
-@dataclass(frozen=True, slots=True)
-class TargetLine:
-    """An address that would be connected to."""
-
-    target: Target
-
-
-@dataclass(frozen=True, slots=True)
-class ProblemLine:
-    """Why a host, or the whole next hop, is no good."""
-
-    outcome: Outcome
-
-
-@dataclass(frozen=True, slots=True)
-class HostLine:
-    """Was a host reached?"""
-
-    found: HostStatus
-
-
-@dataclass(frozen=True, slots=True)
-class NameLine:
-    """A host name."""
-
-    text: str
-
-
-Line = (
-    LoginLine
-    | OutcomesLine
-    | SayLine
-    | LogLine
-    | TlsLine
-    | ErrorLine
-    | AliveLine
-    | TargetLine
-    | ProblemLine
-    | HostLine
-    | NameLine
-)
 
 
 def encode(line: Line) -> bytes:
@@ -229,6 +142,23 @@ def _texts(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or len(value) > _MAX_TRANSCRIPT:
         raise BadLine("no transcript")
     return tuple(_text(line) for line in value)
+
+
+def _patterns(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) > sts_policy.MAX_PATTERNS:
+        raise BadLine("no patterns")
+    if not all(isinstance(one, str) and sts_policy.is_pattern(one) for one in value):
+        raise BadLine("no pattern")
+    return tuple(value)
+
+
+def _one_of(*words: str) -> _Check:
+    def check(value: object) -> str:
+        if not isinstance(value, str) or value not in words:
+            raise BadLine("no such word")
+        return value
+
+    return check
 
 
 def _flag(value: object) -> bool:
@@ -351,6 +281,18 @@ _KINDS: dict[str, tuple[Callable[..., Line], dict[str, _Check]]] = {
     "target": (TargetLine, {"target": _target}),
     "problem": (ProblemLine, {"outcome": _outcome}),
     "host": (HostLine, {"found": _host_status}),
+    "sts": (
+        StsLine,
+        {
+            "domain": _word,
+            "id": _word,
+            "mode": _one_of("", *sts_policy.MODES),
+            "max_age": _number(0, sts_policy.MAX_AGE),
+            "mx": _patterns,
+            "trouble": _text,
+            "result": _word,
+        },
+    ),
     "name": (NameLine, {"text": _text}),
 }
 _KIND_OF: dict[object, str] = {made: kind for kind, (made, _) in _KINDS.items()}

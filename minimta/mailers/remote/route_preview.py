@@ -22,6 +22,7 @@ from dataclasses import replace
 
 from minimta.config.options import Options
 from minimta.mailers.remote import mx_targets, protocol, reply_outcomes
+from minimta.mailers.remote.lines import Line, LogLine, NameLine, ProblemLine, TargetLine
 from minimta.mailers.remote.mx_targets import (
     NO_SUCH_HOST,
     NextHop,
@@ -29,14 +30,7 @@ from minimta.mailers.remote.mx_targets import (
     TargetFinder,
     Unroutable,
 )
-from minimta.mailers.remote.protocol import (
-    BadLine,
-    Line,
-    LogLine,
-    NameLine,
-    ProblemLine,
-    TargetLine,
-)
+from minimta.mailers.remote.protocol import BadLine
 from minimta.message.outcome import Fate, Outcome
 from minimta.system import dns, log, privileges
 from minimta.system.dns import Resolver, of_localhost

@@ -18,6 +18,7 @@
     fingerprint    and exactly this certificate, whoever signed it, and whether it has expired or not
     dane           and one of the certificates that TLSA records name; (may, if there are none)
     dane-only      and there are such records, and DNSSEC vouches for them
+    sts            and a certificate for the host, if the domain has a policy (MTA-STS); (may, if not)
 
 "implicit" is TLS from the first octet, as port 465 has it (RFC 8314 section 3.3). A key is the next
 hop as it is configured, "[h]:587", or less of it: "[h]", "h:587", "h", ".parent", "." for the rest.
@@ -56,6 +57,7 @@ class Level(enum.Enum):
     FINGERPRINT = "fingerprint"
     DANE = "dane"
     DANE_ONLY = "dane-only"
+    STS = "sts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +124,9 @@ class TlsPolicies:
         Table(options.tls_policy, take).rows()
         return cls(found, options.tls_policy)
 
-    @property
-    def mention_dane(self) -> bool:
-        """Does a row want TLSA records, so that somebody must validate DNSSEC?"""
-        return any(b"dane" in row.lower() for row in self._table.values())
+    def mention(self, level: str) -> bool:
+        """Does a row want "dane" (or dane-only), or "sts"?"""
+        return any(level.encode("ascii") in row.lower() for row in self._table.values())
 
     def policy(self, hop: NextHop, *, logs_in: bool = False) -> Policy:
         """For *hop*, where we shall perhaps log in. Raise ValueError for a row that makes no sense."""

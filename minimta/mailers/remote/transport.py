@@ -11,6 +11,7 @@
     policies      what TLS each next hop needs    none
     rules         and each host, each recipient   none
     logins        of the worker's own next hops   none
+    sts, https    policies of MTA-STS             none
 
 Here belongs, for every connection to come, the key that signs what goes out. Who needs something asks
 the Transport that it has.
@@ -26,9 +27,11 @@ from dataclasses import dataclass, field, replace
 from minimta.config.options import Options
 from minimta.mailers.remote.credentials import HopLogin
 from minimta.mailers.remote.mx_targets import NextHop, Ourselves, Target
+from minimta.mailers.remote.sts_cache import StsCache
 from minimta.mailers.remote.tls_policy import NO_TLS, Level, Policy, TlsPolicies
 from minimta.mailers.remote.tls_rules import TlsRules
 from minimta.smtp.client import SMTP, Dialect
+from minimta.system.https import HttpsClient
 from minimta.system.tls import TlsClient
 
 
@@ -66,6 +69,14 @@ class Transport:
     rules: TlsRules = field(default_factory=TlsRules)
     #: NextHop.key -> the login there, or why there is none now; in the worker alone
     logins: Mapping[str, HopLogin] = field(default_factory=dict)
+    #: policies of MTA-STS that were fetched, and how others are; None: that is not asked
+    sts: StsCache | None = None
+    https: HttpsClient | None = None
+
+    @property
+    def known_file(self) -> int:
+        """The directory of ``sts``, -1 if there is none."""
+        return self.sts.file if self.sts is not None else -1
 
     def source(self, address: str) -> str | None:
         """From which address of ours *address* is reached, "" for any; None: not at all.

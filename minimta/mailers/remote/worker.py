@@ -57,7 +57,7 @@ def run(
             # With its slot a worker that a host took over could stop deliveries. So it can without:
             # all workers are one user, and may end each other.
             place = place or Place(-1, 0)
-            files = (slot, place.file, memory.file if memory else -1, logins)
+            files = (slot, place.file, memory.file if memory else -1, logins, transport.known_file)
             opened |= {file for file in files if file >= 0}
             kept = {connection.fileno(), *(job.body for job in jobs), *opened}
             _confine(kept, transport.options)
@@ -71,7 +71,7 @@ def run(
                 alive=channel.alive,
                 tell_tls=channel.tell_tls,
                 log=channel.log,
-                tell_login=channel.tell_login,
+                tell=channel.tell,
                 resolver=_resolver(transport, channel.log),
                 place=place,
                 hosts=Hosts(memory, channel.tell_host) if memory else None,
@@ -87,7 +87,7 @@ def run(
 def _resolver(transport: Transport, log: Callable[[str], None]) -> Resolver:
     """One that validates DNSSEC itself, if that is wanted and nobody else can be believed."""
     rows = transport.policies
-    if not (transport.options.dane or (rows is not None and rows.mention_dane)):
+    if not (transport.options.dane or (rows is not None and rows.mention("dane"))):
         return Resolver()
     return Resolver(make_validator=lambda servers: validator.make(servers, log))
 

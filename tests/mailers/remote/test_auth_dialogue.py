@@ -12,8 +12,8 @@ from minimta.mailers.remote import auth_dialogue, mx_targets
 from minimta.mailers.remote import transport as transports
 from minimta.mailers.remote.credentials import HopLogin
 from minimta.mailers.remote.delivery import Delivery
+from minimta.mailers.remote.lines import Line, LoginLine
 from minimta.mailers.remote.mx_targets import Ourselves
-from minimta.mailers.remote.protocol import LoginLine
 from minimta.mailers.remote.tls_policy import TlsPolicies
 from minimta.mailers.remote.transport import Transport
 from minimta.message.outcome import Fate, Outcome
@@ -96,9 +96,13 @@ class Sent:
                 self._report,
                 say=self.said.append,
                 log=self.logged.append,
-                tell_login=self.told.append,
+                tell=self._tell,
                 resolver=Resolver(nameserver=server.address),
             ).run()
+
+    def _tell(self, line: Line) -> None:
+        assert isinstance(line, LoginLine)
+        self.told.append(line)
 
     def _report(self, one: Job, outcomes: Mapping[bytes, Outcome]) -> None:
         self.outcomes += outcomes.values()

@@ -7,7 +7,8 @@ import pytest
 
 from minimta.mailers.job import Job, JobUser
 from minimta.mailers.remote.channel import JobProgress, WorkerChannel
-from minimta.mailers.remote.protocol import MAX_LINE, BadLine, Line, LogLine, OutcomesLine, decode
+from minimta.mailers.remote.lines import Line, LogLine, OutcomesLine
+from minimta.mailers.remote.protocol import MAX_LINE, BadLine, decode
 from minimta.message.outcome import Fate, Outcome
 from tests.support.jobs import job
 

@@ -12,10 +12,10 @@ import pytest
 
 from minimta.mailers.job import Job
 from minimta.mailers.remote import login_memory, worker
+from minimta.mailers.remote.lines import LoginLine
 from minimta.mailers.remote.login_memory import FIRST_REST, LONGEST_REST, LoginMemory
 from minimta.mailers.remote.logins import LoginDesk
 from minimta.mailers.remote.mailer import RemoteMailer
-from minimta.mailers.remote.protocol import LoginLine
 from minimta.message.outcome import Fate, Outcome
 from minimta.system import log, privileges, slots
 from tests.support.fakeprovider import PROVIDERS, FakeProvider

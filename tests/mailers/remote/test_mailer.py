@@ -8,7 +8,9 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,11 +18,19 @@ from minimta.config.options import Options
 from minimta.mailers.job import Job
 from minimta.mailers.remote import channel as channels
 from minimta.mailers.remote import mx_targets, protocol, worker
-from minimta.mailers.remote.channel import MAX_HOSTS, MAX_LOG_LINES, WINDOW, WorkerChannel
+from minimta.mailers.remote.channel import (
+    MAX_HOSTS,
+    MAX_LOG_LINES,
+    MAX_POLICIES,
+    WINDOW,
+    WorkerChannel,
+)
 from minimta.mailers.remote.delivery import Delivery
+from minimta.mailers.remote.findings import Findings
 from minimta.mailers.remote.host_status import HostMemory, HostStatus
+from minimta.mailers.remote.lines import AliveLine, NameLine, OutcomesLine, StsLine
 from minimta.mailers.remote.mailer import RemoteMailer
-from minimta.mailers.remote.protocol import AliveLine, NameLine, OutcomesLine
+from minimta.mailers.remote.sts_cache import StsCache
 from minimta.mailers.remote.transport import Transport
 from minimta.message.outcome import Fate, Outcome
 from minimta.system import processes
@@ -44,12 +54,14 @@ def deliver(
     say: Callable[[str], None] | None = None,
     number: int = 10,
     memory: HostMemory | None = None,
+    sts: StsCache | None = None,
 ) -> dict[Job, Mapping[bytes, Outcome]]:
     """Deliver in one of *number* slots; every job comes exactly once, with all its users."""
     fates: dict[Job, Mapping[bytes, Outcome]] = {}
     mine = slots(number)
     assert mine.enter()
-    mailer = RemoteMailer(configured or options(), mine, say=say, memory=memory)
+    chosen = configured or options()
+    mailer = RemoteMailer(chosen, mine, say=say, findings=Findings(chosen, memory, sts))
     for one, outcomes in mailer.deliver(jobs):
         assert one not in fates, "yielded twice"
         assert set(outcomes) == {user.name for user in one.users}
@@ -432,6 +444,47 @@ def test_what_was_settled_before_a_worker_died_stands(monkeypatch: pytest.Monkey
     assert fates[one][b"y@a"].fate is Fate.SENT
     assert fates[one][b"x@a"].status == "4.3.0"
     assert only(fates[two]).status == "4.3.0"
+
+
+@pytest.mark.parametrize(
+    ("domain", "more", "is_kept"),
+    [
+        ("lab2.example", {}, True),
+        ("other.example", {}, False),
+        ("[127.0.0.1]", {}, False),
+        ("lab2.example", {"mx": ()}, False),
+    ],
+)
+def test_a_worker_tells_of_policies_of_its_own_next_hops_alone(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    domain: str,
+    more: dict[str, Any],
+    is_kept: bool,
+) -> None:
+    """A host that took it over could else have the policies of others."""
+    line = replace(StsLine(domain, "1", "enforce", 600, ("mx.lab2.example",)), **more)
+    misbehave(monkeypatch, lambda channel: raw(channel, protocol.encode(line)))
+    cache = StsCache(str(tmp_path / "mqueue.sts"))
+    fates = deliver(job("Lab2.example:2525,[127.0.0.1]"), sts=cache)
+    [outcomes] = fates.values()
+    assert only(outcomes).text.startswith(
+        "remote worker exit status 0" if is_kept else "remote worker said nonsense"
+    )
+    assert (cache.known(domain) is not None) is is_kept
+    cache.close()
+
+
+def test_a_worker_tells_of_a_few_policies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    lines = [StsLine("lab2.example", str(number), "none", 600) for number in range(100)]
+    said = b"".join(map(protocol.encode, lines))
+    misbehave(monkeypatch, lambda channel: raw(channel, said))
+    cache = StsCache(str(tmp_path / "mqueue.sts"))
+    deliver(job("lab2.example"), sts=cache)
+    known = cache.known("lab2.example")
+    assert known is not None
+    assert known.id == str(MAX_POLICIES - 1)
+    cache.close()
 
 
 def test_a_job_settled_twice_is_nonsense(monkeypatch: pytest.MonkeyPatch) -> None:

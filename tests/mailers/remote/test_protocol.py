@@ -7,10 +7,8 @@ import pytest
 
 from minimta.mailers.remote import protocol
 from minimta.mailers.remote.host_status import HostStatus
-from minimta.mailers.remote.mx_targets import Target
-from minimta.mailers.remote.protocol import (
+from minimta.mailers.remote.lines import (
     AliveLine,
-    BadLine,
     ErrorLine,
     HostLine,
     Line,
@@ -20,11 +18,12 @@ from minimta.mailers.remote.protocol import (
     OutcomesLine,
     ProblemLine,
     SayLine,
+    StsLine,
     TargetLine,
     TlsLine,
-    decode,
-    encode,
 )
+from minimta.mailers.remote.mx_targets import Target
+from minimta.mailers.remote.protocol import BadLine, decode, encode
 from minimta.message.outcome import Fate, Outcome
 from minimta.system.tls_values import TlsFacts
 
@@ -44,6 +43,10 @@ LINES: list[Line] = [
     TargetLine(Target("mx.campus.", "10.0.3.136", 25, 10, vouched=True)),
     ProblemLine(OUTCOME),
     HostLine(HostStatus("mx.campus:2525", 111, "4.4.1", 75)),
+    StsLine("lab2.campus", "2026", "enforce", 86400, ("mx.lab2.campus", "*.hoster.example")),
+    StsLine(
+        "lab2.campus", "2026", trouble="the server answers 404", result="sts-policy-fetch-error"
+    ),
     NameLine("mx.campus"),
 ]
 
@@ -76,6 +79,44 @@ def told(kind: str, **fields: object) -> bytes:
 def outcomes(**replaced: object) -> bytes:
     """A report with fields of its outcome replaced."""
     return told("outcomes", job=0, outcomes={"0": {**GOOD, **replaced}})
+
+
+STS = {
+    "domain": "lab2.campus",
+    "id": "1",
+    "mode": "enforce",
+    "max_age": 5,
+    "mx": ["a.campus"],
+    "trouble": "",
+    "result": "",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("domain", "a b"),
+        ("domain", "a, relay=x"),
+        ("id", "1\n"),
+        ("mode", "enforced"),
+        ("mode", None),
+        ("max_age", -1),
+        ("max_age", 31_557_601),
+        ("max_age", True),
+        ("mx", "a.campus"),
+        ("mx", [1]),
+        ("mx", ["A.campus"]),
+        ("mx", ["a.campus\nmode: none"]),
+        ("mx", ["*.*.campus"]),
+        ("mx", ["a.campus"] * 101),
+        ("result", "a b"),
+        ("unheard_of", 1),
+    ],
+)
+def test_a_policy_of_another_kind_is_not_believed(name: str, value: object) -> None:
+    decode(told("sts", **STS))
+    with pytest.raises(BadLine):
+        decode(told("sts", **{**STS, name: value}))
 
 
 def without(name: str, table: dict[str, object]) -> dict[str, object]:

@@ -10,7 +10,8 @@ import pytest
 
 from minimta.config.options import Options
 from minimta.mailers.remote import route_preview
-from minimta.mailers.remote.protocol import LogLine, NameLine, encode
+from minimta.mailers.remote.lines import LogLine, NameLine
+from minimta.mailers.remote.protocol import encode
 from minimta.mailers.remote.route_preview import RoutePreview, RoutePreviewer
 from minimta.message.outcome import Fate
 from minimta.system import privileges

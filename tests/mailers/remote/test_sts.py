@@ -1,0 +1,406 @@
+"""MTA-STS: what is sent, and what is not, by the policy of the domain (RFC 8461)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minimta.mailers.remote import sts_lookup
+from minimta.mailers.remote.lines import StsLine
+from minimta.mailers.remote.sts_cache import StsCache, forget_old
+from minimta.mailers.remote.sts_policy import StsPolicy
+from minimta.message.outcome import Fate
+from minimta.system.https import HttpsClient
+from minimta.system.tls import server_context
+from minimta.system.tls_values import KeyPair, Trust
+from tests.support.certificates import Authority, der, self_signed
+from tests.support.fakedns import Zone
+from tests.support.fakepolicyhost import HANG, FakePolicyHost, response, text
+from tests.support.fakesmtp import SECURED, FakeSmtp
+from tests.support.jobs import options
+from tests.support.securesending import Sent, in_clear
+
+pytestmark = [pytest.mark.debian("openssl"), pytest.mark.usefixtures("loopback_is_the_world")]
+
+DOMAIN, MX = "campus.example", "mx.campus.example"
+ID = "20261130"
+#: the answer of the name server that announces a policy
+ANNOUNCED: Mapping[str, Any] = {f"_mta-sts.{DOMAIN}": {"TXT": [f'"v=STSv1; id={ID};"']}}
+
+
+class World:
+    """An authority, a cache, the policy host, and two hosts that take mail."""
+
+    def __init__(self, directory: Path, authority: Authority, stack: ExitStack) -> None:
+        self._authority = authority
+        self._stack = stack
+        self._directory = directory
+        self.cache = StsCache(str(directory / "mqueue.sts"))
+        self.cache.open()
+        stack.callback(self.cache.close)
+
+    def policy_host(self, content: bytes, pair: KeyPair | None = None) -> FakePolicyHost:
+        issued = pair or self._authority.issue(f"mta-sts.{DOMAIN}")
+        return self._stack.enter_context(FakePolicyHost(server_context(issued), content))
+
+    def mail_host(self, *names: str) -> FakeSmtp:
+        """With a certificate of the authority for *names*; without any it has no STARTTLS."""
+        context = server_context(self._authority.issue(*names)) if names else None
+        return self._stack.enter_context(FakeSmtp(tls=context))
+
+    def stranger(self) -> FakeSmtp:
+        """Its certificate is signed by nobody."""
+        context = server_context(self_signed(self._directory, MX))
+        return self._stack.enter_context(FakeSmtp(tls=context))
+
+    def send(
+        self,
+        to: FakeSmtp,
+        host: FakePolicyHost | None,
+        zone: Zone | None = None,
+        *,
+        announced: Mapping[str, Any] = ANNOUNCED,
+        **more: Any,
+    ) -> Sent:
+        """One message by MX; *host* None: there is no way to one."""
+        trust = self._authority.certificate
+        proxy = host.proxy if host is not None else "127.0.0.1:1"
+        known: Zone = {
+            DOMAIN: {"MX": [f"10 {MX}."]},
+            MX: {"A": ["127.0.0.1"]},
+            **announced,
+            **(zone or {}),
+        }
+        return Sent(
+            f"{DOMAIN}:{to.port}",
+            zone=known,
+            trust=trust,
+            sts=self.cache,
+            https=HttpsClient(Trust(trust), proxy),
+            **more,
+        )
+
+    def age(self, seconds: float, name: str = DOMAIN) -> None:
+        """What is in the cache was fetched so long ago."""
+        path = self._directory / "mqueue.sts" / name
+        lines = path.read_text().split("\n")
+        then = f"fetched: {int(time.time() - seconds)}"
+        path.write_text("\n".join(then if "fetched" in line else line for line in lines))
+
+
+@pytest.fixture
+def world(tmp_path: Path, authority: Authority) -> Iterator[World]:
+    with ExitStack() as stack:
+        yield World(tmp_path, authority, stack)
+
+
+def told(sent: Sent) -> StsLine:
+    [line] = [line for line in sent.told if isinstance(line, StsLine)]
+    return line
+
+
+@contextmanager
+def nothing_sent(server: FakeSmtp) -> Iterator[None]:
+    yield
+    assert not in_clear(server)
+    assert not server.messages
+
+
+# -- enforce -----------------------------------------------------------------------------------------
+
+
+def test_a_policy_that_is_met_is_fetched_once_and_kept(world: World) -> None:
+    server, host = world.mail_host(MX), world.policy_host(text(mx=[MX]))
+    sent = world.send(server, host)
+    assert (sent.outcome.fate, sent.verify) == (Fate.SENT, "OK")
+    assert told(sent) == StsLine(DOMAIN, ID, "enforce", 86400, (MX,))
+    again = world.send(server, host)
+    assert again.outcome.fate is Fate.SENT
+    assert not again.told
+    url = "GET /.well-known/mta-sts.txt HTTP/1.1"
+    assert host.asked() == [(f"mta-sts.{DOMAIN}:443", url)]
+
+
+def test_a_host_that_the_policy_does_not_name_gets_nothing(world: World) -> None:
+    server, host = world.mail_host(MX), world.policy_host(text(mx=["mx.other.example"]))
+    with nothing_sent(server):
+        sent = world.send(server, host)
+    assert server.commands == []
+    assert (sent.outcome.fate, sent.outcome.status) == (Fate.DEFERRED, "4.7.5")
+    assert sent.outcome.text == (
+        f"MTA-STS: {MX} is none of the hosts in the policy of {DOMAIN}; nothing was sent"
+    )
+
+
+def test_the_next_exchanger_is_asked_if_the_policy_names_only_that(world: World) -> None:
+    server = world.mail_host("mx2.campus.example")
+    host = world.policy_host(text(mx=["mx2.campus.example"]))
+    zone: Zone = {
+        DOMAIN: {"MX": [f"10 {MX}.", "20 mx2.campus.example."]},
+        MX: {"A": ["127.0.0.2"]},
+        "mx2.campus.example": {"A": ["127.0.0.1"]},
+    }
+    sent = world.send(server, host, zone)
+    assert sent.outcome.fate is Fate.SENT
+    assert sent.tls[0][0] == "mx2.campus.example."
+
+
+@pytest.mark.parametrize("kind", ["bare", "stranger", "other name", "domain"])
+def test_a_host_that_is_not_whom_the_policy_wants_gets_nothing(world: World, kind: str) -> None:
+    """RFC 8461 section 4.1: the certificate is for the host's name, not the domain's."""
+    names = {"other name": ["mx.other.example"], "domain": [DOMAIN]}
+    server = world.stranger() if kind == "stranger" else world.mail_host(*names.get(kind, []))
+    with nothing_sent(server):
+        sent = world.send(server, world.policy_host(text(mx=["*.campus.example"])))
+    assert sent.outcome.fate is Fate.DEFERRED
+    assert f"nothing was sent (the MTA-STS policy of {DOMAIN} wants verify)" in sent.outcome.text
+
+
+def test_a_certificate_that_has_expired_gets_nothing(world: World, authority: Authority) -> None:
+    context = server_context(authority.issue(MX, days=-1))
+    with FakeSmtp(tls=context) as server, nothing_sent(server):
+        sent = world.send(server, world.policy_host(text(mx=[MX])))
+    assert "the certificate has expired" in sent.outcome.text
+
+
+# -- what asks for nothing -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["testing", "none"])
+def test_testing_and_none_send_as_ever(world: World, mode: str) -> None:
+    server, host = world.mail_host(), world.policy_host(text(mode=mode, mx=["mx.other.example"]))
+    sent = world.send(server, host)
+    assert sent.outcome.fate is Fate.SENT
+    assert told(sent).mode == mode
+
+
+def test_without_a_record_nothing_is_fetched(world: World) -> None:
+    server, host = world.mail_host(), world.policy_host(text(mx=["mx.other.example"]))
+    assert world.send(server, host, announced={}).outcome.fate is Fate.SENT
+    assert host.asked() == []
+
+
+def test_the_option_mtasts_switches_it_off(world: World) -> None:
+    server, host = world.mail_host(), world.policy_host(text(mx=["mx.other.example"]))
+    off = options(mta_sts=False)
+    assert world.send(server, host, configured=off).outcome.fate is Fate.SENT
+    assert host.asked() == []
+    other = world.mail_host()
+    with nothing_sent(other):
+        sent = world.send(other, host, configured=off, row="sts")
+    assert sent.outcome.fate is Fate.DEFERRED
+
+
+@pytest.mark.parametrize("row", ["may", "encrypt"])
+def test_a_row_asks_nobody_else(world: World, row: str) -> None:
+    host = world.policy_host(text(mx=["mx.other.example"]))
+    sent = world.send(world.stranger(), host, row=row)
+    assert sent.outcome.fate is Fate.SENT
+    assert host.asked() == []
+
+
+def test_a_row_is_not_lowered(world: World) -> None:
+    host = world.policy_host(text(mode="none"))
+    server = world.stranger()
+    with nothing_sent(server):
+        assert world.send(server, host, row="verify").outcome.fate is Fate.DEFERRED
+
+
+# -- what was fetched before -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["no record", "no answer", "no way", "new id"])
+def test_a_policy_holds_whatever_becomes_of_record_and_host(world: World, how: str) -> None:
+    """RFC 8461 section 3.3: who could take them away would take away the policy."""
+    host = world.policy_host(text(mx=[MX]))
+    assert world.send(world.mail_host(MX), host).outcome.fate is Fate.SENT
+    answers: dict[str, Mapping[str, Any]] = {
+        "no record": {},
+        "no answer": {f"_mta-sts.{DOMAIN}": "SERVFAIL"},
+        "new id": {f"_mta-sts.{DOMAIN}": {"TXT": ['"v=STSv1; id=2;"']}},
+    }
+    announced = answers.get(how, ANNOUNCED)
+    server = world.mail_host()
+    with nothing_sent(server):
+        sent = world.send(server, None, announced=announced)
+    assert sent.outcome.fate is Fate.DEFERRED
+    assert [line.trouble for line in sent.told if isinstance(line, StsLine)] == (
+        ["mta-sts.campus.example (HTTPSProxy 127.0.0.1:1): Connection refused"]
+        if how == "new id"
+        else []
+    )
+
+
+def test_a_new_id_brings_a_new_policy(world: World) -> None:
+    server, host = world.mail_host(), world.policy_host(text(mx=[MX]))
+    with nothing_sent(server):
+        world.send(server, host)
+    host.change(text(mode="none"))
+    renewed = {f"_mta-sts.{DOMAIN}": {"TXT": ['"v=STSv1; id=2;"']}}
+    assert world.send(server, host).outcome.fate is Fate.DEFERRED
+    assert world.send(server, host, announced=renewed).outcome.fate is Fate.SENT
+
+
+def test_a_policy_that_has_expired_and_cannot_be_fetched_asks_for_nothing(world: World) -> None:
+    host = world.policy_host(text(mx=[MX], max_age=600))
+    world.send(world.mail_host(MX), host)
+    world.age(601)
+    assert world.send(world.mail_host(), None).outcome.fate is Fate.SENT
+
+
+def test_a_policy_is_fetched_again_in_its_last_half(world: World) -> None:
+    server, host = world.mail_host(MX), world.policy_host(text(mx=[MX], max_age=600))
+    world.send(server, host)
+    world.age(290)
+    world.send(server, host)
+    assert len(host.asked()) == 1
+    world.age(310)
+    world.send(server, host)
+    assert len(host.asked()) == 2
+
+
+def test_what_could_not_be_fetched_is_left_alone_for_a_while(world: World) -> None:
+    server, host = world.mail_host(), world.policy_host(response(b"", status="503 Busy"))
+    world.send(server, host)
+    world.send(server, host)
+    assert len(host.asked()) == 1
+    world.age(sts_lookup.PAUSE + 1, f"{DOMAIN}.tried")
+    host.change(text(mx=[MX]))
+    with nothing_sent(world.stranger()):
+        assert world.send(server, host).outcome.fate is Fate.DEFERRED
+    assert not os.path.exists(f"{world.cache._path}/{DOMAIN}.tried")
+
+
+# -- what is no policy -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "result", "why"),
+    [
+        (response(b"", status="404 Not Found"), "sts-policy-fetch-error", "answers 404"),
+        (
+            response(text(mx=[MX]), status="301 Moved\r\nLocation: https://other.example/"),
+            "sts-policy-fetch-error",
+            "answers 301",
+        ),
+        (response(text(mx=[MX]), kind="text/html"), "sts-policy-fetch-error", "no text/plain"),
+        (b"HTTP/1.1 what\r\n\r\n", "sts-policy-fetch-error", "not answer as HTTP"),
+        (text(mx=[MX]).replace(b"STSv1", b"STSv9"), "sts-policy-invalid", "no version STSv1"),
+        (b"x" * 70_000, "sts-policy-fetch-error", "too long"),
+        (HANG, "sts-policy-fetch-error", "timed out"),
+    ],
+)
+def test_an_answer_that_is_none_is_told_and_asks_for_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch, content: bytes, result: str, why: str
+) -> None:
+    monkeypatch.setattr(sts_lookup, "FETCH_TIME", 0.5 if content == HANG else 10.0)
+    sent = world.send(world.mail_host(), world.policy_host(content))
+    assert sent.outcome.fate is Fate.SENT
+    assert told(sent).result == result
+    assert why in told(sent).trouble
+    assert told(sent).policy() is None
+
+
+@pytest.mark.parametrize("which", ["self", "other name"])
+def test_a_policy_host_with_a_wrong_certificate_is_not_believed(
+    world: World, tmp_path: Path, authority: Authority, which: str
+) -> None:
+    name = f"mta-sts.{DOMAIN}"
+    pair = self_signed(tmp_path, name) if which == "self" else authority.issue("www.example")
+    sent = world.send(world.mail_host(), world.policy_host(text(mx=["mx.other.example"]), pair))
+    assert sent.outcome.fate is Fate.SENT
+    assert told(sent).result == "sts-webpki-invalid"
+
+
+# -- with DANE -------------------------------------------------------------------------------------------
+
+
+def tlsa(server: FakeSmtp, certificate: bytes) -> Zone:
+    data = hashlib.sha256(certificate).hexdigest()
+    return {f"_{server.port}._tcp.{MX}": {"TLSA": [f"3 0 1 {data}"]}}
+
+
+@pytest.mark.parametrize("mode", ["enforce", "testing", "none"])
+def test_a_policy_does_not_lower_what_dane_asks(
+    world: World, authority: Authority, mode: str
+) -> None:
+    """RFC 8461 section 2."""
+    server = world.mail_host(MX)
+    wrong = tlsa(server, der(authority.issue("elsewhere.example")))
+    host = world.policy_host(text(mode=mode, mx=[MX]))
+    with nothing_sent(server):
+        sent = world.send(server, host, wrong, signed=[DOMAIN])
+    assert "(TLSA) names" in sent.outcome.text
+
+
+def test_dane_says_which_certificate_and_the_policy_which_hosts(
+    world: World, tmp_path: Path
+) -> None:
+    pair = self_signed(tmp_path, MX)
+    with FakeSmtp(tls=server_context(pair)) as server:
+        zone, host = tlsa(server, der(pair)), world.policy_host(text(mx=[MX]))
+        assert world.send(server, host, zone, signed=[DOMAIN]).verify == "TRUSTED"
+        world.cache.note(DOMAIN, ID, StsPolicy("enforce", 600, ("mx.other.example",)))
+        refused = world.send(server, host, zone, signed=[DOMAIN])
+    assert refused.outcome.text.startswith("MTA-STS: ")
+
+
+def test_records_that_do_not_count_leave_it_to_the_policy(world: World) -> None:
+    server = world.stranger()
+    useless: Zone = {f"_{server.port}._tcp.{MX}": {"TLSA": [f"1 1 1 {'0' * 64}"]}}
+    with nothing_sent(server):
+        sent = world.send(server, world.policy_host(text(mx=[MX])), useless, signed=[DOMAIN])
+    assert SECURED not in server.commands[0]
+    assert sent.outcome.fate is Fate.DEFERRED
+
+
+# -- the cache -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("domain", ["..", ".new", "a/b", "", "x" * 300, "A.example", "a\nb"])
+def test_a_domain_that_is_no_file_name_is_not_kept(world: World, domain: str) -> None:
+    world.cache.note(domain, ID, StsPolicy("enforce", 600, (MX,)))
+    assert os.listdir(world.cache._path) == []
+    assert world.cache.known(domain) is None
+
+
+@pytest.mark.parametrize("damage", [b"", b"fetched: x\n", b"\xff\xfe"])
+def test_what_is_damaged_is_fetched_again(world: World, damage: bytes) -> None:
+    Path(world.cache._path, DOMAIN).write_bytes(damage)
+    host = world.policy_host(text(mx=[MX]))
+    assert world.send(world.mail_host(MX), host).outcome.fate is Fate.SENT
+    assert len(host.asked()) == 1
+
+
+def test_a_directory_of_somebody_else_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = StsCache(str(tmp_path / "mqueue.sts"))
+    (tmp_path / "mqueue.sts").mkdir()
+    (tmp_path / "mqueue.sts" / DOMAIN).write_bytes(text(mode="none") + b"id: 1\nfetched: 9\n")
+    here = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: here + 1)
+    cache.open()
+    assert cache.file == -1
+    assert cache.known(DOMAIN) is None
+
+
+def test_what_counts_no_more_is_removed(world: World) -> None:
+    policy = StsPolicy("enforce", 600, (MX,))
+    for domain in ("old.example", "new.example"):
+        world.cache.note(domain, ID, policy)
+    world.age(601, "old.example")
+    for name in ("old.example.tried", "rubbish"):
+        Path(world.cache._path, name).write_text(f"id: {ID}\nfetched: 5\n")
+        os.utime(Path(world.cache._path, name), (5, 5))
+    world.cache.note("young.example", ID, None)
+    forget_old(world.cache._path)
+    assert sorted(os.listdir(world.cache._path)) == ["new.example", "young.example.tried"]
+    forget_old(world.cache._path + ".nothing")
