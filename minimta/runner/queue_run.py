@@ -174,9 +174,7 @@ class _Run:
 
 def report_losses(options: Options, spool: Spool, users: Users, now: float) -> None:
     """Tell the postmaster, and those whose it was, what had to be put aside."""
-    from minimta.runner.send_reports import (
-        ReportSender,  # nearly no run has anything to tell
-    )
+    from minimta.runner.send_reports import ReportSender  # nearly no run has anything to tell
 
     ReportSender(LocalHost(options), spool, Mailers(options, users)).report_losses(now)
 

@@ -208,7 +208,7 @@ def test_the_smart_host_is_named_and_may_be_anywhere(host: Host) -> None:
             ["  TLS with plain.campus: encrypt (row plain.campus of /tls-policy)"],
         ),
         ("other.campus encrypt", []),
-        ("plain.campus may", []),
+        ("plain.campus may", ["  TLS with plain.campus: may (row plain.campus of /tls-policy)"]),
         (
             ". verfy",
             [
