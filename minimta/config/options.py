@@ -227,6 +227,7 @@ class Options:
     min_queue_age = _option("MinQueueAge", "0", interval, "how long a deferred message rests between attempts")
     max_queue_age = _option("MaxQueueAge", "0", interval, "a deferred message rests for as long as it was old at its last attempt, which doubles the time with each, at most so long; 0: always `MinQueueAge`")
     queue_sort_order = _option("QueueSortOrder", "priority", choice("priority", "host", "time", "filename", "modification", "none"), "which message a queue run takes first")
+    max_messages_per_user = _option("MaxMessagesPerUser", "0", natural, "messages of one user that are taken from clientmqueue at a time, 0 = all; the others wait for the next full run (ours)")
     max_queue_run_size = _option("MaxQueueRunSize", "0", natural, "messages in one queue run, 0 = all")
     always_bcc = _option("AlwaysBcc", "", mail_address, "who gets a copy of every message taken, in no header; only in the file (ours)", file_only=True)
     redirect_all = _option("RedirectAll", "", mail_address, "who gets, instead of its recipients, all mail that would go to other hosts; only in the file (ours)", file_only=True)

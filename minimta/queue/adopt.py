@@ -6,6 +6,7 @@ that anybody may have made:
 
     a link, a fifo, a device        not opened, or seen by fstat: refused
     a hard link to another's file   refused: a queue file has one name
+    thousands of messages at once   MaxMessagesPerUser of them, then those of others
     replaced while we read          all is asked of one descriptor; the name must still lead to it
     the owner                       the kernel says it, and it is the sender; ``sanitize`` says what
                                     else of the text is believed
@@ -142,6 +143,8 @@ class _Adoption:
         self.users = users
         self.now = now
         self._leaving: list[tuple[str, os.stat_result]] = []
+        #: uid -> messages taken in this pass
+        self._taken: dict[int, int] = {}
 
     def run(self) -> list[str]:
         adopted: list[str] = []
@@ -189,14 +192,27 @@ class _Adoption:
         if _key(self.client, name, found) in _copied:
             self._remove(name, found, self.client.find("df" + name))
             return ""
+        if self._has_enough(found.st_uid):
+            return ""
         owner = self._owner(found)
         data_file, data = self._open_file("df" + name, self.options.max_message_size, opened)
         control = self._judged(control_file, data, owner)
         new = self._copy(data_file, data.st_size, control, owner)
         _copied.add(_key(self.client, name, found))
+        self._taken[found.st_uid] = self._taken.get(found.st_uid, 0) + 1
         self._remove(name, found, data)
         message_log.adopted(name, new, control, owner, size=data.st_size, now=self.now)
         return new
+
+    def _has_enough(self, uid: int) -> bool:
+        """Were so many messages of this user taken that the others' come first?"""
+        most = self.options.max_messages_per_user
+        if not most or self._taken.get(uid, 0) < most:
+            return False
+        self._say(
+            "", f"more than {most} messages of uid {uid} (MaxMessagesPerUser), the others later"
+        )
+        return True
 
     def why_not(self, name: str) -> str:
         """Why this message is not taken, as far as can be seen without taking it; "" if it will be."""

@@ -191,6 +191,29 @@ def test_all_messages_move_in_one_pass(house: House) -> None:
     assert len(house.spool.names()) == 70
 
 
+def test_of_one_user_only_so_many_are_taken_at_a_time_and_the_others_later(
+    house: House, logged: list[str]
+) -> None:
+    house.options.max_messages_per_user = 3
+    for number in range(8):
+        house.put(submitted(), f"6AM9CfOn00009{number}")
+    assert [len(house.adopt()) for _ in range(4)] == [3, 3, 2, 0]
+    assert names(house.client) == set()
+    [line] = [line for line in logged if "MaxMessagesPerUser" in line]
+    assert f"of uid {os.geteuid()}" in line
+
+
+@pytest.mark.root
+def test_who_floods_the_client_queue_keeps_nobody_else_waiting(house: House) -> None:
+    house.options.max_messages_per_user = 2
+    for number in range(6):
+        house.put(submitted(), f"6AM9CfOn00009{number}")
+    house.put(submitted(b"7"), "6AM9CfOn000099")
+    for kind in ("qf", "df"):
+        os.chown(house.client / f"{kind}6AM9CfOn000099", 7, 7)
+    assert len(house.adopt()) == 3
+
+
 def test_no_directory_means_no_messages(house: House, logged: list[str]) -> None:
     house.client.rmdir()
     assert house.adopt() == []
