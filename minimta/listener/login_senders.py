@@ -16,7 +16,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from minimta.maps.text_table import read_table
+from minimta.maps.table import SUFFIX, all_rows
 from minimta.message import address
 from minimta.message.xtext import decode_xtext
 from minimta.routing.local_host import LocalHost
@@ -46,10 +46,13 @@ class LoginSenders:
         ]
 
     def _table(self) -> dict[bytes, bytes]:
-        found = os.stat(self.path)
+        try:
+            found = os.stat(self.path + SUFFIX)
+        except FileNotFoundError:
+            found = os.stat(self.path)
         stamp = (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size)
         if self._read is None or self._read[0] != stamp:
-            self._read = (stamp, read_table(self.path))
+            self._read = (stamp, all_rows(self.path))
         return self._read[1]
 
 

@@ -19,6 +19,7 @@ import os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import BinaryIO
 
 #: octets before the first record
 HEADER = 2048
@@ -92,33 +93,15 @@ class Cdb:
         """All (key, data) in the order of the file, equal keys too. Raise CorruptMap."""
         with open(self._file, "rb", buffering=_CHUNK, closefd=False) as file:
             file.seek(0)
-            end = self._end_of_records(file.read(HEADER))
-            position = HEADER
-            while position < end:
-                lengths = file.read(8)
-                key_length = int.from_bytes(lengths[:4], "little")
-                length = int.from_bytes(lengths[4:], "little")
-                position += 8 + key_length + length
-                if position > end:
-                    raise CorruptMap(self.path, "record outside of its place")
-                yield file.read(key_length), file.read(length)
+            yield from read_records(file, self._size, self.path)
 
     def mentioning(self, words: tuple[bytes, ...]) -> Iterator[tuple[bytes, bytes]]:
         """records(), or none if one of *words* stands nowhere: a look at the whole is faster."""
         with open(self._file, "rb", buffering=0, closefd=False) as file:
             file.seek(0)
             octets = file.read()
-        self._end_of_records(octets[:HEADER])
+        _end_of_records(octets[:HEADER], self._size, self.path)
         return self.records() if any(word in octets for word in words) else iter(())
-
-    def _end_of_records(self, header: bytes) -> int:
-        """Where the hash tables begin: they lie behind the last record."""
-        numbers = [int.from_bytes(header[at : at + 4], "little") for at in range(0, HEADER, 4)]
-        pairs = zip(numbers[::2], numbers[1::2], strict=True)
-        end = min((position for position, slots in pairs if slots), default=HEADER)
-        if not HEADER <= end <= self._size:
-            raise CorruptMap(self.path, "hash table outside of the file")
-        return end
 
     def _numbers(self, position: int) -> tuple[int, int]:
         pair = os.pread(self._file, 8, position)
@@ -137,3 +120,29 @@ class Cdb:
         if len(record) != key_length + length:
             raise CorruptMap(self.path, "cut short")
         return record[key_length:] if record.startswith(key) else None
+
+
+def read_records(file: BinaryIO, size: int, path: str) -> Iterator[tuple[bytes, bytes]]:
+    """All (key, data) of a database of *size* octets, read from its beginning. Raise CorruptMap."""
+    if size < HEADER:
+        raise CorruptMap(path, "too short")
+    end = _end_of_records(file.read(HEADER), size, path)
+    position = HEADER
+    while position < end:
+        lengths = file.read(8)
+        key_length = int.from_bytes(lengths[:4], "little")
+        length = int.from_bytes(lengths[4:], "little")
+        position += 8 + key_length + length
+        if position > end:
+            raise CorruptMap(path, "record outside of its place")
+        yield file.read(key_length), file.read(length)
+
+
+def _end_of_records(header: bytes, size: int, path: str) -> int:
+    """Where the hash tables begin: they lie behind the last record."""
+    numbers = [int.from_bytes(header[at : at + 4], "little") for at in range(0, HEADER, 4)]
+    pairs = zip(numbers[::2], numbers[1::2], strict=True)
+    end = min((position for position, slots in pairs if slots), default=HEADER)
+    if not HEADER <= end <= size:
+        raise CorruptMap(path, "hash table outside of the file")
+    return end

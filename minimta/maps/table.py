@@ -70,6 +70,16 @@ class Table:
         return table.get
 
 
+def all_rows(path: str) -> dict[bytes, bytes]:
+    """key (small letters) -> value of the whole table *path*, or of its database. Raise OSError."""
+    if _stat(path + SUFFIX) is None:
+        return read_table(path)
+    found: dict[bytes, bytes] = {}
+    for key, value in Cdb(path + SUFFIX).records():
+        found.setdefault(key, value)
+    return found
+
+
 def tagged_rows(path: str, tags: tuple[bytes, ...]) -> dict[bytes, bytes]:
     """Of the table *path*, or its database, the rows whose keys begin with one of *tags*.
 

@@ -99,7 +99,7 @@ class LocalHost:
         )
         #: local parts that were looked up; None: every question is a new one
         self.known: dict[bytes, LocalRecipient] | None = {} if remembers else None
-        self._table: dict[bytes, bytes] | None = None
+        self._table: Callable[[bytes], bytes | None] | None = None
         self._srs_keys: tuple[bytes, ...] = ()
         self._virtual_table: Table | None = None
 
@@ -119,10 +119,19 @@ class LocalHost:
 
     def _row(self, key: bytes) -> bytes | None:
         if self._table is None:
-            from minimta.maps import text_table
+            self._table = self._mailer_rows()
+        return self._table(key)
 
-            self._table = text_table.read_table(self.options.mailer_table)
-        return self._table.get(key)
+    def _mailer_rows(self) -> Callable[[bytes], bytes | None]:
+        """key -> value of MailerTable. Raise OSError."""
+        path = self.options.mailer_table
+        if files.may_exist(path + ".cdb"):
+            from minimta.maps.table import Table
+
+            return Table(path).rows()
+        from minimta.maps import text_table
+
+        return text_table.read_table(path).get
 
     def _virtual_rows(self) -> Callable[[bytes], bytes | None] | None:
         """key -> value of VirtUserTable as it is now; None without one. Raise OSError."""

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from minimta.config.options import Options
 from minimta.mailers.by_name import Mailers
-from minimta.maps.text_table import read_table
+from minimta.maps.table import all_rows
 from minimta.message import headers
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome, deferred
@@ -89,9 +89,7 @@ class Deliverer:
         self.spool = spool or open_spool(here.options)
         self.mailers = Mailers(here.options, here.users, slots, say=say, is_run=is_run)
         self._here = here
-        self._sender_relays = SenderRelays(
-            here.options.sender_relay, read_table, self._shown_sender
-        )
+        self._sender_relays = SenderRelays(here.options.sender_relay, all_rows, self._shown_sender)
         self._options = here.options
         self._say = say
         self._tell = tell

@@ -69,6 +69,7 @@ class Allowance:
 
     __slots__ = (
         "any_owner",
+        "binary",
         "group_writable",
         "group_writable_directory",
         "group_writable_safe",
@@ -91,11 +92,16 @@ class Allowance:
         self.unsafe_directory_safe = f"{kind}fileinunsafedirpathsafe" in blamed
         #: does it hold a secret? Then others may not even read it
         self.private = False
+        #: may it have any octets?
+        self.binary = False
 
 
 STRICT = Allowance()
 SECRET = Allowance()
 SECRET.private = True
+#: the same, and what it holds is no text
+SECRET_DATABASE = Allowance()
+SECRET_DATABASE.private = SECRET_DATABASE.binary = True
 
 
 def read_trusted(path: str, uid: int, limit: int, allowed: Allowance = STRICT) -> TrustedFile:
@@ -218,7 +224,7 @@ class _Walk:
             text = files.read_to_limit(file, limit)
             if len(text) > limit:
                 raise Untrusted(f"Larger than {limit} octets")
-            if b"\0" in text:  # what a power cut left
+            if b"\0" in text and not self._allowed.binary:  # what a power cut left
                 raise OSError(errno.EINVAL, "is no text")
         finally:
             os.close(file)

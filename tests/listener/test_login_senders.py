@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from minimta.listener.rights import after_login
+from minimta.maps.cdbwriter import write_cdb
 from tests.support.smtphost import STRANGER, ClientEnd, SmtpHost
 
 TABLE = """\
@@ -81,6 +82,15 @@ def test_a_changed_table_is_seen(host: SmtpHost, table: Path) -> None:
     table.write_text("new@example.org emma\n")
     os.utime(table, (9, 9))
     assert client.says("MAIL FROM:<new@example.org>")[0][:3] == "250"
+
+
+def test_what_makemap_has_made_of_the_table_counts_before_it(host: SmtpHost, table: Path) -> None:
+    client = logged_in(host, "emma")
+    assert client.says("MAIL FROM:<new@example.org>")[0][:3] == "553"
+    write_cdb(f"{table}.cdb", [(b"new@example.org", b"emma")])
+    table.unlink()
+    assert client.says("MAIL FROM:<new@example.org>")[0][:3] == "250"
+    assert client.says("RSET", "MAIL FROM:<info@example.org>")[1][:3] == "553"
 
 
 @pytest.mark.parametrize("text", [None, b"new@example.org", b"a\0b"])

@@ -9,7 +9,7 @@ import pytest
 
 from minimta.maps.cdb import CorruptMap
 from minimta.maps.cdbwriter import write_cdb
-from minimta.maps.table import Table
+from minimta.maps.table import Table, all_rows, tagged_rows
 
 
 @pytest.fixture
@@ -101,3 +101,29 @@ def test_each_new_file_is_shown_once(path: Path) -> None:
     write_cdb(f"{path}.cdb", [(b"y", b"two")])
     table.rows()
     assert shown == [(str(path), [(b"x", b"one")]), (f"{path}.cdb", [(b"y", b"two")])]
+
+
+# --- whole tables, and parts of them --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["text", "cdb"])
+def test_all_rows_and_those_with_a_tag(path: Path, kind: str) -> None:
+    if kind == "text":
+        path.write_text("A:x  one two\nb:y three\na:x four\n")
+    else:
+        rows = [(b"a:x", b"one two"), (b"b:y", b"three"), (b"a:x", b"four")]
+        write_cdb(f"{path}.cdb", rows)
+    assert all_rows(str(path)) == {b"a:x": b"one two", b"b:y": b"three"}
+    assert tagged_rows(str(path), (b"a:", b"c:")) == {b"a:x": b"one two"}
+    assert tagged_rows(str(path), (b"c:",)) == {}
+
+
+def test_no_file_is_no_rows_and_a_damaged_one_is_an_error(path: Path) -> None:
+    assert all_rows(str(path)) == tagged_rows(str(path), (b"a:",)) == {}
+    write_cdb(f"{path}.cdb", [(b"x", b"y")])
+    whole = Path(f"{path}.cdb").read_bytes()
+    Path(f"{path}.cdb").write_bytes(whole[:2052])
+    with pytest.raises(CorruptMap):
+        all_rows(str(path))
+    with pytest.raises(CorruptMap):
+        tagged_rows(str(path), (b"a:",))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from minimta.config.options import Options
+from minimta.maps.cdbwriter import write_cdb
 from minimta.routing.local_host import LocalHost
 from minimta.system.users import User
 
@@ -36,6 +37,11 @@ def test_a_mailer_table_that_cannot_be_read_is_in_the_way_of_other_hosts_only(
     assert trouble.value.filename == options.mailer_table
     with pytest.raises(IsADirectoryError):
         here.read_tables()
+
+
+def test_what_makemap_has_made_of_the_mailer_table_counts_before_it(options: Options) -> None:
+    write_cdb(f"{options.mailer_table}.cdb", [(b"lab3.campus", b"esmtp:[10.0.3.2]")])
+    assert LocalHost(options).router.route(b"x@lab3.campus").host == "[10.0.3.2]"
 
 
 def test_tables_that_were_read_serve_who_may_not_read_them(options: Options) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from minimta.maps.cdbwriter import write_cdb
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, deferred
 from minimta.routing.destination import Destination
@@ -107,10 +108,15 @@ def test_a_table_that_cannot_be_read_delays_and_is_read_again() -> None:
     assert second.route is not None and second.route.option == "SenderRelay"
 
 
-def test_a_message_goes_by_the_relay_of_its_sender(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["text", "cdb"])
+def test_a_message_goes_by_the_relay_of_its_sender(tmp_path: Path, kind: str) -> None:
     host = PrivateHost(tmp_path)
     host.options.smart_host = "[smart.example]"
-    (tmp_path / "sender-relay").write_text("emma@lab1.campus [smtp.example.org]:587\n")
+    if kind == "text":
+        (tmp_path / "sender-relay").write_text("emma@lab1.campus [smtp.example.org]:587\n")
+    else:
+        row = (b"emma@lab1.campus", b"[smtp.example.org]:587")
+        write_cdb(str(tmp_path / "sender-relay.cdb"), [row])
     elsewhere = Elsewhere({})
     deliverer = host.deliverer(esmtp=elsewhere)
     for sender in (b"<emma@lab1.campus>", b"<dave@lab1.campus>"):

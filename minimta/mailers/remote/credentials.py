@@ -8,6 +8,8 @@ Only next hops that the configuration names (SmartHost, MailerTable, SenderRelay
 DIFFERS: Sendmail logs in wherever a row fits, "AuthInfo:" at every host that says AUTH; there a
 stranger's MX record could name who gets our password.
 
+What makemap has made of the file, PATH.cdb, counts before it, and has to be as private.
+
 A password may be in a file, private as the first one; printed by a program that only root could have
 put there, with an empty environment, within COMMAND_TIME, once for each CredentialStore; or a credential of
 systemd; an access token is one of `minimta token`, renewed before its end (``renewal``). What cannot be read, or is not private, is an OSError or Untrusted: mail that needs it waits.
@@ -27,6 +29,7 @@ from base64 import b64decode, b64encode
 from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any
 
 from minimta.config.options import Options
@@ -34,6 +37,8 @@ from minimta.mailers.remote import authinfo, renewal, token_file
 from minimta.mailers.remote.authinfo import AuthRow
 from minimta.mailers.remote.mx_targets import NextHop
 from minimta.mailers.remote.oauth import TokenTrouble
+from minimta.maps import cdb
+from minimta.maps.table import SUFFIX
 from minimta.smtp.sasl import Login
 from minimta.system import executables, files, log, memory, privileges, safefile
 from minimta.system.safefile import Untrusted
@@ -92,11 +97,11 @@ class CredentialStore:
 
         Raise Untrusted if it is not private or others could have modified it, else OSError.
         """
-        path = options.auth_info_file
+        path = source(options.auth_info_file)
         if not path or not _is_there(path):
             return cls(path)
         memory.load()
-        told = json.loads(privileges.in_child(lambda: _index(options), _READ_TIME))
+        told = json.loads(privileges.in_child(lambda: _index(path, options), _READ_TIME))
         rows = [_row_from(row) for row in told["rows"]]
         known = told["authorizations"]
         return cls(path, rows, told["stamp"], options=options, authorizations=known)
@@ -118,6 +123,8 @@ class CredentialStore:
 
     def origin(self, row: AuthRow) -> str:
         """Where *row* stands, for people."""
+        if self.path.endswith(SUFFIX):
+            return f"{self.path} row {row.key}"
         return f"{self.path} line {row.line}"
 
     def hand_over(self, wanted: Mapping[str, AuthRow], pipe: int) -> None:
@@ -142,7 +149,7 @@ class CredentialStore:
     def _write(self, wanted: Mapping[str, AuthRow], pipe: int) -> bytes:
         """In the child: what each of the rows *wanted* says now. Returns lines for the log."""
         text, stamp = _read(self.path)
-        if stamp != self.stamp:
+        if stamp != self.stamp or source(self._options.auth_info_file) != self.path:
             raise OSError(0, "has just been changed; the next queue run reads it again")
         now = {row.line: row for row in authinfo.parse(text)}
         told = {hop: self._told(now[row.line]) for hop, row in wanted.items()}
@@ -237,10 +244,20 @@ def _is_there(path: str) -> bool:
     return True
 
 
+def source(path: str) -> str:
+    """The file that counts: PATH.cdb if makemap has made one. Raise OSError if nobody can tell."""
+    return path + SUFFIX if path and _is_there(path + SUFFIX) else path
+
+
 def _read(path: str) -> tuple[bytes, str]:
-    """The text and its stamp. Raise OSError, Untrusted."""
-    found = safefile.read_trusted(path, os.geteuid(), _MAX_FILE, safefile.SECRET)
-    return found.text, _stamp(os.stat(path))
+    """The text, of a database as it would be, and its stamp. Raise OSError, Untrusted."""
+    if not path.endswith(SUFFIX):
+        found = safefile.read_trusted(path, os.geteuid(), _MAX_FILE, safefile.SECRET)
+        return found.text, _stamp(os.stat(path))
+    found = safefile.read_trusted(path, os.geteuid(), _MAX_FILE, safefile.SECRET_DATABASE)
+    rows = cdb.read_records(BytesIO(found.text), len(found.text), path)
+    text = b"".join(b"%b %b\n" % row for row in rows)
+    return text, _stamp(os.stat(path))
 
 
 def _stamp(status: os.stat_result) -> str:
@@ -258,9 +275,9 @@ def _path_of(row: AuthRow) -> str:
     return os.path.join(directory, path)
 
 
-def _index(options: Options) -> bytes:
+def _index(path: str, options: Options) -> bytes:
     """In a child: the rows without their passwords, and of tokens which authorization each is of."""
-    text, stamp = _read(options.auth_info_file)
+    text, stamp = _read(path)
     rows = authinfo.parse(text)
     names = {os.fsdecode(row.value) for row in rows if row.source == "T"}
     told = {

@@ -16,7 +16,7 @@ from minimta.config.options import Options
 from minimta.mailers.job import Job
 from minimta.mailers.remote import login_memory
 from minimta.mailers.remote.authinfo import AuthRow
-from minimta.mailers.remote.credentials import CredentialStore, HopLogin
+from minimta.mailers.remote.credentials import CredentialStore, HopLogin, source
 from minimta.mailers.remote.lines import LoginLine
 from minimta.mailers.remote.login_memory import LoginMemory, LoginRecord
 from minimta.mailers.remote.mx_targets import NextHop, parse
@@ -125,6 +125,7 @@ class LoginDesk:
         path = self._options.auth_info_file
         self._store = CredentialStore(path)
         try:
+            path = source(path)
             self._store = CredentialStore.read(self._options)
         except Untrusted as error:
             self._fault = f"{path}: {error}; it must be root's, mode 600"

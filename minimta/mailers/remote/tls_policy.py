@@ -30,14 +30,14 @@ a row it depends on the host: see ``host_policy``.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from minimta.config.options import Options
 from minimta.config.values import nearest
 from minimta.mailers.remote.dane import DaneRecords
 from minimta.mailers.remote.mx_targets import NextHop
-from minimta.maps.table import Table
+from minimta.maps import table
 from minimta.system import log
 from minimta.system.tls import TlsClient
 from minimta.system.tls_requirement import Requirement
@@ -104,9 +104,9 @@ AFTER_FAILURE = Policy(Level.NONE, origin="a handshake that broke")
 class TlsPolicies:
     """The rows of the table, and the default."""
 
-    def __init__(self, table: Mapping[bytes, bytes], path: str = "") -> None:
-        """*table* is key -> row, keys in small letters; *path* names it in what people read."""
-        self._table = table
+    def __init__(self, rows: Mapping[bytes, bytes], path: str = "") -> None:
+        """*rows* is key -> row, keys in small letters; *path* names it in what people read."""
+        self._table = rows
         self.path = path
 
     @classmethod
@@ -115,14 +115,8 @@ class TlsPolicies:
 
         All rows at once: the worker, which asks for them, keeps no file open.
         """
-        found: dict[bytes, bytes] = {}
-
-        def take(_: str, rows: Iterable[tuple[bytes, bytes]]) -> None:
-            for key, value in rows:
-                found.setdefault(key, value)
-
-        Table(options.tls_policy, take).rows()
-        return cls(found, options.tls_policy)
+        path = options.tls_policy
+        return cls(table.all_rows(path) if path else {}, path)
 
     def mention(self, level: str) -> bool:
         """Does a row want "dane" (or dane-only), or "sts"?"""

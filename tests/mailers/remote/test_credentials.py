@@ -6,10 +6,12 @@ import os
 import resource
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 
+from minimta.commands import makemap
 from minimta.config.options import Options
 from minimta.mailers.remote import credentials
 from minimta.mailers.remote.credentials import CredentialStore, HopLogin
@@ -108,6 +110,75 @@ def test_a_look_that_fails_does_not_mean_that_there_is_no_file(
     monkeypatch.setattr(os, "lstat", fail)
     with pytest.raises(OSError, match="Input/output"):
         CredentialStore.read(place.options)
+
+
+class _Input:
+    """Standard input of makemap."""
+
+    def __init__(self, text: str) -> None:
+        self.buffer = BytesIO(text.encode())
+
+
+def makemap_of(path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What ``makemap cdb PATH`` makes of *text*."""
+    monkeypatch.setattr(sys, "stdin", _Input(text))
+    assert makemap.main(["makemap", "cdb", str(path)]) == 0
+    return path.with_name(f"{path.name}.cdb")
+
+
+ROW = f'AuthInfo:smtp.example.org "U:dave" "I:emma" "P:{PASSWORD}" "M:LOGIN"\n'
+
+
+def test_what_makemap_has_made_of_the_file_counts_before_it(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = ROW.replace(PASSWORD, "of the text")
+    assert secret_of(place.write(other)) == b"of the text"
+    database = makemap_of(place.file, f"# x\n{ROW}", monkeypatch)
+    assert database.stat().st_mode & 0o777 == 0o600
+    got = fetch(CredentialStore.read(place.options))
+    assert got.login == Login("emma", PASSWORD.encode(), "dave", ("LOGIN",))
+    assert got.origin == f"{database} row smtp.example.org"
+    place.file.unlink()
+    assert secret_of(CredentialStore.read(place.options)) == PASSWORD.encode()
+
+
+def test_a_database_made_meanwhile_is_not_mixed_with_the_text(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = place.write(ROW)
+    makemap_of(place.file, ROW.replace(PASSWORD, "another"), monkeypatch)
+    assert "has just been changed" in fault_of(store)
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
+def test_a_database_that_others_may_read_or_write_is_not_believed(
+    place: Place, monkeypatch: pytest.MonkeyPatch, mode: int
+) -> None:
+    place.write(ROW)
+    makemap_of(place.file, ROW, monkeypatch).chmod(mode)
+    with pytest.raises(Untrusted, match=r"(Group|World) (read|writ)able file"):
+        CredentialStore.read(place.options)
+
+
+def test_a_damaged_database_is_no_empty_one(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.write(ROW)
+    database = makemap_of(place.file, ROW, monkeypatch)
+    whole = database.read_bytes()
+    for text in (b"", whole[:2000], whole[:2050], bytes(100)):
+        database.write_bytes(text)
+        with pytest.raises(OSError, match="corrupt database"):
+            CredentialStore.read(place.options)
+
+
+def test_a_wrong_row_of_a_database_is_named_by_its_key(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = makemap_of(place.file, 'AuthInfo:smtp.example.org "U:emma"\n', monkeypatch)
+    database.chmod(0o600)
+    assert fault_of(CredentialStore.read(place.options)).startswith(
+        f"{database} row smtp.example.org: one of P: F: C: S: T: must say"
+    )
 
 
 def test_a_worker_gets_all_of_its_login(place: Place) -> None:
