@@ -58,7 +58,7 @@ def _run(command: Command) -> int:
         return _without_configuration(command, error)
     log.configure(command.tag or _tag(command), options.log_to, options.log_level)
     if command.debug is not None:
-        _show_version(command)
+        _show_version(command, options)
     return _MODES[command.mode](command, options)
 
 
@@ -120,9 +120,11 @@ def _help(command: Command) -> int:
     return os.EX_OK
 
 
-def _show_version(command: Command) -> None:
-    """-d0.1: version, on standard output or in the file that -D names. Raise UsageError."""
-    text = f"Version {minimta.__version__}"
+def _show_version(command: Command, options: Options) -> None:
+    """-d0.1: version and sandbox, on standard output or in the file that -D names. Raise UsageError."""
+    from minimta.system import sandbox  # few ask
+
+    text = f"Version {minimta.__version__}\nSandbox: {sandbox.available(options)}"
     if not command.debug_file:
         return say(text)
     try:

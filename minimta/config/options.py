@@ -200,6 +200,7 @@ class Options:
     no_recipient_action = _option("NoRecipientAction", "none", choice("none", "add-to", "add-apparently-to", "add-bcc", "add-to-undisclosed"), "what to do with a message without To, Cc, Bcc", anybody=True)
     privacy_options = _option("PrivacyOptions", "authwarnings", privacy, "what strangers and users are not told or allowed: authwarnings, needmailhelo, novrfy, noexpn, noreceipts, nobodyreturn, goaway, public and others", "p")
     run_as_user = _option("RunAsUser", "minimta", str.strip, "user that listener and remote worker become when started as root")
+    sandbox = _option("Sandbox", "True", boolean, "listener and remote worker give up, by Landlock where the kernel has it, what they do not need (ours)")
     pid_file = _option("PidFile", "/run/sendmail.pid", directory, "pid and command line of the daemon")
     log_level = _option("LogLevel", "9", number, "0 nothing, 9 every message, 10 and more details", "L")
     log_to = _option("LogTo", "syslog", choice("syslog", "stderr", "none"), "syslog (facility mail), stderr, none (ours)")

@@ -30,7 +30,7 @@ from minimta.listener.sockets import Server
 from minimta.milter import input_filters
 from minimta.queue import commit
 from minimta.queue.spool import Spool
-from minimta.system import dns, locks, log, privileges, processes, slots, users, waiting
+from minimta.system import dns, locks, log, privileges, processes, sandbox, slots, users, waiting
 from minimta.system.tls_values import TlsError
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
@@ -42,6 +42,13 @@ _LAST_SESSIONS, _LAST_MESSAGES = 30.0, 1800.0
 #: seconds for an accepting thread to see that it is to stop
 _PATIENCE = 5.0
 _MOST_FILES = 65536
+#: options that name files which sessions read again when they change
+# fmt: off
+_TABLES = (
+    "passwd_file", "local_host_names", "mailer_table", "virtuser_table", "access_file",
+    "relay_domains", "auth_backend", "login_senders", "srs_key_file", "ca_cert_file", "ca_cert_path",
+)
+# fmt: on
 
 
 def open_spool(options: Options) -> Spool:
@@ -51,7 +58,9 @@ def open_spool(options: Options) -> Spool:
         if user is None or not user.uid:
             why = "is root; leave the option empty to keep root" if user else "no such user"
             raise OSError(0, why, f"RunAsUser {options.run_as_user}")
-    return Spool(options.queue_directory, commit=commit.committer(options.group_commit))
+    spool = Spool(options.queue_directory, commit=commit.committer(options.group_commit))
+    spool.reads_back = False  # nobody here looks at a letter once it is written
+    return spool
 
 
 class Listener:
@@ -73,6 +82,7 @@ class Listener:
         shared = SharedState(options, spool, ask=dns.ipv4_addresses, resolves=dns.resolves, tls=tls)
         _read_tables(shared) if is_first else shared.read_tables()
         privileges.become(options.run_as_user, with_groups=True)
+        _confine(options, spool)
         self._servers = servers
         self._limits = ConnectionLimits(shared)
         self._threads = [
@@ -197,6 +207,28 @@ def _read_tables(shared: SharedState) -> None:
     except OSError as error:
         where = log.clean(f"{error.filename}: {error.strerror or error}")
         log.line("", f"SYSERR(root): {where}; mail is refused for now", level=1, error=True)
+
+
+def _confine(options: Options, spool: Spool) -> None:
+    """Enter the sandbox, and tell what is on. A later listener has one of its own: its parent has none."""
+    confined = sandbox.enter(options, _needs(options, spool))
+    log.line("", f"sandbox: {confined.text}", level=9)
+    for problem in confined.problems:
+        log.line("", f"sandbox: {log.clean(problem)}", level=1, error=True)
+
+
+def _needs(options: Options, spool: Spool) -> sandbox.Needs:
+    """What sessions will ask for: tables, users; of the queue only to put into it.
+
+    Logins are checked by sockets of this host, which no rule is about, and DNS by UDP, or by TCP.
+    """
+    tables = [getattr(options, name) for name in _TABLES]
+    return sandbox.Needs(
+        reads=(*options.alias_files, *(path for path in tables if path)),
+        fills=(spool.directory,),
+        reads_back=spool.reads_back,
+        connects=(sandbox.DNS_PORT,),
+    )
 
 
 def _raise_file_limit() -> None:

@@ -51,6 +51,8 @@ class QueueDirectory:
         self.complaints: list[str] = []
         #: ids whose qf is gone; flush() removes their df
         self.retired: list[str] = []
+        #: are files that we make opened for reading, too? A sandbox may forbid that
+        self.reads_back = True
         #: may we read, and so fsync, the directory?
         self.may_list = True
         flags = os.O_DIRECTORY | os.O_CLOEXEC
@@ -118,11 +120,12 @@ class QueueDirectory:
     # --- one file ---------------------------------------------------------------------------------
 
     def create_file(self, name: str) -> int:
-        """Create *name*, for us alone, open for reading and writing.
+        """Create *name*, for us alone, open for writing and, unless not ``reads_back``, reading.
 
         Raise FileExistsError if there is one already, a link too.
         """
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = os.O_RDWR if self.reads_back else os.O_WRONLY
+        flags |= os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         return os.open(name, flags, 0o600, dir_fd=self.descriptor)
 
     def rename(self, old: str, new: str) -> None:

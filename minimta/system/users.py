@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import pwd
+import sys
 
 from minimta.system import files
 
@@ -125,6 +126,11 @@ def _require_service(key: str | int) -> None:
     Root is looked for in the file too, for libnss-systemd makes one up where there is none.
     """
     import ctypes  # 10 ms, and only on the way to "User unknown"
+
+    confined = sys.modules.get("minimta.system.sandbox")
+    if confined is not None and confined.is_outdated():
+        why = "has changed; it counts after a reload (SIGHUP) of this daemon"
+        raise OSError(errno.EAGAIN, why, "/etc/nsswitch.conf")
 
     size = 16384
     entry, buffer = ctypes.create_string_buffer(256), ctypes.create_string_buffer(size)

@@ -11,7 +11,7 @@ from minimta.config import block_lists
 from minimta.listener import dnsbl, process
 from minimta.listener.dnsbl import BlockLists, name
 from minimta.queue.spool import Spool
-from minimta.system import dns
+from minimta.system import dns, privileges
 from minimta.system.dns import Resolver
 from minimta.system.dns_wire import LookupFailed
 from minimta.system.resolv_conf import ResolvConf
@@ -125,8 +125,15 @@ def test_the_listener_asks_its_lists_by_dns(
     monkeypatch.setattr(dns, "ipv4_addresses", lambda name, seconds: ["127.0.0.2"])
     host.options.block_lists = block_lists.read("bl.campus")
     spool = Spool(host.options.queue_directory)
-    listener = process.Listener(host.options, [], spool, is_first=True)
-    assert listener._limits._shared.block_lists.refusal("10.0.3.134") is not None
+
+    def asked() -> bytes:
+        listener = process.Listener(host.options, [], spool, is_first=True)
+        refusal = listener._limits._shared.block_lists.refusal("10.0.3.134")
+        return refusal.text.encode() if refusal else b""
+
+    # A listener gives up for good what this process will need.
+    assert b"listed at bl.campus" in privileges.in_child(asked, 10, {spool.descriptor})
+    spool.close()
 
 
 # --- clients --------------------------------------------------------------------------------------

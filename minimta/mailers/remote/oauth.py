@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from minimta.config.options import Options
-from minimta.system import memory, privileges
+from minimta.system import privileges, sandbox
 from minimta.system.https import HttpsClient
 from minimta.system.tls_values import Trust
 
@@ -161,7 +161,7 @@ def _ask(options: Options, https: HttpsClient, url: str, form: Mapping[str, str]
     """In the child, which nobody but root can read."""
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     privileges.become(options.run_as_user)
-    memory.hide()
+    sandbox.enter(options, sandbox.of_client(options))
     try:
         status, content = https.post(url, form, ASK_TIME)
         return lines_of(status, content)

@@ -25,7 +25,7 @@ from minimta.mailers.remote.delivery import Delivery
 from minimta.mailers.remote.host_status import HostMemory, Hosts
 from minimta.mailers.remote.transport import Transport
 from minimta.system import memory as process_memory
-from minimta.system import privileges, processes, validator
+from minimta.system import privileges, processes, sandbox, validator
 from minimta.system.dns import Resolver
 from minimta.system.slots import Place
 
@@ -60,7 +60,9 @@ def run(
             files = (slot, place.file, memory.file if memory else -1, logins, transport.known_file)
             opened |= {file for file in files if file >= 0}
             kept = {connection.fileno(), *(job.body for job in jobs), *opened}
-            _confine(kept, transport.options)
+            hosts = (memory.file,) if memory and memory.file >= 0 else ()
+            for problem in _confine(kept, transport.options, hosts):
+                channel.log(f"sandbox: {problem}")
             transport = _with_logins(transport, logins)
             say = channel.say if verbose else None
             Delivery(
@@ -102,9 +104,13 @@ def _with_logins(transport: Transport, pipe: int) -> Transport:
     return replace(transport, logins={**transport.logins, **received})
 
 
-def _confine(kept: Collection[int], options: Options) -> None:
-    """Drop what came with the fork: rights, signal handlers, and all descriptors but *kept*."""
+def _confine(kept: Collection[int], options: Options, opened: tuple[int, ...]) -> Collection[str]:
+    """Drop what came with the fork: rights, signal handlers, and all descriptors but *kept*.
+
+    Of directories it will read what is below those *opened*. Returns what is wrong with the sandbox.
+    """
     processes.isolate(kept)
     os.chdir("/")
     if os.geteuid() == 0:
         privileges.become(options.run_as_user)
+    return sandbox.enter(options, sandbox.of_client(options, opened)).problems

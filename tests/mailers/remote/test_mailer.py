@@ -555,7 +555,11 @@ def test_a_worker_ends_when_nobody_listens(monkeypatch: pytest.MonkeyPatch, tmp_
 
     misbehave(monkeypatch, act)
     ours, theirs = socket.socketpair()
-    jobs, transport = [job("[127.0.0.1]")], Transport(options(), mx_targets.ourselves(options()))
+    open_to_tests = options(sandbox=False)
+    jobs, transport = (
+        [job("[127.0.0.1]")],
+        Transport(open_to_tests, mx_targets.ourselves(options())),
+    )
 
     def work() -> int:
         ours.close()

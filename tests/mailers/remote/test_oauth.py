@@ -8,6 +8,7 @@ import pwd
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from minimta.system.tls_values import KeyPair
 from tests.mailers.remote.conftest import Place
 from tests.support.certificates import Authority
 from tests.support.fakeauthorization import HANG, Answer, free_port
+from tests.support.hostile import connect, make, outcomes, read, run, tried
 from tests.support.ownprocess import OwnProcess
+from tests.system.test_sandbox import kernel
 
 pytestmark = pytest.mark.debian("openssl")
 
@@ -236,6 +239,31 @@ def test_who_asks_has_no_rights_and_cannot_be_read(
     uid = pwd.getpwnam("nobody").pw_uid
     assert told.split()[:4] == [str(uid)] * 4
     assert told.split()[4:] == ["0000000000000000", "0", "[]"]
+
+
+def test_who_asks_may_connect_and_write_nothing(
+    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        attempts: dict[str, Callable[[], object]] = {
+            "read": read(Path(place.path).parent / "other"),
+            "write": make(tmp_path / "new"),
+            "run": run,
+            "connect": connect(port),
+        }
+        (Path(place.path).parent / "other").write_text("another token")
+
+        def post(*unused: object) -> tuple[int, bytes]:
+            return 200, json.dumps({"user_code": tried(attempts).decode()}).encode()
+
+        monkeypatch.setattr(https.HttpsClient, "post", post)
+        if not kernel():
+            del attempts["run"]
+        client = OAuthClient("https://127.0.0.1/", "client-1")
+        told = oauth.ask(place.options, client, "https://127.0.0.1/", {})["user_code"]
+    refused = "EACCES" if kernel() else "done"
+    assert outcomes(told.encode()) == dict.fromkeys(attempts, refused) | {"connect": "done"}
 
 
 @pytest.mark.root
