@@ -14,6 +14,7 @@ by a port without AUTH because "M=a" was read and forgotten.
 
 from __future__ import annotations
 
+from minimta.config.networks import networks
 from minimta.config.quantities import number
 from minimta.config.values import MAIL_PORTS, choice, nearest
 
@@ -72,6 +73,8 @@ class Port:
     queue_la: int
     #: "background", "queueonly", "deferred", or "": DeliveryMode
     delivery_mode: str
+    #: networks of balancers, which say by the PROXY protocol who their client is; (): clients come themselves
+    proxies: tuple[str, ...]
     #: "1.2", or what printers inside still speak: "1.0", "1.1"
     oldest_tls: str
     #: names of MailFilter rows for what comes by this port; None: as the option InputMailFilters
@@ -90,6 +93,7 @@ class Port:
         "name",
         "oldest_tls",
         "port",
+        "proxies",
         "queue_la",
         "receive_size",
         "refuse_la",
@@ -114,6 +118,7 @@ class Port:
         delivery_mode: str = "",
         oldest_tls: str = "1.2",
         filters: tuple[str, ...] | None = None,
+        proxies: tuple[str, ...] = (),
     ) -> None:
         """See the attributes. *address* and *family* complete each other: see _place()."""
         given = dict(locals())
@@ -383,6 +388,7 @@ _KEYS = {
     "D": _Key("DeliveryMode", "deliverymode", "delivery_mode", _delivery_mode),
     "T": _Key("TLS", "tls", "oldest_tls", _oldest_tls),
     "I": _Key("InputMailFilters", "inputmailfilters", "filters", _filters),
+    "H": _Key("HAProxy", "haproxy", "proxies", networks),
 }
 _NAMES = ", ".join(f"{key.name}=" for key in _KEYS.values())
 

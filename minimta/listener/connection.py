@@ -11,11 +11,12 @@ One recv a chunk, one send for the replies to it: pipelined commands are answere
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 
 from minimta.config.ports import Port
-from minimta.listener import rights
+from minimta.listener import proxy, rights
 from minimta.listener.auth import LoginSession
 from minimta.listener.handler import Handler
 from minimta.listener.peer import Peer
@@ -72,6 +73,8 @@ class Connection:
         """A client at *ip* that came by *port*."""
         self.ip = ip
         self.port = port
+        #: what the proxy of the port has said of the client
+        self._claimed: proxy.Claimed | None = None
         self._stream = stream
         self._shared = shared
         self._session: Session | None = None
@@ -93,6 +96,22 @@ class Connection:
         finally:
             self._at_end()
             self._stream.close()
+
+    def hear_proxy(self) -> None:
+        """Learn from the port's proxy who the client is: ``ip`` is its address then.
+
+        Raise BadHeader, OSError; then there is only turn_away() left.
+        """
+        end = time.monotonic() + proxy.PATIENCE
+        self._claimed = proxy.read(lambda count: self._stream.take(count, end))
+        self.ip = self._claimed.ip or self.ip
+
+    def turn_away(self, text: str) -> None:
+        """Say one line, a reply, and end the connection."""
+        with contextlib.suppress(OSError):  # the client is gone
+            self._stream.send(text.encode("ascii", "replace") + b"\r\n")
+            self._stream.end()
+        self._stream.close()
 
     def wake(self) -> None:
         """From another thread: end the session, unless a message is on its way."""
@@ -146,7 +165,8 @@ class Connection:
             port=self.port,
             rights=self._rights(),
             if_address=self._own_address(),
-            ip_port=self._stream.other_port() if self._shared.has_filters else 0,
+            ip_port=self._ip_port(),
+            nowhere=self._is_nowhere(),
         )
         self._client, self._handler = client, Handler(self._shared, client)
         self._at_end = self._handler.end
@@ -209,15 +229,31 @@ class Connection:
 
     def _rights(self) -> rights.Rights:
         """What the client may do before it has said anything; the tables may add to it."""
-        ours, trusts = self._stream.own_address(), self._shared.options.trust_loopback
+        trusts = self._shared.options.trust_loopback and self._claimed is None
+        ours = self._stream.own_address()
         return rights.at_connect(self.ip, self.port, ours, trusts_loopback=trusts)
 
     def _own_address(self) -> str:
         """The address that the client connected to, "" for loopback."""
         if rights.may_relay(self.ip):
             return ""
-        address = self._stream.own_address()
+        address = self._claimed.our_ip if self._claimed else self._stream.own_address()
         return "" if address == "::1" or address.startswith("127.") else address
+
+    def _ip_port(self) -> int:
+        """The port that the client connects from, 0 if nobody wants to know."""
+        if not self._shared.has_filters:
+            return 0
+        return self._stream.other_port() if self._claimed is None else self._claimed.ip_port
+
+    def _is_nowhere(self) -> bool:
+        """Has a proxy told an address that nobody can have who comes from elsewhere, or none?"""
+        if self._claimed is None:
+            return False
+        try:
+            return not self._claimed.ip or rights.is_ours(self._claimed.ip)
+        except OSError:  # of /proc: who does not know gives nobody rights
+            return True
 
     def _receive(self) -> bytes:
         """The next octets; b"" at the end of the connection, or when the client was too slow."""

@@ -19,9 +19,10 @@ import threading
 import time
 
 from minimta.config.ports import Port
-from minimta.listener import rights
+from minimta.listener import proxy, rights
 from minimta.listener.connection import Connection
 from minimta.listener.peer import network
+from minimta.listener.proxy import BadHeader
 from minimta.listener.rates import ClientRates, PortThrottle
 from minimta.listener.shared_state import SharedState
 from minimta.listener.stream import Stream
@@ -67,9 +68,27 @@ class ConnectionLimits:
 
     def _serve(self, connection: Connection) -> None:
         try:
-            connection.run()
+            if not connection.port.proxies or self._is_told(connection):
+                connection.run()
         finally:
             self._leave(connection)
+
+    def _is_told(self, connection: Connection) -> bool:
+        """Has the proxy told who the client is, and may that come in?"""
+        balancer = connection.ip
+        try:
+            connection.hear_proxy()
+            text = self._too_much_of(connection.ip, connection)
+        except (BadHeader, OSError) as error:
+            why = error.strerror or "" if isinstance(error, OSError) else ""
+            text = f"421 4.7.0 {self._shared.host} PROXY header: {log.clean(why or str(error))}"
+            self._note_proxy(balancer, connection.port, text)
+        if text:
+            connection.turn_away(text)
+        return not text
+
+    def _note_proxy(self, ip: str, port: Port, text: str) -> None:
+        log.line("", f"daemon {port.name}: relay=[{ip}], reject={text}")
 
     def _leave(self, connection: Connection) -> None:
         with self._changed:
@@ -114,22 +133,31 @@ class ConnectionLimits:
             self._note_refusing(f"{port.name}: load average: {load:.0f}")
             return f"421 4.3.2 {self._shared.host} Load average too high; try again later"
         self._refusing = ""
-        return self._too_much_of(ip)
+        if not port.proxies:
+            return self._too_much_of(ip)
+        if proxy.is_named(ip, port.proxies):
+            return ""  # the client is another, who is counted when it is known
+        text = f"421 4.7.0 {self._shared.host} This port is for proxies (DaemonPortOptions HAProxy)"
+        self._note_proxy(ip, port, text)
+        return text
 
     def _count(self, port: Port) -> int:
         with self._changed:
             return sum(connection.port is port for connection in self._inside)
 
-    def _too_much_of(self, ip: str) -> str:
-        """The 421 for a client that has connected too often, or has too many connections."""
+    def _too_much_of(self, ip: str, connection: Connection | None = None) -> str:
+        """The 421 for a client that has connected too often, or has too many connections.
+
+        Its own *connection*, if it is one already, does not count.
+        """
         place = network(ip)
         with self._changed:
             rate = self._rates.count(place, time.monotonic())
-        most_rate, most_open = self._limits_of(ip)
+        most_rate, most_open = self._limits_of(ip, is_direct=connection is None)
         text = ""
         if most_rate and rate > most_rate:
             text = "421 4.3.2 Connection rate limit exceeded."
-        elif most_open and self._open(place, at_least=most_open):
+        elif most_open and self._open(place, connection, at_least=most_open):
             text = "421 4.3.2 Too many open connections."
         if text:
             shown = f"[IPv6:{ip}]" if ":" in ip else f"[{ip}]"
@@ -137,7 +165,7 @@ class ConnectionLimits:
             log.line("", f"ruleset=check_relay, {facts}")
         return text
 
-    def _limits_of(self, ip: str) -> tuple[int, int]:
+    def _limits_of(self, ip: str, *, is_direct: bool = True) -> tuple[int, int]:
         """(connections a minute, open connections) of a client at *ip*, 0: no limit."""
         rate, most = None, None
         try:
@@ -146,14 +174,16 @@ class ConnectionLimits:
         except (OSError, ValueError):
             pass  # its session will hear of it, and the log
         if most is None:
-            most = 0 if rights.may_relay(ip) else self._options.max_connections_per_client
+            is_here = is_direct and rights.may_relay(ip)
+            most = 0 if is_here else self._options.max_connections_per_client
         return rate or 0, most
 
-    def _open(self, place: str, *, at_least: int) -> bool:
+    def _open(self, place: str, but: Connection | None, *, at_least: int) -> bool:
         if len(self._inside) < at_least:
             return False
         with self._changed:
-            return sum(network(one.ip) == place for one in self._inside) >= at_least
+            others = (one for one in self._inside if one is not but)
+            return sum(network(one.ip) == place for one in others) >= at_least
 
     def _note_refusing(self, why: str) -> None:
         """Log it once, not for every client."""

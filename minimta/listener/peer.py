@@ -19,6 +19,7 @@ class Peer:
         "ip_port",
         "is_certain",
         "is_confirmed",
+        "is_nowhere",
         "literal",
         "mechanism",
         "name",
@@ -39,11 +40,13 @@ class Peer:
         if_address: str = "",
         certain: bool = True,
         ip_port: int = 0,
+        nowhere: bool = False,
     ) -> None:
         """*confirmed*: the *name* that *ip* leads to leads back to it. On standard input *ip* is ""
         and *port* None. *if_address*: our address that it connected to, "" for loopback.
         *certain*: name servers have answered, so that nothing else can be known of the name.
         *ip_port* is the port that the client connects from.
+        *nowhere*: a proxy has told *ip*, and it is no address from which rights could come.
         """
         #: the address in brackets
         self.literal = literal = f"[IPv6:{ip}]" if ":" in ip else f"[{ip}]"
@@ -54,6 +57,7 @@ class Peer:
         if name and not confirmed:
             self.shown += " (may be forged)"
         self.is_certain = certain
+        self.is_nowhere = nowhere
         #: does the name lead back to the address?
         self.is_confirmed = confirmed
         self.port = port

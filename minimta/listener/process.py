@@ -58,9 +58,7 @@ def open_spool(options: Options) -> Spool:
         if user is None or not user.uid:
             why = "is root; leave the option empty to keep root" if user else "no such user"
             raise OSError(0, why, f"RunAsUser {options.run_as_user}")
-    spool = Spool(options.queue_directory, commit=commit.committer(options.group_commit))
-    spool.reads_back = False  # nobody here looks at a letter once it is written
-    return spool
+    return Spool(options.queue_directory, commit=commit.committer(options.group_commit))
 
 
 class Listener:
@@ -81,6 +79,8 @@ class Listener:
         tls = _server_tls(options) if is_first else starttls.from_options(options)
         shared = SharedState(options, spool, ask=dns.ipv4_addresses, resolves=dns.resolves, tls=tls)
         _read_tables(shared) if is_first else shared.read_tables()
+        # Only filters look at a letter once it is written.
+        spool.reads_back = shared.has_filters
         privileges.become(options.run_as_user, with_groups=True)
         _confine(options, spool)
         self._servers = servers
@@ -223,11 +223,13 @@ def _needs(options: Options, spool: Spool) -> sandbox.Needs:
     Logins are checked by sockets of this host, which no rule is about, and DNS by UDP, or by TCP.
     """
     tables = [getattr(options, name) for name in _TABLES]
+    rows = options.mail_filters if spool.reads_back else ()
+    filters = (row.port for row in rows if row.family != "unix")
     return sandbox.Needs(
         reads=(*options.alias_files, *(path for path in tables if path)),
         fills=(spool.directory,),
         reads_back=spool.reads_back,
-        connects=(sandbox.DNS_PORT,),
+        connects=(sandbox.DNS_PORT, *filters),
     )
 
 

@@ -29,7 +29,7 @@ def grant(client: Peer, shared: SharedState, rows: AccessRows) -> None:
     if proved is not None and rows.trusts_certificate(proved.certificate):
         client.rights = replace(client.rights, may_relay=True)
         return
-    if is_loopback(client.ip) and not shared.options.trust_loopback:
+    if client.is_nowhere or (is_loopback(client.ip) and not shared.options.trust_loopback):
         return
     ip, name, confirmed = client.ip, client.name, client.is_confirmed
     by_list = shared.relay_domains.covers_client(ip, name, confirmed=confirmed)

@@ -5,6 +5,7 @@
     loopback address, TrustLoopback       yes        yes
     the address it connected to, same     yes        yes
     RelayDomains, Connect: RELAY          yes
+    an address of this host, by a proxy
     anybody else
     any of them by a port M=u                                                          yes
     ... with a certificate of RelayCertFile       yes        yes
@@ -21,6 +22,7 @@ from dataclasses import dataclass, replace
 
 from minimta.config.ports import Port
 from minimta.message import address
+from minimta.system import hostnames
 
 _LOOPBACK = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
 
@@ -76,6 +78,13 @@ def of_user(login: str) -> Rights:
 def may_relay(ip: str) -> bool:
     """May a client at *ip* send to other hosts? Its name, HELO and sender can all be forged."""
     return ip in _LOOPBACK
+
+
+def is_ours(ip: str) -> bool:
+    """Is it a loopback address, or another of this host? Raise OSError."""
+    import ipaddress
+
+    return ipaddress.ip_address(ip).is_loopback or ip in hostnames.own_addresses()
 
 
 def is_inside(ip: str) -> bool:

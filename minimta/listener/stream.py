@@ -6,6 +6,7 @@ returns when SO_RCVTIMEO runs out; shutdown(), called by another thread, drops t
 what the session still sends goes out in clear; and close_notify is not sent at the end.
 
     method  plain                            with TLS
+    take    recv(2), before the handshake    none
     recv    recv(2), ended by SO_RCVTIMEO    decrypt; read again until there is text or the end
     send    send(2)                          encrypt before
     peek    recv(2) with MSG_PEEK            what came and was not yet decrypted counts as well
@@ -113,13 +114,29 @@ class Stream:
             layer.feed(octets)
         return text
 
-    def _recv(self, seconds: int) -> bytes:
+    def take(self, count: int, end: float) -> bytes:
+        """Exactly *count* octets, before there is TLS; none behind them is taken.
+
+        Raise TimeoutError at *end* (time.monotonic()), OSError if the connection broke or was closed.
+        """
+        octets = b""
+        while len(octets) < count:
+            left = end - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("no more came in time")
+            piece = self._recv(max(1, round(left)), count - len(octets))
+            if not piece:
+                raise ConnectionResetError("closed")
+            octets += piece
+        return octets
+
+    def _recv(self, seconds: int, most: int = _CHUNK) -> bytes:
         # The kernel's timeout, set when it changes: one of Python's would cost a poll(2) each time.
         if seconds != self._timeout:
             self._timeout = seconds
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(seconds))
         try:
-            return self._socket.recv(_CHUNK)
+            return self._socket.recv(most)
         except BlockingIOError as error:  # what SO_RCVTIMEO makes of a timeout
             raise TimeoutError(f"nothing came in {seconds} seconds") from error
 

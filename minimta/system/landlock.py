@@ -25,13 +25,8 @@ _BENEATH, _PORT = 1, 2  # kinds of rules
 _SET_NO_NEW_PRIVILEGES = 38
 
 # LANDLOCK_ACCESS_FS_*; EXECUTE and those for making directories, devices and sockets are given to nobody
-WRITE_FILE, READ_FILE, READ_DIRECTORY, REMOVE_FILE, MAKE_FILE = (
-    1 << 1,
-    1 << 2,
-    1 << 3,
-    1 << 5,
-    1 << 8,
-)
+WRITE_FILE, READ_FILE, READ_DIRECTORY = 1 << 1, 1 << 2, 1 << 3
+REMOVE_FILE, MAKE_FILE, TRUNCATE = 1 << 5, 1 << 8, 1 << 14
 #: ABI -> all rights that it knows
 _FILE_RIGHTS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5: (1 << 16) - 1}
 BIND, CONNECT = 1, 2  # LANDLOCK_ACCESS_NET_*

@@ -32,7 +32,7 @@ from minimta.system import landlock, memory
 _SYSTEM = (
     "/etc", "/usr", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/gnu/store", "/proc",
     "/run/systemd", "/run/nscd", "/var/lib/sss", "/var/lib/extrausers", "/var/lib/misc", "/var/db",
-    "/var/lib/ca-certificates",
+    "/var/lib/ca-certificates", "/var/lib/unbound",
 )
 #: often links to somewhere else
 _LINKS = (
@@ -64,7 +64,7 @@ class Needs:
     opened: tuple[int, ...] = ()
     #: directories in which it makes, writes, renames and removes files
     fills: tuple[str, ...] = ()
-    #: does it read them, too?
+    #: does it read them, too, and cut them short?
     reads_back: bool = False
     #: TCP ports that it connects to, None: any
     connects: tuple[int, ...] | None = None
@@ -154,7 +154,7 @@ def _restrict(version: int, needs: Needs, problems: list[str], *, anything: bool
 def _rules_for_files(rules: landlock.Ruleset, needs: Needs, *, everything: bool) -> list[str]:
     """Allow what is needed; returns what cannot be allowed."""
     system = ["/"] if everything else [*_SYSTEM, *_installation(), *_directories(_LINKS)]
-    fill = _FILL | (landlock.READ_FILE if needs.reads_back else 0)
+    fill = _FILL | (landlock.READ_FILE | landlock.TRUNCATE if needs.reads_back else 0)
     wanted = [(path, _READ) for path in (*system, *_directories(needs.reads))]
     wanted += [(path, fill) for path in needs.fills]
     wanted.append((os.devnull, landlock.READ_FILE | landlock.WRITE_FILE))

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from minimta.config import filters
 from minimta.config.options import Options
 from minimta.listener import process
 from minimta.listener.process import Listener
@@ -207,12 +208,42 @@ def test_a_message_that_fails_leaves_nothing_behind(place: Place) -> None:
 
 
 def test_no_letter_is_opened_for_reading(place: Place) -> None:
-    spool = process.open_spool(place.options)
-    data = spool.create(QID)
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        os.read(data, 1)
-    spool.discard(QID, data)
-    spool.close()
+    def act(spool: Spool) -> bytes:
+        data = spool.create(QID)
+        found = tried({"read": lambda: os.read(data, 1)})
+        spool.discard(QID, data)
+        return found
+
+    assert outcomes(place.listens(act)) == {"read": "EBADF"}
+
+
+def test_filters_need_the_letter_at_hand_and_their_ports(place: Place) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_server(("127.0.0.1", 0)) as other,
+    ):
+        good, bad = (one.getsockname()[1] for one in (server, other))
+        rows = f"one, S=inet:{good}@127.0.0.1", "two, S=unix:/run/two"
+        place.options.mail_filters = tuple(row for text in rows for row in filters.read(text))
+        place.options.input_mail_filters = ("one", "two")
+
+        def act(spool: Spool) -> bytes:
+            data = spool.create(QID)
+            os.write(data, b"text")
+            found = tried(
+                {
+                    "read": lambda: os.pread(data, 1, 0),
+                    "cut": lambda: os.ftruncate(data, 1),
+                    "write": lambda: os.pwrite(data, b"x", 0),
+                    "connect": connect(good),
+                    "elsewhere": connect(bad),
+                }
+            )
+            spool.discard(QID, data)
+            return found
+
+        found = outcomes(place.listens(act))
+    assert found == dict.fromkeys(found, "done") | {"elsewhere": by_rule(landlock.NETWORK)}
 
 
 @pytest.mark.parametrize("problem", ["", "table"])

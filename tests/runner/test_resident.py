@@ -595,6 +595,7 @@ def test_a_file_that_changes_counts_for_the_next_child(
     hosts.write_bytes(b"")
     defaults = {**(Resolver.__init__.__kwdefaults__ or {}), "conf": str(conf), "hosts": str(hosts)}
     monkeypatch.setattr(Resolver.__init__, "__kwdefaults__", defaults)
+    host.options.sandbox = False  # a worker reads those of /etc
     with FakeDns({"peer": {"A": ["127.0.0.1"]}}) as server:
         monkeypatch.setattr(resolv_conf, "PORT", server.address[1])
         host.options.smart_host = "peer"
