@@ -310,6 +310,17 @@ def test_nothing_older_than_tls_1_2_is_spoken(tmp_path: Path, ours: str) -> None
 
 
 @pytest.mark.debian("openssl")
+@pytest.mark.parametrize("oldest", ["1.2", "1.0"])
+def test_nothing_is_compressed_and_no_handshake_made_anew(tmp_path: Path, oldest: str) -> None:
+    """CVE-2012-4929 (CRIME); CVE-2011-1473, a client's handshakes without end."""
+    tls = TlsClient(Trust())
+    serving = server_context(self_signed(tmp_path, "localhost"), oldest=oldest)
+    for context in (serving, tls._trusting, tls._verifying):
+        assert context.options & ssl.OP_NO_COMPRESSION
+        assert context.options & ssl.OP_NO_RENEGOTIATION
+
+
+@pytest.mark.debian("openssl")
 def test_whatever_octet_of_a_handshake_is_changed_it_is_at_most_an_error(tmp_path: Path) -> None:
     """A TlsError, or more is wanted; nothing else is raised. (A few octets mean nothing.)"""
     context = server_context(self_signed(tmp_path, "localhost"))
