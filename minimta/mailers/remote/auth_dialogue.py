@@ -68,6 +68,13 @@ class Logins:
             return reply_outcomes.delayed("4.7.0", got.fault, hop.key, hop.key)
         return self._refused.get(hop.key)
 
+    def before_login(self, hop: NextHop | None, outcome: Outcome) -> Outcome:
+        """What an *outcome* means that *hop* gave without waiting for our login: that mail waits."""
+        # DIFFERS: Sendmail returns it. A provider's "554 your address is blocked" to the greeting is
+        # about this host, and no verdict on anybody's mail.
+        has_login = hop is not None and hop.key in self._logins
+        return reply_outcomes.for_now(outcome) if has_login else outcome
+
     def log_in(
         self, connection: OutgoingConnection, hop: NextHop | None, policy: Policy
     ) -> Outcome | None:

@@ -249,7 +249,7 @@ class Delivery:
             self._note(self._tls.failed(error, target, policy, hop))
             return False
         except (OSError, PeerClosed, ReplyError) as error:
-            self._note(trouble_of(error, connection))
+            self._note(self._logins.before_login(hop, trouble_of(error, connection)))
             if isinstance(error, OSError) and not connection.client.answered:
                 self._find(reply_outcomes.host_status(error, target.host, connected=True))
             elif isinstance(error, PeerClosed):

@@ -322,6 +322,19 @@ def test_a_server_that_does_not_know_the_password_gets_no_mail_and_no_password()
         assert verbs(server) == ["EHLO", "AUTH"]
 
 
+@pytest.mark.parametrize("verb", ["greeting", "EHLO"])
+def test_who_is_refused_before_the_login_waits(verb: str) -> None:
+    """It is about this host, and nobody's mail is returned for it."""
+    answer = "554 5.7.1 your address is blocked"
+    answers = {verb: [answer], "HELO": [answer]}
+    with FakeSmtp(answers=answers) as server:
+        sent = Sent(server.host)
+        assert sent.deferred == answer
+        assert sent.outcome.status[0] == "4"
+    with FakeSmtp(answers=answers) as server:
+        assert Sent(server.host, None).outcome.fate is Fate.FAILED
+
+
 def test_a_password_that_a_server_calls_wrong_is_not_said_once_more() -> None:
     """e=invalid-proof of RFC 5802 section 7, before the server's 535."""
     with FakeProvider(PROVIDERS["scram"], {"emma": "another"}) as server:
