@@ -65,6 +65,7 @@ def access_token(
     is_good = not is_forced and _is_good(found, now, newer_than, left=_LEAST)
     try:
         with _undisturbed(), token_file.locked(path, 0.0 if is_good else _LOCK_TIME):
+            token_file.finish(path)
             before, found = found, token_file.read(path)
             if found != before and not is_due(found, now, newer_than):
                 return found.access_token  # by somebody else, just now

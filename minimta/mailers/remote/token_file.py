@@ -1,7 +1,7 @@
 """The files of `minimta token`: one JSON object a name, in the directory of the option TokenDirectory.
 
     NAME.json      mode 600: the client, the refresh token, the access token and its end
-    NAME.json.new  its successor; renamed over it when it is durable
+    NAME.json.new  its successor; renamed over it when it is durable, if need be by the next one
     NAME.lock      held (flock) by who renews or replaces it
     NAME.trouble   why it could not be renewed, and until when that is not tried again; no secret
 
@@ -25,6 +25,7 @@ from types import TracebackType
 from minimta.mailers.remote import authinfo
 from minimta.mailers.remote.oauth import OAuthClient, Tokens
 from minimta.system import files, safefile
+from minimta.system.safefile import Untrusted
 
 #: octets of a file
 _MAX_SIZE = 1 << 16
@@ -114,6 +115,33 @@ def write(path: str, token: TokenFile) -> None:
     """Put *token* in the place of what is there; durable on return. Raise OSError."""
     with Successor(path) as successor:
         successor.commit(token)
+
+
+def finish(path: str) -> None:
+    """What a renewal that was killed had written beside *path* takes its place. Raise OSError.
+
+    The old refresh token may have been spent for it. For who holds the lock.
+    """
+    aside = f"{path}.new"
+    try:
+        _give_room_back(aside)
+        left, here = read(aside), read(path)
+    except (OSError, Untrusted, ValueError):
+        return  # nothing, or not to its end: Successor takes it away
+    is_next = (left.client, left.authorization) == (here.client, here.authorization)
+    if is_next and left.obtained >= here.obtained:
+        os.rename(aside, path)
+        files.sync_directory(os.path.dirname(path))
+
+
+def _give_room_back(aside: str) -> None:
+    """Durable on return. Raise OSError."""
+    file = os.open(aside, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        os.ftruncate(file, len(files.read_to_limit(file, _MAX_SIZE).rstrip(b"\0")))
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 class Successor:

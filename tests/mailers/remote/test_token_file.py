@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from minimta.mailers.remote import oauth, renewal, token_file
+from minimta.mailers.remote.token_file import TokenFile
 from minimta.system import files, processes
 from minimta.system.tls_values import KeyPair
 from tests.mailers.remote.conftest import NOW, Place
@@ -161,6 +164,43 @@ def test_a_term_signal_waits_until_the_new_token_is_written(place: Place, pair: 
     server.release()
     assert os.WTERMSIG(os.waitpid(renewing, 0)[1]) == signal.SIGTERM
     assert token_file.read(place.path).refresh_token == "refresh-1-token"
+
+
+def put_beside(place: Place, token: TokenFile, room: bytes = b"") -> Path:
+    """As a renewal leaves it that is killed before its rename(2)."""
+    aside = Path(f"{place.path}.new")
+    token_file.write(f"{place.path}.made", token)
+    os.rename(f"{place.path}.made", aside)
+    with aside.open("ab") as file:
+        file.write(room)
+    return aside
+
+
+@pytest.mark.parametrize("left", [0, 3600], ids=["has ended", "is good"])
+@pytest.mark.parametrize("room", [b"", b"\0" * 50000], ids=["cut", "uncut"])
+def test_a_successor_that_was_written_and_not_yet_renamed_is_the_next_one(
+    place: Place, pair: KeyPair, left: int, room: bytes
+) -> None:
+    """The old refresh token is spent: with it somebody would have to authorize anew."""
+    server = place.serve(pair, rotates=True, refresh_tokens=["new-refresh"])
+    before = place.put(server.url("token"))
+    after = before.with_tokens(oauth.Tokens("new-access", left, "new-refresh"), NOW)
+    aside = put_beside(place, after, room)
+    assert place.get() == ("new-access" if left else "access-1-token")
+    said = [form["refresh_token"] for _, form in server.forms]
+    assert said == ([] if left else ["new-refresh"])
+    assert not aside.exists()
+
+
+@pytest.mark.parametrize("other", [{"authorization": "second"}, {"obtained": 5}])
+def test_a_successor_of_another_authorization_or_of_old_is_none(
+    place: Place, pair: KeyPair, other: dict[str, Any]
+) -> None:
+    server = place.serve(pair)
+    before = place.put(server.url("token"))
+    put_beside(place, replace(before, refresh_token="other", **other))
+    assert place.get() == "access-1-token"
+    assert [form["refresh_token"] for _, form in server.forms] == ["old-refresh-token"]
 
 
 def test_what_a_dead_one_left_beside_it_is_in_nobodys_way(place: Place, pair: KeyPair) -> None:
