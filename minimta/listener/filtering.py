@@ -16,10 +16,11 @@ from minimta.listener.shared_state import SharedState
 from minimta.message import headers
 from minimta.message.envelope import Envelope
 from minimta.message.xtext import decode_xtext
-from minimta.milter import input_filters, protocol
+from minimta.milter import input_filters, macros, protocol
 from minimta.milter.body import MessageBody
 from minimta.milter.chain import FilterChain
 from minimta.milter.letter import Letter
+from minimta.milter.macros import octets
 from minimta.milter.protocol import CONTINUE, Event, FilterVerdict, Word
 from minimta.queue.collect import Incoming
 from minimta.smtp.command import Mail, Rcpt
@@ -101,7 +102,7 @@ class Filtering:
         found["{if_name}"] = shared.host if client.if_address else "localhost"
         if client.if_address:
             found["{if_addr}"] = client.if_address
-        return {_octets(name): _octets(value) for name, value in found.items()}
+        return {octets(name): octets(value) for name, value in found.items()}
 
     def hello(self, name: bytes, protocol_name: bytes) -> Reply | None:
         """HELO or EHLO: why the session ends, or None; who is refused hears it at MAIL, as in Sendmail."""
@@ -125,12 +126,12 @@ class Filtering:
             return {}
         facts = secured.facts
         return {
-            b"{tls_version}": _octets(facts.version),
-            b"{cipher}": _octets(facts.cipher),
+            b"{tls_version}": octets(facts.version),
+            b"{cipher}": octets(facts.cipher),
             b"{cipher_bits}": b"%d" % facts.bits,
-            b"{verify}": _octets(facts.verify),
-            b"{cert_subject}": _octets(secured.certificate.subject),
-            b"{cert_issuer}": _octets(secured.certificate.issuer),
+            b"{verify}": octets(facts.verify),
+            b"{cert_subject}": octets(secured.certificate.subject),
+            b"{cert_issuer}": octets(secured.certificate.issuer),
         }
 
     def unknown(self, line: bytes) -> Reply | None:
@@ -161,32 +162,26 @@ class Filtering:
         return answer
 
     def _of_sender(self, mail: Mail) -> dict[bytes, bytes]:
-        found = {b"i": _octets(self._qid), b"f": mail.mailbox, b"{nrcpts}": b"0"}
+        found = {b"i": octets(self._qid), b"f": mail.mailbox, b"{nrcpts}": b"0"}
         found |= self._triple(b"mail", mail.mailbox)
         for name in (b"{auth_type}", b"{auth_authen}", b"{auth_author}"):
             self._macros.pop(name, None)
         client = self._client
         if client.mechanism:
-            found[b"{auth_type}"] = _octets(client.mechanism)
-            found[b"{auth_authen}"] = _octets(client.rights.identity)
+            found[b"{auth_type}"] = octets(client.mechanism)
+            found[b"{auth_authen}"] = octets(client.rights.identity)
         if mail.parameters.auth:
             found[b"{auth_author}"] = decode_xtext(mail.parameters.auth)
         return found
 
     def _triple(self, prefix: bytes, mailbox: bytes) -> dict[bytes, bytes]:
         """${mail_mailer}, ${mail_host}, ${mail_addr}, or the same of a recipient."""
-        mailer, host, user = b"local", b"", mailbox
         try:
             route = self._shared.here.router.route(mailbox)
-            mailer = _octets(route.mailer)
-            if route.mailer == "esmtp":
-                host = _octets(_with_dot(route.host))
-            else:
-                host, user = _octets(route.host), route.user
         except OSError as error:  # a macro is no reason to refuse anybody
             self._note(f"cannot look up {quoted(mailbox)}: {error.strerror or error}", 9)
-        keys = (b"{%b_%b}" % (prefix, word) for word in (b"mailer", b"host", b"addr"))
-        return dict(zip(keys, (mailer, host, user), strict=True))
+            return macros.triple(prefix, "local", "", mailbox)
+        return macros.triple(prefix, route.mailer, route.host, route.user)
 
     def rcpt(self, rcpt: Rcpt, refusal: Reply | None) -> Reply | None:
         """RCPT, of which we say *refusal*; that, or why a filter refuses it, or None."""
@@ -197,8 +192,8 @@ class Filtering:
         else:
             self._macros |= {
                 b"{rcpt_mailer}": b"error",
-                b"{rcpt_host}": _octets(refusal.enhanced),
-                b"{rcpt_addr}": _octets(str(refusal).replace(f"{quoted(rcpt.given)}... ", "", 1)),
+                b"{rcpt_host}": octets(refusal.enhanced),
+                b"{rcpt_addr}": octets(str(refusal).replace(f"{quoted(rcpt.given)}... ", "", 1)),
             }
         data = protocol.arguments(rcpt.given, *rcpt.words)
         is_refused = refusal is not None
@@ -307,12 +302,3 @@ def _about(answer: Reply | None, given: bytes) -> Reply | None:
         return answer
     first, *rest = answer.lines
     return Reply(answer.code, answer.enhanced, (f"{quoted(given)}... {first}", *rest))
-
-
-def _octets(text: str) -> bytes:
-    return text.encode("ascii", "replace")
-
-
-def _with_dot(host: str) -> str:
-    """As Sendmail has the name of a host in a triple."""
-    return host if not host or host.endswith(("]", ".")) or ":" in host else f"{host}."

@@ -28,6 +28,7 @@ from minimta.queue import locked, message_log, own_letters, permission, qid
 from minimta.queue.client_limits import MAX_CONTROL, Unacceptable
 from minimta.queue.control import Control, CorruptControlFile, decode
 from minimta.queue.directory import close, is_still
+from minimta.queue.letter_judge import JudgedLetter, NotNow
 from minimta.queue.sanitize import add_trace, sanitized
 from minimta.queue.spool import Spool
 from minimta.system import files, log
@@ -35,7 +36,10 @@ from minimta.system.users import User, Users
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from minimta.config.options import Options
+    from minimta.queue.letter_judge import Judge
 
 #: seconds after which a file that cannot be adopted is put aside
 BAD_AGE = 5 * 86400
@@ -54,9 +58,18 @@ _copied: set[tuple[str, ...]] = set()
 
 
 def adopt(
-    client_directory: str, spool: Spool, options: Options, users: Users, *, now: float
+    client_directory: str,
+    spool: Spool,
+    options: Options,
+    users: Users,
+    *,
+    now: float,
+    only: Collection[str] = (),
+    judge: Judge | None = None,
 ) -> list[str]:
-    """Take over all messages in *client_directory*; returns their new queue ids.
+    """Take over all messages in *client_directory*, or *only* some; returns their new queue ids.
+
+    *judge* is asked before one is taken.
 
     *spool* is mqueue, *now* epoch seconds. What is refused stays, and after BAD_AGE is put aside and
     noted in ``spool.lost``. Files without a message are swept. Raise OSError if the disk is full or
@@ -69,8 +82,9 @@ def adopt(
     if client is None:
         return []
     try:
-        adopted = _Adoption(client, spool, options, users, now).run()
-        _sweep(client, now)
+        adopted = _Adoption(client, spool, options, users, now, judge).run(only)
+        if not only:
+            _sweep(client, now)
     finally:
         client.close()
     return adopted
@@ -135,24 +149,32 @@ class _Adoption:
     """One pass over the directory."""
 
     def __init__(
-        self, client: Spool, spool: Spool, options: Options, users: Users, now: float
+        self,
+        client: Spool,
+        spool: Spool,
+        options: Options,
+        users: Users,
+        now: float,
+        judge: Judge | None = None,
     ) -> None:
+        """Of the letters in *client* into *spool*; *now* epoch seconds, *judge* is asked before."""
         self.client = client
         self.spool = spool
         self.options = options
         self.users = users
         self.now = now
+        self._judge = judge
         self._leaving: list[tuple[str, os.stat_result]] = []
         #: uid -> messages taken in this pass
         self._taken: dict[int, int] = {}
 
-    def run(self) -> list[str]:
+    def run(self, only: Collection[str] = ()) -> list[str]:
         adopted: list[str] = []
         if self.spool.free_blocks() < self.options.min_free_blocks:
             self._say("", "too little space in the queue (MinFreeBlocks)")
             return adopted
         try:
-            for name in sorted(self.client.names()):
+            for name in sorted(only or self.client.names()):
                 new = self._adopt(name)
                 if new:
                     adopted.append(new)
@@ -169,6 +191,9 @@ class _Adoption:
             return self._take(name, opened)
         except (Unacceptable, locked.Unusable, CorruptControlFile, ValueError) as error:
             self._refuse(name, str(error))
+            return ""
+        except NotNow as reason:
+            self._say(name, str(reason))
             return ""
         except OSError as error:
             if error.errno in _ENDS_RUN:
@@ -281,15 +306,22 @@ class _Adoption:
                 continue
         try:
             _copy_body(source, data, size)
+            judged = self._judge.judge(new, data, control) if self._judge else JudgedLetter()
             add_trace(control, owner, self.options, qid=new, now=self.now)
         except BaseException:
             self.spool.discard(new, data)
             raise
+        if judged.is_discarded:
+            self.spool.discard(new, data)
+            return new
+        control.headers[1:1] = [(b"", field) for field in judged.above]
         try:
             self.spool.accept(new, data, control)
         except BaseException:
             close(data)
             raise
+        if self._judge and judged.refused:
+            self._judge.give_back(new, judged.refused)
         return new
 
     def _remove(self, name: str, found: os.stat_result, data: os.stat_result | None) -> None:

@@ -14,9 +14,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from minimta.config.options import Options
-from minimta.mailers.by_name import Mailers
 from minimta.mailers.remote import host_status, sts_cache
-from minimta.queue import adopt, listing, permission
+from minimta.queue import listing, permission
 from minimta.queue.listing import Listed
 from minimta.queue.rest import longest_rest, rest_after
 from minimta.queue.selectors import (
@@ -26,16 +25,15 @@ from minimta.queue.selectors import (
     file_kinds,
     parse_selection,
 )
-from minimta.queue.spool import Spool
 from minimta.routing.local_host import LocalHost
 from minimta.runner.deliver import Deliverer
 from minimta.runner.due import is_due, ordered
 from minimta.runner.redirect import announce
+from minimta.runner.take_in import take_in
 from minimta.system import load, log
 from minimta.system.slots import Slots, of_queue
 from minimta.system.terminal import complain
 from minimta.system.terminal import say as print_line
-from minimta.system.users import Users
 
 __all__ = ["Selection", "SelectionError", "parse_selection", "run"]
 
@@ -172,28 +170,7 @@ class _Run:
         return bool(one.attempts) and 0 <= rested < rest
 
 
-def report_losses(options: Options, spool: Spool, users: Users, now: float) -> None:
-    """Tell the postmaster, and those whose it was, what had to be put aside."""
-    from minimta.runner.send_reports import ReportSender  # nearly no run has anything to tell
-
-    ReportSender(LocalHost(options), spool, Mailers(options, users)).report_losses(now)
-
-
 def batch_size() -> int:
     """BATCH, or what the limit of open files allows: lock and data file for each message."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return BATCH if soft < 0 else max(1, min(BATCH, (soft - 100) // 3))
-
-
-def take_in(options: Options, spool: Spool, now: float) -> list[str]:
-    """Sweep, and adopt what waits in clientmqueue. Trouble there does not keep the queue waiting."""
-    try:
-        spool.sweep(now)
-        users = Users(options.passwd_file)
-        adopted = adopt.adopt(options.client_queue_directory, spool, options, users, now=now)
-        if spool.lost or spool.refused:
-            report_losses(options, spool, users, now)
-        return adopted
-    except OSError as error:
-        log.line("", f"SYSERR(root): taking in: {log.clean(str(error))}", error=True)
-        return []

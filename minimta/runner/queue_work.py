@@ -9,7 +9,7 @@ from typing import Protocol
 from minimta.config.options import Options
 from minimta.queue.control import QUEUE_ONLY
 from minimta.routing.local_host import LocalHost
-from minimta.runner import deliver, queue_run
+from minimta.runner import deliver, queue_run, take_in
 from minimta.system import load, locks
 from minimta.system.slots import Slots
 
@@ -73,7 +73,7 @@ class QueueWork:
 
     def take_in(self) -> None:
         """See Work."""
-        queue_run.take_in(self._options, deliver.open_spool(self._options), time.time())
+        take_in.take_in(self._options, deliver.open_spool(self._options), time.time())
 
     def full_run(self, stop: Callable[[], bool]) -> dict[str, float]:
         """See Work."""

@@ -87,7 +87,9 @@ def choose_spool(options: Options, queue: str) -> tuple[Spool, bool]:
 
     *queue* is what -A asked for: "m", "c", or "" for what the caller's rights allow.
     """
-    is_mta = queue == "m" or (queue != "c" and _may_write(options))
+    # What filters shall see is adopted, whoever it is from.
+    is_direct = queue != "c" and not options.input_mail_filters and _may_write(options)
+    is_mta = queue == "m" or is_direct
     path = options.queue_directory if is_mta else options.client_queue_directory
     try:
         spool = Spool(path, is_client=not is_mta)

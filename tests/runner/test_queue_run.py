@@ -16,7 +16,7 @@ from minimta.queue.control import Control
 from minimta.queue.listing import Listed
 from minimta.queue.rest import rest_after
 from minimta.queue.spool import Spool
-from minimta.runner import queue_run, queue_work
+from minimta.runner import queue_run, queue_work, take_in
 from minimta.runner.due import is_due, ordered
 from minimta.runner.queue_run import parse_selection, run
 from minimta.system.slots import of_queue
@@ -297,7 +297,7 @@ def test_who_left_what_cannot_be_adopted_is_told_in_the_end_and_postmaster_too(
         (client / (kind + "6AM9CfOn000096")).chmod(0o600)
     spool = Spool(host.options.queue_directory)
     for _ in range(2):
-        queue_run.take_in(host.options, spool, time.time() + 6 * 86400)
+        take_in.take_in(host.options, spool, time.time() + 6 * 86400)
     spool.close()
     run(host.options)
     (letter,) = host.letters("emma")

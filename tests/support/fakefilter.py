@@ -10,6 +10,9 @@ An answer is the octets of one packet, letter and data, or several of them in a 
 from __future__ import annotations
 
 import contextlib
+import os
+import pickle
+import signal
 import socket
 import struct
 import threading
@@ -158,3 +161,64 @@ def _mute_letters(wishes: int) -> str:
         "U": Wish.MUTE_UNKNOWN,
     }
     return "".join(letter for letter, wish in mute.items() if wishes & wish)
+
+
+class FilterProcess:
+    """A FakeFilter in a process of its own, for tests of those who fork: they may have no threads."""
+
+    def __init__(self, path: Path, answers: dict[str, Answer] | None = None) -> None:
+        self.path = path
+        self.packets: list[tuple[str, bytes]] = []
+        self.macros: dict[str, dict[bytes, bytes]] = {}
+        self.sessions = 0
+        self._pipe, theirs = socket.socketpair()
+        self._child = os.fork()
+        if not self._child:
+            self._pipe.close()
+            try:
+                self._serve(theirs, answers or {})
+            finally:
+                os._exit(0)
+        theirs.close()
+        assert self._pipe.recv(1) == b"+"
+
+    def _serve(self, pipe: socket.socket, answers: dict[str, Answer]) -> None:
+        one = FakeFilter(self.path, answers)
+        pipe.sendall(b"+")
+        while order := pipe.recv(1):
+            if order == b"c":
+                one.answers = {}
+            else:
+                one.all_said()
+            told = pickle.dumps((one.packets, one.macros, one.sessions))
+            pipe.sendall(struct.pack(">I", len(told)) + told)
+
+    def _ask(self, order: bytes) -> None:
+        self._pipe.sendall(order)
+        with self._pipe.makefile("rb") as reader:
+            (length,) = struct.unpack(">I", reader.read(4))
+            self.packets, self.macros, self.sessions = pickle.loads(reader.read(length))
+
+    def accept_all(self) -> None:
+        """From now on it has nothing against anybody."""
+        self._ask(b"c")
+
+    def all_said(self) -> str:
+        """The letters of all packets but macros, when its sessions are over."""
+        self._ask(b"?")
+        return "".join(letter for letter, _ in self.packets if letter != "D")
+
+    def data(self, letter: str) -> list[bytes]:
+        """What came with the packets of that letter."""
+        return [data for found, data in self.packets if found == letter]
+
+    def row(
+        self, *, flags: str = "T", times: str = "C:5s;S:5s;R:5s;E:5s", name: str = "one"
+    ) -> str:
+        """Its MailFilter."""
+        return f"{name}, S=unix:{self.path}, F={flags}, T={times}"
+
+    def close(self) -> None:
+        self._pipe.close()
+        os.kill(self._child, signal.SIGKILL)
+        os.waitpid(self._child, 0)

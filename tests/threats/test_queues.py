@@ -12,7 +12,7 @@ import pytest
 from minimta.commands import mailq
 from minimta.queue import adopt
 from minimta.queue.control import Control, decode, encode
-from minimta.runner import queue_run
+from minimta.runner import queue_run, take_in
 from tests.support.sharedhost import SECRET, UIDS, SharedHost, attacking, exchanger
 
 pytestmark = pytest.mark.root
@@ -266,7 +266,7 @@ def test_no_race_makes_root_take_over_what_is_not_the_users(
         path = message.queue / (kind + message.qid)
         with attacking(host.user("root"), exchanger(path, swapped)):
             for _ in range(10):
-                if queue_run.take_in(host.options, deliverer.spool, host.clock()):
+                if take_in.take_in(host.options, deliverer.spool, host.clock()):
                     break
         for left in (path, message.qf, message.df, swapped):
             left.unlink(missing_ok=True)

@@ -1,0 +1,211 @@
+"""A letter of the client queue before the filters (milter), as Sendmail's client hands it to the daemon.
+
+    the runner, root           the child, RunAsUser
+    forks, with the data file  ->  connects to the filters, tells them of a client at 127.0.0.1,
+                                   sends the letter, may put another body into the file
+    checks what it says        <-  verdict, header, envelope (JSON)
+
+Nobody with root's rights reads what a filter says, and what the child says is checked like what a
+user has written. tempfail leaves the letter where it is; who is refused comes back to the sender in a
+bounce. For as long as that is not sent the letter is in quarantine: no crash delivers it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Sequence
+from functools import partial
+
+from minimta.config.options import Options
+from minimta.mailers.by_name import Mailers
+from minimta.message import address, headers
+from minimta.message.envelope import Recipient
+from minimta.message.outcome import Fate, Outcome
+from minimta.milter import input_filters
+from minimta.milter.submitted import Submitted
+from minimta.queue import client_limits
+from minimta.queue.control import Control
+from minimta.queue.letter_judge import JudgedLetter, NotNow
+from minimta.queue.spool import Spool
+from minimta.routing.destination import Destination
+from minimta.routing.local_host import LocalHost
+from minimta.runner.checkpoint import MessageProgress, Unrecorded
+from minimta.runner.send_reports import ReportSender
+from minimta.system import log, privileges
+from minimta.system.users import Users
+
+#: what holds a letter until its bounce is durable
+_HELD = "refused by a filter; a bounce is on its way"
+_BLOCK = 1 << 18
+
+
+class LetterFilters:
+    """The Judge of letters: see queue.letter_judge."""
+
+    def __init__(self, options: Options, spool: Spool, users: Users, now: float) -> None:
+        """Letters go to *spool*; *now* is epoch seconds."""
+        self._options = options
+        self._spool = spool
+        self._users = users
+        self._now = now
+        self._here = LocalHost(options)
+        #: why a filter wants the letter held of which some recipients were refused, "" if none does
+        self._reason = ""
+
+    def judge(self, qid: str, data: int, control: Control) -> JudgedLetter:
+        """See Judge. Raise NotNow, OSError, client_limits.Unacceptable."""
+        rows = input_filters.of_port(None, self._options)
+        seconds = 60.0 + sum(row.connect + row.end + 10 * row.read for row in rows)
+        letter = Submitted(self._options, self._here.name, qid, data, control)
+        routes = [self._route(address.bare(path)) for path in _paths(control)]
+        act = partial(_ask, self._options, letter, routes)
+        try:
+            answer = json.loads(privileges.in_child(act, seconds, [data]))
+        except (OSError, ValueError) as error:
+            raise NotNow(f"the filters did not answer: {error}") from error
+        for text in answer["notes"]:
+            log.line(qid, log.clean(text, 500))
+        return self._obey(answer, data, control)
+
+    def _route(self, bare: bytes) -> tuple[str, str, bytes]:
+        try:
+            found = self._here.router.route(bare)
+        except OSError as error:
+            raise NotNow(f"cannot look up {log.clean(bare)}: {error.strerror or error}") from error
+        return found.mailer, found.host, found.user
+
+    def _obey(self, answer: dict[str, object], data: int, control: Control) -> JudgedLetter:
+        """Raise NotNow, OSError or Unacceptable."""
+        judged = JudgedLetter()
+        said = answer["said"]
+        assert isinstance(said, list)
+        by_path = {one.address: one for one in control.recipients}
+        if answer["word"] == "tempfail":
+            raise NotNow(f"a filter says {answer['reply']}")
+        if answer["word"] == "discard":
+            judged.is_discarded = True
+            return judged
+        if answer["word"] == "refused":
+            judged.refused = [(one, str(answer["reply"])) for one in control.recipients]
+        else:
+            judged.refused = [(by_path[_octets(path)], str(reply)) for path, reply in said]
+            _change(control, judged, answer)
+            if judged.is_discarded:
+                return judged
+            client_limits.check(control, self._options)
+            _check_body(data)
+        if judged.refused:
+            self._reason, control.quarantine = control.quarantine, _HELD
+        return judged
+
+    def give_back(self, qid: str, refused: Sequence[tuple[Recipient, object]]) -> None:
+        """See Judge."""
+        message = self._spool.lock(qid, kind="hf")
+        if message is None:
+            return
+        reason = {id(one): str(text) for one, text in refused}
+        named = {one.address: reason[id(one)] for one, _ in refused}
+        destinations = [Destination(one, None) for one in message.control.recipients]
+        progress = MessageProgress(message, destinations, self._now)
+        for position, one in enumerate(message.control.recipients):
+            if text := named.get(one.address):
+                progress.settle([position], _outcome(text))
+                log.line(qid, f"to={log.fact(one.address)}, mailer=relay, {_stat(text)}")
+        reports = ReportSender(self._here, self._spool, Mailers(self._options, self._users))
+        with contextlib.suppress(Unrecorded):  # logged, and the letter stays held
+            reports.finish(progress, self._now)
+            self._spool.flush()
+            self._let_go(qid)
+
+    def _let_go(self, qid: str) -> None:
+        """Those who were not refused get it, unless a filter holds it for another reason."""
+        message = self._spool.lock(qid, kind="hf") if self._spool.find("hf" + qid) else None
+        if message is None:
+            return
+        with message:
+            if self._reason:
+                message.hold(self._reason)
+            else:
+                message.let_go(time.time())
+
+
+def _ask(options: Options, letter: Submitted, routes: list[tuple[str, str, bytes]]) -> bytes:
+    """In the child."""
+    privileges.become(options.run_as_user, with_groups=True)
+    return json.dumps(letter.answer(routes)).encode("ascii")
+
+
+def _paths(control: Control) -> list[bytes]:
+    return [control.reverse_path, *(one.address for one in control.recipients)]
+
+
+def _octets(text: object) -> bytes:
+    return str(text).encode("latin-1")
+
+
+def _change(control: Control, judged: JudgedLetter, answer: dict[str, object]) -> None:
+    """What filters have made of header and envelope. Raise Unacceptable."""
+    above, fields, recipients = answer["above"], answer["fields"], answer["recipients"]
+    assert isinstance(above, list) and isinstance(fields, list) and isinstance(recipients, list)
+    judged.above = [_field(text) for text in above]
+    flags = {field: flag for flag, field in control.headers}
+    ours = [one for one in control.headers if one[0] in (b"P", b"x")]
+    new = [_field(text) for text in fields]
+    control.headers = [*ours, *((flags.get(field, b""), field) for field in new)]
+    control.reverse_path = _octets(answer["sender"])
+    known = {one.address: one for one in control.recipients}
+    refused = [one for one, _ in judged.refused]
+    added = [
+        known.get(_octets(path)) or Recipient(_octets(path), str(letters), original=_octets(orcpt))
+        for path, letters, orcpt in recipients
+    ]
+    control.recipients = [*added, *(one for one in refused if one not in added)]
+    judged.is_discarded = not control.recipients
+    control.quarantine = log.clean(str(answer["quarantine"]), 200)
+    if answer["envid"] is not None:
+        control.envid, control.body_type = _octets(answer["envid"]), _octets(answer["body_type"])
+    if answer["eight_bit"] and "8" not in control.flags:
+        control.flags += "8"
+
+
+def _field(text: object) -> bytes:
+    """One field of a header. Raise Unacceptable if it is none."""
+    field = _octets(text)
+    first, *rest = field.split(b"\n")
+    is_folded = all(line[:1] in (b" ", b"\t") for line in rest)
+    if not headers.field_name(first) or not is_folded or b"\r" in field or b"\0" in field:
+        raise client_limits.Unacceptable(f"a filter made a field that is none: {log.clean(first)}")
+    return field
+
+
+def _check_body(data: int) -> None:
+    """Whoever could write there has written text? Raise Unacceptable."""
+    position = 0
+    while piece := os.pread(data, _BLOCK, position):
+        if b"\r" in piece or b"\0" in piece:
+            raise client_limits.Unacceptable("a filter made a body with a carriage return or NUL")
+        position += len(piece)
+
+
+def _outcome(text: str) -> Outcome:
+    """*text* is a reply, "550 5.7.1 Command rejected"."""
+    words = text.split(" ", 2)
+    has_status = len(words) > 1 and words[1][:2] == "5." and words[1].count(".") == 2
+    status = words[1] if has_status else "5.7.1"
+    transcript = ("... while talking to the filters of this host:", f"<<< {text}")
+    return Outcome(
+        Fate.FAILED,
+        status,
+        "Service unavailable",
+        diagnostic=text,
+        transcript=transcript,
+        exit_code=os.EX_UNAVAILABLE,
+    )
+
+
+def _stat(text: str) -> str:
+    outcome = _outcome(text)
+    return f"dsn={outcome.status}, reply={log.clean(text)}, stat={outcome.stat}"

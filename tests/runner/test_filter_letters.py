@@ -1,0 +1,299 @@
+"""Letters of commands before the filters: they are asked when the runner adopts a letter."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from minimta.config import filters
+from minimta.milter import input_filters
+from minimta.queue.spool import Spool
+from minimta.runner import take_in
+from minimta.runner.queue_run import run
+from minimta.submission import caller
+from minimta.system import privileges
+from tests.support.fakefilter import Answer, FilterProcess, reply
+from tests.support.privatehost import PrivateHost
+
+EMMA, DAVE, CAROL = b"<emma@lab1.campus>", b"<dave@lab1.campus>", b"<carol@lab1.campus>"
+TEXT = b"Subject: hello\nTo: somebody\n\nbody\nof it\n"
+Use = Callable[..., FilterProcess]
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> PrivateHost:
+    return PrivateHost(tmp_path)
+
+
+@pytest.fixture
+def use(host: PrivateHost, tmp_path: Path) -> Iterator[Use]:
+    started: list[FilterProcess] = []
+
+    def start(answers: dict[str, Answer] | None = None, flags: str = "T") -> FilterProcess:
+        started.append(FilterProcess(tmp_path / f"filter{len(started)}", answers))
+        row = started[-1].row(flags=flags, times="C:2s;S:2s;R:2s;E:2s")
+        host.options.mail_filters = filters.read(row)
+        host.options.input_mail_filters = ("one",)
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.close()
+
+
+def leave(host: PrivateHost, *recipients: bytes) -> str:
+    """A letter of ours in clientmqueue."""
+    queue = host.options.queue_directory
+    host.options.queue_directory = host.options.client_queue_directory
+    try:
+        return host.submit(EMMA, *(recipients or (DAVE,)), text=TEXT)
+    finally:
+        host.options.queue_directory = queue
+
+
+def taken(host: PrivateHost) -> list[str]:
+    """Take in; the names in mqueue."""
+    spool = Spool(host.options.queue_directory)
+    take_in.take_in(host.options, spool, time.time())
+    spool.close()
+    return [name[:2] for name in host.files()]
+
+
+def left(host: PrivateHost) -> list[str]:
+    return [name[:2] for name in sorted(os.listdir(host.options.client_queue_directory))]
+
+
+def test_a_filter_sees_a_letter_as_one_from_this_host(host: PrivateHost, use: Use) -> None:
+    one = use()
+    leave(host, DAVE, CAROL)
+    assert taken(host) == ["df", "qf"]
+    assert left(host) == []
+    [qid] = [name[2:].encode() for name in host.files() if name.startswith("qf")]
+    assert one.all_said().replace("L", "") == "OCHMRRTNBEQ"
+    assert one.data("C") == [b"localhost\x004\0\x00127.0.0.1\0"]
+    assert one.data("H") == [b"lab1.campus\0"]
+    assert one.data("R") == [b"<dave@lab1.campus>\0", b"<carol@lab1.campus>\0"]
+    assert one.data("B") == [b"body\r\nof it\r\n"]
+    names = [data.partition(b"\0")[0] for data in one.data("L")]
+    assert names == [b"Received", b"Date", b"From", b"Message-Id", b"Subject", b"To"]
+    assert one.macros["C"] == {
+        b"j": b"lab1.campus",
+        b"_": b"localhost [127.0.0.1]",
+        b"{daemon_name}": b"MTA",
+        b"{if_name}": b"localhost",
+    }
+    assert one.macros["M"] == {
+        b"i": qid,
+        b"{mail_mailer}": b"local",
+        b"{mail_host}": b"",
+        b"{mail_addr}": b"emma",
+    }
+    assert one.macros["E"][b"{msg_id}"].startswith(b"<2")
+
+
+def test_what_a_filter_changes_is_what_is_delivered(host: PrivateHost, use: Use) -> None:
+    use(
+        {
+            "E": [
+                reply(b"i", b"X-Top", b"t", index=0),
+                reply(b"h", b"X-New", b"n"),
+                reply(b"m", b"Subject", b"other", index=1),
+                reply(b"+", CAROL),
+                reply(b"-", DAVE),
+                b"bnew \xc3\xa9\r\n",
+                b"c",
+            ]
+        }
+    )
+    leave(host)
+    run(host.options)
+    assert host.letters("dave") == []
+    [letter] = host.letters("carol")
+    assert list(letter.keys())[:3] == ["Return-Path", "X-Top", "Received"]
+    assert (letter["X-New"], letter["Subject"]) == ("n", "other")
+    assert letter.get_payload(decode=True) == b"new \xc3\xa9\n"
+
+
+@pytest.mark.parametrize("letter", "CHMRTLNBE")
+@pytest.mark.parametrize("answer", [b"t", b"", reply(b"y", b"451 4.7.1 Later"), b"x"], ids=repr)
+def test_a_letter_stays_while_a_filter_cannot_say_yes(
+    host: PrivateHost, use: Use, letter: str, answer: bytes
+) -> None:
+    one = use({letter: answer})
+    leave(host)
+    assert taken(host) == []
+    assert left(host) == ["df", "qf"]
+    one.accept_all()
+    assert taken(host) == ["df", "qf"]
+
+
+def test_without_a_filter_a_letter_waits_or_goes_on_as_its_row_says(
+    host: PrivateHost, tmp_path: Path
+) -> None:
+    host.options.input_mail_filters = ("gone",)
+    host.options.mail_filters = filters.read(f"gone, S=unix:{tmp_path}/gone, F=T")
+    leave(host)
+    assert taken(host) == []
+    host.options.mail_filters = filters.read(f"gone, S=unix:{tmp_path}/gone")
+    assert taken(host) == ["df", "qf"]
+
+
+@pytest.mark.parametrize("letter", "CHMRTLNBE")
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [(b"r", "5.7.1 Command rejected"), (reply(b"y", b"550 5.7.9 No such thing"), "5.7.9 No such")],
+)
+def test_what_a_filter_refuses_comes_back_to_its_sender(
+    host: PrivateHost, use: Use, letter: str, answer: bytes, words: str
+) -> None:
+    use({letter: answer})
+    leave(host, DAVE, CAROL)
+    run(host.options)
+    run(host.options)
+    assert host.letters("dave") == host.letters("carol") == []
+    [bounce] = host.letters("emma")
+    assert bounce["Subject"] == "Returned mail: see transcript for details"
+    text = bounce.as_string()
+    assert words in text
+    assert "Action: failed" in text
+    assert text.count("Final-Recipient") == 2
+    assert (left(host), host.files()) == ([], [])
+
+
+def test_a_recipient_may_be_refused_alone(host: PrivateHost, use: Use) -> None:
+    use({"R": lambda data: b"r" if b"dave" in data else b"c"})
+    leave(host, DAVE, CAROL)
+    run(host.options)
+    run(host.options)
+    assert host.letters("dave") == []
+    assert len(host.letters("carol")) == 1
+    [bounce] = host.letters("emma")
+    assert "dave@lab1.campus" in bounce.as_string()
+    assert "RFC822; carol" not in bounce.as_string()
+    assert host.files() == []
+
+
+def test_until_the_bounce_is_sent_a_refused_letter_is_held(
+    host: PrivateHost, use: Use, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from minimta.runner import filter_letters
+
+    use({"E": b"r"})
+    leave(host)
+    monkeypatch.setattr(filter_letters.LetterFilters, "give_back", lambda *unused: None)
+    run(host.options)
+    assert [name[:2] for name in host.files()] == ["df", "hf"]
+    assert host.letters("dave") == []
+
+
+@pytest.mark.parametrize("letter", "MRTLNBE")
+def test_discard_takes_a_letter_and_nobody_gets_it(
+    host: PrivateHost, use: Use, letter: str
+) -> None:
+    use({letter: b"d"})
+    leave(host)
+    assert (taken(host), left(host)) == ([], [])
+
+
+def test_a_letter_without_recipients_is_gone(host: PrivateHost, use: Use) -> None:
+    use({"E": [reply(b"-", DAVE), b"c"]})
+    leave(host)
+    assert (taken(host), left(host)) == ([], [])
+
+
+def test_quarantine_holds_a_letter(host: PrivateHost, use: Use) -> None:
+    use({"E": [reply(b"q", b"odd"), b"c"]})
+    leave(host)
+    assert taken(host) == ["df", "hf"]
+
+
+def test_a_letter_that_hangs_in_a_filter_holds_up_no_other(
+    host: PrivateHost, use: Use, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(take_in, "PATIENCE", 0.5)
+    hanging = iter([True])
+
+    def first_hangs(data: bytes) -> bytes | list[bytes]:
+        if next(hanging, False):
+            time.sleep(1.5)
+        return b"c"
+
+    use({"M": first_hangs})
+    for _ in range(3):
+        leave(host)
+    assert taken(host).count("qf") == 2
+    assert len(left(host)) == 2
+    assert taken(host).count("qf") == 2  # it is in hand, and left alone
+    end = time.monotonic() + 10
+    while left(host) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert [name[:2] for name in host.files()].count("qf") == 3
+
+
+def test_no_more_letters_are_in_hand_than_there_may_be(
+    host: PrivateHost, use: Use, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(take_in, "MOST", 2)
+    one = use()
+    for _ in range(7):
+        leave(host)
+    assert taken(host).count("qf") == 7
+    one.all_said()
+    assert one.sessions == 7
+
+
+def test_the_filter_is_talked_to_by_a_child_that_has_given_up_root(
+    host: PrivateHost, use: Use, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    use()
+    parent = os.getpid()
+
+    def become(name: str, *, with_groups: bool = False) -> None:
+        text = f"{name} {with_groups} {os.getpid() != parent}"
+        (tmp_path / "became").write_text(text)
+
+    monkeypatch.setattr(privileges, "become", become)
+    host.options.run_as_user = "nobody"
+    leave(host)
+    taken(host)
+    assert (tmp_path / "became").read_text() == "nobody True True"
+
+
+def test_what_the_child_says_is_not_believed(
+    host: PrivateHost, use: Use, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from minimta.milter.submitted import Submitted
+
+    whole = Submitted.answer
+    use()
+    for bad in (
+        {"fields": ["X: y\nR</etc/passwd>"]},
+        {"above": ["no field"]},
+        {"recipients": [("|/bin/sh", "PFD", "")]},
+        {"sender": "<a\nRPFD:|x>"},
+        {"recipients": [("<x\ny>", "PFD", "")]},
+    ):
+        monkeypatch.setattr(Submitted, "answer", lambda *given, bad=bad: whole(*given) | bad)
+        leave(host)
+        assert taken(host) == [], bad
+        assert left(host) == ["df", "qf"]
+        for name in os.listdir(host.options.client_queue_directory):
+            Path(host.options.client_queue_directory, name).unlink()
+
+
+def test_with_filters_the_queues_owner_submits_like_everybody(host: PrivateHost, use: Use) -> None:
+    spool, is_mta = caller.choose_spool(host.options, "")
+    assert is_mta
+    use()
+    assert input_filters.why_not(host.options) == ""
+    client, is_mta = caller.choose_spool(host.options, "")
+    assert not is_mta
+    assert client.directory == host.options.client_queue_directory
+    direct, is_mta = caller.choose_spool(host.options, "m")
+    assert is_mta
+    for one in (spool, client, direct):
+        one.close()
