@@ -45,6 +45,11 @@ class LoginRecord:
             return 0.0
         return self.when + min(FIRST_REST * (1 << min(self.count - 1, 16)), LONGEST_REST)
 
+    def rests(self, now: float) -> bool:
+        """Is it not to be tried at *now* (epoch seconds)?"""
+        # What was refused in the future was dated by a clock that has been put right.
+        return self.when <= now < self.rests_until
+
 
 class LoginMemory:
     """The memory of a queue's logins, seen from one process."""

@@ -142,7 +142,7 @@ class LoginDesk:
             return
         name, state = f"{hop.name.lower()}:{hop.port} {row.user}", self._store.state_of(row)
         last = self._memory.last(name, state)
-        if last is not None and self._clock() < last.rests_until:
+        if last is not None and last.rests(self._clock()):
             made.faults[hop.key] = HopLogin(fault=self._rest(last))
             return
         if last is not None and not last.accepted:

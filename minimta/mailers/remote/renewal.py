@@ -103,7 +103,7 @@ def _renewed(
 ) -> str:
     path = token_file.path_of(options.token_directory, name)
     last = token_file.trouble(path)
-    if last and now < last.until and not is_forced:
+    if last and last.counts(now) and not is_forced:
         if is_good:
             return token.access_token
         raise TokenTrouble(last.text, is_final=last.is_final)

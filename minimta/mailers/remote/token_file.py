@@ -224,6 +224,12 @@ class TroubleRecord:
     text: str
     is_final: bool
 
+    def counts(self, now: float) -> bool:
+        """Is it not to be renewed at *now* (epoch seconds)?"""
+        # One that lasts longer than any was noted by a clock that has been put right.
+        longest = LONGEST_REST if self.is_final else LONGEST_PAUSE
+        return now < self.until <= now + longest
+
 
 def trouble(path: str) -> TroubleRecord | None:
     """The trouble with *path* as it stands there, None if there is none. Raise OSError."""

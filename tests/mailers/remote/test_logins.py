@@ -397,6 +397,14 @@ def test_the_rest_is_doubled_up_to_a_day(memory: LoginMemory) -> None:
     assert rests[-1] == LONGEST_REST
 
 
+def test_a_refusal_in_the_future_is_none(memory: LoginMemory) -> None:
+    """The clock was wrong, and has been put right."""
+    record = memory.refused("x", "s", 5000.0, "no")
+    assert not record.rests(4999.0)
+    assert record.rests(5000.0) and record.rests(5000.0 + FIRST_REST - 1)
+    assert not record.rests(5000.0 + FIRST_REST)
+
+
 def test_what_one_process_notes_another_one_knows(memory: LoginMemory, tmp_path: Path) -> None:
     memory.refused("emma", "s", 1000.0, "no")
     memory.refused("dave", "s", 1000.0, "no")

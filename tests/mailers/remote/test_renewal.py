@@ -164,6 +164,17 @@ def test_the_rest_has_an_end_after_a_day(place: Place) -> None:
     assert record is not None and record.until == NOW + token_file.LONGEST_REST
 
 
+def test_a_trouble_of_a_clock_that_was_wrong_is_none(place: Place, pair: KeyPair) -> None:
+    server = place.serve(pair)
+    place.put(server.url("token"), left=-2 * 86400)
+    server.answer((400, {"error": "invalid_grant"}))
+    assert "invalid_grant" in place.trouble()
+    place.now -= token_file.FIRST_REST
+    assert "invalid_grant" in place.trouble() and len(server.forms) == 1
+    place.now -= token_file.LONGEST_REST
+    assert place.get() == "access-1-token"
+
+
 def test_a_change_of_the_file_ends_the_rest(place: Place, pair: KeyPair) -> None:
     server = place.serve(pair, secret="client-s3cret")
     place.put(server.url("token"), client_secret="client-0ld")
