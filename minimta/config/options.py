@@ -216,6 +216,9 @@ class Options:
     connection_rate_throttle = _option("ConnectionRateThrottle", "0", natural, "connections that a port takes in a second, 0 = no limit; the others wait")
     max_queue_children = _option("MaxQueueChildren", "10", positive, "programs and other hosts that are delivered to at the same time, by all queue runs together")
     destination_concurrency = _option("DestinationConcurrency", "0", natural, "connections at the same time to one next hop, or one host, 0 = all but a fifth of `MaxQueueChildren` (ours)")
+    connection_cache_size = _option("ConnectionCacheSize", "2", natural, "connections to other hosts that are kept when all is sent, for messages that may come; 0 = none", "k")
+    # DIFFERS: Sendmail has 5m, within a queue run; here a connection is kept between deliveries, too.
+    connection_cache_timeout = _option("ConnectionCacheTimeout", "2s", wait, "for how long, if messages come to their next hop as often as that", "K")
     destination_rate_delay = _option("DestinationRateDelay", "0", seconds, "between two messages to one next hop: what comes sooner waits in the queue; 0 = none (ours)")
     queue_la = _option("QueueLA", "8", number, "load average for each processor from which on messages are only queued; in a container the load of the host does not count", "x")
     refuse_la = _option("RefuseLA", "12", number, "load average for each processor from which on connections are refused; see `QueueLA`", "X")

@@ -20,6 +20,10 @@ from minimta.mailers.job import Mailer
 from minimta.system.slots import Slots, of_queue
 from minimta.system.users import Users
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minimta.mailers.remote.kept_workers import KeptWorkers
+
 #: gets each line of a dialogue (-v), None if nobody reads them
 Say = Callable[[str], None] | None
 
@@ -35,11 +39,13 @@ class Mailers(dict[str, Mailer]):
         *,
         say: Say = None,
         is_run: bool = True,
+        kept: KeptWorkers | None = None,
     ) -> None:
         """*users* are those of this host; *say* gets the dialogues of esmtp and lmtp.
 
         *slots* bound how many hosts esmtp talks to at the same time, if not those of the queue. If
-        it *is_run*, hosts that were not reached before now are asked all the same.
+        it *is_run*, hosts that were not reached before now are asked all the same. *kept* has
+        connections of esmtp to busy next hops.
         """
         super().__init__()
         self.options = options
@@ -47,6 +53,7 @@ class Mailers(dict[str, Mailer]):
         self.say = say
         self._slots = slots
         self.is_run = is_run
+        self.kept = kept
         #: when the run began
         self.since = time.time()
         chosen = options.local_mailer
@@ -121,7 +128,9 @@ def _esmtp(mailers: Mailers) -> Mailer:
 
     memory = host_status.of_queue(mailers.options, mailers.since, is_run=mailers.is_run)
     findings = Findings(mailers.options, memory, sts_cache.of_queue(mailers.options))
-    return RemoteMailer(mailers.options, mailers.slots, say=mailers.say, findings=findings)
+    return RemoteMailer(
+        mailers.options, mailers.slots, say=mailers.say, findings=findings, kept=mailers.kept
+    )
 
 
 #: what LocalMailer begins with -> the mailer ``local``

@@ -43,6 +43,7 @@ from minimta.system.users import Users
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from minimta.mailers.remote.kept_workers import KeptWorkers
     from minimta.routing.rewrite import Rewriter
     from minimta.runner.send_reports import ReportSender
 
@@ -80,14 +81,15 @@ class Deliverer:
         tell: Callable[[str], None] = lambda text: None,
         clock: Callable[[], float] = time.time,
         stop: Callable[[], bool] = lambda: False,
+        kept: KeptWorkers | None = None,
     ) -> None:
         """*spool* is the queue, if the caller has it open already; *slots* bound what is slow.
 
         If it *is_run*, it asks hosts that were not reached before it began. *say* gets what -v shows, *tell* what expansions refuse; *stop* is asked between acts, and
-        *clock* gives epoch seconds. Raise OSError (no queue).
+        *clock* gives epoch seconds; *kept* has connections to busy next hops. Raise OSError (no queue).
         """
         self.spool = spool or open_spool(here.options)
-        self.mailers = Mailers(here.options, here.users, slots, say=say, is_run=is_run)
+        self.mailers = Mailers(here.options, here.users, slots, say=say, is_run=is_run, kept=kept)
         self._here = here
         self._sender_relays = SenderRelays(here.options.sender_relay, all_rows, self._shown_sender)
         self._options = here.options

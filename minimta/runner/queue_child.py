@@ -1,14 +1,31 @@
-"""A child of the resident runner, as the runner sees it."""
+"""A child of the resident runner, as each of the two sees the other.
+
+    child -> runner     +           all mailboxes are served, and it has a slot for the rest
+                        -           it has none
+                        =ID TURN    a message that found no place at its next hop, with 0 or the time
+                                    (epoch seconds) when it has its turn there
+                        @HOP        a message went to this next hop
+                        !NUMBER     the batch is over; it keeps so many connections, and may be given
+                                    another batch
+                        *           it has taken that
+    runner -> child     ID ID ...   the messages of another batch; the end of the file: none will come
+
+Each is a line of a pipe of its own. A child that ends before it has taken a batch has not begun it.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-#: what it says when it is done with mailboxes: it has a slot for the rest, or there is none
-GOES_ON, NO_SLOT = b"+", b"-"
+from minimta.mailers.remote.kept_workers import KeptWorkers
+from minimta.system.waiting import readable
+
+GOES_ON, NO_SLOT, TAKEN = b"+\n", b"-\n", b"*\n"
 #: octets of a pipe that are heard at most
 _MOST = 65536
+#: seconds between two looks whether the child is told to end
+_LOOK = 1.0
 
 
 def held(qids: Mapping[str, float]) -> bytes:
@@ -18,28 +35,43 @@ def held(qids: Mapping[str, float]) -> bytes:
     return b"".join(b"=%b %d\n" % (qid.encode("ascii"), turn) for qid, turn in qids.items())
 
 
-class Child:
-    """A forked process and the pipe that tells of its progress."""
+def served(hops: Iterable[str]) -> bytes:
+    """What it says of the next hops to which a message went."""
+    return b"".join(b"@%b\n" % hop.encode("ascii") for hop in hops)
 
-    def __init__(self, pid: int, pipe: int, what: str, qids: list[str], begun: float = 0.0) -> None:
+
+class Child:
+    """A forked process, and the pipes to it, in the runner."""
+
+    def __init__(
+        self,
+        pid: int,
+        pipe: int,
+        what: str,
+        qids: list[str],
+        begun: float = 0.0,
+        orders: int = -1,
+    ) -> None:
         """*pipe* is where it speaks, -1 when it has nothing more to say; *qids* are its messages, and
-        it was *begun* then (monotonic seconds).
+        it was *begun* then (monotonic seconds). It takes *orders*, -1: it does not.
         """
         self.pid = pid
         self.pipe = pipe
         #: "local" while it delivers locally, then "remote", or "half" if it got no slot for that;
-        #: "adopt", "full"
+        #: "idle" while it has connections and no messages; "adopt", "full"
         self.what = what
         self.qids = qids
         self.begun = begun
+        #: the messages that it said found no place, with 0.0 or their turn (epoch seconds)
+        self.held: dict[str, float] = {}
+        #: next hops to which it said that a message went
+        self.hops: list[str] = []
+        #: connections that it keeps; of one that has some the batch is over
+        self.kept = 0
+        #: has it begun with its messages? What was there when it was forked it has
+        self.has_taken = True
+        self._orders = orders
         self._said = b""
-
-    @property
-    def held(self) -> dict[str, float]:
-        """The messages that it said found no place, with 0.0 or their turn (epoch seconds)."""
-        *lines, _ = self._said.lstrip(GOES_ON + NO_SLOT).split(b"\n")
-        words = [line[1:].decode("ascii").split(" ") for line in lines]
-        return {qid: float(turn) for qid, turn in words}
 
     def listen(self) -> None:
         """Take what it has said, if anything; does not wait."""
@@ -49,12 +81,82 @@ class Child:
             return
         if not said:
             self.hang_up()  # it ends
-        elif self.what == "local" and not self._said:
-            self.what = "half" if said[:1] == NO_SLOT else "remote"
-        self._said += said
+        *lines, self._said = (self._said + said).split(b"\n")
+        for line in lines:
+            self._hear(line)
+
+    def _hear(self, line: bytes) -> None:
+        kind, rest = line[:1], line[1:].decode("ascii")
+        if kind in b"+-" and self.what == "local":
+            self.what = "half" if kind == b"-" else "remote"
+        elif kind == b"=":
+            qid, turn = rest.split(" ")
+            self.held[qid] = float(turn)
+        elif kind == b"@":
+            self.hops.append(rest)
+        elif kind == b"!":
+            self.kept = int(rest)
+        elif kind == b"*":
+            self.has_taken = True
+
+    def rest(self, now: float) -> None:
+        """Its batch is over, and noted; it is idle from *now* on (monotonic seconds)."""
+        self.what, self.begun = "idle", now
+        self.qids, self.held, self.hops = [], {}, []
+
+    def give(self, qids: list[str], now: float) -> bool:
+        """Let it, which is idle, go on with *qids*; False if it cannot be told."""
+        try:
+            os.write(self._orders, " ".join(qids).encode("ascii") + b"\n")
+        except OSError:
+            return False
+        self.what, self.qids, self.begun = "local", qids, now
+        self.kept, self.has_taken = 0, False
+        return True
+
+    def dismiss(self) -> None:
+        """Let it end when it has done what it has; may be called twice."""
+        if self._orders >= 0:
+            os.close(self._orders)
+            self._orders = -1
 
     def hang_up(self) -> None:
         """Listen no more; may be called twice."""
         if self.pipe >= 0:
             os.close(self.pipe)
             self.pipe = -1
+
+
+class RunnerPipes:
+    """The child's ends of the pipes."""
+
+    def __init__(self, saying: int, orders: int) -> None:
+        self._saying = saying
+        self._orders = orders
+
+    def say(self, octets: bytes) -> None:
+        """Tell the runner. Raises nothing: perhaps nobody is there any more, or it is too much to hear."""
+        try:
+            os.write(self._saying, octets)
+        except OSError:
+            pass
+
+    def next_batch(
+        self, found_no_place: Mapping[str, float], kept: KeptWorkers, stop: Callable[[], bool]
+    ) -> Sequence[str]:
+        """Say what became of the last batch, and wait for another one while connections are *kept*.
+
+        Nothing if the time is over, or stop().
+        """
+        told = held(found_no_place) + served(kept.served)
+        kept.served.clear()
+        kept.listen()
+        self.say(told + b"!%d\n" % len(kept) if kept else told)
+        while kept and not stop():
+            if self._orders in readable([self._orders, *kept.descriptors()], _LOOK):
+                qids = os.read(self._orders, _MOST).decode("ascii").split()
+                if qids:
+                    self.say(TAKEN)
+                return qids
+            kept.listen()
+        return ()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from minimta.config.options import Options
+from minimta.mailers.remote.kept_workers import KeptWorkers
 from minimta.queue.control import QUEUE_ONLY
 from minimta.routing.local_host import LocalHost
 from minimta.runner import deliver, queue_run, take_in
@@ -23,12 +24,19 @@ class Work(Protocol):
     def begin(self) -> None:
         """Called first in every child: let go of what is the runner's alone."""
 
+    def kept(self, lately: dict[str, float]) -> KeptWorkers:
+        """Where a child keeps connections; *lately* is next hop -> when a message went there."""
+
     def attempt(
-        self, qids: list[str], go_on: Callable[[], bool], stop: Callable[[], bool]
+        self,
+        qids: Sequence[str],
+        go_on: Callable[[], bool],
+        stop: Callable[[], bool],
+        kept: KeptWorkers,
     ) -> dict[str, float]:
         """Try these new messages. go_on() is asked before what may take long, stop() between acts.
 
-        Returns ids of those that found no place at a next hop, with 0.0 or when they have their turn.
+        Connections are *kept* there. Returns ids of those that found no place at a next hop, with 0.0 or when they have their turn.
         """
 
     def take_in(self) -> None:
@@ -62,12 +70,20 @@ class QueueWork:
         locks.forget(locks.beside(self._options.queue_directory))
         locks.forget(locks.of_daemon(self._options.queue_directory))
 
+    def kept(self, lately: dict[str, float]) -> KeptWorkers:
+        """See Work."""
+        return KeptWorkers(self._options, self._slots, lately)
+
     def attempt(
-        self, qids: list[str], go_on: Callable[[], bool], stop: Callable[[], bool]
+        self,
+        qids: Sequence[str],
+        go_on: Callable[[], bool],
+        stop: Callable[[], bool],
+        kept: KeptWorkers,
     ) -> dict[str, float]:
         """See Work."""
         here = LocalHost(self._options)
-        deliverer = deliver.Deliverer(here, slots=self._slots, is_run=False, stop=stop)
+        deliverer = deliver.Deliverer(here, slots=self._slots, is_run=False, stop=stop, kept=kept)
         deliverer.attempt(qids, go_on=go_on, fresh=True)
         return deliverer.held
 

@@ -200,6 +200,12 @@ class Place:
             return True
         return self._source >= 0 or self.file < 0
 
+    def counts_for_nobody(self) -> None:
+        """Give the place of the source back, for a while in which nothing is done for it."""
+        octet, self._source = self._source, -1
+        if octet >= 0 and self.file >= 0:
+            _lock(self.file, octet, fcntl.F_UNLCK)
+
     def close(self) -> None:
         """Give it back, or leave it to a child that was forked with it."""
         if self.file >= 0:

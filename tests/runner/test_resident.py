@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,12 +18,15 @@ import minimta
 from minimta.aliases.rebuild import rebuild
 from minimta.aliases.source import Source
 from minimta.config.options import TABLE, Options
+from minimta.mailers.remote.channel import WINDOW
+from minimta.mailers.remote.kept_workers import KeptWorkers
 from minimta.message.envelope import Envelope
+from minimta.runner import loop as looping
 from minimta.runner import queue_run
 from minimta.runner import resident as residence
 from minimta.runner.deliver import Deliverer
-from minimta.runner.queue_child import GOES_ON, NO_SLOT, Child, held
-from minimta.runner.resident import Loop
+from minimta.runner.loop import Loop
+from minimta.runner.queue_child import GOES_ON, NO_SLOT, TAKEN, Child, RunnerPipes, held
 from minimta.runner.watch import Watch
 from minimta.system import locks, log, resolv_conf
 from minimta.system.dns import Resolver
@@ -51,8 +54,15 @@ class Idle:
 
     def begin(self) -> None: ...
 
+    def kept(self, lately: dict[str, float]) -> KeptWorkers:
+        return KeptWorkers(Options(), Slots("/nonexistent", 1), lately)
+
     def attempt(
-        self, qids: list[str], go_on: Callable[[], bool], stop: Callable[[], bool]
+        self,
+        qids: Sequence[str],
+        go_on: Callable[[], bool],
+        stop: Callable[[], bool],
+        kept: KeptWorkers,
     ) -> dict[str, float]:
         return {}
 
@@ -172,7 +182,7 @@ def test_a_new_message_is_started_at_the_first_look(loop: Still) -> None:
     loop.arrive("a")
     loop.step(0)
     assert loop.started == [("local", ["a"])]
-    assert residence.POLL <= 0.1
+    assert looping.POLL <= 0.1
 
 
 def test_a_message_is_tried_once_when_it_comes_and_not_when_its_file_changes(loop: Still) -> None:
@@ -188,22 +198,22 @@ def test_a_local_phase_that_is_stuck_is_not_waited_for_by_the_next(loop: Still) 
     loop.arrive("a")
     loop.step(0)
     loop.arrive("b")
-    loop.step(residence.STUCK)
+    loop.step(looping.STUCK)
     assert len(loop.started) == 1
-    loop.step(residence.STUCK + 1)
+    loop.step(looping.STUCK + 1)
     assert loop.started[1:] == [("local", ["b"])]
-    assert residence.STUCK <= 10
+    assert looping.STUCK <= 10
 
 
 def test_not_everything_can_be_stuck_at_the_same_time(loop: Still) -> None:
-    for number in range(residence.MOST_STUCK + 5):
+    for number in range(looping.MOST_STUCK + 5):
         loop.arrive(f"q{number}")
-        loop.now = number * (residence.STUCK + 1)
+        loop.now = number * (looping.STUCK + 1)
         loop.step(loop.now)
-    assert len(loop.started) == residence.MOST_STUCK
+    assert len(loop.started) == looping.MOST_STUCK
     loop.end()
     loop.step(loop.now)
-    assert len(loop.started) == residence.MOST_STUCK + 1
+    assert len(loop.started) == looping.MOST_STUCK + 1
 
 
 def test_what_comes_during_a_local_phase_is_taken_together_by_the_next(loop: Still) -> None:
@@ -268,7 +278,7 @@ def test_a_child_that_ends_at_once_is_heard_all_the_same(loop: Still) -> None:
 
 
 def test_a_child_gets_a_limited_number_of_messages(loop: Still) -> None:
-    qids = [f"{n:04}" for n in range(residence.MOST_MESSAGES + 1)]
+    qids = [f"{n:04}" for n in range(looping.MOST_MESSAGES + 1)]
     loop.arrive(*qids)
     loop.step(0)
     assert loop.started == [("local", qids[:-1])]
@@ -324,7 +334,7 @@ def test_what_found_no_place_is_tried_again_when_another_delivery_has_ended(loop
 
 
 def test_what_found_no_place_is_not_tried_all_the_time(loop: Still) -> None:
-    for now, expected in ((0, 2), (1, 2), (residence.HELD_PAUSE, 3)):
+    for now, expected in ((0, 2), (1, 2), (looping.HELD_PAUSE, 3)):
         loop._held["a"] = None
         loop._has_place = True
         loop.step(now)
@@ -530,7 +540,7 @@ def test_a_host_that_never_answers_does_not_keep_local_mail_waiting(host: Privat
                 host.submit(EMMA, DAVE)
                 wait_for(lambda expected=number: len(host.letters("dave")) == expected)  # type: ignore[misc]
             wait_for(lambda: len(host.queued()) == 1)
-            for child in children_of(pid):  # else the test waits for residence.PATIENCE
+            for child in children_of(pid):  # else the test waits for looping.PATIENCE
                 end_with_workers(child)
     assert len(host.queued()) == 1
 
@@ -538,7 +548,7 @@ def test_a_host_that_never_answers_does_not_keep_local_mail_waiting(host: Privat
 def test_a_host_that_never_answers_does_not_keep_mail_for_others_waiting(
     host: PrivateHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(residence, "HELD_PAUSE", 0.1)
+    monkeypatch.setattr(looping, "HELD_PAUSE", 0.1)
     host.options.max_queue_children = 3
     host.options.timeout_initial = 600
     with FakeSmtp(answers={"greeting": [HANG]}) as mute, FakeSmtp() as good:
@@ -627,7 +637,7 @@ def test_messages_to_one_next_hop_go_each_in_its_turn(host: PrivateHost) -> None
                         reasons.add(host.control(qid).message)
                 time.sleep(0.02)
         assert time.time() - begun >= 2
-        assert len(peer.commands) == 3
+        assert len(peer.messages) == 3
         why = f"Deferred: waits for its turn: one message each second to {peer.host}"
         assert why in reasons
 
@@ -659,7 +669,8 @@ for name, value in ast.literal_eval(sys.stdin.read()).items():
 slots = of_queue(options)
 resident._load_for_children(options, slots)
 before = set(sys.modules)
-queue_work.QueueWork(options, slots).attempt(sys.argv[1:], slots.enter, lambda: False)
+work = queue_work.QueueWork(options, slots)
+work.attempt(sys.argv[1:], slots.enter, lambda: False, work.kept({}))
 print(*(set(sys.modules) - before), end="")
 """
 
@@ -823,12 +834,13 @@ def watch_until(done: Callable[[], bool], many: ManyHosts, runner: int) -> list[
     return busy
 
 
-@pytest.mark.parametrize("total", [1, 2, 5])
+@pytest.mark.parametrize(("total", "kept"), [(1, 0), (2, 0), (5, 0), (2, 2)])
 def test_attempts_and_their_workers_are_no_more_than_the_total(
-    host: PrivateHost, total: int
+    host: PrivateHost, total: int, kept: int
 ) -> None:
     many = ManyHosts(host, 12)
     host.options.max_queue_children = total
+    host.options.connection_cache_size = kept
     with residing(host) as pid, many.serving():
         for start_at in range(0, 12, 3):  # several attempts, each with several hosts
             some = many.recipients[start_at : start_at + 3]
@@ -837,8 +849,7 @@ def test_attempts_and_their_workers_are_no_more_than_the_total(
             time.sleep(0.15)
         watch_until(lambda: host.queued() == [], many, pid)
     assert many.messages() == 12 + 4 * 12
-    assert many.most_workers <= total
-    assert many.most_workers == min(total, 5), "what is allowed is used"
+    assert total <= many.most_workers <= total + kept, "what is allowed is used"
 
 
 def test_what_a_killed_attempt_held_is_free_again(host: PrivateHost) -> None:
@@ -910,3 +921,308 @@ def test_new_messages_wait_for_a_slot_but_not_with_local_mail(host: PrivateHost)
         leave()
         wait_for(lambda: host.queued() == [])
     assert many.messages() == 1
+
+
+# --- connections that are kept (ConnectionCacheSize, ConnectionCacheTimeout) --------------------------------
+
+
+def is_idle(loop: Still, number: int = 0) -> int:
+    """A child says that its batch is over, and keeps a connection; where its orders come."""
+    child = list(loop._children.values())[number]
+    child.pipe, saying = os.pipe()
+    taking, child._orders = os.pipe2(os.O_NONBLOCK)
+    os.write(saying, b"@[10.0.3.2]\n!1\n")
+    child.listen()
+    os.close(saying)
+    return taking
+
+
+def test_an_idle_child_gets_the_next_new_messages(loop: Still) -> None:
+    loop.arrive("a")
+    loop.step(0)
+    orders = is_idle(loop)
+    loop.arrive("b", "c")
+    loop.step(1)
+    assert loop.started == [("local", ["a"])]
+    assert os.read(orders, 100) == b"b c\n"
+    assert loop._lately.keys() == {"[10.0.3.2]"}
+    loop.arrive("d")
+    loop.step(1)
+    assert loop.started[1:] == [], "it is at mailboxes, as a new child would be"
+    loop.step(looping.STUCK + 2)
+    assert loop.started[1:] == [("local", ["d"])]
+
+
+def test_what_an_idle_child_has_not_taken_is_tried_again(loop: Still) -> None:
+    loop.arrive("a")
+    loop.step(0)
+    is_idle(loop)
+    loop.arrive("b")
+    loop.step(1)
+    loop.arrive("c")
+    loop.end()
+    loop.step(1)
+    assert loop.started[1:] == [("local", ["b", "c"])]
+
+
+def test_what_it_has_taken_is_its_own(loop: Still) -> None:
+    loop.arrive("a")
+    loop.step(0)
+    is_idle(loop)
+    loop.arrive("b")
+    loop.step(1)
+    (child,) = loop._children.values()
+    child._hear(TAKEN[:-1])
+    loop.end()
+    loop.step(1)
+    assert loop.started[1:] == []
+
+
+def test_an_idle_child_that_cannot_be_told_is_not_waited_for(loop: Still) -> None:
+    loop.arrive("a")
+    loop.step(0)
+    os.close(is_idle(loop))
+    loop.arrive("b")
+    loop.step(1)
+    assert loop.started[1:] == [("local", ["b"])]
+
+
+def test_who_has_old_options_gets_no_more(loop: Still) -> None:
+    loop.arrive("a")
+    loop.step(0)
+    orders = is_idle(loop)
+    loop.step(1)
+    loop.renew(loop.work)
+    assert os.read(orders, 100) == b"", "the end"
+    loop.arrive("b")
+    loop.step(1)
+    assert loop.started[1:] == [("local", ["b"])]
+
+
+def test_a_kept_connection_gives_way_to_who_finds_no_place(loop: Still) -> None:
+    loop.arrive("a")
+    loop.step(0)
+    orders = is_idle(loop)
+    loop.step(1)
+    loop._fork("full", [])
+    loop.finds_no_place(1, "b")
+    assert os.read(orders, 100) == b"", "the end"
+
+
+def test_what_waited_for_a_slot_is_given_to_an_idle_child(loop: Still) -> None:
+    loop.arrive("a")
+    loop.step(0)
+    orders = is_idle(loop)
+    loop._half = ["b"]
+    loop.step(1)
+    assert os.read(orders, 100) == b"b\n"
+    assert loop.started[1:] == []
+    assert loop._slots.own < 0
+
+
+def test_what_found_no_place_is_tried_again_when_a_kept_connection_is_no_more(loop: Still) -> None:
+    loop._held["a"] = None
+    loop.arrive("b")
+    loop.step(0)
+    is_idle(loop)
+    loop.step(1)
+    loop._held["c"] = None
+    loop.end()
+    loop.step(residence.RESTART + looping.HELD_PAUSE)
+    assert loop.started[1:] == [("local", ["a", "c"])]
+
+
+@contextlib.contextmanager
+def busy_peer(host: PrivateHost, **answers: Sequence[str]) -> Iterator[FakeSmtp]:
+    with FakeSmtp(answers=answers) as peer:
+        host.options.smart_host = peer.host
+        host.options.connection_cache_timeout = 20
+        yield peer
+
+
+def arrives(host: PrivateHost, peer: FakeSmtp, number: int) -> None:
+    """One message more is submitted; it is there, and recorded, when this returns."""
+    host.submit(EMMA, X)
+    peer.wait_for_messages(number)
+    wait_for(lambda: host.queued() == [])
+    time.sleep(0.02)  # who comes before its child is idle gets another child
+
+
+def kept_child(pid: int) -> tuple[int, int]:
+    """A child of the runner that has a worker, and the worker; they are there soon."""
+    found: list[tuple[int, int]] = []
+
+    def look() -> bool:
+        found[:] = [(child, worker) for child in children_of(pid) for worker in children_of(child)]
+        return bool(found)
+
+    wait_for(look)
+    return found[0]
+
+
+def test_letters_one_after_the_other_share_a_connection(host: PrivateHost) -> None:
+    with busy_peer(host) as peer:
+        with residing(host):
+            for number in range(1, 11):
+                arrives(host, peer, number)
+        assert host.queued() == []
+        assert len(peer.commands) < 5, "2, unless this host is very slow"
+        assert [told[-1] for told in peer.commands] == ["QUIT"] * len(peer.commands)
+
+
+def test_local_mail_and_other_hosts_go_on_as_ever(host: PrivateHost) -> None:
+    with busy_peer(host) as peer, FakeSmtp() as other:
+        Path(host.options.mailer_table).write_text(f"other.campus esmtp:{other.host}\n")
+        with residing(host):
+            for number in range(1, 4):
+                arrives(host, peer, number)
+                host.submit(EMMA, DAVE, b"<x@other.campus>")
+                other.wait_for_messages(number)
+                wait_for(lambda: host.queued() == [])
+        assert len(host.letters("dave")) == len(peer.messages) == 3
+        assert len(peer.commands) <= 3
+
+
+@pytest.mark.parametrize("victim", ["child", "worker"])
+def test_who_keeps_a_connection_may_be_killed(host: PrivateHost, victim: str) -> None:
+    with busy_peer(host) as peer:
+        with residing(host) as pid:
+            for number in range(1, 9):
+                arrives(host, peer, number)
+                if number in (3, 6):
+                    child, worker = kept_child(pid)
+                    os.kill(child if victim == "child" else worker, signal.SIGKILL)
+            wait_for(lambda: host.queued() == [])
+        assert len(peer.messages) == 8
+        assert len(peer.commands) < 8
+
+
+def test_kept_connections_end_with_a_runner_that_is_killed(host: PrivateHost) -> None:
+    with busy_peer(host) as peer:
+        pid = start(host)
+        try:
+            for number in range(1, 4):
+                arrives(host, peer, number)
+            child, worker = kept_child(pid)
+        finally:
+            end(pid, signal.SIGKILL)
+        wait_for(lambda: not lives(child) and not lives(worker))
+        assert peer.commands[1][-1] == "QUIT"
+
+
+def test_kills_at_any_moment_lose_nothing(host: PrivateHost) -> None:
+    """Of what is killed in the middle no more comes twice than without kept connections."""
+    kills, letters = 0, 30
+    with busy_peer(host) as peer:
+        pid = start(host, interval=1)
+        for number in range(letters):
+            host.submit(EMMA, X)
+            time.sleep(0.011 * (number % 12))
+            children = children_of(pid)
+            family = [one for child in children for one in (child, *children_of(child))]
+            if number % 10 == 9:
+                end(pid, signal.SIGKILL)
+                pid = start(host, interval=1)
+            elif number % 3 == 0 and family:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(family[number % len(family)], signal.SIGKILL)
+                    kills += 1
+        wait_for(lambda: host.queued() == [], 60)
+        assert end(pid, signal.SIGTERM) == 0
+        assert letters <= len(peer.messages) <= letters + (kills + 3) * WINDOW
+        assert len(peer.commands) < letters
+    assert kills >= 3
+
+
+def test_a_kept_connection_ends_with_the_runner_whoever_else_lives(host: PrivateHost) -> None:
+    """A child that was forked later has not the ends of the pipes to it."""
+    with busy_peer(host) as peer, FakeSmtp(answers={"greeting": [HANG]}) as mute:
+        Path(host.options.mailer_table).write_text(f"mute.campus esmtp:{mute.host}\n")
+        host.options.timeout_initial = 600
+        with residing(host) as pid:
+            peer.change(".", HANG)
+            host.submit(EMMA, X)
+            peer.wait_for_messages(1)
+            wait_for(lambda: len(children_of(pid)) == 1)  # another may just have adopted
+            (child,) = children_of(pid)
+            host.submit(EMMA, b"<x@mute.campus>")
+            wait_for(lambda: len(mute.commands) == 1)
+            wait_for(lambda: len(children_of(pid)) == 2)
+            (other,) = set(children_of(pid)) - {child}
+            ours, pipes, theirs = map(pipes_of, (os.getpid(), child, other))
+            for one in (child, other):
+                end_with_workers(one)
+        assert pipes - ours
+        assert not pipes & theirs - ours
+
+
+def pipes_of(pid: int) -> set[str]:
+    found = set()
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(OSError):  # just closed
+            found.add(os.readlink(f"/proc/{pid}/fd/{name}"))
+    return {name for name in found if name.startswith("pipe:")}
+
+
+def test_who_keeps_a_connection_leaves_its_slot_to_others(host: PrivateHost) -> None:
+    host.options.max_queue_children = 1
+    with busy_peer(host) as peer, residing(host) as pid:
+        for number in range(1, 4):
+            arrives(host, peer, number)
+        kept_child(pid)
+        slots = of_queue(host.options)
+        wait_for(slots.enter, 2)
+        host.submit(EMMA, X)
+        wait_for(lambda: "waits for one of MaxQueueChildren" in waiting_message(host), 5)
+        slots.leave()
+        peer.wait_for_messages(4)
+
+
+def waiting_message(host: PrivateHost) -> str:
+    """Why the only message is still there."""
+    with contextlib.suppress(OSError, ValueError):
+        (qid,) = host.queued()
+        return host.control(qid).message
+    return ""
+
+
+class OneKept(KeptWorkers):
+    """A connection is kept, until somebody says otherwise."""
+
+    def __init__(self) -> None:
+        super().__init__(Options(), Slots("/nonexistent", 1))
+        self.served = {"[10.0.3.2]"}
+        self.there = 1
+
+    def __len__(self) -> int:
+        return self.there
+
+    def descriptors(self) -> list[int]:
+        return []
+
+    def listen(self) -> None: ...
+
+
+def next_batch(
+    orders: bytes | None, kept: OneKept, *, told: bool = False
+) -> tuple[list[str], bytes]:
+    """What a child does next when it has these *orders*, and what it says; *told*: to end."""
+    heard, saying = os.pipe()
+    taking, giving = os.pipe()
+    os.write(giving, orders or b"")
+    if orders is None or orders == b"":
+        os.close(giving)
+    found = RunnerPipes(saying, taking).next_batch({"a": 0.0}, kept, lambda: told)
+    os.close(saying)
+    with open(heard, "rb") as said:
+        return list(found), said.read()
+
+
+def test_what_a_child_does_when_its_batch_is_over() -> None:
+    over = b"=a 0\n@[10.0.3.2]\n"
+    assert next_batch(b"b c\n", OneKept()) == (["b", "c"], over + b"!1\n*\n")
+    assert next_batch(None, OneKept()) == ([], over + b"!1\n"), "the runner has gone"
+    assert next_batch(b"b\n", OneKept(), told=True) == ([], over + b"!1\n")
+    none = OneKept()
+    none.there = 0
+    assert next_batch(b"b\n", none) == ([], over), "nothing is kept"

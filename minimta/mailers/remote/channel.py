@@ -1,7 +1,9 @@
 """The socket pair between a worker and its parent, and how each end uses it.
 
     worker -> parent    lines of ``protocol``
-    parent -> worker    one octet for each line with a message sent, once it has been recorded
+    parent -> worker    one octet for each line with a message sent, once it has been recorded;
+                        another for further jobs, with descriptors: a file that says what they are,
+                        their data files, and the slot, if they have one
 
 The worker waits when WINDOW messages are unrecorded: so many, at most, are sent twice when the
 parent crashes. At either end the end of file means that the other process is gone.
@@ -18,23 +20,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from minimta.mailers.job import Job
+from minimta.mailers.job import Job, Settled
+from minimta.mailers.remote import handed_jobs
 from minimta.mailers.remote.host_status import HostStatus
 from minimta.mailers.remote.lines import (
     AliveLine,
     ErrorLine,
     HostLine,
+    KeptLine,
     Line,
     LoginLine,
     LogLine,
     OutcomesLine,
     SayLine,
+    TakenLine,
     TlsLine,
 )
 from minimta.mailers.remote.mx_targets import parse
 from minimta.mailers.remote.protocol import MAX_LINE, BadLine, encode
-from minimta.message.outcome import Fate, Outcome
+from minimta.message.outcome import Fate, Outcome, deferred
 from minimta.system import log
+from minimta.system.slots import Place
 from minimta.system.tls_values import TlsFacts
 
 if TYPE_CHECKING:
@@ -52,7 +58,10 @@ MAX_LOG_LINES = 100
 MAX_HOSTS = 200
 #: policies of MTA-STS that one worker tells of: each is a file
 MAX_POLICIES = 20
+#: jobs that are handed to a worker that has begun: each is a descriptor, of which the kernel passes 253
+MAX_HANDED = 200
 _READ = 256 * 1024
+_RECORDED, _JOBS = b".", b"J"
 
 
 # --- the worker's end -----------------------------------------------------------------------------
@@ -84,6 +93,33 @@ class WorkerChannel:
             if not recorded:
                 raise ParentGone
             self._unrecorded -= len(recorded)
+
+    def fileno(self) -> int:
+        """The descriptor: it is readable when receive() does not wait."""
+        return self._connection.fileno()
+
+    def keep(self) -> None:
+        """Say that all jobs are settled, and that others may come. Raise ParentGone."""
+        self._write(KeptLine())
+
+    def receive(self) -> tuple[list[Job], int]:
+        """Further jobs and their slot (-1: none); no jobs if it was something else that came.
+
+        Raise ParentGone.
+        """
+        try:
+            octet, handed, _, _ = socket.recv_fds(self._connection, 1, MAX_HANDED + 2)
+        except OSError as error:
+            raise ParentGone from error
+        if not octet:
+            raise ParentGone
+        if octet != _JOBS:
+            self._unrecorded -= 1
+            return [], -1
+        jobs, slot = handed_jobs.received(handed)
+        self._numbers = {job: number for number, job in enumerate(jobs)}
+        self._write(TakenLine())
+        return jobs, slot
 
     def say(self, text: str) -> None:
         """Pass on a line of the dialogue. Raise ParentGone."""
@@ -168,22 +204,26 @@ class WorkerProcess:
         jobs: Sequence[Job],
         *,
         rides: bool,
+        place: Place,
         logins: WorkersLogins,
     ) -> None:
         """*connection* is our end of the socket pair; *jobs* are in the order of the child.
 
-        It *rides* in the slot of the attempt, or it has one of its own (``system.slots``). *logins*
-        are those that it got.
+        It *rides* in the slot of the attempt, or it has one of its own (``system.slots``). Its *place*
+        is at its next hop, *logins* are those that it got.
         """
         self.pid = pid
-        self.rides = rides
+        self.place = place
         self.logins = logins
         self.connection = connection
-        self.progress = [JobProgress(job) for job in jobs]
-        #: next hops in small letters, as domains
-        self.domains = frozenset(_domains(jobs))
-        #: numbers of jobs that are not complete
-        self.unsettled = set(range(len(jobs)))
+        #: what must be the same for jobs that are handed to it, once it keeps its connection
+        self.way: object = None
+        #: has it said that it began with its jobs? Of those that were forked with it this is known
+        self.has_taken = True
+        #: has it nothing to do, and since when (monotonic seconds)?
+        self.is_idle = False
+        self.idle_since = 0.0
+        self._has(jobs, rides=rides)
         #: when it last said something, by time.monotonic()
         self.heard = time.monotonic()
         self._buffer = b""
@@ -194,6 +234,46 @@ class WorkerProcess:
         self.policies_left = MAX_POLICIES
         #: why it ends, if it said so
         self.error = ""
+
+    def _has(self, jobs: Sequence[Job], *, rides: bool) -> None:
+        self.rides = rides
+        self.progress = [JobProgress(job) for job in jobs]
+        #: numbers of jobs that are not complete
+        self.unsettled = set(range(len(jobs)))
+        #: next hops in small letters, as domains
+        self.domains = frozenset(_domains(jobs))
+
+    @property
+    def jobs(self) -> list[Job]:
+        """What it has to do, or has done."""
+        return [progress.job for progress in self.progress]
+
+    def hand(self, jobs: Sequence[Job], slot: int, *, rides: bool) -> None:
+        """Give it, which is idle, MAX_HANDED *jobs* at most, and a *slot* (-1: none). Raise OSError."""
+        told = handed_jobs.written(jobs, slot >= 0)
+        try:
+            handed = [told, *(job.body for job in jobs), *([slot] if slot >= 0 else [])]
+            # Never waits, as in recorded(): it is one octet.
+            flags = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
+            socket.send_fds(self.connection, [_JOBS], handed, flags)
+        finally:
+            os.close(told)
+        self._has(jobs, rides=rides)
+        self.has_taken = self.is_idle = False
+        self.heard = time.monotonic()
+
+    def leave_place(self) -> None:
+        """Make sure that it is gone; another one has its place."""
+        self.place = Place(-1, 0)
+        self.end()
+
+    def rest(self) -> None:
+        """It keeps its connection, and is idle. Raise BadLine if it has something to do."""
+        if self.unsettled or self.way is None:
+            raise BadLine("that worker keeps no connection")
+        self.is_idle, self.rides = True, False
+        self.idle_since = time.monotonic()
+        self._logged = 0
 
     def read(self) -> list[bytes]:
         """Lines that have come. Raise BadLine for an endless one, EOFError at the end."""
@@ -242,12 +322,13 @@ class WorkerProcess:
         # Never waits: a worker that does not read its end must not hang the mailer. An error means
         # that it has ended; the next read says so.
         with contextlib.suppress(OSError):
-            self.connection.send(b".", socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            self.connection.send(_RECORDED, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 
     def end(self) -> str:
         """Make sure that it is gone; returns why."""
         self.connection.close()
         self.logins.close()
+        self.place.close()
         try:
             os.kill(self.pid, signal.SIGKILL)  # if it has exited this changes nothing
             code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
@@ -260,3 +341,18 @@ def _domains(jobs: Sequence[Job]) -> Iterator[str]:
     for job in jobs:
         with contextlib.suppress(ValueError):
             yield from (hop.name.lower() for hop in parse(job.host) if not hop.bracketed)
+
+
+def ended(child: WorkerProcess, why: str) -> Iterator[Settled]:
+    """What it did not settle waits, and the log says *why*."""
+    if child.unsettled:
+        log.line("", f"remote worker {child.pid}: {log.clean(why)}", level=1, error=True)
+        yield from given_up([child.progress[number] for number in sorted(child.unsettled)], why)
+
+
+def given_up(left: Sequence[JobProgress], why: str) -> Iterator[Settled]:
+    """What the worker did not settle waits. A message it had just sent comes twice, never not."""
+    outcome = deferred("4.3.0", f"remote worker {log.clean(why)}")
+    for progress in left:
+        progress.give_up(outcome)
+        yield progress.job, progress.outcomes

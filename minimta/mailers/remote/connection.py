@@ -27,6 +27,8 @@ from minimta.smtp.reply import Reply, ReplyError, verbatim
 from minimta.system.tls_requirement import Proved
 from minimta.system.tls_values import ClearTextError, TlsError, TlsFacts
 
+#: seconds after which a connection is not kept, so that what DNS says meanwhile counts
+LONGEST = 300.0
 #: seconds of silence after which a port other than 25 is asked whether it speaks TLS
 SILENCE = 10.0
 
@@ -63,6 +65,12 @@ class OutgoingConnection:
         self._alive = alive
         self._timeouts = _timeouts(transport.options)
         self._stream: PeerStream | None = None
+        self._begun = time.monotonic()
+
+    def may_stay(self) -> bool:
+        """May it be kept for messages that come later, as the Transport has time for them?"""
+        is_young = time.monotonic() - self._begun < LONGEST
+        return self._transport.idle > 0 and is_young and self.is_quiet()
 
     def connect(self, seconds: float) -> None:
         """Open the connection, or take over what was opened. Raise OSError."""
@@ -212,6 +220,16 @@ class OutgoingConnection:
         self.client.content_sent()
         self.converse()
         self.content_begun = False
+
+    def fileno(self) -> int:
+        """Of the open connection: it is readable when is_quiet() may have another answer."""
+        assert self._stream is not None
+        return self._stream.fileno()
+
+    def is_quiet(self) -> bool:
+        """Would the peer listen to a command now, as far as can be seen without waiting?"""
+        assert self._stream is not None
+        return not self.client.closing and self._stream.is_quiet()
 
     def quit(self) -> None:
         """Take leave; whatever goes wrong now does not matter (RFC 5321 section 4.1.1.10)."""

@@ -16,7 +16,8 @@ greets us gets every message, one transaction after the other (RFC 5321 section 
     no address left                       all wait, or fail if every host said so for good
 
 Where the Transport allows no second connection, the message under way waits when the first one
-breaks, and those behind it are LATER.
+breaks, and those behind it are LATER. Where it has time for an idle one, the next Delivery gets the
+last connection; if that is broken by then, it makes another.
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ from minimta.mailers.remote.mx_targets import NextHop, Target, Unroutable
 from minimta.mailers.remote.tls_failures import TlsFailures
 from minimta.mailers.remote.tls_policy import Policy
 from minimta.mailers.remote.transaction_outcomes import (
+    LATER,
+    UNFORESEEN,
+    PendingJob,
     is_put_off,
     offered,
     outcomes_of,
@@ -60,20 +64,6 @@ MAX_FRUITLESS = 2
 
 Report = Callable[[Job, Mapping[bytes, Outcome]], None]
 
-#: what becomes of messages that may come over another connection, which their mailer makes
-LATER = Outcome(Fate.DEFERRED, "4.4.2", "connection lost before its turn", exit_code=os.EX_TEMPFAIL)
-_UNFORESEEN = Outcome(Fate.DEFERRED, "4.4.1", "No host could be reached")
-
-
-class PendingJob:
-    """A Job and those of its users that have no Outcome yet."""
-
-    __slots__ = ("job", "users")
-
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        self.users: list[JobUser] = list({user.name: user for user in job.users}.values())
-
 
 class Delivery:
     """The messages for one next hop, until each of their users has an Outcome."""
@@ -93,6 +83,7 @@ class Delivery:
         shuffle: Callable[[list[str]], None] = random.shuffle,
         place: Place | None = None,
         hosts: Hosts | None = None,
+        kept: OutgoingConnection | None = None,
     ) -> None:
         """All *jobs* have the same host and option, or the *transport* has one host for all.
 
@@ -100,7 +91,7 @@ class Delivery:
         is called after every wait. *tell_tls* gets host and TLS of each connection that has one, and
         *log* what else is for the log; *tell* is told of logins and policies. *shuffle* mixes hosts
         of one preference. With *place* no more connections go to one host than it has places; *hosts*
-        remembers which were not reached.
+        remembers which were not reached. What an earlier Delivery has *kept* is used first.
         """
         self._job = jobs[0]
         self._waiting = deque(PendingJob(job) for job in jobs)
@@ -113,6 +104,7 @@ class Delivery:
         self._shuffle = shuffle
         self._place = place or Place(-1, 0)
         self._hosts = hosts
+        self._kept = kept
         #: how the host is, whose addresses are tried now; None: nobody knows
         self._found: HostStatus | None = None
         #: why no host so far was any good; see _note()
@@ -127,16 +119,24 @@ class Delivery:
         #: transactions that went through to their end
         self._completed = 0
 
-    def run(self) -> None:
-        """Deliver, or find out why not. Raises only what *report*, *say*, *log* and such raise."""
+    def run(self) -> OutgoingConnection | None:
+        """Deliver, or find out why not. Returns the connection, if it is kept for more messages.
+
+        Raises only what *report*, *say*, *log* and such raise.
+        """
+        kept, self._kept = self._kept, None
         try:
-            self._visit_all()
+            if kept is not None:
+                self._converse(kept)
+            if self._waiting or self._elsewhere:
+                self._visit_all()
         except Unroutable as nowhere:
             self._note(nowhere.outcome)
         self._leave_host()
         self._take_up()
-        why = self._failure or _UNFORESEEN
+        why = self._failure or UNFORESEEN
         self._settle_rest(why if self._transport.may_refuse else reply_outcomes.for_now(why))
+        return self._kept
 
     def _visit_all(self) -> None:
         """One target after the other, while anything waits. Raise Unroutable if it is no use."""
@@ -215,7 +215,7 @@ class Delivery:
         return welcome
 
     def _over_one_connection(self, hop: NextHop | None, target: Target) -> bool:
-        """One connection, from connect to QUIT; were we welcome?"""
+        """One connection, from connect on; were we welcome?"""
         try:
             policy = self._tls.policy(hop, target)
         except NotTrusted as why:
@@ -224,21 +224,31 @@ class Delivery:
         connection = OutgoingConnection(
             target, self._transport, policy, say=self._say, alive=self._alive
         )
+        if self._open(connection, policy, hop) and self._log_in(connection, policy, hop):
+            self._converse(connection)
+            return True
+        connection.close()
+        return False
+
+    def _converse(self, connection: OutgoingConnection) -> None:
+        """All that waits, until the peer has enough; then QUIT, or the connection is kept."""
         try:
-            if not (self._open(connection, policy, hop) and self._log_in(connection, policy, hop)):
-                return False
             while self._waiting and not connection.client.closing:
                 self._offer(connection, self._waiting[0])
-            self._leave(connection)
+            if connection.may_stay() and not self._elsewhere:
+                self._kept = connection
+            else:
+                self._leave(connection)
         finally:
-            connection.close()
-        return True
+            if connection is not self._kept:
+                connection.close()
 
     def _open(self, connection: OutgoingConnection, policy: Policy, hop: NextHop | None) -> bool:
         target = connection.target
         self._tell_target(target)
         try:
-            connection.connect(self._connect_timeout())
+            first = all(pending.job.first_attempt for pending in self._waiting)
+            connection.connect(self._transport.connect_timeout(first=first))
         except OSError as error:
             self._note(reply_outcomes.unconnected(error, target.name, target.relay))
             self._find(reply_outcomes.host_status(error, target.host, connected=False))
@@ -290,12 +300,6 @@ class Delivery:
             names = b",".join(user.name for user in self._waiting[0].users)
             what = f"Connecting to {target.name} via {self._transport.via}..."
             self._say(f"{shown(names)}... {what}")
-
-    def _connect_timeout(self) -> int:
-        """Seconds, by Timeout.iconnect if none of the messages was tried before, or .connect."""
-        first = all(pending.job.first_attempt for pending in self._waiting)
-        options = self._transport.options
-        return options.timeout_iconnect if first else options.timeout_connect
 
     def _leave(self, connection: OutgoingConnection) -> None:
         if connection.client.closing:
@@ -378,12 +382,11 @@ class Delivery:
 
     def _interrupted(self, pending: PendingJob, trouble: Outcome) -> None:
         """The conversation broke before the content: nothing of it can be the peer's."""
-        if not self._transport.reconnects:
+        if self._transport.reconnects:
+            self._note(trouble)
+            self._waiting.rotate(-1)  # it may be what broke the connection
+        else:
             self._settle_all(pending, trouble)
-            return
-        # It may be what broke the connection: it comes again after the others.
-        self._note(trouble)
-        self._waiting.rotate(-1)
 
     def _settle_all(self, pending: PendingJob, outcome: Outcome) -> None:
         self._settle(pending, {user.name: outcome for user in pending.users})

@@ -72,6 +72,16 @@ class AliveLine:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptLine:
+    """All jobs are settled, and the worker keeps its connection for others."""
+
+
+@dataclass(frozen=True, slots=True)
+class TakenLine:
+    """Other jobs have come; until then nothing was done for them."""
+
+
+@dataclass(frozen=True, slots=True)
 class TargetLine:
     """An address that would be connected to."""
 
@@ -127,6 +137,8 @@ Line = (
     | TlsLine
     | ErrorLine
     | AliveLine
+    | KeptLine
+    | TakenLine
     | TargetLine
     | ProblemLine
     | HostLine

@@ -21,9 +21,10 @@ from minimta.config.options import Options
 from minimta.config.values import host_and_port
 from minimta.mailers.job import Job, Settled
 from minimta.mailers.remote import mx_targets, reply_outcomes
-from minimta.mailers.remote.delivery import LATER, MAX_FRUITLESS
+from minimta.mailers.remote.delivery import MAX_FRUITLESS
 from minimta.mailers.remote.mailer import RemoteMailer, all_wait
 from minimta.mailers.remote.mx_targets import NextHop, Ourselves, Target
+from minimta.mailers.remote.transaction_outcomes import LATER
 from minimta.mailers.remote.transport import OpenedConnection, Transport
 from minimta.message.address import qualified
 from minimta.message.outcome import Fate, Outcome

@@ -70,6 +70,13 @@ class LoginDesk:
         """The lines of the rows for *job*: what has others needs another worker."""
         return tuple(row.line for _, row in self._rows(job))
 
+    def standing(self, job: Job) -> tuple[object, ...]:
+        """Equal for two jobs if what one has logged in by is what the other would log in by now."""
+        made = WorkersLogins()
+        for hop, row in self._rows(job):
+            self._add(made, hop, row)
+        return (self._fault, made.known_as, sorted(made.faults))
+
     def prepare(self, job: Job) -> WorkersLogins | None:
         """The logins of the worker for *job*; None: another one is just trying one of them."""
         made = WorkersLogins()

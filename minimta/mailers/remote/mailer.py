@@ -21,34 +21,37 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 
 from minimta.config.options import Options
 from minimta.mailers.job import Job, Settled
 from minimta.mailers.remote import mx_targets, worker
-from minimta.mailers.remote.channel import JobProgress, WorkerProcess
+from minimta.mailers.remote.admission import Admission, Means
+from minimta.mailers.remote.channel import JobProgress, WorkerProcess, ended, given_up
 from minimta.mailers.remote.findings import Findings
+from minimta.mailers.remote.kept_workers import KeptWorkers
 from minimta.mailers.remote.lines import (
     AliveLine,
     ErrorLine,
     HostLine,
+    KeptLine,
     Line,
     LoginLine,
     LogLine,
     OutcomesLine,
     SayLine,
     StsLine,
+    TakenLine,
     TlsLine,
 )
-from minimta.mailers.remote.logins import LoginDesk, WorkersLogins
+from minimta.mailers.remote.logins import LoginDesk
 from minimta.mailers.remote.pace import Pace
 from minimta.mailers.remote.protocol import BadLine, decode
 from minimta.mailers.remote.tls_policy import TlsPolicies, tls_client
 from minimta.mailers.remote.tls_rules import TlsRules
 from minimta.mailers.remote.transport import Transport
-from minimta.message.address import domain_key
-from minimta.message.outcome import Fate, Outcome, crowded, deferred, paced
-from minimta.message.printable import printable
+from minimta.message.outcome import Fate, deferred, paced
 from minimta.system import dns, log, processes
 from minimta.system.slots import Place, Slots
 from minimta.system.waiting import Wait, alone, together
@@ -71,19 +74,23 @@ class RemoteMailer:
         *,
         say: Callable[[str], None] | None = None,
         findings: Findings | None = None,
+        kept: KeptWorkers | None = None,
     ) -> None:
         """*slots* bound the workers, with those of all other attempts; *say* gets the dialogue (-v).
 
-        *findings* of workers are kept there; None: nowhere.
+        *findings* of workers are kept there; None: nowhere. With *kept*, workers keep connections to
+        busy next hops for a while.
         """
         self._options = options
         self._slots = slots
         self._say = say
         self._findings = findings or Findings(options)
+        self._kept = kept
         self._desk = LoginDesk(options, slots)
         self._pace = Pace(options)
-        #: of all that talk to one next hop, 0: as many as Slots have places
-        self._most = options.destination_concurrency
+        self._admission = Admission(
+            slots, self._desk, self._hop, most=options.destination_concurrency, kept=kept
+        )
         #: workers of each delivery that is under way
         self._busy: list[dict[int, WorkerProcess]] = []
         waits = (getattr(options, name) for name in dir(options) if name.startswith("timeout_"))
@@ -128,7 +135,8 @@ class RemoteMailer:
             while waiting or workers:
                 yield from self._start_all(waiting, transport, workers)
                 if workers:
-                    yield from self._listen(workers, _SLOT_POLL if waiting else GRACE)
+                    seconds = _SLOT_POLL if waiting else GRACE
+                    yield from self._listen(workers, waiting, seconds)
                 elif waiting and any(self._busy):
                     yield Wait((), _SLOT_POLL)
                 elif waiting:
@@ -150,33 +158,20 @@ class RemoteMailer:
                 waiting.remove(jobs)
                 yield from self._wait_for_turns(jobs, left)
                 continue
-            place = self._place_at(jobs[0])
-            if place is None:
-                continue
-            with place:  # the worker has it, until it ends
-                if not place.counts_for(_source(jobs)):
+            with ExitStack() as unused:
+                means = self._admission.means(jobs, transport, unused, has_rider=self._has_rider)
+                if means is None:
                     continue
-                logins = self._desk.prepare(jobs[0])
-                if logins is None:
-                    continue
-                slot = self._slot()
-                if slot is None:
-                    logins.close()
+                if means.slot is None:
                     return
                 waiting.remove(jobs)
                 if left := self._pace.take(self._hop(jobs[0])):  # somebody was faster
-                    logins.close()
-                    self._leave(slot)
                     yield from self._wait_for_turns(jobs, left)
                     continue
-                number = 1 if self._pace.delay else len(jobs)
-                yield from self._start(jobs[:number], transport, workers, slot, place, logins)
+                unused.pop_all()
+            number = 1 if self._pace.delay else len(jobs)
+            yield from self._start(jobs[:number], transport, workers, means)
             yield from self._wait_for_turns(jobs[number:], self._pace.delay)
-
-    def _leave(self, slot: int) -> None:
-        """Let go of what _slot() gave: a worker has it, until it ends, or needs it no more."""
-        if slot != self._slots.own:
-            os.close(slot)
 
     def _wait_for_turns(self, jobs: Sequence[Job], left: float) -> Iterator[Settled]:
         """These have no turn now; the first has one in *left* seconds, if nobody else takes it."""
@@ -186,85 +181,64 @@ class RemoteMailer:
             yield job, {user.name: outcome for user in job.users}
 
     def _by_host(self, jobs: Sequence[Job]) -> list[list[Job]]:
-        """Jobs that one worker can do: with the same logins, and an address that somebody wrote is
-        not one that was configured.
-        """
-        groups: dict[tuple[bytes, str, tuple[int, ...]], list[Job]] = {}
+        """Jobs that one worker can do."""
+        groups: dict[object, list[Job]] = {}
         for job in jobs:
-            host = domain_key(job.host.encode("ascii", "replace"))
-            groups.setdefault((host, job.option, self._desk.rows(job)), []).append(job)
+            groups.setdefault(self._admission.group(job), []).append(job)
         return list(groups.values())
+
+    @property
+    def _has_rider(self) -> bool:
+        """Does a worker ride in the slot of the attempt?"""
+        return any(worker.rides for busy in self._busy for worker in busy.values())
 
     def _hop(self, job: Job) -> str:
         """To which next hop the job goes, for people and for ``Slots.place_at``."""
         return job.host.lower()
 
-    def _place_at(self, job: Job) -> Place | None:
-        """A place at the job's next hop; None if all are taken."""
-        return self._slots.place_at(f"hop {self._hop(job)}", self._most)
-
     def _crowded(self, jobs: Sequence[Job]) -> Iterator[Settled]:
         """All that could be waited for has ended: another attempt may find a place."""
-        outcome = self._why_crowded(jobs)
+        outcome = self._admission.why_crowded(jobs)
         for job in jobs:
             yield job, {user.name: outcome for user in job.users}
-
-    def _why_crowded(self, jobs: Sequence[Job]) -> Outcome:
-        hop = self._hop(jobs[0])
-        place = self._place_at(jobs[0])
-        if place is None:
-            return crowded(hop, min(self._most or self._slots.most, self._slots.most))
-        place.close()
-        logins = self._desk.prepare(jobs[0])
-        if logins is None:
-            return crowded(hop, 1)  # which tries a login of which nothing is known
-        logins.close()
-        return crowded(f"other hosts, {_source(jobs)}", self._slots.most_of_source)
-
-    def _slot(self) -> int | None:
-        """The slot for one more worker: a descriptor, or -1 if it needs none; None if it must wait.
-
-        One worker at a time rides in the slot of the attempt, which does nothing meanwhile but wait
-        for workers and a program. So every attempt gets on, however many hold all slots and wait
-        for others.
-        """
-        if not any(worker.rides for busy in self._busy for worker in busy.values()):
-            return self._slots.own
-        slot = self._slots.second()
-        return None if slot < 0 else slot
 
     def _start(
         self,
         jobs: list[Job],
         transport: Transport,
         workers: dict[int, WorkerProcess],
-        slot: int,
-        place: Place,
-        logins: WorkersLogins,
+        means: Means,
     ) -> Iterator[Settled]:
-        rides = slot == self._slots.own
+        """Give the *jobs* to the worker that is kept, or to a new one."""
+        assert means.slot is not None
+        rides = means.slot == self._slots.own
         try:
-            pid, ours = self._fork(jobs, transport, slot, place, logins)
+            is_busy = self._kept is not None and self._kept.note(self._hop(jobs[0]), len(jobs))
+            child = means.handed(jobs, rides=rides)
+            if child is None:
+                grant = self._kept.grant() if self._kept is not None and is_busy else None
+                with grant or nullcontext():
+                    pid, ours = self._fork(jobs, transport, means, grant)
+                child = WorkerProcess(
+                    pid, ours, jobs, rides=rides, place=means.place, logins=means.logins
+                )
+                child.way = means.way if grant else None
+            workers[child.connection.fileno()] = child
         except OSError as error:
-            logins.close()
+            means.logins.close()
+            means.place.close()
             why = f"cannot fork: {error.strerror}"
-            yield from _given_up([JobProgress(job) for job in jobs], why)
-        else:
-            workers[ours.fileno()] = WorkerProcess(pid, ours, jobs, rides=rides, logins=logins)
+            yield from given_up([JobProgress(job) for job in jobs], why)
         finally:
-            self._leave(slot)
+            self._admission.leave(means.slot)
 
     def _fork(
-        self,
-        jobs: list[Job],
-        transport: Transport,
-        slot: int,
-        place: Place,
-        logins: WorkersLogins,
+        self, jobs: list[Job], transport: Transport, means: Means, grant: Place | None
     ) -> tuple[int, socket.socket]:
         """The worker's pid, and our end of its socket pair. Raise OSError."""
-        transport = replace(transport, logins=logins.faults)
-        pipe = self._desk.hand_over(logins)
+        idle = self._options.connection_cache_timeout if grant else 0
+        transport = replace(transport, logins=means.logins.faults, idle=idle)
+        pipe = self._desk.hand_over(means.logins)
         try:
             ours, theirs = socket.socketpair()
             with theirs:
@@ -276,8 +250,9 @@ class RemoteMailer:
                             jobs,
                             transport,
                             verbose=self._say is not None,
-                            slot=slot,
-                            place=place,
+                            slot=-1 if means.slot is None else means.slot,
+                            place=means.place,
+                            grant=grant,
                             memory=self._findings.hosts,
                             logins=pipe,
                         ),
@@ -291,7 +266,7 @@ class RemoteMailer:
                 os.close(pipe)
 
     def _listen(
-        self, workers: dict[int, WorkerProcess], seconds: float
+        self, workers: dict[int, WorkerProcess], waiting: deque[list[Job]], seconds: float
     ) -> Iterator[Settled | Wait]:
         """Wait for something from any worker, at most *seconds*, and act on it."""
         for number in (yield from self._ready(workers, seconds)):
@@ -299,18 +274,25 @@ class RemoteMailer:
             try:
                 for line in child.read():
                     yield from self._believe(child, decode(line, len(child.progress)))
+                if child.is_idle and self._kept is not None:
+                    del workers[number]
+                    self._kept.keep(child)
             except EOFError:
                 del workers[number]
-                yield from _ended(child, child.end())
+                why = child.end()
+                if child.has_taken:
+                    yield from ended(child, why)
+                else:
+                    waiting.append(child.jobs)  # it was just closing its connection
             except BadLine as error:
                 del workers[number]
                 child.end()
-                yield from _ended(child, f"said nonsense: {error}")
+                yield from ended(child, f"said nonsense: {error}")
         for number, child in list(workers.items()):
             if time.monotonic() - child.heard > self._patience:
                 del workers[number]
                 child.end()
-                yield from _ended(child, "fell silent")
+                yield from ended(child, "fell silent")
 
     def _ready(
         self, workers: dict[int, WorkerProcess], seconds: float
@@ -334,6 +316,10 @@ class RemoteMailer:
         elif isinstance(line, LoginLine):
             self._desk.note(child.logins, line)
             child.log_login(line)
+        elif isinstance(line, KeptLine):
+            child.rest()
+        elif isinstance(line, TakenLine):
+            child.has_taken = True
         elif isinstance(line, ErrorLine):
             child.error = line.text or child.error
         elif not isinstance(line, AliveLine):
@@ -352,32 +338,9 @@ class RemoteMailer:
             child.recorded()
 
 
-def _source(jobs: Sequence[Job]) -> str:
-    """From whom all *jobs* are, for people and for ``Place.counts_for``."""
-    # Who shares a worker with others holds up nobody by it.
-    sources = {job.source for job in jobs}
-    if len(sources) == 1 and b"" not in sources:
-        return f"from {printable(sources.pop()).decode('ascii')}"
-    return f"from several, to {jobs[0].host.lower()}"
-
-
-def _ended(child: WorkerProcess, why: str) -> Iterator[Settled]:
-    if child.unsettled:
-        log.line("", f"remote worker {child.pid}: {log.clean(why)}", level=1, error=True)
-        yield from _given_up([child.progress[number] for number in sorted(child.unsettled)], why)
-
-
 def all_wait(jobs: Sequence[Job], error: OSError) -> Iterator[Settled]:
     """Who does not know its own names could send mail in a circle, or to itself."""
     where = f"{error.filename}: " if error.filename else ""
     outcome = deferred("4.3.0", log.clean(f"{where}{error.strerror or error}"))
     for job in jobs:
         yield job, {user.name: outcome for user in job.users}
-
-
-def _given_up(left: Sequence[JobProgress], why: str) -> Iterator[Settled]:
-    """What the worker did not settle waits. A message it had just sent comes twice, never not."""
-    outcome = deferred("4.3.0", f"remote worker {log.clean(why)}")
-    for progress in left:
-        progress.give_up(outcome)
-        yield progress.job, progress.outcomes

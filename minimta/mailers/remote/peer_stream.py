@@ -7,6 +7,7 @@ TLS (after STARTTLS, or from the start on port 465) lies between these methods a
     recv      recv(2), until the deadline       decrypt; read again until there is text or the end
     send      send(2), all within the time      encrypt before
     secure                                      the handshake, until the deadline
+    is_quiet  is nothing to read?               the same, but for records without text: tickets
     close     close(2), at once                 the same: a close_notify behind half a message could
                                                 pass for its end, and QUIT has ended a whole one
 """
@@ -20,6 +21,7 @@ import time
 from minimta.message.printable import shown
 from minimta.system.tls import TlsLayer
 from minimta.system.tls_values import ClearTextError, TlsError
+from minimta.system.waiting import readable
 
 #: how a record begins that may answer one: alert, handshake
 _RECORDS = (b"\x15", b"\x16")
@@ -127,6 +129,25 @@ class PeerStream:
         if octets:
             self._socket.settimeout(max(deadline - time.monotonic(), _LEAST))
             self._socket.sendall(octets)
+
+    def fileno(self) -> int:
+        """The descriptor: it is readable when is_quiet() may have another answer."""
+        return self._socket.fileno()
+
+    def is_quiet(self) -> bool:
+        """Is the connection open, and has the peer said nothing that was not read yet? Never waits."""
+        layer = self._layer
+        try:
+            while layer is None or layer.read() is None:
+                if not readable([self.fileno()], 0):
+                    return True
+                octets = b"" if layer is None else self._socket.recv(_CHUNK)
+                if layer is None or not octets:
+                    return False
+                layer.feed(octets)
+        except OSError:
+            pass
+        return False
 
     def close(self) -> None:
         """Close the connection."""

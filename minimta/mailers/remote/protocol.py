@@ -14,6 +14,8 @@ logs, prints or mails it. What breaks a rule is a BadLine.
     {"kind": "tls", "relay": "mx.campus.", "facts": {"version": "TLSv1.3", ...}}  for the log
     {"kind": "error", "text": "..."}    a bug or a dead machine; the worker ends
     {"kind": "alive"}                   nothing new, still here
+    {"kind": "kept"}                    all is settled, and the connection stays open for more
+    {"kind": "taken"}                   more jobs have come, numbered from 0 again
     {"kind": "target", "target": {"name": "mx.campus.", "address": "10.0.3.136", ...}}
     {"kind": "problem", "outcome": {...}}       why a host, or the whole next hop, is no good
     {"kind": "host", "found": {"host": "mx.campus", "error": 111, ...}}     was a host reached?
@@ -37,6 +39,7 @@ from minimta.mailers.remote.lines import (
     AliveLine,
     ErrorLine,
     HostLine,
+    KeptLine,
     Line,
     LoginLine,
     LogLine,
@@ -45,6 +48,7 @@ from minimta.mailers.remote.lines import (
     ProblemLine,
     SayLine,
     StsLine,
+    TakenLine,
     TargetLine,
     TlsLine,
 )
@@ -278,6 +282,8 @@ _KINDS: dict[str, tuple[Callable[..., Line], dict[str, _Check]]] = {
     "tls": (TlsLine, {"relay": _word, "facts": _tls_facts}),
     "error": (ErrorLine, {"text": _text}),
     "alive": (AliveLine, {}),
+    "kept": (KeptLine, {}),
+    "taken": (TakenLine, {}),
     "target": (TargetLine, {"target": _target}),
     "problem": (ProblemLine, {"outcome": _outcome}),
     "host": (HostLine, {"found": _host_status}),

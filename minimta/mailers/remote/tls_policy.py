@@ -109,6 +109,11 @@ class TlsPolicies:
         self._table = rows
         self.path = path
 
+    @property
+    def rows(self) -> Mapping[bytes, bytes]:
+        """All of them, key -> row."""
+        return self._table
+
     @classmethod
     def read(cls, options: Options) -> TlsPolicies:
         """As the option TLSPolicy says; no file is no rows. Raise OSError, with the path.

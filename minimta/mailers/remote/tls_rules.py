@@ -39,6 +39,11 @@ class TlsRules:
         self._rows = rows or {}
         self.path = path
 
+    @property
+    def rows(self) -> Mapping[bytes, bytes]:
+        """All of them, key -> value."""
+        return self._rows
+
     @classmethod
     def read(cls, options: Options) -> TlsRules:
         """As the option AccessFile says; no file is no rows. Raise OSError, with the path."""

@@ -17,13 +17,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from minimta.mailers.job import JobUser
+from minimta.mailers.job import Job, JobUser
 from minimta.mailers.remote import reply_outcomes
 from minimta.mailers.remote.connection import OutgoingConnection
 from minimta.mailers.remote.content import Unreadable, Unsendable
 from minimta.mailers.remote.mx_targets import Target
 from minimta.mailers.remote.tls_rules import TlsRules
-from minimta.message.outcome import Outcome, deferred
+from minimta.message.outcome import Fate, Outcome, deferred
 from minimta.message.printable import shown
 from minimta.smtp.client import PeerClosed, Transaction
 from minimta.smtp.client_command import Utf8Needed, rcpt_line
@@ -32,6 +32,20 @@ from minimta.system.tls_requirement import Requirement
 
 #: RFC 4954 section 6: a login is wanted, or another one, or not this way
 _LOGIN_CODES = (530, 534, 535, 538)
+#: what becomes of messages that may come over another connection, which their mailer makes
+LATER = Outcome(Fate.DEFERRED, "4.4.2", "connection lost before its turn", exit_code=os.EX_TEMPFAIL)
+#: and of those for which no host was good, and nobody knows why
+UNFORESEEN = Outcome(Fate.DEFERRED, "4.4.1", "No host could be reached")
+
+
+class PendingJob:
+    """A Job and those of its users that have no Outcome yet."""
+
+    __slots__ = ("job", "users")
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.users: list[JobUser] = list({user.name: user for user in job.users}.values())
 
 
 def outcomes_of(

@@ -12,6 +12,7 @@
     rules         and each host, each recipient   none
     logins        of the worker's own next hops   none
     sts, https    policies of MTA-STS             none
+    idle          while the hop is busy           0: nothing is kept
 
 Here belongs, for every connection to come, the key that signs what goes out. Who needs something asks
 the Transport that it has.
@@ -67,6 +68,9 @@ class Transport:
     policies: TlsPolicies | None = None
     #: from the access table
     rules: TlsRules = field(default_factory=TlsRules)
+    #: seconds for which the worker keeps its last connection for messages that may come
+    #: (ConnectionCacheTimeout)
+    idle: float = 0.0
     #: NextHop.key -> the login there, or why there is none now; in the worker alone
     logins: Mapping[str, HopLogin] = field(default_factory=dict)
     #: policies of MTA-STS that were fetched, and how others are; None: that is not asked
@@ -77,6 +81,10 @@ class Transport:
     def known_file(self) -> int:
         """The directory of ``sts``, -1 if there is none."""
         return self.sts.file if self.sts is not None else -1
+
+    def connect_timeout(self, *, first: bool) -> int:
+        """Seconds, by Timeout.iconnect if it is the *first* attempt for all messages, or .connect."""
+        return self.options.timeout_iconnect if first else self.options.timeout_connect
 
     def source(self, address: str) -> str | None:
         """From which address of ours *address* is reached, "" for any; None: not at all.

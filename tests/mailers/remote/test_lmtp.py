@@ -14,8 +14,9 @@ import pytest
 
 from minimta.mailers.job import Job
 from minimta.mailers.job import JobUser as To
-from minimta.mailers.remote.delivery import LATER, Delivery
+from minimta.mailers.remote.delivery import Delivery
 from minimta.mailers.remote.lmtp import LmtpMailer
+from minimta.mailers.remote.transaction_outcomes import LATER
 from minimta.message.outcome import Fate, Outcome
 from minimta.system.users import User
 from tests.support.fakelmtp import DOVECOT, FakeLmtp

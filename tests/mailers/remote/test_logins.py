@@ -54,7 +54,7 @@ class Host:
         mine = slots.of_queue(self.options)
         assert mine.enter()
         mailer = RemoteMailer(self.options, mine, say=self.said.append)
-        mailer._desk = LoginDesk(self.options, mine, lambda: self.now)
+        mailer._desk._clock = lambda: self.now
         return mailer
 
     def run(self, *jobs: Job, mailer: RemoteMailer | None = None) -> list[Outcome]:

@@ -1,0 +1,342 @@
+"""The loop of the resident runner: it watches the queue, and forks children for what is new.
+
+Ten times a second it looks at the mtimes of mqueue and clientmqueue, and lists mqueue only when
+that has changed. It delivers nothing itself: it forks while it has one thread and nothing open.
+
+    new messages     a child delivers to mailboxes and files, one child at a time, so that what comes
+                     meanwhile is taken together by the next; but nobody waits long for one that is
+                     stuck (STUCK), in the home of a user on a dead server. Then, beside others, it goes on with
+                     programs and other hosts, if it gets one of the MaxQueueChildren slots
+                     (``system.slots``); if not it ends, and their turn comes when a slot is free.
+                     What finds no place at its next hop is tried again when another child has ended,
+                     what has its turn there later (DestinationRateDelay) is then
+    clientmqueue     a child adopts; what it adopted shows in mqueue
+    each interval    a child runs the whole queue
+    busy next hops   a child that has kept connections (ConnectionCacheSize) takes the next messages,
+                     if it is idle; another is forked for them if none is
+
+A child that dies has lost nothing: its locks go with it, the next full run finds its messages.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import time
+from collections.abc import Callable, Sequence
+
+from minimta.runner.queue_child import GOES_ON, NO_SLOT, Child, RunnerPipes, held
+from minimta.runner.queue_work import Work
+from minimta.runner.turns import Turns
+from minimta.runner.watch import Watch
+from minimta.system import log, processes
+from minimta.system.slots import Slots
+
+#: seconds between two looks, and what a child may take to end
+POLL, PATIENCE = 0.1, 10.0
+#: seconds until the same trouble is logged again
+_SILENCE = 60.0
+#: seconds between two tries of what found no place at its next hop
+HELD_PAUSE = 5.0
+#: seconds after which a child that is still at mailboxes and files is not waited for, and how many
+#: such there may be
+STUCK, MOST_STUCK = 5.0, 10
+#: messages that one child takes; each is two open files
+MOST_MESSAGES = 200
+
+
+class Loop:
+    """Watches, forks, reaps."""
+
+    def __init__(
+        self,
+        work: Work,
+        directories: tuple[str, str],
+        names: Callable[[], list[str]],
+        slots: Slots,
+        *,
+        interval: int | None,
+    ) -> None:
+        """*directories* are mqueue and clientmqueue, *names* lists the first.
+
+        *slots* are for children whose deliveries are slow; *interval* is seconds between full runs,
+        None for none.
+        """
+        self._work = work
+        self._queue, self._client = (Watch(path) for path in directories)
+        self._names = names
+        self._slots = slots
+        self._interval = interval
+        self._next_run = 0.0
+        self._known: set[str] = set()
+        self._new: list[str] = []
+        #: delivered locally, what is slow of them waits for a slot
+        self._half: list[str] = []
+        #: what found no place at its next hop, in order; is there one now, perhaps?
+        self._held: dict[str, None] = {}
+        self._has_place = False
+        self._turns = Turns()
+        #: not before (monotonic seconds) it is tried again
+        self._next_held = 0.0
+        self._children: dict[int, Child] = {}
+        #: next hop -> when a message went there (monotonic seconds)
+        self._lately: dict[str, float] = {}
+        self._must_adopt = False
+        #: until then (monotonic seconds) trouble is not told again
+        self._silent_until = 0.0
+
+    def stay(self, stop: Callable[[], bool]) -> None:
+        """Until stop(). Then end() is due.
+
+        What is in the queue at the start is left to the first full run, which begins at once; if
+        there are none, it is tried like new messages.
+        """
+        self._queue.has_changed()
+        try:
+            self._known = set(self._names())
+        except OSError:
+            self._look_again()  # what is found then counts as new
+        if self._interval is None:
+            self._new = sorted(self._known)
+        while not stop():
+            self.step(time.monotonic())
+            self._wait(POLL)
+
+    def renew(self, work: Work) -> None:
+        """From now on children do *work*; those that are there do no other batch."""
+        self._work = work
+        for child in self._children.values():
+            child.dismiss()
+
+    def step(self, now: float) -> None:
+        """One look at everything. *now* is monotonic seconds.
+
+        Raises nothing: whatever fails here is logged and tried again, for nobody else would run the
+        queue, and the listener ends with its runner.
+        """
+        try:
+            self._step(now)
+        except Exception as error:
+            self._look_again()
+            if now >= self._silent_until:
+                self._silent_until = now + _SILENCE
+                self._tell(error)
+
+    def _look_again(self) -> None:
+        """The last look failed, or was not finished: the next one is not to count on it."""
+        self._queue.forget()
+        self._client.forget()
+
+    @staticmethod
+    def _tell(error: Exception) -> None:
+        if isinstance(error, OSError):
+            where = f"{error.filename}: " if error.filename else ""
+            text = log.clean(f"{where}{error.strerror or error}")
+            log.line("", f"SYSERR(root): {text}", level=1, error=True)
+        else:
+            log.bug("", "queue runner")
+
+    def _step(self, now: float) -> None:
+        self._reap()
+        self._note_idle(now)
+        self._look()
+        if self._interval is not None and now >= self._next_run and not self._count("full"):
+            self._fork("full", [])
+            self._next_run = now + self._interval
+        if self._must_adopt and not self._count("adopt"):
+            self._fork("adopt", [])
+            self._must_adopt = False
+        self._try_held(now)
+        self._start_attempts(now)
+
+    def _try_held(self, now: float) -> None:
+        """A delivery has ended: those that found no place are tried again, but not all the time."""
+        self._half += self._turns.come(now)
+        if self._held and self._has_place and now >= self._next_held:
+            self._half += self._held
+            self._held.clear()
+            self._has_place = False
+            self._next_held = now + HELD_PAUSE
+
+    def _look(self) -> None:
+        # A rewritten qf changes the directory, too, but not the set of names: it is not new.
+        if self._client.has_changed():
+            self._must_adopt = True
+        if self._queue.has_changed():
+            names = set(self._names())
+            self._new += sorted(names - self._known)
+            self._known = names
+
+    def _start_attempts(self, now: float) -> None:
+        # One local phase at a time: two children would lock each other out of the same mailboxes, and
+        # messages that come together are delivered together.
+        if self._is_at_mailboxes(now) or not (self._new or self._half):
+            return
+        # Those that wait come first, or new ones could keep them waiting for ever.
+        if self._half and self._slots.enter(waits=True):
+            try:
+                self._go_on_or_fork(self._half[:MOST_MESSAGES], now)
+            finally:
+                self._slots.leave()  # the child has it
+            self._half = self._half[MOST_MESSAGES:]
+        elif self._new and self._work.wants_new():
+            self._go_on_or_fork(self._new[:MOST_MESSAGES], now)
+            self._new = self._new[MOST_MESSAGES:]
+        elif self._new and self._interval is not None:
+            self._new.clear()  # the next full run has them
+
+    def _go_on_or_fork(self, qids: list[str], now: float) -> None:
+        """Give messages to who has a connection already, perhaps, or to a new child with our slot."""
+        for child in reversed(self._idle()):
+            self._slots.leave()  # it looks for one itself
+            if child.give(qids, now):
+                return
+        self._fork("local", qids)
+
+    def _idle(self) -> list[Child]:
+        """Children that keep connections for another batch, the oldest first."""
+        idle = [child for child in self._children.values() if child.what == "idle"]
+        return sorted(idle, key=lambda child: child.begun)
+
+    def _note_idle(self, now: float) -> None:
+        """Of some the batch is over."""
+        for child in self._children.values():
+            if child.kept and child.what != "idle":
+                self._note(child)
+                child.rest(now)
+
+    def _is_at_mailboxes(self, now: float) -> bool:
+        """Is a child there that will soon be done, or are too many stuck?"""
+        there = [child for child in self._children.values() if child.what in ("local", "half")]
+        stuck = [child for child in there if now - child.begun > STUCK]
+        return len(stuck) < len(there) or len(stuck) >= MOST_STUCK
+
+    def _count(self, *what: str) -> int:
+        return sum(child.what in what for child in self._children.values())
+
+    # --- children ---------------------------------------------------------------------------------
+
+    def _fork(self, what: str, qids: list[str]) -> None:
+        """Start a child. Raise OSError; what it was to do is then taken off no list."""
+        # Not blocking: a grandchild that outlives its parent may still have the other end.
+        pipes: list[int] = []
+        try:
+            for _ in range(2):
+                pipes += os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            ours, saying, taking, orders = pipes
+            theirs = RunnerPipes(saying, taking)
+            pid = processes.fork(
+                "queue child", lambda: self._be_child(what, qids, (ours, orders), theirs)
+            )
+        except OSError as error:
+            for end in pipes:
+                os.close(end)
+            raise OSError(error.errno, f"cannot fork: {error.strerror}") from error
+        os.close(saying)
+        os.close(taking)
+        self._children[pid] = Child(pid, ours, what, qids, time.monotonic(), orders)
+
+    def _be_child(
+        self, what: str, qids: Sequence[str], unused: tuple[int, int], pipes: RunnerPipes
+    ) -> int:
+        """Do what is to do; *pipes* tell the runner how it goes. Returns the exit code."""
+        for end in unused:
+            os.close(end)
+        # Others would else not see the end of the runner, as long as we have these.
+        for child in self._children.values():
+            child.dismiss()
+            child.hang_up()
+        ended = processes.signal_flag(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        self._work.begin()
+        self._slots.forget_waiting()
+        kept = self._work.kept(self._lately)
+        found_no_place: dict[str, float] = {}
+        if what == "full":
+            found_no_place = self._work.full_run(ended)
+        elif what == "adopt":
+            self._work.take_in()
+        while qids:
+            found_no_place = self._work.attempt(qids, lambda: self._go_on(pipes), ended, kept)
+            self._slots.leave()
+            qids = pipes.next_batch(found_no_place, kept, ended)
+            found_no_place = {}
+        pipes.say(held(found_no_place))
+        kept.close()
+        return os.EX_OK
+
+    def _go_on(self, pipes: RunnerPipes) -> bool:
+        """In the child: all mailboxes are served. Is there a slot for the rest?"""
+        has_slot = self._slots.enter()
+        pipes.say(GOES_ON if has_slot else NO_SLOT)
+        return has_slot
+
+    def _wait(self, seconds: float) -> None:
+        """Until a child has something to tell, at most *seconds*."""
+        by_pipe = {child.pipe: child for child in self._children.values() if child.pipe >= 0}
+        poll = select.poll()
+        for pipe in by_pipe:
+            poll.register(pipe, select.POLLIN)
+        for pipe, _ in poll.poll(seconds * 1000):
+            by_pipe[pipe].listen()
+
+    def _reap(self) -> None:
+        for pid, child in list(self._children.items()):
+            try:
+                done, status = os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                done, status = pid, 0
+            if not done:
+                continue
+            self._ended(child)
+            code = os.waitstatus_to_exitcode(status)
+            if code:
+                how = f"signal {-code}" if code < 0 else f"status {code}"
+                log.line("", f"queue child {pid} ended with {how}", level=1, error=True)
+
+    def _ended(self, child: Child) -> None:
+        del self._children[child.pid]
+        # What it said last may not have been heard yet: it has ended since the last look.
+        child.listen()
+        child.hang_up()
+        child.dismiss()
+        self._note(child)
+
+    def _note(self, child: Child) -> None:
+        """What is left of its batch, which is over."""
+        self._lately.update(dict.fromkeys(child.hops, time.monotonic()))
+        if not child.has_taken:
+            self._new = child.qids + self._new
+            return
+        found_no_place = child.held
+        if found_no_place:  # a kept connection may be what has it
+            for one in self._idle():
+                one.dismiss()
+        if child.what == "half":
+            self._half += child.qids
+        else:
+            for qid, turn in found_no_place.items():
+                if turn:
+                    self._turns.note(qid, turn)
+                else:
+                    self._held[qid] = None
+        if child.what == "remote":
+            # Not if it only found what it had found before: that would go on for ever.
+            self._has_place = self._has_place or not set(child.qids) <= set(found_no_place)
+        self._has_place = self._has_place or child.what in ("full", "idle")
+
+    def end(self) -> None:
+        """The children get PATIENCE seconds to come to a safe point."""
+        for pid, child in self._children.items():
+            child.dismiss()
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + PATIENCE
+        while self._children and time.monotonic() < deadline:
+            self._wait(POLL)
+            self._reap()
+        # A child that waits for a slow host ends by itself when it has the answer: it must not be
+        # killed between the answer and its record.
+        for child in self._children.values():
+            log.line("", f"queue child {child.pid} still has a delivery to end")
