@@ -129,10 +129,15 @@ class Router:
         """
         key = address.domain_key(domain)
         table = self._virtual() if key else None
-        if table is None:
+        # A row for all would make a program or file of what begins like one; it is nobody here.
+        if table is None or address.why_special(local_part):
             return None
         from minimta.routing import virtusertable  # few hosts have one
 
+        # Quotation marks that need not be there mean nothing (RFC 5321 section 4.1.2); but see
+        # address.local_name().
+        if local_part[:1] == b'"' and local_part[:2] != b'"\\':
+            local_part = address.quoted(address.unquote(local_part))
         return virtusertable.row(local_part, key, table)
 
     def _virtual_route(self, value: bytes, depth: int) -> Route:
@@ -166,7 +171,10 @@ class Router:
 
 def _is_address(value: bytes) -> bool:
     """Is it one address, and neither a list nor a program or file?"""
-    plain = is_text(value) and value.translate(None, b" \t<>(),;|") == value
+    local_part, domain = address.split(value)
+    is_quoted = len(local_part) > 1 and local_part[:1] == local_part[-1:] == b'"' and domain
+    open_text = domain if is_quoted else value
+    plain = is_text(value) and open_text.translate(None, b" \t<>(),;|") == open_text
     return bool(value) and plain and not address.why_special(value)
 
 

@@ -20,6 +20,7 @@ LOCAL = frozenset((b"lab2.campus", b"list.campus", b"nomx.campus", b"det.campus"
 ROWS = {
     b"info@list.campus": b"dave",
     b"sales@list.campus": b"henry@lab3.campus",
+    b"blank@list.campus": b'"henry e"@lab3.campus',
     b"nobody@list.campus": b"error:nouser No such user here",
     b"temp@list.campus": b"error:4.2.0:450 Try later",
     b"@nomx.campus": b"%1@lab2.campus",
@@ -55,6 +56,16 @@ def route(bare: bytes, rows: Mapping[bytes, bytes] = ROWS) -> Route:
         (b"emma", b"emma"),
         (b"other@list.campus", b"other"),
         (b"self@list.campus", b"self"),
+        (b'"info"@list.campus', b"dave"),
+        (b'"i\\nfo"@list.campus', b"dave"),
+        (b'"info+x"@list.campus', b"dave"),
+        (b'"x"@nomx.campus', b"x"),
+        (b'"x y"@nomx.campus', b'"x y"'),
+        (b"\\x@nomx.campus", b"\\x"),
+        (b'"\\x"@nomx.campus', b'"\\x"'),
+        # nobody's row makes a program or a file of what a stranger says
+        (b'"|cat"@nomx.campus', b'"|cat"'),
+        (b"/tmp/x@nomx.campus", b"/tmp/x"),
     ],
 )
 def test_an_address_becomes_a_user(bare: bytes, user: bytes) -> None:
@@ -65,6 +76,7 @@ def test_an_address_becomes_a_user(bare: bytes, user: bytes) -> None:
     ("bare", "user"),
     [
         (b"sales@list.campus", b"henry@lab3.campus"),
+        (b"blank@list.campus", b'"henry e"@lab3.campus'),
         (b"emma@lab2.campus", b"emma@far.example"),
         (b"d+x@list.campus", b"d-x-+x@far.example"),
         (b"d+@list.campus", b"d--+@far.example"),
