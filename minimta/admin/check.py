@@ -1,29 +1,27 @@
 """``minimta check``: is the configuration file as it should be?
 
 All that is wrong is told at once, as a daemon or ``sendmail -bC`` would, and what is suspicious.
-It reads the file, the access table, and the certificate of the listener, with its key, if the caller
-may.
+It reads the file, the tables and lists that it names, and the certificate of the listener, with its
+key, if the caller may.
 """
 
 from __future__ import annotations
 
 import os
 from argparse import ArgumentError, ArgumentParser
-from collections.abc import Iterable
 
+from minimta.admin import check_tables
 from minimta.admin.checkout import AdminError
 from minimta.admin.output import say
 from minimta.config import file as config_file
 from minimta.config.options import Options
-from minimta.listener import access_problems, starttls
-from minimta.listener.relay_domains import RelayDomains
-from minimta.maps.table import Table
+from minimta.listener import starttls
 from minimta.system import safefile
 from minimta.system.tls_values import TlsError
 
 
 def run(arguments: list[str]) -> int:
-    """0: it can be used; 78: something is wrong; 72, 75: it cannot be read.
+    """0: it can be used; 78: something is wrong, in a table too; 72, 75: it cannot be read.
 
     Raise AdminError (64) for other words.
     """
@@ -38,13 +36,13 @@ def run(arguments: list[str]) -> int:
         return error.exit_code
     _warn(options.warnings)
     has_tls = _check_certificate(options, path)
-    _check_access(options)
+    is_wrong = _check_tables(options)
     _check_logins(options, path, has_tls)
     if os.path.lexists(path):
         say(f"{path}: every line is understood")
     else:
         say(f"{path}: there is no such file; all options have their defaults")
-    return os.EX_OK
+    return os.EX_CONFIG if is_wrong else os.EX_OK
 
 
 def _check_certificate(options: Options, path: str) -> bool:
@@ -62,21 +60,13 @@ def _check_certificate(options: Options, path: str) -> bool:
     return False
 
 
-def _check_access(options: Options) -> None:
-    """Say which rows of the access table and words of RelayDomains nothing obeys."""
-
-    def tell(path: str, rows: Iterable[tuple[bytes, bytes]]) -> None:
-        for problem in access_problems.problems(rows):
-            say(f"{path}: Warning: {problem}")
-
-    for path, look in (
-        (options.access_file, Table(options.access_file, tell).rows),
-        (options.relay_domains, RelayDomains(options.relay_domains).words),
-    ):
-        try:
-            look()
-        except OSError as error:
-            say(f"{error.filename or path}: Warning: {error.strerror}; without it mail is refused")
+def _check_tables(options: Options) -> bool:
+    """Tell what is wrong in tables and lists; is anything?"""
+    is_wrong = False
+    for finding in check_tables.findings(options):
+        say(str(finding))
+        is_wrong = is_wrong or finding.is_wrong
+    return is_wrong
 
 
 def _check_logins(options: Options, path: str, has_tls: bool) -> None:

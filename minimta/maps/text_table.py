@@ -27,7 +27,7 @@ def read_table(path: str, mentioned: tuple[bytes, ...] = ()) -> dict[bytes, byte
     """
     table: dict[bytes, bytes] = {}
     try:
-        for _, key, value in _rows(path, mentioned):
+        for _, key, value in numbered_rows(path, mentioned):
             table.setdefault(key, value)
     except FileNotFoundError:
         pass
@@ -37,13 +37,18 @@ def read_table(path: str, mentioned: tuple[bytes, ...] = ()) -> dict[bytes, byte
 def line_of(path: str, key: bytes) -> int:
     """The line of a text table, from 1, with the row that counts for *key*; 0 if none is seen now."""
     try:
-        return next((number for number, found, _ in _rows(path) if found == key), 0)
+        return next((number for number, found, _ in numbered_rows(path) if found == key), 0)
     except OSError:
         return 0
 
 
-def _rows(path: str, mentioned: tuple[bytes, ...] = ()) -> Iterator[tuple[int, bytes, bytes]]:
-    """(line, key, value) of each row. Raise OSError."""
+def numbered_rows(
+    path: str, mentioned: tuple[bytes, ...] = ()
+) -> Iterator[tuple[int, bytes, bytes]]:
+    """(line, from 1, key in small letters, value) of each row. Raise OSError.
+
+    *mentioned*: none, if not one of these words stands in the table.
+    """
     with open(path, "rb") as file:
         text = file.read().removeprefix(BOM_UTF8)
     if b"\0" in text:

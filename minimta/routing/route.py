@@ -117,7 +117,7 @@ class Router:
             return Route("error", gone.status, f"{gone.code} {gone.text}".encode())
         _, value = self.row(domain)
         if value is not None:
-            return _table_route(value.decode("utf-8", "backslashreplace").strip(), bare)
+            return table_route(value.decode("utf-8", "backslashreplace").strip(), bare)
         if self._smart_host:
             return Route("esmtp", host_of(self._smart_host), bare, "SmartHost")
         return Route("esmtp", _next_hop(domain), bare)
@@ -221,7 +221,8 @@ def _moved(bare: bytes) -> Refusal | None:
     return moved(bare)
 
 
-def _table_route(value: str, bare: bytes) -> Route:
+def table_route(value: str, bare: bytes) -> Route:
+    """Where mail for *bare* goes by the *value* of a row of the mailer table."""
     mailer, colon, rest = value.partition(":")
     mailer, rest = mailer.strip().lower(), rest.strip()
     if mailer in _REMOTE and rest:

@@ -48,6 +48,19 @@ def words(path: str) -> list[bytes]:
     return [word for line in lines for word in line.partition(b"#")[0].split()]
 
 
+def numbered_words(path: str) -> list[tuple[int, bytes]]:
+    """words() with the lines, from 1, where they stand. Raise OSError."""
+    with open(path, "rb") as file:
+        lines = file.read().removeprefix(BOM_UTF8).split(b"\n")
+    if any(b"\0" in line for line in lines):
+        raise OSError(errno.EINVAL, "is no text", path)
+    return [
+        (number, word)
+        for number, line in enumerate(lines, 1)
+        for word in line.partition(b"#")[0].split()
+    ]
+
+
 def read_if_there(path: str) -> bytes:
     """The whole of a file, b"" if it does not exist; every other trouble is an OSError.
 

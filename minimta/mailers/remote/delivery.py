@@ -371,8 +371,10 @@ class Delivery:
         if final is not None and final.code < 300:
             self._found = reply_outcomes.took_mail(final, connection.target.host)
         # What is wrong with a host that we named ourselves returns nobody's mail.
-        file = self._transport.options.auth_info_file if self._job.option else ""
-        outcomes = outcomes_of(transaction, users, connection, trouble, login_file=file)
+        file = self._transport.options.auth_info_file or "AuthInfoFile"
+        outcomes = outcomes_of(
+            transaction, users, connection, trouble, login_file=file if self._job.option else ""
+        )
         if is_put_off(transaction) and self._transport.reconnects and users == pending.users:
             self._put_off[pending] = outcomes
             self._waiting.remove(pending)

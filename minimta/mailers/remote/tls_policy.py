@@ -137,7 +137,7 @@ class TlsPolicies:
         else:
             key, value = found
             try:
-                policy = replace(_read(value), origin=f"row {key} of {self.path}")
+                policy = replace(read_row(value), origin=f"row {key} of {self.path}")
             except ValueError as error:
                 raise ValueError(f"row {key} of {self.path}: {error}") from error
         implicit = policy.implicit or hop.port == SUBMISSIONS_PORT
@@ -168,7 +168,7 @@ def _keys(hop: NextHop) -> Iterator[str]:
     yield "."
 
 
-def _read(value: str) -> Policy:
+def read_row(value: str) -> Policy:
     """The policy that a row states. Raise ValueError."""
     word, *rest = value.split() or [""]
     levels = {level.value: level for level in Level}
