@@ -73,7 +73,9 @@ def test_curl_with_a_wrong_password_is_told_so_and_sends_nothing(
 
 
 @pytest.mark.debian("sslscan")
-@pytest.mark.parametrize(("port", "words"), [(MTA, ("--starttls-smtp",)), (MTAS, ())])
+@pytest.mark.parametrize(
+    ("port", "words"), [(MTA, ("--starttls-smtp",)), (MSA, ("--starttls-smtp",)), (MTAS, ())]
+)
 def test_sslscan_finds_nothing_old_and_nothing_weak(
     listen: Listen, port: str, words: tuple[str, ...]
 ) -> None:

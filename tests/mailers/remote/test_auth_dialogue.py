@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -485,6 +486,14 @@ def test_a_configured_host_that_wants_a_login_delays_and_says_so(provider: str) 
         sent = Sent(server.host, None)
         assert f"wants a login, a row for it is wanted in {FILE}: 530" in sent.deferred
         assert sent.outcome.diagnostic.startswith("530")
+
+
+def test_it_delays_without_a_file_of_logins_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    without = options(auth_info_file="")
+    monkeypatch.setattr(sys.modules[__name__], "options", lambda: without)
+    with FakeSmtp(answers={"MAIL": ["530 5.5.1 Must issue an AUTH command first"]}) as server:
+        told = Sent(server.host, None).deferred
+    assert "wants a login, a row for it is wanted in AuthInfoFile: 530 5.5.1" in told
 
 
 def test_a_broken_handshake_gets_no_password(campus: Campus) -> None:
