@@ -63,11 +63,12 @@ def run(
             # With its slot a worker that a host took over could stop deliveries. So it can without:
             # all workers are one user, and may end each other.
             place, grant = place or Place(-1, 0), grant or Place(-1, 0)
-            hosts = (memory.file,) if memory and memory.file >= 0 else ()
-            files = (slot, place.file, grant.file, *hosts, logins, transport.known_file)
+            known = (memory.file if memory else -1, transport.known_file)
+            files = (slot, place.file, grant.file, logins, *known)
             opened |= {file for file in files if file >= 0}
             kept = {connection.fileno(), *(job.body for job in jobs), *opened}
-            for problem in _confine(kept, transport.options, hosts):
+            directories = tuple(file for file in known if file >= 0)
+            for problem in _confine(kept, transport.options, directories):
                 channel.log(f"sandbox: {problem}")
             transport = _with_logins(transport, logins)
             _deliver(channel, jobs, transport, place, memory, slot=slot, verbose=verbose)

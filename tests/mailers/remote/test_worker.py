@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from minimta.config.options import Options
+from minimta.mailers.remote.host_status import HostMemory
+from minimta.mailers.remote.sts_cache import StsCache
 from minimta.message.outcome import Fate
 from minimta.system import privileges, processes, sandbox
 from tests.mailers.remote.test_mailer import deliver, misbehave, only
@@ -150,3 +152,25 @@ def test_nobody_enters_the_sandbox_in_the_runner(monkeypatch: pytest.MonkeyPatch
         one = job(peer.host)
         assert only(deliver(one, configured=options(run_as_user=""))[one]).fate is Fate.SENT
     assert entered == []
+
+
+def test_what_workers_have_found_may_be_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Status of hosts, policies of MTA-STS: below directories that the runner has opened."""
+    hosts, sts = HostMemory(str(tmp_path / "hosts"), 0.0), StsCache(str(tmp_path / "sts"))
+    for known in (hosts, sts):
+        known.open()
+        os.close(os.open("there", os.O_WRONLY | os.O_CREAT, 0o644, dir_fd=known.file))
+    attempts: dict[str, Callable[[], object]] = {
+        "hosts": lambda: os.close(os.open("there", os.O_RDONLY, dir_fd=hosts.file)),
+        "sts": lambda: os.close(os.open("there", os.O_RDONLY, dir_fd=sts.file)),
+        "write": lambda: os.close(os.open("there", os.O_WRONLY, dir_fd=sts.file)),
+    }
+    misbehave(monkeypatch, lambda channel: channel.say(tried(attempts).decode()))
+    said: list[str] = []
+    configured = options(run_as_user="")
+    deliver(job("[127.0.0.1]"), configured=configured, say=said.append, memory=hosts, sts=sts)
+    for known in (hosts, sts):
+        known.close()
+    assert outcomes(said[0].encode()) == {"hosts": "done", "sts": "done", "write": by_rule()}
