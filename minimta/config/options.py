@@ -359,9 +359,7 @@ def meant(line: str) -> str:
     word = "".join(name.split()) if equals else name.split()[0]
     if word in _BY_NAME:
         return _BY_NAME[word].name
-    from difflib import (
-        get_close_matches,  # only on the way to an error, as in nearest()
-    )
+    from difflib import get_close_matches  # only on the way to an error, as in nearest()
 
     near = get_close_matches(word, list(_BY_NAME), 1)
     if near:

@@ -122,12 +122,13 @@ def _prog(mailers: Mailers) -> Mailer:
 
 
 def _esmtp(mailers: Mailers) -> Mailer:
-    from minimta.mailers.remote import host_status, sts_cache
+    from minimta.mailers.remote import host_status, sts_cache, tls_results
     from minimta.mailers.remote.findings import Findings
     from minimta.mailers.remote.mailer import RemoteMailer
 
     memory = host_status.of_queue(mailers.options, mailers.since, is_run=mailers.is_run)
-    findings = Findings(mailers.options, memory, sts_cache.of_queue(mailers.options))
+    stores = sts_cache.of_queue(mailers.options), tls_results.of_queue(mailers.options)
+    findings = Findings(mailers.options, memory, *stores)
     return RemoteMailer(
         mailers.options, mailers.slots, say=mailers.say, findings=findings, kept=mailers.kept
     )

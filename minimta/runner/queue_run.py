@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from minimta.config.options import Options
-from minimta.mailers.remote import host_status, sts_cache
+from minimta.mailers.remote import host_status, sts_cache, tls_results
 from minimta.queue import listing, permission
 from minimta.queue.listing import Listed
 from minimta.queue.rest import longest_rest, rest_after
@@ -102,6 +102,7 @@ class _Run:
     def all(self) -> int:
         host_status.forget_old(host_status.beside(self._options.queue_directory))
         sts_cache.forget_old(sts_cache.beside(self._options.queue_directory))
+        tls_results.forget_old(tls_results.beside(self._options.queue_directory))
         take_in(self._options, self._deliverer.spool, time.time())
         if load.average() >= self._options.queue_la:
             log.line("", f"runqueue: {_TOO_BUSY}")

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from minimta.system import certificates
 from minimta.system.certificates import PeerCertificate, is_hashed, server_name
-from minimta.system.tls_reasons import reason, verdict
+from minimta.system.tls_reasons import reason, result, verdict
 from minimta.system.tls_records import server_flight
 from minimta.system.tls_values import CertificateError, KeyPair, TlsError, TlsFacts, Trust
 
@@ -64,7 +64,8 @@ class TlsLayer:
         except ssl.SSLWantReadError:
             return False
         except ssl.SSLCertVerificationError as error:
-            raise CertificateError(verdict(error.verify_code, error.verify_message)) from error
+            code, told = error.verify_code, verdict(error.verify_code, error.verify_message)
+            raise CertificateError(told, result=result(code)) from error
         except ssl.SSLError as error:
             raise TlsError(reason(error.reason)) from error
         return True

@@ -42,3 +42,10 @@ def reason(name: str | None) -> str:
 def verdict(code: int, message: str) -> str:
     """What is wrong with a certificate; *message* is OpenSSL's, for codes that we have no words for."""
     return _VERDICTS.get(code, f"the certificate is no good: {message}")
+
+
+def result(code: int) -> str:
+    """The same in the words of RFC 8460 section 4.3."""
+    if code == 10:
+        return "certificate-expired"
+    return "certificate-not-trusted" if 18 <= code <= 21 else "validation-failure"

@@ -11,11 +11,17 @@ from dataclasses import dataclass
 class TlsError(OSError):
     """No TLS, no longer, or not with whom we want; ``reason`` says why."""
 
-    def __init__(self, reason: str, *, remedy: str = "") -> None:
-        """*remedy*: what would be accepted, in the words of a policy; "" if nothing would."""
+    def __init__(
+        self, reason: str, *, remedy: str = "", result: str = "validation-failure"
+    ) -> None:
+        """*remedy*: what would be accepted, in the words of a policy; "" if nothing would.
+
+        *result* is the reason in the words of RFC 8460 section 4.3.
+        """
         super().__init__(reason)
         self.reason = reason
         self.remedy = remedy
+        self.result = result
 
 
 class CertificateError(TlsError):

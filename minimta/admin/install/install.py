@@ -34,7 +34,7 @@ from minimta.admin.install.steps import Step, below
 from minimta.admin.output import say
 from minimta.admin.virtual_environment import RUN_TIME
 from minimta.config import file as config_file
-from minimta.mailers.remote import host_status, login_memory, pace, sts_cache
+from minimta.mailers.remote import host_status, login_memory, pace, sts_cache, tls_results
 from minimta.system import hostnames, safefile, slots, terminal
 from minimta.system.locks import beside, of_daemon
 
@@ -83,6 +83,7 @@ def steps(root: Path) -> list[Step]:
         LockFile(root, pace.beside(QUEUE)),
         RememberedHosts(root, host_status.beside(QUEUE)),
         RememberedHosts(root, sts_cache.beside(QUEUE)),
+        RememberedHosts(root, tls_results.beside(QUEUE)),
         TextFile(root, "/etc/aliases", ALIASES, keep=True),
         LockFile(root, "/etc/aliases.cdb.lock"),
         AliasDatabase(root, "/etc/aliases", SENDMAIL),

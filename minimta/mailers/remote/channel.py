@@ -60,6 +60,8 @@ MAX_HOSTS = 200
 MAX_POLICIES = 20
 #: jobs that are handed to a worker that has begun: each is a descriptor, of which the kernel passes 253
 MAX_HANDED = 200
+#: results of TLS that one worker tells of: each is a line
+MAX_RESULTS = 1000
 _READ = 256 * 1024
 _RECORDED, _JOBS = b".", b"J"
 
@@ -232,6 +234,8 @@ class WorkerProcess:
         self.hosts_left = MAX_HOSTS
         #: policies that it may still tell of
         self.policies_left = MAX_POLICIES
+        #: results of TLS that it may still tell of
+        self.results_left = MAX_RESULTS
         #: why it ends, if it said so
         self.error = ""
 

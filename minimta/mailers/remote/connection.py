@@ -128,7 +128,12 @@ class OutgoingConnection:
             self._check_required()
         if self._policy.logs_in:
             return TlsError(f"it {said}; logins are taken at port 587 or 465, as a rule")
-        return TlsError(f"it {said}", remedy="may")
+        return TlsError(f"it {said}", remedy="may", result="starttls-not-supported")
+
+    def why_untrusted(self, host: str) -> str:
+        """See SecureSession; there is TLS."""
+        assert self._session is not None
+        return self._session.why_untrusted(host)
 
     def _secure(self) -> None:
         """The handshake. Raise TlsError."""

@@ -36,6 +36,8 @@ class DaneRecords:
     names: tuple[str, ...]
     #: those that count, perhaps none
     records: tuple[TlsaRecord, ...]
+    #: all of them, as a zone has them: "3 1 1 0b9f..."
+    strings: tuple[str, ...] = ()
 
     def are_met(self, chain: list[bytes], tls: TlsClient) -> bool:
         """Is the certificate that begins *chain* (DER) one that they name?"""
@@ -65,5 +67,6 @@ def records_of(target: Target, domain: str, resolver: Resolver) -> DaneRecords |
         found = resolver.tlsa(base, target.port)
         if found:
             names = tuple(dict.fromkeys((base, host.lower(), domain.lower())))
-            return DaneRecords(f"_{target.port}._tcp.{base}", base, names, tlsa.usable(found))
+            place, told = f"_{target.port}._tcp.{base}", tuple(one.told() for one in found)
+            return DaneRecords(place, base, names, tlsa.usable(found), told)
     return None

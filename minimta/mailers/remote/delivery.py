@@ -38,6 +38,7 @@ from minimta.mailers.remote.lines import Line
 from minimta.mailers.remote.mx_targets import NextHop, Target, Unroutable
 from minimta.mailers.remote.tls_failures import TlsFailures
 from minimta.mailers.remote.tls_policy import Policy
+from minimta.mailers.remote.tls_results import TlsTally
 from minimta.mailers.remote.transaction_outcomes import (
     LATER,
     UNFORESEEN,
@@ -114,7 +115,7 @@ class Delivery:
         #: what a host said of them; it stands if no other says more
         self._put_off: dict[PendingJob, Mapping[bytes, Outcome]] = {}
         policies = HostPolicies(transport, self._resolver, tell)
-        self._tls = TlsFailures(transport, policies, log, say)
+        self._tls = TlsFailures(transport, policies, TlsTally(tell), log, say)
         self._logins = Logins(transport.logins, tell)
         #: transactions that went through to their end
         self._completed = 0
@@ -270,6 +271,7 @@ class Delivery:
         finally:
             if connection.tls is not None:
                 self._tell_tls(target.name, connection.tls)
+        self._tls.tally.reached(connection, policy, hop)
         self._found = HostStatus(target.host, 0, "2.0.0", os.EX_OK)
         if connection.leads_to_us:
             outcome = reply_outcomes.talks_to_itself(target.name, target.relay)

@@ -20,6 +20,7 @@ from minimta.system.certificates import PeerCertificate, is_named
 from minimta.system.tls import TlsClient, TlsLayer
 from minimta.system.tls_requirement import Proved, Requirement
 from minimta.system.tls_values import CertificateError, TlsError, TlsFacts
+from minimta.system.x509 import dns_names
 
 #: names of a certificate that are told
 _MAX_TOLD = 5
@@ -72,6 +73,17 @@ class SecureSession:
         shown = self.layer.certificate if is_known else PeerCertificate()
         return Proved(facts.verify, facts.bits, shown)
 
+    def why_untrusted(self, host: str) -> str:
+        """What "verify" for the name *host* would have found wrong (RFC 8460 section 4.3); "": nothing."""
+        chain = self.layer.chain()
+        if not self._tls.vouches(chain):
+            return "certificate-not-trusted"
+        try:
+            is_right = is_named(dns_names(chain[0]), [host])
+        except ValueError:
+            is_right = False
+        return "" if is_right else "certificate-host-mismatch"
+
     def keep(self) -> None:
         """At the end: the next connection to the same host takes the session up."""
         if self._key:
@@ -98,7 +110,7 @@ class SecureSession:
                 wanted = ", ".join(policy.names)
                 reason = f"the certificate is for {told}, not for {wanted}"
                 remedy = f"verify match={names[0]}" if names else ""
-                raise CertificateError(reason, remedy=remedy)
+                raise CertificateError(reason, remedy=remedy, result="certificate-host-mismatch")
             return "OK"
         return "OK" if self._tls.vouches(layer.chain()) else "FAIL"
 

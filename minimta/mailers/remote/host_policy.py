@@ -22,13 +22,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from minimta.mailers.remote import dane, reply_outcomes
+from minimta.mailers.remote import dane, reply_outcomes, sts_policy
 from minimta.mailers.remote.dane import DaneRecords
 from minimta.mailers.remote.lines import Line
 from minimta.mailers.remote.mx_targets import NextHop, Target
 from minimta.mailers.remote.sts_lookup import StsLookup
 from minimta.mailers.remote.sts_policy import StsPolicy
-from minimta.mailers.remote.tls_policy import Level, Policy
+from minimta.mailers.remote.tls_policy import Level, Policy, Reported
 from minimta.mailers.remote.transport import Transport
 from minimta.message.outcome import Outcome
 from minimta.system.dns import Resolver
@@ -38,9 +38,14 @@ from minimta.system.dns_wire import LookupFailed
 class NotTrusted(Exception):
     """The host is not used now; ``outcome`` says why."""
 
-    def __init__(self, outcome: Outcome) -> None:
+    def __init__(
+        self, outcome: Outcome, reported: Reported | None = None, result: str = ""
+    ) -> None:
+        """*result* is the reason in the words of RFC 8460, for whom *reported* is about."""
         super().__init__(outcome.text)
         self.outcome = outcome
+        self.reported = reported
+        self.result = result
 
 
 class HostPolicies:
@@ -69,7 +74,7 @@ class HostPolicies:
         row = self._transport.policy(hop, target.address)
         if hop is None or not (row.is_default or row.level in _ASKING):
             return row
-        policy = replace(row, level=Level.MAY)
+        policy = replace(row, level=Level.MAY, reported=Reported())
         if row.level in (Level.DANE, Level.DANE_ONLY) or self._is_on(row, "dane"):
             policy = self._by_dane(row, hop, target)
         if row.level is Level.STS or self._is_on(row, "mta_sts"):
@@ -84,15 +89,20 @@ class HostPolicies:
         domain = hop.name.lower()
         # Who was named in brackets, or by a short name, is no domain that could have one.
         found = None if hop.bracketed or "." not in domain else self._sts.policy(domain)
-        if found is None or found.mode != "enforce":
+        if found is None or found.mode == "none":
             return policy
-        return self._enforced(found, domain, policy, target)
+        if policy.level is Level.MAY:
+            tested = found if found.mode == "testing" else None
+            lines = tuple(sts_policy.written(found).decode("ascii").splitlines())
+            policy = replace(policy, reported=Reported("sts", lines, tested=tested))
+        return policy if found.mode == "testing" else self._enforced(found, domain, policy, target)
 
     def _enforced(self, found: StsPolicy, domain: str, policy: Policy, target: Target) -> Policy:
         host = target.name.removesuffix(".").lower()
         if not found.names(host):
             text = f"MTA-STS: {host} is none of the hosts in the policy of {domain}"
-            raise self._not_trusted(f"{text}; nothing was sent", target)
+            outcome = self._refused(f"{text}; nothing was sent", target)
+            raise NotTrusted(outcome, policy.reported, "validation-failure")
         if policy.level is Level.DANE:
             return policy
         origin = f"the MTA-STS policy of {domain}"
@@ -103,9 +113,11 @@ class HostPolicies:
         try:
             found = dane.records_of(target, hop.name, self._resolver)
         except LookupFailed as failure:
-            raise self._not_trusted(f"DANE: {failure}; nothing was sent", target) from failure
+            outcome = self._refused(f"DANE: {failure}; nothing was sent", target)
+            raise NotTrusted(outcome, Reported("tlsa"), "dnssec-invalid") from failure
         if row.level is Level.DANE_ONLY and not (found and found.records):
-            raise self._not_trusted(self._why_none(found, target, row), target)
+            outcome = self._refused(self._why_none(found, target, row), target)
+            raise NotTrusted(outcome, Reported("tlsa"), "dane-required")
         return _with_records(row, found)
 
     def _why_none(self, found: DaneRecords | None, target: Target, row: Policy) -> str:
@@ -120,9 +132,9 @@ class HostPolicies:
             reason = f"{target.name} has no TLSA records that DNSSEC vouches for"
         return f"DANE: {reason}; nothing was sent ({row.origin} wants {row.level.value})"
 
-    def _not_trusted(self, text: str, target: Target) -> NotTrusted:
+    def _refused(self, text: str, target: Target) -> Outcome:
         # RFC 3463 section 3.8: cryptographic failure
-        return NotTrusted(reply_outcomes.delayed("4.7.5", text, target.name, target.relay))
+        return reply_outcomes.delayed("4.7.5", text, target.name, target.relay)
 
 
 #: levels that depend on what DNS says
@@ -131,8 +143,9 @@ _ASKING = (Level.DANE, Level.DANE_ONLY, Level.STS)
 
 def _with_records(row: Policy, found: DaneRecords | None) -> Policy:
     if found is None:
-        return replace(row, level=Level.MAY)
+        return replace(row, level=Level.MAY, reported=Reported())
+    reported = Reported("tlsa", found.strings, is_useless=not found.records)
     if not found.records:
         origin = f"{found.place}, none of whose records can be used,"
-        return replace(row, level=Level.ENCRYPT, origin=origin)
-    return replace(row, level=Level.DANE, dane=found, origin=found.place)
+        return replace(row, level=Level.ENCRYPT, origin=origin, reported=reported)
+    return replace(row, level=Level.DANE, dane=found, origin=found.place, reported=reported)

@@ -32,8 +32,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from minimta.config.options import Options
+from minimta.mailers.remote.own_directory import OwnDirectory
 from minimta.message.printable import shown
-from minimta.system import log
 
 #: errno -> seconds for which new messages believe it: what cost a minute to find out longer than what
 #: costs nothing
@@ -46,7 +46,6 @@ _MOST = 1000
 #: characters of a reply that are kept, as in Sendmail
 _MOST_OF_REPLY = 80
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 #: a host name comes from a stranger's name server, and becomes a path
 _LABEL = re.compile(r"[a-z0-9_][a-z0-9_:-]{0,100}", re.ASCII)
 
@@ -67,7 +66,7 @@ class HostStatus:
     reply: str = ""
 
 
-class HostMemory:
+class HostMemory(OwnDirectory):
     """A directory with the status of hosts, as one attempt sees it."""
 
     def __init__(
@@ -78,37 +77,10 @@ class HostMemory:
         If it *is_run*, nothing is believed that is older. *lasting* is Timeout.hoststatus (seconds),
         with which all else does not matter; 0.0 without HostStatusDirectory.
         """
-        self._path = path
+        super().__init__(path, "host status")
         self._since = since
         self._is_run = is_run
         self._lasting = lasting
-        #: the open directory, -1 if there is none; workers inherit it
-        self.file = -1
-
-    def open(self) -> None:
-        """Open the directory, for this process and those that are forked now; logs what fails."""
-        if self.file >= 0:
-            return
-        try:
-            with suppress(FileExistsError):
-                os.mkdir(self._path)
-                os.chmod(self._path, 0o755)
-            self.file = os.open(self._path, _DIRECTORY)
-            if os.fstat(self.file).st_uid != os.geteuid():
-                self.close()  # whoever made it could have made anything below it
-                self._complain("belongs to somebody else")
-        except OSError as error:
-            self._complain(str(error.strerror))
-
-    def _complain(self, reason: str) -> None:
-        text = f"cannot keep host status: {log.clean(self._path)}: {reason}"
-        log.line("", f"SYSERR(root): {text}", level=1, error=True)
-
-    def close(self) -> None:
-        """Let go of the directory; may be called twice."""
-        if self.file >= 0:
-            file, self.file = self.file, -1
-            os.close(file)
 
     def trouble(self, host: str) -> HostStatus | None:
         """Why *host* was not reached of late; None if it was, or if nobody knows."""

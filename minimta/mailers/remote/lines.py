@@ -123,6 +123,20 @@ class StsLine:
 
 
 @dataclass(frozen=True, slots=True)
+class ResultLine:
+    """How TLS with a host came out, for the owner of the domain (RFC 8460)."""
+
+    domain: str
+    #: policy-type: tlsa, sts, no-policy-found
+    policy_type: str
+    host: str
+    #: result-type, "" for success
+    result: str
+    #: policy-string: records, or the lines of a policy
+    policy: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class NameLine:
     """A host name."""
 
@@ -143,5 +157,6 @@ Line = (
     | ProblemLine
     | HostLine
     | StsLine
+    | ResultLine
     | NameLine
 )

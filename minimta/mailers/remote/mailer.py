@@ -40,6 +40,7 @@ from minimta.mailers.remote.lines import (
     LoginLine,
     LogLine,
     OutcomesLine,
+    ResultLine,
     SayLine,
     StsLine,
     TakenLine,
@@ -309,7 +310,7 @@ class RemoteMailer:
                     self._say(line.text)
         elif isinstance(line, LogLine):
             child.log(line)
-        elif isinstance(line, HostLine | StsLine):
+        elif isinstance(line, HostLine | StsLine | ResultLine):
             self._findings.take(child, line)
         elif isinstance(line, TlsLine):
             child.log_tls(line)

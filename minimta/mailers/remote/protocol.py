@@ -21,6 +21,7 @@ logs, prints or mails it. What breaks a rule is a BadLine.
     {"kind": "host", "found": {"host": "mx.campus", "error": 111, ...}}     was a host reached?
     {"kind": "sts", "domain": "lab2.campus", "id": "2026", "mode": "enforce", ...}
                                         a policy of MTA-STS was fetched, or (mode "") could not be
+    {"kind": "result", "domain": "lab2.campus", "policy": [...], ...}    how TLS with a host came out
     {"kind": "name", "text": "..."}     the answer to a question for names
 
 A field more or less is refused, not ignored: both ends are one program that forked, so neither of
@@ -46,6 +47,7 @@ from minimta.mailers.remote.lines import (
     NameLine,
     OutcomesLine,
     ProblemLine,
+    ResultLine,
     SayLine,
     StsLine,
     TakenLine,
@@ -62,6 +64,8 @@ MAX_LINE = 4 * 1024 * 1024
 
 _MAX_TEXT = 600
 _MAX_TRANSCRIPT = 40
+#: of a policy: its hosts, and three more
+_MAX_STRINGS = sts_policy.MAX_PATTERNS + 3
 
 
 class BadLine(Exception):
@@ -154,6 +158,12 @@ def _patterns(value: object) -> tuple[str, ...]:
     if not all(isinstance(one, str) and sts_policy.is_pattern(one) for one in value):
         raise BadLine("no pattern")
     return tuple(value)
+
+
+def _strings(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) > _MAX_STRINGS:
+        raise BadLine("no strings")
+    return tuple(map(_text, value))
 
 
 def _one_of(*words: str) -> _Check:
@@ -297,6 +307,16 @@ _KINDS: dict[str, tuple[Callable[..., Line], dict[str, _Check]]] = {
             "mx": _patterns,
             "trouble": _text,
             "result": _word,
+        },
+    ),
+    "result": (
+        ResultLine,
+        {
+            "domain": _word,
+            "policy_type": _one_of("tlsa", "sts", "no-policy-found"),
+            "host": _word,
+            "result": _word,
+            "policy": _strings,
         },
     ),
     "name": (NameLine, {"text": _text}),

@@ -21,14 +21,13 @@ from dataclasses import dataclass
 
 from minimta.config.options import Options
 from minimta.mailers.remote import sts_policy
+from minimta.mailers.remote.own_directory import OwnDirectory
 from minimta.mailers.remote.sts_policy import StsPolicy
-from minimta.system import log
 
 #: octets of a file that are read
 _MOST = 40_000
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _TRIED = ".tried"
 #: seconds for which "it could not be fetched" is of use
 _OLD_TRIAL = 86400.0
@@ -48,39 +47,11 @@ class KnownPolicy:
         return now < self.fetched + self.policy.max_age
 
 
-class StsCache:
+class StsCache(OwnDirectory):
     """The directory, as one attempt sees it."""
 
     def __init__(self, path: str) -> None:
-        """*path* is made when it is needed."""
-        self._path = path
-        #: the open directory, -1 if there is none; workers inherit it
-        self.file = -1
-
-    def open(self) -> None:
-        """Open the directory, for this process and those that are forked now; logs what fails."""
-        if self.file >= 0:
-            return
-        try:
-            with suppress(FileExistsError):
-                os.mkdir(self._path)
-                os.chmod(self._path, 0o755)
-            self.file = os.open(self._path, _DIRECTORY)
-            if os.fstat(self.file).st_uid != os.geteuid():
-                self.close()  # whoever made it could have made any policy
-                self._complain("belongs to somebody else")
-        except OSError as error:
-            self._complain(str(error.strerror))
-
-    def _complain(self, reason: str) -> None:
-        text = f"cannot keep MTA-STS policies: {log.clean(self._path)}: {reason}"
-        log.line("", f"SYSERR(root): {text}", level=1, error=True)
-
-    def close(self) -> None:
-        """Let go of the directory; may be called twice."""
-        if self.file >= 0:
-            file, self.file = self.file, -1
-            os.close(file)
+        super().__init__(path, "MTA-STS policies")
 
     def known(self, domain: str) -> KnownPolicy | None:
         """The policy of *domain* that was fetched last, whether it still holds or not."""

@@ -11,9 +11,10 @@ from collections.abc import Callable
 
 from minimta.mailers.remote import reply_outcomes
 from minimta.mailers.remote.handshake import TlsPort, Unmet
-from minimta.mailers.remote.host_policy import HostPolicies
+from minimta.mailers.remote.host_policy import HostPolicies, NotTrusted
 from minimta.mailers.remote.mx_targets import NextHop, Target
 from minimta.mailers.remote.tls_policy import AFTER_FAILURE, Level, Policy
+from minimta.mailers.remote.tls_results import TlsTally
 from minimta.mailers.remote.transport import Transport
 from minimta.message.outcome import Outcome
 from minimta.system.tls_values import CertificateError, TlsError
@@ -26,12 +27,16 @@ class TlsFailures:
         self,
         transport: Transport,
         policies: HostPolicies,
+        tally: TlsTally,
         log: Callable[[str], None],
         say: Callable[[str], None] | None,
     ) -> None:
-        """*transport* has options and rows; *log* and *say* (-v) are told of each failure."""
+        """*transport* has options and rows; *log* and *say* (-v) are told of each failure, the *tally*
+        of what comes out.
+        """
         self._transport = transport
         self._policies = policies
+        self.tally = tally
         self._log = log
         self._say = say
         self._in_clear: set[Target] = set()
@@ -43,12 +48,19 @@ class TlsFailures:
 
     def policy(self, hop: NextHop | None, target: Target) -> Policy:
         """What TLS there must be with *target*, to which *hop* led. Raise NotTrusted."""
-        return AFTER_FAILURE if target in self._in_clear else self._policies.policy(hop, target)
+        if target in self._in_clear:
+            return AFTER_FAILURE
+        try:
+            return self._policies.policy(hop, target)
+        except NotTrusted as why:
+            self.tally.failed(why.result, target, why.reported, hop)
+            raise
 
     def failed(
         self, error: TlsError, target: Target, policy: Policy, hop: NextHop | None
     ) -> Outcome:
         """There is none; why mail waits, if it does."""
+        self.tally.failed(error.result, target, policy.reported, hop)
         options = self._transport.options
         may_be_clear = not policy.is_binding and not isinstance(error, TlsPort)
         again = ""

@@ -37,6 +37,7 @@ from minimta.config.options import Options
 from minimta.config.values import nearest
 from minimta.mailers.remote.dane import DaneRecords
 from minimta.mailers.remote.mx_targets import NextHop
+from minimta.mailers.remote.sts_policy import StsPolicy
 from minimta.maps import table
 from minimta.system import log
 from minimta.system.tls import TlsClient
@@ -61,6 +62,20 @@ class Level(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Reported:
+    """Which policy of the domain's owner applies: it is counted how it comes out (RFC 8460)."""
+
+    #: policy-type: tlsa, sts, no-policy-found
+    policy_type: str = "no-policy-found"
+    #: policy-string: the records, or the lines of the policy
+    strings: tuple[str, ...] = ()
+    #: can none of the records be used?
+    is_useless: bool = False
+    #: the policy that is tested: mail goes out, whether it is met or not
+    tested: StsPolicy | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """What must be, for one next hop."""
 
@@ -79,6 +94,8 @@ class Policy:
     is_default: bool = False
     #: records for one of which the certificate must be (dane, once they are known)
     dane: DaneRecords | None = None
+    #: what the domain's owner is told of, None: nothing
+    reported: Reported | None = None
     #: what the access table wants beside that (``tls_rules``)
     required: Requirement | None = None
 

@@ -22,15 +22,17 @@ from minimta.mailers.remote.channel import (
     MAX_HOSTS,
     MAX_LOG_LINES,
     MAX_POLICIES,
+    MAX_RESULTS,
     WINDOW,
     WorkerChannel,
 )
 from minimta.mailers.remote.delivery import Delivery
 from minimta.mailers.remote.findings import Findings
 from minimta.mailers.remote.host_status import HostMemory, HostStatus
-from minimta.mailers.remote.lines import AliveLine, NameLine, OutcomesLine, StsLine
+from minimta.mailers.remote.lines import AliveLine, NameLine, OutcomesLine, ResultLine, StsLine
 from minimta.mailers.remote.mailer import RemoteMailer
 from minimta.mailers.remote.sts_cache import StsCache
+from minimta.mailers.remote.tls_results import TlsResults, counts
 from minimta.mailers.remote.transport import Transport
 from minimta.message.outcome import Fate, Outcome
 from minimta.system import processes
@@ -55,13 +57,14 @@ def deliver(
     number: int = 10,
     memory: HostMemory | None = None,
     sts: StsCache | None = None,
+    results: TlsResults | None = None,
 ) -> dict[Job, Mapping[bytes, Outcome]]:
     """Deliver in one of *number* slots; every job comes exactly once, with all its users."""
     fates: dict[Job, Mapping[bytes, Outcome]] = {}
     mine = slots(number)
     assert mine.enter()
     chosen = configured or options()
-    mailer = RemoteMailer(chosen, mine, say=say, findings=Findings(chosen, memory, sts))
+    mailer = RemoteMailer(chosen, mine, say=say, findings=Findings(chosen, memory, sts, results))
     for one, outcomes in mailer.deliver(jobs):
         assert one not in fates, "yielded twice"
         assert set(outcomes) == {user.name for user in one.users}
@@ -472,6 +475,34 @@ def test_a_worker_tells_of_policies_of_its_own_next_hops_alone(
         "remote worker exit status 0" if is_kept else "remote worker said nonsense"
     )
     assert (cache.known(domain) is not None) is is_kept
+    cache.close()
+
+
+@pytest.mark.parametrize(("domain", "number"), [("lab2.example", MAX_RESULTS), ("other", 0)])
+def test_a_worker_tells_of_tls_with_its_own_next_hops(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, domain: str, number: int
+) -> None:
+    said = protocol.encode(ResultLine(domain, "tlsa", "mx.lab2.example", "")) * (MAX_RESULTS + 5)
+    misbehave(monkeypatch, lambda channel: raw(channel, said))
+    results = TlsResults(str(tmp_path / "mqueue.tlsrpt"))
+    deliver(job("lab2.example"), results=results)
+    lines = [file.read_bytes().count(b"\n") for file in (tmp_path / "mqueue.tlsrpt").iterdir()]
+    assert sum(lines) == number
+    results.close()
+
+
+def test_that_a_policy_could_not_be_fetched_is_counted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    line = StsLine("lab2.example", "1", trouble="x", result="sts-policy-invalid")
+    misbehave(monkeypatch, lambda channel: raw(channel, protocol.encode(line)))
+    results = TlsResults(str(tmp_path / "mqueue.tlsrpt"))
+    cache = StsCache(str(tmp_path / "mqueue.sts"))
+    deliver(job("lab2.example"), sts=cache, results=results)
+    [file] = (tmp_path / "mqueue.tlsrpt").iterdir()
+    [found] = counts(str(file.parent), file.name)
+    assert dict(found.failures) == {("sts-policy-invalid", "mta-sts.lab2.example"): 1}
+    results.close()
     cache.close()
 
 

@@ -18,6 +18,7 @@ from minimta.mailers.remote.lines import (
     NameLine,
     OutcomesLine,
     ProblemLine,
+    ResultLine,
     SayLine,
     StsLine,
     TakenLine,
@@ -51,6 +52,8 @@ LINES: list[Line] = [
     StsLine(
         "lab2.campus", "2026", trouble="the server answers 404", result="sts-policy-fetch-error"
     ),
+    ResultLine("lab2.campus", "tlsa", "mx.lab2.campus", "dnssec-invalid", ("3 1 1 0b9f",)),
+    ResultLine("lab2.campus", "no-policy-found", "mx.lab2.campus", ""),
     NameLine("mx.campus"),
 ]
 
@@ -121,6 +124,29 @@ def test_a_policy_of_another_kind_is_not_believed(name: str, value: object) -> N
     decode(told("sts", **STS))
     with pytest.raises(BadLine):
         decode(told("sts", **{**STS, name: value}))
+
+
+RESULT = {"domain": "a.campus", "policy_type": "sts", "host": "b", "result": "", "policy": ["x"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("domain", "a\nb"),
+        ("policy_type", ""),
+        ("policy_type", "dane"),
+        ("host", "a b"),
+        ("result", None),
+        ("policy", "x"),
+        ("policy", [1]),
+        ("policy", ["x"] * 104),
+        ("unheard_of", 1),
+    ],
+)
+def test_a_result_of_another_kind_is_not_believed(name: str, value: object) -> None:
+    decode(told("result", **RESULT))
+    with pytest.raises(BadLine):
+        decode(told("result", **{**RESULT, name: value}))
 
 
 def without(name: str, table: dict[str, object]) -> dict[str, object]:

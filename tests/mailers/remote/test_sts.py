@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from minimta.mailers.remote import sts_lookup
-from minimta.mailers.remote.lines import StsLine
+from minimta.mailers.remote.lines import ResultLine, StsLine
 from minimta.mailers.remote.sts_cache import StsCache, forget_old
 from minimta.mailers.remote.sts_policy import StsPolicy
 from minimta.message.outcome import Fate
@@ -106,6 +106,13 @@ def told(sent: Sent) -> StsLine:
     return line
 
 
+def results(sent: Sent) -> list[tuple[str, str]]:
+    """What was counted: policy-type and result-type of RFC 8460."""
+    lines = [line for line in sent.told if isinstance(line, ResultLine)]
+    assert {(line.domain, line.host) for line in lines} <= {(DOMAIN, MX)}
+    return [(line.policy_type, line.result) for line in lines]
+
+
 @contextmanager
 def nothing_sent(server: FakeSmtp) -> Iterator[None]:
     yield
@@ -123,7 +130,7 @@ def test_a_policy_that_is_met_is_fetched_once_and_kept(world: World) -> None:
     assert told(sent) == StsLine(DOMAIN, ID, "enforce", 86400, (MX,))
     again = world.send(server, host)
     assert again.outcome.fate is Fate.SENT
-    assert not again.told
+    assert not [line for line in again.told if isinstance(line, StsLine)]
     url = "GET /.well-known/mta-sts.txt HTTP/1.1"
     assert host.asked() == [(f"mta-sts.{DOMAIN}:443", url)]
 
@@ -168,6 +175,73 @@ def test_a_certificate_that_has_expired_gets_nothing(world: World, authority: Au
     with FakeSmtp(tls=context) as server, nothing_sent(server):
         sent = world.send(server, world.policy_host(text(mx=[MX])))
     assert "the certificate has expired" in sent.outcome.text
+    assert results(sent) == [("sts", "certificate-expired")]
+
+
+# -- what is counted for the domain's owner (RFC 8460) -------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["enforce", "testing"])
+@pytest.mark.parametrize(
+    ("kind", "result"),
+    [
+        ("good", ""),
+        ("bare", "starttls-not-supported"),
+        ("stranger", "certificate-not-trusted"),
+        ("other name", "certificate-host-mismatch"),
+        ("other host", "validation-failure"),
+    ],
+)
+def test_how_a_policy_comes_out_is_counted(world: World, mode: str, kind: str, result: str) -> None:
+    """In mode testing the same is found, and the mail goes out (RFC 8461 section 5)."""
+    names = {"bare": [], "other name": ["mx.other.example"]}
+    server = world.stranger() if kind == "stranger" else world.mail_host(*names.get(kind, [MX]))
+    policy = text(mode=mode, mx=["mx.other.example" if kind == "other host" else MX])
+    sent = world.send(server, world.policy_host(policy))
+    assert results(sent) == [("sts", result)]
+    assert sent.outcome.fate is (Fate.SENT if mode == "testing" or not result else Fate.DEFERRED)
+    [line] = [line for line in sent.told if isinstance(line, ResultLine)]
+    assert "\n".join(line.policy).encode() == policy.replace(b"\r", b"").rstrip()
+
+
+def test_what_no_policy_is_about_is_counted_as_that(world: World) -> None:
+    assert results(world.send(world.stranger(), None, announced={})) == [("no-policy-found", "")]
+    bare = world.send(world.mail_host(), None, announced={})
+    assert results(bare) == [("no-policy-found", "starttls-not-supported")]
+
+
+def test_what_a_row_wants_is_counted_for_nobody(world: World) -> None:
+    assert results(world.send(world.stranger(), None, row="encrypt")) == []
+
+
+@pytest.mark.parametrize(
+    ("records", "result"),
+    [
+        ("right", ""),
+        ("wrong", "validation-failure"),
+        ("useless", "tlsa-invalid"),
+        ("SERVFAIL", "dnssec-invalid"),
+    ],
+)
+def test_how_records_come_out_is_counted(
+    world: World, tmp_path: Path, records: str, result: str
+) -> None:
+    pair = self_signed(tmp_path, MX)
+    with FakeSmtp(tls=server_context(pair)) as server:
+        place = f"_{server.port}._tcp.{MX}"
+        zone: Zone = {
+            "right": tlsa(server, der(pair)),
+            "wrong": tlsa(server, b"other"),
+            "useless": {place: {"TLSA": [f"1 1 1 {'0' * 64}"]}},
+            "SERVFAIL": {place: "SERVFAIL"},
+        }[records]
+        sent = world.send(server, None, zone, announced={}, signed=[DOMAIN])
+    assert results(sent) == [("tlsa", result)]
+
+
+def test_that_records_are_missing_is_counted_where_they_must_be(world: World) -> None:
+    sent = world.send(world.stranger(), None, announced={}, row="dane-only")
+    assert results(sent) == [("tlsa", "dane-required")]
 
 
 # -- what asks for nothing -----------------------------------------------------------------------------
