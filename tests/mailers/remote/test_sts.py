@@ -420,7 +420,9 @@ def test_dane_says_which_certificate_and_the_policy_which_hosts(
     pair = self_signed(tmp_path, MX)
     with FakeSmtp(tls=server_context(pair)) as server:
         zone, host = tlsa(server, der(pair)), world.policy_host(text(mx=[MX]))
-        assert world.send(server, host, zone, signed=[DOMAIN]).verify == "TRUSTED"
+        met = world.send(server, host, zone, signed=[DOMAIN])
+        assert met.verify == "TRUSTED"
+        assert results(met) == [("tlsa", "")]
         world.cache.note(DOMAIN, ID, StsPolicy("enforce", 600, ("mx.other.example",)))
         refused = world.send(server, host, zone, signed=[DOMAIN])
     assert refused.outcome.text.startswith("MTA-STS: ")
