@@ -175,6 +175,7 @@ def test_a_check_asks_now_and_its_exit_code_says_it(
 def test_one_that_is_removed_is_gone(machine: Machine) -> None:
     machine.get()
     token_file.note_trouble(machine.path(), time.time(), "x", is_final=False)
+    Path(f"{machine.path()}.new").write_text("what a renewal that was killed has left")
     assert machine.run("remove", "office") == os.EX_OK
     assert os.listdir(machine.directory) == ["office.lock"]
     assert machine.run("remove", "office") == os.EX_OSERR

@@ -24,7 +24,7 @@ from minimta.mailers.remote.credentials import HopLogin
 from minimta.mailers.remote.lines import LoginLine
 from minimta.mailers.remote.mx_targets import NextHop, Target
 from minimta.mailers.remote.tls_policy import Level, Policy
-from minimta.mailers.remote.transport import is_loopback
+from minimta.mailers.remote.transport import is_here
 from minimta.message.outcome import Outcome
 from minimta.smtp import sasl
 from minimta.smtp.reply import Reply, verbatim
@@ -108,7 +108,7 @@ def _check_privacy(
 ) -> None:
     """Raise LoginFailed if somebody else could hear the password."""
     target = connection.target
-    if is_loopback(target.address):
+    if is_here(hop, target.address):
         return
     if connection.tls is None:
         text = f"no TLS with {target.name}, and without it there is no login ({got.origin})"

@@ -263,6 +263,8 @@ def forget_trouble(path: str) -> None:
 def remove(path: str) -> None:
     """Take away all that belongs to it but the lock. Raise OSError."""
     os.unlink(path)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(f"{path}.new")
     forget_trouble(path)
     files.sync_directory(os.path.dirname(path))
 

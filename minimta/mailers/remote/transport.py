@@ -104,11 +104,21 @@ class Transport:
         if hop is None or self.policies is None or self.tls is None:
             return NO_TLS
         login = self.logins.get(hop.key)
-        logs_in = login is not None and not is_loopback(address or hop.name)
+        logs_in = login is not None and not is_here(hop, address or hop.name)
         policy = self.policies.policy(hop, logs_in=logs_in)
         if login is None or policy.level is not Level.VERIFY:
             return policy
         return replace(policy, names=(*policy.names, *login.names))
+
+
+def is_here(hop: NextHop, address: str) -> bool:
+    """Is *address* one of this host that no wire leads to, and did *hop* name it, or localhost?
+
+    Who forges the answers of name servers could make any other name lead to a port of this host, where
+    some user of it listens.
+    """
+    is_named = is_loopback(hop.name) or hop.name.lower().removesuffix(".") == "localhost"
+    return is_named and is_loopback(address)
 
 
 def is_loopback(address: str) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from minimta.mailers.job import Job
-from minimta.mailers.remote import auth_dialogue, mx_targets
+from minimta.mailers.remote import mx_targets
 from minimta.mailers.remote import transport as transports
 from minimta.mailers.remote.credentials import HopLogin
 from minimta.mailers.remote.delivery import Delivery
@@ -88,7 +88,6 @@ class Sent:
         )
         if away:
             assert monkeypatch
-            monkeypatch.setattr(auth_dialogue, "is_loopback", lambda address: False)
             monkeypatch.setattr(transports, "is_loopback", lambda address: False)
         with FakeDns(zone or {}) as server:
             Delivery(
@@ -259,7 +258,7 @@ def test_a_token_that_has_expired_is_told_with_the_reason(campus: Campus, provid
 
 
 def test_a_refused_login_is_not_tried_at_another_host_of_the_same_next_hop(
-    monkeypatch: pytest.MonkeyPatch,
+    campus: Campus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lead_anywhere(monkeypatch)
     zone: Zone = {
@@ -267,8 +266,10 @@ def test_a_refused_login_is_not_tried_at_another_host_of_the_same_next_hop(
         "a.campus": {"A": ["127.0.0.1"]},
         "b.campus": {"A": ["127.0.0.2"]},
     }
-    with FakeProvider(PROVIDERS["ses"], USERS, address="0.0.0.0") as server:
-        sent = Sent(f"provider.campus:{server.port}", WRONG, zone=zone)
+    tls, row = server_context(campus.good), "verify match=localhost"
+    with FakeProvider(PROVIDERS["ses"], USERS, tls=tls, address="0.0.0.0") as server:
+        hop = f"provider.campus:{server.port}"
+        sent = Sent(hop, WRONG, zone=zone, campus=campus, row=row)
         assert "refused" in sent.deferred
         assert len(server.logins) == 1
         assert len(server.commands) == 1
@@ -439,6 +440,18 @@ def test_on_this_host_a_login_needs_no_tls() -> None:
     with FakeProvider(PROVIDERS["ses"], USERS) as server:
         assert Sent(server.host).outcome.fate is Fate.SENT
         assert server.logins == [("emma", "PLAIN", True, False)]
+
+
+def test_a_name_that_leads_to_this_host_is_not_this_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forged answer of a name server; any user may listen on the port."""
+    lead_anywhere(monkeypatch)
+    zone: Zone = {"provider.campus": {"A": ["127.0.0.1"]}}
+    with FakeProvider(PROVIDERS["ses"], USERS) as server:
+        for row in ("", "may", "none"):
+            sent = Sent(f"provider.campus:{server.port}", row=row, zone=zone)
+            assert sent.outcome.status == "4.7.4", sent.outcome.text
+        assert "AUTH" not in verbs(server)
+        assert Sent(f"[localhost]:{server.port}", zone=zone).outcome.fate is Fate.SENT
 
 
 def test_a_login_with_a_fault_is_no_reason_to_send_without() -> None:
