@@ -18,6 +18,7 @@ from minimta.config.quantities import (
     number,
     positive,
     seconds,
+    seconds_or_never,
     size,
     wait,
 )
@@ -208,6 +209,7 @@ class Options:
     max_message_size = _option("MaxMessageSize", "0", size, "largest message accepted in octets, 0 = no limit (RFC 1870)")
     max_headers_length = _option("MaxHeadersLength", "262144", size, "largest header block accepted in octets")
     max_recipients = _option("MaxRecipientsPerMessage", "1000", natural, "recipients accepted for one message, 0 = no limit; over it 452")
+    deliver_by_min = _option("DeliverByMin", "0", seconds_or_never, "seconds that a client must leave for delivery with BY=...;R; below 0 DELIVERBY is not offered")
     # DIFFERS: Sendmail has 25; RFC 5321 section 6.3 wants at least 100.
     max_hop_count = _option("MaxHopCount", "100", positive, "Received fields before a message is taken for a loop")
     max_alias_recursion = _option("MaxAliasRecursion", "10", number, "depth of alias and .forward expansion")

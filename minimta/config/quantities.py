@@ -69,6 +69,14 @@ def seconds(text: str) -> int:
     return wait(text, "s")
 
 
+def seconds_or_never(text: str) -> int:
+    """seconds(), or -1 for any number below 0. Raise ValueError."""
+    if text.strip()[:1] == "-":
+        number(text)
+        return -1
+    return seconds(text)
+
+
 def number(text: str) -> int:
     """A decimal number of ASCII digits, perhaps negative. Raise ValueError."""
     digits = text.strip().removeprefix("-")

@@ -3,7 +3,9 @@
     failed      F in the recipient's flags (NOTIFY=FAILURE, or no NOTIFY)      one DSN
                 by a fault of this host (sysexits 70 and 78)      the postmaster gets the same
     delivered   S (NOTIFY=SUCCESS), and the next hop does not report itself    in the same DSN
+    relayed     BY=...T (RFC 2852), whatever the next hop does                 in the same DSN
     delayed     D, once for a message (flag w), not for bulk and list mail     a warning
+                by Timeout.queuewarn, or the time that BY=...N names
     failed, and it is the copy of AlwaysBcc, or the reverse-path is null: to DoubleBounceAddress; if that fails too, nobody
 
 RFC 3461 sections 4.1 and 5.2, RFC 5321 section 4.5.5: nobody is told of a report that cannot be
@@ -20,7 +22,7 @@ from dataclasses import replace
 from minimta.config.options import Options
 from minimta.dsn import multipart
 from minimta.dsn.multipart import OriginalMessage, Report, ReportEntry, ReportKind
-from minimta.message import headers
+from minimta.message import deliver_by, headers
 from minimta.message.envelope import Envelope, Recipient
 from minimta.message.outcome import Fate
 from minimta.queue import always_bcc
@@ -74,7 +76,9 @@ class Notifier:
         of_lists = [e for e in entries if controlling_user.owner(e.recipient) is not None]
         if of_lists:
             return self._to_owners(control, qid, entries, of_lists)
-        succeeded = [e for e in entries if _wants_receipt(e)]
+        wish = deliver_by.of_lines(control.carried)
+        traces = wish is not None and wish.traces
+        succeeded = [e for e in entries if _wants_receipt(e, traces=traces)]
         delayed = [e for e in entries if e.action == "delayed" and "D" in e.recipient.flags]
         found = []
         if failed or succeeded:
@@ -116,12 +120,19 @@ class Notifier:
         return [told] if postmaster else []
 
     def is_late(self, control: Control) -> bool:
-        """Is the one warning due? (Timeout.queuewarn) Bulk and list mail warns nobody."""
+        """Is the one warning due? (Timeout.queuewarn, BY=...N) Bulk and list mail warns nobody."""
+        if "w" not in control.flags and self._is_past(control):
+            return True
         limit = self.options.timeout_queuewarn
         classes = headers.find(control.headers, b"precedence")
         bulk = any(headers.value(field).lower() in _NO_WARNING for field in classes)
         waited = self.now - control.created
         return bool(limit) and waited > limit and "w" not in control.flags and not bulk
+
+    def _is_past(self, control: Control) -> bool:
+        """Is the time over that BY=...N names? Who named one wants to hear it (RFC 2852 section 4)."""
+        wish = deliver_by.of_lines(control.carried)
+        return wish is not None and not wish.returns and wish.left(control.created, self.now) <= 0
 
     def is_expired(self, control: Control) -> bool:
         """Is a failed attempt now the last one? (Timeout.queuereturn)
@@ -151,11 +162,17 @@ class Notifier:
             tuple(entries),
             self.host,
             self.now,
-            self.options.timeout_queuewarn,
+            self._waited(control),
             self.options.timeout_queuereturn,
             b"postmaster" if kind is ReportKind.FAILURE and is_our_fault else b"",
             "noactualrecipient" in self.options.privacy_options,
         )
+
+    def _waited(self, control: Control) -> int:
+        """What a warning says that it was waited, seconds."""
+        wish = deliver_by.of_lines(control.carried)
+        is_named = wish is not None and self._is_past(control)
+        return max(wish.seconds, 0) if wish and is_named else self.options.timeout_queuewarn
 
     def returns_body(self, control: Control, report: Report, size: int) -> bool:
         """Does the message go back whole? (RFC 3461 section 4.3: only with a failure)
@@ -163,15 +180,21 @@ class Notifier:
         DIFFERS: Sendmail sends it whole with a warning, too.
         """
         failure = report.kind in (ReportKind.FAILURE, ReportKind.POSTMASTER)
-        private = "nobodyreturn" in self.options.privacy_options
+        # RFC 8689 section 4.3: what may leave only with TLS does not go back in clear.
+        private = "nobodyreturn" in self.options.privacy_options or control.requires_tls
         return (
             failure and "n" not in control.flags and size <= multipart.RETURN_LIMIT and not private
         )
 
 
-def _wants_receipt(entry: ReportEntry) -> bool:
-    sent = entry.outcome.fate is Fate.SENT and not entry.outcome.dsn_passed_on
-    return sent and "S" in entry.recipient.flags
+def _wants_receipt(entry: ReportEntry, *, traces: bool) -> bool:
+    flags = entry.recipient.flags
+    if entry.outcome.fate is not Fate.SENT:
+        return False
+    never = "N" in flags and not set(flags) & set("SFD")
+    if traces and entry.action == "relayed" and not never:
+        return True
+    return not entry.outcome.dsn_passed_on and "S" in flags
 
 
 def envelope(to: bytes, copy: bytes = b"") -> Envelope:

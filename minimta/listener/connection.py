@@ -56,6 +56,9 @@ def session(shared: SharedState, handler: Handler, client: Peer) -> Session:
         bad_rcpt_throttle=options.bad_rcpt_throttle,
         unawaited=_unawaited(client),
         has_tls=shared.tls is not None and client.port is not None and client.port.has_starttls,
+        max_recipients=options.max_recipients,
+        deliver_by_min=options.deliver_by_min,
+        has_etrn=client.port is not None,
         auth=_auth(shared, handler, client),
     )
 

@@ -11,9 +11,10 @@ import errno
 import os
 from collections.abc import Callable
 
-from minimta.listener import login_senders, vrfy
+from minimta.listener import etrn, login_senders, vrfy
 from minimta.listener.checks import Checks
 from minimta.listener.filtering import Filtering
+from minimta.listener.new_envelope import new_envelope
 from minimta.listener.peer import Peer
 from minimta.listener.refusals import not_now, one_word
 from minimta.listener.shared_state import DISK_FULL, SharedState
@@ -28,9 +29,6 @@ from minimta.system import log
 
 #: octets of a refused message that are read before the session is ended
 _MOST_SKIPPED = 16 << 20
-
-#: what Sendmail writes as ${daemon_flags} for mail that came by no port
-_SUBMISSION_FLAGS = b"c u"
 
 _GO_AHEAD = reply(354, "", "End data with <CR><LF>.<CR><LF>")
 _TOO_MANY = reply(452, "4.5.3", "Too many recipients")
@@ -154,23 +152,14 @@ class Handler:
         return self._shared.lacks_space(mail.parameters.size)
 
     def _new_envelope(self, mail: Mail) -> Envelope:
-        found, client = mail.parameters, self._client
-        envelope = Envelope(self._as_queued(mail.reverse_path))
-        # What is binary is converted as it comes.
-        is_binary = found.body_type == b"BINARYMIME"
-        envelope.body_type = b"8BITMIME" if is_binary else found.body_type
-        envelope.ret, envelope.envid = found.ret, found.envid
-        envelope.auth = login_senders.author(found.auth, client, self._shared.host)
-        envelope.client = client.shown.encode("ascii", "replace")
-        envelope.protocol, envelope.helo = self._protocol, self._helo
-        envelope.login = b"authenticated bits=0" if client.mechanism else b""
-        envelope.tls = client.secured.trace if client.secured else b""
-        envelope.if_address = client.if_address.encode("ascii")
-        if client.port is None:
-            envelope.daemon_flags = _SUBMISSION_FLAGS
-        else:
-            envelope.daemon, envelope.daemon_flags = client.port.name, client.port.flags
-            envelope.delivery_mode = self._shared.delivery_mode(client.port)
+        envelope = new_envelope(
+            self._as_queued(mail.reverse_path),
+            mail.parameters,
+            self._client,
+            self._shared,
+            protocol=self._protocol,
+            helo=self._helo,
+        )
         self._warn(envelope)
         return envelope
 
@@ -385,6 +374,10 @@ class Handler:
         )
 
     # --- questions --------------------------------------------------------------------------------
+
+    def etrn(self, argument: bytes) -> Reply:
+        """ETRN."""
+        return etrn.answer(argument, self._client, self._shared)
 
     def verify(self, argument: bytes, utf8: bool) -> Reply:
         """VRFY."""

@@ -7,6 +7,7 @@ first thread is started, so that none can be left with root's rights.
                    "+"    accepts connections
     "r"                   retires: accepts no more,
                    "-"    lets its sessions come to their end, and exits
+    "e@lab3.campus\n"     a client wants the queue run for lab3.campus: see ``etrn``
     SIGTERM               exits soon: 421 to the idle, GRACE seconds for the messages at hand
     is gone               the same
 """
@@ -85,6 +86,7 @@ class Listener:
         _confine(options, spool)
         self._servers = servers
         self._limits = ConnectionLimits(shared)
+        self._shared = shared
         self._threads = [
             threading.Thread(target=one.accept_forever, daemon=True) for one in servers
         ]
@@ -94,6 +96,7 @@ class Listener:
 
         False if the process *parent* was gone before.
         """
+        self._shared.ask_parent = lambda order: _ask(control, order)
         for server, thread in zip(self._servers, self._threads, strict=True):
             server.limits = self._limits
             thread.start()
@@ -125,6 +128,15 @@ class Listener:
             end = time.monotonic() + seconds
             while not (self._limits.is_empty() or orders.ends() or time.monotonic() > end):
                 orders.wait(0.2)
+
+
+def _ask(control: socket.socket, order: bytes) -> bool:
+    """Tell the parent what a client wants; False if it does not hear now."""
+    try:
+        # In one piece, or not at all: threads say it at the same time.
+        return control.send(order, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL) == len(order)
+    except OSError:
+        return False
 
 
 class _Orders:

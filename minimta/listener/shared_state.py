@@ -58,6 +58,8 @@ class SharedState:
         """
         self.options = options
         self.spool = spool
+        #: tells the parent of the listener what a client wants (``etrn``); was it heard?
+        self.ask_parent: Callable[[bytes], bool] | None = None
         self.here = LocalHost(options)
         #: our full name, "lab2.campus"
         self.host = self.here.name

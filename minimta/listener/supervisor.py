@@ -23,7 +23,8 @@ from minimta.config.commandline import UsageError
 from minimta.config.file import ConfigError
 from minimta.config.option import OptionError
 from minimta.config.options import Options
-from minimta.listener import process
+from minimta.listener import asked_runs, process
+from minimta.listener.asked_runs import AskedRuns
 from minimta.listener.sockets import Server, bind, close_all_but
 from minimta.queue.spool import Spool
 from minimta.system import log, processes
@@ -37,6 +38,8 @@ PATIENCE = 10.0
 _BEGINNING = 60.0
 #: listeners that retire at the same time; the oldest are ended
 _MOST_RETIRED = 5
+#: octets that are heard of a listener at a time, and orders of its clients
+_READ, _MOST_ORDERS = 4096, 50
 #: what a running daemon cannot change
 _FIXED = ("queue_directory", "client_queue_directory", "pid_file")
 
@@ -66,6 +69,7 @@ class Supervisor:
         self._is_wanted = False
         self._news: Options | None = None
         self._forks_listener = False
+        self._runs = AskedRuns()
         #: where the log went before the configuration was read anew
         self._log = log.settings()
         signal.signal(signal.SIGHUP, self._note)
@@ -119,6 +123,7 @@ class Supervisor:
     def look(self) -> None:
         """What has happened? To be called several times a second. Raises nothing."""
         self._retired = [child for child in self._retired if not child.has_ended()]
+        self._obey_clients()
         if self._next is not None:
             self._await_next(*self._next)
         elif self._closing is not None:
@@ -126,6 +131,13 @@ class Supervisor:
         elif self._is_wanted:
             self._is_wanted = False
             self._begin_reload()
+
+    def _obey_clients(self) -> None:
+        """Begin the queue runs that clients have asked for (ETRN)."""
+        self._runs.look()
+        for child in (self._current, *self._retired):
+            for order in child.orders() if child is not None else ():
+                self._runs.begin(order, self._options)
 
     def has_ended(self) -> bool:
         """Has the listener that accepts ended by itself?"""
@@ -228,7 +240,10 @@ class _Child:
     def __init__(self, pid: int, control: socket.socket) -> None:
         self._pid = pid
         self._control = control
+        #: READY and CLOSED, if they were said; what else was, up to the end of a line
         self._heard = b""
+        self._said = b""
+        self._orders: list[bytes] = []
         self._told = False
         self._born = time.monotonic()
         self.exit_code = 0
@@ -247,10 +262,25 @@ class _Child:
         return process.CLOSED in self._listen()
 
     def _listen(self) -> bytes:
-        """All that it has said."""
+        """What it has said of itself."""
+        said = b""
         with contextlib.suppress(OSError):  # nothing new, or it has ended
-            self._heard += self._control.recv(10, socket.MSG_DONTWAIT)
+            said = self._control.recv(_READ, socket.MSG_DONTWAIT)
+        for word in (process.READY, process.CLOSED):
+            # Both may stand between orders, but in none of them.
+            if word in said:
+                self._heard += word
+                said = said.replace(word, b"")
+        found, self._said = asked_runs.orders(self._said + said)
+        self._orders += list(found)[: _MOST_ORDERS - len(self._orders)]
         return self._heard
+
+    def orders(self) -> list[bytes]:
+        """What clients have asked it for since the last time."""
+        if self._pid:
+            self._listen()
+        found, self._orders = self._orders, []
+        return found
 
     def retire(self) -> None:
         """Let it end its sessions, and then itself."""

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from minimta.message.deliver_by import DeliverBy
 from minimta.message.outcome import Outcome
 from minimta.system.users import User as SystemUser
 from minimta.system.waiting import Wait
@@ -68,6 +69,11 @@ class Job:
     option: str = ""
     #: who left the message here, whatever sender it names: b"emma@localhost", b"mx.campus [10.0.3.2]"
     source: bytes = b""
+    #: REQUIRETLS was said (RFC 8689)
+    requires_tls: bool = False
+    #: BY= (RFC 2852), and when the message came, epoch seconds
+    deliver_by: DeliverBy | None = None
+    created: int = 0
 
     def blocks(self, octets: int) -> Iterator[bytes]:
         """The body in blocks of at most *octets*. Raise OSError, also if it is shorter than ``size``."""

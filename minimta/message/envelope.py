@@ -58,6 +58,7 @@ class Envelope:
         "client",
         "daemon",
         "daemon_flags",
+        "deliver_by",
         "delivery_mode",
         "envid",
         "full_name",
@@ -67,6 +68,7 @@ class Envelope:
         "protocol",
         "quarantine",
         "recipients",
+        "requires_tls",
         "ret",
         "reverse_path",
         "tls",
@@ -83,6 +85,10 @@ class Envelope:
         self.ret = b""
         #: ENVID= or -V, xtext as received
         self.envid = b""
+        #: BY= as a line of the control file (``deliver_by``), b"" if not given
+        self.deliver_by = b""
+        #: REQUIRETLS was said
+        self.requires_tls = False
         #: AUTH= of a client that is trusted with it (A line): b"<>", an address, or b""
         self.auth = b""
         #: macro $_: b"lab1.campus [10.0.3.134]" or b"emma@localhost"

@@ -22,10 +22,12 @@ is an error, as it is for Sendmail, which loses such a file.
     ${df_size}1234              ours: octets of the df. A macro, because Sendmail reads a macro it
                                 never heard of without complaint (and drops it when it rewrites the
                                 file, which says what is true: nobody vouches for the size any more)
+    ${requiretls}1              ours too: REQUIRETLS was said (RFC 8689)
     S<emma@lab1.campus>         reverse-path as given, "<>" when null
     ZQQ314                      ENVID, xtext
     A<>                         AUTH
-    ! G X d D                   DELIVERBY and what other versions write: kept, not understood
+    !n 600                      DELIVERBY, see ``message.deliver_by``; n is an octet of flags
+    G X d D                     what other versions write: kept, not understood
     Cemma:1001:1001:<emma@h>    controlling user of the recipients from here to the next C; "C" ends
     M Q r                       of the next R alone: its own status, ORCPT, final recipient
     RPFD:<dave@lab2.campus>     recipient; flags: P primary, N NOTIFY was given, S F D tell of
@@ -53,6 +55,8 @@ VERSION = 8
 MAILER_DAEMON = b"MAILER-DAEMON"
 #: macro with the DeliveryMode of a message that is to wait for a full queue run
 DELIVERY_MODE = b"{deliveryMode}"
+#: macro of ours that is there if the message may leave only with TLS that is proved (RFC 8689)
+REQUIRE_TLS = b"{requiretls}"
 #: the modes that mean so
 QUEUE_ONLY = ("queueonly", "deferred")
 #: letters that Sendmail has written in some version and we only carry along
@@ -124,6 +128,11 @@ class Control:
         """The bare reverse-path, b"" for a bounce: who hears of failures (RFC 5321 section 4.5.5)."""
         bare = address.bare(self.reverse_path)
         return b"" if "r" in self.flags or bare.upper() == MAILER_DAEMON else bare
+
+    @property
+    def requires_tls(self) -> bool:
+        """Was REQUIRETLS said? Then it leaves only as RFC 8689 wants it."""
+        return REQUIRE_TLS in self.macros
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Control):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from minimta.message import address, addresslist, dates, headers, missing_fields, received
 from minimta.message.printable import printable
-from minimta.queue.control import DELIVERY_MODE, QUEUE_ONLY, Control
+from minimta.queue.control import DELIVERY_MODE, QUEUE_ONLY, REQUIRE_TLS, Control
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ class FirstControl:
         control.body_type = envelope.body_type
         control.envid = envelope.envid
         control.auth = envelope.auth
+        control.carried = [envelope.deliver_by] if envelope.deliver_by else []
         control.quarantine = envelope.quarantine
         control.macros = macros
         control.headers = completed
@@ -161,6 +162,8 @@ def _macros(envelope: Envelope, delivery_mode: str) -> dict[bytes, bytes]:
     macros[b"{daemon_flags}"] = envelope.daemon_flags
     if envelope.if_address:
         macros[b"{if_addr}"] = envelope.if_address
+    if envelope.requires_tls:
+        macros[REQUIRE_TLS] = b"1"
     if delivery_mode in QUEUE_ONLY:
         # Sendmail's macro: for the resident runner, which else would try it as soon as it sees it.
         macros[DELIVERY_MODE] = delivery_mode[:1].encode("ascii")

@@ -259,3 +259,10 @@ def too_many_hops(hops: int, limit: int) -> Outcome:
     return Outcome(
         Fate.FAILED, "5.4.6", "Too many hops", transcript=(line,), exit_code=os.EX_UNAVAILABLE
     )
+
+
+def not_in_time(seconds: int) -> Outcome:
+    """BY=...;R: the time is over that the sender gave (RFC 2852 section 4)."""
+    text = f"delivery time expired {seconds}s"
+    line = f"554 5.4.7 {text}"
+    return Outcome(Fate.FAILED, "5.4.7", text, transcript=(line,), exit_code=os.EX_UNAVAILABLE)

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 from minimta.config.options import Options
+from minimta.message import deliver_by
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome
 from minimta.queue.locked import LockedMessage
@@ -79,7 +80,8 @@ class MessageProgress:
 
     def needs_report(self) -> bool:
         """Is anybody to be told of anything? Not if all have it, and no sender asked to hear that."""
-        return any(
+        wish = deliver_by.of_lines(self.control.carried)
+        return (wish is not None and wish.traces) or any(
             outcome.fate is not Fate.SENT or "S" in self.destinations[position].recipient.flags
             for position, outcome in self.outcomes.items()
         )

@@ -21,14 +21,14 @@ from dataclasses import dataclass
 from minimta.config.options import Options
 from minimta.mailers.by_name import Mailers
 from minimta.maps.table import all_rows
-from minimta.message import headers
+from minimta.message import deliver_by, headers
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome, deferred
 from minimta.queue import always_bcc
 from minimta.queue.directory import UNKNOWN_UID
 from minimta.queue.locked import LockedMessage
 from minimta.queue.spool import Spool
-from minimta.routing.destination import Destination, too_many_hops
+from minimta.routing.destination import Destination, not_in_time, too_many_hops
 from minimta.routing.expand import expand
 from minimta.routing.local_host import LocalHost
 from minimta.routing.sender_relay import SenderRelays
@@ -191,6 +191,10 @@ class Deliverer:
         if hops > self._options.max_hop_count:
             looping = too_many_hops(hops, self._options.max_hop_count)
             return [Destination(r, None, looping) for r in control.recipients]
+        wish = deliver_by.of_lines(control.carried)
+        if wish is not None and wish.returns and wish.left(control.created, self._clock()) <= 0:
+            late = not_in_time(wish.seconds)
+            return [Destination(r, None, late) for r in control.recipients]
         try:
             found = expand(
                 control.recipients,

@@ -11,7 +11,7 @@ of a list is apart from what comes from the sender.
 from __future__ import annotations
 
 from minimta.mailers.job import Job, JobUser
-from minimta.message import address, addresslist, headers
+from minimta.message import address, addresslist, deliver_by, headers
 from minimta.message.envelope import Recipient
 from minimta.queue.control import Control
 from minimta.routing import controlling_user
@@ -111,6 +111,9 @@ def _job(
         next(iter(first.values())).controlling,
         _option(next(iter(first.values())).route),
         control.macros.get(b"_", b""),
+        requires_tls=control.requires_tls,
+        deliver_by=deliver_by.of_lines(control.carried),
+        created=control.created,
     )
 
 

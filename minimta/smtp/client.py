@@ -141,8 +141,8 @@ class Client:
         self.closing = False
         #: last line sent, for the transcript
         self.last_sent = ""
-        #: replies so far
-        self.answered = 0
+        #: replies so far, and messages
+        self.answered = self.begun = 0
 
     @property
     def awaiting(self) -> str:
@@ -187,6 +187,7 @@ class Client:
             if not is_text(line):
                 raise ValueError("a control character would forge a command")
         self._transaction = transaction
+        self.begun += 1
         if self._needs_reset:
             self._unsent.append(("RSET", b"RSET"))
             self._needs_reset = False
@@ -285,7 +286,10 @@ class Client:
         else:
             self.peer_name = reply.lines[0].partition(" ")[0]
             for line in reply.lines[1:]:
-                keyword, _, parameters = line.replace("=", " ", 1).partition(" ")
+                # AUTH=LOGIN, SIZE=1000: so some said it before there was a standard.
+                is_old = "=" in line.partition(" ")[0]
+                spaced = line.replace("=", " ", 1) if is_old else line
+                keyword, _, parameters = spaced.partition(" ")
                 self._offered(keyword.upper(), parameters.strip())
 
     def _offered(self, keyword: str, parameters: str) -> None:

@@ -134,8 +134,6 @@ NOT_ALLOWED = reply(502, "5.7.0", "Sorry, we do not allow this operation")
 _REFUSED = {
     # DIFFERS: nothing is delivered while the client waits, so there is nothing to report to it.
     "VERB": reply(502, "5.7.0", "Verbose unavailable"),
-    # DIFFERS: the listener has no rights to run the queue, and any stranger could start runs.
-    "ETRN": NOT_ALLOWED,
 }
 
 

@@ -6,6 +6,8 @@ encrypted, which mechanisms are there) comes in as an argument.
 
 from __future__ import annotations
 
+from minimta.smtp import limits
+
 
 def offered(
     privacy: frozenset[str],
@@ -14,12 +16,19 @@ def offered(
     *,
     starttls: bool = False,
     auth: str = "",
+    etrn: bool = False,
+    requiretls: bool = False,
+    deliver_by_min: int = -1,
+    max_recipients: int = 0,
 ) -> list[str]:
     """The lines of the answer behind the first one.
 
     *privacy* has the words of PrivacyOptions, *eol* is the line end of the session,
     *starttls*: there can be TLS, and is none yet; *auth* is the line of AUTH, "" if there is none.
+    *etrn*: can queue runs be asked for? *requiretls*: there is TLS; *deliver_by_min* is the option
+    DeliverByMin, *max_recipients* MaxRecipientsPerMessage.
     """
+    deliver_by = f"DELIVERBY {deliver_by_min}" if deliver_by_min else "DELIVERBY"
     size = f"SIZE {max_message_size}" if max_message_size else "SIZE"
     rows = {
         "ENHANCEDSTATUSCODES": True,
@@ -33,8 +42,12 @@ def offered(
         "SMTPUTF8": True,
         size: True,
         "DSN": has_dsn(privacy),
+        "ETRN": etrn and "noetrn" not in privacy,
         auth: bool(auth),
         "STARTTLS": starttls,
+        "REQUIRETLS": requiretls,
+        deliver_by: deliver_by_min >= 0,
+        limits.keyword(max_recipients): bool(max_recipients),
         "HELP": True,
     }
     return [keyword for keyword, is_offered in rows.items() if is_offered]

@@ -14,6 +14,8 @@ NO_ARGUMENT = reply(501, "5.5.4", "No argument allowed")
 BDAT_NEEDED = reply(503, "5.5.1", "BODY=BINARYMIME needs BDAT")
 PROTOCOL_ERROR = reply(554, "5.5.0", "SMTP protocol error")
 READY = reply(220, "2.0.0", "Ready to start TLS")
+# RFC 8689 section 4.1: only inside TLS
+TLS_FIRST = reply(530, "5.7.10", "REQUIRETLS needs STARTTLS first")
 NO_PARAMETERS = reply(501, "5.5.2", "Syntax error (no parameters allowed)")
 NO_TLS = reply(454, "4.3.3", "TLS not available after start")
 # DIFFERS: Sendmail says 454 here as well, as if it might be otherwise later.

@@ -1,4 +1,4 @@
-"""ESMTP parameters of MAIL and RCPT: SIZE, BODY, AUTH and those of DSN (RFC 3461 section 4).
+"""ESMTP parameters of MAIL and RCPT: SIZE, BODY, AUTH, BY and those of DSN (RFC 3461 section 4).
 
     MAIL FROM:<emma@lab1.campus> SIZE=1000 BODY=8BITMIME RET=HDRS ENVID=QQ314 AUTH=<> SMTPUTF8
     RCPT TO:<dave@lab2.campus> NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;dave@lab2.campus
@@ -12,6 +12,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from minimta.message.deliver_by import BadDeliverBy, DeliverBy
+from minimta.message.deliver_by import parse as parse_deliver_by
 from minimta.message.printable import is_text
 from minimta.message.xtext import MAX_ENVID, is_xtext, utf8_address
 from minimta.smtp.reply import CommandError, quoted, refusal
@@ -48,7 +50,7 @@ def _unrecognized(keyword: bytes) -> CommandError:
 class MailParameters:
     """What may follow MAIL FROM:<path>."""
 
-    __slots__ = ("auth", "body_type", "envid", "ret", "size", "utf8")
+    __slots__ = ("auth", "body_type", "deliver_by", "envid", "requires_tls", "ret", "size", "utf8")
 
     def __init__(self) -> None:
         #: octets announced, -1 if not
@@ -61,8 +63,10 @@ class MailParameters:
         self.envid = b""
         #: b"<>" or xtext
         self.auth = b""
-        #: SMTPUTF8 was said
-        self.utf8 = False
+        #: SMTPUTF8 was said, REQUIRETLS was
+        self.utf8 = self.requires_tls = False
+        #: BY=, None if not given
+        self.deliver_by: DeliverBy | None = None
 
 
 class RcptParameters:
@@ -167,6 +171,13 @@ def _auth(value: bytes) -> bytes:
     return value
 
 
+def _by(value: bytes) -> DeliverBy:
+    try:
+        return parse_deliver_by(value)
+    except BadDeliverBy as error:
+        raise refusal(501, error.status, str(error)) from error
+
+
 def _orcpt(value: bytes, utf8: bool) -> bytes:
     kind, _, text = value.partition(b";")
     if utf8 and kind.lower() == b"utf-8" and is_text(text):
@@ -188,7 +199,7 @@ def _notify(words: set[bytes]) -> str:
 
 
 #: keyword of MAIL that says all by itself -> attribute of MailParameters
-_WORDS = {b"SMTPUTF8": "utf8"}
+_WORDS = {b"SMTPUTF8": "utf8", b"REQUIRETLS": "requires_tls"}
 #: keyword of MAIL -> attribute of MailParameters, and what reads the value
 _MAIL: dict[bytes, tuple[str, Callable[[bytes], object]]] = {
     b"SIZE": ("size", _size),
@@ -196,4 +207,5 @@ _MAIL: dict[bytes, tuple[str, Callable[[bytes], object]]] = {
     b"RET": ("ret", _ret),
     b"ENVID": ("envid", _envid),
     b"AUTH": ("auth", _auth),
+    b"BY": ("deliver_by", _by),
 }

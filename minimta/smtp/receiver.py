@@ -61,5 +61,9 @@ class Receiver(Protocol):
     def unknown(self, line: bytes) -> Reply | None:
         """A command that is not served: what is answered in place of the usual; None: nothing."""
 
+    def etrn(self, argument: bytes) -> Reply:
+        """The answer to ETRN; *argument* is not checked."""
+        ...
+
     def note(self, text: str) -> None:
         """A fact for the log; *text* is printable."""

@@ -46,6 +46,9 @@ class Session:
         bad_rcpt_throttle: int = 0,
         unawaited: frozenset[str] = frozenset(),
         has_tls: bool = False,
+        max_recipients: int = 0,
+        deliver_by_min: int = -1,
+        has_etrn: bool = False,
         auth: AuthCommand | None = None,
     ) -> None:
         """*host* is our name, *client* what the client is called: "lab1.campus [10.0.3.134]".
@@ -70,6 +73,9 @@ class Session:
             privacy=privacy,
             max_message_size=max_message_size,
             has_tls=has_tls,
+            max_recipients=max_recipients,
+            deliver_by_min=deliver_by_min,
+            has_etrn=has_etrn,
         )
         self._rejecting = False
         #: what a client whose commands are refused hears

@@ -29,7 +29,7 @@ _I, _M, _R, _D, _B, _H, _X = State
 AFTER: dict[tuple[State, str], State] = {
     **{(s, verb): _I for s in (_I, _M, _R, _B) for verb in ("EHLO", "HELO", "RSET")},
     **{(s, "QUIT"): _X for s in (_I, _M, _R, _B)},
-    **{(s, verb): s for s in (_I, _M, _R, _B) for verb in ("NOOP", "HELP", "VRFY", "EXPN")},
+    **{(s, verb): s for s in (_I, _M, _R, _B) for verb in ("NOOP", "HELP", "VRFY", "EXPN", "ETRN")},
     (_I, "STARTTLS"): _H,
     (_I, "AUTH"): _I,
     (_I, "MAIL"): _M,

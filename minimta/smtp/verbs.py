@@ -11,6 +11,7 @@ from collections.abc import Callable
 from minimta.smtp import command, extensions, help
 from minimta.smtp import fixed_replies as fixed
 from minimta.smtp.auth import AuthCommand
+from minimta.smtp.parameters import MailParameters
 from minimta.smtp.receiver import Receiver
 from minimta.smtp.reply import CommandError, Reply, quoted, reply
 from minimta.smtp.throttle import Throttle
@@ -30,6 +31,9 @@ class Verbs:
         privacy: frozenset[str],
         max_message_size: int,
         has_tls: bool,
+        max_recipients: int,
+        deliver_by_min: int,
+        has_etrn: bool,
     ) -> None:
         """*auth* takes logins, *throttle* counts; for the rest see Session."""
         #: has the client said MAIL, VRFY, EXPN or ETRN?
@@ -42,6 +46,9 @@ class Verbs:
         self._privacy = privacy
         self._max_message_size = max_message_size
         self._has_tls = has_tls
+        self._max_recipients = max_recipients
+        self._deliver_by_min = deliver_by_min
+        self._has_etrn = has_etrn
         #: has the handshake been made?
         self._is_secure = False
         self._dsn = extensions.has_dsn(privacy)
@@ -77,9 +84,6 @@ class Verbs:
         if command.is_foreign(name):
             self.note(f"probable open proxy: command={quoted(line)}")
             return reply(421, "4.7.0", f"{self._host} Rejecting open proxy {self._client}")
-        if name == "ETRN":
-            self.was_used = True
-            self.note(f"{quoted(line)} [rejected]")
         return self._receiver.unknown(line) or command.not_served(name, line)
 
     def _needs_hello(self, name: str) -> Reply | None:
@@ -110,6 +114,10 @@ class Verbs:
             eol,
             starttls=self._has_tls and not self._is_secure,
             auth=self._auth.keyword(),
+            etrn=self._has_etrn,
+            requiretls=self._is_secure,
+            deliver_by_min=self._deliver_by_min,
+            max_recipients=self._max_recipients,
         )
         return Reply(250, "", (hello, *offered))
 
@@ -153,12 +161,24 @@ class Verbs:
             mail = command.parse_mail(argument, dsn=self._dsn)
         except CommandError as error:
             return error.reply
+        refused = self._wrong_wish(mail.parameters)
+        if refused is not None:
+            return refused
         answer = self._receiver.mail(mail)
         if answer.code == 250:
             self.is_binary = mail.parameters.body_type == b"BINARYMIME"
             self._is_utf8 = mail.parameters.utf8
             self._throttle.message_begins()
         return answer
+
+    def _wrong_wish(self, found: MailParameters) -> Reply | None:
+        """Why what the client wants of us cannot be promised, None if it can."""
+        if found.requires_tls and not self._is_secure:
+            return fixed.TLS_FIRST
+        wish, least = found.deliver_by, self._deliver_by_min
+        if wish is not None and wish.returns and 0 <= wish.seconds < least:
+            return reply(555, "5.5.2", f"time {wish.seconds} less than {least}")
+        return None
 
     def _rcpt(self, argument: bytes) -> Reply:
         try:
@@ -195,6 +215,13 @@ class Verbs:
     def _expn(self, argument: bytes) -> Reply:
         return self._question("EXPN", argument, command.NOT_ALLOWED, self._receiver.expand)
 
+    def _etrn(self, argument: bytes) -> Reply:
+        """RFC 1985; PrivacyOptions noetrn."""
+        self.was_used = True
+        is_refused = "noetrn" in self._privacy or not self._has_etrn
+        self.note(f"ETRN {quoted(argument)}{' [rejected]' if is_refused else ''}".rstrip())
+        return command.NOT_ALLOWED if is_refused else self._receiver.etrn(argument)
+
     def _question(
         self, verb: str, argument: bytes, hidden: Reply, look: Callable[[bytes, bool], Reply]
     ) -> Reply:
@@ -221,4 +248,5 @@ _VERBS: dict[str, Callable[[Verbs, bytes], Reply]] = {
     "HELP": Verbs._help,
     "VRFY": Verbs._vrfy,
     "EXPN": Verbs._expn,
+    "ETRN": Verbs._etrn,
 }

@@ -228,3 +228,25 @@ def test_without_dsn_its_parameters_are_504() -> None:
         parse_mail(b"FROM:<x@y> RET=FULL", dsn=False)
     with pytest.raises(CommandError, match=r"504 5\.7\.0"):
         parse_rcpt(b"TO:<x@y> NOTIFY=NEVER", dsn=False)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "answer"),
+    [
+        (b"BY=", "501 5.5.2 BY= missing ';'"),
+        (b"BY=0;R", "501 5.5.4 mode R requires BY time > 0"),
+        (b"BY=120;X", "501 5.5.2 illegal by-mode 'X'"),
+        (b"BY=1;N BY=2;N", "501 5.5.0 Duplicate BY parameter"),
+        (b"BY=\x1b;N", "501 5.5.2 BY= missing ';'"),
+        (b"BY=1;\x1b", "501 5.5.2 illegal by-mode '?'"),
+        (b"BY=1;\xff", "501 5.5.2 illegal by-mode '?'"),
+        (b"REQUIRETLS=1", "501 5.5.4 REQUIRETLS has no value"),
+        # FUTURERELEASE (RFC 4865) is not offered
+        (b"HOLDFOR=60", "555 5.5.4 HOLDFOR parameter unrecognized"),
+        (b"HOLDUNTIL=2030-01-01T00:00:00Z", "555 5.5.4 HOLDUNTIL parameter unrecognized"),
+    ],
+)
+def test_wishes_that_cannot_be_obeyed(parameter: bytes, answer: str) -> None:
+    with pytest.raises(CommandError) as raised:
+        parse_mail(b"FROM:<a@b> " + parameter)
+    assert str(raised.value.reply) == answer

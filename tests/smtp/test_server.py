@@ -105,7 +105,7 @@ def test_text_that_comes_together_with_data_is_text_where_nobody_must_wait() -> 
     [pair for pair in itertools.product(REACH, sorted({v for _, v in AFTER if v != "."}))],
 )
 def test_every_verb_in_every_state_is_as_the_table_has_it(state: State, verb: str) -> None:
-    smtp = session(FakeReceiver(), has_tls=True, auth=AuthCommand(FakeLogins()))
+    smtp = session(FakeReceiver(), has_tls=True, has_etrn=True, auth=AuthCommand(FakeLogins()))
     smtp.receive(REACH[state])
     assert smtp.state is state
     answer = smtp.receive(LINES.get(verb, verb.encode()) + b"\r\n")

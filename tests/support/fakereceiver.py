@@ -64,6 +64,9 @@ class FakeReceiver:
     def violation(self, text: str) -> None:
         self.violations.append(text)
 
+    def etrn(self, argument: bytes) -> Reply:
+        return reply(250, "2.0.0", "started")
+
     def verify(self, argument: bytes, utf8: bool) -> Reply:
         return reply(252, "2.5.2", "perhaps")
 
@@ -81,6 +84,9 @@ def session(
     bad_rcpt_throttle: int = 0,
     has_tls: bool = False,
     auth: AuthCommand | None = None,
+    max_recipients: int = 0,
+    deliver_by_min: int = -1,
+    has_etrn: bool = False,
 ) -> Session:
     return Session(
         receiver,
@@ -89,6 +95,9 @@ def session(
         privacy=frozenset(privacy),
         max_message_size=max_message_size,
         bad_rcpt_throttle=bad_rcpt_throttle,
+        max_recipients=max_recipients,
+        deliver_by_min=deliver_by_min,
+        has_etrn=has_etrn,
         has_tls=has_tls,
         auth=auth,
     )

@@ -22,8 +22,10 @@ from minimta.mailers.remote.peer_stream import PeerStream, is_tls
 from minimta.mailers.remote.tls_policy import AFTER_FAILURE, NO_TLS, Level, Policy
 from minimta.mailers.remote.transport import Transport
 from minimta.message.address import domain_key
+from minimta.smtp import limits
 from minimta.smtp.client import SMTP, Client, PeerClosed, Transaction
 from minimta.smtp.reply import Reply, ReplyError, verbatim
+from minimta.system.certificates import is_named
 from minimta.system.tls_requirement import Proved
 from minimta.system.tls_values import ClearTextError, TlsError, TlsFacts
 
@@ -70,7 +72,14 @@ class OutgoingConnection:
     def may_stay(self) -> bool:
         """May it be kept for messages that come later, as the Transport has time for them?"""
         is_young = time.monotonic() - self._begun < LONGEST
-        return self._transport.idle > 0 and is_young and self.is_quiet()
+        has_time = self._transport.idle > 0 and is_young and not self.has_enough
+        return has_time and self.is_quiet()
+
+    @property
+    def has_enough(self) -> bool:
+        """Has the peer all the messages that it takes over one connection (MAILMAX of RFC 9422)?"""
+        most = limits.parse(self.client.extensions.get("LIMITS", "")).mails
+        return 0 < most <= self.client.begun
 
     def connect(self, seconds: float) -> None:
         """Open the connection, or take over what was opened. Raise OSError."""
@@ -160,6 +169,19 @@ class OutgoingConnection:
         what = required.unmet(self.proved, self.target.name, allows)
         if what:
             raise Unmet(required, what)
+
+    @property
+    def why_no_requiretls(self) -> str:
+        """Why the peer is none for a message with REQUIRETLS (RFC 8689 section 4.2.1); "" if it is."""
+        if self.tls is None or "REQUIRETLS" not in self.client.extensions:
+            return "it is not offered by the host"
+        if self._policy.is_binding and self._policy.level in (Level.VERIFY, Level.FINGERPRINT):
+            return ""  # it is whom DANE, MTA-STS or the administrator have named
+        name = self.target.name.strip("[]").removesuffix(".")
+        named = is_named(self.proved.certificate.names, [name])
+        if not (self.proved.verify == "TRUSTED" or (self.proved.verify == "OK" and named)):
+            return "the certificate of the host proves nothing"
+        return "" if self.target.vouched else "nobody vouches for the host's name"
 
     @property
     def untrusting(self) -> str:

@@ -28,10 +28,10 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
 from minimta.mailers.job import Job, JobUser
-from minimta.mailers.remote import next_hops, reply_outcomes
+from minimta.mailers.remote import next_hops, offer, reply_outcomes
 from minimta.mailers.remote.auth_dialogue import Logins
 from minimta.mailers.remote.connection import OutgoingConnection
-from minimta.mailers.remote.content import Content, Unreadable, Unsendable, mail_command, prepare
+from minimta.mailers.remote.content import Content, Unreadable, Unsendable
 from minimta.mailers.remote.host_policy import HostPolicies, NotTrusted
 from minimta.mailers.remote.host_status import Hosts, HostStatus
 from minimta.mailers.remote.lines import Line
@@ -44,7 +44,6 @@ from minimta.mailers.remote.transaction_outcomes import (
     UNFORESEEN,
     PendingJob,
     is_put_off,
-    offered,
     outcomes_of,
     trouble_of,
     unsent,
@@ -58,8 +57,6 @@ from minimta.system.dns import Resolver
 from minimta.system.slots import Place
 from minimta.system.tls_values import TlsError, TlsFacts
 
-#: recipients of one transaction; every host must take so many (RFC 5321 section 4.5.3.1.8)
-MAX_RECIPIENTS = 100
 #: connections in a row that settle nothing before the next address is tried
 MAX_FRUITLESS = 2
 
@@ -234,7 +231,7 @@ class Delivery:
     def _converse(self, connection: OutgoingConnection) -> None:
         """All that waits, until the peer has enough; then QUIT, or the connection is kept."""
         try:
-            while self._waiting and not connection.client.closing:
+            while self._waiting and not (connection.client.closing or connection.has_enough):
                 self._offer(connection, self._waiting[0])
             if connection.may_stay() and not self._elsewhere:
                 self._kept = connection
@@ -312,39 +309,29 @@ class Delivery:
 
     def _offer(self, connection: OutgoingConnection, pending: PendingJob) -> None:
         """One transaction, or the reason why there can be none."""
-        job, mode = pending.job, self._transport.options.eight_bit_mode
         try:
-            content = prepare(
-                job, connection.client.extensions, mode, self._transport.ourselves.name
-            )
-            client = connection.client
-            users, lines = self._recipients(connection, pending)
-            utf8 = not all(line.isascii() for line in lines)
-            mail = mail_command(
-                job, content, client.extensions, logged_in=client.is_logged_in, utf8=utf8
-            )
+            made = offer.make(pending.job, pending.users, connection, self._transport)
         except (Unsendable, Unreadable) as error:
-            self._settle_all(pending, unsent(error, connection.target))
+            self._refused(pending, error, connection.target)
             return
-        if users:
-            chunk = content.chunk() if connection.takes_chunks else b""
-            self._transact(connection, pending, content, Transaction(mail, lines, chunk), users)
+        if made.bad:
+            self._settle(pending, made.bad)
+        if made.users:
+            self._transact(connection, pending, made.content, made.transaction, made.users)
 
-    def _recipients(
-        self, connection: OutgoingConnection, pending: PendingJob
-    ) -> tuple[list[JobUser], list[bytes]]:
-        """The next users with their RCPT lines; what cannot be said or sent is settled."""
-        users, lines, bad = [], [], {}
-        for user in pending.users[:MAX_RECIPIENTS]:
-            line = offered(user, connection, self._transport.rules)
-            if isinstance(line, Outcome):
-                bad[user.name] = line
-            else:
-                users.append(user)
-                lines.append(line)
-        if bad:
-            self._settle(pending, bad)
-        return users, lines
+    def _refused(self, pending: PendingJob, error: Unsendable | Unreadable, target: Target) -> None:
+        """Never to this peer; perhaps to the next one."""
+        outcome = unsent(error, target)
+        if isinstance(error, offer.WrongPeer) and self._transport.reconnects:
+            self._put_elsewhere(pending, {user.name: outcome for user in pending.users})
+        else:
+            self._settle_all(pending, outcome)
+
+    def _put_elsewhere(self, pending: PendingJob, outcomes: Mapping[bytes, Outcome]) -> None:
+        """Another host is asked; *outcomes* stand if none says more."""
+        self._put_off[pending] = outcomes
+        self._waiting.remove(pending)
+        self._elsewhere.append(pending)
 
     def _transact(
         self,
@@ -378,9 +365,7 @@ class Delivery:
             transaction, users, connection, trouble, login_file=file if self._job.option else ""
         )
         if is_put_off(transaction) and self._transport.reconnects and users == pending.users:
-            self._put_off[pending] = outcomes
-            self._waiting.remove(pending)
-            self._elsewhere.append(pending)
+            self._put_elsewhere(pending, outcomes)
         else:
             self._settle(pending, outcomes)
 
