@@ -115,7 +115,8 @@ class LoginDesk:
             self._memory.accepted(name, state, self._clock())
         else:
             record = self._memory.refused(name, state, self._clock(), line.text)
-            log.line("", f"AUTH=client, hop={line.hop}, {self._rest(record)}", level=1, error=True)
+            told = f"hop={line.hop}, {log.fact(self._rest(record), 1000)}"
+            log.line("", f"AUTH=client, {told}", level=1, error=True)
         logins.release(line.hop)
 
     def _rows(self, job: Job) -> list[tuple[NextHop, AuthRow]]:

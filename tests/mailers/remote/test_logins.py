@@ -302,6 +302,15 @@ def test_a_worker_can_say_nothing_of_logins_that_it_did_not_get(
     elsewhere.close()
 
 
+def test_a_refusal_forges_no_fact_in_the_log(host: Host) -> None:
+    host.write(f'AuthInfo:127.0.0.1 "U:emma" "P:{SECRET}"\n')
+    answer = "535 5.7.8 no, relay=[192.0.2.1], stat=Sent"
+    with FakeProvider(PROVIDERS["ses"], USERS, auth_answers=[answer]) as server:
+        host.run(to(server))
+    (line,) = [line for line in host.logged if "AUTH=client" in line]
+    assert line.endswith("535 5.7.8 no,?relay=[192.0.2.1],?stat=Sent")
+
+
 # --- the processes --------------------------------------------------------------------------------
 
 
