@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent / "minimta"
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -114,6 +116,22 @@ def test_a_constructor_of_three_arguments_says_what_they_are() -> None:
 
 def test_nothing_cites_a_document_that_is_not_here() -> None:
     assert citations() == []
+
+
+@pytest.mark.parametrize("room", ["listener", "mailers/remote"])
+def test_each_step_of_a_page_has_its_files(room: str) -> None:
+    """The last column of the tables in the docstring of a room names files of it, or room/file."""
+    text = ast.get_docstring(ast.parse((ROOT / room / "__init__.py").read_text(encoding="utf-8")))
+    rows = [re.split(r" {2,}", line.strip()) for line in (text or "").split("\n")]
+    named = [name for row in rows if len(row) == 3 for name in row[2].split(", ")]
+    assert len(named) > 20
+    files = [name for name in named if name != "where"]
+    lacking = [
+        name
+        for name in files
+        if not any((place / f"{name}.py").is_file() for place in (ROOT / room, ROOT))
+    ]
+    assert lacking == []
 
 
 def test_a_raise_in_an_inner_function_or_one_that_is_caught_does_not_count() -> None:

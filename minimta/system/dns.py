@@ -246,7 +246,7 @@ class Resolver:
     def texts(self, name: str) -> list[bytes]:
         """TXT records, each with its strings joined; [] if there are none. Raise LookupFailed."""
         try:
-            records = self._ask(name, "TXT", _SHARE)
+            records = self._ask(name, "TXT", _SMALL_SHARE)
         except LookupFailed as failure:
             if failure.temporary:
                 raise

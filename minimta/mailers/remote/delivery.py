@@ -7,7 +7,6 @@ greets us gets every message, one transaction after the other (RFC 5321 section 
     no connection, no welcome             next address
     a broken TLS handshake                once more in clear, if the policy does not bind
     no TLS as the policy wants it         next address
-    nobody can tell what that is          next address
     less TLS than a recipient needs       that recipient waits, or fails (TLS_Rcpt:)
     421 or a broken line before the dot   another connection, this message last; then next address
     451 to MAIL, or to all its RCPTs      the next host, this message only (RFC 5321 section 5.1)

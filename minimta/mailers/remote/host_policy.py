@@ -13,7 +13,7 @@
     testing, none                     as without it
 
 A policy never lowers what DANE asks. Who logs in at the next hop wants its name in the certificate
-("verify"): neither is asked there.
+("verify") instead of "may"; without a row neither is asked there.
 What the access table wants of the host comes on top of that (``tls_rules``).
 """
 
@@ -74,7 +74,7 @@ class HostPolicies:
         row = self._transport.policy(hop, target.address)
         if hop is None or not (row.is_default or row.level in _ASKING):
             return row
-        policy = replace(row, level=Level.MAY, reported=Reported())
+        policy = _without_dns(row, hop)
         if row.level in (Level.DANE, Level.DANE_ONLY) or self._is_on(row, "dane"):
             policy = self._by_dane(row, hop, target)
         if row.level is Level.STS or self._is_on(row, "mta_sts"):
@@ -103,7 +103,7 @@ class HostPolicies:
             text = f"MTA-STS: {host} is none of the hosts in the policy of {domain}"
             outcome = self._refused(f"{text}; nothing was sent", target)
             raise NotTrusted(outcome, policy.reported, "validation-failure")
-        if policy.level is Level.DANE:
+        if policy.level in (Level.DANE, Level.VERIFY):
             return policy
         origin = f"the MTA-STS policy of {domain}"
         return replace(policy, level=Level.VERIFY, names=(host,), origin=origin)
@@ -118,7 +118,7 @@ class HostPolicies:
         if row.level is Level.DANE_ONLY and not (found and found.records):
             outcome = self._refused(self._why_none(found, target, row), target)
             raise NotTrusted(outcome, Reported("tlsa"), "dane-required")
-        return _with_records(row, found)
+        return _with_records(_without_dns(row, hop), found)
 
     def _why_none(self, found: DaneRecords | None, target: Target, row: Policy) -> str:
         """Why there is no DANE, where nothing else will do."""
@@ -141,11 +141,20 @@ class HostPolicies:
 _ASKING = (Level.DANE, Level.DANE_ONLY, Level.STS)
 
 
-def _with_records(row: Policy, found: DaneRecords | None) -> Policy:
+def _without_dns(row: Policy, hop: NextHop) -> Policy:
+    """What there must be if DNS says nothing."""
+    if row.logs_in:
+        return replace(row, level=Level.VERIFY, names=(hop.name,), reported=Reported())
+    return replace(row, level=Level.MAY, reported=Reported())
+
+
+def _with_records(policy: Policy, found: DaneRecords | None) -> Policy:
     if found is None:
-        return replace(row, level=Level.MAY, reported=Reported())
+        return policy
     reported = Reported("tlsa", found.strings, is_useless=not found.records)
-    if not found.records:
-        origin = f"{found.place}, none of whose records can be used,"
-        return replace(row, level=Level.ENCRYPT, origin=origin, reported=reported)
-    return replace(row, level=Level.DANE, dane=found, origin=found.place, reported=reported)
+    if found.records:
+        return replace(policy, level=Level.DANE, dane=found, origin=found.place, reported=reported)
+    if policy.level is Level.VERIFY:
+        return replace(policy, reported=reported)
+    origin = f"{found.place}, none of whose records can be used,"
+    return replace(policy, level=Level.ENCRYPT, origin=origin, reported=reported)

@@ -361,6 +361,23 @@ def test_dane_only_sends_nothing_without_records_that_count(
     assert met.verify == "TRUSTED"
 
 
+@pytest.mark.parametrize("row", ["dane", "sts"])
+@pytest.mark.parametrize("records", ["NXDOMAIN", [f"1 1 1 {'0' * 64}"]])
+def test_where_dns_says_nothing_a_login_still_wants_the_name(
+    campus: Campus, row: str, records: str | list[str]
+) -> None:
+    with FakeSmtp(tls=server_context(campus.own)) as server:
+        found = zone(server, records)
+        sent = Sent(at(server), zone=found, signed=[NAME], row=row, logs_in=True)
+        assert SECURED not in server.commands[0]
+    assert sent.outcome.fate is Fate.DEFERRED
+    assert "wants verify" in sent.outcome.text
+    with FakeSmtp(tls=server_context(campus.good)) as server:
+        found, trust = zone(server, records), campus.authority.certificate
+        met = Sent(at(server), zone=found, signed=[NAME], row=row, logs_in=True, trust=trust)
+    assert met.verify == "OK"
+
+
 def test_a_login_wants_the_name_that_was_configured_and_no_records(campus: Campus) -> None:
     with FakeSmtp(tls=server_context(campus.own)) as server:
         records = [record(3, 1, 1, der(campus.own))]
