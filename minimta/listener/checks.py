@@ -133,9 +133,9 @@ class Checks:
         why = wanted.unmet(proved, name, lambda key: rows.word(key) == "OK")
         if not why:
             return None
-        return self._refused(
-            "check_mail", mail.given, Refusal(wanted.code, wanted.status, why), qid
-        )
+        # Of the client, not of the sender: Sendmail names no address.
+        answer = reply(wanted.code, wanted.status, log.clean(why))
+        return refusals.logged("check_mail", mail.given, client, answer, qid)
 
     def _judge_sender(self, mail: Mail, qid: str) -> Reply | None:
         """Raise OSError, ValueError."""

@@ -15,7 +15,7 @@ class PeerCertificate:
 
     #: "mx.campus", "*.campus", "::1"
     names: tuple[str, ...] = ()
-    #: for those who ask for it by name; else names count
+    #: for those who ask for it by name, else names count; "My+20Lab"
     common_name: str = ""
     #: "/O=Lab/CN=mx"
     subject: str = ""
@@ -33,7 +33,9 @@ def read(found: Mapping[str, object]) -> PeerCertificate:
         for kind, name in entries
         if kind == "IP Address" or (kind == "DNS" and not is_address(str(name)))
     )
-    common = [str(value) for several in subject for kind, value in several if kind == "commonName"]
+    common = [
+        plain(str(value)) for several in subject for kind, value in several if kind == "commonName"
+    ]
     issuer = one_line(found.get("issuer", ()))
     return PeerCertificate(names, (common or [""])[-1], one_line(subject), issuer)
 
@@ -91,7 +93,7 @@ def one_line(name: object) -> str:
     """
     assert isinstance(name, tuple)
     parts = (part for several in name for part in several)
-    return "".join(f"/{_SHORT.get(kind, kind)}={_plain(value)}" for kind, value in parts)
+    return "".join(f"/{_SHORT.get(kind, kind)}={plain(value)}" for kind, value in parts)
 
 
 #: names of X.520 attributes -> what openssl(1) calls them
@@ -110,7 +112,8 @@ _SHORT = {
 }
 
 
-def _plain(value: str) -> str:
+def plain(value: str) -> str:
+    """A value of a name as Sendmail writes it, without what could end a word or a line: "My+20Lab"."""
     octets = value.encode("utf-8", "surrogateescape")
     # DIFFERS: Sendmail leaves "/" as it is; then who may choose their organization, O=x/CN=lab3.campus,
     # is as good as lab3.campus itself.

@@ -6,7 +6,7 @@
     OK, NO, NONE          nothing, whatever a row that is less near wants
 
     behind it, after "+", and "++" between several; all must be so:
-    CN, CN:mx.campus      the certificate is for the other side's name, or for this one
+    CN, CN:mx.campus      the certificate is for the other side's name, or for this one (a blank is "+20")
     CS:/O=Lab/CN=mx       the subject of the certificate, as CERTSubject: rows have it
     CI:/O=Lab/CN=ca       who has signed it, as CERTIssuer: rows have it
     CITag:MyCA            the table has a row "MyCA:/O=Lab/CN=ca  OK" for who has signed it
@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from minimta.config.values import nearest
-from minimta.system.certificates import PeerCertificate, is_named
+from minimta.system.certificates import PeerCertificate, is_named, plain
 
 _ROW = re.compile(
     r"(?:(TEMP|PERM)\s*\+\s*)?(VERIFY|ENCR)(?::([0-9]{1,4}))?\s*(?:\+{1,2}(.+))?", re.I
@@ -93,7 +93,7 @@ def _lacks(
         # DIFFERS: Sendmail looks at the common name alone, which new certificates do not have
         # (RFC 7817 section 3); the administrator means either.
         fits = shown.common_name.lower() == wanted.lower() or is_named(shown.names, [wanted])
-        told = shown.common_name or ", ".join(shown.names[:1])
+        told = shown.common_name or plain(", ".join(shown.names[:1]))
         return "" if fits else f"CN {told} does not match {wanted}"
     if wish == "CS":
         fits = shown.subject.lower() == wanted.lower()

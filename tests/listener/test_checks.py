@@ -328,12 +328,12 @@ NONE = "other side does not support STARTTLS"
 @pytest.mark.parametrize(
     ("rows", "reply"),
     [
-        ("TLS_Clt: VERIFY", f"454 4.7.0 <emma@lab1.campus>... {NONE}"),
-        ("TLS_Clt:lab1.campus PERM+VERIFY", f"503 5.7.0 <emma@lab1.campus>... {NONE}"),
-        ("TLS_Clt:campus TEMP+VERIFY", f"403 4.7.0 <emma@lab1.campus>... {NONE}"),
+        ("TLS_Clt: VERIFY", f"454 4.7.0 {NONE}"),
+        ("TLS_Clt:lab1.campus PERM+VERIFY", f"503 5.7.0 {NONE}"),
+        ("TLS_Clt:campus TEMP+VERIFY", f"403 4.7.0 {NONE}"),
         (
             "TLS_Clt:10.0.3 ENCR:112",
-            "454 4.7.0 <emma@lab1.campus>... encryption too weak 0 less than 112",
+            "454 4.7.0 encryption too weak 0 less than 112",
         ),
         ("TLS_Clt: VERIFY\nTLS_Clt:10.0.3.134 NO", "250 2.1.0 <emma@lab1.campus>... Sender ok"),
         ("TLS_Clt:10.0.4 VERIFY", "250 2.1.0 <emma@lab1.campus>... Sender ok"),
@@ -354,7 +354,7 @@ def test_a_client_without_the_tls_that_its_row_wants_sends_nothing(
     assert peer.says(MAIL) == [reply]
     if reply[0] != "2":
         assert peer.says("RCPT TO:<dave@lab2.campus>")[0].startswith("503")
-    if "..." in reply and reply[:3] in ("454", "503", "403"):
+    if reply[:3] in ("454", "503", "403"):
         assert (
             f"ruleset=check_mail, arg1=<emma@lab1.campus>, relay=lab1.campus [10.0.3.134], reject={reply}"
             in lines

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from minimta.system import tls_requirement
+from minimta.system import certificates, tls_requirement
 from minimta.system.certificates import PeerCertificate
 from minimta.system.tls_requirement import Proved
 
-MX = PeerCertificate(("mx.campus", "*.lab.campus"), "Lab Mail", "/O=Lab/CN=mx", "/O=Lab/CN=ca")
+MX = PeerCertificate(("mx.campus", "*.lab.campus"), "Lab+20Mail", "/O=Lab/CN=mx", "/O=Lab/CN=ca")
 
 
 def unmet(value: str, verify: str, bits: int = 0, shown: PeerCertificate | None = None) -> str:
@@ -53,8 +53,8 @@ def test_what_a_connection_lacks(value: str, verify: str, bits: int, reply: str)
         ("CN", ""),
         ("CN:mx.campus", ""),
         ("CN:a.lab.campus", ""),
-        ("CN:lab mail", ""),
-        ("CN:other.campus", "CN Lab Mail does not match other.campus"),
+        ("CN:lab+20mail", ""),
+        ("CN:other.campus", "CN Lab+20Mail does not match other.campus"),
         ("CS:/o=lab/cn=MX", ""),
         ("CS:/O=Lab", "Cert Subject /O=Lab/CN=mx does not match /O=Lab"),
         ("CI:/O=Lab/CN=ca", ""),
@@ -100,3 +100,13 @@ def test_what_makes_no_sense_is_said_with_what_would(value: str, why: str) -> No
     with pytest.raises(ValueError) as raised:
         tls_requirement.read(value)
     assert why in str(raised.value)
+
+
+def test_nothing_in_a_certificate_ends_a_line_or_word() -> None:
+    name = ((("commonName", "x\r\n250 ok, relay=[10.0.3.4]"),),)
+    shown = certificates.read({"subject": name, "subjectAltName": (("DNS", "a\nb"),)})
+    assert shown.common_name == "x+0D+0A250+20ok,+20relay=[10.0.3.4]"
+    reply = unmet("VERIFY+CN:y", "OK", 128, shown)
+    assert reply == f"454 4.7.0 CN {shown.common_name} does not match y"
+    nameless = certificates.read({"subjectAltName": (("DNS", "a\nb"),)})
+    assert unmet("VERIFY+CN:y", "OK", 128, nameless) == "454 4.7.0 CN a+0Ab does not match y"

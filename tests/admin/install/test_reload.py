@@ -73,7 +73,7 @@ def is_served(wanted):
             return True
     return False
 
-threads = [threading.Thread(target=client, args=(number,)) for number in range(4)]
+threads = [threading.Thread(target=client, args=(number,), daemon=True) for number in range(4)]
 for thread in threads:
     thread.start()
 codes, renewed = [], 0
