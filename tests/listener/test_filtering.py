@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -578,11 +579,23 @@ def test_a_filter_that_hangs_costs_its_time_and_its_session(host: SmtpHost, use:
 def test_a_filter_that_is_always_at_work_is_at_its_end_after_a_while(
     host: SmtpHost, use: Filter
 ) -> None:
-    def babble(data: bytes) -> list[bytes]:
-        return [b"p"] * 5
+    def babble(data: bytes) -> Iterator[bytes]:
+        for _ in range(50):
+            yield b"p"
+            time.sleep(0.05)
+        yield b"c"
 
-    use({"E": babble}, times="R:1s;E:1s")
+    one = use({"E": babble}, times="R:1s;E:1s")
     assert greeted(host).writes("emma@lab1.campus", "dave").startswith("451 4.3.2")
+    one.answers["E"] = lambda data: [b"p", b"p", b"c"]
+    assert greeted(host).writes("emma@lab1.campus", "dave").startswith("250")
+
+
+def test_a_packet_without_end_is_not_waited_for(host: SmtpHost, use: Filter) -> None:
+    use({"M": b"raw\x7f\xff\xff\xffc" + b"x" * 70_000}, times="R:9s")
+    begun = time.monotonic()
+    assert greeted(host).says("MAIL FROM:<emma@lab1.campus>")[0].startswith("451 4.3.2")
+    assert time.monotonic() - begun < 5
 
 
 def test_a_filter_that_changes_without_end_is_cut_off(host: SmtpHost, use: Filter) -> None:

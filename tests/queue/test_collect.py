@@ -527,3 +527,28 @@ def test_root_and_the_owner_write_mqueue_and_others_clientmqueue(
     assert permission.owns_queue(options)
     monkeypatch.setattr(os, "geteuid", lambda: 54321)
     assert not permission.owns_queue(options)
+
+
+def test_between_finish_and_commit_body_and_header_may_be_replaced(
+    spool: Spool, options: Options, tmp_path: Path
+) -> None:
+    incoming = Incoming(spool, options, over_smtp(), qid=QID, now=NOW, host="lab1.campus")
+    incoming.write(b"Subject: old\n\nold body\n" + b"x" * 100_000 + b"\n")
+    incoming.finish()
+    file, size = incoming.body_file()
+    assert size == 100_010
+    os.pwrite(file, b"new \xe9\n", 0)
+    os.ftruncate(file, 6)
+    incoming.body_was_replaced(6, eight_bit=True)
+    incoming.change_header([b"X-Top: t"], [b"Subject: new"])
+    assert incoming.size == len(b"X-Top: t\nSubject: new\n\nnew \xe9\n")
+    with open(tmp_path / "copy", "w+b") as copy:
+        incoming.copy_body(copy.fileno())
+        copy.seek(0)
+        assert copy.read() == b"new \xe9\n"
+    incoming.commit()
+    control = decode(Path(spool.directory, f"qf{QID}").read_bytes())
+    assert Path(spool.directory, f"df{QID}").read_bytes() == b"new \xe9\n"
+    assert (control.size, "8" in control.flags) == (6, True)
+    assert [field for _, field in control.headers][1] == b"X-Top: t"
+    assert control.headers[-1] == (b"", b"Subject: new")

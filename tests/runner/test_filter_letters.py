@@ -285,6 +285,25 @@ def test_what_the_child_says_is_not_believed(
             Path(host.options.client_queue_directory, name).unlink()
 
 
+@pytest.mark.parametrize("octet", [b"\r", b"\0"])
+def test_a_body_that_is_no_text_is_not_believed(
+    host: PrivateHost, use: Use, monkeypatch: pytest.MonkeyPatch, octet: bytes
+) -> None:
+    from minimta.milter.submitted import Submitted
+
+    whole = Submitted.answer
+
+    def spoil(letter: Submitted, routes: list[tuple[str, str, bytes]]) -> dict[str, object]:
+        os.pwrite(letter._data, octet, 2)
+        return whole(letter, routes)
+
+    use()
+    monkeypatch.setattr(Submitted, "answer", spoil)
+    leave(host)
+    assert taken(host) == []
+    assert left(host) == ["df", "qf"]
+
+
 def test_with_filters_the_queues_owner_submits_like_everybody(host: PrivateHost, use: Use) -> None:
     spool, is_mta = caller.choose_spool(host.options, "")
     assert is_mta

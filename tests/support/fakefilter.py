@@ -16,14 +16,14 @@ import signal
 import socket
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 
 from minimta.milter.protocol import Action, Wish, packet
 
 ALL = sum(Action)
-Answer = bytes | list[bytes] | None | Callable[[bytes], bytes | list[bytes]]
+Answer = bytes | list[bytes] | None | Callable[[bytes], bytes | Iterable[bytes]]
 
 
 def reply(letter: bytes, *strings: bytes, index: int | None = None) -> bytes:
@@ -136,14 +136,13 @@ class FakeFilter:
         if letter in "AQ" or letter in self._mute:
             return letter != "Q"
         answer = self.answers.get(letter, b"c")
-        if callable(answer):
-            answer = answer(data)
-        if answer is None:
+        said = answer(data) if callable(answer) else answer
+        if said is None:
             self._closing.wait(20)
             return False
-        if answer == b"":
+        if said == b"":
             return False
-        for one in answer if isinstance(answer, list) else [answer]:
+        for one in [said] if isinstance(said, bytes) else said:
             client.sendall(one[3:] if one[:3] == b"raw" else packet(one[:1], one[1:]))
         return True
 
