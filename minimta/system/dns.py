@@ -28,7 +28,7 @@ from minimta.system.dns_wire import Answer, LookupFailed, NoHelp
 from minimta.system.files import read_if_there
 from minimta.system.resolv_conf import ResolvConf
 from minimta.system.silent_servers import SHARED, Server, SilentServers
-from minimta.system.tlsa import TlsaRecord
+from minimta.system.tlsa import DAMAGED, TlsaRecord
 
 if TYPE_CHECKING:
     from typing import Any
@@ -240,8 +240,10 @@ class Resolver:
             if failure.temporary:
                 raise
             return []
-        records = found.records[:_MAX_RECORDS] if found.vouched else []
-        return [TlsaRecord(r.usage, r.selector, r.mtype, bytes(r.cert)) for r in records]
+        if not found.vouched:
+            return []
+        records = [TlsaRecord(r.usage, r.selector, r.mtype, bytes(r.cert)) for r in found.records]
+        return records[:_MAX_RECORDS] + [DAMAGED] * bool(found.damaged)
 
     def texts(self, name: str) -> list[bytes]:
         """TXT records, each with its strings joined; [] if there are none. Raise LookupFailed."""
@@ -266,7 +268,8 @@ class Resolver:
             found = self._answer(name, kind, share)
             is_vouched = is_vouched and found.vouched
             if found.records or found.alias.lower() == name.lower():
-                return Answer(found.records, found.alias, vouched=is_vouched)
+                damaged = found.damaged
+                return Answer(found.records, found.alias, vouched=is_vouched, damaged=damaged)
             name = found.alias
         raise LookupFailed(name, _FAILURE, temporary=True)
 
@@ -330,7 +333,7 @@ def _validated(validator: Validator, name: str, kind: str, seconds: float) -> An
     """What this process found out itself. Raise LookupFailed."""
     try:
         wire, is_secure = validator.ask(name, dns_wire.number(kind), seconds)
-        return dns_wire.judged(dns_wire.read(wire), vouched=is_secure)
+        return dns_wire.judged(dns_wire.read(wire, kind), vouched=is_secure)
     except (NoHelp, OSError) as error:
         raise LookupFailed(name, _FAILURE, temporary=True) from error
 

@@ -67,9 +67,11 @@ def load() -> None:
 class Answer:
     """The name exists."""
 
-    __slots__ = ("alias", "records", "vouched")
+    __slots__ = ("alias", "damaged", "records", "vouched")
 
-    def __init__(self, records: list[Any], alias: str, *, vouched: bool = False) -> None:
+    def __init__(
+        self, records: list[Any], alias: str, *, vouched: bool = False, damaged: int = 0
+    ) -> None:
         """See the attributes."""
         #: of the kind that was asked for
         self.records = records
@@ -77,6 +79,8 @@ class Answer:
         self.alias = alias
         #: did DNSSEC vouch for all of it, as far as the server is believed?
         self.vouched = vouched
+        #: records that make no sense; only TLSA is read with such beside it
+        self.damaged = damaged
 
 
 def question(name: str, kind: str, config: ResolvConf) -> Message:
@@ -106,13 +110,13 @@ def ask(asked: Message, server: Server, seconds: float, config: ResolvConf) -> A
     return judged(response, vouched=config.vouches and bool(response.flags & dns.flags.AD))
 
 
-def read(wire: bytes) -> Message:
-    """A response as it came. Raise NoHelp if it is none."""
+def read(wire: bytes, kind: str) -> Message:
+    """A response about records of *kind* as it came. Raise NoHelp if it is none."""
     import dns.exception
     import dns.message
 
     try:
-        return dns.message.from_wire(wire)
+        return dns.message.from_wire(wire, continue_on_error=kind == "TLSA")
     except (dns.exception.DNSException, ValueError) as error:
         raise NoHelp from error
 
@@ -155,7 +159,10 @@ def _by_udp(question: Message, server: Server, end: float) -> Message:
     import dns.exception
     import dns.inet
     import dns.message
+    import dns.rdatatype
 
+    # A digest of a wrong length is a record that does not count, beside others that may.
+    is_lenient = question.question[0].rdtype == dns.rdatatype.TLSA
     family = socket.AF_INET6 if ":" in server[0] else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as connection:
         connection.connect(dns.inet.low_level_address_tuple(server))
@@ -164,7 +171,9 @@ def _by_udp(question: Message, server: Server, end: float) -> Message:
             connection.settimeout(left)
             wire = connection.recv(65535)
             try:
-                response = dns.message.from_wire(wire, raise_on_truncation=True)
+                response = dns.message.from_wire(
+                    wire, raise_on_truncation=True, continue_on_error=is_lenient
+                )
             except dns.message.Truncated:
                 if wire[:2] == question.id.to_bytes(2, "big"):
                     raise
@@ -200,4 +209,5 @@ def judged(response: Message, *, vouched: bool) -> Answer:
     except dns.exception.DNSException as error:
         raise NoHelp from error
     alias = chain.canonical_name.to_text(True)
-    return Answer(list(chain.answer or ()), alias, vouched=vouched)
+    damaged = len(response.errors)
+    return Answer(list(chain.answer or ()), alias, vouched=vouched, damaged=damaged)

@@ -57,6 +57,10 @@ class TlsaRecord:
         return f"{self.usage} {self.selector} {self.matching} {self.data.hex()}"
 
 
+#: one that makes no sense, and so does not count
+DAMAGED = TlsaRecord(255, 255, 255, b"")
+
+
 def usable(records: Sequence[TlsaRecord]) -> tuple[TlsaRecord, ...]:
     """Those that count: of digests of the same thing only the strongest (RFC 7671 section 9)."""
     found = [record for record in records if record.is_usable]

@@ -12,7 +12,10 @@ from typing import Any
 
 import dns.message
 import dns.rcode
+import dns.rdata
+import dns.rdataclass
 import dns.rdatatype
+import dns.rrset
 import pytest
 
 from minimta.system import dns as lookups
@@ -21,6 +24,7 @@ from minimta.system.dns import MAX_EXCHANGERS, Resolver
 from minimta.system.dns_wire import LookupFailed
 from minimta.system.resolv_conf import ResolvConf
 from minimta.system.silent_servers import SilentServers
+from minimta.system.tlsa import DAMAGED
 from tests.support.fakedns import FakeDns, Zone
 
 NO_HOSTS = "/nonexistent/hosts"
@@ -618,3 +622,26 @@ def test_texts_are_whole() -> None:
         resolver = Resolver(nameserver=server.address, hosts=NO_HOSTS)
         assert sorted(resolver.texts("_mta-sts.campus")) == [b"other", b"v=STSv1; id=1;"]
         assert resolver.texts("_mta-sts.lab") == []
+
+
+class Damaging(FakeDns):
+    """Beside each TLSA record there is one whose digest is too short."""
+
+    def _fill(self, reply: dns.message.Message, name: str, kind: str) -> str | None:
+        answer = super()._fill(reply, name, kind)
+        if kind == "TLSA" and answer == "NOERROR":
+            wire = b"\x03\x01\x01" + bytes(31)
+            one = dns.rdata.GenericRdata(dns.rdataclass.IN, dns.rdatatype.TLSA, wire)
+            reply.answer.append(dns.rrset.from_rdata(f"{name}.", 60, one))
+        return answer
+
+
+def test_a_tlsa_record_that_makes_no_sense_hides_no_other() -> None:
+    zone: Zone = {**SIGNED, "_25._tcp.bad.campus": {"A": ["10.0.3.1"]}}
+    with Damaging(zone, signed=["campus"]) as server:
+        resolver = Resolver(nameserver=server.address, hosts=NO_HOSTS)
+        told = [record.told() for record in resolver.tlsa("mx.campus", 25)]
+        assert told == [f"3 1 1 {'ab' * 32}", "255 255 255 "]
+        assert resolver.tlsa("bad.campus", 25) == [DAMAGED]
+        assert resolver.tlsa("none.campus", 25) == []
+        assert not DAMAGED.is_usable
