@@ -28,6 +28,10 @@ VERBS = {
         "minimta.admin.passwd",
         "a password for NAME, who may then log in to the listener [--delete, --list, --check]",
     ),
+    "tlsrpt": (
+        "minimta.admin.tlsrpt",
+        "tell how TLS with other hosts came out, a report (JSON) for each domain [-C FILE] [DAY]",
+    ),
     "trace": ("minimta.admin.trace", "tell where an address leads, and why [-C FILE] ADDRESS..."),
     "token": (
         "minimta.admin.token",
