@@ -164,12 +164,13 @@ class Filtering:
     def _of_sender(self, mail: Mail) -> dict[bytes, bytes]:
         found = {b"i": octets(self._qid), b"f": mail.mailbox, b"{nrcpts}": b"0"}
         found |= self._triple(b"mail", mail.mailbox)
-        for name in (b"{auth_type}", b"{auth_authen}", b"{auth_author}"):
+        for name in (b"{auth_type}", b"{auth_authen}", b"{auth_ssf}", b"{auth_author}"):
             self._macros.pop(name, None)
         client = self._client
         if client.mechanism:
             found[b"{auth_type}"] = octets(client.mechanism)
             found[b"{auth_authen}"] = octets(client.rights.identity)
+            found[b"{auth_ssf}"] = b"0"  # no mechanism here encrypts
         if mail.parameters.auth:
             found[b"{auth_author}"] = decode_xtext(mail.parameters.auth)
         return found

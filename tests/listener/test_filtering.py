@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 
 from minimta.config import filters, ports
+from minimta.listener import rights
+from minimta.listener.starttls import Secured
 from minimta.milter.protocol import Action, Stage, Wish
+from minimta.system.certificates import PeerCertificate
+from minimta.system.tls_values import TlsFacts
 from tests.support.fakefilter import ALL, Answer, FakeFilter, reply
 from tests.support.listening import Listening
 from tests.support.smtphost import STRANGER, ClientEnd, SmtpHost
@@ -122,6 +126,56 @@ def test_the_options_say_which_macros_and_the_filter_may_ask_for_others(
     greeted(host)
     assert one.macros["C"] == {b"{client_addr}": b"10.0.3.134", b"{client_name}": b"lab1.campus"}
     assert one.macros["H"] == {b"s": b"lab1.campus", b"{client_port}": b"0", b"r": b"ESMTP"}
+
+
+def test_tls_and_logins_are_macros_too(host: SmtpHost, use: Filter) -> None:
+    one = use()
+    peer = host.connect(*STRANGER)
+    facts = TlsFacts("TLSv1.3", "TLS_AES_256_GCM_SHA384", 256, "OK")
+    shown = PeerCertificate(issuer="/CN=ca", subject="/CN=lab1")
+    peer.client.secured = Secured(facts, certificate=shown)
+    peer.client.mechanism = "PLAIN"
+    peer.client.rights = rights.after_login(peer.client.rights, "emma")
+    peer.says("EHLO lab1.campus")
+    peer.says("MAIL FROM:<emma@lab1.campus> AUTH=e+2Bmma@lab1.campus", "RSET")
+    assert one.macros["H"] == {
+        b"{tls_version}": b"TLSv1.3",
+        b"{cipher}": b"TLS_AES_256_GCM_SHA384",
+        b"{cipher_bits}": b"256",
+        b"{cert_subject}": b"/CN=lab1",
+        b"{cert_issuer}": b"/CN=ca",
+    }
+    logins = {name: value for name, value in one.macros["M"].items() if name.startswith(b"{auth")}
+    assert logins == {
+        b"{auth_type}": b"PLAIN",
+        b"{auth_authen}": b"emma",
+        b"{auth_ssf}": b"0",
+        b"{auth_author}": b"e+mma@lab1.campus",
+    }
+    peer.client.mechanism = ""
+    peer.says("MAIL FROM:<emma@lab1.campus>", "RSET")
+    assert not [name for name in one.macros["M"] if name.startswith(b"{auth")]
+
+
+def test_what_comes_in_chunks_is_told_like_what_comes_by_data(host: SmtpHost, use: Filter) -> None:
+    one = use({"T": b"r"})
+    peer = greeted(host)
+    peer.says("MAIL FROM:<emma@lab1.campus>", "RCPT TO:<dave>")
+    assert peer.sends(b"BDAT 14\r\nSubject: x\r\n\r\n") == ["550 5.7.1 Command rejected"]
+    one.answers["T"] = b"c"
+    peer.says("RSET", "MAIL FROM:<emma@lab1.campus>", "RCPT TO:<dave>")
+    assert peer.sends(b"BDAT 14\r\nSubject: x\r\n\r\n")[0].startswith("250")
+    one.answers["E"] = b"4"
+    assert peer.sends(b"BDAT 4 LAST\r\nHi\r\nNOOP\r\n") == [
+        "421 4.7.0 lab2.campus closing connection"
+    ]
+    assert peer.session.is_closed
+    assert one.data("B") == [b"Hi\r\n"]
+    assert host.files() == []
+    one.answers.clear()
+    peer = greeted(host)
+    peer.says("MAIL FROM:<emma@lab1.campus>", "RCPT TO:<dave>")
+    assert peer.sends(b"BDAT 4 LAST\r\nHi\r\n")[0].startswith("250 2.0.0")
 
 
 def test_what_a_filter_does_not_want_is_not_sent(host: SmtpHost, use: Filter) -> None:
