@@ -79,11 +79,15 @@ def _reading(path: str, look: Callable[[str], Iterable[Finding]]) -> Iterator[Fi
     try:
         yield from look(path)
     except PermissionError as error:
-        is_wrong = os.geteuid() == 0
+        is_wrong = _is_root()
         then = "what needs it waits" if is_wrong else "only root can tell what is in it"
         yield Finding(error.filename or path, f"{error.strerror}; {then}", is_wrong=is_wrong)
     except OSError as error:
         yield Finding(error.filename or path, f"{error.strerror}; what needs it waits")
+
+
+def _is_root() -> bool:
+    return os.geteuid() == 0
 
 
 # --- tables ---------------------------------------------------------------------------------------

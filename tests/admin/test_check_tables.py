@@ -213,10 +213,10 @@ def test_what_an_ordinary_user_may_not_read_is_no_mistake(
 
     put(place, "tls-policy", "h may\n")
     monkeypatch.setattr("minimta.admin.check_tables.numbered_rows", closed)
-    monkeypatch.setattr("minimta.admin.check_tables.os.geteuid", lambda: 1000)
+    monkeypatch.setattr("minimta.admin.check_tables._is_root", lambda: False)
     (found,) = told(capfd, place, 0)
     assert found == "tls-policy: Warning: Permission denied; only root can tell what is in it"
-    monkeypatch.setattr("minimta.admin.check_tables.os.geteuid", lambda: 0)
+    monkeypatch.setattr("minimta.admin.check_tables._is_root", lambda: True)
     assert told(capfd, place, os.EX_CONFIG) == [
         "tls-policy: Permission denied; what needs it waits"
     ]
