@@ -255,7 +255,7 @@ def test_perm_returns_the_mail(campus: Campus) -> None:
             (server, "authentication failed"),
             (clear, "other side does not support STARTTLS"),
         ):
-            outcome = Sent(campus, at(one), "TLS_Srv: PERM+VERIFY").outcome
+            outcome = Sent(campus, at(one, "127.0.0.1"), "TLS_Srv: PERM+VERIFY").outcome
             assert outcome.fate is Fate.FAILED
             assert outcome.text.startswith(f"503 5.7.0 {why}; nothing was sent")
             assert outcome.status == "5.7.0"
