@@ -62,6 +62,7 @@ ONLY_IN = {
     "pwd": "system/users",
     "syslog": "system/log",
     "ssl": "system/tls",
+    "dkim": "mailers/remote/dkim",
     "socketserver": "listener/sockets",
     "http": "system/https",
     "urllib": "system/https",

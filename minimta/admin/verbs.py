@@ -32,6 +32,10 @@ VERBS = {
         "minimta.admin.tlsrpt",
         "tell how TLS with other hosts came out, a report (JSON) for each domain [-C FILE] [DAY]",
     ),
+    "dkim": (
+        "minimta.admin.dkim",
+        "a key that signs mail of DOMAIN, and the record for its zone [-C FILE, --selector NAME]",
+    ),
     "trace": ("minimta.admin.trace", "tell where an address leads, and why [-C FILE] ADDRESS..."),
     "token": (
         "minimta.admin.token",

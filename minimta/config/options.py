@@ -163,6 +163,7 @@ class Options:
     refuse_private = _option("RefusePrivateAddresses", "False", boolean, "no host that only DNS or an address names is connected to where the Internet does not lead: 10/8, 192.168/16, fc00::/7 and others (ours)")
     dane = _option("DANE", "True", boolean, "TLSA records of a host say which certificate it must have, where DNSSEC vouches for them (RFC 7672; ours)")
     mta_sts = _option("MTASTS", "True", boolean, "a policy that a domain has published by HTTPS says which hosts take its mail, and that their certificates are verified (RFC 8461; ours)")
+    dkim_sign = _option("DKIMSign", "/etc/mail/dkim-sign", directory, "text table domain of From -> selector and key file, with which mail of this host's own users and clients is signed (DKIM); empty: none (ours)")
     tls_policy = _option("TLSPolicy", "/etc/mail/tls-policy", directory, "table next hop -> none, may, encrypt, verify, fingerprint, dane, dane-only, sts: what TLS must be there before anything is sent; text, or the cdb beside it; empty: none (ours)")
     ca_cert_file = _option("CACertFile", "", directory, "certificates of the authorities that are believed (PEM); without it and `CACertPath` those that the system knows")
     ca_cert_path = _option("CACertPath", "", directory, "the same, a directory that openssl-rehash(1) made")

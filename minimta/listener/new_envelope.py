@@ -29,6 +29,7 @@ def new_envelope(
     envelope.protocol, envelope.helo = protocol, helo
     envelope.login = b"authenticated bits=0" if client.mechanism else b""
     envelope.tls = client.secured.trace if client.secured else b""
+    envelope.is_own = client.rights.may_relay
     envelope.if_address = client.if_address.encode("ascii")
     if client.port is None:
         envelope.daemon_flags = _SUBMISSION_FLAGS

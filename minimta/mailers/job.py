@@ -74,6 +74,8 @@ class Job:
     #: BY= (RFC 2852), and when the message came, epoch seconds
     deliver_by: DeliverBy | None = None
     created: int = 0
+    #: was it submitted here, or by a client that may relay? Only that is signed (DKIM)
+    is_own: bool = False
 
     def blocks(self, octets: int) -> Iterator[bytes]:
         """The body in blocks of at most *octets*. Raise OSError, also if it is shorter than ``size``."""

@@ -64,6 +64,7 @@ class Envelope:
         "full_name",
         "helo",
         "if_address",
+        "is_own",
         "login",
         "protocol",
         "quarantine",
@@ -111,6 +112,8 @@ class Envelope:
         self.quarantine = ""
         #: macro ${if_addr}: our address that the client connected to, b"" for loopback
         self.if_address = b""
+        #: may the client relay? Then it is one of ours, and so is its mail
+        self.is_own = False
         #: the submitter's full name for From: (-F, NAME, GECOS), b"" if unknown
         self.full_name = b""
         #: texts of X-Authentication-Warning headers to add

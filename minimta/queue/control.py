@@ -57,6 +57,8 @@ MAILER_DAEMON = b"MAILER-DAEMON"
 DELIVERY_MODE = b"{deliveryMode}"
 #: macro of ours that is there if the message may leave only with TLS that is proved (RFC 8689)
 REQUIRE_TLS = b"{requiretls}"
+#: a macro of ours: the client that it came from may relay
+OWN_MAIL = b"{own_mail}"
 #: the modes that mean so
 QUEUE_ONLY = ("queueonly", "deferred")
 #: letters that Sendmail has written in some version and we only carry along

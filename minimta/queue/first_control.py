@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from minimta.message import address, addresslist, dates, headers, missing_fields, received
 from minimta.message.printable import printable
-from minimta.queue.control import DELIVERY_MODE, QUEUE_ONLY, REQUIRE_TLS, Control
+from minimta.queue.control import DELIVERY_MODE, OWN_MAIL, QUEUE_ONLY, REQUIRE_TLS, Control
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -164,6 +164,8 @@ def _macros(envelope: Envelope, delivery_mode: str) -> dict[bytes, bytes]:
         macros[b"{if_addr}"] = envelope.if_address
     if envelope.requires_tls:
         macros[REQUIRE_TLS] = b"1"
+    if envelope.is_own:
+        macros[OWN_MAIL] = b"1"
     if delivery_mode in QUEUE_ONLY:
         # Sendmail's macro: for the resident runner, which else would try it as soon as it sees it.
         macros[DELIVERY_MODE] = delivery_mode[:1].encode("ascii")

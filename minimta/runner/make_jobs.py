@@ -13,7 +13,7 @@ from __future__ import annotations
 from minimta.mailers.job import Job, JobUser
 from minimta.message import address, addresslist, deliver_by, headers
 from minimta.message.envelope import Recipient
-from minimta.queue.control import Control
+from minimta.queue.control import OWN_MAIL, Control
 from minimta.routing import controlling_user
 from minimta.routing.destination import Destination
 from minimta.routing.route import Route
@@ -114,7 +114,15 @@ def _job(
         requires_tls=control.requires_tls,
         deliver_by=deliver_by.of_lines(control.carried),
         created=control.created,
+        is_own=is_own(control),
     )
+
+
+def is_own(control: Control) -> bool:
+    """Was it written here, submitted by a user of this host, or taken from a client that may relay?"""
+    macros = control.macros
+    by_user = macros.get(b"_", b"").endswith(b"@localhost")
+    return not macros.get(b"r") or by_user or OWN_MAIL in macros
 
 
 def _option(route: Route | None) -> str:

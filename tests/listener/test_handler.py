@@ -10,6 +10,7 @@ import pytest
 from minimta.config import options
 from minimta.listener.shared_state import SharedState
 from minimta.message import headers
+from minimta.queue.control import OWN_MAIL
 from minimta.queue.spool import Spool
 from minimta.system.users import Users
 from tests.support.smtphost import NOW, STRANGER, ClientEnd, SmtpHost, begun, by_port
@@ -443,3 +444,15 @@ def test_goaway_is_as_sendmail_has_it(host: SmtpHost) -> None:
     assert peer.says("EXPN staff") == peer.says("EXPN nosuch")
     assert peer.says("EXPN staff")[0].startswith("502")
     peer.writes("emma@lab1.campus", "dave")
+
+
+def test_the_queue_knows_whether_mail_is_of_our_own(host: SmtpHost) -> None:
+    """Only that is signed on its way out (DKIM): who may relay is one of ours."""
+    for ip, is_ours in (("10.0.3.134", False), ("127.0.0.1", True)):
+        peer = host.connect(ip, "lab1.campus")
+        peer.says("EHLO lab1.campus")
+        assert peer.writes("emma@lab1.campus", "dave@lab2.campus").startswith("250")
+        [(control, _)] = host.queued()
+        assert (OWN_MAIL in control.macros) is is_ours
+        for path in host.mqueue.iterdir():
+            path.unlink()

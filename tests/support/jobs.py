@@ -32,6 +32,7 @@ def job(
     size: int = -1,
     option: str | None = None,
     source: bytes = b"",
+    is_own: bool = False,
 ) -> Job:
     """A Job with its data file, which is closed at the end of the test.
 
@@ -57,6 +58,7 @@ def job(
         envid=envid,
         option=("MailerTable" if host[:1] == "[" else "") if option is None else option,
         source=source,
+        is_own=is_own,
     )
 
 

@@ -68,12 +68,13 @@ class Admission:
         self._most = most
         self._kept = kept
 
-    def group(self, job: Job) -> tuple[bytes, str, tuple[int, ...]]:
-        """Equal for jobs that one worker can do: with the same logins, and an address that somebody
-        wrote is not one that was configured.
+    def group(self, job: Job, transport: Transport) -> tuple[object, ...]:
+        """Equal for jobs that one worker can do: with the same logins and the same key (DKIM), and
+        an address that somebody wrote is not one that was configured.
         """
         host = domain_key(job.host.encode("ascii", "replace"))
-        return (host, job.option, self._desk.rows(job))
+        key = transport.keys.of(job)
+        return (host, job.option, self._desk.rows(job), key and key.identity)
 
     def means(
         self, jobs: Sequence[Job], transport: Transport, unused: ExitStack, *, has_rider: bool
@@ -127,7 +128,12 @@ class Admission:
         if self._kept is None:
             return None
         policies = transport.policies and transport.policies.rows
-        return (*self.group(job), self._desk.standing(job), policies, transport.rules.rows)
+        return (
+            *self.group(job, transport),
+            self._desk.standing(job),
+            policies,
+            transport.rules.rows,
+        )
 
     def _place_at(self, job: Job) -> Place | None:
         """A place at the job's next hop; None if all are taken."""

@@ -5,6 +5,8 @@
     no 8BITMIME      a message with 8 bits by option EightBitMode: "pass8" sends it as it is,
                      "mimify" converts it; else, and where that fails, it is returned (5.6.3)
 
+What has a key is signed when nothing more is done to it (``dkim``).
+
 Unsendable: never to this peer. Unreadable: the data file cannot be read, or is not what it was.
 """
 
@@ -14,6 +16,8 @@ import os
 from collections.abc import Container, Iterator, Mapping
 
 from minimta.mailers.job import Job
+from minimta.mailers.remote import dkim
+from minimta.mailers.remote.dkim import BadKey, SigningKey, Unsignable
 from minimta.message import mime8to7
 from minimta.message.mime_entity import NotConvertible
 from minimta.smtp.client_command import Utf8Needed, mail_line
@@ -23,7 +27,7 @@ from minimta.smtp.data import BadText, DataWriter, check_stored
 BLOCK = 256 * 1024
 #: largest message that is sent before the peer has taken a recipient
 MAX_CHUNK = 32 * 1024
-#: largest message that is converted to 7 bits, which needs it in memory
+#: largest message that is converted to 7 bits or signed, which needs it in memory
 MAX_CONVERTED = 64 * 1024 * 1024
 
 
@@ -115,18 +119,25 @@ def read_body(job: Job) -> Iterator[bytes]:
         yield block
 
 
-def prepare(job: Job, extensions: Container[str], mode: str, own_name: str) -> Content:
+def prepare(
+    job: Job,
+    extensions: Container[str],
+    mode: str,
+    own_name: str,
+    key: SigningKey | None = None,
+) -> Content:
     """What to send of *job* to a peer with *extensions*; *mode* is option EightBitMode.
 
-    Raise Unsendable or Unreadable.
+    It is signed if there is a *key*. Raise Unsendable or Unreadable.
     """
     try:
         if not job.eight_bit or "8BITMIME" in extensions or mode == "pass8":
-            return Content(job, job.header)
+            return Content(job, job.header) if key is None else _signed(job, key)
         if mode == "mimify" and job.size <= MAX_CONVERTED:
             note = f"%s by {own_name} id {job.qid}".encode("ascii")
             body = b"".join(read_body(job))
-            return Content(job, *mime8to7.convert(job.header, body, note))
+            header, body = mime8to7.convert(job.header, body, note)
+            return Content(job, header if key is None else _with_signature(key, header, body), body)
     except BadText as error:
         raise Unsendable("5.6.0", "Data format error", os.EX_DATAERR) from error
     except NotConvertible:
@@ -134,6 +145,25 @@ def prepare(job: Job, extensions: Container[str], mode: str, own_name: str) -> C
     # RFC 6152 section 3: convert or return, never send 8 bits to a host that did not ask for them.
     text = "8-bit message cannot be sent to a host without 8BITMIME"
     raise Unsendable("5.6.3", text, os.EX_DATAERR)
+
+
+def _signed(job: Job, key: SigningKey) -> Content:
+    """Raise BadText, Unsendable or Unreadable."""
+    if job.size > MAX_CONVERTED:
+        text = f"Message is too large to be signed (DKIM); {MAX_CONVERTED} bytes max"
+        raise Unsendable("5.3.4", text, os.EX_UNAVAILABLE)
+    header = _with_signature(key, job.header, b"".join(read_body(job)))
+    return Content(job, header)
+
+
+def _with_signature(key: SigningKey, header: bytes, body: bytes) -> bytes:
+    """The header with a signature on top. Raise Unsendable or Unreadable."""
+    try:
+        return dkim.signed(key, header, body)
+    except Unsignable as error:
+        raise Unsendable("5.6.0", f"DKIM: {error}", os.EX_DATAERR) from error
+    except BadKey as error:
+        raise Unreadable(f"DKIM: {key.path}: no key that signs ({error})") from error
 
 
 def mail_command(

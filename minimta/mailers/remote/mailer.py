@@ -20,7 +20,7 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 
@@ -29,6 +29,7 @@ from minimta.mailers.job import Job, Settled
 from minimta.mailers.remote import mx_targets, worker
 from minimta.mailers.remote.admission import Admission, Means
 from minimta.mailers.remote.channel import JobProgress, WorkerProcess, ended, given_up
+from minimta.mailers.remote.dkim_keys import SigningKeys
 from minimta.mailers.remote.findings import Findings
 from minimta.mailers.remote.kept_workers import KeptWorkers
 from minimta.mailers.remote.lines import (
@@ -104,8 +105,7 @@ class RemoteMailer:
 
     def steps(self, jobs: Sequence[Job]) -> Iterator[Settled | Wait]:
         """See SteppedMailer."""
-        groups = self._by_host(jobs)
-        hosts = ",".join(group[0].host for group in groups).split(",")
+        hosts = ",".join({job.host for job in jobs}).split(",")
         if any(host[:1] != "[" for host in hosts):
             dns.load()  # once here instead of in every child
         try:
@@ -118,11 +118,16 @@ class RemoteMailer:
                 rules=TlsRules.read(self._options),
                 sts=self._findings.sts,
                 https=self._findings.https(hosts, policies),
+                keys=SigningKeys.read(self._options.dkim_sign, jobs),
             )
         except OSError as error:
             yield from all_wait(jobs, error)
             return
-        yield from self._deliver(groups, transport)
+        try:
+            yield from cannot_be_signed(transport.keys.faults)
+            yield from self._deliver(self._by_host(jobs, transport), transport)
+        finally:
+            transport.keys.close()
 
     def _deliver(
         self, groups: Sequence[list[Job]], transport: Transport
@@ -181,11 +186,12 @@ class RemoteMailer:
             outcome = paced(self._hop(job), delay, now + left + number * delay)
             yield job, {user.name: outcome for user in job.users}
 
-    def _by_host(self, jobs: Sequence[Job]) -> list[list[Job]]:
-        """Jobs that one worker can do."""
+    def _by_host(self, jobs: Sequence[Job], transport: Transport) -> list[list[Job]]:
+        """Jobs that one worker can do, without those that cannot be signed."""
         groups: dict[object, list[Job]] = {}
         for job in jobs:
-            groups.setdefault(self._admission.group(job), []).append(job)
+            if job not in transport.keys.faults:
+                groups.setdefault(self._admission.group(job, transport), []).append(job)
         return list(groups.values())
 
     @property
@@ -238,7 +244,8 @@ class RemoteMailer:
     ) -> tuple[int, socket.socket]:
         """The worker's pid, and our end of its socket pair. Raise OSError."""
         idle = self._options.connection_cache_timeout if grant else 0
-        transport = replace(transport, logins=means.logins.faults, idle=idle)
+        key = transport.keys.of(jobs[0])
+        transport = replace(transport, logins=means.logins.faults, idle=idle, signing=key)
         pipe = self._desk.hand_over(means.logins)
         try:
             ours, theirs = socket.socketpair()
@@ -337,6 +344,13 @@ class RemoteMailer:
         # Only now, when the caller has recorded what was yielded, may one more be sent.
         if any(outcome.fate is Fate.SENT for outcome in line.outcomes.values()):
             child.recorded()
+
+
+def cannot_be_signed(faults: Mapping[Job, str]) -> Iterator[Settled]:
+    """Mail that shall be signed does not go without."""
+    for job, why in faults.items():
+        outcome = deferred("4.3.5", log.clean(why, 400))
+        yield job, {user.name: outcome for user in job.users}
 
 
 def all_wait(jobs: Sequence[Job], error: OSError) -> Iterator[Settled]:

@@ -50,9 +50,8 @@ def make(
 ) -> Offer:
     """An offer of *job* to the next of *users*. Raise Unsendable (WrongPeer) or Unreadable."""
     client = connection.client
-    content = prepare(
-        job, client.extensions, transport.options.eight_bit_mode, transport.ourselves.name
-    )
+    mode, ours = transport.options.eight_bit_mode, transport.ourselves.name
+    content = prepare(job, client.extensions, mode, ours, transport.signing)
     more = _promises(job, connection)
     taken, lines, bad = _recipients(users, connection, transport)
     mail = mail_command(

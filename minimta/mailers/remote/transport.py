@@ -14,8 +14,7 @@
     sts, https    policies of MTA-STS             none
     idle          while the hop is busy           0: nothing is kept
 
-Here belongs, for every connection to come, the key that signs what goes out. Who needs something asks
-the Transport that it has.
+Who needs something asks the Transport that it has.
 """
 
 from __future__ import annotations
@@ -27,6 +26,8 @@ from dataclasses import dataclass, field, replace
 
 from minimta.config.options import Options
 from minimta.mailers.remote.credentials import HopLogin
+from minimta.mailers.remote.dkim import SigningKey
+from minimta.mailers.remote.dkim_keys import SigningKeys
 from minimta.mailers.remote.mx_targets import NextHop, Ourselves, Target
 from minimta.mailers.remote.sts_cache import StsCache
 from minimta.mailers.remote.tls_policy import NO_TLS, Level, Policy, TlsPolicies
@@ -76,6 +77,9 @@ class Transport:
     #: policies of MTA-STS that were fetched, and how others are; None: that is not asked
     sts: StsCache | None = None
     https: HttpsClient | None = None
+    #: which jobs are signed, and in the worker the key of all its jobs; None: they are not
+    keys: SigningKeys = field(default_factory=SigningKeys)
+    signing: SigningKey | None = None
 
     @property
     def known_file(self) -> int:

@@ -64,7 +64,8 @@ def run(
             # all workers are one user, and may end each other.
             place, grant = place or Place(-1, 0), grant or Place(-1, 0)
             known = (memory.file if memory else -1, transport.known_file)
-            files = (slot, place.file, grant.file, logins, *known)
+            key = transport.signing.file if transport.signing else -1
+            files = (slot, place.file, grant.file, logins, key, *known)
             opened |= {file for file in files if file >= 0}
             kept = {connection.fileno(), *(job.body for job in jobs), *opened}
             directories = tuple(file for file in known if file >= 0)
