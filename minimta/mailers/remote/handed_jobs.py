@@ -12,10 +12,12 @@ import os
 from collections.abc import Sequence
 
 from minimta.mailers.job import Job, JobUser
+from minimta.message.deliver_by import DeliverBy
 from minimta.system import files
 
-#: what a worker is told of a job; it has no use for the rest
-_FIELDS = tuple(name for name in Job.__slots__ if name not in ("users", "body", "controlling"))
+#: what a worker is told of a job, beside what has a form of its own; it has no use for the rest
+_OTHERS = ("users", "body", "controlling", "deliver_by")
+_FIELDS = tuple(name for name in Job.__slots__ if name not in _OTHERS)
 _USER = tuple(JobUser.__slots__)
 
 
@@ -25,6 +27,7 @@ def written(jobs: Sequence[Job], has_slot: bool) -> int:
         (
             [getattr(job, name) for name in _FIELDS],
             [[getattr(user, name) for name in _USER] for user in job.users],
+            job.deliver_by and tuple(job.deliver_by),  # marshal knows no class
         )
         for job in jobs
     ]
@@ -50,7 +53,8 @@ def received(handed: Sequence[int]) -> tuple[list[Job], int]:
             **dict(zip(_FIELDS, fields, strict=True)),
             users=tuple(JobUser(*user) for user in users),
             body=body,
+            deliver_by=DeliverBy(*wish) if wish else None,
         )
-        for (fields, users), body in zip(told, bodies, strict=False)
+        for (fields, users, wish), body in zip(told, bodies, strict=False)
     ]
     return jobs, bodies[-1] if has_slot else -1
