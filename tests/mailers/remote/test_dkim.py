@@ -317,14 +317,24 @@ def test_without_the_library_it_waits(place: Place, monkeypatch: pytest.MonkeyPa
     waits(outcome_of(place), "DKIM: python3-dkim is not installed (apt install python3-dkim")
 
 
+def no_file(make: Callable[[Path], object]) -> Callable[[Place], object]:
+    """Something else in the place of the key."""
+
+    def change(place: Place) -> None:
+        place.key.unlink()
+        make(place.key)
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
         (lambda place: place.key.chmod(0o640), "Others may read it; it must be root's, mode 600"),
         (lambda place: place.key.chmod(0o620), "Group writable; it must be root's"),
         (lambda place: place.key.unlink(), "key.pem: No such file or directory"),
-        (lambda place: (place.key.unlink(), place.key.mkdir(mode=0o700)), "Regular files only"),
-        (lambda place: (place.key.unlink(), os.mkfifo(place.key, 0o600)), "Regular files only"),
+        (no_file(lambda path: path.mkdir(mode=0o700)), "Regular files only"),
+        (no_file(lambda path: os.mkfifo(path, 0o600)), "Regular files only"),
         (lambda place: place.rows("example.org 2026a"), "example.org: a row has domain, selector"),
         (lambda place: place.rows("example.org 2026a key.pem"), "a row has domain, selector"),
         (lambda place: place.rows("example.org a;b /key.pem"), "are names of DNS"),
