@@ -83,7 +83,11 @@ class Notifier:
         found = []
         if failed or succeeded:
             kind = ReportKind.FAILURE if failed else ReportKind.RECEIPT
-            found.append(self._report(kind, control.reverse_path, control, qid, failed + succeeded))
+            told = set(
+                map(id, failed + succeeded)
+            )  # in the order of the envelope, as Sendmail has them
+            both = [e for e in entries if id(e) in told]
+            found.append(self._report(kind, control.reverse_path, control, qid, both))
         if delayed and self.is_late(control):
             found.append(
                 self._report(ReportKind.DELAY, control.reverse_path, control, qid, delayed)

@@ -9,6 +9,7 @@ than what the next run of the queue does anyway.
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 
@@ -88,4 +89,4 @@ class AskedRuns:
 def _run(options: Options, wanted: list[Selection]) -> int:
     from minimta.runner import queue_run  # in a child of who only listens
 
-    return queue_run.run(options, wanted)
+    return queue_run.run(options, wanted, stop=processes.signal_flag(signal.SIGTERM, signal.SIGINT))

@@ -256,7 +256,8 @@ def _raise_file_limit() -> None:
 def _load_all(options: Options) -> None:
     """Import what sessions will want: RunAsUser may have no right to read our installation."""
     # text files, name lookups; syncfs(2) and getpwnam_r(3)
-    for module in ("encodings.ascii", "encodings.idna", "ctypes"):
+    loaded = ("encodings.ascii", "encodings.idna", "ctypes", "minimta.message.internationalized")
+    for module in loaded:
         importlib.import_module(module)
     if options.server_cert_file:
         for module in ("hashlib", "ipaddress"):  # certificates of clients; who is inside

@@ -131,9 +131,9 @@ class BinaryMime:
             entity = parse(header[1:], b"")
         except NotConvertible:
             return header + b"\n"
-        is_binary = entity.encoding == b"binary" and self._untouchable is None
+        is_binary = entity.encoding == b"binary"
         main = entity.kind.partition(b"/")[0] + b"/"
-        if entity.kind in _MESSAGES and self._untouchable is None:
+        if entity.kind in _MESSAGES:
             self._mode = _Mode.HEADER
             self._messages += 1
         elif main == b"multipart/" and entity.boundary:

@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import unicodedata
 
+# Python reads the codec when it is first used, which who has given up its rights may not.
+"x".encode("punycode")
+
 #: letters, digits and marks; capital letters become small ones before
 _CATEGORIES = ("Ll", "Lo", "Lm", "Mn", "Mc", "Nd")
-#: what normalization would change, though IDNA 2008 has them (RFC 5892 section 2.6)
-_EXCEPTIONS = "ßς"
 #: octets of a label, and of a domain (RFC 1035 section 2.3.4)
 _LONGEST_LABEL, _LONGEST = 63, 253
 
@@ -57,10 +58,7 @@ def _a_label(label: str) -> bytes:
         if not label.replace("-", "").replace("_", "").isalnum():
             raise UnicodeError(label)
         return label.encode("ascii")
-    plain = label
-    for letter in _EXCEPTIONS:
-        plain = plain.replace(letter, "")
-    is_stable = unicodedata.normalize("NFKC", plain) == plain
+    is_stable = unicodedata.normalize("NFKC", label) == label  # RFC 5892 section 2.2
     has_only_letters = all(
         letter == "-" or unicodedata.category(letter) in _CATEGORIES for letter in label
     )

@@ -180,10 +180,9 @@ def _as_domain(word: bytes) -> bytes:
     """A name of the file as addresses have it; one that has no A-labels is left as it is."""
     if word.isascii():
         return word.lower()
-    try:
-        return _a_labels(word.decode("utf-8", "replace")).encode("ascii")
-    except OSError:
-        return word
+    from minimta.message import internationalized  # few hosts have such a name
+
+    return internationalized.a_labels(word) or word
 
 
 def client_name(ip: str) -> tuple[str, bool, bool]:

@@ -113,3 +113,31 @@ def test_a_chunk_that_stops_is_waited_for_as_long_as_text(
         peer.says(line)
     assert peer.says("BDAT 10 LAST").startswith("421 4.4.1 collect: relay=")
     assert host.files() == []
+
+
+# --- as others say it -----------------------------------------------------------------------------
+
+#: recorded: Exim 4.96 of Debian 12 sends a message with UTF-8 addresses, by BDAT, and QUIT behind it
+EXIM = (
+    "MAIL FROM:<s\u00f6hne@ex.example> SIZE=1344 SMTPUTF8\r\nRCPT TO:<dave@lab2.campus>\r\n"
+    "BDAT 321 LAST\r\nReceived: from [127.0.0.1] (port=59150 helo=client.example)\r\n"
+    "\tby ex.example with utf8esmtp (Exim 4.96)\r\n\t(envelope-from <s\u00f6hne@ex.example>)\r\n"
+    "\tid 1xXsKZ-0006Rk-1R;\r\n\tMon, 30 Nov 2026 03:45:31 +0000\r\nFrom: a@ex.example\r\n"
+    "Subject: f\u00fcr dich\r\nDate: Mon, 30 Nov 2026 03:43:37 +0000\r\n"
+    "Message-Id: <1@ex.example>\r\n\r\n\u00e4\r\n.\r\nQUIT\r\nQUIT\r\n"
+).encode()
+
+
+def test_exims_message_is_taken_in_one_piece_or_in_many(host: SmtpHost) -> None:
+    for size in (1, 100, len(EXIM)):
+        peer = host.connect(*STRANGER)
+        assert {"250-CHUNKING", "250-SMTPUTF8"} <= set(peer.says("EHLO ex.example"))
+        pieces = [EXIM[i : i + size] for i in range(0, len(EXIM), size)]
+        answers = [answer for piece in pieces for answer in peer.sends(piece)]
+        assert [answer[:9] for answer in answers] == [
+            "250 2.1.0", "250 2.1.5", "250 2.0.0", "221 2.0.0",
+        ]  # fmt: skip
+    queued = host.queued()
+    assert len(queued) == 3
+    assert {body for _, body in queued} == {"\u00e4\n.\nQUIT\n".encode()}
+    assert {control.macros[b"r"] for control, _ in queued} == {b"UTF8SMTP"}

@@ -166,7 +166,7 @@ def test_local_names_are_ours_and_those_of_the_file(
         b"list.campus",
         b"b.example",
         b"xn--zcher-kva.example",
-        "stra\u00dfe.example".encode(),
+        b"xn--strae-oqa.example",
     }
 
 

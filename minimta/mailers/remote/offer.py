@@ -21,10 +21,13 @@ from minimta.mailers.remote.connection import OutgoingConnection
 from minimta.mailers.remote.content import Content, Unsendable, mail_command, prepare
 from minimta.mailers.remote.transaction_outcomes import offered
 from minimta.mailers.remote.transport import Transport
-from minimta.message import address
+from minimta.message import address, internationalized
 from minimta.message.outcome import Outcome
 from minimta.smtp import limits
 from minimta.smtp.client import Transaction
+
+#: what reads addresses beyond ASCII: loaded now, as a worker has no right to read it later
+__all__ = ["MAX_RECIPIENTS", "Offer", "WrongPeer", "internationalized", "make"]
 
 #: recipients of one transaction; every host must take so many (RFC 5321 section 4.5.3.1.8)
 MAX_RECIPIENTS = 100
