@@ -25,10 +25,12 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from unittest import mock
 
 from minimta.mailers.job import Job
 from minimta.mailers.remote.delivery import Delivery
-from minimta.mailers.remote.mx_targets import Ourselves
+from minimta.mailers.remote.mailer import RemoteMailer
+from minimta.mailers.remote.mx_targets import Ourselves, TargetFinder
 from minimta.mailers.remote.tls_policy import TlsPolicies
 from minimta.mailers.remote.transport import Transport
 from minimta.message.outcome import Outcome
@@ -41,6 +43,7 @@ from minimta.system.x509 import public_key
 from tests.support.fakesmtp import FakeSmtp
 from tests.support.jobs import job, options
 from tests.support.securesending import in_clear
+from tests.support.slots import slots
 
 HERE, ELSEWHERE = "127.0.0.1", "10.0.3.1"
 #: domain -> certificate of its host, "" for no STARTTLS; and what is said of it
@@ -234,6 +237,21 @@ def sent(domain: str, resolver: Resolver, server: FakeSmtp) -> dict[str, object]
     }
 
 
+def by_worker(domain: str, server: FakeSmtp) -> dict[str, object]:
+    """The same by a worker that has given up root."""
+    configured = options(run_as_user="nobody")
+    places = slots()
+    before = len(server.messages), len(in_clear(server))
+    [(_, found)] = RemoteMailer(configured, places).deliver([job(domain)])
+    [outcome] = found.values()
+    return {
+        "fate": outcome.fate.value,
+        "text": outcome.text,
+        "messages": len(server.messages) - before[0],
+        "in_clear": len(in_clear(server)) - before[1],
+    }
+
+
 def by_posttls_finger(campus: Campus, domain: str) -> str:
     """How posttls-finger(1) calls the connection, "lookup" or "no TLS" if there is none."""
     command = ["posttls-finger", "-c", "-l", "dane", "-L", "summary,verbose", domain]
@@ -289,6 +307,8 @@ def main(directory: Path, programs: Path) -> dict[str, dict[str, object]]:
                 found[domain]["validated"] = sent(domain, validated(campus), server)
             except ImportError:
                 found[domain]["validated"] = None
+            with mock.patch.object(TargetFinder, "_is_us", lambda *_: False):
+                found[domain]["worker"] = by_worker(domain, server)
             if campus.program("posttls-finger"):
                 found[domain]["postfix"] = by_posttls_finger(campus, domain)
     return found

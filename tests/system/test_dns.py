@@ -24,7 +24,7 @@ from minimta.system.dns import MAX_EXCHANGERS, Resolver
 from minimta.system.dns_wire import LookupFailed
 from minimta.system.resolv_conf import ResolvConf
 from minimta.system.silent_servers import SilentServers
-from minimta.system.tlsa import DAMAGED
+from minimta.system.tlsa import usable
 from tests.support.fakedns import FakeDns, Zone
 
 NO_HOSTS = "/nonexistent/hosts"
@@ -640,8 +640,10 @@ def test_a_tlsa_record_that_makes_no_sense_hides_no_other() -> None:
     zone: Zone = {**SIGNED, "_25._tcp.bad.campus": {"A": ["10.0.3.1"]}}
     with Damaging(zone, signed=["campus"]) as server:
         resolver = Resolver(nameserver=server.address, hosts=NO_HOSTS)
-        told = [record.told() for record in resolver.tlsa("mx.campus", 25)]
-        assert told == [f"3 1 1 {'ab' * 32}", "255 255 255 "]
-        assert resolver.tlsa("bad.campus", 25) == [DAMAGED]
+        both = resolver.tlsa("mx.campus", 25)
+        assert [record.told() for record in usable(both)] == [f"3 1 1 {'ab' * 32}"]
+        assert len(both) == 2
+        # dnspython 2.3 reads it as it is.
+        [bad] = resolver.tlsa("bad.campus", 25)
+        assert not bad.is_usable
         assert resolver.tlsa("none.campus", 25) == []
-        assert not DAMAGED.is_usable

@@ -103,6 +103,17 @@ def test_what_is_sent_is_what_dnssec_and_the_records_allow(
     assert result["in_clear"] == 0
 
 
+@pytest.mark.parametrize("domain", EXPECTED)
+def test_a_worker_without_rights_does_the_same(
+    found: dict[str, dict[str, Any]], domain: str
+) -> None:
+    fate = EXPECTED[domain][0]
+    result = found[domain]["worker"]
+    assert (result["fate"], result["text"]) == (fate, found[domain]["here"]["text"])
+    assert result["messages"] == (fate == "delivered")
+    assert result["in_clear"] == 0
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("domain", EXPECTED)
 def test_postfix_says_the_same(found: dict[str, dict[str, Any]], domain: str) -> None:

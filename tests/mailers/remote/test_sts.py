@@ -13,19 +13,24 @@ from typing import Any
 import pytest
 
 from minimta.mailers.remote import sts_lookup
+from minimta.mailers.remote.findings import Findings
 from minimta.mailers.remote.lines import ResultLine, StsLine
+from minimta.mailers.remote.mailer import RemoteMailer
 from minimta.mailers.remote.sts_cache import StsCache, forget_old
 from minimta.mailers.remote.sts_policy import StsPolicy
 from minimta.message.outcome import Fate
+from minimta.system import log
+from minimta.system.dns import Resolver
 from minimta.system.https import HttpsClient
 from minimta.system.tls import server_context
 from minimta.system.tls_values import KeyPair, Trust
 from tests.support.certificates import Authority, der, self_signed
-from tests.support.fakedns import Zone
+from tests.support.fakedns import FakeDns, Zone
 from tests.support.fakepolicyhost import HANG, FakePolicyHost, response, text
 from tests.support.fakesmtp import SECURED, FakeSmtp
-from tests.support.jobs import options
+from tests.support.jobs import job, options
 from tests.support.securesending import Sent, in_clear
+from tests.support.slots import slots
 
 pytestmark = [pytest.mark.debian("openssl"), pytest.mark.usefixtures("loopback_is_the_world")]
 
@@ -391,6 +396,36 @@ def test_a_policy_host_with_a_wrong_certificate_is_not_believed(
     sent = world.send(world.mail_host(), world.policy_host(text(mx=["mx.other.example"]), pair))
     assert sent.outcome.fate is Fate.SENT
     assert told(sent).result == "sts-webpki-invalid"
+
+
+# -- by the worker ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("user", ["", pytest.param("nobody", marks=pytest.mark.root)])
+def test_a_worker_without_rights_fetches_and_its_parent_keeps(
+    world: World, monkeypatch: pytest.MonkeyPatch, authority: Authority, user: str
+) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(log, "line", lambda qid, text, **_: lines.append(text))
+    server, host = world.mail_host(), world.policy_host(text(mx=["mx.other.example"]))
+    zone: Zone = {DOMAIN: {"MX": [f"10 {MX}."]}, MX: {"A": ["127.0.0.1"]}, **ANNOUNCED}
+    configured = options(
+        run_as_user=user, ca_cert_file=authority.certificate, https_proxy=host.proxy
+    )
+    with FakeDns(zone) as names:
+        defaults = {**(Resolver.__init__.__kwdefaults__ or {}), "nameserver": names.address}
+        monkeypatch.setattr(Resolver.__init__, "__kwdefaults__", defaults)
+        findings = Findings(configured, None, world.cache)
+        mailer = RemoteMailer(configured, slots(), findings=findings)
+        for _ in range(2):
+            [(_, outcomes)] = mailer.deliver([job(f"{DOMAIN}:{server.port}")])
+            [outcome] = outcomes.values()
+            assert outcome.text.startswith("MTA-STS: ")
+    assert len(host.asked()) == 1, "the second worker reads what the first has told"
+    assert server.commands == []
+    known = world.cache.known(DOMAIN)
+    assert known is not None and known.policy.mx == ("mx.other.example",)
+    assert f"MTA-STS: domain={DOMAIN}, id={ID}, mode=enforce, max_age=86400" in lines
 
 
 # -- with DANE -------------------------------------------------------------------------------------------
