@@ -33,7 +33,7 @@ ROOMS: dict[str, str] = {
     "submission": "message config system queue routing runner",
     "listener": "message config smtp system milter maps queue routing runner submission",
     "commands": "message config system maps aliases queue mailers routing runner submission listener",
-    "admin": "message config smtp system maps aliases queue mailers routing dsn runner submission "
+    "admin": "message config smtp system milter maps aliases queue mailers routing dsn runner submission "
     "listener commands",
 }
 

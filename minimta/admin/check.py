@@ -2,7 +2,7 @@
 
 All that is wrong is told at once, as a daemon or ``sendmail -bC`` would, and what is suspicious.
 It reads the file, the tables and lists that it names, and the certificate of the listener, with its
-key, if the caller may.
+key, if the caller may; and it talks to the filters.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from minimta.admin.output import say
 from minimta.config import file as config_file
 from minimta.config.options import Options
 from minimta.listener import starttls
+from minimta.milter import input_filters
 from minimta.system import safefile
 from minimta.system.tls_values import TlsError
 
@@ -38,6 +39,7 @@ def run(arguments: list[str]) -> int:
     has_tls = _check_certificate(options, path)
     is_wrong = _check_tables(options)
     _check_logins(options, path, has_tls)
+    is_wrong = _check_filters(options, path) or is_wrong
     if os.path.lexists(path):
         say(f"{path}: every line is understood")
     else:
@@ -82,6 +84,18 @@ def _check_logins(options: Options, path: str, has_tls: bool) -> None:
         why = "there is no TLS (ServerCertFile)"
     if wanting and why:
         say(f"{path}: Warning: {', '.join(wanting)} (M=a) takes no mail: nobody can log in, {why}")
+
+
+def _check_filters(options: Options, path: str) -> bool:
+    """Tell of filters that are named and not there; is a name wrong?"""
+    if why_not := input_filters.why_not(options):
+        say(f"{path}: {why_not}")
+        return True
+    for row, why in input_filters.silent(options):
+        after = {"T": "mail waits", "R": "mail is refused", "4": "mail waits"}
+        fate = after.get(row.on_failure, "mail passes without it")
+        say(f"{path}: Warning: the filter {row.name} does not answer ({why}): {fate}")
+    return False
 
 
 def _warn(warnings: list[str]) -> None:

@@ -9,6 +9,7 @@ import pytest
 from minimta.admin import check_tables, verbs
 from minimta.config import file as config_file
 from tests.support.certificates import self_signed
+from tests.support.fakefilter import FakeFilter
 
 
 @pytest.fixture
@@ -105,3 +106,19 @@ def test_a_port_where_nobody_can_log_in_is_told(
     assert told(f"AuthBackend = {users}\nClearAuth = loopback\n") == ""
     port = ""
     assert told("AuthBackend =\n") == ""
+
+
+def test_filters_are_asked_whether_they_are_there(
+    file: Path, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with FakeFilter(tmp_path / "filter") as one:
+        rows = f"MailFilter = {one.row()}\nMailFilter = gone, S=unix:{tmp_path}/gone\n"
+        file.write_text(f"{rows}InputMailFilters = one, gone\n")
+        assert verbs.main(["check"]) == 0
+    why = "cannot connect: No such file or directory"
+    warning = f"Warning: the filter gone does not answer ({why}): mail passes without it"
+    assert capfd.readouterr().out.split("\n")[0] == f"{file}: {warning}"
+    file.write_text(f"{rows}InputMailFilters = two\n")
+    assert verbs.main(["check"]) == 78
+    text = "InputMailFilters: no MailFilter is named two, only one, gone"
+    assert f"{file}: {text}\n" in capfd.readouterr().out

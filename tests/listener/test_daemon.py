@@ -22,6 +22,7 @@ from minimta.listener.sockets import Server
 from minimta.system import locks
 from minimta.system.tls_values import KeyPair
 from tests.support.certificates import self_signed
+from tests.support.fakefilter import FakeFilter, reply
 from tests.support.smtp_users import write_users
 from tests.support.smtphost import PASSWD, SmtpHost
 
@@ -394,6 +395,60 @@ def test_a_host_without_a_name_that_can_be_one_is_told(daemon: Daemon) -> None:
     done = subprocess.run(daemon.command("-bD"), timeout=PATIENCE, check=False, capture_output=True)
     assert done.returncode == os.EX_OSERR
     assert b"is no name of a host; see the option HostName" in done.stderr
+
+
+def test_a_filter_that_nobody_has_defined_is_told(daemon: Daemon) -> None:
+    with daemon.cf.open("a") as file:
+        file.write("InputMailFilters = spam\n")
+    done = subprocess.run(daemon.command("-bD"), timeout=PATIENCE, check=False, capture_output=True)
+    assert done.returncode == os.EX_CONFIG
+    assert b"InputMailFilters: no MailFilter is named spam, there is none at all" in done.stderr
+
+
+def test_a_filter_changes_what_comes_by_the_port_and_by_a_command(
+    daemon: Daemon, tmp_path: Path
+) -> None:
+    """In the listener's sandbox, which opens the queue's files for writing only if no filter reads."""
+
+    def judge(data: bytes) -> list[bytes]:
+        return [reply(b"h", b"X-Seen", b"yes"), b"bnew\r\n", b"c"]
+
+    with FakeFilter(tmp_path / "filter", {"E": judge}) as one, daemon.cf.open("a") as file:
+        file.write(f"MailFilter = {one.row()}\nInputMailFilters = one\n")
+        file.flush()
+        daemon.start("-bD", "-q1h")
+        send(daemon)
+        submit = daemon.command("dave")
+        subprocess.run(submit, input=b"Subject: y\n\nold\n", timeout=PATIENCE, check=True)
+        box = Path(tmp_path, "mail", "dave")
+        wait_for(lambda: box.exists() and box.read_bytes().count(b"\nX-Seen: yes\n") == 2)
+        assert box.read_bytes().count(b"\n\nnew\n") == 2
+        daemon.stop()
+
+
+def test_a_session_whose_filter_hangs_holds_up_no_other(daemon: Daemon, tmp_path: Path) -> None:
+    hanging = iter([None])
+
+    def judge(data: bytes) -> bytes | Iterator[bytes]:
+        return late() if next(hanging, b"") is None else b"c"
+
+    def late() -> Iterator[bytes]:
+        time.sleep(2)
+        yield b"c"
+
+    with FakeFilter(tmp_path / "filter", {"M": judge}) as one, daemon.cf.open("a") as file:
+        file.write(f"MailFilter = {one.row()}\nInputMailFilters = one\n")
+        file.flush()
+        daemon.start("-bD")
+        slow, answer = daemon.connect()
+        begun = time.monotonic()
+        slow.sendall(b"MAIL FROM:<emma@lab1.campus>\r\n")
+        wait_for(lambda: "M" in one.said)
+        send(daemon)
+        assert time.monotonic() - begun < 1.9
+        assert answer().startswith("250 2.1.0")
+        slow.close()
+        daemon.stop()
 
 
 def ask(daemon: Daemon, recipient: str) -> str:
