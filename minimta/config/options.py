@@ -14,6 +14,7 @@ from minimta.config.option import row as _option
 from minimta.config.quantities import (
     boolean,
     interval,
+    lengths,
     natural,
     number,
     positive,
@@ -209,6 +210,8 @@ class Options:
     greeting = _option("SmtpGreetingMessage", "$j minimta $v/$Z; $b", str.strip, "text of the 220; $j host, $v and $Z version, $b date")
     max_message_size = _option("MaxMessageSize", "0", size, "largest message accepted in octets, 0 = no limit (RFC 1870)")
     max_headers_length = _option("MaxHeadersLength", "262144", size, "largest header block accepted in octets")
+    # DIFFERS: Sendmail cuts what is longer, which breaks signatures, and may make another message of it.
+    max_mime_header_length = _option("MaxMimeHeaderLength", "0", lengths, "octets of a MIME field, and behind a slash of a parameter of one (else half of that); a message with a longer one is refused; 0 = no limit")
     max_recipients = _option("MaxRecipientsPerMessage", "1000", natural, "recipients accepted for one message, 0 = no limit; over it 452")
     deliver_by_min = _option("DeliverByMin", "0", seconds_or_never, "seconds that a client must leave for delivery with BY=...;R; below 0 DELIVERBY is not offered")
     # DIFFERS: Sendmail has 25; RFC 5321 section 6.3 wants at least 100.
@@ -323,7 +326,6 @@ ALWAYS = (
     Option("DontPruneRoutes", "False", boolean, "of a source route only the last address counts", "R"),
     Option("SuperSafe", "True", boolean, "a message is on disk before it is accepted", "s"),
     Option("TryNullMXList", "False", boolean, "a domain whose best MX host is this one is a mail loop", "w"),
-    Option("MaxMimeHeaderLength", "0", natural, "no field of a header is cut, which would break its signatures"),
     Option("RrtImpliesDsn", "False", boolean, "Return-Receipt-To asks for nothing; -N does"),
     Option("DHParameters", "", str.strip, "keys are agreed upon with elliptic curves"),
     Option("Timeout.ident", "0", seconds, "clients are not asked for a user name (ident)"),

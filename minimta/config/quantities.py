@@ -95,6 +95,12 @@ def natural(text: str) -> int:
     return number(text)
 
 
+def lengths(text: str) -> tuple[int, int]:
+    """Two numbers of octets, "2048/1024"; without the second it is half of the first. Raise ValueError."""
+    first, slash, second = text.partition("/")
+    return natural(first), natural(second) if slash else natural(first) // 2
+
+
 def positive(text: str) -> int:
     """A number from 1 on. Raise ValueError for others."""
     if number(text) < 1:

@@ -47,6 +47,12 @@ def check(control: Control, options: Options) -> None:
     longest = options.max_headers_length
     if sum(len(field) for _, field in control.headers) > longest + _ADDED:
         raise Unacceptable(f"Headers too large ({longest} max)")
+    limits = options.max_mime_header_length
+    if any(limits):
+        from minimta.message import mime_fields  # few hosts have the option
+
+        if what := mime_fields.too_long((field for _, field in control.headers), *limits):
+            raise Unacceptable(f"Too long: {what}")
 
 
 def _check_path(path: bytes, what: str) -> None:

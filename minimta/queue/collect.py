@@ -133,6 +133,7 @@ class Incoming:
         """
         if not self._is_finished:
             self._check_hops()
+            self._check_mime()
             self._is_finished = True
 
     # --- between finish() and commit() ------------------------------------------------------------
@@ -323,6 +324,14 @@ class Incoming:
             via = log.clean(self.envelope.helo or b"localhost")
             text = f"Too many hops {hops} ({most} max): from {sender} via {via}, to {to}"
             raise MessageRefused(554, "5.4.6", text)
+
+    def _check_mime(self) -> None:
+        limits = self._options.max_mime_header_length
+        if any(limits):
+            from minimta.message import mime_fields  # few hosts have the option
+
+            if what := mime_fields.too_long(self.fields(), *limits):
+                raise MessageRefused(554, "5.6.0", f"Too long: {what}")
 
     def _log(self, control: Control) -> None:
         """The from= line, in the order of Sendmail's fields."""

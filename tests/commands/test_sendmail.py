@@ -637,6 +637,11 @@ def test_a_queue_that_is_not_there_loses_no_letter_and_is_logged(host: Host, bod
     [
         ("MaxMessageSize", MESSAGE * 200, "Message exceeds maximum fixed size (1000)"),
         ("MaxHeadersLength", b"X: " + b"y" * 2000, "Headers too large (1000 max)"),
+        (
+            "MaxMimeHeaderLength",
+            b"Content-Type: text/plain; name=" + b"y" * 600 + b"\n\nx\n",
+            "Too long: parameter of the Content-Type field (605 octets, 500 max)",
+        ),
     ],
 )
 def test_what_is_too_big_is_refused(host: Host, option: str, text: bytes, out: str) -> None:

@@ -53,6 +53,20 @@ def test_a_size_may_have_a_unit(text: str, octets: int) -> None:
     assert quantities.size(text) == octets
 
 
+@pytest.mark.parametrize(
+    ("text", "pair"),
+    [("2048/1024", (2048, 1024)), ("10 / 0", (10, 0)), ("7", (7, 3)), ("0", (0, 0))],
+)
+def test_of_two_lengths_the_second_is_half_of_the_first(text: str, pair: tuple[int, int]) -> None:
+    assert quantities.lengths(text) == pair
+
+
+@pytest.mark.parametrize("text", ["", "/", "1/", "/1", "-1", "1/x", "1/2/3"])
+def test_what_are_no_two_lengths_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        quantities.lengths(text)
+
+
 @pytest.mark.parametrize("text", ["M", "", "1.5M", "1_0M", "10X", "5b", "k5"])
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not a number"):

@@ -372,6 +372,16 @@ def test_too_many_hops_are_refused(host: SmtpHost) -> None:
     assert answer.startswith("554 5.4.6 Too many hops")
 
 
+def test_too_long_a_mime_field_is_refused_and_not_cut(host: SmtpHost) -> None:
+    host.options.max_mime_header_length = (100, 50)
+    client = host.connect(*STRANGER)
+    text = "Content-Disposition: attachment;\n\tfilename={}\n\nx\n"
+    answer = client.writes("emma@lab1.campus", "dave", text=text.format("y" * 60))
+    assert answer.startswith("554 5.6.0 Too long: parameter of the Content-Disposition field (69")
+    assert host.files() == []
+    assert client.writes("emma@lab1.campus", "dave", text=text.format("y" * 20)).startswith("250")
+
+
 # --- the port -------------------------------------------------------------------------------------
 
 

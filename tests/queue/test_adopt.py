@@ -410,6 +410,14 @@ def test_too_long_a_header_stays(house: House, logged: list[str]) -> None:
     stays(house, logged, "Headers too large")
 
 
+def test_too_long_a_mime_field_stays(house: House, logged: list[str]) -> None:
+    house.options.max_mime_header_length = (20, 0)
+    given = submitted()
+    given.headers.append((b"", b"Content-Description: " + b"y" * 21))
+    house.put(given)
+    stays(house, logged, "Too long: Content-Description field (21 octets, 20 max)")
+
+
 def test_a_damaged_control_file_stays(house: House, logged: list[str]) -> None:
     house.write(b"V8\nYfoo\n.\n")
     stays(house, logged, 'line 2: bad line "Yfoo"')
