@@ -96,7 +96,7 @@ class TraceReport:
         )
         virtual = (
             self._here.router.virtual(local, domain)
-            if domain and self._here.router.is_local(domain)
+            if domain and (self._here.router.is_local(domain) or self._here.is_virtual(domain))
             else None
         )
         if virtual is not None:

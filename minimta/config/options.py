@@ -146,6 +146,8 @@ class Options:
     host_status_directory = _option("HostStatusDirectory", "", str.strip, "directory, in QueueDirectory if it is no absolute path, where it is kept how other hosts were found; empty: what was not reached is remembered for a moment")
     mailer_table = _option("MailerTable", "/etc/mail/mailertable", directory, "text table domain -> mailer:host; PATH.cdb counts before it")
     virtuser_table = _option("VirtUserTable", "/etc/mail/virtusertable", directory, "text table address of a domain of this host -> user, address or error:; PATH.cdb counts before it")
+    virtuser_domain = _option("VirtUserDomain", "", class_words, "further domains, no names of this host, whose users stand in VirtUserTable, and to which anybody may send; names, and files of names (class VirtHost)", accumulates=True)
+    virtuser_entire_domain = _option("VirtUserEntireDomain", "False", boolean, "what is below a VirtUserDomain counts, too")
     luser_relay = _option("LuserRelay", "", _luser_relay, "who gets mail for a name that nobody has: a host, user@host, local:USER, error:CODE TEXT")
     mail_hub = _option("MailHub", "", smart_host, "the host with the mailboxes of this one's users; aliases are followed here")
     local_relay = _option("LocalRelay", "", smart_host, "the same, if there is no MailHub")

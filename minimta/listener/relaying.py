@@ -3,7 +3,7 @@
     a client    loopback and the address that it connected to, unless TrustLoopback is off
                 its address, or its name if that leads back to it: RelayDomains, Connect: RELAY
                 its certificate, if somebody we trust has signed it: CERTIssuer:, CERTSubject:
-    a domain    RelayDomains, To: RELAY; but not for addresses that ask to be sent on from there
+    a domain    RelayDomains, VirtUserDomain, To: RELAY; but not for addresses that ask to be sent on from there
 
 Never by sender, HELO or reverse name alone: whoever relays says what they like in these.
 """
@@ -45,7 +45,9 @@ def leads_to(bare: bytes, shared: SharedState, rows: AccessRows) -> bool:
         # The host there may take us for a friend, and send on whatever we bring.
         return False
     key = address.domain_key(domain).decode("ascii", "replace")
-    return shared.relay_domains.covers_domain(key) or rows.relays_to(domain)
+    # As in Sendmail VirtUserDomain is a part of class R, where what is below a domain counts.
+    is_virtual = shared.here.is_virtual(domain, entire=True)
+    return is_virtual or shared.relay_domains.covers_domain(key) or rows.relays_to(domain)
 
 
 def _tell_of_gateway(ip: str, shared: SharedState) -> None:

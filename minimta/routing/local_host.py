@@ -67,6 +67,7 @@ class LocalHost:
         "_asks_as_root",
         "_srs_keys",
         "_table",
+        "_virtual_domains",
         "_virtual_table",
         "aliases",
         "known",
@@ -96,12 +97,14 @@ class LocalHost:
             self._row,
             self._virtual_rows,
             self._signed,
+            self.is_virtual,
         )
         #: local parts that were looked up; None: every question is a new one
         self.known: dict[bytes, LocalRecipient] | None = {} if remembers else None
         self._table: Callable[[bytes], bytes | None] | None = None
         self._srs_keys: tuple[bytes, ...] = ()
         self._virtual_table: Table | None = None
+        self._virtual_domains: frozenset[bytes] | None = None
 
     def read_tables(self, *, makes_key: bool = False) -> None:
         """Read now what would be read when a route is asked for. Raise OSError, with the path.
@@ -111,6 +114,7 @@ class LocalHost:
         self.router.is_local(b"x")  # not ".": that is no domain, and ours without a look
         self.router.row(b"")
         self._virtual_rows()
+        self.is_virtual(b"x")
         if self.options.srs_domain:
             try:
                 self.srs_keys(makes=makes_key)
@@ -143,6 +147,20 @@ class LocalHost:
 
             self._virtual_table = Table(path)
         return self._virtual_table.rows()
+
+    def is_virtual(self, domain: bytes, *, entire: bool = False) -> bool:
+        """Is *domain* one of VirtUserDomain, whose users are those of VirtUserTable? Raise OSError.
+
+        *entire*: or below one, as always with VirtUserEntireDomain.
+        """
+        if not self.options.virtuser_domain:
+            return False
+        from minimta.routing import host_class  # few hosts have the option
+
+        if self._virtual_domains is None:
+            self._virtual_domains = host_class.read(self.options.virtuser_domain)
+        entire = entire or self.options.virtuser_entire_domain
+        return host_class.covers(self._virtual_domains, address.domain_key(domain), entire=entire)
 
     def srs_keys(self, *, makes: bool = False) -> tuple[bytes, ...]:
         """The keys of SRS, the first signs; it *makes* one if there is none. Raise OSError."""

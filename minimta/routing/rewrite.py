@@ -27,6 +27,7 @@ from collections.abc import Callable
 from minimta.maps.table import SUFFIX, Get, Table
 from minimta.message import address, addresslist, headers
 from minimta.message.envelope import Recipient
+from minimta.routing import host_class
 from minimta.routing.local_host import LocalHost
 from minimta.system import files
 
@@ -55,11 +56,11 @@ class Rewriter:
         self._own = address.domain_key(here.name.encode("ascii", "replace"))
         self._masquerade = options.masquerade_as.encode("ascii", "replace")
         self._generics = generics
-        self._domains = _class(options.masquerade_domain)
-        self._exceptions = _class(options.masquerade_exception)
-        self._exposed = _class(options.exposed_users)
+        self._domains = host_class.read(options.masquerade_domain)
+        self._exceptions = host_class.read(options.masquerade_exception)
+        self._exposed = host_class.read(options.exposed_users)
         # DIFFERS: Sendmail asks for these only as GenericsDomain; here submission completes addresses.
-        self._generic_domains = _class(options.generics_domain) | {self._own}
+        self._generic_domains = host_class.read(options.generics_domain) | {self._own}
 
     def sender(self, bare: bytes, mailer: str, *, is_forwarded: bool = False) -> bytes:
         """The reverse-path for *mailer*; the null one stays null. Raise OSError.
@@ -85,7 +86,8 @@ class Rewriter:
         if not self._srs_domain:
             return False
         first = recipient.final.rpartition(b";")[2].strip() or recipient.address
-        return self._here.is_local(address.bare(first))
+        bare = address.bare(first)
+        return self._here.is_local(bare) or self._here.is_virtual(address.split(bare)[1])
 
     def _is_ours(self, bare: bytes) -> bool:
         key = address.domain_key(address.split(bare)[1])
@@ -129,9 +131,9 @@ class Rewriter:
 
     def _masqueraded(self, local: bytes, key: bytes) -> bytes:
         """The domain in the place of *key*, b"" if that stays."""
-        if not self._masquerade or _is_in(key, self._exceptions, entire=True):
+        if not self._masquerade or host_class.covers(self._exceptions, key, entire=True):
             return b""
-        named = _is_in(key, self._domains, entire=self._options.masquerade_entire_domain)
+        named = host_class.covers(self._domains, key, entire=self._options.masquerade_entire_domain)
         is_ours = key == self._own or (
             not self._options.limited_masquerade and self._here.router.is_local(key)
         )
@@ -143,7 +145,7 @@ class Rewriter:
         """What GenericsTable has for an address, b"" if nothing. Raise OSError for a slip in it."""
         table = self._generics
         entire = self._options.generics_entire_domain
-        if table is None or not _is_in(key, self._generic_domains, entire=entire):
+        if table is None or not host_class.covers(self._generic_domains, key, entire=entire):
             return b""
         for row, argument in _generic_keys(local.lower(), key):
             value = table(row)
@@ -167,22 +169,3 @@ def _generic_keys(local: bytes, key: bytes) -> list[tuple[bytes, bytes]]:
         ways += [(name + b"+*", detail), (name, b"")]
     complete = [(b"%b@%b" % (way, key), argument) for way, argument in ways]
     return [*complete, (b"@" + key, local), *ways]
-
-
-def _is_in(key: bytes, domains: frozenset[bytes], *, entire: bool) -> bool:
-    """Is a domain among *domains*, or with *entire* below one of them?"""
-    if key in domains:
-        return True
-    while entire and key:
-        key = key.partition(b".")[2]
-        if key in domains:
-            return True
-    return False
-
-
-def _class(words: tuple[str, ...]) -> frozenset[bytes]:
-    """The names of a class, in small letters: those of *words*, and those of its files. Raise OSError."""
-    found: list[bytes] = []
-    for word in words:
-        found += files.words(word) if word[0] == "/" else [word.encode("utf-8", "surrogateescape")]
-    return frozenset(address.domain_key(name) for name in found)

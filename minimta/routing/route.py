@@ -1,7 +1,7 @@
 """Where an address goes: local, to the next hop, or to an error (pure; Sendmail's rule set 0).
 
-In this order: VirtUserTable for addresses of our domains; a domain of ours is local; the mailer
-table; the smart host; the domain itself. Nobody has an address of NAME.REDIRECT, by which an alias
+In this order: VirtUserTable for addresses of our domains; a domain of ours is local; VirtUserTable for
+those of VirtUserDomain; the mailer table; the smart host; the domain itself. Nobody has an address of NAME.REDIRECT, by which an alias
 says that somebody has moved to NAME (Sendmail's FEATURE(redirect)). A row of the mailer table is ``key mailer:host``, its key a domain, ".domain" for all below it, or "." for the rest:
 
     lab3.campus      esmtp:[10.0.3.136]:2525    no MX lookup for what stands in brackets
@@ -72,13 +72,15 @@ class Router:
         mailer_table: Mapping[bytes, bytes] | Callable[[bytes], bytes | None] | None = None,
         virtual: Callable[[], Callable[[bytes], bytes | None] | None] = lambda: None,
         signed: Callable[[bytes, bytes], bytes] = lambda local, domain: b"",
+        is_virtual: Callable[[bytes], bool] = lambda domain: False,
     ) -> None:
         """*local_names* are in small letters, literals in their brackets; *smart_host* and the rows
         of *mailer_table* as in the configuration, *virtual* gives those of VirtUserTable, *signed*
-        the sender for whom an address was made by SRS, b"" if for nobody. What is a callable is
-        asked when it is needed, and may raise OSError, which goes on to who asked.
+        the sender for whom an address was made by SRS, b"" if for nobody; *is_virtual*: is a domain
+        one of VirtUserDomain? What is a callable is asked when it is needed, and may raise OSError, which goes on to who asked.
         """
         self._signed = signed
+        self._is_virtual = is_virtual
         self._virtual = virtual
         self._local_names = local_names
         self._smart_host = smart_host.strip()
@@ -115,6 +117,10 @@ class Router:
         gone = _moved(bare)
         if gone is not None:
             return Route("error", gone.status, f"{gone.code} {gone.text}".encode())
+        if self._is_virtual(domain):
+            found = self.virtual(local_part, domain)
+            if found is not None and found[1].lower() != bare.lower():
+                return self._virtual_route(found[1], depth)
         _, value = self.row(domain)
         if value is not None:
             return table_route(value.decode("utf-8", "backslashreplace").strip(), bare)

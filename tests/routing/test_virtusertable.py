@@ -281,3 +281,91 @@ def test_a_table_is_not_looked_for_where_nobody_asks(host: PrivateHost) -> None:
     made.virtuser_table = ""
     assert LocalHost(made).router.virtual(b"dave", b"lab1.campus") is None
     assert recipients.why_refused(b"info@list.campus", LocalHost(host.options)) is None
+
+
+# --- VirtUserDomain: domains that are no names of this host ----------------------------------------------------
+
+
+VIRTUAL = {
+    b"info@virt.campus": b"dave",
+    b"sales@virt.campus": b"henry@lab3.campus",
+    b"bad@virt.campus": b"error:5.1.6:550 Gone",
+    b"self@virt.campus": b"self@virt.campus",
+    b"@sub.virt.campus": b"carol",
+}
+
+
+def virtual_host(host: PrivateHost | SmtpHost, tmp_path: Path, **chosen: object) -> LocalHost:
+    host.options.virtuser_domain = ("virt.campus",)
+    table = b"".join(b"%b\t%b\n" % row for row in VIRTUAL.items())
+    host.options.virtuser_table = str(tmp_path / "virtual")
+    Path(host.options.virtuser_table).write_bytes(table)
+    for name, value in chosen.items():
+        setattr(host.options, name, value)
+    return LocalHost(host.options)
+
+
+@pytest.mark.parametrize("entire", [False, True])
+@pytest.mark.parametrize(
+    ("bare", "mailer", "user"),
+    [
+        (b"info@virt.campus", "local", b"dave"),
+        (b"Info+x@VIRT.campus.", "local", b"dave"),
+        (b"sales@virt.campus", "esmtp", b"henry@lab3.campus"),
+        (b"bad@virt.campus", "error", b"550 Gone"),
+        (b"other@virt.campus", "esmtp", b"other@virt.campus"),
+        (b"self@virt.campus", "esmtp", b"self@virt.campus"),
+        (b"info@xvirt.campus", "esmtp", b"info@xvirt.campus"),
+        (b"y@other.virt.campus", "esmtp", b"y@other.virt.campus"),
+    ],
+)
+def test_a_virtual_domain_has_the_users_of_the_table_and_no_others(
+    host: PrivateHost, tmp_path: Path, entire: bool, bare: bytes, mailer: str, user: bytes
+) -> None:
+    """As ``sendmail -bt`` (3,0) resolves them; ours, self@ is no loop."""
+    here = virtual_host(host, tmp_path, virtuser_entire_domain=entire)
+    found = here.router.route(bare)
+    assert (found.mailer, found.user) == (mailer, user)
+
+
+def test_what_is_below_a_virtual_domain_counts_if_an_option_says_so(
+    host: PrivateHost, tmp_path: Path
+) -> None:
+    below = b"x@sub.virt.campus"
+    assert virtual_host(host, tmp_path).router.route(below).mailer == "esmtp"
+    here = virtual_host(host, tmp_path, virtuser_entire_domain=True)
+    assert here.router.route(below) == Route("local", "", b"carol")
+
+
+def test_virtual_domains_may_stand_in_a_file_that_must_be_there(
+    host: PrivateHost, tmp_path: Path
+) -> None:
+    names = tmp_path / "virtual-domains"
+    here = virtual_host(host, tmp_path, virtuser_domain=("a.campus", str(names)))
+    with pytest.raises(OSError, match="virtual-domains"):
+        here.router.route(b"info@virt.campus")
+    names.write_text("virt.campus # ours\n")
+    assert here.router.route(b"info@virt.campus") == Route("local", "", b"dave")
+
+
+def test_anybody_may_send_to_a_virtual_domain(smtp: SmtpHost, tmp_path: Path) -> None:
+    """It is in Sendmail's class R, with all below it."""
+    virtual_host(smtp, tmp_path)
+    peer = smtp.connect(*STRANGER)
+    peer.says("EHLO lab1.campus")
+    peer.says("MAIL FROM:<emma@lab1.campus>")
+    for name in ("info@virt.campus", "sales@virt.campus", "other@virt.campus", "y@a.virt.campus"):
+        assert peer.says(f"RCPT TO:<{name}>")[0].startswith("250"), name
+    assert peer.says("RCPT TO:<bad@virt.campus>")[0].startswith("550 5.1.6")
+    for name in ("info@other.campus", "info@xvirt.campus", "a%b.campus@virt.campus"):
+        assert peer.says(f"RCPT TO:<{name}>")[0].startswith("550 5.7.1"), name
+
+
+def test_mail_for_a_virtual_domain_is_delivered(host: PrivateHost, tmp_path: Path) -> None:
+    virtual_host(host, tmp_path)
+    elsewhere = Elsewhere({})
+    to = (b"<info@virt.campus>", b"<sales@virt.campus>", b"<other@virt.campus>")
+    host.deliverer(esmtp=elsewhere).attempt([host.submit(b"<emma@lab1.campus>", *to)])
+    users = sorted(user.name for job in elsewhere.jobs for user in job.users)
+    assert users == [b"henry@lab3.campus", b"other@virt.campus"]
+    assert len(host.letters("dave")) == 1
