@@ -62,8 +62,7 @@ class Command:
         #: -B: b"7BIT" or b"8BITMIME"
         self.body_type = b""
         #: -p PROTOCOL:HOST or -M: macros $r and $s
-        self.protocol = b""
-        self.helo = b""
+        self.protocol = self.helo = b""
         #: -h, Received fields that the message had elsewhere
         self.hops = 0
         #: not -n
@@ -89,8 +88,7 @@ class Command:
         #: -d
         self.debug: str | None = None
         #: -D and -X: files
-        self.debug_file = ""
-        self.traffic_log = ""
+        self.debug_file = self.traffic_log = ""
 
 
 def parse(argv: list[str]) -> Command:

@@ -23,8 +23,8 @@ import socket
 import struct
 import time
 
+from minimta.system import tls_handshake
 from minimta.system.tls import TlsLayer
-from minimta.system.tls_values import TlsError
 
 _CHUNK = 65536
 #: seconds for a client to take one reply, and for one send(2) to make any progress
@@ -65,32 +65,15 @@ class Stream:
         breaks (CVE-2011-0411).
         """
         end = time.monotonic() + seconds
-        try:
-            while not self._shake(layer):
-                octets = self._recv(max(1, round(end - time.monotonic())))
-                if not octets:
-                    raise TlsError("the other side closed the connection in the handshake")
-                if time.monotonic() > end:
-                    raise TimeoutError
-                layer.feed(octets)
-        except TlsError:
-            raise
-        except TimeoutError as error:
-            raise TlsError("no end of the handshake (Timeout.starttls)") from error
-        except OSError as error:
-            raise TlsError(f"the connection broke in the handshake: {error.strerror}") from error
-        self._layer = layer
 
-    def _shake(self, layer: TlsLayer) -> bool:
-        """One step of the handshake; is it over?"""
-        try:
-            is_over = layer.handshake()
-        except TlsError:
-            with contextlib.suppress(OSError):
-                self._send(layer.take())  # the alert tells the other side why
-            raise
-        self._send(layer.take())
-        return is_over
+        def recv() -> bytes:
+            octets = self._recv(max(1, round(end - time.monotonic())))
+            if octets and time.monotonic() > end:
+                raise TimeoutError
+            return octets
+
+        tls_handshake.establish(layer, recv, self._send)
+        self._layer = layer
 
     def recv(self, seconds: int) -> bytes:
         """The next octets; b"" at the end of the connection, or after wake().

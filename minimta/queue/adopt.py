@@ -358,7 +358,8 @@ class _Adoption:
         """Have the owner told of what was put aside; of a file of nobody's only postmaster hears."""
         self.spool.lost += self.client.lost
         try:
-            owner = self.users.by_uid(found.st_uid)
+            # A PasswdFile need not list the system's own accounts.
+            owner = self.users.by_uid(found.st_uid) or Users().by_uid(found.st_uid)
         except OSError:
             owner = None
         if owner:

@@ -4,7 +4,7 @@
     refused recipients    after BadRcptThrottle every RCPT costs a second; the 101st ends the
                           session, unless as many were accepted
     NOOP, VRFY ...        after some each costs a second, and one log line tells of it
-    VRFY, EXPN            the 251st between two messages ends the session
+    VRFY, EXPN            the 251st of a session ends it
 
 What is sent at once costs a minute at most: a connection that waits is one that others cannot have.
 
@@ -15,11 +15,13 @@ from __future__ import annotations
 
 PATIENT_ERRORS, MAX_ERRORS = 10, 25
 MAX_REFUSED_RECIPIENTS = 100
-#: VRFY, and EXPN, between two messages
+#: VRFY, and EXPN, of a session
 MAX_QUESTIONS = 250
+_QUESTIONS = ("VRFY", "EXPN")
 #: seconds
 MAX_PAUSE = 60.0
-#: verb -> (as what it is counted, how often that may be said between two messages)
+#: verb -> (as what it is counted, how often that may be said: VRFY and EXPN in a session, others between
+#: two messages)
 LIMITED = {
     "NOOP": ("NOOP", 20),
     "HELO": ("HELO/EHLO", 20),
@@ -43,8 +45,11 @@ class Throttle:
         self._said: dict[str, int] = {}
 
     def message_begins(self) -> None:
-        """MAIL was accepted: the verbs of LIMITED are counted anew."""
-        self._said.clear()
+        """MAIL was accepted: NOOP and HELO are counted anew.
+
+        Not VRFY and EXPN: MAIL costs nothing, and a dictionary could be asked through.
+        """
+        self._said = {name: self._said[name] for name in _QUESTIONS if name in self._said}
 
     def take_pause(self) -> float:
         """Seconds to wait before the replies are sent that are due now; asked once for them."""
@@ -52,8 +57,8 @@ class Throttle:
         return pause
 
     def has_asked_enough(self) -> bool:
-        """Were there so many VRFY or EXPN without a message that the session must end?"""
-        return any(self._said.get(verb, 0) > MAX_QUESTIONS for verb in ("VRFY", "EXPN"))
+        """Were there so many VRFY or EXPN that the session must end?"""
+        return any(self._said.get(verb, 0) > MAX_QUESTIONS for verb in _QUESTIONS)
 
     def verb(self, name: str) -> str:
         """The client said *name*, one of LIMITED. Returns what the log should say, "" if nothing."""

@@ -357,6 +357,18 @@ def test_questions_without_end_end_the_session(line: bytes) -> None:
     assert codes(smtp.receive(line + b"\r\n")) == ["421 4.7.0"]
 
 
+@pytest.mark.parametrize("line", [b"VRFY dave", b"EXPN staff"])
+def test_mail_between_questions_does_not_make_them_free(line: bytes) -> None:
+    """Who may say MAIL before each could ask through a dictionary."""
+    smtp = session(FakeReceiver())
+    for _ in range(8):
+        smtp.receive(b"MAIL FROM:<a@b>\r\n" + line + b"\r\nRSET\r\n")
+    assert smtp.throttle.pause == 3
+    for _ in range(242):
+        assert codes(smtp.receive(b"MAIL FROM:<a@b>\r\n" + line + b"\r\nRSET\r\n"))[-1] == "250 2.0.0"
+    assert codes(smtp.receive(b"MAIL FROM:<a@b>\r\n" + line + b"\r\n"))[-1] == "421 4.7.0"
+
+
 def test_talk_between_messages_is_no_idle_talk() -> None:
     smtp = session(FakeReceiver())
     for _ in range(20):

@@ -14,13 +14,13 @@ TLS (after STARTTLS, or from the start on port 465) lies between these methods a
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import time
 
 from minimta.message.printable import shown
+from minimta.system import tls_handshake
 from minimta.system.tls import TlsLayer
-from minimta.system.tls_values import ClearTextError, TlsError
+from minimta.system.tls_values import ClearTextError
 from minimta.system.waiting import readable
 
 #: how a record begins that may answer one: alert, handshake
@@ -64,33 +64,18 @@ class PeerStream:
         the handshake, which it breaks.
         """
         is_first = True
-        try:
-            while not self._handshake(layer, deadline):
-                octets = self._recv(deadline)
-                if not octets:
-                    raise TlsError("the other side closed the connection in the handshake")
-                if is_first and not is_tls(octets):
-                    told = shown(octets.partition(b"\r")[0], 60)
-                    raise ClearTextError(f"the answer is no TLS: {told}")
-                is_first = False
-                layer.feed(octets)
-        except TlsError:
-            raise
-        except TimeoutError as error:
-            raise TlsError("no end of the handshake (Timeout.starttls)") from error
-        except OSError as error:
-            raise TlsError(f"the connection broke in the handshake: {error.strerror}") from error
-        self._layer = layer
 
-    def _handshake(self, layer: TlsLayer, deadline: float) -> bool:
-        try:
-            is_over = layer.handshake()
-        except TlsError:
-            with contextlib.suppress(OSError):
-                self._send(layer.take(), deadline)  # the alert tells the other side why
-            raise
-        self._send(layer.take(), deadline)
-        return is_over
+        def recv() -> bytes:
+            nonlocal is_first
+            octets = self._recv(deadline)
+            if is_first and octets and not is_tls(octets):
+                told = shown(octets.partition(b"\r")[0], 60)
+                raise ClearTextError(f"the answer is no TLS: {told}")
+            is_first = False
+            return octets
+
+        tls_handshake.establish(layer, recv, lambda octets: self._send(octets, deadline))
+        self._layer = layer
 
     @property
     def own_address(self) -> str:
