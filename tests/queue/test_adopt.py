@@ -620,6 +620,16 @@ def test_after_five_days_what_cannot_be_taken_is_put_aside_and_postmaster_told(
     assert len(house.spool.lost) == 1
 
 
+def test_an_owner_whom_a_passwd_file_does_not_list_is_told_too(
+    house: House, logged: list[str]
+) -> None:
+    (house.main.parent / "passwd").write_text("dave:x:4242:4242:Dave:/home/dave:/bin/sh\n")
+    house.write(b"bad\n")
+    house.adopt(NOW + 5.1 * 86400)
+    me = pwd.getpwuid(os.geteuid()).pw_name
+    assert [login for login, _, _ in house.spool.refused] == [me]
+
+
 def test_why_a_message_is_not_adopted_can_be_asked_without_taking_it(house: House) -> None:
     house.put(submitted())
     house.write(b"bad\n", qid=OTHER)

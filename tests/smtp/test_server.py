@@ -365,7 +365,9 @@ def test_mail_between_questions_does_not_make_them_free(line: bytes) -> None:
         smtp.receive(b"MAIL FROM:<a@b>\r\n" + line + b"\r\nRSET\r\n")
     assert smtp.throttle.pause == 3
     for _ in range(242):
-        assert codes(smtp.receive(b"MAIL FROM:<a@b>\r\n" + line + b"\r\nRSET\r\n"))[-1] == "250 2.0.0"
+        assert (
+            codes(smtp.receive(b"MAIL FROM:<a@b>\r\n" + line + b"\r\nRSET\r\n"))[-1] == "250 2.0.0"
+        )
     assert codes(smtp.receive(b"MAIL FROM:<a@b>\r\n" + line + b"\r\n"))[-1] == "421 4.7.0"
 
 
