@@ -151,6 +151,7 @@ class Options:
     luser_relay = _option("LuserRelay", "", _luser_relay, "who gets mail for a name that nobody has: a host, user@host, local:USER, error:CODE TEXT")
     mail_hub = _option("MailHub", "", smart_host, "the host with the mailboxes of this one's users; aliases are followed here")
     local_relay = _option("LocalRelay", "", smart_host, "the same, if there is no MailHub")
+    sticky_host = _option("StickyHost", "False", boolean, "addresses with a name of this host stay here, whatever LocalRelay and LuserRelay say; MailHub gets them as they are, before the aliases (FEATURE(stickyhost))")
     auth_info_file = _option("AuthInfoFile", "/etc/mail/authinfo", directory, "logins at other hosts, as Sendmail's FEATURE(authinfo) has them; PATH.cdb counts before it; mode 600, root's; empty: none (ours)")
     sender_relay = _option("SenderRelay", "/etc/mail/sender-relay", directory, "text table sender or @domain -> next hop, in place of SmartHost; PATH.cdb counts before it; empty: none (ours)")
     token_directory = _option("TokenDirectory", "/var/lib/minimta/tokens", directory, "where `minimta token` keeps access to providers that want OAuth, a file each; mode 700, root's (ours)")

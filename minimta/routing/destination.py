@@ -61,6 +61,7 @@ class Node:
         "depth",
         "end",
         "followed",
+        "is_sticky",
         "key",
         "local_part",
         "mailbox",
@@ -96,6 +97,8 @@ class Node:
         self.key = b""
         #: the local part of a local address, unquoted
         self.local_part = b""
+        #: a local address that was given with its domain (StickyHost)
+        self.is_sticky = False
         self.children: list[Node] = []
         #: name of the alias that it is, b"list+*" for list+x; b"" for postmaster without an alias
         self.alias: bytes | None = None

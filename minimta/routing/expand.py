@@ -40,7 +40,7 @@ from minimta.routing import (
 from minimta.routing.controlling_user import Authority
 from minimta.routing.destination import Destination, Destinations, Node
 from minimta.routing.local_host import LocalHost, LocalRecipient
-from minimta.routing.route import Route
+from minimta.routing.route import STICKY, Route
 from minimta.routing.targets import AliasTarget
 from minimta.system import log
 from minimta.system.safefile import Untrusted
@@ -202,7 +202,9 @@ class _Expansion:
         if route.mailer == "local":
             node.local_part, is_final = address.local_name(route.user)
             node.target.final |= is_final
-            node.key = address.folded(node.local_part)
+            node.is_sticky = route.option == STICKY
+            # LocalRelay may have dave, and dave@ourselves is a mailbox here.
+            node.key = address.folded(node.local_part) + b"@" * node.is_sticky
             self._visit_local(node)
             return
         # VirtUserTable may send an address of ours to another host, and refuse one.
@@ -231,7 +233,7 @@ class _Expansion:
             self._left.append(node)
 
     def _expand_local(self, node: Node) -> None:
-        found = recipients.find(node.local_part, self._here)
+        found = recipients.find(node.local_part, self._here, is_sticky=node.is_sticky)
         if found.stands_in or found.elsewhere is not None:
             # By its name alone a later attempt would not find the way again.
             node.recipient.flags = node.recipient.flags.replace("A", "")

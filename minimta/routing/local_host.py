@@ -98,6 +98,7 @@ class LocalHost:
             self._virtual_rows,
             self._signed,
             self.is_virtual,
+            options.mail_hub if options.sticky_host else None,
         )
         #: local parts that were looked up; None: every question is a new one
         self.known: dict[bytes, LocalRecipient] | None = {} if remembers else None
@@ -218,7 +219,8 @@ class LocalHost:
         """Equal for addresses that are the same recipient."""
         local, domain = address.split(bare)
         # What VirtUserTable names is somebody else in each domain.
-        if self.is_local(bare) and self.router.virtual(local, domain) is None:
+        sticks = self.options.sticky_host and bool(domain)
+        if not sticks and self.is_local(bare) and self.router.virtual(local, domain) is None:
             name, is_final = address.local_name(local)
             return b"\\" * is_final + address.folded(name)
         return address.key(bare)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from minimta.message import address
 from minimta.routing.local_host import LocalRecipient
+from minimta.routing.route import STICKY
 from minimta.system import log
 
 TYPE_CHECKING = False
@@ -28,7 +29,9 @@ def look_up(bare: bytes, here: LocalHost) -> LocalRecipient | None:
     if route.mailer != "local":
         return None
     name, is_final = address.local_name(route.user)
-    return find_mailbox(name, here) if is_final else find(name, here)
+    if is_final:
+        return find_mailbox(name, here)
+    return find(name, here, is_sticky=route.option == STICKY)
 
 
 def why_refused(bare: bytes, here: LocalHost) -> Refusal | None:
@@ -65,8 +68,10 @@ def is_unknown(bare: bytes, here: LocalHost) -> bool:
     return why_refused(bare, here) is UNKNOWN
 
 
-def find(local_part: bytes, here: LocalHost) -> LocalRecipient:
-    """Who an unquoted local part is. Raise OSError."""
+def find(local_part: bytes, here: LocalHost, *, is_sticky: bool = False) -> LocalRecipient:
+    """Who an unquoted local part is; *is_sticky*: the mail is for this host. Raise OSError."""
+    if is_sticky:
+        return _find(local_part, here)
     if here.known is None:
         return _relayed(local_part, _find(local_part, here), here)
     if local_part not in here.known:

@@ -3,7 +3,7 @@
     nobody of that name    LuserRelay: host, user@host, local:USER, error:CODE TEXT
     everybody else         MailHub, or LocalRelay if there is none
 
-As with Sendmail the next hop gets ``user@host``, and no ``.forward`` is read; "\\\\dave" is the mailbox
+With StickyHost only of addresses without a domain; see ``route``. As with Sendmail the next hop gets ``user@host``, and no ``.forward`` is read; "\\\\dave" is the mailbox
 here, whatever these options say.
 """
 

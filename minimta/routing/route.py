@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from minimta.routing.refusal import Refusal
 
 _REMOTE = ("esmtp", "smtp", "relay")
+#: the option of a local route that no relay of users takes away
+STICKY = "StickyHost"
 
 
 class Route:
@@ -39,8 +41,8 @@ class Route:
         self.host = host
         #: local: the local part; esmtp: the whole address; error: the text, "550 Go away"
         self.user = user
-        #: esmtp: what named the next hop, "SmartHost" or "MailerTable", for the administrator to
-        #: mend; "": the address itself. Where mail goes does not depend on it: no part of the triple
+        #: local: STICKY or ""; esmtp: what named the next hop, "SmartHost" or "MailerTable", for the
+        #: administrator to mend; "": the address itself. Where mail goes does not depend on it: no part of the triple
         self.option = option
 
     def refusal(self) -> Refusal | None:
@@ -73,14 +75,17 @@ class Router:
         virtual: Callable[[], Callable[[bytes], bytes | None] | None] = lambda: None,
         signed: Callable[[bytes, bytes], bytes] = lambda local, domain: b"",
         is_virtual: Callable[[bytes], bool] = lambda domain: False,
+        sticks_to: str | None = None,
     ) -> None:
         """*local_names* are in small letters, literals in their brackets; *smart_host* and the rows
         of *mailer_table* as in the configuration, *virtual* gives those of VirtUserTable, *signed*
         the sender for whom an address was made by SRS, b"" if for nobody; *is_virtual*: is a domain
-        one of VirtUserDomain? What is a callable is asked when it is needed, and may raise OSError, which goes on to who asked.
+        one of VirtUserDomain? *sticks_to*: addresses with a domain of ours go to that host, or
+        if it is "" no LocalRelay has them (StickyHost). What is a callable is asked when it is needed, and may raise OSError, which goes on to who asked.
         """
         self._signed = signed
         self._is_virtual = is_virtual
+        self._sticks_to = sticks_to
         self._virtual = virtual
         self._local_names = local_names
         self._smart_host = smart_host.strip()
@@ -112,7 +117,7 @@ class Router:
                 return self._route(sender, depth + 1)
             found = self.virtual(local_part, domain)
             if found is None or found[1].lower() == bare.lower():
-                return Route("local", "", local_part)
+                return self._local_route(local_part, bare if domain else b"")
             return self._virtual_route(found[1], depth)
         gone = _moved(bare)
         if gone is not None:
@@ -127,6 +132,14 @@ class Router:
         if self._smart_host:
             return Route("esmtp", host_of(self._smart_host), bare, "SmartHost")
         return Route("esmtp", _next_hop(domain), bare)
+
+    def _local_route(self, local_part: bytes, complete: bytes) -> Route:
+        """Of a user here; *complete* is the address, if it was given with a domain."""
+        if self._sticks_to is None or not complete:
+            return Route("local", "", local_part)
+        if self._sticks_to:
+            return Route("esmtp", host_of(self._sticks_to), complete, "MailHub")
+        return Route("local", "", local_part, STICKY)
 
     def virtual(self, local_part: bytes, domain: bytes) -> tuple[bytes, bytes] | None:
         """Key and value of the row of VirtUserTable for an address of ours; None if there is none.

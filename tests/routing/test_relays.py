@@ -164,3 +164,62 @@ def test_no_route_of_a_stranger_is_sent_on(tmp_path: Path) -> None:
     peer.says("MAIL FROM:<emma@lab1.campus>")
     for local in ("x%evil.example", "evil.example!x", '"x@evil.example"'):
         assert peer.says(f"RCPT TO:<{local}@lab2.campus>")[0].startswith("550 5.7.1")
+
+
+# --- StickyHost -------------------------------------------------------------------------------------------
+
+
+def routed(host: PrivateHost, bare: bytes, **settings: str) -> str:
+    """Where a recipient goes in the end: a host, or "here"."""
+    for option, text in {"StickyHost": "True", **settings}.items():
+        host.options.set(by_name(option), text)
+    here = LocalHost(host.options)
+    found = recipients.look_up(bare, here)
+    if found is None:
+        route = here.router.route(bare)
+        return f"{route.host} {route.user.decode()}"
+    return found.elsewhere.host if found.elsewhere else "here" if found.is_known else "nobody"
+
+
+@pytest.mark.parametrize(
+    ("settings", "plain", "complete", "nobody"),
+    [
+        ({"LocalRelay": "r.example"}, "r.example", "here", "nobody"),
+        ({"LuserRelay": "l.example"}, "here", "here", "nobody"),
+        ({"MailHub": "h.example"}, "h.example", "h.example dave@lab1.campus", "h.example x@lab1.campus"),
+        ({}, "here", "here", "nobody"),
+    ],
+)  # fmt: skip
+def test_a_sticky_address_stays_here_or_goes_to_the_hub_as_it_is(
+    host: PrivateHost, settings: dict[str, str], plain: str, complete: str, nobody: str
+) -> None:
+    """As the rules of FEATURE(stickyhost) have it."""
+    assert routed(host, b"dave", **settings) == plain
+    assert routed(host, b"dave@lab1.campus", **settings) == complete
+    assert routed(host, b"Dave+x@LAB1.campus", **settings).lower() == complete.replace(
+        "dave@", "dave+x@"
+    )
+    assert routed(host, b"x@lab1.campus", **settings) == nobody
+    assert routed(host, b"dave@other.example", **settings) == "other.example dave@other.example"
+
+
+def test_a_sticky_address_is_another_recipient_than_the_name_alone(host: PrivateHost) -> None:
+    host.options.sticky_host, host.options.local_relay = True, "r.example"
+    host.aliases("postmaster: root", "list: carol, dave@lab1.campus")
+    elsewhere = Elsewhere({})
+    to = (b"dave", b"<dave@lab1.campus>", b"<list@lab1.campus>")
+    host.deliverer(esmtp=elsewhere).attempt([host.submit(EMMA, *to)])
+    assert sorted(user.name for job in elsewhere.jobs for user in job.users) == [
+        b"carol@r.example",
+        b"dave@r.example",
+    ]
+    assert len(host.letters("dave")) == 1
+    assert host.files() == []
+
+
+def test_the_hub_of_a_sticky_host_comes_before_the_aliases(host: PrivateHost) -> None:
+    host.options.sticky_host, host.options.mail_hub = True, "h.example"
+    host.aliases("postmaster: root", "dave: carol")
+    elsewhere = Elsewhere({})
+    host.deliverer(esmtp=elsewhere).attempt([host.submit(EMMA, b"<dave@lab1.campus>")])
+    assert [user.name for job in elsewhere.jobs for user in job.users] == [b"dave@lab1.campus"]
