@@ -1,7 +1,7 @@
 """MIME fields of a header that are longer than a reader may bear (MaxMimeHeaderLength; pure).
 
-    all fields of MIME (RFC 2045, RFC 2183)    the value as a whole
-    Content-Type, Content-Disposition          each parameter too: filename="...", boundary=...
+    all fields of MIME (RFC 2045)         the value as a whole
+    Content-Type, Content-Disposition     each parameter too: filename="...", boundary=...
 
 The fields are those of Sendmail's classes {checkMIMEHeaders} and {checkMIMETextHeaders}, and for
 parameters {checkMIMEFieldHeaders}.

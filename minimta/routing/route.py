@@ -137,6 +137,7 @@ class Router:
         """Of a user here; *complete* is the address, if it was given with a domain."""
         if self._sticks_to is None or not complete:
             return Route("local", "", local_part)
+        # DIFFERS: Sendmail's dave+x@ourselves is not sticky while there is no MailHub.
         if self._sticks_to:
             return Route("esmtp", host_of(self._sticks_to), complete, "MailHub")
         return Route("local", "", local_part, STICKY)
