@@ -34,7 +34,7 @@ from minimta.routing.destination import Destination
 from minimta.routing.local_host import LocalHost
 from minimta.runner.checkpoint import MessageProgress, Unrecorded
 from minimta.runner.send_reports import ReportSender
-from minimta.system import log, privileges
+from minimta.system import log, privileges, sandbox
 from minimta.system.users import Users
 
 #: what holds a letter until its bounce is durable
@@ -135,6 +135,9 @@ class LetterFilters:
 def _ask(options: Options, letter: Submitted, routes: list[tuple[str, str, bytes]]) -> bytes:
     """In the child."""
     privileges.become(options.run_as_user, with_groups=True)
+    rows = input_filters.of_port(None, options)
+    ports = (row.port for row in rows if row.family != "unix")
+    sandbox.enter(options, sandbox.Needs(connects=(sandbox.DNS_PORT, *ports)))
     return json.dumps(letter.answer(routes)).encode("ascii")
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,12 +15,14 @@ import pytest
 from minimta.config import filters
 from minimta.milter import input_filters
 from minimta.queue.spool import Spool
-from minimta.runner import take_in
+from minimta.runner import filter_letters, take_in
 from minimta.runner.queue_run import run
 from minimta.submission import caller
-from minimta.system import privileges
+from minimta.system import landlock, privileges
 from tests.support.fakefilter import Answer, FilterProcess, reply
+from tests.support.hostile import connect, make, outcomes, read, tried
 from tests.support.privatehost import PrivateHost
+from tests.system.test_sandbox import kernel
 
 EMMA, DAVE, CAROL = b"<emma@lab1.campus>", b"<dave@lab1.campus>", b"<carol@lab1.campus>"
 TEXT = b"Subject: hello\nTo: somebody\n\nbody\nof it\n"
@@ -261,6 +266,34 @@ def test_the_filter_is_talked_to_by_a_child_that_has_given_up_root(
     leave(host)
     taken(host)
     assert (tmp_path / "became").read_text() == "nobody True True"
+
+
+def test_the_child_connects_to_filters_and_writes_nothing(
+    host: PrivateHost, tmp_path: Path
+) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as one,
+        socket.create_server(("127.0.0.1", 0)) as other,
+    ):
+        good, bad = (server.getsockname()[1] for server in (one, other))
+        host.options.mail_filters = filters.read(f"one, S=inet:{good}@127.0.0.1")
+        host.options.input_mail_filters = ("one",)
+        attempts: dict[str, Callable[[], object]] = {
+            "filter": connect(good),
+            "elsewhere": connect(bad),
+            "read": read(tmp_path / "passwd"),
+            "write": make(tmp_path / "new"),
+        }
+
+        class Hostile:
+            def answer(self, routes: object) -> object:
+                return json.loads(tried(attempts))
+
+        act = partial(filter_letters._ask, host.options, Hostile(), [])  # type: ignore[arg-type]
+        found = outcomes(privileges.in_child(act, 10))
+    by_rule = "EACCES" if kernel() else "done"
+    tcp = "EACCES" if kernel() >= landlock.NETWORK else "done"
+    assert found == {"filter": "done", "elsewhere": tcp, "read": by_rule, "write": by_rule}
 
 
 def test_what_the_child_says_is_not_believed(

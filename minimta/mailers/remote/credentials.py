@@ -211,14 +211,19 @@ class CredentialStore:
 
 def receive(pipe: int) -> dict[str, HopLogin]:
     """What hand_over() wrote, by next hop; reads to the end of *pipe*. Raise OSError."""
-    text = b""
-    while octets := os.read(pipe, 1 << 16):
-        text += octets
+    text = bytearray()
+    piece = bytearray(1 << 16)
     try:
+        while count := os.readv(pipe, [piece]):
+            text += memoryview(piece)[:count]
         told = json.loads(text)
+        return {hop: _login_from(said) for hop, said in told.items()}
     except ValueError:
         raise OSError("no login came") from None  # its text would show what came
-    return {hop: _login_from(said) for hop, said in told.items()}
+    finally:
+        # What Python copied is beyond our reach; this is not.
+        for secret in (text, piece):
+            secret[:] = bytes(len(secret))
 
 
 def _login_from(said: Mapping[str, object]) -> HopLogin:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import subprocess
@@ -439,3 +440,26 @@ def test_a_pipe_that_says_nothing_is_an_error_without_its_content() -> None:
         assert "aGVsbG8" not in str(error.value)
         assert error.value.__cause__ is None
         os.close(receiving)
+
+
+def test_what_a_password_was_read_into_is_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
+    receiving, sending = os.pipe()
+    os.write(sending, b'{"hop": {"fault": "aGVsbG8"}}')
+    os.close(sending)
+    seen: list[bytearray] = []
+    real, loads = os.readv, json.loads
+
+    def readv(file: int, buffers: list[bytearray]) -> int:
+        seen.extend(buffers)
+        return real(file, buffers)
+
+    def load(text: bytearray) -> object:
+        seen.append(text)
+        return loads(text)
+
+    monkeypatch.setattr(os, "readv", readv)
+    monkeypatch.setattr(json, "loads", load)
+    assert credentials.receive(receiving)["hop"].fault == "aGVsbG8"
+    os.close(receiving)
+    assert len(seen) == 3
+    assert not any(any(buffer) for buffer in seen)
