@@ -7,7 +7,9 @@ is secret, and so is the answer: neither is in the text of an exception.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import io
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +20,8 @@ from minimta.system.tls_values import CertificateError, Trust
 
 if TYPE_CHECKING:
     import http.client
+    import socket
+    from typing import Any
 
 #: octets of an answer
 LIMIT = 1 << 16
@@ -69,7 +73,7 @@ class HttpsClient:
         """Status and content of the answer to *form*.
 
         Raise ValueError for what is no URL, OSError if there is no answer within *seconds* or none
-        within bounds. A peer that dribbles its header is not stopped here: give the process an end.
+        within bounds, however slowly its octets come.
         """
         from urllib.parse import urlencode
 
@@ -100,6 +104,7 @@ class HttpsClient:
         deadline = time.monotonic() + seconds
         # One address that swallows all leaves time for others: a host has IPv6 and IPv4.
         connection = self._connection(place, seconds / 3)
+        connection.response_class = _in_time(deadline)
         try:
             connection.connect()
             connection.sock.settimeout(max(deadline - time.monotonic(), _LEAST))
@@ -138,6 +143,42 @@ class HttpsClient:
         if self._basic is not None:
             headers["Authorization"] = _basic(*self._basic)
         return headers
+
+
+def _in_time(deadline: float) -> type[http.client.HTTPResponse]:
+    """Responses that are read until *deadline* (time.monotonic()), not from one octet to the next."""
+    from http.client import HTTPResponse
+
+    class InTime(HTTPResponse):
+        def __init__(self, sock: socket.socket, *args: Any, **more: Any) -> None:
+            super().__init__(sock, *args, **more)
+            self.fp = io.BufferedReader(_UntilDeadline(sock, deadline))
+
+    return InTime
+
+
+class _UntilDeadline(io.RawIOBase):
+    """What a socket gives."""
+
+    def __init__(self, sock: socket.socket, deadline: float) -> None:
+        self._socket = sock
+        self._file = sock.makefile("rb", buffering=0)
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError(errno.ETIMEDOUT, "timed out: the answer takes too long")
+        with contextlib.suppress(OSError):  # the connection is closed, but not its file
+            self._socket.settimeout(left)
+        return self._file.readinto(buffer)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 def _basic(user: str, password: str) -> str:

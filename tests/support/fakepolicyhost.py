@@ -4,7 +4,7 @@
         HttpsClient(Trust(authority), proxy=server.proxy)
     server.asked()      ("mta-sts.campus:443", "GET /.well-known/mta-sts.txt HTTP/1.1") of each request
 
-It answers with what change() put there: a policy's text, octets that are sent as they are, or HANG.
+It answers with what change() put there: a policy's text, octets that are sent as they are, HANG or DRIBBLE.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ from __future__ import annotations
 import socketserver
 import ssl
 import threading
+import time
 from collections.abc import Sequence
 from types import TracebackType
 
 from tests.support.ownprocess import OwnProcess
 
 HANG = b"hang"
+#: a header that comes an octet at a time, and never ends
+DRIBBLE = b"dribble"
 
 
 def text(*, mode: str = "enforce", mx: Sequence[str] = (), max_age: int = 86400) -> bytes:
@@ -39,6 +42,7 @@ class FakePolicyHost(OwnProcess):
         """*content* is the policy, or a whole response() of HTTP."""
         self._content = content
         self._asked: list[tuple[str, str]] = []
+        self._dribbled = 0
         fake = self
 
         class Server(socketserver.ThreadingTCPServer):
@@ -67,6 +71,10 @@ class FakePolicyHost(OwnProcess):
             self._asked.append((target, asked))
             if self._content == HANG:
                 lines.read(1)
+            while self._content == DRIBBLE:
+                connection.sendall(b"HTTP/1.1 200 OK\r\nX: " if not self._dribbled else b"x")
+                self._dribbled += 1
+                time.sleep(0.05)
             whole = self._content[:5] == b"HTTP/"
             connection.sendall(self._content if whole else response(self._content))
 

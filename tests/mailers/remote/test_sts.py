@@ -26,7 +26,7 @@ from minimta.system.tls import server_context
 from minimta.system.tls_values import KeyPair, Trust
 from tests.support.certificates import Authority, der, self_signed
 from tests.support.fakedns import FakeDns, Zone
-from tests.support.fakepolicyhost import HANG, FakePolicyHost, response, text
+from tests.support.fakepolicyhost import DRIBBLE, HANG, FakePolicyHost, response, text
 from tests.support.fakesmtp import SECURED, FakeSmtp
 from tests.support.jobs import job, options
 from tests.support.securesending import Sent, in_clear
@@ -374,12 +374,13 @@ def test_what_could_not_be_fetched_is_left_alone_for_a_while(world: World) -> No
         (text(mx=[MX]).replace(b"STSv1", b"STSv9"), "sts-policy-invalid", "no version STSv1"),
         (b"x" * 70_000, "sts-policy-fetch-error", "too long"),
         (HANG, "sts-policy-fetch-error", "timed out"),
+        (DRIBBLE, "sts-policy-fetch-error", "timed out"),
     ],
 )
 def test_an_answer_that_is_none_is_told_and_asks_for_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch, content: bytes, result: str, why: str
 ) -> None:
-    monkeypatch.setattr(sts_lookup, "FETCH_TIME", 0.5 if content == HANG else 10.0)
+    monkeypatch.setattr(sts_lookup, "FETCH_TIME", 0.5 if content in (HANG, DRIBBLE) else 10.0)
     sent = world.send(world.mail_host(), world.policy_host(content))
     assert sent.outcome.fate is Fate.SENT
     assert told(sent).result == result
