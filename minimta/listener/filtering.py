@@ -59,6 +59,8 @@ class Filtering:
 
     def connect(self) -> Reply | None:
         """The client has connected: why it is refused, whatever it says, or None."""
+        # DIFFERS: if a filter has words of its own, the client hears them; Sendmail says "Command
+        # rejected".
         if not self._chain:
             return None
         client = self._client
@@ -88,12 +90,12 @@ class Filtering:
             "v": minimta.__version__,
             "_": client.shown,
             "{daemon_name}": port.name,
-            "{daemon_addr}": port.address,
+            "{daemon_addr}": protocol.address(port.address),
             "{daemon_port}": str(port.port),
             "{daemon_family}": port.family,
             "{daemon_flags}": port.flags.decode("ascii"),
             "{client_name}": client.name or client.literal,
-            "{client_addr}": client.ip,
+            "{client_addr}": protocol.address(client.ip),
             "{client_port}": str(client.ip_port),
             "{client_ptr}": client.name or client.literal,
             "{client_resolve}": resolve if client.is_certain else "TEMP",
@@ -101,7 +103,7 @@ class Filtering:
         # DIFFERS: Sendmail looks up the name of the address; here it is ours.
         found["{if_name}"] = shared.host if client.if_address else "localhost"
         if client.if_address:
-            found["{if_addr}"] = client.if_address
+            found["{if_addr}"] = protocol.address(client.if_address)
         return {octets(name): octets(value) for name, value in found.items()}
 
     def hello(self, name: bytes, protocol_name: bytes) -> Reply | None:
@@ -117,6 +119,7 @@ class Filtering:
             self._note(f"Milter: helo={quoted(name)}, reject={log.clean(str(answer))}", 4)
         if answer is None or answer.code == 421:
             return answer
+        # DIFFERS: until it gives another name; of Sendmail it is refused for good.
         self._refusal = answer
         return None
 

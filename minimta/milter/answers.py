@@ -90,6 +90,7 @@ def verdict(letter: bytes, data: bytes) -> FilterVerdict:
 
 def _reply(data: bytes) -> Reply:
     """ "550-5.7.1 a\r\n550 5.7.1 b\0" Raise FilterFailed."""
+    # DIFFERS: what is no such reply is a failure; Sendmail takes it for 550 5.7.1 or 554 5.7.1.
     text, zero, rest = data.partition(b"\0")
     # smfi_setreply() wants "%" doubled.
     lines = text.decode("utf-8", "replace").replace("%%", "%").rstrip("\r\n").split("\r\n")

@@ -6,7 +6,6 @@ what the first has changed. A filter that has failed counts as its F= says:
     F=T    451 to whatever it should have judged      F=R    554
     F=4    421, and the session ends                  none   as if it were not there
 
-Nothing of what a filter wanted to change is done if it fails before its verdict.
 """
 
 from __future__ import annotations
@@ -174,6 +173,8 @@ class FilterChain:
         self, one: FilterConnection, letter: Letter, values: Mapping[bytes, bytes]
     ) -> FilterVerdict:
         one.phase = Phase.MESSAGE
+        # DIFFERS: of what a filter wanted to change nothing is done if it fails before its verdict;
+        # Sendmail does each change when it comes.
         try:
             verdict = self._send(one, letter, values)
             if verdict.word is Word.CONTINUE:

@@ -226,7 +226,12 @@ def connect(name: str, ip: str, port: int) -> bytes:
     if not ip:
         return host + b"\0U"
     family = b"6" if ":" in ip else b"4"
-    return host + b"\0" + family + struct.pack(">H", port) + ip.encode("ascii") + b"\0"
+    return host + b"\0" + family + struct.pack(">H", port) + address(ip).encode("ascii") + b"\0"
+
+
+def address(ip: str) -> str:
+    """An address as Sendmail writes it for filters: "10.0.3.134", "IPv6:::1"."""
+    return f"IPv6:{ip}" if ":" in ip else ip
 
 
 def arguments(*words: bytes) -> bytes:

@@ -321,7 +321,7 @@ class _Adoption:
             close(data)
             raise
         if self._judge and judged.refused:
-            self._judge.give_back(new, judged.refused)
+            self._judge.give_back(new)
         return new
 
     def _remove(self, name: str, found: os.stat_result, data: os.stat_result | None) -> None:

@@ -32,8 +32,8 @@ class Judge(Protocol):
         """
         ...
 
-    def give_back(self, qid: str, refused: list[tuple[Recipient, object]]) -> None:
-        """Return the letter *qid*, in quarantine now, to its sender: of the *refused* what each was told."""
+    def give_back(self, qid: str) -> None:
+        """Return the letter *qid*, in quarantine now, to its sender, for those who were refused."""
 
 
 class JudgedLetter:
@@ -46,8 +46,8 @@ class JudgedLetter:
         self.above: list[bytes] = []
         #: it is taken and thrown away
         self.is_discarded = False
-        #: recipients who do not get it, and why, in the words of Judge.give_back
-        self.refused: list[tuple[Recipient, object]] = []
+        #: recipients who do not get it, and the reply to each
+        self.refused: list[tuple[Recipient, str]] = []
 
 
 def in_hand(client: Spool, names: list[str]) -> set[str]:

@@ -7,7 +7,8 @@
 
 Nobody with root's rights reads what a filter says, and what the child says is checked like what a
 user has written. tempfail leaves the letter where it is; who is refused comes back to the sender in a
-bounce. For as long as that is not sent the letter is in quarantine: no crash delivers it.
+bounce. For as long as that is not sent the letter is in quarantine, with the words for each recipient
+(M lines), and no crash delivers it: the next full run sends the bounce.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Sequence
 from functools import partial
 
 from minimta.config.options import Options
@@ -29,6 +29,7 @@ from minimta.milter.submitted import Submitted
 from minimta.queue import client_limits
 from minimta.queue.control import Control
 from minimta.queue.letter_judge import JudgedLetter, NotNow
+from minimta.queue.locked import LockedMessage
 from minimta.queue.spool import Spool
 from minimta.routing.destination import Destination
 from minimta.routing.local_host import LocalHost
@@ -38,7 +39,7 @@ from minimta.system import log, privileges, sandbox
 from minimta.system.users import Users
 
 #: what holds a letter until its bounce is durable
-_HELD = "refused by a filter; a bounce is on its way"
+_HELD = "refused by a filter, a bounce is on its way;"
 _BLOCK = 1 << 18
 
 
@@ -52,8 +53,6 @@ class LetterFilters:
         self._users = users
         self._now = now
         self._here = LocalHost(options)
-        #: why a filter wants the letter held of which some recipients were refused, "" if none does
-        self._reason = ""
 
     def judge(self, qid: str, data: int, control: Control) -> JudgedLetter:
         """See Judge. Raise NotNow, OSError, client_limits.Unacceptable."""
@@ -97,37 +96,48 @@ class LetterFilters:
                 return judged
             client_limits.check(control, self._options)
             _check_body(data)
+        for one, text in judged.refused:
+            one.message = log.clean(str(text), 400)
         if judged.refused:
-            self._reason, control.quarantine = control.quarantine, _HELD
+            control.quarantine = f"{_HELD} {control.quarantine}".rstrip()
         return judged
 
-    def give_back(self, qid: str, refused: Sequence[tuple[Recipient, object]]) -> None:
+    def give_all_back(self) -> None:
+        """The bounces that a crash, or a full disk, has kept from being sent. Raise OSError."""
+        for entry in self._spool.entries("hf"):
+            self.give_back(entry.qid)
+
+    def give_back(self, qid: str) -> None:
         """See Judge."""
         message = self._spool.lock(qid, kind="hf")
         if message is None:
             return
-        reason = {id(one): str(text) for one, text in refused}
-        named = {one.address: reason[id(one)] for one, _ in refused}
+        if not message.control.quarantine.startswith(_HELD):
+            return message.release()
+        return self._return(message)
+
+    def _return(self, message: LockedMessage) -> None:
+        qid, reason = message.qid, message.control.quarantine.removeprefix(_HELD).strip()
         destinations = [Destination(one, None) for one in message.control.recipients]
         progress = MessageProgress(message, destinations, self._now)
         for position, one in enumerate(message.control.recipients):
-            if text := named.get(one.address):
+            if text := one.message:
                 progress.settle([position], _outcome(text))
                 log.line(qid, f"to={log.fact(one.address)}, mailer=relay, {_stat(text)}")
         reports = ReportSender(self._here, self._spool, Mailers(self._options, self._users))
         with contextlib.suppress(Unrecorded):  # logged, and the letter stays held
             reports.finish(progress, self._now)
             self._spool.flush()
-            self._let_go(qid)
+            self._let_go(qid, reason)
 
-    def _let_go(self, qid: str) -> None:
-        """Those who were not refused get it, unless a filter holds it for another reason."""
+    def _let_go(self, qid: str, reason: str) -> None:
+        """Those who were not refused get it, unless a filter holds it for another *reason*."""
         message = self._spool.lock(qid, kind="hf") if self._spool.find("hf" + qid) else None
         if message is None:
             return
         with message:
-            if self._reason:
-                message.hold(self._reason)
+            if reason:
+                message.hold(reason)
             else:
                 message.let_go(time.time())
 

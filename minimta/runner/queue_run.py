@@ -29,7 +29,7 @@ from minimta.routing.local_host import LocalHost
 from minimta.runner.deliver import Deliverer
 from minimta.runner.due import is_due, ordered
 from minimta.runner.redirect import announce
-from minimta.runner.take_in import take_in
+from minimta.runner.take_in import give_back, take_in
 from minimta.system import load, log
 from minimta.system.slots import Slots, of_queue
 from minimta.system.terminal import complain
@@ -104,6 +104,7 @@ class _Run:
         sts_cache.forget_old(sts_cache.beside(self._options.queue_directory))
         tls_results.forget_old(tls_results.beside(self._options.queue_directory))
         take_in(self._options, self._deliverer.spool, time.time())
+        give_back(self._options, self._deliverer.spool, time.time())
         if load.average() >= self._options.queue_la:
             log.line("", f"runqueue: {_TOO_BUSY}")
             if self._say:

@@ -46,6 +46,18 @@ def take_in(options: Options, spool: Spool, now: float) -> list[str]:
         return []
 
 
+def give_back(options: Options, spool: Spool, now: float) -> None:
+    """Send the bounces of letters that filters refused and that somebody, or a crash, left unsent."""
+    try:
+        if not options.input_mail_filters or not spool.entries("hf"):
+            return
+        from minimta.runner.filter_letters import LetterFilters
+
+        LetterFilters(options, spool, Users(options.passwd_file), now).give_all_back()
+    except OSError as error:
+        log.line("", f"SYSERR(root): giving back: {log.clean(str(error))}", error=True)
+
+
 def _report_losses(options: Options, spool: Spool, users: Users, now: float) -> None:
     """Tell the postmaster, and those whose it was, what had to be put aside."""
     if not (spool.lost or spool.refused):

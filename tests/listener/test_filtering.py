@@ -681,6 +681,30 @@ def test_the_end_of_a_connection_is_told(
     assert one.all_said() == "OCQ"
 
 
+def test_an_ipv6_address_is_written_as_sendmail_does(host: SmtpHost, use: Filter) -> None:
+    host.options.milter_macros_connect = filters.macros("{client_addr} {client_name}")
+    one = use()
+    host.connect("2001:db8::1", "")
+    assert one.data("C") == [b"[IPv6:2001:db8::1]\x006\0\0IPv6:2001:db8::1\0"]
+    assert one.macros["C"] == {
+        b"{client_addr}": b"IPv6:2001:db8::1",
+        b"{client_name}": b"[IPv6:2001:db8::1]",
+    }
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"), [(-1, (True, False)), (0, (False, False)), (13, (True, True))]
+)
+def test_milter_log_level_says_how_much_is_told(
+    host: SmtpHost, use: Filter, lines: list[str], level: int, expected: tuple[bool, bool]
+) -> None:
+    host.options.milter_log_level = level
+    use({"E": [reply(b"h", b"X-New", b"n"), b"c"]})
+    greeted(host).writes("emma@lab1.campus", "dave")
+    told = "Milter add: header: X-New" in lines, "milter=filter0, action=mail, continue" in lines
+    assert told == expected
+
+
 def test_what_our_own_checks_refuse_no_filter_sees(host: SmtpHost, use: Filter) -> None:
     one = use()
     Path(host.options.access_file).write_text("Connect:10.0.3.134 REJECT\n")

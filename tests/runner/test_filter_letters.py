@@ -27,6 +27,7 @@ from tests.system.test_sandbox import kernel
 EMMA, DAVE, CAROL = b"<emma@lab1.campus>", b"<dave@lab1.campus>", b"<carol@lab1.campus>"
 TEXT = b"Subject: hello\nTo: somebody\n\nbody\nof it\n"
 Use = Callable[..., FilterProcess]
+OWN = reply(b"y", b"550 5.7.9 No such thing")
 
 
 @pytest.fixture
@@ -150,7 +151,7 @@ def test_without_a_filter_a_letter_waits_or_goes_on_as_its_row_says(
 @pytest.mark.parametrize("letter", "CHMRTLNBE")
 @pytest.mark.parametrize(
     ("answer", "words"),
-    [(b"r", "5.7.1 Command rejected"), (reply(b"y", b"550 5.7.9 No such thing"), "5.7.9 No such")],
+    [(b"r", "5.7.1 Command rejected"), (OWN, "5.7.9 No such")],
 )
 def test_what_a_filter_refuses_comes_back_to_its_sender(
     host: PrivateHost, use: Use, letter: str, answer: bytes, words: str
@@ -187,12 +188,21 @@ def test_until_the_bounce_is_sent_a_refused_letter_is_held(
 ) -> None:
     from minimta.runner import filter_letters
 
-    use({"E": b"r"})
-    leave(host)
-    monkeypatch.setattr(filter_letters.LetterFilters, "give_back", lambda *unused: None)
-    run(host.options)
+    use({"R": lambda data: OWN if b"dave" in data else b"c", "E": [reply(b"q", b"odd"), b"c"]})
+    leave(host, DAVE, CAROL)
+    with monkeypatch.context() as context:
+        context.setattr(filter_letters.LetterFilters, "give_back", lambda *unused: None)
+        run(host.options)
     assert [name[:2] for name in host.files()] == ["df", "hf"]
-    assert host.letters("dave") == []
+    for _ in range(2):
+        run(host.options)
+    [bounce] = host.letters("emma")
+    assert "550 5.7.9 No such thing" in bounce.as_string()
+    assert host.letters("dave") == host.letters("carol") == []
+    [held] = [name for name in host.files() if name.startswith("hf")]
+    text = Path(host.options.queue_directory, held).read_bytes()
+    assert b"\nqodd\n" in text
+    assert (b"dave@" in text.partition(b"\nH")[0], b"carol@" in text) == (False, True)
 
 
 @pytest.mark.parametrize("letter", "MRTLNBE")
