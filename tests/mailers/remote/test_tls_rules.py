@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -177,12 +177,17 @@ def test_no_file_is_no_rows_and_one_that_is_cut_is_an_error(tmp_path: Path) -> N
 def test_a_big_table_without_such_rows_is_no_work(tmp_path: Path) -> None:
     path = tmp_path / "access"
     path.write_text("".join(f"Connect:host{n}.example.org REJECT\n" for n in range(100_000)))
-    began = time.perf_counter()
-    text_table.read_table(str(path))
-    whole = time.perf_counter() - began
-    began = time.perf_counter()
-    TlsRules.read(options(access_file=str(path)))
-    assert time.perf_counter() - began < whole / 2
+
+    def fastest(read: Callable[[], object]) -> float:
+        times = []
+        for _ in range(3):
+            began = time.perf_counter()
+            read()
+            times.append(time.perf_counter() - began)
+        return min(times)
+
+    whole = fastest(lambda: text_table.read_table(str(path)))
+    assert fastest(lambda: TlsRules.read(options(access_file=str(path)))) < whole / 2
 
 
 # --- what is sent ---------------------------------------------------------------------------------
