@@ -331,7 +331,7 @@ def no_file(make: Callable[[Path], object]) -> Callable[[Place], object]:
     ("change", "reason"),
     [
         (lambda place: place.key.chmod(0o640), "Others may read it; it must be root's, mode 600"),
-        (lambda place: place.key.chmod(0o620), "Group writable; it must be root's"),
+        (lambda place: place.key.chmod(0o602), "World writable; it must be root's"),
         (lambda place: place.key.unlink(), "key.pem: No such file or directory"),
         (no_file(lambda path: path.mkdir(mode=0o700)), "Regular files only"),
         (no_file(lambda path: os.mkfifo(path, 0o600)), "Regular files only"),
