@@ -15,6 +15,7 @@ take it back. A descriptor that is open stays as it is. Paths of sockets are not
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import struct
 
@@ -91,13 +92,16 @@ class Ruleset:
 
 def forbid_new_privileges() -> None:
     """No set-user-id program gives us anything any more (prctl(2)). Raise OSError."""
-    library = ctypes.CDLL(None, use_errno=True)
-    _checked(library.prctl(_SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0))
+    _checked(_library().prctl(_SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0))
+
+
+@functools.cache
+def _library() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
 
 
 def _call(number: int, *arguments: object) -> int:
-    library = ctypes.CDLL(None, use_errno=True)
-    return _checked(library.syscall(ctypes.c_long(number), *arguments))
+    return _checked(_library().syscall(ctypes.c_long(number), *arguments))
 
 
 def _checked(result: int) -> int:
