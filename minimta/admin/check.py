@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 from argparse import ArgumentError, ArgumentParser
+from pathlib import Path
 
 from minimta.admin import check_tables
 from minimta.admin.checkout import AdminError
+from minimta.admin.install import install
 from minimta.admin.output import say
 from minimta.config import file as config_file
 from minimta.config.options import Options
@@ -40,6 +42,8 @@ def run(arguments: list[str]) -> int:
     is_wrong = _check_tables(options)
     _check_logins(options, path, has_tls)
     is_wrong = _check_filters(options, path) or is_wrong
+    for sentence in install.taken_away(Path("/")):
+        say(f"Warning: {sentence}")
     if os.path.lexists(path):
         say(f"{path}: every line is understood")
     else:

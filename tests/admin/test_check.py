@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from minimta.admin import check_tables, verbs
+from minimta.admin.install import install
 from minimta.config import file as config_file
 from tests.support.certificates import self_signed
 from tests.support.fakefilter import FakeFilter
@@ -18,6 +19,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.write_text("# nothing\n")
     path.chmod(0o644)
     monkeypatch.setattr(check_tables, "findings", lambda options: iter(()))
+    monkeypatch.setattr(install, "taken_away", lambda root: [])
     monkeypatch.setattr(config_file, "DEFAULT_FILE", str(path))
     return path
 
@@ -53,6 +55,14 @@ def test_what_is_suspicious_is_no_error(file: Path, capfd: pytest.CaptureFixture
     out = capfd.readouterr().out
     assert f"{file}: Warning: mode 640; all users must be able to read it (chmod a+r {file})" in out
     assert "Warning: LogLevel is set in line 1, too" in out
+
+
+def test_commands_that_are_no_longer_ours_are_told(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(install, "taken_away", lambda root: ["/usr/bin/mailq is gone"])
+    assert verbs.main(["check"]) == 0
+    assert capfd.readouterr().out.startswith("Warning: /usr/bin/mailq is gone\n")
 
 
 def test_another_file_may_be_named(file: Path, capfd: pytest.CaptureFixture[str]) -> None:

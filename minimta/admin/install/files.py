@@ -52,6 +52,8 @@ class Link:
 def is_checkout(target: str) -> bool:
     """Is *target* the bin/NAME of a checkout of ours?"""
     home = Path(target).parent.parent
+    if not home.is_absolute():  # Exim's link is "exim4": that is not below where we happen to be
+        return False
     return str(home) == HOME or (home / "minimta" / "__init__.py").is_file()
 
 

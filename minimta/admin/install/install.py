@@ -181,6 +181,24 @@ def need_no_other_mta(root: Path, links: list[Link]) -> None:
             raise AdminError(text, os.EX_CANTCREAT)
 
 
+def taken_away(root: Path) -> list[str]:
+    """The commands that another mail system has taken since an installation, a sentence each."""
+    if not Link(root, "/usr/sbin/minimta", "").is_ours():
+        return []  # nothing is installed
+    sentences = []
+    for path in (
+        "/usr/sbin/sendmail",
+        "/usr/lib/sendmail",
+        "/usr/bin/mailq",
+        "/usr/bin/newaliases",
+    ):
+        if not Link(root, path, "").is_ours():
+            package = package_of(root, path) if os.path.lexists(below(root, path)) else ""
+            remedy = f"apt remove {package}, then minimta install" if package else "minimta install"
+            sentences.append(f"{path} does not lead to minimta: {remedy}")
+    return sentences
+
+
 def package_of(root: Path, path: str) -> str:
     """Debian's package that holds *path*, or what it leads to; "" if none does."""
     for name in (path, os.path.realpath(path)):

@@ -84,7 +84,12 @@ def test_a_link_into_another_checkout_is_led_to_this_one(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "make", [Path.touch, lambda path: path.symlink_to("/etc/alternatives/sendmail")]
+    "make",
+    [
+        Path.touch,
+        lambda path: path.symlink_to("/etc/alternatives/sendmail"),
+        lambda path: path.symlink_to("exim4"),  # the tests, too, run in a checkout
+    ],
 )
 def test_it_stops_before_the_files_of_another_mail_system(
     tmp_path: Path, administrator: None, python: None, make: Callable[[Path], None]
@@ -95,6 +100,25 @@ def test_it_stops_before_the_files_of_another_mail_system(
         install.run(["--root", str(tmp_path)])
     assert trouble.value.exit_code == os.EX_CANTCREAT
     assert [path.name for path in tmp_path.rglob("*")] == ["usr", "sbin", "sendmail"]
+
+
+def test_commands_that_a_package_takes_later_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = subprocess.CompletedProcess([], 0, "exim4-daemon-light: /usr/sbin/sendmail\n", "")
+    monkeypatch.setattr(install, "run_program", lambda command: found)
+    assert install.taken_away(tmp_path) == []  # nothing is installed
+    names = ("/usr/sbin/minimta", "/usr/sbin/sendmail", "/usr/lib/sendmail", "/usr/bin/mailq")
+    for path in (*names, "/usr/bin/newaliases"):
+        Link(tmp_path, path, f"{HOME}/bin/{Path(path).name}").do()
+    assert install.taken_away(tmp_path) == []
+    (tmp_path / "usr/bin/mailq").unlink()
+    (tmp_path / "usr/sbin/sendmail").unlink()
+    (tmp_path / "usr/sbin/sendmail").symlink_to("exim4")
+    assert install.taken_away(tmp_path) == [
+        "/usr/sbin/sendmail does not lead to minimta: apt remove exim4-daemon-light, then minimta install",
+        "/usr/bin/mailq does not lead to minimta: minimta install",
+    ]
 
 
 def test_the_package_that_is_in_the_way_is_named(
