@@ -2,7 +2,8 @@
 
     AccessFile        rows that nothing obeys, or that make no sense
     TLSPolicy         the level and what belongs to it; keys that are no next hop
-    AuthInfoFile      rows with a fault; who else may read it. No secret is told
+    AuthInfoFile      rows with a fault; files of secrets and tokens that are not there, or that others
+                      may read. No secret is told
     MailerTable       values that are no mailer:host
     SenderRelay       keys that are no sender, values that are no next hop
     RelayDomains, LocalHostNames, TrustedUsers, and files of classes (GenericsDomain ...)
@@ -21,7 +22,8 @@ from typing import NamedTuple
 from minimta.config.options import Options
 from minimta.config.values import nearest, smart_host
 from minimta.listener import access_problems
-from minimta.mailers.remote import mx_targets, tls_policy
+from minimta.mailers.remote import mx_targets, tls_policy, token_file
+from minimta.mailers.remote.authinfo import AuthRow
 from minimta.mailers.remote.credentials import CredentialStore, source
 from minimta.maps.cdb import Cdb
 from minimta.maps.table import SUFFIX
@@ -182,13 +184,22 @@ def _logins(path: str, options: Options) -> Iterator[Finding]:
         return
     for row in store.rows:
         of_database = where.endswith(SUFFIX)
-        if row.fault:
-            text = f"row {row.key}: {row.fault}; mail that it is for waits"
+        if fault := row.fault or _secret_trouble(store, row, options):
+            text = f"row {row.key}: {fault}; mail that it is for waits"
             yield Finding(where, text, 0 if of_database else row.line)
         name, _, port = row.key.partition(":")
         if port and ":" not in port and not port.isdigit():
             text = f"row {row.key}: {port} is no port{nearest(name, _AUTH_TAGS)}"
             yield Finding(where, text, 0 if of_database else row.line)
+
+
+def _secret_trouble(store: CredentialStore, row: AuthRow, options: Options) -> str:
+    """What is wrong with the file that the secret of *row* is in; of a token, with its name."""
+    trouble = store.trouble(row)
+    if not trouble or row.source != "T":
+        return trouble
+    known = {name: name for name in token_file.names(options.token_directory)}
+    return f"{trouble}{nearest(os.fsdecode(row.value), known)}"
 
 
 # --- lists ----------------------------------------------------------------------------------------

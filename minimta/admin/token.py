@@ -24,6 +24,7 @@ from minimta.admin.checkout import AdminError
 from minimta.admin.output import say
 from minimta.config import file as config_file
 from minimta.config.options import Options
+from minimta.config.values import nearest
 from minimta.mailers.remote import renewal, token_file
 from minimta.mailers.remote.credentials import CredentialStore
 from minimta.mailers.remote.oauth import OAuthClient, TokenTrouble
@@ -40,7 +41,7 @@ _LOCK_TIME = 60.0
 
 
 def run(arguments: list[str]) -> int:
-    """0: done, or all is well; 75: later, 77: the provider refuses.
+    """0: done, or all is well; 66: there is no such token; 75: later, 77: the provider refuses.
 
     Raise AdminError, with these codes too, if nothing could be done.
     """
@@ -79,7 +80,7 @@ def _get(options: Options, given: Namespace) -> int:
 
 
 def _renew(options: Options, given: Namespace) -> int:
-    path = token_file.path_of(options.token_directory, given.name)
+    path = _path_of_known(options, given.name)
     client = token_file.read(path).client
     if given.secret_file:
         client = replace(client, client_secret=_read_secret(given.secret_file))
@@ -125,6 +126,8 @@ def _state(options: Options, name: str) -> str:
 
 def _check(options: Options, given: Namespace) -> int:
     code = os.EX_OK
+    if given.name:
+        _path_of_known(options, given.name)
     for name in [given.name] if given.name else token_file.names(options.token_directory):
         try:
             renewal.access_token(options, name, is_forced=True)
@@ -136,8 +139,7 @@ def _check(options: Options, given: Namespace) -> int:
 
 
 def _remove(options: Options, given: Namespace) -> int:
-    path = token_file.path_of(options.token_directory, given.name)
-    os.stat(path)
+    path = _path_of_known(options, given.name)
     with token_file.locked(path, _LOCK_TIME):
         token_file.remove(path)
     say(f"{path} is removed. The authorization itself ends where you gave it, at the provider.")
@@ -145,6 +147,15 @@ def _remove(options: Options, given: Namespace) -> int:
 
 
 _ACTS = {"get": _get, "renew": _renew, "list": _list, "check": _check, "remove": _remove}
+
+
+def _path_of_known(options: Options, name: str) -> str:
+    """The file of a token that there is. Raise AdminError, ValueError, OSError."""
+    path = token_file.path_of(options.token_directory, name)
+    if not files.may_exist(path):
+        known = {one: one for one in token_file.names(options.token_directory)}
+        raise AdminError(f"there is no token {name}{nearest(name, known)}", os.EX_NOINPUT)
+    return path
 
 
 def _names_in_authinfo(options: Options) -> set[str]:
@@ -157,7 +168,8 @@ def _names_in_authinfo(options: Options) -> set[str]:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError):
-        return log.clean(f"{error.filename or ''} {error.strerror or error}".strip())
+        where = f"{error.filename}: " if error.filename else ""
+        return log.clean(f"{where}{error.strerror or error}")
     return log.clean(str(error), 1000)
 
 

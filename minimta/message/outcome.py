@@ -15,7 +15,7 @@ from minimta.message.printable import shown
 #: RFC 3463 section 3.5: congestion
 _CONGESTED = "4.4.5"
 #: characters of a text that the log and mailq show
-_STAT = 256
+_STAT = 400
 
 
 class Fate(enum.Enum):

@@ -199,6 +199,32 @@ def test_logins_that_others_may_read_are_told(
     assert found == "authinfo.cdb: Group readable file; it must be root's, mode 600"
 
 
+def test_files_of_secrets_and_tokens_are_looked_at(
+    place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    put(place, "secret", "s3cret\n")
+    rows = (
+        f"AuthInfo:a U:e F:{place}/secret\nAuthInfo:b U:e F:{place}/none\nAuthInfo:c U:e T:offise\n"
+    )
+    put(place, "authinfo", rows)
+    options = (place / "minimta.cf").read_text()
+    put(place, "minimta.cf", f"{options}TokenDirectory = {place}\n", 0o644)
+    put(place, "office.json", "{}")
+    wait = "mail that it is for waits"
+    missing = [
+        f"authinfo: line 2: row b: none: No such file or directory; {wait}",
+        f"authinfo: line 3: row c: offise.json: No such file or directory"
+        f" (did you mean office?); {wait}",
+    ]
+    assert told(capfd, place, os.EX_CONFIG) == missing
+    put(place, "secret", "s3cret\n", 0o644)
+    assert told(capfd, place, os.EX_CONFIG) == [
+        f"authinfo: line 1: row a: secret: World readable file; it must be root's,"
+        f" mode 600; {wait}",
+        *missing,
+    ]
+
+
 def test_a_damaged_database_is_told(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
     put(place, "access.cdb", b"x")
     (found,) = told(capfd, place, os.EX_CONFIG)

@@ -169,7 +169,16 @@ def test_a_check_asks_now_and_its_exit_code_says_it(
     told = capfd.readouterr().out
     assert told.endswith("to authorize it again: minimta token renew office\n")
     assert machine.run("check", "office") == os.EX_OK
-    assert machine.run("check", "nobody") == os.EX_TEMPFAIL
+
+
+@pytest.mark.parametrize("act", ["check", "renew", "remove"])
+def test_a_token_that_there_is_not_is_told_with_the_nearest(
+    machine: Machine, capfd: pytest.CaptureFixture[str], act: str
+) -> None:
+    machine.get()
+    capfd.readouterr()
+    assert machine.run(act, "offise") == os.EX_NOINPUT
+    assert "there is no token offise (did you mean office?)" in capfd.readouterr().err
 
 
 def test_one_that_is_removed_is_gone(machine: Machine) -> None:
@@ -178,7 +187,7 @@ def test_one_that_is_removed_is_gone(machine: Machine) -> None:
     Path(f"{machine.path()}.new").write_text("what a renewal that was killed has left")
     assert machine.run("remove", "office") == os.EX_OK
     assert os.listdir(machine.directory) == ["office.lock"]
-    assert machine.run("remove", "office") == os.EX_OSERR
+    assert machine.run("remove", "office") == os.EX_NOINPUT
 
 
 def test_a_directory_that_others_may_write_is_told(

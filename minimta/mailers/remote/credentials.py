@@ -127,6 +127,25 @@ class CredentialStore:
             return f"{self.path} row {row.key}"
         return f"{self.path} line {row.line}"
 
+    def trouble(self, row: AuthRow) -> str:
+        """Why the secret of *row* cannot be read now, "" if it can, or if a program or systemd has it.
+
+        Nobody is asked for a token. Raise OSError.
+        """
+
+        def look() -> bytes:
+            try:
+                if row.source == "F":
+                    self._secret(row)
+                elif row.source == "T":
+                    directory, name = self._options.token_directory, os.fsdecode(row.value)
+                    token_file.read(token_file.path_of(directory, name))
+            except (OSError, Untrusted, ValueError) as error:
+                return os.fsencode(_reason(error))
+            return b""
+
+        return os.fsdecode(privileges.in_child(look, _READ_TIME))
+
     def hand_over(self, wanted: Mapping[str, AuthRow], pipe: int) -> None:
         """Write the logins *wanted*, by next hop, into *pipe* for receive(), in a child.
 
@@ -187,7 +206,10 @@ class CredentialStore:
                 self._options, name, self._note, newer_than=newer_than
             ).encode("ascii")
         path = _path_of(row)
-        found = safefile.read_trusted(path, os.geteuid(), _MAX_SECRET, safefile.SECRET)
+        try:
+            found = safefile.read_trusted(path, os.geteuid(), _MAX_SECRET, safefile.SECRET)
+        except Untrusted as error:
+            raise Untrusted(f"{log.clean(path)}: {error}; it must be root's, mode 600") from error
         return _first_line(found.text, path)
 
     def _note(self, text: str, *, is_error: bool = False) -> None:
