@@ -165,7 +165,8 @@ class Options:
     block_lists = _option("DNSBL", "", _block_lists, "a list of addresses (its zone, perhaps a text with $a) whose mail is refused: FEATURE(dnsbl); one line a list (ours)", accumulates=True)
     trust_loopback = _option("TrustLoopback", "True", boolean, "clients of this host may relay; False where a proxy brings strangers' connections from a local address (ours)")
     refuse_private = _option("RefusePrivateAddresses", "False", boolean, "no host that only DNS or an address names is connected to where the Internet does not lead: 10/8, 192.168/16, fc00::/7 and others (ours)")
-    dane = _option("DANE", "True", boolean, "TLSA records of a host say which certificate it must have, where DNSSEC vouches for them (RFC 7672; ours)")
+    # DIFFERS: Sendmail has it off; a domain that has signed such records wants them to count.
+    dane = _option("DANE", "True", boolean, "TLSA records of a host say which certificate it must have, where DNSSEC vouches for them (RFC 7672)")
     mta_sts = _option("MTASTS", "True", boolean, "a policy that a domain has published by HTTPS says which hosts take its mail, and that their certificates are verified (RFC 8461; ours)")
     dkim_sign = _option("DKIMSign", "/etc/mail/dkim-sign", directory, "text table domain of From -> selector and key file, with which mail of this host's own users and clients is signed (DKIM); empty: none (ours)")
     tls_policy = _option("TLSPolicy", "/etc/mail/tls-policy", directory, "table next hop -> none, may, encrypt, verify, fingerprint, dane, dane-only, sts: what TLS must be there before anything is sent; text, or the cdb beside it; empty: none (ours)")
