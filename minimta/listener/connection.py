@@ -138,7 +138,10 @@ class Connection:
             if not chunk:
                 return self._shut_down() if self._shared.is_stopping else self._lost()
             is_text = session.is_reading_text
+            asked = time.monotonic()
             replies = session.receive(chunk)
+            if self._begun:  # what a filter or a name server takes is not the client's
+                self._begun += time.monotonic() - asked
             has_ended, why_late = session.state is State.CLOSED, self._why_late(len(chunk))
             pause = session.throttle.take_pause()
             if self.port.delay_la and not is_text:

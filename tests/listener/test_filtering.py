@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from minimta.config import filters, ports
-from minimta.listener import rights
+from minimta.listener import connection, rights
 from minimta.listener.starttls import Secured
 from minimta.milter.protocol import Action, Stage, Wish
 from minimta.system.certificates import PeerCertificate
@@ -703,6 +703,32 @@ def test_milter_log_level_says_how_much_is_told(
     greeted(host).writes("emma@lab1.campus", "dave")
     told = "Milter add: header: X-New" in lines, "milter=filter0, action=mail, continue" in lines
     assert told == expected
+
+
+def test_the_time_of_a_slow_filter_is_not_held_against_the_client(
+    host: SmtpHost,
+    use: Filter,
+    start: Callable[..., Listening],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def slow(data: bytes) -> bytes:
+        time.sleep(1.2)
+        return b"c"
+
+    monkeypatch.setattr(connection, "_SLOW_AFTER", 1.0)
+    host.options.min_data_rate = 1 << 40
+    use({"R": slow})
+    peer = start().connect()
+    peer.answer()
+    peer.socket.sendall(b"MAIL FROM:<emma@lab1.campus>\r\n")
+    peer.answer()
+    peer.socket.sendall(b"RCPT TO:<dave>\r\n")
+    peer.answer()
+    peer.socket.sendall(b"DATA\r\n")
+    assert peer.answer().startswith("354")
+    peer.socket.sendall(b"Subject: x\r\n\r\n")
+    peer.socket.sendall(b"Hi\r\n.\r\n")
+    assert peer.answer().startswith("250 2.0.0")
 
 
 def test_what_our_own_checks_refuse_no_filter_sees(host: SmtpHost, use: Filter) -> None:
