@@ -26,7 +26,9 @@ class Letter:
     """What filters judge; what becomes of it is read off its attributes."""
 
     __slots__ = (
+        "_addressees",
         "_host",
+        "_parts",
         "above",
         "body",
         "body_type",
@@ -48,6 +50,9 @@ class Letter:
         host: str,
     ) -> None:
         """*fields* are those of the message itself, *host* is our full name."""
+        #: while a filter's changes are made: both parts of the header, and key -> recipients
+        self._parts: tuple[_Fields, ...] = ()
+        self._addressees: dict[bytes, list[Recipient]] = {}
         self.body = body
         self.above: list[bytes] = []
         self.fields = list(fields)
@@ -69,14 +74,20 @@ class Letter:
     def apply(self, changes: list[Change]) -> list[str]:
         """All that one filter wants, or nothing of it; what the log says. Raise FilterFailed."""
         saved = {name: getattr(self, name) for name in self.__slots__ if name != "body"}
-        saved["above"], saved["fields"] = list(self.above), list(self.fields)
-        saved["recipients"] = list(self.recipients)
+        # A filter may want as many changes as a message has fields: none may look through them all.
+        self._parts = above, fields = _Fields(self.above), _Fields(self.fields)
+        self._addressees = {}
+        for one in self.recipients:
+            self._addressees.setdefault(self._key(address.bare(one.address)), []).append(one)
         try:
-            return [self._apply(change) for change in changes]
+            told = [self._apply(change) for change in changes]
         except FilterFailed:
             for name, value in saved.items():
                 setattr(self, name, value)
             raise
+        self.above, self.fields = above.left(), fields.left()
+        self.recipients = [one for same in self._addressees.values() for one in same]
+        return told
 
     def _apply(self, change: Change) -> str:
         if isinstance(change, FieldChange):
@@ -101,30 +112,32 @@ class Letter:
 
     def _add(self, field: bytes) -> None:
         """In front of the first of its name, as in Sendmail, or behind them all."""
+        above, fields = self._parts
         wanted = headers.name(field)
         if wanted == b"received":
-            return self.above.append(field)
-        for part in (self.above, self.fields):
-            for place, other in enumerate(part):
-                if headers.name(other) == wanted:
-                    return part.insert(place, field)
-        return self.fields.append(field)
+            return above.append(field)
+        for part in self._parts:
+            if places := part.of(wanted):
+                return part.insert(places[0], field)
+        return fields.append(field)
 
     def _insert(self, index: int, field: bytes) -> None:
         """Behind *index* fields of all but Return-Path."""
-        if index <= len(self.above):
-            self.above.insert(index, field)
+        above, fields = self._parts
+        count = len(above)
+        if index <= count:
+            above.insert_behind(index, field)
         else:
-            self.fields.insert(max(index - len(self.above) - _OURS, 0), field)
+            fields.insert_behind(max(index - count - _OURS, 0), field)
 
     def _replace(self, change: FieldChange, name: str) -> str:
-        wanted, count = change.name.lower(), 0
-        for part in (self.above, self.fields):
-            for place, other in enumerate(part):
-                count += headers.name(other) == wanted
-                if headers.name(other) == wanted and count >= max(change.index, 1):
-                    part[place : place + 1] = [_field(change)] if change.value else []
-                    return f"Milter {'change' if change.value else 'delete'}: header {name}"
+        wanted, number = change.name.lower(), max(change.index, 1) - 1
+        for part in self._parts:
+            count = len(part.of(wanted))
+            if number < count:
+                part.replace(wanted, number, _field(change) if change.value else b"")
+                return f"Milter {'change' if change.value else 'delete'}: header {name}"
+            number -= count
         if not change.value:
             return f"Milter delete (noop): header: {name}"
         self._add(_field(change))
@@ -135,10 +148,7 @@ class Letter:
     def _change_envelope(self, change: EnvelopeChange) -> str:
         shown = quoted(change.address)
         if change.kind == "delete":
-            wanted = self._key(address.bare(change.address))
-            self.recipients = [
-                one for one in self.recipients if self._key(address.bare(one.address)) != wanted
-            ]
+            self._addressees.pop(self._key(address.bare(change.address)), None)
             return f"Milter delete: rcpt {shown}"
         path = change.address if change.address[:1] == b"<" else b"<%b>" % change.address
         try:
@@ -163,14 +173,70 @@ class Letter:
         if why := address.why_special(rcpt.forward_path):
             raise FilterFailed(f"recipient {quoted(path)}: {why}")
         bare = address.bare(rcpt.forward_path)
-        if self._key(bare) in {self._key(address.bare(one.address)) for one in self.recipients}:
+        if (key := self._key(bare)) in self._addressees:
             return
         flags = "P" + (rcpt.parameters.notify or "FD")
         original = rcpt.parameters.original
-        self.recipients.append(Recipient(b"<%b>" % bare, flags, original=original))
+        self._addressees[key] = [Recipient(b"<%b>" % bare, flags, original=original)]
 
     def _key(self, bare: bytes) -> bytes:
         return address.qualified(bare, self._host).lower()
+
+
+class _Fields:
+    """Fields of a header, found by name and number."""
+
+    __slots__ = ("_fields", "_names", "_places")
+
+    def __init__(self, fields: list[bytes]) -> None:
+        #: b"" for those that are gone: the places of the others stay
+        self._fields = list(fields)
+        self._names = [headers.name(one) for one in fields]
+        #: name -> where its fields stand, None: not known
+        self._places: dict[bytes, list[int]] | None = None
+
+    def left(self) -> list[bytes]:
+        """Those that are there now."""
+        return [one for one in self._fields if one]
+
+    def __len__(self) -> int:
+        return len(self._fields) - self._names.count(b"")
+
+    def of(self, name: bytes) -> list[int]:
+        """Where the fields of that *name* stand, in small letters."""
+        if self._places is None:
+            self._places = {}
+            for place, one in enumerate(self._names):
+                self._places.setdefault(one, []).append(place)
+        return self._places.get(name, [])
+
+    def append(self, field: bytes) -> None:
+        """The last one."""
+        name = headers.name(field)
+        if self._places is not None:
+            self._places.setdefault(name, []).append(len(self._fields))
+        self._fields.append(field)
+        self._names.append(name)
+
+    def insert(self, place: int, field: bytes) -> None:
+        """At *place*, as of() gives them."""
+        self._fields.insert(place, field)
+        self._names.insert(place, headers.name(field))
+        self._places = None
+
+    def insert_behind(self, count: int, field: bytes) -> None:
+        """With *count* fields before it, or all."""
+        if count >= len(self):
+            return self.append(field)
+        self._fields, self._names = self.left(), [one for one in self._names if one]
+        self.insert(count, field)
+
+    def replace(self, name: bytes, number: int, field: bytes) -> None:
+        """The *number*-th of that *name*, from 0 on, by *field*; b"": it goes."""
+        places = self.of(name)
+        self._fields[places[number]] = field
+        if not field:
+            self._names[places.pop(number)] = b""
 
 
 def _field(change: FieldChange) -> bytes:
