@@ -4,8 +4,10 @@
     TLSPolicy         the level and what belongs to it; keys that are no next hop
     AuthInfoFile      rows with a fault; files of secrets and tokens that are not there, or that others
                       may read. No secret is told
-    MailerTable       values that are no mailer:host
+    MailerTable       values that are no mailer:host; keys that look like a pattern
     SenderRelay       keys that are no sender, values that are no next hop
+    VirtUserTable, GenericsTable
+                      values that are not one address
     RelayDomains, LocalHostNames, TrustedUsers, and files of classes (GenericsDomain ...)
                       words that are no name
 
@@ -28,7 +30,8 @@ from minimta.mailers.remote.credentials import CredentialStore, source
 from minimta.maps.cdb import Cdb
 from minimta.maps.table import SUFFIX
 from minimta.maps.text_table import numbered_rows
-from minimta.routing.route import host_of, table_route
+from minimta.message import addresslist
+from minimta.routing.route import host_of, is_one_address, table_route
 from minimta.system import files, log
 from minimta.system.safefile import Untrusted
 
@@ -61,6 +64,8 @@ def findings(options: Options) -> Iterator[Finding]:
         (options.tls_policy, _by_rows(_of_tls_policy)),
         (options.sender_relay, _by_rows(_of_sender_relay)),
         (options.mailer_table, _by_rows(_of_mailer_table)),
+        (options.virtuser_table, _by_rows(_of_virtual_address)),
+        (options.generics_table, _by_rows(_of_generic_address)),
         (options.auth_info_file, lambda path: _logins(path, options)),
         (options.relay_domains, _list(_of_relay_word)),
         (options.local_host_names, _list(_of_name)),
@@ -165,6 +170,8 @@ def _of_sender_relay(key: str, value: str) -> str:
 
 
 def _of_mailer_table(key: str, value: str) -> str:
+    if key[:2] == "*.":
+        return f"it does nothing: did you mean {key[1:]}?"
     found = table_route(value, b"x")
     if found.mailer == "esmtp":
         mx_targets.parse(found.host)
@@ -173,6 +180,22 @@ def _of_mailer_table(key: str, value: str) -> str:
         known = {name: f"{name}:" for name in ("esmtp", "smtp", "relay", "local", "error")}
         return f"{value} is no mailer:host{nearest(mailer.lower(), known)}; mail for it waits"
     return ""
+
+
+def _of_virtual_address(key: str, value: str) -> str:
+    if "@" not in key[:-1]:
+        return f"an address, or @domain, is wanted: did you mean @{key}?"
+    is_error = value[:6].lower() == "error:"
+    if not (value[6:].strip() if is_error else is_one_address(value.encode("utf-8"))):
+        return f"{value!r} is not one address (several are an alias); mail for it waits"
+    return ""
+
+
+def _of_generic_address(key: str, value: str) -> str:
+    octets = value.encode("utf-8")
+    found = addresslist.parse(octets, blanks_separate=False)
+    is_one = len(found) == 1 and not found[0].problem and found[0].address == octets
+    return "" if is_one else f"{value!r} is no address; mail that it is for waits"
 
 
 def _logins(path: str, options: Options) -> Iterator[Finding]:

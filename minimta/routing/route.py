@@ -172,8 +172,8 @@ class Router:
             status, text = error_of(text[6:].strip())
             return Route("error", status, text.encode())
         # DIFFERS: Sendmail returns the mail; it is our own slip, and nobody's mail is returned for one.
-        if depth >= MOST or is_error or not _is_address(value):
-            why = "rows lead to each other" if depth >= MOST else text
+        if depth >= MOST or is_error or not is_one_address(value):
+            why = "rows lead to each other" if depth >= MOST else f"{text!r} is not one address"
             text = f"451 Local configuration error: VirtUserTable: {why}"
             return Route("error", "4.3.5", text.encode())
         return self._route(value, depth + 1)
@@ -189,7 +189,7 @@ class Router:
         return key, value
 
 
-def _is_address(value: bytes) -> bool:
+def is_one_address(value: bytes) -> bool:
     """Is it one address, and neither a list nor a program or file?"""
     local_part, domain = address.split(value)
     is_quoted = len(local_part) > 1 and local_part[:1] == local_part[-1:] == b'"' and domain

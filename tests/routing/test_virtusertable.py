@@ -102,6 +102,7 @@ def test_error_rows_refuse() -> None:
 def test_a_slip_in_the_table_waits_and_bounces_nobodys_mail(value: bytes) -> None:
     found = route(b"info@list.campus", {b"info@list.campus": value})
     assert (found.mailer, found.host) == ("error", "4.3.5")
+    assert found.user.decode().endswith(f"VirtUserTable: {value.decode()!r} is not one address")
 
 
 def test_rows_that_lead_to_each_other_wait() -> None:
