@@ -40,6 +40,8 @@ def answer(argument: bytes, client: Peer, shared: SharedState) -> Reply:
     if not client.rights.may_relay:
         return reply(459, "4.7.1", f"Node {shown} not allowed: relay access is needed")
     order = _order(argument)
+    if not order and argument[:1] == b"#":
+        return reply(459, "4.5.4", f"Queue {quoted(argument[1:])} unknown")
     if not order:
         return reply(458, "4.5.4", f"Unable to queue messages for node {shown}")
     if shared.ask_parent is None or not shared.ask_parent(order):

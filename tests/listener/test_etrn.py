@@ -49,7 +49,7 @@ def test_what_the_parent_is_asked(host: SmtpHost, node: str, order: bytes) -> No
     ("line", "code"),
     [
         ("ETRN", "500 5.5.2"),
-        ("ETRN #other", "458 4.5.4"),
+        ("ETRN #other", "459 4.5.4 Queue other unknown"),
         ("ETRN a b", "458 4.5.4"),
         ("ETRN -f/etc/passwd;x", "458 4.5.4"),
         ("ETRN ..", "458 4.5.4"),

@@ -49,7 +49,8 @@ _DOMAINS = (
 )
 _MAIL = tuple(
     b"SIZE=100 SIZE=99999999999999999999 SIZE=-1 BODY=8BITMIME BODY=7BIT BODY=BINARYMIME RET=HDRS RET "
-    b"ENVID=a+2Bb AUTH=<> AUTH=emma+40lab1.campus X=y = SMTPUTF8 SMTPUTF8 SMTPUTF8=1".split()
+    b"ENVID=a+2Bb AUTH=<> AUTH=emma+40lab1.campus X=y = SMTPUTF8 SMTPUTF8 SMTPUTF8=1 "
+    b"BY=60;R BY=-1;NT BY=1e3;R BY=;; BY=9;\xff REQUIRETLS HOLDFOR=9".split()
 )
 _RCPT = tuple(b"NOTIFY=NEVER NOTIFY=SUCCESS,DELAY NOTIFY= ORCPT=rfc822;a@b ORCPT=+ZZ".split())
 _MECHANISMS = (
@@ -66,7 +67,7 @@ _ARGUMENTS: dict[bytes, tuple[bytes, ...]] = {
 #: command -> how often; those behind which a client waits end a group
 _WEIGHTS = {
     b"MAIL": 20, b"RCPT": 25, b"NOOP": 4, b"RSET": 4, b"VRFY": 2, b"EXPN": 2, b"HELP": 2, b"X": 2,
-    b"EHLO": 5, b"HELO": 2, b"DATA": 14, b"STARTTLS": 3, b"AUTH": 9, b"QUIT": 2, b"ETRN": 1, b"BDAT": 5,
+    b"EHLO": 5, b"HELO": 2, b"DATA": 14, b"STARTTLS": 3, b"AUTH": 9, b"QUIT": 2, b"ETRN": 2, b"BDAT": 5,
 }  # fmt: skip
 AWAITED = (b"EHLO", b"HELO", b"DATA", b"STARTTLS", b"AUTH", b"QUIT")
 
@@ -138,6 +139,8 @@ class Grammar:
 
     def _argument(self, verb: bytes) -> bytes:
         choose = self._random.choice
+        if verb == b"ETRN":
+            return choose((b"", b"@", b"#")) + choose((*_DOMAINS, b"mqueue", b"a;b"))
         if verb in (b"VRFY", b"EXPN"):
             return self.address() + choose((b"", b"", b" SMTPUTF8"))
         if verb == b"AUTH":
