@@ -252,6 +252,22 @@ def by_worker(domain: str, server: FakeSmtp) -> dict[str, object]:
     }
 
 
+def by_validating_worker(campus: Campus, domain: str, server: FakeSmtp) -> dict[str, object]:
+    """By a worker that validates: the name server is elsewhere."""
+    # Where it may read: its sandbox leaves it /etc and /usr.
+    place = Path("/usr/local/share/anchor")
+    place.write_text((campus.directory / "anchor").read_text())
+    place.chmod(0o644)
+    anchors = ((str(place),),)
+    conf = Path("/etc/resolv.conf")
+    conf.write_text(f"nameserver {ELSEWHERE}\n")
+    try:
+        with mock.patch.object(Validator.__init__, "__defaults__", anchors):
+            return by_worker(domain, server)
+    finally:
+        conf.write_text(f"nameserver {HERE}\noptions trust-ad\n")
+
+
 def by_posttls_finger(campus: Campus, domain: str) -> str:
     """How posttls-finger(1) calls the connection, "lookup" or "no TLS" if there is none."""
     command = ["posttls-finger", "-c", "-l", "dane", "-L", "summary,verbose", domain]
@@ -288,6 +304,7 @@ def set_up_network(directory: Path) -> None:
     users = "mail_owner = daemon\ndefault_privs = nobody\nsetgid_group = adm\n"
     (directory / "main.cf").write_text(f"compatibility_level = 3.6\n{users}")
     commands.append(["mount", "--bind", str(directory / "resolv.conf"), "/etc/resolv.conf"])
+    commands.append(["mount", "-t", "tmpfs", "tmpfs", "/usr/local/share"])
     for command in commands:
         subprocess.run(command, check=True)
 
@@ -309,6 +326,10 @@ def main(directory: Path, programs: Path) -> dict[str, dict[str, object]]:
                 found[domain]["validated"] = None
             with mock.patch.object(TargetFinder, "_is_us", lambda *_: False):
                 found[domain]["worker"] = by_worker(domain, server)
+                if found[domain]["validated"] is not None:
+                    found[domain]["validating worker"] = by_validating_worker(
+                        campus, domain, server
+                    )
             if campus.program("posttls-finger"):
                 found[domain]["postfix"] = by_posttls_finger(campus, domain)
     return found
