@@ -7,6 +7,7 @@ key, if the caller may; and it talks to the filters.
 
 from __future__ import annotations
 
+import json
 import os
 from argparse import ArgumentError, ArgumentParser
 from pathlib import Path
@@ -19,8 +20,11 @@ from minimta.config import file as config_file
 from minimta.config.options import Options
 from minimta.listener import starttls
 from minimta.milter import input_filters
-from minimta.system import safefile
+from minimta.system import privileges, safefile
 from minimta.system.tls_values import TlsError
+
+#: seconds in which a filter has answered, or never will
+_FILTER_TIME = 15.0
 
 
 def run(arguments: list[str]) -> int:
@@ -95,11 +99,31 @@ def _check_filters(options: Options, path: str) -> bool:
     if why_not := input_filters.why_not(options):
         say(f"{path}: {why_not}")
         return True
-    for row, why in input_filters.silent(options):
+    try:
+        silent = _silent_filters(options)
+    except OSError as error:
+        say(f"{path}: Warning: no filter was asked: {error.strerror or error}")
+        return False
+    for name, on_failure, why in silent:
         after = {"T": "mail waits", "R": "mail is refused", "4": "mail waits"}
-        fate = after.get(row.on_failure, "mail passes without it")
-        say(f"{path}: Warning: the filter {row.name} does not answer ({why}): {fate}")
+        fate = after.get(on_failure, "mail passes without it")
+        say(f"{path}: Warning: the filter {name} does not answer ({why}): {fate}")
     return False
+
+
+def _silent_filters(options: Options) -> list[tuple[str, str, str]]:
+    """Name, F= and reason of those that do not answer RunAsUser. Raise OSError."""
+
+    def look() -> bytes:
+        # To root every socket is open: the listener may be told "Permission denied".
+        privileges.become(options.run_as_user, with_groups=True)
+        silent = input_filters.silent(options)
+        return json.dumps([(row.name, row.on_failure, why) for row, why in silent]).encode("ascii")
+
+    if not options.mail_filters:
+        return []
+    seconds = _FILTER_TIME * (1 + len(options.mail_filters))
+    return [tuple(row) for row in json.loads(privileges.in_child(look, seconds))]
 
 
 def _warn(warnings: list[str]) -> None:
