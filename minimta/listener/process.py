@@ -76,7 +76,7 @@ class Listener:
         _raise_file_limit()
         _load_all(options)
         if why_not := input_filters.why_not(options):
-            raise OSError(0, why_not, "InputMailFilters")
+            raise OSError(0, why_not)
         tls = _server_tls(options) if is_first else starttls.from_options(options)
         shared = SharedState(options, spool, ask=dns.ipv4_addresses, resolves=dns.resolves, tls=tls)
         _read_tables(shared) if is_first else shared.read_tables()

@@ -17,6 +17,7 @@ from minimta.listener.handler import Handler
 from minimta.listener.peer import Peer
 from minimta.listener.rights import of_user
 from minimta.listener.shared_state import SharedState
+from minimta.milter import input_filters
 from minimta.smtp.state import State
 from minimta.submission import caller, delivery_mode
 from minimta.system import files, log
@@ -29,6 +30,12 @@ _PRIVACY = ("noexpn", "novrfy", "noetrn", "noverb")
 
 def serve(options: Options) -> int:
     """One session; returns the exit code."""
+    if why_not := input_filters.why_not(options):
+        files.write_all(
+            1, f"421 4.3.5 {os.uname().nodename} Local configuration error\r\n".encode()
+        )
+        complain(f"sendmail: {why_not}")
+        return os.EX_CONFIG
     who = caller.Caller(options)
     try:
         spool, is_mta = caller.choose_spool(options, "")

@@ -156,3 +156,13 @@ def test_whoever_is_not_trusted_gets_a_warning(
     [qf] = host.mqueue.glob("qf*")
     warning = f"X-Authentication-Warning: lab2.campus: {me(host)} owned process doing -bs".encode()
     assert (b"", warning) in decode(qf.read_bytes()).headers
+
+
+def test_a_filter_that_is_not_defined_is_told_and_nothing_is_taken(
+    host: SmtpHost, capfd: pytest.CaptureFixture[str]
+) -> None:
+    host.options.input_mail_filters = ("gone",)
+    program = Program(host.options)
+    assert program.answer().startswith("421 4.3.5 ")
+    assert program.end() == os.EX_CONFIG
+    assert "InputMailFilters: no MailFilter is named gone" in capfd.readouterr().err
