@@ -8,6 +8,7 @@
     SenderRelay       keys that are no sender, values that are no next hop
     VirtUserTable, GenericsTable
                       values that are not one address
+    DKIMSign          rows without selector and key; keys that are not there, or that others may read
     RelayDomains, LocalHostNames, TrustedUsers, and files of classes (GenericsDomain ...)
                       words that are no name
 
@@ -24,7 +25,7 @@ from typing import NamedTuple
 from minimta.config.options import Options
 from minimta.config.values import nearest, smart_host
 from minimta.listener import access_problems
-from minimta.mailers.remote import mx_targets, tls_policy, token_file
+from minimta.mailers.remote import dkim_keys, mx_targets, tls_policy, token_file
 from minimta.mailers.remote.authinfo import AuthRow
 from minimta.mailers.remote.credentials import CredentialStore, source
 from minimta.maps.cdb import Cdb
@@ -66,6 +67,7 @@ def findings(options: Options) -> Iterator[Finding]:
         (options.mailer_table, _by_rows(_of_mailer_table)),
         (options.virtuser_table, _by_rows(_of_virtual_address)),
         (options.generics_table, _by_rows(_of_generic_address)),
+        (options.dkim_sign, _by_rows(_of_signature)),
         (options.auth_info_file, lambda path: _logins(path, options)),
         (options.relay_domains, _list(_of_relay_word)),
         (options.local_host_names, _list(_of_name)),
@@ -189,6 +191,13 @@ def _of_virtual_address(key: str, value: str) -> str:
     if not (value[6:].strip() if is_error else is_one_address(value.encode("utf-8"))):
         return f"{value!r} is not one address (several are an alias); mail for it waits"
     return ""
+
+
+def _of_signature(key: str, value: str) -> str:
+    found = dkim_keys.fault_of(key.encode("utf-8"), value.encode("utf-8"))
+    if found.endswith("Permission denied") and not _is_root():
+        return ""  # only root can tell
+    return f"{found}; mail that it signs waits" if found else ""
 
 
 def _of_generic_address(key: str, value: str) -> str:

@@ -9,11 +9,13 @@ import pytest
 
 from minimta.admin import verbs
 from minimta.config import file as config_file
+from minimta.mailers.remote import dkim
 from minimta.maps.cdbwriter import write_cdb
 
 TABLES = {
     "AccessFile": "access",
     "TLSPolicy": "tls-policy",
+    "DKIMSign": "dkim-sign",
     "AuthInfoFile": "authinfo",
     "SenderRelay": "sender-relay",
     "MailerTable": "mailertable",
@@ -58,6 +60,7 @@ GOOD = {
     "access": "Connect:10 RELAY\nTLS_Srv: VERIFY+CITag:MyCA\nMyCA:/CN=ca OK\nTry_TLS:x NO\n",
     "tls-policy": "[h.example]:587 verify match=a.example\n.campus none\n. may\n10.0.3.9 encrypt\n",
     "authinfo": 'AuthInfo:h.example "U:emma" "P:s"\nAuthInfo:[h]:587 "U:e" "P:s"\nAuthInfo: U:e P:s\n',
+    "dkim-sign": "# example.org 2026a /etc/mail/dkim/example.org.pem\n",
     "sender-relay": "emma@example.org [h.example]:587, h2.example\n@club.example 10.0.3.9:2525\n",
     "mailertable": "lab3.campus esmtp:[10.0.3.1]\n.x local:\ny error:5.7.1:550 No\n. relay:h:2525\n",
     "virtusertable": "a@x.example dave\n@y.example %1@z.example\njoin+*@x.example error:5.1.6:550 No, gone\n",
@@ -109,6 +112,12 @@ def test_what_is_right_or_not_there_is_not_told(
             "no mailer:host (did you mean smtp:?); mail for it wai",
         ),
         ("mailertable", "*.a.example esmtp:h", "it does nothing: did you mean .a.example?"),
+        (
+            "dkim-sign",
+            "a.example /key.pem",
+            "row a.example: a row has domain, selector and the path",
+        ),
+        ("dkim-sign", "a.example s; /key.pem", "domain and selector are names of DNS"),
         ("virtusertable", "x.example dave", "or @domain, is wanted: did you mean @x.example?"),
         ("virtusertable", "@ dave", "an address, or @domain, is wanted"),
         (
@@ -267,3 +276,21 @@ def test_what_an_ordinary_user_may_not_read_is_no_mistake(
     assert told(capfd, place, os.EX_CONFIG) == [
         "tls-policy: Permission denied; what needs it waits"
     ]
+
+
+def test_keys_that_sign_nothing_are_told(
+    place: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dkim, "load", lambda: None)
+    put(place, "dkim-sign", f"a.example s {place}/a.pem\nb.example s {place}/b.pem\n")
+    put(place, "a.pem", "key", 0o644)
+    assert told(capfd, place, 78) == [
+        "dkim-sign: line 1: row a.example: a.pem: Others may read it; it must be root's, mode 600;"
+        " mail that it signs waits",
+        "dkim-sign: line 2: row b.example: b.pem: No such file or directory; mail that it signs waits",
+    ]
+    for name in ("a.pem", "b.pem"):
+        put(place, name, "key")
+    before = len(os.listdir("/proc/self/fd"))
+    assert told(capfd, place, 0) == []
+    assert len(os.listdir("/proc/self/fd")) == before

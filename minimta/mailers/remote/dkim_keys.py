@@ -15,6 +15,7 @@ has messages of one signature. What is wrong (table, file, library) makes the ma
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from minimta.message import address, addresslist, headers
 from minimta.system import safefile
 from minimta.system.safefile import Untrusted
 
+_SELECTOR = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", re.ASCII)
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
@@ -74,7 +76,10 @@ class SigningKeys:
         if not row:
             return
         if row not in self._opened:
-            self._opened[row] = _opened(row, rows[row], path)
+            try:
+                self._opened[row] = _opened(row, rows[row])
+            except ValueError as error:
+                self._opened[row] = f"{path}: row {os.fsdecode(row)}: {error}"
         found = self._opened[row]
         if isinstance(found, str):
             self.faults[job] = f"DKIM: {found}"
@@ -103,31 +108,38 @@ def row_of(domain: bytes, rows: Mapping[bytes, bytes]) -> bytes:
     return b""
 
 
-def _opened(row: bytes, value: bytes, table: str) -> SigningKey | str:
-    """The key of the row, or why it cannot be had."""
-    where = f"{table}: {os.fsdecode(row)}"
+def fault_of(row: bytes, value: bytes) -> str:
+    """Why nothing can be signed by a row of the table, "" if it can; whoever asks must be able to read the key."""
+    try:
+        found = _opened(row, value)
+    except ValueError as error:
+        return str(error)
+    if isinstance(found, str):
+        return found
+    os.close(found.file)
+    return ""
+
+
+def _opened(row: bytes, value: bytes) -> SigningKey | str:
+    """The key of the row, or why it cannot be had. Raise ValueError for what is no row."""
     words = os.fsdecode(value).split(None, 1)
     domain = os.fsdecode(row.removeprefix(b"."))
     if len(words) != 2 or not words[1].startswith("/"):
-        return f"{where}: a row has domain, selector and the path of the key"
-    if not (
-        domain.isascii()
-        and words[0].isascii()
-        and words[0].replace(".", "a").replace("-", "a").isalnum()
-    ):
-        return f"{where}: domain and selector are names of DNS"
+        raise ValueError("a row has domain, selector and the path of the key")
+    selector, path = words[0], words[1].strip()
+    if not (domain.isascii() and _SELECTOR.fullmatch(selector)):
+        raise ValueError("domain and selector are names of DNS")
     try:
         dkim.load()
     except ImportError:
-        return (
-            "python3-dkim is not installed (apt install python3-dkim, or pip install minimta[dkim])"
-        )
+        how = "apt install python3-dkim, or pip install minimta[dkim]"
+        return f"python3-dkim is not installed ({how})"
     try:
-        return _open(domain, words[0], words[1].strip())
+        return _open(domain, selector, path)
     except Untrusted as error:
-        return f"{words[1]}: {error}; it must be root's, mode 600"
+        return f"{path}: {error}; it must be root's, mode 600"
     except OSError as error:
-        return f"{words[1]}: {error.strerror}"
+        return f"{path}: {error.strerror}"
 
 
 def _open(domain: str, selector: str, path: str) -> SigningKey:

@@ -335,7 +335,10 @@ def no_file(make: Callable[[Path], object]) -> Callable[[Place], object]:
         (lambda place: place.key.unlink(), "key.pem: No such file or directory"),
         (no_file(lambda path: path.mkdir(mode=0o700)), "Regular files only"),
         (no_file(lambda path: os.mkfifo(path, 0o600)), "Regular files only"),
-        (lambda place: place.rows("example.org 2026a"), "example.org: a row has domain, selector"),
+        (
+            lambda place: place.rows("example.org 2026a"),
+            "dkim-sign: row example.org: a row has domain, selector",
+        ),
         (lambda place: place.rows("example.org 2026a key.pem"), "a row has domain, selector"),
         (lambda place: place.rows("example.org a;b /key.pem"), "are names of DNS"),
         (lambda place: place.table.write_bytes(b"x\0"), "dkim-sign: is no text"),
