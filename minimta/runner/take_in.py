@@ -9,7 +9,6 @@ leaves it alone.
 from __future__ import annotations
 
 import os
-import time
 from functools import partial
 
 from minimta.config.options import Options
@@ -23,7 +22,7 @@ from minimta.system.users import Users
 
 #: letters that filters look at beside each other
 MOST = 10
-#: seconds for which a run waits for them
+#: seconds for which a run waits for the next of them
 PATIENCE = 10.0
 
 
@@ -81,15 +80,14 @@ def _each_by_itself(options: Options, spool: Spool, now: float) -> None:
         busy = in_hand(client, names)
     finally:
         client.close()
-    end = time.monotonic() + PATIENCE
     running: dict[int, int] = {}  # the end of a pipe that closes when the process ends -> its id
     try:
         for name in (one for one in names if one not in busy):
             while len(running) + len(busy) >= MOST:
-                if not running or not _wait(running, end):
+                if not running or not _wait(running):
                     return
             running.update([_start(options, spool, name, now)])
-        while running and _wait(running, end):
+        while running and _wait(running):
             pass
     finally:
         for pipe in running:
@@ -108,9 +106,9 @@ def _start(options: Options, spool: Spool, name: str, now: float) -> tuple[int, 
         os.close(writing)
 
 
-def _wait(running: dict[int, int], end: float) -> bool:
-    """Until one of them has ended; False if the time is over."""
-    ended = waiting.readable(running, max(0.0, end - time.monotonic()))
+def _wait(running: dict[int, int]) -> bool:
+    """Until one of them has ended; False if none has for PATIENCE."""
+    ended = waiting.readable(running, PATIENCE)
     for pipe in ended:
         processes.has_ended(running.pop(pipe), 1.0)
         os.close(pipe)

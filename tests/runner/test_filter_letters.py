@@ -249,6 +249,22 @@ def test_a_letter_that_hangs_in_a_filter_holds_up_no_other(
     assert [name[:2] for name in host.files()].count("qf") == 3
 
 
+def test_a_run_goes_on_for_as_long_as_letters_come_through(
+    host: PrivateHost, use: Use, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(take_in, "MOST", 1)
+    monkeypatch.setattr(take_in, "PATIENCE", 2.0)
+
+    def slow(data: bytes) -> bytes:
+        time.sleep(0.5)
+        return b"c"
+
+    use({"M": slow})
+    for _ in range(5):
+        leave(host)
+    assert taken(host).count("qf") == 5
+
+
 def test_no_more_letters_are_in_hand_than_there_may_be(
     host: PrivateHost, use: Use, monkeypatch: pytest.MonkeyPatch
 ) -> None:
