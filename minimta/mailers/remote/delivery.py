@@ -34,7 +34,7 @@ from minimta.mailers.remote.content import Content, Unreadable, Unsendable
 from minimta.mailers.remote.host_policy import HostPolicies, NotTrusted
 from minimta.mailers.remote.host_status import Hosts, HostStatus
 from minimta.mailers.remote.lines import Line
-from minimta.mailers.remote.mx_targets import NextHop, Target, Unroutable
+from minimta.mailers.remote.mx_targets import SMTP_PORT, NextHop, Target, Unroutable
 from minimta.mailers.remote.tls_failures import TlsFailures
 from minimta.mailers.remote.tls_policy import Policy
 from minimta.mailers.remote.tls_results import TlsTally
@@ -296,7 +296,8 @@ class Delivery:
     def _tell_target(self, target: Target) -> None:
         if self._say and self._transport.via:
             names = b",".join(user.name for user in self._waiting[0].users)
-            what = f"Connecting to {target.name} via {self._transport.via}..."
+            port = f" port {target.port}" if target.port != SMTP_PORT else ""
+            what = f"Connecting to {target.name}{port} via {self._transport.via}..."
             self._say(f"{shown(names)}... {what}")
 
     def _leave(self, connection: OutgoingConnection) -> None:

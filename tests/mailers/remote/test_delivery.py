@@ -932,8 +932,8 @@ def test_the_verbose_lines_are_as_recorded() -> None:
         }
         by_dns(zone, job(f"d.campus:{sink.port}", "x@d.campus", "y@d.campus"), say=lines)
     assert lines == [
-        "x@d.campus,y@d.campus... Connecting to dead.campus. via esmtp...",
-        "x@d.campus,y@d.campus... Connecting to sink.campus. via esmtp...",
+        f"x@d.campus,y@d.campus... Connecting to dead.campus. port {sink.port} via esmtp...",
+        f"x@d.campus,y@d.campus... Connecting to sink.campus. port {sink.port} via esmtp...",
         "220 sink.campus ESMTP fake",
         ">>> EHLO lab1.campus",
         "250-sink.campus",

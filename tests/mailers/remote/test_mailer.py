@@ -366,7 +366,8 @@ def test_the_dialogue_is_passed_on() -> None:
     lines: list[str] = []
     with FakeSmtp() as server:
         deliver(job(server.host), say=lines.append)
-    assert lines[0] == "x@lab2.campus... Connecting to [127.0.0.1] via esmtp..."
+    told = f"x@lab2.campus... Connecting to [127.0.0.1] port {server.port} via esmtp..."
+    assert lines[0] == told
     assert ">>> MAIL From:<emma@lab1.campus> SIZE=20" in lines
     assert lines[-1] == "221 2.0.0 Bye"
 
