@@ -24,6 +24,7 @@ import threading
 import time
 
 from minimta.config.options import Options
+from minimta.config.ports import Port
 from minimta.listener import starttls
 from minimta.listener.limits import ConnectionLimits
 from minimta.listener.shared_state import SharedState
@@ -253,6 +254,11 @@ def _raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def _has_strangers(port: Port) -> bool:
+    """Do clients from elsewhere come to that port, perhaps by a balancer on this host?"""
+    return port.address not in ("127.0.0.1", "::1") or bool(port.proxies)
+
+
 def _load_all(options: Options) -> None:
     """Import what sessions will want: RunAsUser may have no right to read our installation."""
     # text files, name lookups; syncfs(2) and getpwnam_r(3)
@@ -262,5 +268,5 @@ def _load_all(options: Options) -> None:
     if options.server_cert_file:
         for module in ("hashlib", "ipaddress"):  # certificates of clients; who is inside
             importlib.import_module(module)
-    if any(port.address not in ("127.0.0.1", "::1") for port in options.daemon_ports):
+    if not options.trust_loopback or any(map(_has_strangers, options.daemon_ports)):
         dns.load()  # asked only about senders of clients from elsewhere

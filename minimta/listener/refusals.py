@@ -23,7 +23,7 @@ from minimta.routing import recipients
 from minimta.routing.refusal import Refusal
 from minimta.smtp.command import Mail, Rcpt
 from minimta.smtp.reply import Reply, quoted, reply
-from minimta.system import log
+from minimta.system import log, sandbox
 
 _AUTHENTICATE = ". Proper authentication required."
 
@@ -121,7 +121,7 @@ def log_failure(what: bytes, error: Exception, qid: str) -> None:
     reason = str(error)
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        reason = f"{where}{error.strerror or error}"
+        reason = f"{where}{error.strerror or error}{sandbox.remedy(error)}"
     text = f"cannot look up {quoted(what)}: {reason}"
     log.line(qid, log.clean(text, 500))
 

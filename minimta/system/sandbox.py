@@ -215,6 +215,15 @@ def is_outdated() -> bool:
     return _services is not None and _services != _stamp_of_services()
 
 
+def remedy(error: OSError) -> str:
+    """What helps if it is a rule that forbids *error*, to stand behind it in the log; else "".
+
+    A rule is for the directory that was there, and for where its links led then.
+    """
+    is_confined = _services is not None and error.errno == errno.EACCES
+    return " (if a link or directory there is new, it counts after a reload)" if is_confined else ""
+
+
 def _strange_services() -> str:
     """Services of nsswitch.conf that read and ask we do not know what, "" if there are none.
 

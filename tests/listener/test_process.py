@@ -19,9 +19,9 @@ from pathlib import Path
 
 import pytest
 
-from minimta.config import filters
+from minimta.config import filters, ports
 from minimta.config.options import Options
-from minimta.listener import process
+from minimta.listener import process, refusals
 from minimta.listener.process import Listener
 from minimta.message.envelope import Envelope, Recipient
 from minimta.queue import collect
@@ -112,7 +112,7 @@ def test_hostile_code_in_the_listener_is_refused_by_rule(place: Place) -> None:
     letter.write_text("a letter of somebody else")
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        elsewhere = place.directory / "elsewhere"
+        elsewhere = place.directory / "linked"
         (elsewhere / "home").write_text("x")
         found = place.tries(
             letter=read(letter),
@@ -261,6 +261,57 @@ def test_the_log_tells_what_is_on(
         assert lines[0].startswith("sandbox: no Landlock")
     where = f"sandbox: {place.directory}/late: No such file or directory"
     assert (where in lines) is bool(problem and kernel())
+
+
+@pytest.mark.parametrize(
+    "row, trusts, wants",
+    [
+        ("Addr=127.0.0.1, Port=25", True, False),
+        ("Addr=127.0.0.1, Port=25, HAProxy=127.0.0.1", True, True),
+        ("Addr=127.0.0.1, Port=25", False, True),
+    ],
+)
+def test_what_asks_dns_is_there_before_nothing_more_can_be_read(
+    place: Place, row: str, trusts: bool, wants: bool
+) -> None:
+    """Where Python keeps its packages RunAsUser, or the sandbox, may have nothing to read."""
+    place.options.daemon_ports = ports.read(row)
+    place.options.trust_loopback = trusts
+    package = {name for name in sys.modules if name.partition(".")[0] == "dns"}
+
+    def act(spool: Spool) -> bytes:
+        return b"there" if "dns.message" in sys.modules else b""
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in package:
+            patch.delitem(sys.modules, name)
+        assert place.listens(act) == (b"there" if wants else b"")
+
+
+def test_a_table_that_a_new_link_leads_to_is_told_with_the_remedy(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = place.directory / "linked"
+    elsewhere.mkdir()
+    (elsewhere / "access").write_text("lab1.campus REJECT\n")
+    table = place.tables / "access"
+    place.options.access_file = str(table)
+    told: list[str] = []
+    monkeypatch.setattr(log, "line", lambda qid, text, **unused: told.append(text))
+
+    def act(spool: Spool) -> bytes:
+        table.symlink_to(elsewhere / "access")
+        try:
+            table.read_bytes()
+        except OSError as error:
+            refusals.log_failure(b"lab1.campus", error, "")
+            return told[-1].encode()
+        return b"read"
+
+    found = place.listens(act).decode()
+    new = "(if a link or directory there is new, it counts after a reload)"
+    why = f"cannot look up lab1.campus: {table}: Permission denied {new}"
+    assert found == (why if kernel() else "read")
 
 
 # --- as a daemon ----------------------------------------------------------------------------------
