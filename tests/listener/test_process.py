@@ -112,7 +112,7 @@ def test_hostile_code_in_the_listener_is_refused_by_rule(place: Place) -> None:
     letter.write_text("a letter of somebody else")
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        elsewhere = place.directory / "linked"
+        elsewhere = place.directory / "elsewhere"
         (elsewhere / "home").write_text("x")
         found = place.tries(
             letter=read(letter),
@@ -291,16 +291,19 @@ def test_what_asks_dns_is_there_before_nothing_more_can_be_read(
 def test_a_table_that_a_new_link_leads_to_is_told_with_the_remedy(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    elsewhere = place.directory / "linked"
-    elsewhere.mkdir()
-    (elsewhere / "access").write_text("lab1.campus REJECT\n")
+    linked = place.directory / "linked"
+    linked.mkdir()
+    (linked / "access").write_text("lab1.campus REJECT\n")
     table = place.tables / "access"
     place.options.access_file = str(table)
     told: list[str] = []
     monkeypatch.setattr(log, "line", lambda qid, text, **unused: told.append(text))
+    ready = place.queue / "ready"
+    waits = 'until [ -e "$1" ]; do sleep 0.02; done; ln -s "$2" "$3"'
 
     def act(spool: Spool) -> bytes:
-        table.symlink_to(elsewhere / "access")
+        os.close(os.open(ready, os.O_WRONLY | os.O_CREAT))  # only who is outside can make a link
+        wait_for(table.is_symlink)
         try:
             table.read_bytes()
         except OSError as error:
@@ -308,7 +311,9 @@ def test_a_table_that_a_new_link_leads_to_is_told_with_the_remedy(
             return told[-1].encode()
         return b"read"
 
-    found = place.listens(act).decode()
+    words = ["sh", "-c", waits, "sh", str(ready), str(linked / "access"), str(table)]
+    with subprocess.Popen(words):
+        found = place.listens(act).decode()
     new = "(if a link or directory there is new, it counts after a reload)"
     why = f"cannot look up lab1.campus: {table}: Permission denied {new}"
     assert found == (why if kernel() else "read")

@@ -34,6 +34,7 @@ from typing import NamedTuple
 from minimta.config.options import Options
 from minimta.mailers.remote.own_directory import OwnDirectory
 from minimta.message.printable import shown
+from minimta.system import files
 
 #: errno -> seconds for which new messages believe it: what cost a minute to find out longer than what
 #: costs nothing
@@ -138,7 +139,7 @@ class HostMemory(OwnDirectory):
         file = os.open(new, flags, 0o644, dir_fd=self.file)
         try:
             os.fchmod(file, 0o644)
-            os.write(file, _encoded(found, now))
+            files.write_all(file, _encoded(found, now))
             os.utime(file, (now, now))
         finally:
             os.close(file)

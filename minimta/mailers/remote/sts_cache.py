@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from minimta.config.options import Options
 from minimta.mailers.remote import sts_policy
 from minimta.mailers.remote.own_directory import OwnDirectory
-from minimta.mailers.remote.sts_policy import StsPolicy
+from minimta.mailers.remote.sts_policy import MAX_AGE, StsPolicy
+from minimta.system import files
 
 #: octets of a file that are read
 _MOST = 40_000
@@ -43,8 +44,15 @@ class KnownPolicy:
     fetched: float
 
     def holds(self, now: float) -> bool:
-        """Does it still count at *now* (epoch seconds)?"""
-        return now < self.fetched + self.policy.max_age
+        """Does it still count at *now* (epoch seconds)?
+
+        What a clock that was wrong by years has dated counts no more, or it would for all of them.
+        """
+        return self.fetched - MAX_AGE < now < self.fetched + self.policy.max_age
+
+    def is_young(self, now: float) -> bool:
+        """Was it fetched in its last half, and not by a clock that has been put back?"""
+        return self.fetched <= now < self.fetched + self.policy.max_age / 2
 
 
 class StsCache(OwnDirectory):
@@ -81,7 +89,7 @@ class StsCache(OwnDirectory):
             file = os.open(new, _WRITE, 0o644, dir_fd=self.file)
             try:
                 os.fchmod(file, 0o644)
-                os.write(file, text)
+                files.write_all(file, text)
             finally:
                 os.close(file)
             name = domain if policy is not None else domain + _TRIED

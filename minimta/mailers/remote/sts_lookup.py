@@ -67,8 +67,7 @@ class StsLookup:
     def _is_due(self, domain: str, announced: str, held: KnownPolicy | None, now: float) -> bool:
         if self._https is None:
             return False
-        is_young = held is not None and now < held.fetched + held.policy.max_age / 2
-        if is_young and held is not None and held.id == announced:
+        if held is not None and held.is_young(now) and held.id == announced:
             return False
         if self._cache is None:
             return True

@@ -26,6 +26,7 @@ from minimta.mailers.remote.lines import ResultLine
 from minimta.mailers.remote.mx_targets import NextHop, Target
 from minimta.mailers.remote.own_directory import OwnDirectory
 from minimta.mailers.remote.tls_policy import Policy, Reported
+from minimta.system import files
 
 #: octets of one day, and days that are kept
 _MOST, _DAYS = 16 << 20, 10
@@ -87,7 +88,7 @@ class TlsResults(OwnDirectory):
             file = os.open(day, _APPEND, 0o600, dir_fd=self.file)
             try:
                 if os.fstat(file).st_size < _MOST:
-                    os.write(file, text)
+                    files.write_all(file, text)
             finally:
                 os.close(file)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import time
@@ -17,7 +18,7 @@ from minimta.mailers.remote.findings import Findings
 from minimta.mailers.remote.lines import ResultLine, StsLine
 from minimta.mailers.remote.mailer import RemoteMailer
 from minimta.mailers.remote.sts_cache import StsCache, forget_old
-from minimta.mailers.remote.sts_policy import StsPolicy
+from minimta.mailers.remote.sts_policy import MAX_AGE, StsPolicy
 from minimta.message.outcome import Fate
 from minimta.system import log
 from minimta.system.dns import Resolver
@@ -489,6 +490,43 @@ def test_what_is_damaged_is_fetched_again(world: World, damage: bytes) -> None:
     host = world.policy_host(text(mx=[MX]))
     assert world.send(world.mail_host(MX), host).outcome.fate is Fate.SENT
     assert len(host.asked()) == 1
+
+
+def test_a_disk_that_fills_while_a_policy_is_written_takes_none_away(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.cache.note(DOMAIN, ID, StsPolicy("enforce", 600, (MX,)))
+    write, left = os.write, [40]
+
+    def short(file: int, octets: bytes) -> int:
+        if not left[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written = write(file, octets[: left[0]])
+        left[0] -= written
+        return written
+
+    monkeypatch.setattr(os, "write", short)
+    world.cache.note(DOMAIN, "2", StsPolicy("enforce", 6000, (MX,)))
+    known = world.cache.known(DOMAIN)
+    assert left == [0]
+    assert known is not None and (known.id, known.policy.max_age) == (ID, 600)
+
+
+def test_a_policy_dated_by_a_clock_that_was_put_back_is_fetched_again(world: World) -> None:
+    server, host = world.mail_host(MX), world.policy_host(text(mx=[MX], max_age=600))
+    world.send(server, host)
+    world.age(-1000)
+    assert world.send(server, host).outcome.fate is Fate.SENT
+    assert len(host.asked()) == 2
+
+
+def test_a_policy_dated_years_ahead_holds_until_then_for_nobody(world: World) -> None:
+    host = world.policy_host(text(mx=[MX], max_age=600))
+    world.send(world.mail_host(MX), host)
+    world.age(-1000)
+    assert world.send(world.mail_host(), None, announced={}).outcome.fate is Fate.DEFERRED
+    world.age(-2 * MAX_AGE)
+    assert world.send(world.mail_host(), None, announced={}).outcome.fate is Fate.SENT
 
 
 def test_a_directory_of_somebody_else_is_not_believed(
