@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from minimta.admin.install.services import has_systemd
 from minimta.admin.install.steps import below
 from minimta.admin.output import say
 from minimta.config import file as config_file
@@ -13,8 +14,9 @@ from minimta.system.terminal import complain
 
 _CONFIGURE = """\
 Next:
-  /etc/mail/minimta.cf: HostName, SmartHost ... (README, Install); then minimta check, and
-  systemctl restart minimta"""
+  /etc/mail/minimta.cf: HostName, SmartHost ... (README, Install); then minimta check, and"""
+_START = "  systemctl restart minimta"
+_START_BY_HAND = "  sendmail -bd -q15m (there is no systemd; after changes: kill -HUP the first line of the PidFile)"
 _ROOT = "  /etc/aliases: root's mail to somebody who reads it (root: emma), then newaliases"
 _TEST = """\
   a test letter: echo hello | sendmail -v root; what waits, and why: mailq; the log: facility mail of
@@ -52,6 +54,7 @@ def _about_host_name(options: Options) -> list[str]:
 def tell_next(root: Path) -> None:
     """What to do now, in a few lines."""
     say(f"\n{_CONFIGURE}")
+    say(_START if root != Path("/") or has_systemd() else _START_BY_HAND)
     if not has_alias(root, b"root"):
         say(_ROOT)
     say(_TEST)

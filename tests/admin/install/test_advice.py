@@ -68,6 +68,17 @@ def test_what_is_wrong_with_the_configuration_is_told(
     assert said.count("warning: ") == (0 if not warning else text.count("\n"))
 
 
+@pytest.mark.parametrize("has_systemd", [True, False])
+def test_how_it_is_started_is_told(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], has_systemd: bool
+) -> None:
+    monkeypatch.setattr(advice, "has_systemd", lambda: has_systemd)
+    advice.tell_next(Path("/"))
+    told = capfd.readouterr().out
+    assert ("systemctl restart minimta" in told) is has_systemd
+    assert ("sendmail -bd -q15m" in told) is not has_systemd
+
+
 @pytest.mark.parametrize(
     ("text", "is_there"),
     [
