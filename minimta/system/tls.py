@@ -376,13 +376,11 @@ def _load_own(context: ssl.SSLContext, own: KeyPair) -> None:
         # Without an answer OpenSSL would ask for a password on the terminal.
         context.load_cert_chain(own.cert_file, own.key_file, password=lambda: b"")
     except ssl.SSLError as error:
-        what = f"{own.cert_file}, {own.key_file}"
-        raise TlsError(f"{what}: no certificate with the key that belongs to it") from error
+        raise TlsError(f"{own}: no certificate with the key that belongs to it") from error
     except TlsError:
         raise
     except OSError as error:
-        where = error.filename or f"{own.cert_file}, {own.key_file}"
-        raise TlsError(f"{where}: {error.strerror}") from error
+        raise TlsError(f"{error.filename or own}: {error.strerror}") from error
 
 
 def why(error: OSError) -> str:

@@ -49,6 +49,10 @@ class KeyPair:
     cert_file: str
     key_file: str
 
+    def __str__(self) -> str:
+        """Its files, for people."""
+        return ", ".join(dict.fromkeys((self.cert_file, self.key_file)))
+
 
 @dataclass(frozen=True, slots=True)
 class TlsFacts:

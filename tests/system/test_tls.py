@@ -267,6 +267,15 @@ class TestOurKey:
         client = TlsClient(Trust(), KeyPair(own.cert_file, other.key_file))
         assert "no certificate with the key that belongs to it" in client.nameless
 
+    def test_one_file_with_both_is_named_once(self, tmp_path: Path) -> None:
+        path = tmp_path / "both.pem"
+        path.write_text("neither\n")
+        path.chmod(0o600)
+        with pytest.raises(TlsError) as trouble:
+            server_context(KeyPair(str(path), str(path)))
+        told = f"{path}: no certificate with the key that belongs to it"
+        assert trouble.value.reason == told
+
     def test_nobody_is_asked_for_the_password_of_a_key(self, tmp_path: Path) -> None:
         own = self_signed(tmp_path, "lab1.campus")
         locked = tmp_path / "locked.key"
