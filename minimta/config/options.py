@@ -368,8 +368,13 @@ def meant(line: str) -> str:
     word = "".join(name.split()) if equals else name.split()[0]
     if word in _BY_NAME:
         return _BY_NAME[word].name
-    from difflib import get_close_matches  # only on the way to an error, as in nearest()
+    # Only on the way to an error, as in nearest().
+    from difflib import get_close_matches
 
+    from minimta.config.postfix_names import NAMES
+
+    if word in NAMES:
+        return NAMES[word]
     near = get_close_matches(word, list(_BY_NAME), 1)
     if near:
         return _BY_NAME[near[0]].name
@@ -377,4 +382,8 @@ def meant(line: str) -> str:
 
 
 def _hint(name: str) -> str:
+    from minimta.config.postfix_names import NAMES  # only on the way to an error, too
+
+    if name.lower() in NAMES:
+        return f" (here it is {NAMES[name.lower()]})"
     return nearest(name.lower(), {key: option.name for key, option in _BY_NAME.items()})

@@ -8,6 +8,7 @@ from minimta.config import options
 from minimta.config.option import Option, OptionError
 from minimta.config.options import Options
 from minimta.config.ports import Port
+from minimta.config.postfix_names import NAMES
 
 
 def test_names_are_found_in_any_case_and_letters_exactly() -> None:
@@ -18,6 +19,17 @@ def test_names_are_found_in_any_case_and_letters_exactly() -> None:
 def test_an_unknown_name_is_told_with_its_neighbour() -> None:
     with pytest.raises(OptionError, match=r"QueDirectory \(did you mean QueueDirectory\?\)"):
         options.by_name("QueDirectory")
+
+
+def test_who_comes_from_postfix_is_told_the_name_here() -> None:
+    with pytest.raises(
+        OptionError, match=r"unknown option name relayhost \(here it is SmartHost\)"
+    ):
+        options.by_name("relayhost")
+    assert {options.by_name(name).name for name in NAMES.values()} == set(NAMES.values())
+    assert not [name for name in NAMES if name != name.lower()]
+    assert options.meant("message_size_limit = 0") == "MaxMessageSize"
+    assert options.meant("spooldir = /x") == "QueueDirectory"
 
 
 def test_an_unknown_letter_is_told_as_sendmail_does() -> None:
