@@ -1,11 +1,12 @@
 """What holds for all tests.
 
 What a newcomer's machine lacks is skipped with its reason (the markers), in CI it fails. A test
-leaves neither threads nor another umask to the next one.
+leaves neither threads nor dead children nor another umask to the next one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import os
@@ -110,6 +111,8 @@ def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
     while threads() > 1:
         assert time.monotonic() < end, "the test left threads running"
         time.sleep(0.01)
+    with contextlib.suppress(ChildProcessError):  # there is none
+        assert os.waitpid(-1, os.WNOHANG) == (0, 0), "the test left a child that nobody waited for"
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

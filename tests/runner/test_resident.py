@@ -789,9 +789,9 @@ class ManyHosts:
 
 
 def lives(pid: int) -> bool:
-    """Has it not ended? The kernel closes its files before its parent hears of it."""
+    """Has it not ended? The kernel takes its memory first, then its files, then its parent hears."""
     try:
-        return bool(os.listdir(f"/proc/{pid}/fd"))
+        return not Path(f"/proc/{pid}/statm").read_text().startswith("0 ")
     except OSError:
         return False
 

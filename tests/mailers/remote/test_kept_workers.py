@@ -336,6 +336,7 @@ def test_no_connection_is_used_for_ever(runner: Runner, monkeypatch: pytest.Monk
         assert len(peer.commands) == 1
 
 
+@pytest.mark.root  # what a worker has open is shown to no other user
 def test_no_descriptor_is_left_anywhere(runner: Runner) -> None:
     with FakeSmtp() as peer:
         assert runner.sends(job(peer.host))

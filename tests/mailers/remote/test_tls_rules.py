@@ -17,6 +17,7 @@ from minimta.mailers.remote.tls_rules import TlsRules
 from minimta.mailers.remote.transport import Transport
 from minimta.maps import text_table
 from minimta.message.outcome import Fate, Outcome
+from minimta.system.dns import Resolver
 from minimta.system.tls import TlsClient, server_context
 from minimta.system.tls_values import Trust
 from tests.mailers.remote.test_starttls import broken_handshake, by_mailer
@@ -210,7 +211,15 @@ class Sent:
             policies=policies,
             rules=rules(rows),
         )
-        Delivery([job(host, *names)], transport, self._report, log=self.logged.append).run()
+        hosts = Path(campus.own.cert_file).with_name("hosts")
+        hosts.write_text("127.0.0.1 localhost\n")  # not ::1, where nobody listens
+        Delivery(
+            [job(host, *names)],
+            transport,
+            self._report,
+            log=self.logged.append,
+            resolver=Resolver(hosts=str(hosts)),
+        ).run()
 
     def _report(self, one: Job, outcomes: Mapping[bytes, Outcome]) -> None:
         self.outcomes |= outcomes
