@@ -272,7 +272,8 @@ def smart_host(text: str) -> str:
     named = colon and mailer.strip().lower() in REMOTE_MAILERS and not rest.isdigit()
     places = rest if named else text
     separate = places.replace(":[", ",[").split(",")  # "[h1]:[h2]" is Sendmail's list
-    if text and not all(_is_place(place.strip()) for place in separate):
+    is_scheme = places is text and text.partition(":[")[0].isalnum() and ":[" in text  # smtps:[h]
+    if text and (is_scheme or not all(_is_place(place.strip()) for place in separate)):
         raise ValueError(f"{text!r} is no host; wanted: {_HOST_FORMS}")
     return text
 
@@ -296,7 +297,9 @@ def _is_port(word: str) -> bool:
 def _is_place(place: str) -> bool:
     if place[:1] == "[":
         host, bracket, rest = place[1:].partition("]")
-        colon, port, marks = rest[:1], rest[1:], _HOST_MARKS + ":"
+        colon, port, marks = rest[:1], rest[1:], _HOST_MARKS
+        if ":" in host:  # an address: of "[mx.campus:25]" the port is outside
+            host, marks = host.lower().removeprefix("ipv6:"), "0123456789abcdef:."
     elif place.count(":") > 1:
         return not place.strip("0123456789abcdefABCDEF:.")  # an IPv6 address without brackets
     else:

@@ -145,7 +145,7 @@ def test_a_smart_host_as_people_write_it(text: str) -> None:
     [
         "https://mx.campus", "user:secret@mx.campus", "[mx.campus]:99999", "[mx.campus]:", "mx.campus:0",
         "[mx.campus:25", "mx.campus]", "[]", ":25", "mx.campus # the hub", '"mx.campus"', "'mx'", "mx:nosuch", "a,", ",a", "a,,b", "a,[b",
-        "a b", "a;b", "a/b", "mx\0", "[mx]25", "local:dave", "esmtp:", "mx:\u0661", "m\xfcller.example", ".",
+        "[mx.campus:25]", "[mx:]", "smtps:[mx.campus]", "smtps:[mx.campus]:465", "a b", "a;b", "a/b", "mx\0", "[mx]25", "local:dave", "esmtp:", "mx:\u0661", "m\xfcller.example", ".",
     ],
 )  # fmt: skip
 def test_what_is_no_host_is_no_smart_host(text: str) -> None:
