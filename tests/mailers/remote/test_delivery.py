@@ -690,7 +690,7 @@ def test_the_next_exchanger_takes_what_a_dead_one_would_have_had(hosts: Hosts) -
 
 @pytest.mark.usefixtures("loopback_is_the_world")
 def test_one_address_that_answers_makes_its_host_alive(hosts: Hosts) -> None:
-    with FakeSmtp(address="127.0.0.2") as good, Refusing(port=good.port):
+    with Refusing() as port, FakeSmtp(address="127.0.0.2", port=port) as good:
         zone: Zone = {"d.campus": {"A": ["127.0.0.1", "127.0.0.2"]}}
         for _ in range(2):
             outcome = only(by_dns(zone, job(f"d.campus:{good.port}", "x@d.campus"), hosts=hosts))
