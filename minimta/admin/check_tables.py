@@ -157,8 +157,12 @@ def _access(path: str) -> Iterator[Finding]:
 
 def _of_tls_policy(key: str, value: str) -> str:
     tls_policy.read_row(value)
+    if key[:2] == "*.":
+        return f"it does nothing: did you mean {key[1:]}?"
     if key[:1] != ".":
         mx_targets.parse(key)
+        if key.isascii():
+            smart_host(key)  # a next hop is written alike in both
     return ""
 
 

@@ -97,6 +97,13 @@ def test_what_is_right_or_not_there_is_not_told(
         ("tls-policy", "h verfy", "row h: 'verfy' is no level of TLS (did you mean verify?)"),
         ("tls-policy", "h fingerprint", "row h: fingerprint needs sha256:... of the certificate"),
         ("tls-policy", "[h]:x25 verify", "row [h]:x25: "),
+        (
+            "tls-policy",
+            "[h.example:587] verify",
+            "'[h.example:587]' is no host; wanted: HOST, HOST:PORT",
+        ),
+        ("tls-policy", "h.example/587 verify", "'h.example/587' is no host; wanted"),
+        ("tls-policy", "*.a.example verify", "it does nothing: did you mean .a.example?"),
         ("authinfo", "AuthInfo:h U:emma", "row h: one of P: F: C: S: T: must say what the passwor"),
         ("authinfo", "AuthInf:h.example U:e P:s", "h.example is no port (did you mean AuthInfo:?)"),
         (
