@@ -17,11 +17,10 @@ from minimta.message import address
 
 
 def parts(bare: bytes) -> tuple[str, str]:
-    """Local part and domain as keys have them: what quotes hide nothing, no final dot."""
+    """Local part and domain as keys have them: quotes and backslashes hide nothing, no final dot."""
     local, domain = address.split(bare)
-    meaning = address.quoted(address.unquote(local.lower()))
-    key = address.domain_key(domain)
-    return meaning.decode("utf-8", "surrogateescape"), key.decode("utf-8", "surrogateescape")
+    spelled, key = address.plainest(local.lower()), address.domain_key(domain)
+    return spelled.decode("utf-8", "surrogateescape"), key.decode("utf-8", "surrogateescape")
 
 
 def full_keys(local: str, domain: str) -> Iterator[str]:

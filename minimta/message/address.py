@@ -63,16 +63,31 @@ def unquote(local: bytes) -> bytes:
     """The meaning of a local part: b'"da\\ ve"' -> b"da ve" (RFC 5321 section 4.1.2)."""
     if len(local) < 2 or local[:1] != b'"' or local[-1:] != b'"':
         return local
-    inner = local[1:-1]
-    if b"\\" not in inner:
-        return inner
+    return _without_pairs(local[1:-1])
+
+
+def _without_pairs(text: bytes, left_out: bytes = b"") -> bytes:
+    """Quoted pairs are what they quote; *left_out* is no part of it without a backslash."""
+    if b"\\" not in text:
+        return text.translate(None, left_out)
     out, position = bytearray(), 0
-    while position < len(inner):
-        if inner[position] == 0x5C and position + 1 < len(inner):
-            position += 1
-        out.append(inner[position])
+    while position < len(text):
+        is_pair = text[position] == 0x5C and position + 1 < len(text)
+        position += is_pair
+        if is_pair or text[position] not in left_out:
+            out.append(text[position])
         position += 1
     return bytes(out)
+
+
+def plainest(local: bytes) -> bytes:
+    """One spelling for all of a local part, as keys of tables have it: b'"b"a\\d' -> b"bad".
+
+    What RFC 5322 section 4.4 lets stand anywhere means nothing; quotes stay where they must.
+    """
+    if b'"' not in local and b"\\" not in local:
+        return local
+    return quoted(_without_pairs(local, b'"'))
 
 
 def local_name(local: bytes) -> tuple[bytes, bool]:

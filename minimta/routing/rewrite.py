@@ -137,7 +137,7 @@ class Rewriter:
         is_ours = key == self._own or (
             not self._options.limited_masquerade and self._here.router.is_local(key)
         )
-        if local.lower() in self._exposed or not (named or is_ours):
+        if address.plainest(local.lower()) in self._exposed or not (named or is_ours):
             return b""
         return self._masquerade
 
@@ -147,7 +147,7 @@ class Rewriter:
         entire = self._options.generics_entire_domain
         if table is None or not host_class.covers(self._generic_domains, key, entire=entire):
             return b""
-        for row, argument in _generic_keys(local.lower(), key):
+        for row, argument in _generic_keys(address.plainest(local.lower()), key):
             value = table(row)
             if value is not None:
                 return self._checked(row, value.replace(b"%1", argument))

@@ -86,7 +86,7 @@ class SenderRelays:
     def _row(self, sender: bytes, table: Mapping[bytes, bytes]) -> tuple[bytes, bytes] | None:
         local_part, domain = address.split(sender)
         of_domain = b"@" + address.domain_key(domain)
-        for key in (local_part.lower() + of_domain, of_domain):
+        for key in (address.plainest(local_part.lower()) + of_domain, of_domain):
             value = table.get(key)
             if value is not None:
                 return key, value

@@ -160,6 +160,8 @@ def test_who_may_relay(table: str, name: str, confirmed: bool, may: bool) -> Non
         ("From:emma@lab1.campus", b"emma@lab1.campus"),
         ("From:Emma@LAB1.campus", b"EMMA@lab1.Campus"),
         ("From:emma@lab1.campus", b'"emma"@lab1.campus.'),
+        ("From:emma@lab1.campus", b"e\\mma@lab1.campus"),
+        ("From:emma@", b'e"mm"a@anywhere.example'),
         ("From:emma@lab1.campus", b"emma+x@lab1.campus"),
         ("From:emma+*@lab1.campus", b"emma+x@lab1.campus"),
         ("From:emma+x@lab1.campus", b"emma+x@lab1.campus"),

@@ -52,6 +52,26 @@ def test_quoting_does_not_change_the_meaning(local: bytes, meaning: bytes) -> No
 
 
 @pytest.mark.parametrize(
+    ("local", "plainest"),
+    [
+        (b"dave", b"dave"),
+        (b'"dave"', b"dave"),
+        (b"da\\ve", b"dave"),
+        (b'"da"."ve"', b"da.ve"),
+        (b'da"v\\e"', b"dave"),
+        (b'"da ve"', b'"da ve"'),
+        (b'"da\\ ve"', b'"da ve"'),
+        (b'"a\\"b"', b'"a\\"b"'),
+        (b'""', b'""'),
+        (b"dave\\", b'"dave\\\\"'),
+        (b"", b""),
+    ],
+)
+def test_a_mailbox_has_one_spelling_in_tables(local: bytes, plainest: bytes) -> None:
+    assert address.plainest(local) == plainest
+
+
+@pytest.mark.parametrize(
     ("local", "name", "is_final"),
     [
         (b"dave", b"dave", False),

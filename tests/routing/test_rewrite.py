@@ -76,6 +76,7 @@ _ALL = {
         (b"root+x@lab2.campus", b"root+x@campus"),
         (b"root@lab2.campus", b"root@lab2.campus"),
         (b"Root@LAB2.campus", b"Root@LAB2.campus"),
+        (b'"root"@lab2.campus', b'"root"@lab2.campus'),
         (b"x@other.campus", b"x@campus"),
         (b"root@other.campus", b"root@other.campus"),
         (b"x@sub.other.campus", b"x@sub.other.campus"),
@@ -254,6 +255,8 @@ _ROWS = {
         (b"dave@lab2.campus", b"dave.example@campus"),
         (b"dave@localhost", b"dave.example@campus"),
         (b"Dave@LAB2.Campus", b"dave.example@campus"),
+        (b'"dave"@lab2.campus', b"dave.example@campus"),
+        (b'"who knows"@exc.campus', b'kept."who knows"@exc.campus'),
         (b"dave@list.campus", b"dave.example@campus"),
         (b"dave@www.campus", b"dave@campus"),  # no GenericsDomain
         (b"carol@lab2.campus", b"carol.short@campus"),  # masqueraded then

@@ -49,6 +49,7 @@ def hop(sender: bytes, one: Destination | None = None) -> str:
     [
         (b"emma@example.org", "[smtp.example.org]:587 SenderRelay"),
         (b"Emma@EXAMPLE.org.", "[smtp.example.org]:587 SenderRelay"),
+        (b'"Emma"@example.org', "[smtp.example.org]:587 SenderRelay"),
         (b"carol@example.org", "smtp2.example.org,[smtp3.example.org]:465 SenderRelay"),
         (b"carol@sub.example.org", "[smart.example] SmartHost"),
         (b"x@address.example", "[10.9.9.1]:2525 SenderRelay"),
