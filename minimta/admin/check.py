@@ -19,11 +19,12 @@ from minimta.admin.output import say
 from minimta.config import file as config_file
 from minimta.config.options import Options
 from minimta.listener import starttls
+from minimta.maps.table import SUFFIX
 from minimta.milter import input_filters
 from minimta.system import privileges, safefile
 from minimta.system.tls_values import TlsError
 
-#: seconds in which a filter has answered, or never will
+#: seconds in which a filter has answered, or a file is open, or never will
 _FILTER_TIME = 15.0
 
 
@@ -46,6 +47,7 @@ def run(arguments: list[str]) -> int:
     is_wrong = _check_tables(options)
     _check_logins(options, path, has_tls)
     is_wrong = _check_filters(options, path) or is_wrong
+    _check_listener(options)
     for sentence in install.taken_away(Path("/")):
         say(f"Warning: {sentence}")
     if os.path.lexists(path):
@@ -109,6 +111,43 @@ def _check_filters(options: Options, path: str) -> bool:
         fate = after.get(on_failure, "mail passes without it")
         say(f"{path}: Warning: the filter {name} does not answer ({why}): {fate}")
     return False
+
+
+def _check_listener(options: Options) -> None:
+    """Tell of tables that root opens for the listener at its start, and it cannot open once they change."""
+    try:
+        closed = _closed_tables(options)
+    except OSError:
+        return  # there is no RunAsUser: nothing is installed
+    for path, why in closed:
+        user = options.run_as_user
+        remedy = f"chmod 644, or 640 and the group of {user}"
+        say(
+            f"{path}: Warning: {user}, the listener, cannot read it ({why}), and delays mail: {remedy}"
+        )
+
+
+def _closed_tables(options: Options) -> list[tuple[str, str]]:
+    """Paths and reasons. Raise OSError."""
+    if os.geteuid():
+        return []
+    tables = (options.access_file, options.virtuser_table, options.login_senders)
+    paths = [path + suffix for path in tables if path for suffix in (SUFFIX, "")]
+    paths += [options.relay_domains] if options.relay_domains else []
+
+    def look() -> bytes:
+        privileges.become(options.run_as_user)
+        closed = []
+        for path in paths:
+            try:
+                os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                closed.append((path, error.strerror))
+        return json.dumps(closed).encode("ascii")
+
+    return [tuple(row) for row in json.loads(privileges.in_child(look, _FILTER_TIME))]
 
 
 def _silent_filters(options: Options) -> list[tuple[str, str, str]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -119,6 +121,25 @@ def test_a_port_where_nobody_can_log_in_is_told(
     assert told(f"AuthBackend = {users}\nClearAuth = loopback\n") == ""
     port = ""
     assert told("AuthBackend =\n") == ""
+
+
+@pytest.mark.root
+def test_tables_that_the_listener_cannot_read_are_told(
+    file: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:  # nobody may pass pytest's own
+        os.chmod(place, 0o755)
+        names = {"AccessFile": "access", "RelayDomains": "relay", "LoginSenders": "senders"}
+        rows = "".join(f"{option} = {place}/{name}\n" for option, name in names.items())
+        file.write_text(f"RunAsUser = nobody\nVirtUserTable =\n{rows}")
+        for name in (*names.values(), "access.cdb"):
+            Path(place, name).touch(0o600)
+        Path(place, "relay").chmod(0o644)
+        assert verbs.main(["check"]) == 0
+    lines = [line for line in capfd.readouterr().out.split("\n") if "cannot read it" in line]
+    told = [line.partition(": ")[0] for line in lines]
+    assert told == [f"{place}/{name}" for name in ("access.cdb", "access", "senders")]
+    assert "Warning: nobody, the listener, cannot read it (Permission denied)" in lines[0]
 
 
 def told_of_filters(file: Path) -> str:
