@@ -5,6 +5,7 @@
     AuthInfoFile      rows with a fault; files of secrets and tokens that are not there, or that others
                       may read. No secret is told
     MailerTable       values that are no mailer:host; keys that look like a pattern
+    LoginSenders      keys that are no sender, values that are no users; a file that is not there
     SenderRelay       keys that are no sender, values that are no next hop
     VirtUserTable, GenericsTable
                       values that are not one address
@@ -68,6 +69,7 @@ def findings(options: Options) -> Iterator[Finding]:
         (options.virtuser_table, _by_rows(_of_virtual_address)),
         (options.generics_table, _by_rows(_of_generic_address)),
         (options.dkim_sign, _by_rows(_of_signature)),
+        (options.login_senders, _login_senders),
         (options.auth_info_file, lambda path: _logins(path, options)),
         (options.relay_domains, _list(_of_relay_word)),
         (options.local_host_names, _list(_of_name)),
@@ -209,6 +211,19 @@ def _of_generic_address(key: str, value: str) -> str:
     found = addresslist.parse(octets, blanks_separate=False)
     is_one = len(found) == 1 and not found[0].problem and found[0].address == octets
     return "" if is_one else f"{value!r} is no address; mail that it is for waits"
+
+
+def _login_senders(path: str) -> Iterator[Finding]:
+    if not (files.may_exist(path + SUFFIX) or files.may_exist(path)):
+        yield Finding(path, "No such file or directory; mail of who has logged in waits")
+    yield from _by_rows(_of_login_sender)(path)
+
+
+def _of_login_sender(key: str, value: str) -> str:
+    if "@" not in key[:-1]:
+        return f"a sender is user@domain or @domain: did you mean @{key}?"
+    is_list = all(len(name.split()) == 1 for name in value.split(","))
+    return "" if is_list else f"{value!r} is no list of users with commas between them"
 
 
 def _logins(path: str, options: Options) -> Iterator[Finding]:

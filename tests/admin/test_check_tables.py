@@ -236,6 +236,23 @@ def test_logins_that_others_may_read_are_told(
     assert found == "authinfo.cdb: Group readable file; it must be root's, mode 600"
 
 
+def test_rows_of_login_senders_are_told(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    options = f"{(place / 'minimta.cf').read_text()}LoginSenders = {place}/senders\n"
+    put(place, "minimta.cf", options, 0o644)
+    (found,) = told(capfd, place, os.EX_CONFIG)
+    assert found == "senders: No such file or directory; mail of who has logged in waits"
+    put(
+        place,
+        "senders",
+        "info@a.example emma, dave\n@b.example dave\ninfo emma\nx@a.example emma dave\n",
+        0o644,
+    )
+    assert told(capfd, place, os.EX_CONFIG) == [
+        "senders: line 3: row info: a sender is user@domain or @domain: did you mean @info?",
+        "senders: line 4: row x@a.example: 'emma dave' is no list of users with commas between them",
+    ]
+
+
 def test_files_of_secrets_and_tokens_are_looked_at(
     place: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
