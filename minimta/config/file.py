@@ -140,7 +140,7 @@ class _Lines:
         if not _is_text(line):
             raise OptionError("is not UTF-8")
         if not equals:
-            raise OptionError(f'unknown configuration line "{line[:60]}"')
+            raise OptionError(f'unknown configuration line "{line[:60]}"; wanted: Name = value')
         option = by_name(name)
         self._options.set(option, value.strip())
         self._options.configured += 1

@@ -75,7 +75,10 @@ def test_another_file_may_be_named(file: Path, capfd: pytest.CaptureFixture[str]
     other.write_text("garbage\n")
     other.chmod(0o600)
     assert verbs.main(["check", "-C", str(other)]) == 78
-    assert capfd.readouterr().out == f'{other}: line 1: unknown configuration line "garbage"\n'
+    assert (
+        capfd.readouterr().out
+        == f'{other}: line 1: unknown configuration line "garbage"; wanted: Name = value\n'
+    )
 
 
 @pytest.mark.parametrize("words", [["x"], ["-x"], ["-C"]])

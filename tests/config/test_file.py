@@ -109,7 +109,7 @@ def test_all_errors_of_a_file_are_told_at_once(file: Path) -> None:
         f"{file}: line 1: unknown option name NoSuchThing",
         f"{file}: line 3: unknown option name SmartHots (did you mean SmartHost?)",
         f"{file}: line 5: is not UTF-8",
-        f'{file}: line 7: unknown configuration line "x"',
+        f'{file}: line 7: unknown configuration line "x"; wanted: Name = value',
     ]
     assert caught.value.unknown == {"", "SmartHost", "LogTo"}
     assert caught.value.options is not None
