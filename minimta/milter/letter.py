@@ -166,7 +166,10 @@ class Letter:
         self.reverse_path = b"<%b>" % address.qualified(bare, self._host)
         if parameters:
             found = mail.parameters
-            self.body_type, self.ret, self.envid = found.body_type, found.ret, found.envid
+            # What was binary has been converted when it came.
+            is_binary = found.body_type == b"BINARYMIME"
+            self.body_type = b"8BITMIME" if is_binary else found.body_type
+            self.ret, self.envid = found.ret, found.envid
 
     def _add_recipient(self, path: bytes, parameters: bytes) -> None:
         rcpt = command.parse_rcpt(b"TO:%b %b" % (path, parameters))

@@ -57,3 +57,13 @@ def test_changes_count_what_those_before_them_have_made() -> None:
     )
     assert letter.above == [b"A: top"]
     assert letter.fields == [b"B: before", b"B: 2", b"A: y", b"C: last"]
+
+
+def test_no_filter_makes_a_stored_message_binary() -> None:
+    letter = made([b"Subject: x"], b"<dave@lab2.campus>")
+    letter.apply([EnvelopeChange("sender", b"<carol@lab2.campus>", b"BODY=BINARYMIME ENVID=a")])
+    assert (letter.reverse_path, letter.body_type, letter.envid) == (
+        b"<carol@lab2.campus>",
+        b"8BITMIME",
+        b"a",
+    )
