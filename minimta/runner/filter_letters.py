@@ -6,7 +6,7 @@
     checks what it says        <-  verdict, header, envelope (JSON)
 
 Nobody with root's rights reads what a filter says, and what the child says is checked like what a
-user has written. tempfail leaves the letter where it is; who is refused comes back to the sender in a
+user has written. tempfail leaves the letter where it is, until Timeout.queuereturn returns it; who is refused comes back to the sender in a
 bounce. For as long as that is not sent the letter is in quarantine, with the words for each recipient
 (M lines), and no crash delivers it: the next full run sends the bounce.
 """
@@ -41,6 +41,8 @@ from minimta.system.users import Users
 #: what holds a letter until its bounce is durable
 _HELD = "refused by a filter, a bounce is on its way;"
 _BLOCK = 1 << 18
+#: seconds since the machine was started, in which no letter is given up that nobody could judge
+_STARTING = 3600.0
 
 
 class LetterFilters:
@@ -65,9 +67,18 @@ class LetterFilters:
             answer = json.loads(privileges.in_child(act, seconds, [data]))
         except (OSError, ValueError) as error:
             raise NotNow(f"the filters did not answer: {error}") from error
-        for text in answer["notes"]:
-            log.line(qid, log.clean(text, 500))
-        return self._obey(answer, data, control)
+        try:
+            for text in answer["notes"]:
+                log.line(qid, log.clean(text, 500))
+            return self._obey(answer, data, control)
+        except (AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+            # Whoever has taken that child over stops this letter, and no other.
+            raise NotNow(f"who asks the filters says nonsense: {error}") from error
+
+    def _is_expired(self, control: Control) -> bool:
+        """Has it waited for Timeout.queuereturn? Just after a start filters may not be there yet."""
+        is_old = self._now - control.created > self._options.timeout_queuereturn
+        return is_old and time.clock_gettime(time.CLOCK_BOOTTIME) > _STARTING
 
     def _route(self, bare: bytes) -> tuple[str, str, bytes]:
         try:
@@ -82,12 +93,12 @@ class LetterFilters:
         said = answer["said"]
         assert isinstance(said, list)
         by_path = {one.address: one for one in control.recipients}
-        if answer["word"] == "tempfail":
+        if answer["word"] == "tempfail" and not self._is_expired(control):
             raise NotNow(f"a filter says {answer['reply']}")
         if answer["word"] == "discard":
             judged.is_discarded = True
             return judged
-        if answer["word"] == "refused":
+        if answer["word"] in ("refused", "tempfail"):
             judged.refused = [(one, str(answer["reply"])) for one in control.recipients]
         else:
             judged.refused = [(by_path[_octets(path)], str(reply)) for path, reply in said]
@@ -207,12 +218,13 @@ def _outcome(text: str) -> Outcome:
     """*text* is a reply, "550 5.7.1 Command rejected"."""
     words = text.split(" ", 2)
     has_status = len(words) > 1 and words[1][:2] == "5." and words[1].count(".") == 2
-    status = words[1] if has_status else "5.7.1"
+    is_late = text[:1] == "4"
+    status = "4.4.7" if is_late else words[1] if has_status else "5.7.1"
     transcript = ("... while talking to the filters of this host:", f"<<< {text}")
     return Outcome(
         Fate.FAILED,
         status,
-        "Service unavailable",
+        "Delivery time expired" if is_late else "Service unavailable",
         diagnostic=text,
         transcript=transcript,
         exit_code=os.EX_UNAVAILABLE,

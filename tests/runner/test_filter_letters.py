@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -146,6 +147,36 @@ def test_without_a_filter_a_letter_waits_or_goes_on_as_its_row_says(
     assert taken(host) == []
     host.options.mail_filters = filters.read(f"gone, S=unix:{tmp_path}/gone")
     assert taken(host) == ["df", "qf"]
+
+
+def age(host: PrivateHost, seconds: float) -> None:
+    """The letter in clientmqueue was written so long ago."""
+    [path] = Path(host.options.client_queue_directory).glob("qf*")
+    then = b"\nT%d\n" % (time.time() - seconds)
+    path.write_bytes(re.sub(rb"\nT\d+\n", then, path.read_bytes()))
+
+
+def test_a_letter_that_a_filter_puts_off_for_days_comes_back(
+    host: PrivateHost, use: Use, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filter_letters, "_STARTING", 0.0)
+    use({"E": reply(b"y", b"451 4.7.1 Greylisted")})
+    leave(host)
+    age(host, host.options.timeout_queuereturn - 60)
+    run(host.options)
+    assert (left(host), host.files()) == (["df", "qf"], [])
+    age(host, host.options.timeout_queuereturn + 60)
+    monkeypatch.setattr(filter_letters, "_STARTING", float("inf"))
+    run(host.options)
+    assert (left(host), host.files()) == (["df", "qf"], [])
+    monkeypatch.setattr(filter_letters, "_STARTING", 0.0)
+    run(host.options)
+    run(host.options)
+    assert (left(host), host.files(), host.letters("dave")) == ([], [], [])
+    [bounce] = host.letters("emma")
+    text = bounce.as_string()
+    for words in ("Action: failed", "Status: 4.4.7", "451 4.7.1 Greylisted"):
+        assert words in text
 
 
 @pytest.mark.parametrize("letter", "CHMRTLNBE")
@@ -335,6 +366,12 @@ def test_what_the_child_says_is_not_believed(
         {"recipients": [("|/bin/sh", "PFD", "")]},
         {"sender": "<a\nRPFD:|x>"},
         {"recipients": [("<x\ny>", "PFD", "")]},
+        {"recipients": [("<x>",)]},
+        {"recipients": 7},
+        {"fields": ["X: \u20ac"]},
+        {"said": [["<nobody@here>", "550 no"]]},
+        {"said": None},
+        {"notes": 3},
     ):
         monkeypatch.setattr(Submitted, "answer", lambda *given, bad=bad: whole(*given) | bad)
         leave(host)
