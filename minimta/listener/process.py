@@ -6,7 +6,7 @@ first thread is started, so that none can be left with root's rights.
     the parent            the listener
                    "+"    accepts connections
     "r"                   retires: accepts no more,
-                   "-"    lets its sessions come to their end, and exits
+                   "!"    lets its sessions come to their end, and exits
     "e@lab3.campus\n"     a client wants the queue run for lab3.campus: see ``etrn``
     SIGTERM               exits soon: 421 to the idle, GRACE seconds for the messages at hand
     is gone               the same
@@ -36,7 +36,7 @@ from minimta.system import dns, locks, log, privileges, processes, sandbox, slot
 from minimta.system.tls_values import TlsError
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
-READY, RETIRE, CLOSED = b"+", b"r", b"-"
+READY, RETIRE, CLOSED = b"+", b"r", b"!"
 #: seconds for the messages at hand when the end has been ordered
 GRACE = 8.0
 #: seconds for the sessions of a listener that retires, and then for the messages at hand

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from minimta.config.options import Options
-from minimta.listener import asked_runs
+from minimta.listener import asked_runs, process
 from minimta.listener.asked_runs import AskedRuns
 from minimta.listener.etrn import MAX_ORDER, ORDER
+from minimta.listener.supervisor import _Child
 from minimta.queue.selectors import Selection
 from tests.listener.test_daemon import Daemon, wait_for
 from tests.support.smtphost import STRANGER, ClientEnd, SmtpHost
@@ -85,6 +87,23 @@ def test_orders_are_read_and_all_else_is_dropped() -> None:
     assert list(found) == [b"@lab3.campus", b".x.y", b"#"]
     assert len(rest) <= MAX_ORDER
     assert not ORDER.fullmatch(b"e@\n") and not ORDER.fullmatch(b"e@../x\n")
+
+
+def test_no_order_is_taken_for_what_the_listener_says_of_itself() -> None:
+    """A hyphen in a domain once said that it accepts no more, and was lost."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        child = _Child(os.getpid(), ours)
+        for said in (b"e@my-host.campus\n", process.READY, b"e#\n", b"e.a_b.campus\n"):
+            theirs.send(said)
+        assert child.orders() == [b"@my-host.campus", b"#", b".a_b.campus"]
+        assert child.is_ready()
+        assert not child.has_closed()
+        theirs.send(b"e@x--1.campus\n" + process.CLOSED)
+        assert child.has_closed()
+        assert child.orders() == [b"@x--1.campus"]
+    for word in (process.READY, process.CLOSED):
+        assert not ORDER.fullmatch(b"e@a" + word + b"a\n")
 
 
 def test_which_messages_are_meant() -> None:
