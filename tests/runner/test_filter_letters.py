@@ -19,7 +19,7 @@ from minimta.queue.spool import Spool
 from minimta.runner import filter_letters, take_in
 from minimta.runner.queue_run import run
 from minimta.submission import caller
-from minimta.system import landlock, privileges
+from minimta.system import landlock, privileges, processes
 from tests.support.fakefilter import Answer, FilterProcess, reply
 from tests.support.hostile import connect, make, outcomes, read, tried
 from tests.support.privatehost import PrivateHost
@@ -262,6 +262,13 @@ def test_a_letter_that_hangs_in_a_filter_holds_up_no_other(
 ) -> None:
     monkeypatch.setattr(take_in, "PATIENCE", 0.5)
     hanging = iter([True])
+    fork, started = processes.fork, list[int]()
+
+    def forked(name: str, act: Callable[[], int]) -> int:
+        started.append(fork(name, act))
+        return started[-1]
+
+    monkeypatch.setattr(processes, "fork", forked)
 
     def first_hangs(data: bytes) -> bytes | list[bytes]:
         if next(hanging, False):
@@ -278,6 +285,8 @@ def test_a_letter_that_hangs_in_a_filter_holds_up_no_other(
     while left(host) and time.monotonic() < end:
         time.sleep(0.05)
     assert [name[:2] for name in host.files()].count("qf") == 3
+    for pid in started:  # who hung was left to init
+        processes.has_ended(pid, 5.0)
 
 
 def test_a_run_goes_on_for_as_long_as_letters_come_through(
