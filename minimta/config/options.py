@@ -162,6 +162,7 @@ class Options:
     blocklist_recipients = _option("BlocklistRecipients", "False", boolean, "rows of the access table without a tag refuse recipients, too (ours)")
     delay_checks = _option("DelayChecks", "no", choice("no", "yes", "friend", "hater"), "what is held against client and sender is told at RCPT; not to recipients whose `Spam:` row says FRIEND, or only to those with HATER (ours)")
     accept_unresolvable = _option("AcceptUnresolvableDomains", "False", boolean, "the domain of a sender need not exist (ours)")
+    refuse_null_mx = _option("RefuseNullMX", "False", boolean, "no mail is taken from senders whose domain says in DNS that it takes none (RFC 7505), so that no answer could reach them (ours)")
     block_lists = _option("DNSBL", "", _block_lists, "a list of addresses (its zone, perhaps a text with $a) whose mail is refused: FEATURE(dnsbl); one line a list (ours)", accumulates=True)
     trust_loopback = _option("TrustLoopback", "True", boolean, "clients of this host may relay; False where a proxy brings strangers' connections from a local address (ours)")
     refuse_private = _option("RefusePrivateAddresses", "False", boolean, "no host that only DNS or an address names is connected to where the Internet does not lead: 10/8, 192.168/16, fc00::/7 and others (ours)")

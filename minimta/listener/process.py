@@ -79,7 +79,14 @@ class Listener:
         if why_not := input_filters.why_not(options):
             raise OSError(0, why_not)
         tls = _server_tls(options) if is_first else starttls.from_options(options)
-        shared = SharedState(options, spool, ask=dns.ipv4_addresses, resolves=dns.resolves, tls=tls)
+        shared = SharedState(
+            options,
+            spool,
+            ask=dns.ipv4_addresses,
+            resolves=dns.resolves,
+            has_null_mx=dns.has_null_mx,
+            tls=tls,
+        )
         _read_tables(shared) if is_first else shared.read_tables()
         # Only filters look at a letter once it is written.
         spool.reads_back = shared.has_filters

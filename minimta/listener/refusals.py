@@ -3,6 +3,7 @@
     MAIL   553 5.5.4  no domain, unless M=u completes it; with M=f one without a dot
            553 5.1.8  the domain does not exist
            451 4.1.8  it cannot be known now whether it exists, or is ours
+           550 5.7.27 it takes no mail, so no answer either (RFC 7505; option RefuseNullMX)
     RCPT   550 5.1.1  a user of this host who does not exist
            550 5.7.1  a recipient of another host, and the client may not relay
            450 4.4.0  the same, and its name, which might change that, cannot be known now
@@ -39,14 +40,31 @@ def check_mail(mail: Mail, client: Peer, shared: SharedState, qid: str) -> Reply
     if _lacks_dot(domain, client):
         text = f"{given}... Real domain name required for sender address"
         answer = reply(553, "5.5.4", text)
-    elif shared.options.accept_unresolvable or (exists := _exists(domain, shared, qid)):
-        return None
-    elif exists is None:
-        answer = reply(451, "4.1.8", f"Domain of sender address {shown} does not resolve")
     else:
-        text = f"{given}... Domain of sender address {shown} does not exist"
-        answer = reply(553, "5.1.8", text)
+        found = _unanswerable(domain, given, shown, shared, qid)
+        if found is None:
+            return None
+        answer = found
     return logged("check_mail", mail.given, client, answer, qid)
+
+
+def _unanswerable(
+    domain: bytes, given: str, shown: str, shared: SharedState, qid: str
+) -> Reply | None:
+    """Why a sender of *domain* could get no answer, None if it could."""
+    exists: bool | None = True
+    if not shared.options.accept_unresolvable:
+        exists = _exists(domain, shared, qid)
+    takes_none: bool | None = False
+    if exists and shared.options.refuse_null_mx:
+        takes_none = _takes_no_mail(domain, shared, qid)
+    if exists is None or takes_none is None:
+        return reply(451, "4.1.8", f"Domain of sender address {shown} does not resolve")
+    if takes_none:
+        text = f"{given}... Domain of sender address {shown} does not accept mail (null MX)"
+        return reply(550, "5.7.27", text)
+    text = f"{given}... Domain of sender address {shown} does not exist"
+    return None if exists else reply(553, "5.1.8", text)
 
 
 def _no_domain(mail: Mail) -> Reply:
@@ -63,16 +81,29 @@ def _lacks_dot(domain: bytes, client: Peer) -> bool:
 
 def _exists(domain: bytes, shared: SharedState, qid: str) -> bool | None:
     """Is it ours, or known to name servers? None if that cannot be known now."""
-    try:
-        if shared.here.router.is_local(domain):
-            return True
-    except OSError as error:
-        log_failure(domain, error, qid)
-        return None
+    ours = _is_ours(domain, shared, qid)
+    if ours is not False:
+        return ours
     literal = address.literal(domain)
     if literal:
         return rights.is_ip(literal)
     return shared.resolves(address.domain_key(domain).decode("ascii"))
+
+
+def _is_ours(domain: bytes, shared: SharedState, qid: str) -> bool | None:
+    try:
+        return shared.here.router.is_local(domain)
+    except OSError as error:
+        log_failure(domain, error, qid)
+        return None
+
+
+def _takes_no_mail(domain: bytes, shared: SharedState, qid: str) -> bool | None:
+    """Has it a null MX, and is not ours? None if that cannot be known now."""
+    ours = _is_ours(domain, shared, qid)
+    if ours or ours is None or address.literal(domain):
+        return None if ours is None else False
+    return shared.has_null_mx(address.domain_key(domain).decode("ascii"))
 
 
 def check_rcpt(

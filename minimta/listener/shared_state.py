@@ -48,13 +48,15 @@ class SharedState:
         *,
         ask: Callable[[str, float], list[str]] = lambda name, seconds: [],
         resolves: Callable[[str], bool | None] = lambda domain: True,
+        has_null_mx: Callable[[str], bool | None] = lambda domain: False,
         clock: Callable[[], float] = time.time,
         tls: ServerTls | None = None,
     ) -> None:
         """*spool* is the queue that messages go to; *clock* gives seconds since the epoch.
 
-        *ask* gives the IPv4 addresses of a name in a block list, in so many seconds. *resolves* tells if a sender's domain exists; None: nobody can tell now. *tls* makes our side
-        of handshakes; None: there are none.
+        *ask* gives the IPv4 addresses of a name in a block list, in so many seconds. *resolves* tells if
+        a sender's domain exists, *has_null_mx* if it takes no mail; None: nobody can tell now. *tls*
+        makes our side of handshakes; None: there are none.
         """
         self.options = options
         self.spool = spool
@@ -66,6 +68,7 @@ class SharedState:
         #: the daemon is to end: no session begins another transaction
         self.is_stopping = False
         self.resolves = resolves
+        self.has_null_mx = has_null_mx
         self.clock = clock
         self.tls = tls
         self._access = Table(options.access_file, tell_problems)

@@ -65,8 +65,16 @@ def resolves(domain: str) -> bool | None:
     """Has *domain* an MX, an address or an alias with one? None if nobody can tell now."""
     resolver = Resolver()
     try:
-        # A null MX takes no mail, but the name exists (RFC 7505 section 4.2 is another matter).
+        # A null MX takes no mail, but the name exists; see has_null_mx().
         return bool(resolver.mail_exchangers(domain) or resolver.addresses(domain))
+    except LookupFailed as failure:
+        return None if failure.temporary else False
+
+
+def has_null_mx(domain: str) -> bool | None:
+    """Does *domain* say that it takes no mail (RFC 7505)? None if nobody can tell now."""
+    try:
+        return Resolver().mail_exchangers(domain) == [(0, "")]
     except LookupFailed as failure:
         return None if failure.temporary else False
 

@@ -39,6 +39,37 @@ def test_a_sender_must_be_able_to_get_an_answer(host: SmtpHost, sender: str, ans
     assert host.connect(*STRANGER).says(f"MAIL FROM:{sender}") == [answer]
 
 
+@pytest.mark.parametrize(
+    ("sender", "answer"),
+    [
+        (
+            "<a@NULLMX.example>",
+            "550 5.7.27 <a@NULLMX.example>... Domain of sender address a@NULLMX.example does not accept mail (null MX)",
+        ),
+        (
+            "<a@tired.example>",
+            "451 4.1.8 Domain of sender address a@tired.example does not resolve",
+        ),
+        ("<a@lab2.campus>", "250 2.1.0 <a@lab2.campus>... Sender ok"),
+        ("<a@[10.0.3.134]>", "250 2.1.0 <a@[10.0.3.134]>... Sender ok"),
+        ("<>", "250 2.1.0 <>... Sender ok"),
+        ("<emma@lab1.campus>", "250 2.1.0 <emma@lab1.campus>... Sender ok"),
+    ],
+)
+@pytest.mark.parametrize("accepts", [False, True])
+def test_a_domain_that_takes_no_mail_sends_none(
+    host: SmtpHost, sender: str, answer: str, accepts: bool
+) -> None:
+    host.options.refuse_null_mx = True
+    host.options.accept_unresolvable = accepts
+    assert host.connect(*STRANGER).says(f"MAIL FROM:{sender}") == [answer]
+
+
+def test_without_the_option_a_domain_that_takes_no_mail_may_send(host: SmtpHost) -> None:
+    peer = host.connect(*STRANGER)
+    assert peer.says("MAIL FROM:<a@nullmx.example>")[0].startswith("250")
+
+
 def test_whoever_may_relay_is_not_asked_for_his_domain(host: SmtpHost) -> None:
     peer = host.connect("127.0.0.1", "localhost")
     assert peer.says("MAIL FROM:<a@nosuch.example>")[0].startswith("250")

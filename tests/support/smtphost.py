@@ -33,6 +33,8 @@ pool: loop
 """
 #: sender domain -> dns.resolves(); all others exist
 DOMAINS = {"nosuch.example": False, "servfail.campus": None}
+#: sender domain -> dns.has_null_mx(); all others have none
+NULL_MX = {"nullmx.example": True, "tired.example": None, "lab2.campus": True}
 NOW = 1574107389.0
 #: address and name of a client that may not relay
 STRANGER = ("10.0.3.134", "lab1.campus")
@@ -70,7 +72,12 @@ class SmtpHost:
     def shared_state(self) -> SharedState:
         spool = Spool(self.options.queue_directory)
         return SharedState(
-            self.options, spool, ask=self._ask, resolves=self._resolves, clock=lambda: self.now
+            self.options,
+            spool,
+            ask=self._ask,
+            resolves=self._resolves,
+            has_null_mx=lambda domain: NULL_MX.get(domain, False),
+            clock=lambda: self.now,
         )
 
     def _ask(self, name: str, seconds: float) -> list[str]:

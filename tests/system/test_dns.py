@@ -542,6 +542,28 @@ def test_a_sender_domain_resolves_if_mail_could_go_there(
         assert lookups.resolves("x.campus") is verdict
 
 
+@pytest.mark.parametrize(
+    ("records", "verdict"),
+    [
+        ({"MX": ["0 ."]}, True),
+        ({"MX": ["0 .", "10 a.campus."]}, False),
+        ({"MX": ["10 a.campus."]}, False),
+        ({"A": ["10.0.3.135"]}, False),
+        ("NXDOMAIN", False),
+        ("SERVFAIL", None),
+    ],
+)
+def test_a_null_mx_says_that_a_domain_takes_no_mail(
+    records: str | dict[str, str | list[str]],
+    verdict: bool | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with FakeDns({"x.campus": records}) as server:
+        resolver = Resolver(budget=2.0, nameserver=server.address, hosts=NO_HOSTS)
+        monkeypatch.setattr(lookups, "Resolver", lambda: resolver)
+        assert lookups.has_null_mx("x.campus") is verdict
+
+
 @pytest.mark.parametrize("changed", ["resolv.conf", "hosts"])
 def test_a_file_that_changes_counts_for_the_next_destination(
     changed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
