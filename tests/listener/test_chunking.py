@@ -10,8 +10,12 @@ from collections.abc import Callable
 
 import pytest
 
+from minimta.message.outcome import Fate
 from minimta.queue import collect
+from tests.mailers.remote.test_delivery import deliver, only
 from tests.smtp.test_chunking import chunks
+from tests.support.fakesmtp import FakeSmtp
+from tests.support.jobs import job
 from tests.support.listening import PATIENCE, Listening
 from tests.support.smtphost import STRANGER, ClientEnd, SmtpHost
 
@@ -32,6 +36,16 @@ def test_what_came_in_chunks_is_queued_as_what_came_by_data(host: SmtpHost) -> N
     assert answers[1].endswith(" Message accepted for delivery")
     [(control, body)] = host.queued()
     assert body == b".\nQUIT\n" and control.body_type == b"8BITMIME"
+
+
+def test_a_lone_dot_in_a_chunk_is_text_for_the_next_host_too(host: SmtpHost) -> None:
+    """RFC 3030 into RFC 5321 section 4.5.2: with one dot, what stands behind would be commands there."""
+    begun(host).sends(chunks(TEXT))
+    [(_, body)] = host.queued()
+    with FakeSmtp() as sink:
+        assert only(deliver(job(sink.host, body=body))).fate is Fate.SENT
+    assert sink.messages == [b"Subject: c\r\n\r\n..\r\nQUIT\r\n"]
+    assert [line.partition(" ")[0] for line in sink.commands[0]].count("QUIT") == 1
 
 
 def test_what_is_binary_is_queued_in_base64_and_is_8bit_mail(host: SmtpHost) -> None:

@@ -9,6 +9,7 @@ Tests that use it are marked ``debian("openssl")``.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from minimta.config.options import Options
@@ -65,6 +66,7 @@ class Sent:
         zone: Zone | None = None,
         jobs: int = 1,
         logs_in: bool = False,
+        requires_tls: bool = False,
         signed: Collection[str] = (),
         sts: StsCache | None = None,
         https: HttpsClient | None = None,
@@ -94,7 +96,7 @@ class Sent:
         )
         with FakeDns(zone or {}, signed=signed) as server:
             Delivery(
-                [job(host) for _ in range(jobs)],
+                [replace(job(host), requires_tls=requires_tls) for _ in range(jobs)],
                 self.transport,
                 self._report,
                 say=self.said.append,

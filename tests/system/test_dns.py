@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import dns.flags
 import dns.message
 import dns.rcode
 import dns.rdata
@@ -609,6 +610,26 @@ def test_the_word_of_the_servers_counts_if_all_are_here_or_trusted(
         assert resolver.can_vouch is counts
         assert resolver.vouched_names("mx.campus") == (["mx.campus"] if counts else [])
         assert bool(resolver.tlsa("mx.campus", 25)) is counts
+
+
+class Vouching(FakeDns):
+    """It says that it has validated everything, whether it was asked or not."""
+
+    def answer(self, wire: bytes) -> dns.message.Message | None:
+        reply = super().answer(wire)
+        assert reply is not None
+        reply.flags |= dns.flags.AD
+        return reply
+
+
+@pytest.mark.parametrize("believed", [False, True])
+def test_a_server_elsewhere_that_vouches_unasked_is_not_believed(believed: bool) -> None:
+    """RFC 6840 section 5.7: the bit in a response is for who has asked, and can trust the way."""
+    with Vouching({"mx.campus": {"MX": ["10 mx.campus."], "A": ["10.0.3.135"]}}) as server:
+        config = ResolvConf(servers=(server.address, ("192.0.2.1", 53)), trust_ad=believed)
+        resolver = Resolver(config=config, hosts=NO_HOSTS, make_validator=lambda servers: None)
+        assert resolver.is_vouched("mx.campus", "MX") is believed
+        assert resolver.vouched_names("mx.campus") == (["mx.campus"] if believed else [])
 
 
 def test_a_validator_of_our_own_is_asked_where_their_word_does_not_count() -> None:

@@ -14,7 +14,7 @@ from minimta.system.tls_values import KeyPair
 from minimta.system.x509 import public_key
 from tests.support.certificates import Authority, der
 from tests.support.fakedns import Zone
-from tests.support.fakesmtp import SECURED, FakeSmtp
+from tests.support.fakesmtp import ALL, SECURED, FakeSmtp
 from tests.support.jobs import options
 from tests.support.securesending import NAME, TABLE, Campus, Sent, at, in_clear
 
@@ -75,6 +75,18 @@ def test_names_and_dates_of_a_certificate_that_a_record_names_do_not_count(
     with FakeSmtp(tls=server_context(pair)) as server:
         records = [record(3, 1, 1, der(pair))]
         assert Sent(at(server), zone=zone(server, records), signed=[NAME]).verify == "TRUSTED"
+
+
+def test_requiretls_goes_on_to_who_shows_a_certificate_that_a_record_names(campus: Campus) -> None:
+    """RFC 8689 section 4.2.1: by DANE, too; records that do not count prove nothing."""
+    with FakeSmtp(tls=server_context(campus.own), secure_keywords=(*ALL, "REQUIRETLS")) as server:
+        found, other = (
+            Sent(at(server), zone=zone(server, [one]), signed=[NAME], requires_tls=True).outcome
+            for one in (record(3, 1, 1, der(campus.own)), record(1, 1, 1, der(campus.own)))
+        )
+        [mail] = [line for told in server.commands for line in told if line.startswith("MAIL")]
+    assert found.fate is Fate.SENT and mail.endswith(" REQUIRETLS")
+    assert (other.fate, other.status) == (Fate.FAILED, "5.7.30")
 
 
 @pytest.mark.parametrize("usage", [2, 3])
