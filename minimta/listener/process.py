@@ -5,6 +5,7 @@ first thread is started, so that none can be left with root's rights.
 
     the parent            the listener
                    "+"    accepts connections
+    "?"                   wants another in its place: what it reads is where its sandbox forbids it
     "r"                   retires: accepts no more,
                    "!"    lets its sessions come to their end, and exits
     "e@lab3.campus\n"     a client wants the queue run for lab3.campus: see ``etrn``
@@ -36,11 +37,13 @@ from minimta.system import dns, locks, log, privileges, processes, sandbox, slot
 from minimta.system.tls_values import TlsError
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
-READY, RETIRE, CLOSED = b"+", b"r", b"!"
+READY, RETIRE, CLOSED, STALE = b"+", b"r", b"!", b"?"
 #: seconds for the messages at hand when the end has been ordered
 GRACE = 8.0
 #: seconds for the sessions of a listener that retires, and then for the messages at hand
 _LAST_SESSIONS, _LAST_MESSAGES = 30.0, 1800.0
+#: seconds until it is looked again where the files are that are read, and until STALE is said again
+_LOOK, _ASK_AGAIN = 2.0, 60.0
 #: seconds for an accepting thread to see that it is to stop
 _PATIENCE = 5.0
 _MOST_FILES = 65536
@@ -111,8 +114,12 @@ class Listener:
         orders = _Orders(control, parent)
         with contextlib.suppress(OSError):  # the parent is gone, which orders will say
             control.send(READY)
+        look = time.monotonic() + _LOOK
         while not (orders.ends() or orders.retires):
             orders.wait(0.5)
+            if time.monotonic() > look:
+                is_stale = sandbox.is_elsewhere() and _ask(control, STALE)
+                look = time.monotonic() + (_ASK_AGAIN if is_stale else _LOOK)
         for server, thread in zip(self._servers, self._threads, strict=True):
             server.stop()
             thread.join(_PATIENCE)

@@ -7,6 +7,8 @@
               when it accepts, the old one is told to retire (see process), and when that accepts no
               more the log says so
 
+A listener that says that it is stale is replaced in the same way, by one with the same options.
+
 The sockets are never closed in between: a connection that comes meanwhile is accepted by either.
 """
 
@@ -36,6 +38,8 @@ Reread = Callable[[], Options]
 PATIENCE = 10.0
 #: seconds for a new listener to read what it needs: a certificate may be on a server that does not answer
 _BEGINNING = 60.0
+#: seconds between listeners that are replaced because they say so: who took one over would say it always
+_RENEWAL = 30.0
 #: listeners that retire at the same time; the oldest are ended
 _MOST_RETIRED = 5
 #: octets that are heard of a listener at a time, and orders of its clients
@@ -70,6 +74,8 @@ class Supervisor:
         self._news: Options | None = None
         self._forks_listener = False
         self._runs = AskedRuns()
+        #: when a listener was replaced that said it was stale (monotonic seconds)
+        self._renewed = -_RENEWAL
         #: where the log went before the configuration was read anew
         self._log = log.settings()
         signal.signal(signal.SIGHUP, self._note)
@@ -131,6 +137,8 @@ class Supervisor:
         elif self._is_wanted:
             self._is_wanted = False
             self._begin_reload()
+        elif self._current is not None and self._current.is_stale() and self._may_renew():
+            self._begin_renewal()
 
     def _obey_clients(self) -> None:
         """Begin the queue runs that clients have asked for (ETRN)."""
@@ -165,6 +173,19 @@ class Supervisor:
         except OSError as error:
             where = f"daemon {error.filename}: " if error.filename else ""
             return self._keep_old(f"{where}{error.strerror or error}")
+        self._start_next(options, servers)
+
+    def _may_renew(self) -> bool:
+        return time.monotonic() - self._renewed > _RENEWAL
+
+    def _begin_renewal(self) -> None:
+        self._renewed = time.monotonic()
+        text = "reload: a link or directory that the listener reads is new"
+        log.line("", f"{text}; another one begins", level=1)
+        self._log = log.settings()
+        self._start_next(self._options, self._servers)
+
+    def _start_next(self, options: Options, servers: list[Server]) -> None:
         try:
             self._next = (self._fork(options, servers, None), options, servers)
         except OSError as error:
@@ -240,7 +261,7 @@ class _Child:
     def __init__(self, pid: int, control: socket.socket) -> None:
         self._pid = pid
         self._control = control
-        #: READY and CLOSED, if they were said; what else was, up to the end of a line
+        #: READY, CLOSED and STALE, if they were said; what else was, up to the end of a line
         self._heard = b""
         self._said = b""
         self._orders: list[bytes] = []
@@ -261,12 +282,18 @@ class _Child:
         """Does it accept no more?"""
         return process.CLOSED in self._listen()
 
+    def is_stale(self) -> bool:
+        """Has it said that another is wanted? Once each time that it has."""
+        was_said = process.STALE in self._heard
+        self._heard = self._heard.replace(process.STALE, b"")
+        return was_said
+
     def _listen(self) -> bytes:
         """What it has said of itself."""
         said = b""
         with contextlib.suppress(OSError):  # nothing new, or it has ended
             said = self._control.recv(_READ, socket.MSG_DONTWAIT)
-        for word in (process.READY, process.CLOSED):
+        for word in (process.READY, process.CLOSED, process.STALE):
             # Both may stand between orders, but in none of them.
             if word in said:
                 self._heard += word

@@ -52,6 +52,8 @@ DNS_PORT = 53
 _SERVICES = "/etc/nsswitch.conf"
 #: inode and time of that file when this process was confined, None: it is not
 _services: tuple[int, int] | None = None
+#: path that is read -> the directory where it was then, and whether that was there
+_places: dict[str, tuple[str, bool]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,7 @@ def enter(options: Options, needs: Needs) -> Confined:
     try:
         version = landlock.abi()
         _note_services()
+        _places.update({path: _place(path) for path in (*_LINKS, *needs.reads) if path})
         strange = _strange_services()
         _restrict(min(version, landlock.NEWEST), needs, problems, anything=bool(strange))
     except OSError as error:
@@ -215,13 +218,27 @@ def is_outdated() -> bool:
     return _services is not None and _services != _stamp_of_services()
 
 
+def _place(path: str) -> tuple[str, bool]:
+    directory = os.path.dirname(os.path.realpath(path))
+    return directory, os.path.isdir(directory)
+
+
+def is_elsewhere() -> bool:
+    """Does a link lead to another directory than when this process was confined, or is one new?
+
+    The rules are for what was there, and what is read is forbidden now: /etc/resolv.conf, if that
+    becomes a link into /run, or a table below a link that was changed.
+    """
+    return any(_place(path) != place for path, place in _places.items())
+
+
 def remedy(error: OSError) -> str:
     """What helps if it is a rule that forbids *error*, to stand behind it in the log; else "".
 
     A rule is for the directory that was there, and for where its links led then.
     """
     is_confined = _services is not None and error.errno == errno.EACCES
-    return " (if a link or directory there is new, it counts after a reload)" if is_confined else ""
+    return " (if a link or directory there is new, it counts in a moment)" if is_confined else ""
 
 
 def _strange_services() -> str:

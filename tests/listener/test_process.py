@@ -314,7 +314,7 @@ def test_a_table_that_a_new_link_leads_to_is_told_with_the_remedy(
     words = ["sh", "-c", waits, "sh", str(ready), str(linked / "access"), str(table)]
     with subprocess.Popen(words):
         found = place.listens(act).decode()
-    new = "(if a link or directory there is new, it counts after a reload)"
+    new = "(if a link or directory there is new, it counts in a moment)"
     why = f"cannot look up lab1.campus: {table}: Permission denied {new}"
     assert found == (why if kernel() else "read")
 
@@ -344,6 +344,37 @@ def test_a_listener_after_a_reload_has_a_sandbox_of_its_own(tmp_path: Path) -> N
             reload(daemon)
         send(daemon)
         assert daemon.log.read_text().count("sandbox: ") == 4
+    finally:
+        daemon.stop()
+
+
+def test_a_link_that_leads_to_another_directory_brings_another_listener(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """As tools do it that write a whole configuration anew beside the old one."""
+    made = {name: tmp_path_factory.mktemp(name) for name in ("one", "two")}
+    for name, directory in made.items():
+        (directory / "access").write_text(f"From:{name}@example.org 550 no {name}\n")
+    (tmp_path / "now").symlink_to(made["one"])
+    daemon = Daemon(tmp_path)
+    with daemon.cf.open("a") as cf:
+        cf.write(f"AccessFile = {tmp_path}/now/access\nAcceptUnresolvableDomains = True\n")
+
+    def answer(sender: str) -> str:
+        sock, answered = daemon.connect()
+        with sock:
+            sock.sendall(b"MAIL FROM:<%b@example.org>\r\n" % sender.encode())
+            return answered()
+
+    try:
+        daemon.start("-bD")
+        assert "no one" in answer("one")
+        (tmp_path / "next").symlink_to(made["two"])
+        os.rename(tmp_path / "next", tmp_path / "now")
+        wait_for(lambda: "no two" in answer("two"))
+        is_new = "reload: a link or directory that the listener reads is new"
+        assert daemon.log.read_text().count(is_new) == bool(kernel())
+        wait_for(lambda: answer("one").startswith("250"))  # the last one accepts no more
     finally:
         daemon.stop()
 
