@@ -37,7 +37,8 @@ RELAY_DOMAINS = "relaying.campus\nbasin.campus\n10.0.4\n"
 
 BY_TABLE = server_dialogues("access.txt")
 LOGINS = server_dialogues("auth.txt")
-GALLERY = [*BY_TABLE, *LOGINS, *server_dialogues("session.txt")]
+PLAIN = [*server_dialogues("session.txt"), *server_dialogues("extensions.txt")]
+GALLERY = [*BY_TABLE, *LOGINS, *PLAIN]
 # RFC 5321 sections 4.2 and 4.5.3.1.5: the code, and 512 octets with CRLF.
 _LINE = re.compile(r"([2-5]\d\d)[ -]([\t -~]{0,506})")
 # RFC 2034 section 4: of the class of the code.

@@ -65,7 +65,7 @@ class ServerDialogue:
 def server_dialogues(file: str) -> list[ServerDialogue]:
     """All dialogues of a file: "session.txt"."""
     found = []
-    for part in re.split(r"^== ", (ROOT / file).read_text(), flags=re.MULTILINE)[1:]:
+    for part in re.split(r"^== ", (ROOT / file).read_text("utf-8"), flags=re.MULTILINE)[1:]:
         head, *lines = part.splitlines()
         name, _, client = head.partition(" | ")
         kept = [(line[0], line[3:]) for line in lines if re.match("[CSLQ]:", line)]
