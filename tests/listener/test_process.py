@@ -31,7 +31,7 @@ from minimta.system import landlock, log, privileges
 from tests.listener.test_daemon import SENDMAIL, Daemon, send, wait_for
 from tests.listener.test_supervisor import free_port, reload
 from tests.support import without_landlock
-from tests.support.hostile import connect, listen, make, outcomes, read, run, tried
+from tests.support.hostile import connect, dump, gain, listen, make, outcomes, read, run, tried
 from tests.system.test_sandbox import kernel
 
 QID = "6AM9CfOn000096"
@@ -140,6 +140,13 @@ def test_it_starts_no_program(place: Place) -> None:
     else:
         with pytest.raises(OSError, match="died"):
             place.tries(run=run)
+
+
+@pytest.mark.parametrize("is_confined", [True, False])
+def test_it_shows_its_memory_to_nobody_and_gains_no_rights(place: Place, is_confined: bool) -> None:
+    """A core file has letters and passwords in it; so it is without Landlock, too."""
+    place.options.sandbox = is_confined
+    assert place.tries(dump=dump, gain=gain) == {"dump": "EPERM", "gain": "EPERM"}
 
 
 @pytest.mark.root

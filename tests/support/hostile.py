@@ -6,9 +6,11 @@ outcomes(answers) == {"read the letter": "EACCES", "write": "done"}
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import json
 import os
+import resource
 import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -58,3 +60,20 @@ def listen() -> None:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         sock.listen()
+
+
+#: prctl(2): PR_GET_DUMPABLE, PR_GET_NO_NEW_PRIVS
+_DUMPABLE, _NO_NEW_PRIVILEGES = 3, 39
+
+
+def dump() -> None:
+    """This process's memory, into a core file or by a debugger of the same user."""
+    is_shown = ctypes.CDLL(None).prctl(_DUMPABLE, 0, 0, 0, 0) == 1
+    if not is_shown and resource.getrlimit(resource.RLIMIT_CORE) == (0, 0):
+        raise PermissionError(errno.EPERM, "hidden")
+
+
+def gain() -> None:
+    """Rights by a set-user-id program."""
+    if ctypes.CDLL(None).prctl(_NO_NEW_PRIVILEGES, 0, 0, 0, 0) == 1:
+        raise PermissionError(errno.EPERM, "none")

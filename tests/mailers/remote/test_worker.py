@@ -20,7 +20,7 @@ from minimta.message.outcome import Fate
 from minimta.system import privileges, processes, sandbox
 from tests.mailers.remote.test_mailer import deliver, misbehave, only
 from tests.support.fakesmtp import FakeSmtp
-from tests.support.hostile import connect, listen, make, outcomes, read, run, tried
+from tests.support.hostile import connect, dump, gain, listen, make, outcomes, read, run, tried
 from tests.support.jobs import job, options
 from tests.system.test_sandbox import kernel
 
@@ -75,6 +75,15 @@ def test_it_starts_no_program(monkeypatch: pytest.MonkeyPatch) -> None:
     (found,) = deliver(job("[127.0.0.1]"), configured=options(run_as_user="")).values()
     assert only(found).fate is Fate.DEFERRED
     assert ("PermissionError" in only(found).text) is (kernel() > 0)
+
+
+@pytest.mark.parametrize("is_confined", [True, False])
+def test_it_shows_its_memory_to_nobody_and_gains_no_rights(
+    monkeypatch: pytest.MonkeyPatch, is_confined: bool
+) -> None:
+    configured = options(run_as_user="", sandbox=is_confined)
+    found = tries(monkeypatch, configured, dump=dump, gain=gain)
+    assert found == {"dump": "EPERM", "gain": "EPERM"}
 
 
 @pytest.mark.root
