@@ -83,6 +83,8 @@ class Session:
         self._eol = b""
         self._buffer = b""
         self._text = MessageText(receiver, host)
+        #: why a chunk (BDAT) of this transaction was refused
+        self._refused_chunk: Reply | None = None
 
     # --- in and out -------------------------------------------------------------------------------
 
@@ -200,10 +202,13 @@ class Session:
             return error.reply
         if not (chunk.size or chunk.is_last):
             self._verbs.note(self.throttle.verb("NOOP"))  # it brings a message no further
-        wrong = self._rejected if self._rejecting else out_of_order(self.state, "BDAT")
+        wrong = self._rejected if self._rejecting else self._refused_chunk
+        wrong = wrong or out_of_order(self.state, "BDAT")
         if wrong is None and self.state is State.RCPT:
             wrong = self._verbs.begin_chunks()
             self._text.begin_message(self._eol, is_binary=self._verbs.is_binary)
+        # What is in the pipeline behind a chunk that was refused is a message without its beginning.
+        self._refused_chunk = wrong
         if wrong is None:
             self.state = advance(self.state, "BDAT", fixed.OK)
         elif not self._rejecting:
@@ -255,6 +260,8 @@ class Session:
                 # Whoever stands between us may have put it there: CVE-2011-0411.
                 return self._talked_first("STARTTLS")
             self.state = advance(self.state, name, answer)
+            if name == "MAIL":
+                self._refused_chunk = None
             if self.state is State.DATA:
                 self._text.begin_data(self._eol)
         return self._settled(name, answer)

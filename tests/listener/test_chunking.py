@@ -10,8 +10,10 @@ from collections.abc import Callable
 
 import pytest
 
+from minimta.listener.handler import Handler
 from minimta.message.outcome import Fate
 from minimta.queue import collect
+from minimta.smtp.reply import reply
 from tests.mailers.remote.test_delivery import deliver, only
 from tests.smtp.test_chunking import chunks
 from tests.support.fakesmtp import FakeSmtp
@@ -92,6 +94,22 @@ def test_a_bare_line_feed_leaves_nothing_behind_but_a_line_in_the_log(
     assert host.files() == []
     found = "info=Bare linefeed (LF) not allowed, where=body, status=permfail"
     assert any(line.startswith("collect: ") and line.endswith(found) for line in lines)
+
+
+def test_no_message_begins_behind_a_chunk_that_was_refused(
+    host: SmtpHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RFC 3030 section 2: the transaction has failed, and what is in the pipeline is discarded."""
+    begin = Handler.data
+    refusals = iter([reply(452, "4.3.1", "Full")])
+    monkeypatch.setattr(Handler, "data", lambda self: next(refusals, None) or begin(self))
+    peer = begun(host)
+    answers = peer.sends(chunks(TEXT[:5], TEXT[5:]))
+    assert [one[:9] for one in answers] == ["452 4.3.1", "452 4.3.1"]
+    assert host.queued() == []
+    peer.says("RSET", "MAIL FROM:<emma@lab1.campus>", "RCPT TO:<dave>")
+    assert peer.sends(chunks(TEXT[:5], TEXT[5:]))[1].startswith("250 2.0.0")
+    assert len(host.queued()) == 1
 
 
 def test_rset_between_chunks_leaves_nothing(host: SmtpHost) -> None:
