@@ -24,6 +24,10 @@ def shown(found: Refusal) -> str:
         ("550 5.1.6 He has moved", "550 5.1.6 He has moved"),
         ("5.1.6 550 He has moved", "550 5.1.6 He has moved"),
         ("5.1.6:550 5.1.6 He has moved", "550 5.1.6 He has moved"),
+        (
+            "5.1.6:551 Not here; please try <he@lab3.campus>",
+            "551 5.1.6 Not here; please try <he@lab3.campus>",
+        ),
         ("5.1.6:550 5.7.1 He has moved", "550 5.1.6 He has moved"),
         ("5.1.6:550", "550 5.1.6 User has moved"),
         ("nouser No such user", "553 5.1.1 No such user"),
