@@ -190,9 +190,12 @@ class Resolver:
 
         localhost needs no line there: minimal systems have no such file (RFC 6761 section 6.3).
         """
+        return self._in_hosts(host) or of_localhost(host)
+
+    def _in_hosts(self, host: str) -> list[str]:
         if self._hosts_text is None:
             self._hosts_text = _read(self._hosts_path, host)
-        return hosts_file.addresses(self._hosts_text, host) or of_localhost(host)
+        return hosts_file.addresses(self._hosts_text, host)
 
     def _config(self, name: str) -> ResolvConf:
         """What /etc/resolv.conf says. Raise LookupFailed, of *name*, if it cannot be read."""
@@ -220,6 +223,8 @@ class Resolver:
 
         [] if DNSSEC does not vouch for its addresses. Raise LookupFailed.
         """
+        if self._in_hosts(host):
+            return []  # of an address from there DNS knows nothing; and mail to it needs no DNS
         alias, is_vouched = host, True
         found = False
         for kind in ("A", "AAAA"):

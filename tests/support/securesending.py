@@ -103,7 +103,7 @@ class Sent:
                 tell_tls=lambda relay, facts: self.tls.append((relay, facts)),
                 log=self.logged.append,
                 tell=self._tell,
-                resolver=Resolver(nameserver=server.address),
+                resolver=Resolver(nameserver=server.address, hosts="/nonexistent"),
             ).run()
 
     def _tell(self, line: Line) -> None:

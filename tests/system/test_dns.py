@@ -632,6 +632,16 @@ def test_a_server_elsewhere_that_vouches_unasked_is_not_believed(believed: bool)
         assert resolver.vouched_names("mx.campus") == (["mx.campus"] if believed else [])
 
 
+def test_of_a_host_whose_addresses_we_have_dns_is_not_asked(tmp_path: Path) -> None:
+    """Else a server that is silent would delay mail that needs none."""
+    hosts = tmp_path / "hosts"
+    hosts.write_text("10.0.3.135 mx.campus\n")
+    with FakeDns(SIGNED, signed=["campus"]) as server:
+        config = ResolvConf(servers=(server.address,))
+        assert Resolver(config=config, hosts=str(hosts)).vouched_names("mx.campus") == []
+        assert server.asked == []
+
+
 def test_a_validator_of_our_own_is_asked_where_their_word_does_not_count() -> None:
     class Own:
         def __init__(self) -> None:
