@@ -81,6 +81,19 @@ def _check_tables(options: Options) -> bool:
     return is_wrong
 
 
+def _missing_socket(backend: str) -> str:
+    """The socket of Dovecot or saslauthd, if there is none; "" if there is, or who knows."""
+    kind, _, path = backend.partition(":")
+    if kind in ("dovecot", "saslauthd"):
+        try:
+            os.lstat(path)
+        except FileNotFoundError:
+            return path
+        except OSError:
+            pass
+    return ""
+
+
 def _check_logins(options: Options, path: str, has_tls: bool) -> None:
     """Say why nobody can log in where a login is required (DaemonPortOptions M=a)."""
     wanting = [port.name for port in options.daemon_ports if "a" in port.modifiers]
@@ -90,6 +103,8 @@ def _check_logins(options: Options, path: str, has_tls: bool) -> None:
         why = f"there is no {backend}; minimta passwd NAME makes it"
     elif not backend:
         why = "AuthBackend is empty"
+    elif gone := _missing_socket(backend):
+        why = f"there is no {gone}; does {backend.partition(':')[0]} run?"
     elif not has_tls and options.clear_auth == "none":
         why = "there is no TLS (ServerCertFile)"
     if wanting and why:

@@ -49,7 +49,9 @@ def _parse(arguments: list[str]) -> tuple[str | None, str]:
     """The configuration file, and the day. Raise AdminError."""
     parser = ArgumentParser(prog="minimta tlsrpt", exit_on_error=False)
     parser.add_argument("-C", metavar="FILE", help="configuration, instead of /etc/mail/minimta.cf")
-    parser.add_argument("day", nargs="?", metavar="YYYY-MM-DD", help="UTC; yesterday")
+    parser.add_argument(
+        "day", nargs="?", metavar="YYYY-MM-DD", help="the day (UTC; without it yesterday)"
+    )
     try:
         given, unknown = parser.parse_known_args(arguments)
     except ArgumentError as error:

@@ -116,6 +116,13 @@ def _count_put_aside(directory: str) -> int:
         return 0
 
 
+#: seconds in which a letter has passed the filters, if a runner and they are there
+_SOON = 15
+_FILTERS = (
+    b"not adopted: not let through by InputMailFilters yet; the log and minimta check say why"
+)
+
+
 def _explain(options: Options, waiting: list[Listed]) -> None:
     """Say of what waits in clientmqueue why it is not adopted, as the reason of a delay."""
     if not waiting:
@@ -132,6 +139,8 @@ def _explain(options: Options, waiting: list[Listed]) -> None:
     for one in waiting:
         if one.qid in reasons:
             one.message = b"not adopted: " + reasons[one.qid].encode("ascii", "replace")
+        elif options.input_mail_filters and not one.locked and one.created < time.time() - _SOON:
+            one.message = _FILTERS
 
 
 def _waiting(directory: str, selections: Sequence[Selection]) -> list[Listed]:

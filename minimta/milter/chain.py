@@ -85,6 +85,13 @@ class FilterChain:
                     return verdict
         return CONTINUE
 
+    def failed(self) -> str:
+        """Which filter could not be asked, and why, if that counts; "" if all that count could be."""
+        for one in self._filters:
+            if one.phase is Phase.FAILED and one.row.on_failure:
+                return f"filter {one.row.name}: {one.failure}"
+        return ""
+
     def tell(
         self,
         event: Event,

@@ -70,6 +70,8 @@ class FilterConnection:
         """
         self.row = row
         self.phase = Phase.CLOSED
+        #: why it is FAILED
+        self.failure = ""
         self.terms = Terms()
         self._macros = macros
         self._data_size = data_size
@@ -115,13 +117,16 @@ class FilterConnection:
             except OSError as error:
                 sock.close()
                 reason = "timeout" if isinstance(error, TimeoutError) else error.strerror or "?"
+                if isinstance(error, PermissionError) and row.family == "unix":
+                    reason += f", RunAsUser must be in the group of {row.address} (then a restart)"
         raise FilterFailed(f"cannot connect: {reason}")
 
     def fail(self, error: FilterFailed) -> None:
         """It is of no use any more in this session."""
         self._close()
         self.phase = Phase.FAILED
-        self._note(f"Milter ({self.row.name}): {log.clean(str(error), 300)}", 1)
+        self.failure = log.clean(str(error), 300)
+        self._note(f"Milter ({self.row.name}): {self.failure}", 1)
         self._note(f"Milter ({self.row.name}): to error state", 1)
 
     def abort(self) -> None:

@@ -5,6 +5,7 @@ What they say becomes a value of texts (octets as Latin-1) that goes through a p
     word     accept, discard, tempfail, refused; reply: the words for the last two
     said     [recipient, reply] of those who are refused alone
     above, fields, sender, recipients, quarantine, envid, body_type, eight_bit    what is changed
+    failed   which filter could not be asked, and why
     notes    lines for the log
 """
 
@@ -77,7 +78,7 @@ class Submitted:
         rows = input_filters.of_port(None, self._options)
         chain = FilterChain(rows, self._options, self._note)
         try:
-            return self._answer(chain, routes)
+            return {**self._answer(chain, routes), "failed": chain.failed()}
         finally:
             chain.quit()
 

@@ -94,7 +94,7 @@ class LetterFilters:
         assert isinstance(said, list)
         by_path = {one.address: one for one in control.recipients}
         if answer["word"] == "tempfail" and not self._is_expired(control):
-            raise NotNow(f"a filter says {answer['reply']}")
+            raise NotNow(str(answer["failed"]) or f"a filter says {answer['reply']}")
         if answer["word"] == "discard":
             judged.is_discarded = True
             return judged

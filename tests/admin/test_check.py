@@ -119,7 +119,11 @@ def test_a_port_where_nobody_can_log_in_is_told(
 
     assert told(f"AuthBackend = {users}\n").startswith(f"there is no {users}; minimta passwd NAME")
     assert told("AuthBackend =\n").startswith("AuthBackend is empty")
-    assert told("AuthBackend = dovecot:/run/x\n").startswith("there is no TLS")
+    why = f"there is no {users}; does dovecot run?\n"
+    assert told(f"ClearAuth = loopback\nAuthBackend = dovecot:{users}\n").startswith(why)
+    users.touch()
+    assert told(f"ClearAuth = loopback\nAuthBackend = dovecot:{users}\n") == ""
+    assert told(f"AuthBackend = dovecot:{users}\n").startswith("there is no TLS")
     users.touch()
     assert told(f"AuthBackend = {users}\nClearAuth = loopback\n") == ""
     port = ""
@@ -158,6 +162,7 @@ def test_filters_are_asked_with_the_rights_of_the_listener(file: Path, tmp_path:
         rows = f"MailFilter = {one.row()}\nInputMailFilters = one\n"
         file.write_text(f"RunAsUser = nobody\n{rows}")
         assert "filter one does not answer (cannot connect: Permission" in told_of_filters(file)
+        assert f"RunAsUser must be in the group of {tmp_path}/filter" in told_of_filters(file)
     file.write_text(f"RunAsUser = nosuch\n{rows}")
     why = "no such user: nosuch (option RunAsUser)"
     assert f"Warning: no filter was asked: {why}" in told_of_filters(file)

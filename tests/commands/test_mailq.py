@@ -104,6 +104,16 @@ def test_redirect_all_is_told_at_the_end(options: Options, show: Listing) -> Non
     assert show(options) == "MQ is empty\n\t\tTotal requests: 0\n" + told
 
 
+@pytest.mark.parametrize(("filters", "told"), [(("scan",), 1), ((), 0)])
+def test_of_what_waits_for_filters_that_is_said(
+    options: Options, show: Listing, filters: tuple[str, ...], told: int
+) -> None:
+    options.input_mail_filters = filters
+    put(options, "6AM9b6r3001915", queue=options.client_queue_directory, size=36)
+    put(options, "6AM9b6r4001915", size=36)
+    assert show(options).count("(not adopted: not let through by InputMailFilters yet") == told
+
+
 def test_what_the_runner_does_not_take_is_shown_with_the_reason(
     options: Options, show: Listing
 ) -> None:

@@ -19,7 +19,7 @@ from minimta.queue.spool import Spool
 from minimta.runner import filter_letters, take_in
 from minimta.runner.queue_run import run
 from minimta.submission import caller
-from minimta.system import landlock, privileges, processes
+from minimta.system import landlock, log, privileges, processes
 from tests.support.fakefilter import Answer, FilterProcess, reply
 from tests.support.hostile import connect, make, outcomes, read, tried
 from tests.support.privatehost import PrivateHost
@@ -154,6 +154,30 @@ def age(host: PrivateHost, seconds: float) -> None:
     [path] = Path(host.options.client_queue_directory).glob("qf*")
     then = b"\nT%d\n" % (time.time() - seconds)
     path.write_bytes(re.sub(rb"\nT\d+\n", then, path.read_bytes()))
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [(b"t", "a filter says 451 4.3.2"), (b"x", "filter one: ")],
+)
+def test_the_log_says_whether_a_filter_wants_to_wait_or_has_failed(
+    host: PrivateHost,
+    use: Use,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: bytes,
+    told: str,
+) -> None:
+    use({"M": answer})
+    qid, logged = leave(host), tmp_path / "log"
+
+    def line(qid: str, text: str, **_: bool) -> None:  # in a child
+        with logged.open("a") as file:
+            file.write(f"{qid}: {text}\n")
+
+    monkeypatch.setattr(log, "line", line)
+    taken(host)
+    assert f"\n{qid}: not adopted: {told}" in "\n" + logged.read_text()
 
 
 def test_a_letter_that_a_filter_puts_off_for_days_comes_back(

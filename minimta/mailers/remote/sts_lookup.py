@@ -6,7 +6,8 @@
     with an id          holds, with this id                that; fetched again in its last half
     with an id          anything else                      fetched; if that fails, what holds
 
-One that could not be fetched is not asked for again for five minutes.
+One that could not be fetched is not asked for again for five minutes. Neither is the TXT record of a
+domain without a policy that holds, if nobody answered: each message would wait for it anew.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from minimta.system.tls_values import CertificateError
 
 #: seconds that fetching a policy may take, and between two trials
 FETCH_TIME, PAUSE = 30.0, 300.0
+#: seconds for which mail may wait for "no answer" each time
+SHORT = 1.0
 
 
 class StsLookup:
@@ -54,15 +57,31 @@ class StsLookup:
         now = time.time()
         known = self._cache.known(domain) if self._cache is not None else None
         held = known if known is not None and known.holds(now) else None
-        try:
-            announced = sts_policy.id_of(self._resolver.texts(f"_mta-sts.{domain}"))
-        except LookupFailed:
-            announced = ""
+        announced = self._announced(domain, now) if held is None else self._id(domain)
         if announced and self._is_due(domain, announced, held, now):
             fetched = self._fetch(domain, announced)
             if fetched is not None:
                 return fetched
         return held.policy if held is not None else None
+
+    def _announced(self, domain: str, now: float) -> str:
+        """The id of the TXT record; "" without one, and while it is known that nobody answers."""
+        if self._cache is not None:
+            tried, when = self._cache.tried(domain)
+            if not tried and when <= now < when + PAUSE:
+                return ""
+        start = time.monotonic()
+        announced = self._id(domain)
+        if announced is None and time.monotonic() - start > SHORT:
+            self._tell(StsLine(domain, "", trouble=f"no answer for TXT of _mta-sts.{domain}"))
+        return announced or ""
+
+    def _id(self, domain: str) -> str | None:
+        """The id of the TXT record, "" without one, None if that cannot be told."""
+        try:
+            return sts_policy.id_of(self._resolver.texts(f"_mta-sts.{domain}"))
+        except LookupFailed:
+            return None
 
     def _is_due(self, domain: str, announced: str, held: KnownPolicy | None, now: float) -> bool:
         if self._https is None:

@@ -358,6 +358,25 @@ def test_what_could_not_be_fetched_is_left_alone_for_a_while(world: World) -> No
     assert not os.path.exists(f"{world.cache._path}/{DOMAIN}.tried")
 
 
+@pytest.mark.parametrize(("short", "is_left_alone"), [(0.0, True), (60.0, False)])
+def test_a_name_server_that_is_slow_not_to_answer_is_left_alone_for_a_while(
+    world: World, monkeypatch: pytest.MonkeyPatch, short: float, is_left_alone: bool
+) -> None:
+    monkeypatch.setattr(sts_lookup, "SHORT", short)
+    server, host = world.mail_host(MX), world.policy_host(text(mx=[MX]))
+    sent = world.send(server, host, announced={f"_mta-sts.{DOMAIN}": "SERVFAIL"})
+    assert sent.outcome.fate is Fate.SENT
+    assert [one.trouble for one in sent.told if isinstance(one, StsLine)] == (
+        [f"no answer for TXT of _mta-sts.{DOMAIN}"] if is_left_alone else []
+    )
+    world.send(server, host)
+    assert len(host.asked()) == (0 if is_left_alone else 1)
+    if is_left_alone:
+        world.age(sts_lookup.PAUSE + 1, f"{DOMAIN}.tried")
+        world.send(server, host)
+        assert len(host.asked()) == 1
+
+
 # -- what is no policy -----------------------------------------------------------------------------------
 
 
