@@ -147,7 +147,7 @@ class Rewriter:
         entire = self._options.generics_entire_domain
         if table is None or not host_class.covers(self._generic_domains, key, entire=entire):
             return b""
-        for row, argument in _generic_keys(address.plainest(local.lower()), key):
+        for row, argument in _generic_keys(local.lower(), key):
             value = table(row)
             if value is not None:
                 return self._checked(row, value.replace(b"%1", argument))
@@ -161,11 +161,15 @@ class Rewriter:
         return value
 
 
-def _generic_keys(local: bytes, key: bytes) -> list[tuple[bytes, bytes]]:
-    """Which rows may be meant, in their order, and what %1 is in each."""
+def _generic_keys(written: bytes, key: bytes) -> list[tuple[bytes, bytes]]:
+    """Which rows may be meant, in their order, and what %1 is in each.
+
+    The whole local part is that with its quotes, which b'"dave."' needs.
+    """
+    local = address.plainest(written)
     name, plus, detail = local.partition(b"+")
     ways = [(local, b"")]
     if plus and name:
         ways += [(name + b"+*", detail), (name, b"")]
     complete = [(b"%b@%b" % (way, key), argument) for way, argument in ways]
-    return [*complete, (b"@" + key, local), *ways]
+    return [*complete, (b"@" + key, written), *ways]

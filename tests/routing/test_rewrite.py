@@ -257,6 +257,7 @@ _ROWS = {
         (b"Dave@LAB2.Campus", b"dave.example@campus"),
         (b'"dave"@lab2.campus', b"dave.example@campus"),
         (b'"who knows"@exc.campus', b'kept."who knows"@exc.campus'),
+        (b'"dave."@exc.campus', b'kept."dave."@exc.campus'),
         (b"dave@list.campus", b"dave.example@campus"),
         (b"dave@www.campus", b"dave@campus"),  # no GenericsDomain
         (b"carol@lab2.campus", b"carol.short@campus"),  # masqueraded then
