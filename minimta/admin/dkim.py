@@ -63,7 +63,7 @@ def _parse(arguments: list[str]) -> Namespace:
     parser.add_argument("-C", metavar="FILE", help="instead of /etc/mail/minimta.cf")
     parser.add_argument("--selector", default="minimta", help="name of the key (minimta)")
     parser.add_argument("--directory", help="where the key is (dkim, beside the table)")
-    parser.add_argument("domain", nargs="?", metavar="DOMAIN")
+    parser.add_argument("domain", nargs="?", metavar="DOMAIN", help="of the From field of mail")
     try:
         given, unknown = parser.parse_known_args(arguments)
     except ArgumentError as error:

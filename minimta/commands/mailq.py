@@ -118,9 +118,7 @@ def _count_put_aside(directory: str) -> int:
 
 #: seconds in which a letter has passed the filters, if a runner and they are there
 _SOON = 15
-_FILTERS = (
-    b"not adopted: not let through by InputMailFilters yet; the log and minimta check say why"
-)
+_FILTERS = b"not adopted: not past the filters yet (minimta check, log)"
 
 
 def _explain(options: Options, waiting: list[Listed]) -> None:

@@ -111,7 +111,10 @@ def test_of_what_waits_for_filters_that_is_said(
     options.input_mail_filters = filters
     put(options, "6AM9b6r3001915", queue=options.client_queue_directory, size=36)
     put(options, "6AM9b6r4001915", size=36)
-    assert show(options).count("(not adopted: not let through by InputMailFilters yet") == told
+    assert (
+        show(options).count("(not adopted: not past the filters yet (minimta check, log))\n")
+        == told
+    )
 
 
 def test_what_the_runner_does_not_take_is_shown_with_the_reason(
