@@ -3,7 +3,8 @@
 with LivingSystemd(tmp_path) as machine:          root, and a kernel that has cgroup2 to mount
     machine.run("systemctl", "is-active", "x")
 
-What is written there is below *tmp_path* (overlayfs) and seen nowhere else. NotLiving: it does not come
+What is written there is below *tmp_path* (overlayfs) and seen nowhere else; settings of the kernel,
+which is everybody's (sysctl), are left alone. NotLiving: it does not come
 up here, as in a container that may not mount.
 """
 
@@ -27,6 +28,8 @@ mount --make-rprivate /
 mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root"
 cd "$1/root"
 mount -t proc proc proc
+mount --bind proc/sys proc/sys
+mount -o remount,bind,ro proc/sys
 mount -t sysfs -o ro sys sys
 mount -t tmpfs tmpfs run
 mount -t tmpfs -o mode=1777 tmpfs tmp
