@@ -21,6 +21,7 @@ from typing import Protocol
 import pytest
 
 from minimta.config.options import Options
+from minimta.maps import table
 from minimta.system import sandbox
 from tests.support import jobs
 
@@ -38,6 +39,7 @@ def pytest_configure() -> None:
     global _umask
     os.fork = _fork
     sandbox.enter = _enter
+    table.FRESH = 0.0  # what a test writes counts at once
     if os.geteuid() == 0:
         # What root writes shall be trusted, and root trusts no group. No system gives root 002.
         os.umask(0o022)

@@ -30,10 +30,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 
 from minimta.config.values import nearest
 from minimta.maps.access_keys import address_keys, domain_keys, full_keys, parts, user_keys
-from minimta.maps.table import Get
+from minimta.maps.table import Get, no_rows
 from minimta.message import address
 from minimta.routing.refusal import Refusal, error_of, is_code, of_error
 from minimta.system import log, tls_requirement
@@ -90,6 +91,8 @@ class AccessRows:
     def __init__(self, get: Get, path: str = "") -> None:
         """*get* is key -> value; *path* names the table in what people read."""
         self._get = get
+        #: most hosts have no such table, and each message has twenty questions
+        self._is_empty = get is no_rows
         self._path = path
 
     def client(self, ip: str, name: str, *, confirmed: bool) -> Verdict | None:
@@ -124,12 +127,9 @@ class AccessRows:
 
     def wants_tls(self, ip: str, name: str, *, confirmed: bool) -> Requirement | None:
         """What TLS the client must have (TLS_Clt:), None: none. As ``client`` for the rest."""
-        names = domain_keys(name) if confirmed else ()
-        for key in (*names, *address_keys(ip), ""):
-            value = self._get(f"tls_clt:{key}".encode())
-            if value is not None:
-                return self._requirement(f"TLS_Clt:{key}", value)
-        return None
+        keys = chain(domain_keys(name) if confirmed else (), address_keys(ip), ("",))
+        key, value = self._tagged("tls_clt", keys)
+        return None if value is None else self._requirement(f"TLS_Clt:{key}", value)
 
     def _requirement(self, key: str, value: bytes) -> Requirement | None:
         try:
@@ -172,29 +172,34 @@ class AccessRows:
     def spam(self, bare: bytes, *, is_ours: bool) -> str:
         """The value of the recipient's "Spam:" row, "FRIEND" or "HATER"; "" without one."""
         local, domain = parts(bare)
-        keys = [*full_keys(local, domain), *domain_keys(domain)]
-        keys += user_keys(local) if is_ours else []
-        for key in keys:
-            value = self._get(f"spam:{key}".encode())
-            if value is not None:
-                return value.decode("ascii", "replace").strip().upper()
-        return ""
+        users = user_keys(local) if is_ours else ()
+        keys = chain(full_keys(local, domain), domain_keys(domain), users)
+        _, value = self._tagged("spam", keys)
+        return (value or b"").decode("ascii", "replace").strip().upper()
 
     def number(self, tag: str, ip: str, name: str = "") -> int | None:
         """Of "greetpause", "clientrate" or "clientconn" for a client; None without a row.
 
         Raise OSError, and ValueError if the row has no number.
         """
-        for key in (*domain_keys(name), *address_keys(ip), ""):
-            value = self._get(f"{tag}:{key}".encode())
-            if value is not None:
-                text = value.decode("ascii", "replace").strip()
-                if not (text.isascii() and text.isdigit() and len(text) < 10):
-                    raise ValueError(f"{self._path}: {tag}:{key}: no number: {text[:60]!r}")
-                return int(text)
-        return None
+        key, value = self._tagged(tag, chain(domain_keys(name), address_keys(ip), ("",)))
+        if value is None:
+            return None
+        text = value.decode("ascii", "replace").strip()
+        if not (text.isascii() and text.isdigit() and len(text) < 10):
+            raise ValueError(f"{self._path}: {tag}:{key}: no number: {text[:60]!r}")
+        return int(text)
 
     # --- rows -------------------------------------------------------------------------------------
+
+    def _tagged(self, tag: str, keys: Iterable[str]) -> tuple[str, bytes | None]:
+        """The first of *keys* that has a row with *tag*, and its value; None if none has."""
+        if not self._is_empty:
+            for key in keys:
+                value = self._get(f"{tag}:{key}".encode())
+                if value is not None:
+                    return key, value
+        return "", None
 
     def _domain(self, tag: str, name: str, untagged: bool = True) -> Verdict | None:
         return self._first(tag, domain_keys(name), untagged)
@@ -210,7 +215,7 @@ class AccessRows:
 
     def _first(self, tag: str, keys: Iterable[str], untagged: bool = True) -> Verdict | None:
         """Of the first of *keys* that has a row; None as well if that says SKIP."""
-        for key in keys:
+        for key in () if self._is_empty else keys:
             for whole in (f"{tag}:{key}", key)[: 1 + untagged]:
                 value = self._get(whole.encode("utf-8", "surrogateescape"))
                 if value is None:

@@ -101,8 +101,7 @@ class ConnectionLimits:
     def _delay(self, port: Port) -> None:
         """ConnectionRateThrottle; DaemonPortOptions delayLA: this port takes one a second."""
         most = self._options.connection_rate_throttle
-        throttle = self._throttles.setdefault(port, PortThrottle(most))
-        if pause := throttle.pause(time.monotonic()):
+        if most and (pause := self._throttle(port, most).pause(time.monotonic())):
             self._note_delay(f"deferring connections on daemon {port.name}: {most} per second")
             time.sleep(pause)
         if not port.delay_la or (load := self._shared.load_average()) < port.delay_la:
@@ -110,6 +109,9 @@ class ConnectionLimits:
         facts = f"load average={load:.0f} >= {port.delay_la}"
         self._note_delay(f"delaying connections on daemon {port.name}: {facts}")
         time.sleep(1)
+
+    def _throttle(self, port: Port, most: int) -> PortThrottle:
+        return self._throttles.setdefault(port, PortThrottle(most))
 
     def _note_delay(self, text: str) -> None:
         """Log *text*, not more often than each minute or so."""

@@ -20,7 +20,7 @@ from minimta.listener.dnsbl import BlockLists
 from minimta.listener.login_senders import LoginSenders
 from minimta.listener.relay_domains import RelayDomains
 from minimta.listener.starttls import ServerTls
-from minimta.maps.table import Table
+from minimta.maps.table import Get, Table
 from minimta.message import dates
 from minimta.milter import input_filters
 from minimta.queue.spool import Spool
@@ -72,6 +72,7 @@ class SharedState:
         self.clock = clock
         self.tls = tls
         self._access = Table(options.access_file, tell_problems)
+        self._access_rows: tuple[Get, AccessRows] | None = None
         self.block_lists = BlockLists(options.block_lists, ask)
         self.relay_domains = RelayDomains(options.relay_domains)
         #: gateways of which the log has told that they relay
@@ -113,7 +114,11 @@ class SharedState:
 
     def access_rows(self) -> AccessRows:
         """The access table as it is now. Raise OSError if it cannot be read."""
-        return AccessRows(self._access.rows(), self._access.path)
+        get = self._access.rows()
+        known = self._access_rows
+        if known is None or known[0] is not get:
+            self._access_rows = known = get, AccessRows(get, self._access.path)
+        return known[1]
 
     def names_count(self) -> bool:
         """May a client relay because of its name? Raise OSError."""

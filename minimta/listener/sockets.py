@@ -68,18 +68,20 @@ class Server(socketserver.TCPServer):
         super().server_bind()
 
     def accept_forever(self) -> None:
-        """Admit clients until stop(). While they come one after the other nothing is polled."""
+        """Admit clients until stop()."""
         # Other processes may accept by the same socket: whoever comes too late must not hang.
         self.socket.setblocking(False)
         poll = select.poll()
         poll.register(self.socket, select.POLLIN)
         poll.register(self._wake, select.POLLIN)
-        while not self._is_stopping:
+        while True:
+            poll.poll()
+            if self._is_stopping:
+                return
             try:
                 request, client = self.get_request()
             except BlockingIOError:
-                poll.poll()
-                continue
+                continue  # another process has it
             except OSError as error:
                 if error.errno in (errno.EINVAL, errno.EBADF):
                     return  # it is closed

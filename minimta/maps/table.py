@@ -1,7 +1,8 @@
 """A table that is asked for years: PATH.cdb if makemap has made one, else the text PATH.
 
-Each question begins with rows(), which looks whether the file is another one by now. What it gives is
-the table as it is at that moment: who asks for several keys gets answers that belong together. As
+Each question begins with rows(), which looks whether the file is another one by now, ten times a second
+at most: a message has half a dozen questions, and each look lets another thread in between. What it gives
+is the table as it is at that moment: who asks for several keys gets answers that belong together. As
 with aliases the database counts, even if its text is newer.
 
 A file that cannot be read is an OSError, and never an empty table. One whose directory has been closed
@@ -11,17 +12,21 @@ to us since (the listener gives up root) is what it was when it was last read.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable
 
 from minimta.maps.cdb import Cdb
 from minimta.maps.text_table import read_table
 
 SUFFIX = ".cdb"
+#: seconds for which what was seen counts
+FRESH = 0.1
 Get = Callable[[bytes], "bytes | None"]
 _Seen = tuple[int, int, int]
 
 
-def _nothing(key: bytes) -> bytes | None:
+def no_rows(key: bytes) -> bytes | None:
+    """A table without rows: who knows it need not ask."""
     return None
 
 
@@ -37,6 +42,8 @@ class Table:
         self.path = path
         self._when_read = when_read
         self._known: tuple[tuple[_Seen | None, _Seen | None], Get] | None = None
+        #: until then (monotonic seconds) it is not looked at again
+        self._until = 0.0
 
     def rows(self) -> Get:
         """key (small letters) -> value of the table as it is now, or None. Raise OSError.
@@ -44,7 +51,10 @@ class Table:
         Also what it returns raises OSError, if a database is damaged.
         """
         if not self.path:
-            return _nothing
+            return no_rows
+        now = time.monotonic()
+        if self._known is not None and now < self._until:
+            return self._known[1]
         try:
             seen = _stat(self.path + SUFFIX), _stat(self.path)
         except PermissionError:
@@ -53,6 +63,7 @@ class Table:
             return self._known[1]
         if self._known is None or self._known[0] != seen:
             self._known = seen, self._read(is_database=seen[0] is not None)
+        self._until = now + FRESH
         return self._known[1]
 
     def is_there(self) -> bool:
@@ -67,7 +78,7 @@ class Table:
             return database.get
         table = read_table(self.path)
         self._when_read(self.path, table.items())
-        return table.get
+        return table.get if table else no_rows
 
 
 def all_rows(path: str) -> dict[bytes, bytes]:

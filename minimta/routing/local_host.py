@@ -114,6 +114,9 @@ class LocalHost:
         """
         self.router.is_local(b"x")  # not ".": that is no domain, and ours without a look
         self.router.row(b"")
+        if makes_key and self.options.virtuser_table:
+            # It stays, and is asked often: a Table looks less often whether there is one by now.
+            self._virtual_table = self._open_table(self.options.virtuser_table)
         self._virtual_rows()
         self.is_virtual(b"x")
         if self.options.srs_domain:
@@ -141,13 +144,17 @@ class LocalHost:
     def _virtual_rows(self) -> Callable[[bytes], bytes | None] | None:
         """key -> value of VirtUserTable as it is now; None without one. Raise OSError."""
         path = self.options.virtuser_table
-        if not path or not files.may_exist(path, path + ".cdb"):
-            return None
         if self._virtual_table is None:
-            from minimta.maps.table import Table
+            if not path or not files.may_exist(path, path + ".cdb"):
+                return None
+            self._virtual_table = self._open_table(path)
+        return self._virtual_table.rows() if self._virtual_table.is_there() else None
 
-            self._virtual_table = Table(path)
-        return self._virtual_table.rows()
+    @staticmethod
+    def _open_table(path: str) -> Table:
+        from minimta.maps.table import Table  # few hosts have one
+
+        return Table(path)
 
     def is_virtual(self, domain: bytes, *, entire: bool = False) -> bool:
         """Is *domain* one of VirtUserDomain, whose users are those of VirtUserTable? Raise OSError.

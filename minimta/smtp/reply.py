@@ -60,6 +60,8 @@ class Reply:
         """
         prefix = f"{self.enhanced} " if self.enhanced else ""
         most = None if self.code == 334 else _MOST_SAID
+        if len(self.lines) == 1:  # as nearly all
+            return _octets(f"{self.code} {prefix}{self.lines[0]}", most, utf8=self.utf8) + b"\r\n"
         marks = "-" * (len(self.lines) - 1) + " "
         wire = [
             _octets(f"{self.code}{mark}{prefix}{text}", most, utf8=self.utf8)
