@@ -461,7 +461,7 @@ def test_new_users_and_aliases_are_seen_in_the_sandbox(tmp_path: Path) -> None:
         assert host.answer("crew").startswith("250")
         (host.etc / "mail").mkdir()
         (host.etc / "mail/access").write_text("To:eve@  ERROR:5.2.1:550 On leave\n")
-        assert host.answer("eve") == "550 5.2.1 <eve>... On leave"
+        wait_for(lambda: host.answer("eve") == "550 5.2.1 <eve>... On leave")
     if kernel():
         assert b"sandbox: Landlock" in host.log.read_bytes()
 

@@ -9,7 +9,7 @@ import pytest
 
 from minimta.maps.cdb import CorruptMap
 from minimta.maps.cdbwriter import write_cdb
-from minimta.maps.table import Table, all_rows, tagged_rows
+from minimta.maps.table import Table, all_rows, no_rows, tagged_rows
 
 
 @pytest.fixture
@@ -127,3 +127,23 @@ def test_no_file_is_no_rows_and_a_damaged_one_is_an_error(path: Path) -> None:
         all_rows(str(path))
     with pytest.raises(CorruptMap):
         tagged_rows(str(path), (b"a:",))
+
+
+def test_it_is_not_looked_at_for_each_question(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message has half a dozen, and a stat(2) lets other threads in between."""
+    path.write_text("a 1\n")
+    table = Table(str(path))
+    assert table.rows()(b"a") == b"1"
+    monkeypatch.setattr("minimta.maps.table.FRESH", 60.0)
+    path.write_text("a 10\n")
+    assert table.rows()(b"a") == b"10", "what was seen before counted for no time"
+    path.write_text("a 100\n")
+    assert table.rows()(b"a") == b"10"
+
+
+def test_without_rows_it_need_not_be_asked(path: Path) -> None:
+    assert Table(str(path)).rows() is no_rows
+    path.write_text("# nothing\n")
+    assert Table(str(path)).rows() is no_rows
+    path.write_text("a 1\n")
+    assert Table(str(path)).rows() is not no_rows
