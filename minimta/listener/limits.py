@@ -152,12 +152,14 @@ class ConnectionLimits:
 
         Its own *connection*, if it is one already, does not count.
         """
-        place = network(ip)
-        with self._changed:
-            rate = self._rates.count(place, time.monotonic())
         most_rate, most_open = self._limits_of(ip, is_direct=connection is None)
-        text = ""
-        if most_rate and rate > most_rate:
+        if not (most_rate or most_open):
+            return ""
+        place, rate, text = network(ip), 0, ""
+        if most_rate:
+            with self._changed:
+                rate = self._rates.count(place, time.monotonic())
+        if rate > most_rate:
             text = "421 4.3.2 Connection rate limit exceeded."
         elif most_open and self._open(place, connection, at_least=most_open):
             text = "421 4.3.2 Too many open connections."
