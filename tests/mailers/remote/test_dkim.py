@@ -203,6 +203,7 @@ def test_without_a_table_nobody_looks(place: Place, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     "body",
     [b"Hello\n", b"", b"\n\n", b"no end", b".dot\n..\n", b"x  \t y \n" * 20000, b"a\n" + b"\n" * 9],
+    ids=["short", "empty", "empty lines", "no line end", "dots", "long", "empty lines at the end"],
 )
 def test_a_signed_letter_is_found_good(place: Place, library: None, body: bytes) -> None:
     letter = place.sends(own(body=body))
