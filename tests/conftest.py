@@ -32,6 +32,8 @@ _libc = ctypes.CDLL(None)
 _PR_SET_DUMPABLE = 4
 _real_fork = os.fork
 _real_enter, _our_pid = sandbox.enter, os.getpid()
+#: characters of a value that stand in the name of a test
+_LONGEST_NAME = 500
 CI = os.environ.get("CI", "").lower() in ("true", "1")
 
 
@@ -50,6 +52,13 @@ def pytest_configure() -> None:
     if hard == resource.RLIM_INFINITY or hard > soft:
         enough = 8192 if hard == resource.RLIM_INFINITY else min(hard, 8192)
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, enough), hard))
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """A long text is named by its beginning: names of tests are in the environment of what they start."""
+    if isinstance(val, bytes | str) and len(val) > _LONGEST_NAME:
+        return f"{val[:_LONGEST_NAME]!a} and more"
+    return None
 
 
 def threads() -> int:
