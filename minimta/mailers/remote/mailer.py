@@ -106,8 +106,9 @@ class RemoteMailer:
     def steps(self, jobs: Sequence[Job]) -> Iterator[Settled | Wait]:
         """See SteppedMailer."""
         hosts = ",".join({job.host for job in jobs}).split(",")
-        if any(host[:1] != "[" for host in hosts):
-            dns.load()  # once here instead of in every child
+        if any(map(mx_targets.may_ask_dns, hosts)):
+            # Once here instead of in every child, which may not even be able to read where it lies.
+            dns.load()
         try:
             policies = TlsPolicies.read(self._options)
             transport = Transport(

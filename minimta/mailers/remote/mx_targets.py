@@ -116,6 +116,14 @@ def parse(text: str) -> list[NextHop]:
     return [_one_hop(part.strip()) for part in text.split(",")]
 
 
+def may_ask_dns(text: str) -> bool:
+    """May who goes to this next hop have to ask name servers? Not if it is an address, or none."""
+    try:
+        return any(_ip(hop.name) is None for hop in parse(text))
+    except ValueError:
+        return False
+
+
 def _one_hop(text: str) -> NextHop:
     if text.startswith("["):
         inside, bracket, rest = text[1:].partition("]")

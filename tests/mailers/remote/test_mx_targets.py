@@ -10,6 +10,7 @@ from minimta.mailers.remote.mx_targets import (
     Ourselves,
     TargetFinder,
     Unroutable,
+    may_ask_dns,
     parse,
 )
 from minimta.message.outcome import Fate, Outcome
@@ -425,3 +426,20 @@ def test_name_servers_in_trouble_are_not_the_administrators_fault() -> None:
     found = Found({"d.campus": "SERVFAIL"}, "d.campus", option="SmartHost")
     assert found.end is not None
     assert found.end.text == "Name server: d.campus.: host name lookup failure"
+
+
+@pytest.mark.parametrize(
+    ("text", "may"),
+    [
+        ("lab2.campus", True),
+        ("[mx.campus]", True),
+        ("[mailhub]:587", True),
+        ("[10.0.3.4],[mx.campus]", True),
+        ("[10.0.3.4]", False),
+        ("[10.0.3.4]:587,[IPv6:::1]:2526", False),
+        ("[", False),
+    ],
+)
+def test_names_may_need_name_servers(text: str, may: bool) -> None:
+    """A host in brackets as well: dnspython has to be there before the worker has no rights."""
+    assert may_ask_dns(text) is may
