@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -31,7 +30,7 @@ from minimta.runner.queue_child import GOES_ON, NO_SLOT, Child, RunnerPipes, hel
 from minimta.runner.queue_work import Work
 from minimta.runner.turns import Turns
 from minimta.runner.watch import Watch
-from minimta.system import log, processes
+from minimta.system import log, processes, waiting
 from minimta.system.slots import Slots
 
 #: seconds between two looks, and what a child may take to end
@@ -275,10 +274,7 @@ class Loop:
     def _wait(self, seconds: float) -> None:
         """Until a child has something to tell, at most *seconds*."""
         by_pipe = {child.pipe: child for child in self._children.values() if child.pipe >= 0}
-        poll = select.poll()
-        for pipe in by_pipe:
-            poll.register(pipe, select.POLLIN)
-        for pipe, _ in poll.poll(seconds * 1000):
+        for pipe in waiting.readable(by_pipe, seconds):
             by_pipe[pipe].listen()
 
     def _reap(self) -> None:

@@ -226,15 +226,18 @@ class Resolver:
         if self._in_hosts(host):
             return []  # of an address from there DNS knows nothing; and mail to it needs no DNS
         alias, is_vouched = host, True
-        found = False
+        found, unknown = False, None
         for kind in ("A", "AAAA"):
             try:
                 answer = self._trail(host, kind, _SMALL_SHARE)
-            except LookupFailed:
+            except LookupFailed as failure:
+                unknown = failure if failure.temporary else unknown
                 continue
             if answer.records:
                 alias, found = answer.alias, True
                 is_vouched = is_vouched and answer.vouched
+        if unknown and not (found or self._listed(host)):
+            raise unknown  # we had addresses a moment ago: nobody can tell now, which is no "no"
         if found and is_vouched:
             return list(dict.fromkeys((alias.lower(), host.lower())))
         # A signed zone may hold an alias that leads to one that is not.

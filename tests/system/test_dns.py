@@ -642,6 +642,15 @@ def test_of_a_host_whose_addresses_we_have_dns_is_not_asked(tmp_path: Path) -> N
         assert server.asked == []
 
 
+def test_addresses_that_cannot_be_had_now_are_not_called_unsigned() -> None:
+    """Else who makes the second question fail would have mail sent without DANE."""
+    with FakeDns({"mx.campus": "SERVFAIL"}, signed=["campus"]) as server:
+        config = ResolvConf(servers=(server.address,))
+        with pytest.raises(LookupFailed) as failed:
+            Resolver(config=config, hosts=NO_HOSTS).vouched_names("mx.campus")
+        assert failed.value.temporary
+
+
 def test_a_validator_of_our_own_is_asked_where_their_word_does_not_count() -> None:
     class Own:
         def __init__(self) -> None:
