@@ -119,5 +119,10 @@ def test_an_unknown_verb_is_a_usage_error(words: tuple[str, ...]) -> None:
 
 
 def test_type_checkers_may_read_our_types(setup: configparser.ConfigParser) -> None:
-    assert setup["options.package_data"]["minimta"] == "py.typed"
+    assert "py.typed" in lines(setup["options.package_data"]["minimta"])
     assert (HOME / "minimta" / "py.typed").is_file()
+
+
+def test_the_manual_pages_are_packaged(setup: configparser.ConfigParser) -> None:
+    assert "man/*" in lines(setup["options.package_data"]["minimta"])
+    assert all(path.name[-2:-1] == "." for path in (HOME / "minimta" / "man").iterdir())

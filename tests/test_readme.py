@@ -1,16 +1,13 @@
-"""The README's tables are the code's: options, RFCs, differences, the way of a message."""
+"""The README's sizes, paths, pictures and configuration are the code's."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
 
 from minimta.config import file as config_file
-from minimta.config import options
-from minimta.config.option import Option
 from minimta.config.ports import Port
 from minimta.system import safefile
 
@@ -24,77 +21,6 @@ def section(title: str) -> str:
     level = title.partition(" ")[0]
     assert f"\n{title}\n" in README, f"README.md has no heading {title!r}"
     return README.partition(f"\n{title}\n")[2].partition(f"\n{level} ")[0]
-
-
-def rows(title: str) -> list[list[str]]:
-    """The cells of the table in a section, without its two head rows."""
-    lines = [line for line in section(title).split("\n") if line.startswith("|")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
-
-
-def name(source: Path) -> str:
-    """The room as the README writes it: "deliver", "smtp/server"."""
-    return str(source.relative_to(HOME / "minimta").with_suffix("")).removesuffix("/__init__")
-
-
-def option_row(option: Option) -> list[str]:
-    letter = f"-o{option.letter}" if option.letter else ""
-    return [f"`{option.name}`", letter, option.default and f"`{option.default}`", option.meaning]
-
-
-def always_row(option: Option) -> list[str]:
-    letter = f"-o{option.letter}" if option.letter else ""
-    return [
-        f"`{option.name}`",
-        letter,
-        f"`{option.default}`" if option.default else "any",
-        option.meaning,
-    ]
-
-
-def cited() -> dict[str, set[str]]:
-    """RFC -> the rooms whose code or comments name it."""
-    found: dict[str, set[str]] = defaultdict(set)
-    for source in SOURCES:
-        for number in re.findall(r"RFC[ \n#]+(\d{3,5})", source.read_text(encoding="utf-8")):
-            found[f"RFC {number}"].add(name(source).partition("/")[0])
-    return found
-
-
-def test_the_option_table_is_the_table_of_the_code() -> None:
-    assert rows("## Options") == [option_row(option) for option in options.TABLE]
-
-
-def test_the_table_of_what_is_always_so_is_the_table_of_the_code() -> None:
-    assert rows("## Options that say what is always so") == list(map(always_row, options.ALWAYS))
-
-
-def test_every_rfc_that_the_code_cites_is_in_the_table() -> None:
-    assert cited().keys() <= {row[0] for row in rows("## RFCs")}
-
-
-@pytest.mark.parametrize("row", rows("## RFCs"), ids=lambda row: str(row[0]))
-def test_what_we_follow_is_cited_where_it_rules(row: list[str]) -> None:
-    rfc, title, status, where = row
-    assert title
-    assert status in ("yes", "part", "no")
-    assert where == " ".join(sorted(cited().get(rfc, ())))
-    assert where or status == "no"
-
-
-def test_rfcs_stand_in_order() -> None:
-    numbers = [int(row[0].removeprefix("RFC ")) for row in rows("## RFCs")]
-    assert numbers == sorted(set(numbers))
-
-
-def test_every_difference_on_purpose_is_told() -> None:
-    marks = Counter[str]()
-    for source in SOURCES:
-        marks[name(source)] += source.read_text(encoding="utf-8").count("DIFFERS")
-    told = re.findall(
-        r"^\* `([a-z0-9_/]+)`: \S", section("## Where we differ on purpose"), re.MULTILINE
-    )
-    assert Counter(told) == +marks
 
 
 def test_the_way_of_a_message_leads_through_files_that_exist() -> None:

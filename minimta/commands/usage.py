@@ -15,7 +15,7 @@ usage: sendmail [options] ADDRESS ...    send the message on standard input
   -C FILE     configuration file      -O NAME=VALUE, -oXVALUE  an option of it
   -Ac, -Am    the client queue, the MTA queue
 
-The configuration is /etc/mail/minimta.cf; README.md has all options. Before an
+The configuration is /etc/mail/minimta.cf; minimta.cf(5) has all options. Before an
 address that begins with "-" stands "--".
 """
 _MAILQ = """\

@@ -3,8 +3,8 @@
 A row of ``Options`` is an option that does something: ``options.queue_la`` is its value, of the type
 that its reader returns. A row of ``ALWAYS`` is one of Sendmail's that says what is always so here:
 it may be set to that and to nothing else, so that nothing is read and then ignored. Names that
-Sendmail does not have are marked "ours". The README's tables are made from these, and a test
-compares them.
+Sendmail does not have are marked "ours". The tables of minimta.cf(5) are made from these, and a
+test compares them.
 """
 
 from __future__ import annotations
@@ -310,7 +310,7 @@ class Options:
             setattr(self, option.attribute, value)
 
 
-#: all that may be set, in the order of the README
+#: all that may be set, in the order of the manual
 TABLE = tuple(row for row in vars(Options).values() if isinstance(row, Option))
 
 # fmt: off

@@ -128,14 +128,14 @@ def test_an_address_is_told_with_its_end(host: Host, given: str, code: int, told
     assert host.trace(given) == (code, told.replace("|  ", "\n  ").split("\n"))
 
 
-def test_the_readme_shows_what_trace_tells(host: Host) -> None:
+def test_the_manual_shows_what_trace_tells(host: Host) -> None:
     host.aliases("postmaster: henry", "", "list: dave, carol,", "    henry@lab3.campus")
     host.forward("dave", "carol\n").chmod(0o646)
     host.forward("carol", '\\carol\n"|/usr/bin/vacation carol"\n')
     code, told = host.trace("list")
-    readme = (HOME / "README.md").read_text(encoding="utf-8")
-    example = readme.partition("\n    $ minimta trace list\n")[2].partition("\n\n")[0]
-    assert [f"    {line}" for line in told] == example.split("\n")
+    page = (HOME / "minimta" / "man" / "minimta.8").read_text(encoding="utf-8")
+    example = page.partition("\n$ minimta trace list\n")[2].partition("\n.Ed\n")[0]
+    assert told == example.replace("\\e", "\\").split("\n")
     assert code == 0
 
 

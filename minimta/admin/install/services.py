@@ -44,7 +44,7 @@ d {CLIENT_QUEUE} 1733 root root -
 UNIT = """\
 [Unit]
 Description=minimta mail transfer agent: listener and queue runner
-Documentation=file://{home}/README.md
+Documentation=man:minimta(8) file://{home}/README.md
 After=network-online.target nss-lookup.target
 Wants=network-online.target
 
