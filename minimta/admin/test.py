@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 
-from minimta.admin.checkout import HOME
+from minimta.admin.checkout import HOME, need_checkout
 from minimta.admin.output import say
 from minimta.admin.virtual_environment import enter
 
 
 def run(arguments: list[str]) -> int:
     """Become pytest, in the checkout; *arguments* are for it, but for a leading ``--newest``."""
+    need_checkout("test")
     newest = arguments[:1] == ["--newest"]
     enter("test", newest=newest)
     os.chdir(HOME)

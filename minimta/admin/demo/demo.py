@@ -10,7 +10,7 @@ import os
 from argparse import ArgumentError, ArgumentParser
 from pathlib import Path
 
-from minimta.admin.checkout import HOME, AdminError
+from minimta.admin.checkout import HOME, AdminError, need_checkout
 from minimta.admin.demo import dialogue
 from minimta.admin.demo.privateroot import (
     ADDRESS,
@@ -169,6 +169,7 @@ class Demo:
 def run(arguments: list[str]) -> int:
     """Play it; 0 if every check held. Raise AdminError if not, or if processes are left."""
     port = parse(arguments)
+    need_checkout("demo")
     need_plain_path(HOME)
     enter()
     need_port(port)

@@ -15,7 +15,7 @@ from minimta.admin.install.steps import below
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A command's name, as a link into the checkout."""
+    """The name of a command or manual page, as a link into the checkout."""
 
     root: Path
     path: str
@@ -34,7 +34,11 @@ class Link:
 
     def is_ours(self) -> bool:
         """Into this checkout, or into another one of ours."""
-        return self._place.is_symlink() and is_checkout(os.readlink(self._place))
+        if not self._place.is_symlink():
+            return False
+        # A package's links are relative. Exim's "exim4" is not below where we happen to be.
+        beside = os.path.dirname(self.path)
+        return is_checkout(os.path.normpath(os.path.join(beside, os.readlink(self._place))))
 
     def do(self) -> None:
         """Rename a new link over the old one: at no time is there no sendmail."""
@@ -50,11 +54,9 @@ class Link:
 
 
 def is_checkout(target: str) -> bool:
-    """Is *target* the bin/NAME of a checkout of ours?"""
-    home = Path(target).parent.parent
-    if not home.is_absolute():  # Exim's link is "exim4": that is not below where we happen to be
-        return False
-    return str(home) == HOME or (home / "minimta" / "__init__.py").is_file()
+    """Is *target*, an absolute path, the bin/NAME of a checkout of ours, or its minimta/man/PAGE?"""
+    homes = Path(target).parents[1:3]
+    return any(str(home) == HOME or (home / "minimta/__init__.py").is_file() for home in homes)
 
 
 @dataclass(frozen=True, slots=True)

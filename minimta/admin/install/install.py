@@ -1,8 +1,11 @@
 """``minimta install``: this checkout becomes the machine's mail system (Debian).
 
 Links lead into the checkout, so an update is a ``git pull`` and another ``install`` for the byte
-code. A second run changes nothing. Files of another mail system are never touched: one MTA takes
-another's place by removing its package, and that is the administrator's decision.
+code. A second run changes nothing. Names that other mail systems' packages have, or will have, are
+diverted: their files stay, under other names. A file that no package has is never touched.
+
+In the copy of Debian's package the programs are dpkg's, and ``install`` is what its postinst runs: it
+sees to user, directories, aliases, name and certificate.
 """
 
 from __future__ import annotations
@@ -13,10 +16,12 @@ from argparse import ArgumentError, ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
 
-from minimta.admin.checkout import HOME, SENDMAIL, AdminError
+from minimta.admin.checkout import HOME, SENDMAIL, AdminError, is_packaged, need_checkout
+from minimta.admin.install import other_mta
 from minimta.admin.install.accounts import Account
 from minimta.admin.install.advice import tell_next, warn_of_configuration
 from minimta.admin.install.certificate import Certificate
+from minimta.admin.install.diversions import Diversion, package_of
 from minimta.admin.install.files import Directory, Link, LockFile, RememberedHosts, TextFile
 from minimta.admin.install.modes import need_readable, warn_of_writers
 from minimta.admin.install.services import (
@@ -29,7 +34,6 @@ from minimta.admin.install.services import (
     ByteCode,
     Service,
 )
-from minimta.admin.install.services import run as run_program
 from minimta.admin.install.steps import Step, below
 from minimta.admin.output import say
 from minimta.admin.virtual_environment import RUN_TIME
@@ -65,13 +69,22 @@ COMMANDS = {
 }
 
 
+#: what packages of other mail systems never have
+OURS_ALONE = ("/usr/sbin/minimta", "/usr/libexec/sendmail/smrsh")
+
+
 def steps(root: Path) -> list[Step]:
     """All rows, in the order in which they are done; undone the other way round.
 
     The commands come late: they appear when everything that they need is in place.
     """
+    service: list[Step] = [] if root != Path("/") else [Service("minimta.service")]
+    return [ByteCode(Path(HOME, "minimta")), *state_steps(root), *program_steps(root), *service]
+
+
+def state_steps(root: Path) -> list[Step]:
+    """What running programs need and find: of every kind of installation, a package's too."""
     rows: list[Step] = [
-        ByteCode(Path(HOME, "minimta")),
         Account(root, "minimta", QUEUE),
         Directory(root, QUEUE, 0o1730, "minimta"),
         Directory(root, CLIENT_QUEUE, 0o1733),
@@ -87,37 +100,86 @@ def steps(root: Path) -> list[Step]:
         TextFile(root, "/etc/aliases", ALIASES, keep=True),
         LockFile(root, "/etc/aliases.cdb.lock"),
         AliasDatabase(root, "/etc/aliases", SENDMAIL),
+    ]
+    # A name, or a key, in an image would be every machine's.
+    return rows if root != Path("/") else [*rows, *_of_this_host(root)]
+
+
+def program_steps(root: Path) -> list[Step]:
+    """What starts programs of the checkout; a package's own files stand in their place."""
+    diverted = [path for path in COMMANDS if path not in OURS_ALONE]
+    return [
         TextFile(root, "/etc/tmpfiles.d/minimta.conf", TMPFILES),
         TextFile(root, "/etc/cron.d/minimta", CRON),
         TextFile(root, "/etc/systemd/system/minimta.service", UNIT.format(home=HOME)),
+        *(Diversion(root, path) for path in diverted),
+        *(Link(root, manual_place(page), str(page)) for page in manual_pages()),
         *(Link(root, path, f"{HOME}/bin/{name}") for path, name in COMMANDS.items()),
     ]
-    # A key in an image would be every machine's.
-    return rows if root != Path("/") else [*rows, *_certificate(root), Service("minimta.service")]
 
 
-def _certificate(root: Path) -> list[Step]:
+def manual_pages() -> list[Path]:
+    """The manual pages of this copy: minimta/man/NAME.SECTION."""
+    return sorted(Path(HOME, "minimta", "man").glob("*.[158]"))
+
+
+def manual_place(page: Path) -> str:
+    """Where man(1) looks before it looks at what packages have."""
+    return f"/usr/local/share/man/man{page.suffix[1:]}/{page.name}"
+
+
+def _of_this_host(root: Path) -> list[Step]:
     """None for a host without a name, or a wrong minimta.cf: warn_of_configuration() tells of it."""
     try:
         options = config_file.load(None, [], safefile.why_untrusted)
-        return [Certificate(root, hostnames.own_name(options))]
+        name = hostnames.own_name(options)
     except (config_file.ConfigError, OSError):
         return []
+    rows: list[Step] = [Certificate(root, name)]
+    if "." in name:  # Debian Policy 11.6: other programs complete addresses with it
+        rows.append(TextFile(root, "/etc/mailname", f"{name}\n", keep=True))
+    return rows
 
 
 def run(arguments: list[str]) -> int:
     """Install, or say what an installation would do."""
     root, is_dry = parse("install", arguments)
-    rows = steps(root)
     need_root(is_dry=is_dry)
+    if is_packaged():
+        return run_packaged(root, is_dry=is_dry)
+    need_checkout("install")
+    rows = steps(root)
     need_modules()
     need_readable()
     need_no_other_mta(root, [row for row in rows if isinstance(row, Link)])
     warn_of_writers()
     warn_of_configuration(root)
+    for sentence in other_mta.sentences(root):
+        terminal.complain(f"warning: {sentence}")
     missing = [row for row in rows if not row.is_done()]
     perform([(str(row), row.do) for row in missing], is_dry=is_dry)
     if missing and not is_dry:
+        tell_next(root)
+    return os.EX_OK
+
+
+def run_packaged(root: Path, *, is_dry: bool) -> int:
+    """What postinst does in Python: mail that comes must find what it needs, whatever /etc holds.
+
+    So what lies in files of the administrator (a line of the aliases, a name) is told and stops nothing.
+    """
+    warn_of_configuration(root)
+    missing = [row for row in state_steps(root) if not row.is_done()]
+    for row in missing:
+        try:
+            perform([(str(row), row.do)], is_dry=is_dry)
+        except AdminError as trouble:
+            if isinstance(row, Account | Directory):
+                raise
+            terminal.complain(f"warning: {trouble}")
+    for left in other_mta.left_mail(root):
+        terminal.say(f"note: {left}")
+    if not is_dry and any(isinstance(row, Account) for row in missing):
         tell_next(root)
     return os.EX_OK
 
@@ -171,21 +233,29 @@ def need_modules() -> None:
 
 
 def need_no_other_mta(root: Path, links: list[Link]) -> None:
-    """Raise AdminError if a name that we need is taken by anything but a checkout of ours."""
+    """Raise AdminError if a name that we need is taken by what no diversion puts aside.
+
+    A package's own file is diverted. A link of update-alternatives(1), and what no package has, is not.
+    """
     for link in links:
-        if os.path.lexists(below(root, link.path)) and not (link.is_done() or link.is_ours()):
-            package = package_of(root, link.path)
+        is_there = os.path.lexists(below(root, link.path))
+        if is_there and not (link.is_done() or link.is_ours() or _can_divert(root, link.path)):
+            package = other_mta.owner(root, link.path)
             remedy = f"apt remove {package}" if package else "move it away"
-            owner = f"of the package {package}" if package else "of nobody that dpkg knows"
-            text = f"{link.path} is there already, {owner}: {remedy}, and try again"
+            whose = f"of the package {package}" if package else "of nobody that dpkg knows"
+            text = f"{link.path} is there already, {whose}: {remedy}, and try again"
             raise AdminError(text, os.EX_CANTCREAT)
 
 
+def _can_divert(root: Path, path: str) -> bool:
+    return path not in OURS_ALONE and bool(package_of(root, path))
+
+
 def taken_away(root: Path) -> list[str]:
-    """The commands that another mail system has taken since an installation, a sentence each."""
+    """What of an installation other mail systems have taken since, or can take, a sentence each."""
     if not Link(root, "/usr/sbin/minimta", "").is_ours():
         return []  # nothing is installed
-    sentences = []
+    sentences = other_mta.sentences(root)
     for path in (
         "/usr/sbin/sendmail",
         "/usr/lib/sendmail",
@@ -193,19 +263,8 @@ def taken_away(root: Path) -> list[str]:
         "/usr/bin/newaliases",
     ):
         if not Link(root, path, "").is_ours():
-            package = package_of(root, path) if os.path.lexists(below(root, path)) else ""
-            remedy = f"apt remove {package}, then minimta install" if package else "minimta install"
+            package = other_mta.owner(root, path) if os.path.lexists(below(root, path)) else ""
+            again = "apt install --reinstall minimta" if is_packaged() else "minimta install"
+            remedy = f"apt remove {package}, then {again}" if package else again
             sentences.append(f"{path} does not lead to minimta: {remedy}")
     return sentences
-
-
-def package_of(root: Path, path: str) -> str:
-    """Debian's package that holds *path*, or what it leads to; "" if none does."""
-    for name in (path, os.path.realpath(path)):
-        try:
-            done = run_program(["dpkg", f"--root={root}", "--search", name])
-        except AdminError:
-            return ""
-        if done.returncode == 0:
-            return done.stdout.partition(":")[0]
-    return ""

@@ -1,7 +1,8 @@
 """``minimta uninstall``: what ``install`` did is taken back, and all mail stays.
 
-A queue that still holds messages stays, with the user who owns them; so do mailboxes, the alias
-file once somebody has changed it, and everything in /etc/mail.
+Diverted files of other packages have their names again. A queue that still holds messages stays, with
+the user who owns them; so do mailboxes, the alias file once somebody has changed it, and everything in
+/etc/mail.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 from functools import partial
 
-from minimta.admin.checkout import AdminError
+from minimta.admin.checkout import AdminError, is_packaged
 from minimta.admin.install.install import need_root, parse, perform, steps
 from minimta.admin.install.steps import Step
 
@@ -17,6 +18,8 @@ from minimta.admin.install.steps import Step
 def run(arguments: list[str]) -> int:
     """Undo the rows, last first, each as far as it is ours. Raise AdminError."""
     root, is_dry = parse("uninstall", arguments)
+    if is_packaged():
+        raise AdminError("this copy is Debian's package: apt remove minimta")
     need_root(is_dry=is_dry)
     try:
         rows = [row for row in reversed(steps(root)) if row.is_ours()]

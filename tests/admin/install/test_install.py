@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from minimta.admin.checkout import HOME, AdminError
-from minimta.admin.install import install, services, uninstall
+from minimta.admin.install import install, other_mta, services, uninstall
 from minimta.admin.install.files import Directory, Link, TextFile
 from minimta.aliases import text
 from minimta.aliases.rebuild_report import RebuildReport
@@ -105,8 +105,7 @@ def test_it_stops_before_the_files_of_another_mail_system(
 def test_commands_that_a_package_takes_later_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = subprocess.CompletedProcess([], 0, "exim4-daemon-light: /usr/sbin/sendmail\n", "")
-    monkeypatch.setattr(install, "run_program", lambda command: found)
+    monkeypatch.setattr(other_mta, "package_of", lambda root, path: "exim4-daemon-light")
     assert install.taken_away(tmp_path) == []  # nothing is installed
     names = ("/usr/sbin/minimta", "/usr/sbin/sendmail", "/usr/lib/sendmail", "/usr/bin/mailq")
     for path in (*names, "/usr/bin/newaliases"):
@@ -124,11 +123,12 @@ def test_commands_that_a_package_takes_later_are_told(
 def test_the_package_that_is_in_the_way_is_named(
     tmp_path: Path, administrator: None, python: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Names that update-alternatives(1) leads to a package are no package's, and not diverted."""
     (tmp_path / "usr/bin").mkdir(parents=True)
-    (tmp_path / "usr/bin/mailq").touch()
-    found = subprocess.CompletedProcess([], 0, "postfix: /usr/bin/mailq\n", "")
-    monkeypatch.setattr(install, "run_program", lambda command: found)
-    with pytest.raises(AdminError, match=r"of the package postfix: apt remove postfix"):
+    (tmp_path / "usr/bin/mailq").symlink_to("mailq-mta")
+    owners = {"/usr/bin/mailq-mta": "sendmail-bin"}
+    monkeypatch.setattr(other_mta, "package_of", lambda root, path: owners.get(path, ""))
+    with pytest.raises(AdminError, match=r"of the package sendmail-bin: apt remove sendmail-bin"):
         install.run(["--root", str(tmp_path)])
 
 
