@@ -120,7 +120,7 @@ def program_steps(root: Path) -> list[Step]:
 
 def manual_pages() -> list[Path]:
     """The manual pages of this copy: minimta/man/NAME.SECTION."""
-    return sorted(Path(HOME, "minimta", "man").glob("*.[158]"))
+    return sorted(Path(HOME, "minimta", "man").glob("*.[1-8]"))
 
 
 def manual_place(page: Path) -> str:
