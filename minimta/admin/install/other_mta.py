@@ -42,7 +42,9 @@ OLD_QUEUES = (
     OldQueue(
         "exim4-daemon-light", "/var/spool/exim4", ("input/**/*-H",), "exim4 -bp", "exim4 -qff"
     ),
-    OldQueue("nullmailer", "/var/spool/nullmailer", ("queue/*",), "mailq", "systemctl start nullmailer"),
+    OldQueue(
+        "nullmailer", "/var/spool/nullmailer", ("queue/*",), "mailq", "systemctl start nullmailer"
+    ),
     OldQueue("dma", "/var/spool/dma", ("M*",), "dma -bp", "dma -q"),
     OldQueue(
         "opensmtpd",
