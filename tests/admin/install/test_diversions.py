@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from minimta.admin.checkout import HOME, AdminError
-from minimta.admin.install import diversions, install, uninstall
+from minimta.admin.install import diversions, install, services, uninstall
 from minimta.admin.install.diversions import SUFFIX, Diversion
 from minimta.admin.install.files import Link
 from tests.support import dpkgtree
@@ -72,7 +72,7 @@ def test_a_link_of_ours_is_no_packages_file(root: Path) -> None:
 
 def test_a_diversion_of_the_administrator_serves_and_stays(root: Path) -> None:
     command = ["dpkg-divert", f"--root={root}", "--local", "--no-rename", "--add"]
-    diversions.call([*command, "--divert", "/usr/sbin/old-sendmail", NAME])
+    services.call([*command, "--divert", "/usr/sbin/old-sendmail", NAME])
     row = Diversion(root, NAME)
     assert (row.is_done(), row.is_ours()) == (True, False)
 
