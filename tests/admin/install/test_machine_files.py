@@ -87,7 +87,13 @@ def test_programs_of_users_inherit_no_filter_of_the_runner() -> None:
         *("NoNewPrivileges", "ProtectHome", "PrivateTmp", "User", "PrivateUsers", "PrivateDevices"),
         *("SystemCallFilter", "SystemCallArchitectures", "MemoryDenyWriteExecute", "ProtectProc"),
         *("RestrictNamespaces", "RestrictRealtime", "RestrictSUIDSGID", "LockPersonality"),
-        *("RestrictAddressFamilies", "ProtectHostname", "ProtectClock", "ProcSubset", "DeviceAllow"),
+        *(
+            "RestrictAddressFamilies",
+            "ProtectHostname",
+            "ProtectClock",
+            "ProcSubset",
+            "DeviceAllow",
+        ),
         *("PrivateNetwork", "IPAddressDeny", "RootDirectory", "RemoveIPC"),
     }
     assert given & harmful == set()
