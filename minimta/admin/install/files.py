@@ -114,6 +114,7 @@ class TextFile:
     path: str
     content: str
     keep: bool = False
+    mode: int = 0o644
 
     def __str__(self) -> str:
         return f"write {self.path}"
@@ -138,12 +139,39 @@ class TextFile:
         self._place.parent.mkdir(parents=True, exist_ok=True)
         aside = self._place.with_name(f".{self._place.name}.minimta")
         aside.write_text(self.content, encoding="utf-8")
-        aside.chmod(0o644)
+        aside.chmod(self.mode)
         aside.rename(self._place)
 
     def undo(self) -> None:
         """Remove it. Raise OSError."""
         self._place.unlink()
+
+
+@dataclass(frozen=True, slots=True)
+class Unwanted:
+    """A file of ours that this machine wants no more, as an earlier installation wrote it."""
+
+    root: Path
+    path: str
+
+    def __str__(self) -> str:
+        return f"remove {self.path}"
+
+    def is_done(self) -> bool:
+        """Is there none?"""
+        return not self.is_ours()
+
+    def is_ours(self) -> bool:
+        """Is there one?"""
+        return below(self.root, self.path).is_file()
+
+    def do(self) -> None:
+        """Remove it. Raise OSError."""
+        below(self.root, self.path).unlink()
+
+    def undo(self) -> None:
+        """Remove it. Raise OSError."""
+        self.do()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,19 +17,24 @@ from collections.abc import Callable
 from pathlib import Path
 
 from minimta.admin.checkout import HOME, SENDMAIL, AdminError, is_packaged, need_checkout
-from minimta.admin.install import other_mta
+from minimta.admin.install import machine_files, other_mta
 from minimta.admin.install.accounts import Account
 from minimta.admin.install.advice import tell_next, warn_of_configuration
 from minimta.admin.install.certificate import Certificate
 from minimta.admin.install.diversions import Diversion, package_of
-from minimta.admin.install.files import Directory, Link, LockFile, RememberedHosts, TextFile
+from minimta.admin.install.files import (
+    Directory,
+    Link,
+    LockFile,
+    RememberedHosts,
+    TextFile,
+    Unwanted,
+)
+from minimta.admin.install.machine_files import MachineFile
 from minimta.admin.install.modes import need_readable, warn_of_writers
 from minimta.admin.install.services import (
     CLIENT_QUEUE,
-    CRON,
     QUEUE,
-    TMPFILES,
-    UNIT,
     AliasDatabase,
     ByteCode,
     Service,
@@ -78,8 +83,9 @@ def steps(root: Path) -> list[Step]:
 
     The commands come late: they appear when everything that they need is in place.
     """
-    service: list[Step] = [] if root != Path("/") else [Service("minimta.service")]
-    return [ByteCode(Path(HOME, "minimta")), *state_steps(root), *program_steps(root), *service]
+    units = machine_files.ENABLED_UNITS if root == Path("/") else ()
+    services = [Service(unit) for unit in units]
+    return [ByteCode(Path(HOME, "minimta")), *state_steps(root), *program_steps(root), *services]
 
 
 def state_steps(root: Path) -> list[Step]:
@@ -109,13 +115,18 @@ def program_steps(root: Path) -> list[Step]:
     """What starts programs of the checkout; a package's own files stand in their place."""
     diverted = [path for path in COMMANDS if path not in OURS_ALONE]
     return [
-        TextFile(root, "/etc/tmpfiles.d/minimta.conf", TMPFILES),
-        TextFile(root, "/etc/cron.d/minimta", CRON),
-        TextFile(root, "/etc/systemd/system/minimta.service", UNIT.format(home=HOME)),
+        *(machine_step(root, file) for file in machine_files.FILES),
         *(Diversion(root, path) for path in diverted),
         *(Link(root, manual_place(page), str(page)) for page in manual_pages()),
         *(Link(root, path, f"{HOME}/bin/{name}") for path, name in COMMANDS.items()),
     ]
+
+
+def machine_step(root: Path, file: MachineFile) -> Step:
+    """The file written, or gone from a machine that does not want it (any more)."""
+    if machine_files.wanted(file.where, root):
+        return TextFile(root, file.installed, file.text(), mode=file.mode)
+    return Unwanted(root, file.installed)
 
 
 def manual_pages() -> list[Path]:

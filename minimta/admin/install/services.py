@@ -1,6 +1,4 @@
-"""What the installation does by running programs (byte code, alias database, service), and the texts
-of unit, cron entry and tmpfiles.d that start them.
-"""
+"""What the installation does by running programs: byte code, alias database, services."""
 
 from __future__ import annotations
 
@@ -16,63 +14,12 @@ from pathlib import Path
 from minimta.admin.checkout import AdminError
 from minimta.admin.install.modes import is_readable_by_others
 from minimta.admin.install.steps import below
-from minimta.system.locks import beside
 
 QUEUE = "/var/spool/mqueue"
 
 
 CLIENT_QUEUE = "/var/spool/clientmqueue"
 
-
-#: The lock says whether a resident runner lives; beside it there is nothing to do.
-CRON = f"""\
-# minimta: a queue run every five minutes, unless a resident runner (sendmail -q15m) does it.
-*/5 * * * * root [ -x /usr/sbin/sendmail ] && flock -n {beside(QUEUE)} true && /usr/sbin/sendmail -q
-"""
-
-
-TMPFILES = f"""\
-d {QUEUE} 1730 root minimta -
-d {CLIENT_QUEUE} 1733 root root -
-"""
-
-
-#: The runner delivers: it becomes users, writes in homes and in /var/mail, runs set-id programs.
-#: So there is no NoNewPrivileges, ProtectHome or PrivateTmp here. The listener gives up root.
-#: A wrong line or command (78, 64) will be no better in five seconds. systemd heeds that only of the
-#: main process, so the check before it, which brings warnings into the journal, stops nothing ("-").
-UNIT = """\
-[Unit]
-Description=minimta mail transfer agent: listener and queue runner
-Documentation=man:minimta(8) file://{home}/README.md
-After=network-online.target nss-lookup.target
-Wants=network-online.target
-
-[Service]
-Type=notify
-ExecStartPre=-/usr/sbin/sendmail -bC
-ExecStart=/usr/sbin/sendmail -bD -q15m
-ExecReload=/usr/sbin/sendmail -bC
-ExecReload=/bin/kill -HUP $MAINPID
-Restart=on-failure
-RestartPreventExitStatus=64 78
-RestartSec=5s
-KillMode=mixed
-TimeoutStopSec=30s
-UMask=0077
-ProtectControlGroups=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
-ProtectSystem=full
-RestrictRealtime=yes
-LockPersonality=yes
-CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_KILL
-CapabilityBoundingSet=CAP_NET_BIND_SERVICE CAP_SETGID CAP_SETUID
-
-[Install]
-WantedBy=multi-user.target
-"""
 
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from minimta.admin.checkout import HOME, AdminError
-from minimta.admin.install import install, other_mta, services, uninstall
+from minimta.admin.install import install, machine_files, other_mta, services, uninstall
 from minimta.admin.install.files import Directory, Link, TextFile
 from minimta.aliases import text
 from minimta.aliases.rebuild_report import RebuildReport
@@ -188,7 +188,7 @@ def test_the_administrators_aliases_stay(tmp_path: Path) -> None:
 
 
 def test_a_file_of_ours_that_was_changed_is_written_again(tmp_path: Path) -> None:
-    row = TextFile(tmp_path, "/etc/cron.d/minimta", services.CRON)
+    row = TextFile(tmp_path, "/etc/cron.d/minimta", "* * * * * root true\n")
     row.do()
     (tmp_path / "etc/cron.d/minimta").write_text("")
     assert not row.is_done()
@@ -219,37 +219,17 @@ def test_a_message_that_comes_while_its_queue_is_removed_stays(tmp_path: Path) -
     assert message.exists()
 
 
-def test_cron_leaves_a_resident_runner_alone() -> None:
-    line = services.CRON.split("\n")[1]
-    assert "flock -n /var/spool/mqueue.runner true && /usr/sbin/sendmail -q" in line
-    assert line.startswith("*/5 * * * * root ")
-
-
-def test_the_service_may_deliver() -> None:
-    unit = services.UNIT.split("\n")
-    assert "ExecStart=/usr/sbin/sendmail -bD -q15m" in unit
-    harmful = ("NoNewPrivileges=", "ProtectHome=", "PrivateTmp=", "User=", "SystemCallFilter=")
-    assert not [line for line in unit if line.startswith(harmful)]
-
-
-def test_what_will_be_wrong_in_five_seconds_as_well_is_not_started_again() -> None:
-    unit = services.UNIT.split("\n")
-    assert {"Type=notify", "Restart=on-failure", "RestartPreventExitStatus=64 78"} <= set(unit)
-    # Of a check that may stop the start systemd does not heed the exit code: it would try for ever.
-    reloads = [line for line in unit if line.startswith("ExecReload=")]
-    assert reloads == ["ExecReload=/usr/sbin/sendmail -bC", "ExecReload=/bin/kill -HUP $MAINPID"]
-    checks = [line for line in unit if line.startswith(("ExecStartPre=", "ExecCondition="))]
-    assert checks == ["ExecStartPre=-/usr/sbin/sendmail -bC"]
-
-
-@pytest.mark.debian("systemd")
-def test_systemd_understands_the_service(tmp_path: Path) -> None:
-    unit = tmp_path / "minimta.service"
-    text = services.UNIT.format(home=HOME).replace("/usr/sbin/sendmail", f"{HOME}/bin/sendmail")
-    unit.write_text(text)
-    command = ["systemd-analyze", "verify", "--man=no", str(unit)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert [line for line in done.stderr.split("\n") if "minimta" in line] == []
+def test_what_a_machine_does_not_want_any_more_goes(tmp_path: Path) -> None:
+    """The cron entry, where systemd starts a resident runner: three lines in the log every time."""
+    cron = machine_files.by_name("cron")
+    for wanted in (True, False):
+        row = install.machine_step(tmp_path, cron)
+        assert not row.is_done()
+        row.do()
+        assert row.is_done()
+        assert (tmp_path / "etc/cron.d/minimta").exists() is wanted
+        (tmp_path / "usr/lib/systemd").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "usr/lib/systemd/systemd").touch()
 
 
 def test_byte_code_is_seen_to_be_of_this_source(tmp_path: Path) -> None:
