@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import enum
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from minimta.message.printable import shown
 
 #: RFC 3463 section 3.5: congestion
 _CONGESTED = "4.4.5"
+#: octets of a dialogue
+DIALOGUE = 16 * 1024
 #: characters of a text that the log and mailq show
 _STAT = 400
 
@@ -56,6 +58,8 @@ class Outcome:
     is_busy: bool = False
     #: of one that is_crowded: when it has its turn (epoch seconds), 0.0: when another delivery ended
     turn: float = 0.0
+    #: what was said before it came to that, at most DIALOGUE octets; of no meaning to who compares
+    dialogue: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def stat(self) -> str:

@@ -11,4 +11,5 @@ A message is ours exactly while its qf exists:
 
 ``hf`` instead of ``qf`` is Sendmail's own quarantine (option -Q, or the access table): kept, and run
 by -qQ only. Its q line alone keeps runs away, so that nothing is lost or run between two names.
+``af`` beside any of them tells what failed so far, for people (``failed_attempts``).
 """

@@ -173,7 +173,9 @@ class QueueDirectory:
         """
         os.fsync(self.descriptor)
         while self.retired:
-            self.unlink("df" + self.retired.pop())
+            qid = self.retired.pop()
+            self.unlink("df" + qid)
+            self.unlink("af" + qid)
 
 
 def close(file: int) -> None:

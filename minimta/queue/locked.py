@@ -27,11 +27,14 @@ import stat
 
 from minimta.queue.control import Control, CorruptControlFile, decode, encode, is_plain
 from minimta.queue.directory import READING, UNKNOWN_UID, close, is_still
-from minimta.system import files
+from minimta.system import files, log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from minimta.queue.directory import QueueDirectory
+    from minimta.queue.failed_attempts import FailedAttempt
 
 #: a qf of a thousand recipients and the longest header is a fifth of this
 MAX_CONTROL = 16 << 20
@@ -133,6 +136,15 @@ class LockedMessage:
             self._directory.rename(self.kind + self.qid, kind + self.qid)
             self.kind = kind
             self._directory.sync_names(self._lock)
+
+    def note_failures(self, found: Iterable[FailedAttempt]) -> None:
+        """Keep what went wrong, for people. Nothing depends on it: what fails is left, nothing is synced."""
+        from minimta.queue import failed_attempts  # few messages have to wait
+
+        try:
+            failed_attempts.note(self._directory, self.qid, found)
+        except OSError as error:
+            log.line(self.qid, f"af{self.qid}: {error.strerror}", error=True)
 
     def postpone(self, due: float) -> None:
         """Let it rest until *due* although nothing can be written: only the time of the qf."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 #: seconds after which what a dead process left is swept away
 ORPHAN_AGE = 3600
-_KINDS = ("df", "qf", "tf", "xf", "hf", "Qf")
+_KINDS = ("df", "qf", "tf", "xf", "af", "hf", "Qf")
 
 
 class Spool(QueueDirectory):
@@ -137,7 +137,7 @@ class Spool(QueueDirectory):
     # --- housekeeping -----------------------------------------------------------------------------
 
     def sweep(self, now: float) -> None:
-        """Remove what dead processes left an hour ago: df and xf without message, and every tf.
+        """Remove what dead processes left an hour ago: df, xf and af without message, and every tf.
 
         A complete tf without qf was never acknowledged and goes too. An empty qf (Sendmail writes
         its qf in place) is put aside.
@@ -149,7 +149,7 @@ class Spool(QueueDirectory):
                 continue
             if kind == "qf":
                 self._sweep_empty(qid, now)
-            elif kind == "tf" or (kind in ("df", "xf") and not _has_owner(names, qid)):
+            elif kind == "tf" or (kind in ("df", "xf", "af") and not _has_owner(names, qid)):
                 self._sweep_one(name, now)
 
     def _sweep_one(self, name: str, now: float) -> None:

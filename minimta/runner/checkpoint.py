@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from minimta.config.options import Options
 from minimta.message import deliver_by
@@ -28,6 +28,9 @@ from minimta.queue.locked import LockedMessage
 from minimta.queue.rest import rest_after
 from minimta.routing.destination import Destination
 from minimta.system import log
+
+if TYPE_CHECKING:
+    from minimta.queue.failed_attempts import FailedAttempt
 
 #: seconds that a message rests whose fate could not be written down
 BACK_OFF = 300
@@ -62,6 +65,8 @@ class MessageProgress:
         #: the attempt is over: close() was called
         self.closed = False
         self._unrecorded = False
+        #: what goes beside the message if it has to wait
+        self._failures: list[FailedAttempt] = []
 
     def settle(self, positions: Iterable[int], outcome: Outcome) -> None:
         """These recipients have their answer."""
@@ -77,6 +82,39 @@ class MessageProgress:
         """Name of the mailer for that destination, as log and reports have it; "" if none had it."""
         route = self.destinations[position].route
         return "local" if route is None else "" if route.mailer == "error" else route.mailer
+
+    def failed(
+        self,
+        recipients: Sequence[Recipient],
+        outcome: Outcome,
+        *,
+        mailer: str,
+        begun: float,
+        now: float,
+    ) -> None:
+        """Remember for people how it failed for *recipients*, from *begun* to *now* (epoch seconds)."""
+        from minimta.queue import failed_attempts  # most messages are sent
+
+        self._failures.append(
+            failed_attempts.FailedAttempt(
+                self.control.attempts,
+                int(begun),
+                max(0, int(now - begun)),
+                failed_attempts.named([recipient.address for recipient in recipients]),
+                mailer,
+                outcome.relay,
+                outcome.status,
+                outcome.stat,
+                outcome.diagnostic,
+                outcome.dialogue or outcome.transcript,
+            )
+        )
+
+    def note_failures(self) -> None:
+        """Keep beside the message what failed() remembered; whether that works changes nothing."""
+        if self._failures:
+            self.message.note_failures(self._failures)
+            self._failures = []
 
     def needs_report(self) -> bool:
         """Is anybody to be told of anything? Not if all have it, and no sender asked to hear that."""
@@ -123,6 +161,7 @@ class MessageProgress:
         # power may fail before the new name is on disk. It saves an fsync for each host that is down.
         due = now + rest_after(options, control.created, control.last_attempt)
         self._keep(left, due, lasting=lasting or self._unrecorded)
+        self.note_failures()
         self.message.release()
 
     def leave(self) -> None:
@@ -135,6 +174,7 @@ class MessageProgress:
                     self.checkpoint()
                 elif is_news:
                     self._rewrite(self._begun, lasting=False)
+                self.note_failures()
         self.message.release()
 
     def _not_sent(self) -> list[Recipient]:

@@ -310,6 +310,8 @@ class Deliverer:
         recipients, mailer = progress.recipients(positions), progress.mailer(positions[0])
         now = self._clock()
         self._log.write(progress, recipients, outcome, mailer=mailer, now=now, took=now - begun)
+        if outcome.fate is not Fate.SENT and not outcome.is_crowded:
+            progress.failed(recipients, outcome, mailer=mailer, begun=begun, now=now)
 
     # --- the end of a message ---------------------------------------------------------------------
 

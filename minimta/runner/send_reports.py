@@ -105,6 +105,7 @@ class ReportSender:
         self._spool.lose(
             progress.qid, "savemail: cannot save rejected email anywhere", "savemail panic"
         )
+        progress.note_failures()
         del self._spool.lost[noted:]  # a note to the postmaster is what has just failed
         progress.message.release()
 

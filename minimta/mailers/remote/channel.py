@@ -17,6 +17,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from minimta.mailers.remote import handed_jobs
 from minimta.mailers.remote.host_status import HostStatus
 from minimta.mailers.remote.lines import (
     AliveLine,
+    DialogueLine,
     ErrorLine,
     HostLine,
     KeptLine,
@@ -85,6 +87,9 @@ class WorkerChannel:
     def report(self, job: Job, outcomes: Mapping[bytes, Outcome]) -> None:
         """Tell outcomes of users by name; wait while too much is unrecorded. Raise ParentGone."""
         numbers = {user.name: number for number, user in enumerate(job.users)}
+        said = next((outcome.dialogue for outcome in outcomes.values() if outcome.dialogue), ())
+        if said:
+            self._write(DialogueLine(self._numbers[job], said))
         numbered = ((numbers[name], outcome) for name, outcome in outcomes.items())
         for portion in _portions(numbered):
             self._write(OutcomesLine(self._numbers[job], portion))
@@ -171,10 +176,12 @@ def _portions(outcomes: Iterator[tuple[int, Outcome]]) -> Iterator[dict[int, Out
 class JobProgress:
     """A Job and what is known of its users."""
 
-    __slots__ = ("job", "outcomes")
+    __slots__ = ("dialogue", "job", "outcomes")
 
     def __init__(self, job: Job) -> None:
         self.job = job
+        #: what was said, of the outcomes that follow and are no success
+        self.dialogue: tuple[str, ...] = ()
         #: user.name -> Outcome
         self.outcomes: dict[bytes, Outcome] = {}
 
@@ -188,6 +195,8 @@ class JobProgress:
         for number, outcome in outcomes.items():
             if number >= len(self.job.users):
                 raise BadLine("no such user")
+            if self.dialogue and outcome.fate is not Fate.SENT:
+                outcome = replace(outcome, dialogue=self.dialogue)  # noqa: PLW2901
             self.outcomes.setdefault(self.job.users[number].name, outcome)
 
     def give_up(self, outcome: Outcome) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from minimta.config.options import Options
 from minimta.mailers.remote import handshake
 from minimta.mailers.remote.content import Content
+from minimta.mailers.remote.dialogue import RecordedDialogue
 from minimta.mailers.remote.handshake import SecureSession, Unmet
 from minimta.mailers.remote.mx_targets import SMTP_PORT, Target
 from minimta.mailers.remote.peer_stream import PeerStream, is_tls
@@ -44,17 +45,18 @@ class OutgoingConnection:
         transport: Transport,
         policy: Policy = NO_TLS,
         *,
-        say: Callable[[str], None] | None,
+        dialogue: RecordedDialogue,
         alive: Callable[[], None],
     ) -> None:
-        """*policy* is what TLS there must be; *say* gets the lines of the dialogue (-v).
+        """*policy* is what TLS there must be; the *dialogue* hears what is said.
 
         *alive* is called after every wait, so that the parent knows that we still work.
         """
         self.target = target
         #: may the peer have a message that it has not answered for?
         self.content_begun = False
-        self.client = Client(transport.ourselves.name, transport.dialect, say=say)
+        self.client = Client(transport.ourselves.name, transport.dialect, say=dialogue.hear)
+        self.dialogue = dialogue
         #: of the TLS that there is, None in clear
         self.tls: TlsFacts | None = None
         #: the same, for the rows of the access table
@@ -155,6 +157,7 @@ class OutgoingConnection:
         finally:
             self._alive()
         self.proved = self._session.proved(self.tls)
+        self.dialogue.happened(f"{self.tls.version}, {self.tls.cipher}, verify={self.tls.verify}")
         required = self._policy.required
         if required is not None and required.verified and self.untrusting:
             raise TlsError(self.untrusting)

@@ -31,6 +31,7 @@ from minimta.mailers.remote import next_hops, offer, reply_outcomes
 from minimta.mailers.remote.auth_dialogue import Logins
 from minimta.mailers.remote.connection import OutgoingConnection
 from minimta.mailers.remote.content import Content, Unreadable, Unsendable
+from minimta.mailers.remote.dialogue import RecordedDialogue
 from minimta.mailers.remote.host_policy import HostPolicies, NotTrusted
 from minimta.mailers.remote.host_status import Hosts, HostStatus
 from minimta.mailers.remote.lines import Line
@@ -100,6 +101,8 @@ class Delivery:
         self._resolver = resolver or Resolver()
         self._shuffle = shuffle
         self._place = place or Place(-1, 0)
+        #: what is said; of a connection that is kept it goes on
+        self._dialogue = kept.dialogue if kept else RecordedDialogue(say)
         self._hosts = hosts
         self._kept = kept
         #: how the host is, whose addresses are tried now; None: nobody knows
@@ -192,6 +195,7 @@ class Delivery:
 
     def _note(self, outcome: Outcome) -> None:
         """Remember why a host was no good. One "try later" outweighs every "never"."""
+        self._dialogue.happened(outcome.stat)
         last = self._failure
         if last is None or outcome.fate is Fate.DEFERRED or last.fate is not Fate.DEFERRED:
             self._failure = outcome
@@ -218,8 +222,10 @@ class Delivery:
         except NotTrusted as why:
             self._note(why.outcome)
             return False
+        port = f" port {target.port}" if target.port else ""
+        self._dialogue.connect(f"{target.relay}{port}")
         connection = OutgoingConnection(
-            target, self._transport, policy, say=self._say, alive=self._alive
+            target, self._transport, policy, dialogue=self._dialogue, alive=self._alive
         )
         if self._open(connection, policy, hop) and self._log_in(connection, policy, hop):
             self._converse(connection)
@@ -322,6 +328,8 @@ class Delivery:
     def _refused(self, pending: PendingJob, error: Unsendable | Unreadable, target: Target) -> None:
         """Never to this peer; perhaps to the next one."""
         outcome = unsent(error, target)
+        self._dialogue.begin(pending)
+        self._dialogue.happened(outcome.stat)
         if isinstance(error, offer.WrongPeer) and self._transport.reconnects:
             self._put_elsewhere(pending, {user.name: outcome for user in pending.users})
         else:
@@ -342,6 +350,7 @@ class Delivery:
         users: Sequence[JobUser],
     ) -> None:
         trouble = None
+        self._dialogue.begin(pending)
         try:
             connection.offer(transaction)
             if connection.client.wants_content:
@@ -354,6 +363,7 @@ class Delivery:
             if not connection.content_begun:
                 self._interrupted(pending, trouble)
                 return
+            self._dialogue.happened(trouble.stat)
         final = transaction.final
         if not connection.client.closing or (final is not None and final.code < 300):
             self._completed += 1
@@ -381,6 +391,7 @@ class Delivery:
         self._settle(pending, {user.name: outcome for user in pending.users})
 
     def _settle(self, pending: PendingJob, outcomes: Mapping[bytes, Outcome]) -> None:
+        outcomes = self._dialogue.added_to(outcomes, pending)
         pending.users = [user for user in pending.users if user.name not in outcomes]
         if not pending.users:
             self._waiting.remove(pending)

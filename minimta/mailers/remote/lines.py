@@ -23,6 +23,14 @@ class OutcomesLine:
 
 
 @dataclass(frozen=True, slots=True)
+class DialogueLine:
+    """What was said about a job before the outcomes of it that follow."""
+
+    job: int
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SayLine:
     """A line of the dialogue."""
 
@@ -146,6 +154,7 @@ class NameLine:
 Line = (
     LoginLine
     | OutcomesLine
+    | DialogueLine
     | SayLine
     | LogLine
     | TlsLine

@@ -34,6 +34,7 @@ from minimta.mailers.remote.findings import Findings
 from minimta.mailers.remote.kept_workers import KeptWorkers
 from minimta.mailers.remote.lines import (
     AliveLine,
+    DialogueLine,
     ErrorLine,
     HostLine,
     KeptLine,
@@ -312,6 +313,8 @@ class RemoteMailer:
     def _believe(self, child: WorkerProcess, line: Line) -> Iterator[Settled]:
         if isinstance(line, OutcomesLine):
             yield from self._settle(child, line)
+        elif isinstance(line, DialogueLine):
+            child.progress[line.job].dialogue = line.lines
         elif isinstance(line, SayLine):
             if self._say:
                 with contextlib.suppress(OSError):  # a terminal that is gone stops no mail

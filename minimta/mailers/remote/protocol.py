@@ -7,6 +7,8 @@ logs, prints or mails it. What breaks a rule is a BadLine.
 
     {"kind": "outcomes", "job": 3, "outcomes": {"0": {"fate": "delivered", "status": "2.0.0", ...}}}
                                         of users of a job, by number, each once
+    {"kind": "dialogue", "job": 3, "lines": [">>> EHLO lab1.campus", ...]}
+                                        what was said about a job, before its outcomes that are no success
     {"kind": "say", "text": "..."}      a line of the dialogue, for -v
     {"kind": "log", "job": 3, "text": "..."}    for the log; job -1: about no message
     {"kind": "login", "hop": "[smtp.example.org]:587", "relay": "...", "accepted": true, "text": "PLAIN",
@@ -38,6 +40,7 @@ from minimta.mailers.remote import sts_policy
 from minimta.mailers.remote.host_status import HostStatus
 from minimta.mailers.remote.lines import (
     AliveLine,
+    DialogueLine,
     ErrorLine,
     HostLine,
     KeptLine,
@@ -55,7 +58,8 @@ from minimta.mailers.remote.lines import (
     TlsLine,
 )
 from minimta.mailers.remote.mx_targets import Target
-from minimta.message.outcome import Fate, Outcome
+from minimta.message.excerpt import excerpt
+from minimta.message.outcome import DIALOGUE, Fate, Outcome
 from minimta.system import log
 from minimta.system.tls_values import TlsFacts
 
@@ -91,7 +95,7 @@ def decode(octets: bytes, jobs: int = 0) -> Line:
         raise BadLine("no such kind of line")
     fields = _KINDS[kind][1]
     line: Line = _KINDS[kind][0](**_checked(said, fields, f"line of kind {kind}"))
-    if isinstance(line, OutcomesLine | LogLine) and line.job >= jobs:
+    if isinstance(line, OutcomesLine | DialogueLine | LogLine) and line.job >= jobs:
         raise BadLine("no such job")
     return line
 
@@ -150,6 +154,14 @@ def _texts(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or len(value) > _MAX_TRANSCRIPT:
         raise BadLine("no transcript")
     return tuple(_text(line) for line in value)
+
+
+def _dialogue(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) > DIALOGUE:
+        raise BadLine("no dialogue")
+    if not all(isinstance(line, str) for line in value):
+        raise BadLine("no text")
+    return excerpt(value, DIALOGUE)
 
 
 def _patterns(value: object) -> tuple[str, ...]:
@@ -283,6 +295,7 @@ _JOB = _number(-1, 10**7)
 #: lines: their class and fields by kind
 _KINDS: dict[str, tuple[Callable[..., Line], dict[str, _Check]]] = {
     "outcomes": (OutcomesLine, {"job": _number(0, 10**7), "outcomes": _outcomes}),
+    "dialogue": (DialogueLine, {"job": _number(0, 10**7), "lines": _dialogue}),
     "say": (SayLine, {"text": _text}),
     "log": (LogLine, {"job": _JOB, "text": _text}),
     "login": (

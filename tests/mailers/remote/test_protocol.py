@@ -9,6 +9,7 @@ from minimta.mailers.remote import protocol
 from minimta.mailers.remote.host_status import HostStatus
 from minimta.mailers.remote.lines import (
     AliveLine,
+    DialogueLine,
     ErrorLine,
     HostLine,
     KeptLine,
@@ -35,6 +36,7 @@ OUTCOME = Outcome(
 )
 LINES: list[Line] = [
     OutcomesLine(2, {0: Outcome(Fate.SENT, "2.0.0", "Sent (ok)"), 1: OUTCOME}),
+    DialogueLine(2, (">>> EHLO lab1.campus", "250 sink.campus")),
     SayLine(">>> EHLO lab1.campus"),
     LogLine(1, "a fact"),
     LogLine(-1, "a fact"),
@@ -166,7 +168,9 @@ def test_there_is_a_line_of_every_kind_here() -> None:
 
 @pytest.mark.parametrize("value", [Outcome, Target, HostStatus, TlsFacts])
 def test_every_field_of_a_value_crosses(value: type) -> None:
-    assert list(protocol._FIELDS[value]) == [field.name for field in fields(value)]
+    # The dialogue has a line of its own, for all users of a job together.
+    names = [field.name for field in fields(value) if field.name != "dialogue"]
+    assert list(protocol._FIELDS[value]) == names
 
 
 @pytest.mark.parametrize(
@@ -310,3 +314,22 @@ def test_what_tls_there_is_is_told_in_words(name: str, word: object) -> None:
     relay = word if name == "relay" else "mx.campus."
     with pytest.raises(BadLine):
         decode(told("tls", relay=relay, facts={**said, **({name: word} if name in said else {})}))
+
+
+@pytest.mark.parametrize("lines", ["x", [1], ["x"] * 20000, None])
+def test_what_is_no_dialogue_is_refused(lines: object) -> None:
+    with pytest.raises(BadLine):
+        decode(told("dialogue", job=0, lines=lines), 1)
+
+
+def test_a_dialogue_is_cleaned_and_bounded() -> None:
+    line = decode(told("dialogue", job=0, lines=["\x1b]0;x\n", *["y" * 5000] * 100]), 1)
+    assert isinstance(line, DialogueLine)
+    assert line.lines[0] == "?]0;x?"
+    assert sum(len(one) + 1 for one in line.lines) <= 16 * 1024
+    assert "lines are left out" in " ".join(line.lines)
+
+
+def test_a_dialogue_is_about_a_job_that_there_is() -> None:
+    with pytest.raises(BadLine):
+        decode(told("dialogue", job=1, lines=[]), 1)
