@@ -23,6 +23,10 @@ VERBS = {
         "minimta.admin.install.install",
         "put sendmail in its place on this machine [--dry-run]",
     ),
+    "setup": (
+        "minimta.admin.setup.setup",
+        "mail goes out by a provider: gmail, office365, ..., HOST, mx, local; tried with a letter",
+    ),
     "check": ("minimta.admin.check", "tell what is wrong in /etc/mail/minimta.cf [-C FILE]"),
     "passwd": (
         "minimta.admin.passwd",

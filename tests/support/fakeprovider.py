@@ -69,6 +69,12 @@ PROVIDERS = {
         "535 5.7.0 Incorrect username or password (e.g. use an app password)",
         "530 5.7.1 Authentication required",
     ),
+    "sendgrid": Provider(
+        ["8BITMIME", "PIPELINING", "SIZE 31457280"],
+        "PLAIN LOGIN",
+        "535 Authentication failed: The provided authorization grant is invalid, expired, or revoked",
+        "550 Unauthenticated senders not allowed",
+    ),
     "scram": Provider(
         ["PIPELINING", "8BITMIME"],
         "SCRAM-SHA-256 CRAM-MD5 PLAIN",
