@@ -51,7 +51,7 @@ class Asker:
             raise AdminError(f"{flag} is missing; nothing was changed", os.EX_USAGE) from None
 
     def secret(self, question: str, flag: str) -> str:
-        """The same without echo."""
+        """The same without echo. Raise AdminError."""
         self._begin(flag)
         try:
             return getpass.getpass(f"{question} (is not shown): ")
