@@ -1,0 +1,138 @@
+"""A log file and its rotated ones, oldest first, line by line: memory stays flat.
+
+    mail.log  mail.log.1  mail.log.2.gz  mail.log-20261122  mail.log-20261122.gz  (also .bz2, .xz)
+
+All are opened before the first is read, so that a rotation meanwhile neither hides nor doubles lines.
+A compressed file that is cut short gives what it has. A last line without its end is being written,
+and is left out.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import os
+import re
+import stat
+import zlib
+from collections.abc import Callable, Iterator
+from typing import IO
+
+from minimta.admin import log_dates, log_line
+from minimta.admin.log_line import LONGEST, LogLine
+from minimta.system import log
+
+_ROTATED = re.compile(r"(?:\.\d{1,6}|[-.]\d{8}(?:[-_.]?\d{1,10})?)(?P<packed>\.gz|\.bz2|\.xz)?")
+_OPENERS: dict[str, Callable[[IO[bytes]], IO[bytes]]] = {
+    ".gz": lambda file: gzip.GzipFile(fileobj=file),
+    ".bz2": lambda file: bz2.BZ2File(file),
+    ".xz": lambda file: lzma.LZMAFile(file),
+}
+#: seconds between the writing of a line and that of its file: not all clocks are one
+_SLACK = 60.0
+
+
+def lines(path: str, since: float, complain: Callable[[str], None]) -> Iterator[LogLine]:
+    """Of *path* and its rotated files those lines that are not older than *since* (epoch seconds).
+
+    *complain* gets a sentence for each file that cannot be read, or not to its end.
+    """
+    opened = _open_all(path, since, complain)
+    try:
+        for name, file, changed in opened:
+            yield from _lines_of(name, file, changed, since, complain)
+    finally:
+        for _, file, _ in opened:
+            file.close()
+
+
+def newest(path: str) -> float:
+    """When the file was last written, epoch seconds; 0.0 if there is none or that cannot be known."""
+    try:
+        return os.stat(path).st_mtime
+    except OSError:
+        return 0.0
+
+
+def _open_all(
+    path: str, since: float, complain: Callable[[str], None]
+) -> list[tuple[str, IO[bytes], float]]:
+    folder, base = os.path.split(path)
+    try:
+        names = [n for n in os.listdir(folder or ".") if _is_of(base, n)]
+    except OSError as error:
+        complain(f"{log.clean(folder)}: {error.strerror}")
+        return []
+    opened: dict[tuple[int, int], tuple[str, IO[bytes], float]] = {}
+    for name in names:
+        whole = os.path.join(folder, name)
+        try:
+            file = open(os.open(whole, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+        except OSError as error:
+            complain(f"{log.clean(whole)}: {error.strerror}{_remedy(error)}")
+            continue
+        found = os.fstat(file.fileno())
+        key = found.st_dev, found.st_ino
+        if not stat.S_ISREG(found.st_mode) or found.st_mtime < since - _SLACK or key in opened:
+            file.close()
+            continue
+        opened[key] = (whole, file, found.st_mtime)
+    return sorted(opened.values(), key=lambda one: one[2])
+
+
+def _is_of(base: str, name: str) -> bool:
+    return name == base or (
+        name.startswith(base) and _ROTATED.fullmatch(name[len(base) :]) is not None
+    )
+
+
+def _remedy(error: OSError) -> str:
+    if isinstance(error, PermissionError):
+        return " (root and the group adm may read it)"
+    return ""
+
+
+def _lines_of(
+    path: str, file: IO[bytes], changed: float, since: float, complain: Callable[[str], None]
+) -> Iterator[LogLine]:
+    opener = _OPENERS.get(os.path.splitext(path)[1], lambda file: file)
+    year = 0
+    try:
+        first = next(_octets(opener(file)), b"")
+        if not first[:4].isdigit():
+            file.seek(0)
+            year = log_dates.first_year(_octets(opener(file)), changed)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError):
+        pass  # told below, where it is met again
+    dates = log_dates.Dates(year or 1970)
+    try:
+        file.seek(0)
+        for octets in _octets(opener(file)):
+            yield from _dated(octets, dates, since)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        complain(f"{log.clean(path)}: read up to where it is damaged ({log.clean(str(error))})")
+
+
+def _octets(file: IO[bytes]) -> Iterator[bytes]:
+    """Lines without their ends; what is longer than LONGEST is none, nor is a last one without end."""
+    while line := file.readline(LONGEST):
+        if line[-1:] == b"\n":
+            yield line[:-1]
+            continue
+        while line and line[-1:] != b"\n":
+            line = file.readline(LONGEST)
+
+
+def _dated(octets: bytes, dates: log_dates.Dates, since: float) -> Iterator[LogLine]:
+    found = log_line.split(octets)
+    if found is None:
+        return
+    when = (
+        dates.of_bsd(found.bsd) if found.bsd else log_dates.of_iso(found.iso) if found.iso else 0.0
+    )
+    if when and when < since:
+        return
+    qid, text = log_line.identified(found.text)
+    for _ in range(found.times):
+        yield LogLine(when, found.host, found.tag, found.pid, qid, text)
