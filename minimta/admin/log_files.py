@@ -26,8 +26,8 @@ from minimta.system import log
 _ROTATED = re.compile(r"(?:\.\d{1,6}|[-.]\d{8}(?:[-_.]?\d{1,10})?)(?P<packed>\.gz|\.bz2|\.xz)?")
 _OPENERS: dict[str, Callable[[IO[bytes]], IO[bytes]]] = {
     ".gz": lambda file: gzip.GzipFile(fileobj=file),
-    ".bz2": lambda file: bz2.BZ2File(file),
-    ".xz": lambda file: lzma.LZMAFile(file),
+    ".bz2": bz2.BZ2File,
+    ".xz": lzma.LZMAFile,
 }
 #: seconds between the writing of a line and that of its file: not all clocks are one
 _SLACK = 60.0
@@ -68,7 +68,7 @@ def _open_all(
     for name in names:
         whole = os.path.join(folder, name)
         try:
-            file = open(os.open(whole, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+            file = os.fdopen(os.open(whole, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
         except OSError as error:
             complain(f"{log.clean(whole)}: {error.strerror}{_remedy(error)}")
             continue
