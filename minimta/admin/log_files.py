@@ -17,18 +17,13 @@ import re
 import stat
 import zlib
 from collections.abc import Callable, Iterator
-from typing import IO
+from typing import IO, cast
 
 from minimta.admin import log_dates, log_line
 from minimta.admin.log_line import LONGEST, LogLine
 from minimta.system import log
 
 _ROTATED = re.compile(r"(?:\.\d{1,6}|[-.]\d{8}(?:[-_.]?\d{1,10})?)(?P<packed>\.gz|\.bz2|\.xz)?")
-_OPENERS: dict[str, Callable[[IO[bytes]], IO[bytes]]] = {
-    ".gz": lambda file: gzip.GzipFile(fileobj=file),
-    ".bz2": bz2.BZ2File,
-    ".xz": lzma.LZMAFile,
-}
 #: seconds between the writing of a line and that of its file: not all clocks are one
 _SLACK = 60.0
 
@@ -93,22 +88,30 @@ def _remedy(error: OSError) -> str:
     return ""
 
 
+def _unpacked(path: str, file: IO[bytes]) -> IO[bytes]:
+    """*file* as it was before it was compressed."""
+    if path.endswith(".gz"):
+        return cast("IO[bytes]", gzip.GzipFile(fileobj=file))
+    if path.endswith(".bz2"):
+        return bz2.BZ2File(file)
+    return lzma.LZMAFile(file) if path.endswith(".xz") else file
+
+
 def _lines_of(
     path: str, file: IO[bytes], changed: float, since: float, complain: Callable[[str], None]
 ) -> Iterator[LogLine]:
-    opener = _OPENERS.get(os.path.splitext(path)[1], lambda file: file)
     year = 0
     try:
-        first = next(_octets(opener(file)), b"")
+        first = next(_octets(_unpacked(path, file)), b"")
         if not first[:4].isdigit():
             file.seek(0)
-            year = log_dates.first_year(_octets(opener(file)), changed)
+            year = log_dates.first_year(_octets(_unpacked(path, file)), changed)
     except (OSError, EOFError, zlib.error, lzma.LZMAError):
         pass  # told below, where it is met again
     dates = log_dates.Dates(year or 1970)
     try:
         file.seek(0)
-        for octets in _octets(opener(file)):
+        for octets in _octets(_unpacked(path, file)):
             yield from _dated(octets, dates, since)
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         complain(f"{log.clean(path)}: read up to where it is damaged ({log.clean(str(error))})")

@@ -29,8 +29,12 @@ def read(*places: Path | str, since: float = 0.0) -> tuple[list[LogLine], list[s
 
 def write(path: Path, octets: bytes | str, changed: float = NOVEMBER) -> Path:
     whole = octets.encode() if isinstance(octets, str) else octets
-    opener = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
-    path.write_bytes(opener.get(path.suffix, bytes)(whole))
+    packed = {
+        ".gz": lambda: gzip.compress(whole),
+        ".bz2": lambda: bz2.compress(whole),
+        ".xz": lambda: lzma.compress(whole),
+    }
+    path.write_bytes(packed.get(path.suffix, lambda: whole)())
     os.utime(path, (changed, changed))
     return path
 
