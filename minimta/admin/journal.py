@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import IO
 
 from minimta.admin import log_line
-from minimta.admin.log_line import LONGEST, LogLine
+from minimta.admin.log_line import LONGEST, LoggedLine
 from minimta.system import log, waiting
 
 _FIELDS = "MESSAGE,SYSLOG_IDENTIFIER,SYSLOG_PID,_PID,_UID,_HOSTNAME,_TRANSPORT"
@@ -28,7 +28,7 @@ PATIENCE = 30.0
 
 def lines(
     since: float, complain: Callable[[str], None], *, patience: float = PATIENCE
-) -> Iterator[LogLine]:
+) -> Iterator[LoggedLine]:
     """The lines since then (epoch seconds), oldest first; *complain* gets what went wrong.
 
     Without a journal there are none, and it is complained.
@@ -50,7 +50,7 @@ def newest(*, patience: float = PATIENCE) -> float:
 
 def _run(
     arguments: list[str], complain: Callable[[str], None], patience: float
-) -> Iterator[LogLine]:
+) -> Iterator[LoggedLine]:
     command = ["journalctl", "--no-pager", "-q", *arguments, *_MATCHES]
     try:
         process = subprocess.Popen(
@@ -90,7 +90,7 @@ def _octets(pipe: IO[bytes], patience: float) -> Iterator[bytes]:
         until = time.monotonic() + patience
 
 
-def parse(octets: bytes) -> LogLine | None:
+def parse(octets: bytes) -> LoggedLine | None:
     """A line of journalctl -o json; None if it is none, or too long for journalctl to show."""
     try:
         entry = json.loads(octets)
@@ -108,7 +108,7 @@ def parse(octets: bytes) -> LogLine | None:
         tag, pid = named or tag, its or pid
     qid, text = log_line.identified(said.rstrip("\n"))
     host = log.clean(str(entry.get("_HOSTNAME", "")))
-    return LogLine(when, host, tag, pid, qid, text, _number(entry, "_UID", otherwise=-1))
+    return LoggedLine(when, host, tag, pid, qid, text, _number(entry, "_UID", otherwise=-1))
 
 
 def _number(entry: dict[str, object], *names: str, otherwise: int = 0) -> int:

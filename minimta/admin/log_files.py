@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from typing import IO, cast
 
 from minimta.admin import log_dates, log_line
-from minimta.admin.log_line import LONGEST, LogLine
+from minimta.admin.log_line import LONGEST, LoggedLine
 from minimta.system import log
 
 _ROTATED = re.compile(r"(?:\.\d{1,6}|[-.]\d{8}(?:[-_.]?\d{1,10})?)(?P<packed>\.gz|\.bz2|\.xz)?")
@@ -28,7 +28,7 @@ _ROTATED = re.compile(r"(?:\.\d{1,6}|[-.]\d{8}(?:[-_.]?\d{1,10})?)(?P<packed>\.g
 _SLACK = 60.0
 
 
-def lines(path: str, since: float, complain: Callable[[str], None]) -> Iterator[LogLine]:
+def lines(path: str, since: float, complain: Callable[[str], None]) -> Iterator[LoggedLine]:
     """Of *path* and its rotated files those lines that are not older than *since* (epoch seconds).
 
     *complain* gets a sentence for each file that cannot be read, or not to its end.
@@ -99,7 +99,7 @@ def _unpacked(path: str, file: IO[bytes]) -> IO[bytes]:
 
 def _lines_of(
     path: str, file: IO[bytes], changed: float, since: float, complain: Callable[[str], None]
-) -> Iterator[LogLine]:
+) -> Iterator[LoggedLine]:
     year = 0
     try:
         first = next(_octets(_unpacked(path, file)), b"")
@@ -127,7 +127,7 @@ def _octets(file: IO[bytes]) -> Iterator[bytes]:
             line = file.readline(LONGEST)
 
 
-def _dated(octets: bytes, dates: log_dates.Dates, since: float) -> Iterator[LogLine]:
+def _dated(octets: bytes, dates: log_dates.Dates, since: float) -> Iterator[LoggedLine]:
     found = log_line.split(octets)
     if found is None:
         return
@@ -138,4 +138,4 @@ def _dated(octets: bytes, dates: log_dates.Dates, since: float) -> Iterator[LogL
         return
     qid, text = log_line.identified(found.text)
     for _ in range(found.times):
-        yield LogLine(when, found.host, found.tag, found.pid, qid, text)
+        yield LoggedLine(when, found.host, found.tag, found.pid, qid, text)

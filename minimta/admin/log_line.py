@@ -35,7 +35,7 @@ _REPEATED = re.compile(r"message repeated (\d{1,6}) times: \[ ?(.*)\]\s*")
 
 
 @dataclass(frozen=True, slots=True)
-class LogLine:
+class LoggedLine:
     """One line. Whoever needs facts of the form "name=value" asks for ``fields()``."""
 
     #: seconds since the epoch; 0.0 if the line has no date

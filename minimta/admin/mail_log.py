@@ -15,7 +15,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 from minimta.admin import journal, log_files
-from minimta.admin.log_line import LogLine
+from minimta.admin.log_line import LoggedLine
 from minimta.config.options import Options
 
 #: where syslog daemons keep it
@@ -38,7 +38,9 @@ def places(options: Options, asked: Sequence[str] = ()) -> list[str]:
     return [JOURNAL]
 
 
-def read(where: Sequence[str], since: float, complain: Callable[[str], None]) -> Iterator[LogLine]:
+def read(
+    where: Sequence[str], since: float, complain: Callable[[str], None]
+) -> Iterator[LoggedLine]:
     """All lines in these places that are not older than *since* (epoch seconds; 0.0: all).
 
     *complain* gets a sentence for whatever cannot be read.

@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 
 from minimta.admin import journal, log_dates, log_line, mail_log
-from minimta.admin.log_line import LogLine
+from minimta.admin.log_line import LoggedLine
 from minimta.config.options import Options
 
 NOVEMBER = time.mktime((2026, 11, 22, 9, 12, 41, 0, 0, -1))
 LINE = "6AM9CfOn000096: to=<dave@lab2.campus>, delay=00:00:01, mailer=local, dsn=2.0.0, stat=Sent"
 
 
-def read(*places: Path | str, since: float = 0.0) -> tuple[list[LogLine], list[str]]:
+def read(*places: Path | str, since: float = 0.0) -> tuple[list[LoggedLine], list[str]]:
     complaints: list[str] = []
     found = list(mail_log.read([str(place) for place in places], since, complaints.append))
     return found, complaints
@@ -60,13 +60,13 @@ def test_a_line_is_read_in_every_form(tmp_path: Path, head: str, when: float, ho
 
 def test_facts_end_where_the_next_begins_and_the_first_of_a_name_counts() -> None:
     text = "to=<a@x>,<b@y>, stat=Deferred: 451 no, really, relay=[192.0.2.1], relay=[192.0.2.9]"
-    fields = LogLine(0.0, "", "sendmail", 1, "6AM9CfOn000096", text).fields()
+    fields = LoggedLine(0.0, "", "sendmail", 1, "6AM9CfOn000096", text).fields()
     assert fields == {
         "to": "<a@x>,<b@y>",
         "stat": "Deferred: 451 no, really",
         "relay": "[192.0.2.1]",
     }
-    assert not LogLine(0.0, "", "sendmail", 1, "", "done, it=seems").fields()
+    assert not LoggedLine(0.0, "", "sendmail", 1, "", "done, it=seems").fields()
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def entry(**changes: object) -> bytes:
 
 def test_a_line_of_the_journal_is_one_like_any_other() -> None:
     line = journal.parse(entry())
-    assert line == LogLine(
+    assert line == LoggedLine(
         1795335161.003127, "lab2", "sm-mta", 96, "6AM9CfOn000096", LINE.partition(": ")[2], 0
     )
 
