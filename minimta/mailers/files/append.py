@@ -18,6 +18,7 @@ stays, and an empty line ends it. The caller has locked the file. All may raise 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import struct
 import zlib
@@ -159,6 +160,28 @@ class Tail:
             self._noted = False  # the note stays: the next delivery may have better luck
             raise CannotCut(error, size) from error
         self._start, self._sum = size, 0
+
+    # --- for who rewrites the file: mail(1) -------------------------------------------------------
+
+    def read(self, start: int, length: int) -> bytes:
+        """At most *length* octets from *start* on. Raise OSError."""
+        return os.pread(self._file, length, start)
+
+    def overwrite(self, start: int, text: bytes) -> None:
+        """Write *text* over what stands from *start* on. Raise OSError."""
+        flags = fcntl.fcntl(self._file, fcntl.F_GETFL)
+        fcntl.fcntl(self._file, fcntl.F_SETFL, flags & ~os.O_APPEND)  # it rules pwrite(2), too
+        try:
+            rest = memoryview(text)
+            while rest:
+                written = os.pwrite(self._file, rest, start)
+                rest, start = rest[written:], start + written
+        finally:
+            fcntl.fcntl(self._file, fcntl.F_SETFL, flags)
+
+    def resize(self, size: int) -> None:
+        """Make it *size* octets long; what is new is zeros. Raise OSError."""
+        os.ftruncate(self._file, size)
 
     def sync(self) -> None:
         """Make the file durable. Raise OSError: it may be or not, and another try says nothing."""

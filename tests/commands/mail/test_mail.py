@@ -1,0 +1,276 @@
+"""mail(1) as it is called: what sendmail gets, what a session prints, what is left in the mailbox."""
+
+from __future__ import annotations
+
+import mailbox
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).parents[3] / "bin" / "mail"
+LETTER = b"""\
+From emma@lab1.campus  Sun Nov 22 09:37:57 2026
+Return-Path: <emma@lab1.campus>
+Received: from lab1.campus by lab3.campus; Sun, 22 Nov 2026 09:37:57 GMT
+Date: Sun, 22 Nov 2026 09:37:57 GMT
+From: Emma Example <emma@lab1.campus>
+Message-Id: <1@lab1.campus>
+To: henry@lab3.campus, Dave <dave@lab2.campus>
+Cc: carol@lab2.campus
+Subject: Maintenance fail
+
+The maintenance script failed
+
+"""
+SECOND = LETTER.replace(b"Maintenance", b"Second").replace(b"<1@", b"<2@")
+
+
+class Desk:
+    """A user's home with a mailbox and a sendmail that writes down what it is given."""
+
+    def __init__(self, root: Path) -> None:
+        self.home = root
+        self.box = root / "box"
+        self.sent = root / "sent"
+        sendmail = root / "sendmail"
+        sendmail.write_text(f'#!/bin/sh\n{{ echo "$*"; cat; }} >> {self.sent}\nexit ${{CODE:-0}}\n')
+        sendmail.chmod(0o755)
+        (root / ".mailrc").write_text(f"set sendmail={sendmail}\nunset askcc\nalias boss emma@lab1.campus\n")
+        self.environment = {"HOME": str(root), "MAIL": str(self.box), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
+
+    def run(self, *words: str, stdin: str | bytes = b"", **environment: str) -> subprocess.CompletedProcess[str]:
+        text = stdin.encode() if isinstance(stdin, str) else stdin
+        done = subprocess.run(
+            [sys.executable, "-I", PROGRAM, *words],
+            input=text,
+            capture_output=True,
+            env=self.environment | environment,
+            cwd=self.home,
+            check=False,
+        )
+        out, err = done.stdout.decode(), done.stderr.decode()
+        return subprocess.CompletedProcess(done.args, done.returncode, out, err)
+
+    def subjects(self, path: Path) -> list[str]:
+        return [str(one["subject"]) for one in mailbox.mbox(str(path), create=False)]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+# --- sending --------------------------------------------------------------------------------------
+
+
+def test_the_lesson_sends_a_line(desk: Desk) -> None:
+    done = desk.run("-s", "Maintenance fail", "henry@lab3.campus", stdin="it failed\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert desk.sent.read_text() == (
+        "-i -- henry@lab3.campus\nTo: henry@lab3.campus\nSubject: Maintenance fail\n\nit failed\n"
+    )
+
+
+def test_all_that_can_be_said_of_a_message(desk: Desk) -> None:
+    words = "-s s -c cc@x,cc2@x -b bcc@x -r Root<root@x> -a X-Loop:1 boss dave"
+    done = desk.run(*words.split(), stdin="~s no escape\n.\n..\nFrom x\n")
+    assert done.returncode == 0, done.stderr
+    first, _, rest = desk.sent.read_text().partition("\n")
+    assert first == "-i -froot@x -- emma@lab1.campus dave cc@x cc2@x bcc@x"
+    assert rest == (
+        "From: Root<root@x>\nTo: emma@lab1.campus, dave\nCc: cc@x, cc2@x\nSubject: s\nX-Loop:1\n\n"
+        "~s no escape\n.\n..\nFrom x\n"
+    )
+
+
+def test_text_that_is_not_ascii_says_so(desk: Desk) -> None:
+    assert desk.run("-s", "grün", "dave", stdin="grün\n").returncode == 0
+    text = desk.sent.read_text()
+    assert "Subject: =?utf-8?q?gr=C3=BCn?=\n" in text
+    assert "Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\ngrün\n" in text
+
+
+def test_an_empty_message_is_sent_and_with_capital_e_not(desk: Desk) -> None:
+    assert desk.run("-E", "dave").returncode == 0
+    assert not desk.sent.exists()
+    done = desk.run("dave")
+    assert (done.returncode, done.stderr) == (0, "Null message body; hope that's ok\n")
+    assert desk.sent.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["-s", "x"], os.EX_USAGE, "You must specify direct recipients"),
+        (["-a", "/etc/passwd", "dave"], os.EX_USAGE, "is no header field"),
+        (["-a", "X: a\nBcc: b", "dave"], os.EX_DATAERR, "line end"),
+        (["-s", "a\nBcc: b", "dave"], os.EX_DATAERR, "line end"),
+        (["--", "-oQ/tmp"], os.EX_DATAERR, "an address begins with no -"),
+        (["-y", "dave"], os.EX_USAGE, "invalid option"),
+        (["-f", "a", "b"], os.EX_USAGE, "-f reads one file"),
+        (["-r", "a, b", "dave"], os.EX_DATAERR, "not one address"),
+    ],
+)
+def test_what_cannot_be_meant(words: list[str], code: int, says: str, desk: Desk) -> None:
+    done = desk.run(*words, stdin="text\n")
+    assert (done.returncode, says in done.stderr) == (code, True), done.stderr
+    assert not desk.sent.exists()
+
+
+def test_what_sendmail_says_is_what_mail_says(desk: Desk) -> None:
+    done = desk.run("dave", stdin="text\n", CODE="75")
+    assert (done.returncode, "exit code is 75" in done.stderr) == (75, True)
+
+
+def test_without_a_sendmail_the_message_is_in_dead_letter(desk: Desk) -> None:
+    (desk.home / "sendmail").unlink()
+    done = desk.run("-s", "x", "dave", stdin="text\n")
+    assert done.returncode == os.EX_UNAVAILABLE
+    assert desk.subjects(desk.home / "dead.letter") == ["x"]
+
+
+def typed(desk: Desk, words: list[str], text: str) -> str:
+    """What a terminal shows when *text* is typed."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(desk.home)
+        os.execve(sys.executable, [sys.executable, "-I", str(PROGRAM), *words], desk.environment)
+    shown = b""
+    os.write(terminal, text.encode())
+    while True:
+        try:
+            part = os.read(terminal, 65536)
+        except OSError:
+            break
+        if not part:
+            break
+        shown += part
+    os.close(terminal)
+    os.waitpid(pid, 0)
+    return shown.decode().replace("\r\n", "\n")
+
+
+def test_on_a_terminal_it_asks_and_knows_escapes(desk: Desk) -> None:
+    (desk.home / "file").write_text("from a file\n")
+    lines = ["lunch", "text", "~c carol", "~b dave", "~r file", "~~tilde", "~p", "~| tr a-z A-Z", "~y", "."]
+    shown = typed(desk, ["boss"], "\n".join(lines) + "\n")
+    assert "Subject: " in shown
+    assert "~y: Unknown tilde escape" in shown
+    assert "Message contains:\nTo: emma@lab1.campus\nCc: carol\nSubject: lunch\n\ntext\n" in shown
+    assert desk.sent.read_text() == (
+        "-i -- emma@lab1.campus carol dave\nTo: emma@lab1.campus\nCc: carol\nSubject: lunch\n\n"
+        "TEXT\nFROM A FILE\n~TILDE\n"
+    )
+
+
+def test_a_message_that_is_given_up_is_kept(desk: Desk) -> None:
+    typed(desk, ["-s", "x", "dave"], "text\n~q\n")
+    assert not desk.sent.exists()
+    assert desk.subjects(desk.home / "dead.letter") == ["x"]
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+def test_the_lesson_reads_its_mail(desk: Desk) -> None:
+    desk.box.write_bytes(LETTER)
+    shown = desk.run(stdin="print 1\nq\n").stdout.split("\n")
+    assert shown[1:5] == [
+        f'"{desk.box}": 1 message 1 new',
+        ">N  1 emma@lab1.campus   Sun Nov 22 09:37   12/382   Maintenance fail",
+        "Message 1:",
+        "From emma@lab1.campus  Sun Nov 22 09:37:57 2026",
+    ]
+    assert shown[5] == "Date: Sun, 22 Nov 2026 09:37:57 GMT"  # no Received, no Return-Path
+    assert "The maintenance script failed" in shown
+
+
+def test_commands_and_their_abbreviations(desk: Desk) -> None:
+    desk.box.write_bytes(LETTER + SECOND)
+    commands = "t 2|d1|u 1|h|f *|=|si 2|to 1|s 1 saved|w 2 text|cop 1 copied|n|n|nosuch|x"
+    done = desk.run(stdin=commands.replace("|", "\n") + "\n")
+    assert "Message 2:" in done.stdout
+    assert '"saved" [New file]' in done.stdout
+    assert "At EOF" in done.stdout
+    assert 'Unknown command: "nosuch"' in done.stdout
+    assert desk.subjects(desk.home / "saved") == ["Maintenance fail"]
+    assert (desk.home / "text").read_text() == "The maintenance script failed\n\n"
+    assert desk.box.read_bytes() == LETTER + SECOND  # x
+
+
+def test_deleted_messages_go_at_the_end(desk: Desk) -> None:
+    desk.box.write_bytes(LETTER + SECOND)
+    assert desk.run(stdin="d 1\nq\n").returncode == 0
+    assert desk.subjects(desk.box) == ["Second fail"]
+    assert desk.run(stdin="d 1\n").returncode == 0  # the end of the input is q
+    assert desk.box.read_bytes() == b""
+    assert (desk.run().returncode, desk.run("-e").returncode) == (1, 1)
+
+
+def test_the_end_of_input_on_a_mailbox_that_changed_changes_nothing(desk: Desk) -> None:
+    desk.box.write_bytes(LETTER + SECOND)
+    editor = f"!printf '%s' x > {desk.box}\nd 1\nq\n"
+    done = desk.run(stdin=editor)
+    assert (done.returncode, "changed by another program" in done.stderr) == (os.EX_IOERR, True)
+    assert desk.box.read_bytes() == b"x"
+
+
+def test_reply_goes_to_all_and_capital_reply_to_the_author(desk: Desk) -> None:
+    desk.box.write_bytes(LETTER)
+    desk.run(stdin="r 1\nyes\n.\nR 1\nno\n.\nx\n")
+    first, second = desk.sent.read_text().split("-i -- ")[1:]
+    assert first.startswith("emma@lab1.campus henry@lab3.campus dave@lab2.campus carol@lab2.campus\n")
+    assert "Subject: Re: Maintenance fail\nIn-Reply-To: <1@lab1.campus>\nReferences: <1@lab1.campus>\n\nyes\n" in first
+    assert second.startswith("emma@lab1.campus\n")
+
+
+def test_on_a_terminal_no_letter_commands_it(desk: Desk) -> None:
+    desk.box.write_bytes(LETTER.replace(b"Maintenance fail", b"\x1b]0;x\x07").replace(b"script", b"\x1b[2J\x9b"))
+    shown = typed(desk, [], "1\nx\n")
+    assert "\x1b" not in shown
+    assert "The maintenance ?[2J" in shown
+
+
+def test_mail_that_comes_during_a_session_is_there_after_it(desk: Desk) -> None:
+    desk.box.write_bytes(LETTER)
+    third = SECOND.replace(b"Second", b"Third").decode().replace("\n", "\\n")
+    done = desk.run(stdin=f"d 1\n!printf '{third}' >> {desk.box}\ninc\nq\n")
+    assert "1 new" in done.stdout
+    assert desk.subjects(desk.box) == ["Third fail"]
+
+
+def test_only_the_list_and_only_the_question(desk: Desk) -> None:
+    desk.box.write_bytes(LETTER + SECOND)
+    assert len(desk.run("-H").stdout.splitlines()) == 2
+    assert desk.run("-e").returncode == 0
+    assert desk.run("-f", str(desk.home / "none")).returncode == 1
+
+
+def test_a_session_waits_for_the_lock_of_another_program(desk: Desk) -> None:
+    desk.box.write_bytes(LETTER + SECOND)
+    holder = subprocess.Popen(
+        [sys.executable, "-Ic", f"import fcntl; f = open({str(desk.box)!r}, 'r+b'); fcntl.lockf(f, 2); print(1, flush=True); input()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert holder.stdout and holder.stdin
+    holder.stdout.readline()
+    reader = subprocess.Popen(
+        [sys.executable, "-I", PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=desk.environment
+    )
+    assert reader.stdin
+    reader.stdin.write(b"d 1\nq\n")
+    reader.stdin.close()
+    with pytest.raises(subprocess.TimeoutExpired):
+        reader.wait(timeout=0.7)
+    assert desk.subjects(desk.box) == ["Maintenance fail", "Second fail"]
+    holder.stdin.write(b"\n")
+    holder.stdin.close()
+    holder.wait()
+    holder.stdout.close()
+    assert reader.wait(timeout=60) == 0
+    assert desk.subjects(desk.box) == ["Second fail"]

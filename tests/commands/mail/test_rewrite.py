@@ -1,0 +1,164 @@
+"""A mailbox that is rewritten loses nothing: kill -9, power cut, mail that comes at any moment."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from minimta.commands.mail import folder, rewrite
+from minimta.commands.mail.folder import Folder
+from minimta.mailers.files.file_mailer import PlainFile
+from minimta.mailers.files.locked_file import LockedFile
+from minimta.system.users import User
+from tests.support.powercut import Disk
+
+ME = User("emma", os.getuid(), os.getgid())
+
+
+def text(name: str, lines: int = 3) -> bytes:
+    line = b"From emma@lab1.campus  Sun Nov 22 09:37:57 2026\n"
+    return line + b"Subject: %b\n\n" % name.encode() + b"%b\n" % name.encode() * lines + b"\n"
+
+
+def subjects(path: Path) -> list[str]:
+    read = folder.read(str(path))
+    try:
+        for letter in read.letters:  # each is whole: empty lines behind it do not count
+            name = letter.subject.encode()
+            lines = read.octets(letter.start, letter.end).split(b"\n")
+            body = lines[lines.index(b"") :]
+            assert set(body) == {b"", name}
+            assert body.count(name) == (400 if name == b"L" else 3)
+        return [letter.subject for letter in read.letters]
+    finally:
+        read.close()
+
+
+def rewritten(read: Folder, home: Path, stays: list[int]) -> None:
+    with LockedFile(PlainFile(read.path, ME)) as tail:
+        rewrite.replace(read, tail, [read.letters[index] for index in stays], str(home))
+
+
+def deliver(box: Path, name: str) -> None:
+    with LockedFile(PlainFile(str(box), ME)) as tail:
+        tail.append([text(name)])
+
+
+def finish(box: Path, home: Path) -> bool:
+    with LockedFile(PlainFile(str(box), ME)) as tail:
+        return rewrite.finish(str(box), tail, str(home))
+
+
+def test_what_stays_stays_with_a_status_and_what_came_since(tmp_path: Path) -> None:
+    box = tmp_path / "box"
+    box.write_bytes(text("a") + text("b") + text("c"))
+    read = folder.read(str(box))
+    read.letters[2].is_read = True
+    deliver(box, "d")
+    rewritten(read, tmp_path, [0, 2])
+    assert subjects(box) == ["a", "c", "d"]
+    assert [letter.status for letter in folder.read(str(box)).letters] == ["O", "RO", ""]
+    assert os.listdir(tmp_path) == ["box"]
+
+
+def test_a_mailbox_that_another_program_changed_is_left_alone(tmp_path: Path) -> None:
+    box = tmp_path / "box"
+    box.write_bytes(text("a") + text("b"))
+    read = folder.read(str(box))
+    box.write_bytes(text("b"))
+    with pytest.raises(rewrite.Changed):
+        rewritten(read, tmp_path, [0])
+    assert subjects(box) == ["b"]
+
+
+#: (what was there, what stays, Status before): shorter, longer, the same length, empty
+PLANS = {
+    "first deleted": ("abc", [1, 2]),
+    "last deleted": ("abc", [0, 1]),
+    "all deleted": ("abc", []),
+    "none deleted": ("abc", [0, 1, 2]),
+    "long one deleted": ("LbcL", [1, 2]),
+    "one of two": ("ab", [1]),
+}
+
+
+def contents(names: str) -> bytes:
+    return b"".join(text(name, 400 if name == "L" else 3) for name in names)
+
+
+@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("arrivals", [0, 1, 2])
+def test_whenever_the_plug_is_pulled_no_message_is_lost_or_torn(
+    plan: str, arrivals: int, tmp_path: Path
+) -> None:
+    names, stays = PLANS[plan]
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "box").write_bytes(contents(names))
+    read = folder.read(str(home / "box"))
+    with Disk(home) as disk:
+        rewritten(read, home, stays)
+        disk.mark("rewritten")
+    read.close()
+    kept, states = {names[index] for index in stays}, 0
+    for cut in disk.cuts():
+        for number, state in enumerate(disk.survivors(after=cut)):
+            fresh = tmp_path / f"{cut}.{number}"
+            fresh.mkdir()
+            state.write(fresh)
+            for copy in fresh.glob(".mail-rewrite.*"):
+                renamed(copy, home, fresh)
+            for arrival in range(arrivals):
+                deliver(fresh / "box", f"new{arrival}")
+            finish(fresh / "box", fresh)
+            found = Counter(subjects(fresh / "box"))
+            assert found.pop("new0", 0) == min(arrivals, 1), (cut, state)
+            assert found.pop("new1", 0) == max(arrivals - 1, 0), (cut, state)
+            assert kept <= found.keys() <= set(names), (cut, state)
+            assert max(found.values(), default=1) == (2 if names.count("L") == 2 and "L" in found else 1)
+            if disk.marks(cut):
+                assert found.keys() == kept
+            assert not list(fresh.glob(".mail-rewrite.*"))
+            states += 1
+    assert states > 3
+
+
+def renamed(copy: Path, home: Path, fresh: Path) -> None:
+    """The copy names its mailbox by its path, which is another one in the directory of a survivor."""
+    head, newline, rest = copy.read_bytes().partition(b"\n")
+    copy.unlink()
+    path = rewrite.copy_of(str(fresh / "box"), str(fresh))
+    Path(path).write_bytes(head.replace(str(home / "box").encode(), str(fresh / "box").encode()) + newline + rest)
+
+
+def test_a_copy_of_a_mailbox_that_is_another_one_by_now_is_kept_for_the_user(tmp_path: Path) -> None:
+    box = tmp_path / "box"
+    box.write_bytes(text("a") + text("b") + text("c"))
+    read = folder.read(str(box))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rewrite, "_carry_out", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            rewritten(read, tmp_path, [0, 2])
+    read.close()
+    box.write_bytes(text("z"))
+    with pytest.raises(rewrite.Changed):
+        finish(box, tmp_path)
+    assert subjects(box) == ["z"]
+    assert b"Subject: c" in (tmp_path / rewrite.SAVED).read_bytes()
+    assert not finish(box, tmp_path)
+
+
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_without_room_for_the_copy_nothing_is_changed(tmp_path: Path) -> None:
+    box = tmp_path / "box"
+    box.write_bytes(text("a") + text("b"))
+    read = folder.read(str(box))
+    with pytest.raises(OSError):
+        rewritten(read, tmp_path / "nowhere", [1])
+    assert subjects(box) == ["a", "b"]
