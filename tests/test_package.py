@@ -15,7 +15,7 @@ import minimta
 HOME = Path(__file__).parent.parent
 SCRIPTS = (
     *("sendmail", "mailq", "newaliases", "hoststat", "purgestat"),
-    *("smrsh", "praliases", "makemap", "minimta"),
+    *("smrsh", "praliases", "makemap", "mail", "minimta"),
 )
 #: harmless command lines
 HARMLESS = {
@@ -23,6 +23,7 @@ HARMLESS = {
     "smrsh": ["-c", "exit 0"],
     "praliases": ["-f", "/dev/null"],
     "makemap": ["-l"],
+    "mail": ["-nE", "root"],
     "minimta": ["--version"],
 }
 

@@ -8,7 +8,7 @@ from email import message_from_bytes, policy
 from email.header import decode_header, make_header
 from email.message import EmailMessage
 
-from minimta.commands.mail.folder import Folder, Letter
+from minimta.commands.mail.folder import Folder, FolderMessage
 from minimta.commands.mail.settings import Settings
 from minimta.message import headers
 
@@ -17,7 +17,9 @@ _DECODED = 16 << 20
 _DEFAULT_WIDTH = 80
 
 
-def row(number: int, letter: Letter, *, is_current: bool, width: int = _DEFAULT_WIDTH) -> str:
+def row(
+    number: int, letter: FolderMessage, *, is_current: bool, width: int = _DEFAULT_WIDTH
+) -> str:
     """A line of the list: ">N  1 emma@lab1.campus   Sun Nov 22 09:37   24/1033  Subject"."""
     cursor = ">" if is_current else " "
     left = (
@@ -27,7 +29,7 @@ def row(number: int, letter: Letter, *, is_current: bool, width: int = _DEFAULT_
     return safe(left + letter.subject)[:width].rstrip()
 
 
-def _flag(letter: Letter) -> str:
+def _flag(letter: FolderMessage) -> str:
     for is_so, flag in (
         (letter.is_deleted, "D"),
         (letter.is_saved, "*"),
@@ -53,7 +55,7 @@ def summary(folder: Folder) -> str:
     return f'"{folder.path}": {len(letters)} message{plural}{told}'
 
 
-def message(folder: Folder, letter: Letter, settings: Settings, *, is_whole: bool) -> bytes:
+def message(folder: Folder, letter: FolderMessage, settings: Settings, *, is_whole: bool) -> bytes:
     """A message as it is shown: its From_ line, header and text.
 
     *is_whole*: every field, and the text as it is stored; else the fields that the user wants, and

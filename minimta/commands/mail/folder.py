@@ -30,7 +30,7 @@ _HEADER = 1 << 18
 
 
 @dataclass(slots=True, eq=False)
-class Letter:
+class FolderMessage:
     """One message: where it is, what its header says, and what is to become of it."""
 
     #: octets of the file: its From_ line, and what follows its last line
@@ -115,7 +115,7 @@ class Folder:
     #: octets that were read, and their checksum
     size: int = 0
     checksum: int = 0
-    letters: list[Letter] = field(default_factory=list)
+    letters: list[FolderMessage] = field(default_factory=list)
 
     def octets(self, start: int, end: int) -> bytes:
         """A piece of the file. Raise OSError."""
@@ -182,7 +182,7 @@ def _starts(folder: Folder, begin: int) -> list[int]:
     return starts
 
 
-def _letter(folder: Folder, start: int, end: int) -> Letter:
+def _letter(folder: Folder, start: int, end: int) -> FolderMessage:
     beginning = folder.octets(start, min(end, start + _HEADER))
     separator, _, rest = beginning.partition(b"\n")
     block = rest if rest.startswith(b"\n") else rest.partition(b"\n\n")[0] + b"\n"
@@ -191,7 +191,7 @@ def _letter(folder: Folder, start: int, end: int) -> Letter:
     header = parser.parsebytes(block)
     assert isinstance(header, EmailMessage)
     lines = _lines(folder, start, end)
-    letter = Letter(start, end, lines, separator + b"\n", header, len(block))
+    letter = FolderMessage(start, end, lines, separator + b"\n", header, len(block))
     letter.status = "".join(letter.raw_fields("status"))
     letter.is_read = "R" in letter.status
     return letter

@@ -10,7 +10,7 @@ from getopt import GetoptError
 from minimta.commands.mail import compose, display, hand_over, reading, settings
 from minimta.commands.mail.arguments import USAGE, Arguments
 from minimta.commands.mail.draft import Draft
-from minimta.commands.mail.session import TROUBLE, Place, Session
+from minimta.commands.mail.session import TROUBLE, FolderPlace, ReadingSession
 from minimta.commands.mail.settings import Settings
 from minimta.config import file as config_file
 from minimta.config.options import Options
@@ -111,7 +111,7 @@ def _read(
 ) -> int:
     try:
         place, home_place = _places(given, user, users, options)
-        session = Session(place, home_place, user, own, sendmail)
+        session = ReadingSession(place, home_place, user, own, sendmail)
     except TROUBLE as error:
         complain(f"mail: {reading.explained(error)}")
         return os.EX_NOINPUT
@@ -134,17 +134,19 @@ def _read(
     return reading.run(session, skips_headers=given.skips_headers)
 
 
-def _places(given: Arguments, user: User, users: Users, options: Options) -> tuple[Place, Place]:
+def _places(
+    given: Arguments, user: User, users: Users, options: Options
+) -> tuple[FolderPlace, FolderPlace]:
     """What is read, and the mailbox of who reads. Raise OSError, ValueError."""
     own_path = os.environ.get("MAIL") or os.path.join(options.mailbox_directory, user.name)
     is_usual = os.path.dirname(own_path) == options.mailbox_directory.rstrip("/")
-    own = Place(own_path, is_usual and os.path.basename(own_path) == user.name, user)
+    own = FolderPlace(own_path, is_usual and os.path.basename(own_path) == user.name, user)
     if given.reads_file:
         path = os.path.expanduser(given.file) if given.file else os.path.join(user.home, "mbox")
-        return Place(os.path.abspath(path), False, user), own
+        return FolderPlace(os.path.abspath(path), False, user), own
     if given.user:
         other = users.find(os.fsencode(given.user))
         if other is None:
             raise ValueError(f"{given.user}: no such user")
-        return Place(os.path.join(options.mailbox_directory, other.name), True, other), own
+        return FolderPlace(os.path.join(options.mailbox_directory, other.name), True, other), own
     return own, own

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 
-class Listed(Protocol):
+class ListedMessage(Protocol):
     """What a list may ask about a message."""
 
     @property
@@ -40,7 +40,7 @@ class WrongList(ValueError):
     """The text says what is wrong with a list, in mailx's words."""
 
 
-_STATES: dict[str, Callable[[Listed], bool]] = {
+_STATES: dict[str, Callable[[ListedMessage], bool]] = {
     "d": lambda message: message.is_deleted,
     "n": lambda message: message.is_new and not message.is_read,
     "o": lambda message: not message.is_new,
@@ -49,7 +49,9 @@ _STATES: dict[str, Callable[[Listed], bool]] = {
 }
 
 
-def chosen(words: list[str], messages: list[Listed], current: int, *, deleted: bool) -> list[int]:
+def chosen(
+    words: list[str], messages: list[ListedMessage], current: int, *, deleted: bool
+) -> list[int]:
     """Numbers, from 1, of the messages that *words* mean, in their order.
 
     *current* is the number of the current message, 0 for none. Of no words it is the current one.
@@ -77,13 +79,13 @@ def _why_none(named: list[str], found: set[int]) -> str:
     return "No applicable messages"
 
 
-def _is_in(states: str, message: Listed) -> bool:
+def _is_in(states: str, message: ListedMessage) -> bool:
     if wrong := states.strip("".join(_STATES)):
         raise WrongList(f":{wrong[0]}: no such state (d n o r u)")
     return any(_STATES[letter](message) for letter in states)
 
 
-def _of_word(word: str, messages: list[Listed], current: int, *, deleted: bool) -> set[int]:
+def _of_word(word: str, messages: list[ListedMessage], current: int, *, deleted: bool) -> set[int]:
     if word == "*":
         return set(range(1, len(messages) + 1))
     first, dash, last = word.partition("-")
@@ -97,7 +99,7 @@ def _of_word(word: str, messages: list[Listed], current: int, *, deleted: bool) 
     return _of_text(word, messages)
 
 
-def _number(word: str, messages: list[Listed], current: int, *, deleted: bool) -> int:
+def _number(word: str, messages: list[ListedMessage], current: int, *, deleted: bool) -> int:
     wanted = [i for i, message in enumerate(messages, 1) if message.is_deleted == deleted]
     if word.isdigit():
         number = int(word) if len(word) < 10 else 0
@@ -120,7 +122,7 @@ def _number(word: str, messages: list[Listed], current: int, *, deleted: bool) -
     return meant[0]
 
 
-def _of_text(word: str, messages: list[Listed]) -> set[int]:
+def _of_text(word: str, messages: list[ListedMessage]) -> set[int]:
     if word.startswith("/"):
         text = word[1:].casefold()
         found = {i for i, message in enumerate(messages, 1) if text in message.subject.casefold()}

@@ -12,7 +12,7 @@ import sys
 from minimta import __version__
 from minimta.commands.mail import compose, display, folder, replies, rewrite
 from minimta.commands.mail.message_list import WrongList
-from minimta.commands.mail.session import TROUBLE, Deed, Session
+from minimta.commands.mail.session import TROUBLE, Deed, ReadingSession
 from minimta.commands.mail.settings import words_of
 from minimta.message import headers
 from minimta.system.terminal import complain, prompt, say
@@ -22,7 +22,7 @@ class Ended(Exception):
     """The session is over; its folder is as it is to be."""
 
 
-def run(session: Session, *, skips_headers: bool) -> int:
+def run(session: ReadingSession, *, skips_headers: bool) -> int:
     """Read commands until the end. Returns the exit code."""
     if "quiet" not in session.settings.variables:
         say(f"minimta mail {__version__}.  Type ? for help.")
@@ -37,7 +37,7 @@ def run(session: Session, *, skips_headers: bool) -> int:
         return os.EX_OK
 
 
-def _step(session: Session) -> None:
+def _step(session: ReadingSession) -> None:
     """One line. Raise Ended."""
     try:
         if sys.stdin.isatty():
@@ -61,7 +61,7 @@ def explained(error: BaseException) -> str:
     return str(error)
 
 
-def obey(session: Session, line: str) -> None:
+def obey(session: ReadingSession, line: str) -> None:
     """Carry out one command. Raise Ended, WrongList, or one of TROUBLE."""
     if line.startswith("#"):
         return
@@ -98,12 +98,12 @@ def _deed(name: str) -> Deed | None:
 # --- showing --------------------------------------------------------------------------------------
 
 
-def _show(session: Session, words: list[str], name: str) -> None:
+def _show(session: ReadingSession, words: list[str], name: str) -> None:
     for number in session.chosen(words):
         session.show(number, is_whole=name[:1].isupper())
 
 
-def _next(session: Session, words: list[str], name: str) -> None:
+def _next(session: ReadingSession, words: list[str], name: str) -> None:
     if words or not session.current:
         numbers = session.chosen(words or [str(_first(session))])
         session.show(numbers[0], is_whole=False)
@@ -117,18 +117,18 @@ def _next(session: Session, words: list[str], name: str) -> None:
     session.show(behind[0], is_whole=False)
 
 
-def _first(session: Session) -> int:
+def _first(session: ReadingSession) -> int:
     there = [
         n for n in range(session.first_unread(), len(session.letters) + 1) if _is_there(session, n)
     ]
     return there[0] if there else 1
 
 
-def _is_there(session: Session, number: int) -> bool:
+def _is_there(session: ReadingSession, number: int) -> bool:
     return number > 0 and not session.letter(number).is_deleted
 
 
-def _previous(session: Session, words: list[str], name: str) -> None:
+def _previous(session: ReadingSession, words: list[str], name: str) -> None:
     steps = int(words[0]) if words and words[0].isdigit() else 1
     before = [number for number in range(1, session.current) if _is_there(session, number)]
     if len(before) < steps:
@@ -137,7 +137,7 @@ def _previous(session: Session, words: list[str], name: str) -> None:
     session.show(before[-steps], is_whole=False)
 
 
-def _top(session: Session, words: list[str], name: str) -> None:
+def _top(session: ReadingSession, words: list[str], name: str) -> None:
     count = session.settings.number("toplines", 5)
     for number in session.chosen(words):
         text = display.message(
@@ -149,18 +149,18 @@ def _top(session: Session, words: list[str], name: str) -> None:
         session.touch(session.letter(number))
 
 
-def _headers(session: Session, words: list[str], name: str) -> None:
+def _headers(session: ReadingSession, words: list[str], name: str) -> None:
     if words:
         _to_window_of(session, session.chosen(words)[0])
     session.list_window()
 
 
-def _to_window_of(session: Session, number: int) -> None:
+def _to_window_of(session: ReadingSession, number: int) -> None:
     count = session.settings.number("screen", 20)
     session.window = max(0, number - 1) // count * count
 
 
-def _scroll(session: Session, words: list[str], name: str) -> None:
+def _scroll(session: ReadingSession, words: list[str], name: str) -> None:
     count = session.settings.number("screen", 20)
     is_back = bool(words) and words[0].startswith("-")
     target = session.window + (-count if is_back else count)
@@ -171,28 +171,28 @@ def _scroll(session: Session, words: list[str], name: str) -> None:
     session.list_window()
 
 
-def _from(session: Session, words: list[str], name: str) -> None:
+def _from(session: ReadingSession, words: list[str], name: str) -> None:
     for number in session.chosen(words):
         session.list_one(number)
 
 
-def _size(session: Session, words: list[str], name: str) -> None:
+def _size(session: ReadingSession, words: list[str], name: str) -> None:
     for number in session.chosen(words):
         say(f"{number}: {session.letter(number).lines}/{session.letter(number).size}")
 
 
-def _number(session: Session, words: list[str], name: str) -> None:
+def _number(session: ReadingSession, words: list[str], name: str) -> None:
     say(str(session.current))
 
 
-def _help(session: Session, words: list[str], name: str) -> None:
+def _help(session: ReadingSession, words: list[str], name: str) -> None:
     say(HELP)
 
 
 # --- what becomes of messages ---------------------------------------------------------------------
 
 
-def _delete(session: Session, words: list[str], name: str) -> None:
+def _delete(session: ReadingSession, words: list[str], name: str) -> None:
     numbers = session.chosen(words)
     for number in numbers:
         session.letter(number).is_deleted = True
@@ -201,33 +201,33 @@ def _delete(session: Session, words: list[str], name: str) -> None:
         _next(session, [], name)
 
 
-def _undelete(session: Session, words: list[str], name: str) -> None:
+def _undelete(session: ReadingSession, words: list[str], name: str) -> None:
     for number in session.chosen(words, deleted=True):
         session.letter(number).is_deleted = False
         session.current = number
 
 
-def _hold(session: Session, words: list[str], name: str) -> None:
+def _hold(session: ReadingSession, words: list[str], name: str) -> None:
     for number in session.chosen(words):
         session.letter(number).is_held, session.letter(number).goes_to_mbox = True, False
 
 
-def _mbox(session: Session, words: list[str], name: str) -> None:
+def _mbox(session: ReadingSession, words: list[str], name: str) -> None:
     for number in session.chosen(words):
         session.letter(number).is_held, session.letter(number).goes_to_mbox = False, True
 
 
-def _unread(session: Session, words: list[str], name: str) -> None:
+def _unread(session: ReadingSession, words: list[str], name: str) -> None:
     for number in session.chosen(words):
         session.letter(number).is_read = session.letter(number).is_touched = False
 
 
-def _touch(session: Session, words: list[str], name: str) -> None:
+def _touch(session: ReadingSession, words: list[str], name: str) -> None:
     for number in session.chosen(words):
         session.touch(session.letter(number))
 
 
-def _save(session: Session, words: list[str], name: str) -> None:
+def _save(session: ReadingSession, words: list[str], name: str) -> None:
     """save, copy and write: [messages] file."""
     if not words:
         raise ValueError("No file specified.")
@@ -249,7 +249,7 @@ def _save(session: Session, words: list[str], name: str) -> None:
         letter.is_saved = letter.is_saved or not name.startswith("c")
 
 
-def _text(session: Session, number: int, *, only_text: bool) -> bytes:
+def _text(session: ReadingSession, number: int, *, only_text: bool) -> bytes:
     letter = session.letter(number)
     text = rewrite.text_of(session.folder, letter, letter.status)
     if only_text:
@@ -265,7 +265,7 @@ def _append_text(path: str, text: bytes) -> None:
         os.fsync(stream.fileno())
 
 
-def _expanded(session: Session, path: str) -> str:
+def _expanded(session: ReadingSession, path: str) -> str:
     """A file's name as the user gave it: ~, +FOLDER, & for mbox."""
     if path == "&":
         return session.mbox
@@ -278,13 +278,13 @@ def _expanded(session: Session, path: str) -> str:
 # --- sending --------------------------------------------------------------------------------------
 
 
-def _mail(session: Session, words: list[str], name: str) -> None:
+def _mail(session: ReadingSession, words: list[str], name: str) -> None:
     if not words:
         raise ValueError("You must name a recipient.")
     replies.write_to(session, words)
 
 
-def _reply(session: Session, words: list[str], name: str) -> None:
+def _reply(session: ReadingSession, words: list[str], name: str) -> None:
     to_all = name[:1].islower() != ("Replyall" in session.settings.variables)
     for number in session.chosen(words):
         replies.reply(session, number, to_all=to_all)
@@ -293,7 +293,7 @@ def _reply(session: Session, words: list[str], name: str) -> None:
 # --- folders and the end --------------------------------------------------------------------------
 
 
-def _folder(session: Session, words: list[str], name: str) -> None:
+def _folder(session: ReadingSession, words: list[str], name: str) -> None:
     if not words:
         say(display.summary(session.folder))
         return
@@ -302,7 +302,7 @@ def _folder(session: Session, words: list[str], name: str) -> None:
     session.list_window()
 
 
-def _inc(session: Session, words: list[str], name: str) -> None:
+def _inc(session: ReadingSession, words: list[str], name: str) -> None:
     known = len(session.letters)
     if not folder.extend(session.folder):
         say("No new mail.")
@@ -313,11 +313,11 @@ def _inc(session: Session, words: list[str], name: str) -> None:
         session.list_one(number)
 
 
-def _chdir(session: Session, words: list[str], name: str) -> None:
+def _chdir(session: ReadingSession, words: list[str], name: str) -> None:
     os.chdir(os.path.expanduser(words[0]) if words else session.user.home)
 
 
-def _quit(session: Session, words: list[str], name: str) -> None:
+def _quit(session: ReadingSession, words: list[str], name: str) -> None:
     try:
         session.quit()
     except TROUBLE as error:
@@ -328,7 +328,7 @@ def _quit(session: Session, words: list[str], name: str) -> None:
     raise Ended
 
 
-def _exit(session: Session, words: list[str], name: str) -> None:
+def _exit(session: ReadingSession, words: list[str], name: str) -> None:
     raise Ended
 
 

@@ -7,19 +7,19 @@ from collections.abc import Callable
 
 from minimta.commands.mail import compose, display, folder, hand_over
 from minimta.commands.mail.draft import Draft
-from minimta.commands.mail.folder import Letter
-from minimta.commands.mail.session import Place, Session
+from minimta.commands.mail.folder import FolderMessage
+from minimta.commands.mail.session import FolderPlace, ReadingSession
 from minimta.message import address
 from minimta.system.terminal import say
 
 
-def write_to(session: Session, names: list[str]) -> None:
+def write_to(session: ReadingSession, names: list[str]) -> None:
     """Write a message to *names* and send it. Raise OSError, ValueError."""
     draft = Draft(to=session.settings.expanded([", ".join(names)]))
     _finish(session, draft, asks_subject=True)
 
 
-def reply(session: Session, number: int, *, to_all: bool) -> None:
+def reply(session: ReadingSession, number: int, *, to_all: bool) -> None:
     """Answer message *number*: its author (Reply-To), *to_all* also who else it went to."""
     letter = session.letter(number)
     session.current = number
@@ -32,7 +32,7 @@ def reply(session: Session, number: int, *, to_all: bool) -> None:
     _finish(session, draft, asks_subject=False)
 
 
-def answer(letter: Letter, login: str, *, to_all: bool) -> Draft:
+def answer(letter: FolderMessage, login: str, *, to_all: bool) -> Draft:
     """The draft of an answer: recipients, subject, and the fields that make it part of the thread."""
     author = letter.addresses("reply-to") or [letter.sender]
     others = [*letter.addresses("to"), *letter.addresses("cc")] if to_all else []
@@ -57,7 +57,7 @@ def _is_own(key: bytes, login: str) -> bool:
     )
 
 
-def _thread(letter: Letter) -> list[str]:
+def _thread(letter: FolderMessage) -> list[str]:
     """In-Reply-To and References (RFC 5322 section 3.6.4)."""
     own = letter.text_of("message-id").split()
     if len(own) != 1 or not own[0].isascii():
@@ -67,7 +67,7 @@ def _thread(letter: Letter) -> list[str]:
     return [f"In-Reply-To: {own[0]}", f"References: {' '.join([*chain, own[0]])}"]
 
 
-def _finish(session: Session, draft: Draft, *, asks_subject: bool) -> None:
+def _finish(session: ReadingSession, draft: Draft, *, asks_subject: bool) -> None:
     composer = compose.Composer(draft, session.settings, session.user.home, _quoter(session))
     try:
         composer.run(asks_subject=asks_subject)
@@ -78,7 +78,7 @@ def _finish(session: Session, draft: Draft, *, asks_subject: bool) -> None:
     hand_over.send(draft, session.sendmail, session.user.home)
 
 
-def _quoter(session: Session) -> Callable[[str, str], bytes]:
+def _quoter(session: ReadingSession) -> Callable[[str, str], bytes]:
     """For ~f ~m ~F ~M: the messages of a list, indented for m and M."""
 
     def quote(words: str, letter: str) -> bytes:
@@ -98,13 +98,13 @@ def _quoter(session: Session) -> Callable[[str, str], bytes]:
     return quote
 
 
-def change_folder(session: Session, name: str, path: str) -> None:
-    """Carry out what was marked, then read another folder. Raise OSError and what Session.quit does.
+def change_folder(session: ReadingSession, name: str, path: str) -> None:
+    """Carry out what was marked, then read another folder. Raise OSError and what ReadingSession.quit does.
 
     % is the user's mailbox; all else is a file.
     """
     is_mailbox = name == "%"
-    place = session.home_place if is_mailbox else Place(path, False, session.user)
+    place = session.home_place if is_mailbox else FolderPlace(path, False, session.user)
     if not os.path.exists(place.path):
         raise FileNotFoundError(2, os.strerror(2), place.path)
     other = folder.read(place.path)

@@ -25,7 +25,7 @@ import zlib
 from contextlib import suppress
 from dataclasses import dataclass
 
-from minimta.commands.mail.folder import Folder, Letter
+from minimta.commands.mail.folder import Folder, FolderMessage
 from minimta.mailers.files.append import Tail
 from minimta.system import files
 
@@ -63,7 +63,7 @@ def check(folder: Folder, tail: Tail) -> None:
         raise Changed(f"{folder.path} was changed by another program; it is left as it is now")
 
 
-def replace(folder: Folder, tail: Tail, stays: list[Letter], home: str) -> bool:
+def replace(folder: Folder, tail: Tail, stays: list[FolderMessage], home: str) -> bool:
     """Write the mailbox anew: the letters that stay, with their Status, and what came since.
 
     Returns whether anything came. Raise Changed, OSError: then the mailbox is what it was, or the copy in *home* finishes it.
@@ -131,7 +131,7 @@ def with_status(header: bytes, status: str) -> bytes:
     return b"".join(lines) + field
 
 
-def text_of(folder: Folder, letter: Letter, status: str) -> bytes:
+def text_of(folder: Folder, letter: FolderMessage, status: str) -> bytes:
     """A letter whole, with its From_ line, its Status and the empty line behind it. Raise OSError."""
     begin = letter.start + len(letter.separator)
     header = folder.octets(begin, begin + letter.header_size)
@@ -141,13 +141,13 @@ def text_of(folder: Folder, letter: Letter, status: str) -> bytes:
     return letter.separator + with_status(header, status) + rest
 
 
-def new_status(letter: Letter) -> str:
+def new_status(letter: FolderMessage) -> str:
     """What its Status field says from now on."""
     others = "".join(c for c in letter.status if c not in "RO")
     return ("R" if letter.is_read else "") + "O" + others
 
 
-def _plan(folder: Folder, tail: Tail, stays: list[Letter]) -> Plan | None:
+def _plan(folder: Folder, tail: Tail, stays: list[FolderMessage]) -> Plan | None:
     """None if nothing changes. Raise OSError."""
     preamble = folder.letters[0].start if folder.letters else folder.size
     first, position, parts = -1, preamble, []
@@ -241,7 +241,9 @@ def _arrived(plan: Plan, tail: Tail) -> bytes | None:
     # Longer than before: it was lengthened with zeros first, durably, then written over.
     new, now = plan.text[plan.size - plan.first :], tail.read(plan.size, plan.end - plan.size)
     is_longer = len(now) == len(new) and all(a in (0, b) for a, b in zip(now, new, strict=True))
-    return _piece(tail, plan.end, size) if is_longer else _piece(tail, plan.size, size).lstrip(b"\0")
+    return (
+        _piece(tail, plan.end, size) if is_longer else _piece(tail, plan.size, size).lstrip(b"\0")
+    )
 
 
 def _carry_out(plan: Plan, tail: Tail) -> None:

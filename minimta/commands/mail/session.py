@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from minimta.commands.mail import display, folder, rewrite
-from minimta.commands.mail.folder import Folder, Letter
+from minimta.commands.mail.folder import Folder, FolderMessage
 from minimta.commands.mail.message_list import chosen
 from minimta.commands.mail.settings import Settings
 from minimta.mailers.files.file_mailer import PlainFile
@@ -32,7 +32,7 @@ TROUBLE = (OSError, Busy, UnusableFile, Untrusted, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class FolderPlace:
     """Where a folder is, and whether it is a mailbox that an MTA fills."""
 
     path: str
@@ -46,11 +46,16 @@ class Place:
         return PlainFile(self.path, self.owner)
 
 
-class Session:
+class ReadingSession:
     """The state that commands work on."""
 
     def __init__(
-        self, place: Place, home_place: Place, user: User, settings: Settings, sendmail: str
+        self,
+        place: FolderPlace,
+        home_place: FolderPlace,
+        user: User,
+        settings: Settings,
+        sendmail: str,
     ) -> None:
         """*place* is read first; *home_place* is the mailbox of *user*, who runs this.
 
@@ -68,11 +73,11 @@ class Session:
         self.folder: Folder = folder.read(place.path)
 
     @property
-    def letters(self) -> list[Letter]:
+    def letters(self) -> list[FolderMessage]:
         """All messages of the folder."""
         return self.folder.letters
 
-    def letter(self, number: int) -> Letter:
+    def letter(self, number: int) -> FolderMessage:
         """Message *number*, from 1."""
         return self.folder.letters[number - 1]
 
@@ -107,7 +112,7 @@ class Session:
         self.put(f"Message {number}:\n".encode() + text)
         self.touch(letter)
 
-    def touch(self, letter: Letter) -> None:
+    def touch(self, letter: FolderMessage) -> None:
         """The user has seen it."""
         letter.is_read = letter.is_touched = True
 
@@ -145,14 +150,14 @@ class Session:
         given = self.settings.variables.get("MBOX") or os.environ.get("MBOX") or "~/mbox"
         return os.path.join(self.user.home, os.path.expanduser(given.removeprefix("~/")))
 
-    def _fates(self) -> tuple[list[Letter], list[Letter], list[Letter]]:
+    def _fates(self) -> tuple[list[FolderMessage], list[FolderMessage], list[FolderMessage]]:
         """What stays, what goes to mbox, what is deleted."""
-        fates: tuple[list[Letter], list[Letter], list[Letter]] = ([], [], [])
+        fates: tuple[list[FolderMessage], list[FolderMessage], list[FolderMessage]] = ([], [], [])
         for letter in self.letters:
             fates[self._fate(letter)].append(letter)
         return fates
 
-    def _fate(self, letter: Letter) -> int:
+    def _fate(self, letter: FolderMessage) -> int:
         if letter.is_deleted:
             return 2
         if not self.place.is_mailbox or letter.is_held:
@@ -163,7 +168,7 @@ class Session:
             return 2
         return 1 if letter.is_touched and "hold" not in self.settings.variables else 0
 
-    def _to_mbox(self, letters: list[Letter]) -> None:
+    def _to_mbox(self, letters: list[FolderMessage]) -> None:
         # Before the mailbox is cut: what happens in between is there twice, not never.
         for letter in letters:
             letter.is_read = True
@@ -182,7 +187,7 @@ class Session:
                 tail.cut(size)
                 raise
 
-    def _rewrite(self, stays: list[Letter]) -> None:
+    def _rewrite(self, stays: list[FolderMessage]) -> None:
         with LockedFile(self.place.locked_file(), pauses=_PAUSES) as tail:
             rewrite.replace(self.folder, tail, stays, self.user.home)
             has_new = (
@@ -206,4 +211,4 @@ def _tell(what: str, count: int, path: str) -> None:
 
 
 #: a command: its words, and the letters with which it was called
-Deed = Callable[[Session, list[str], str], None]
+Deed = Callable[[ReadingSession, list[str], str], None]

@@ -11,7 +11,9 @@ import pytest
 from minimta.commands.mail import folder
 
 ONE = b"From emma@lab1.campus  Sun Nov 22 09:37:57 2026\nFrom: Emma <emma@lab1.campus>\nSubject: one\n\nhello\n>From me\n\n"
-TWO = b"From MAILER-DAEMON Sun Nov 22 09:38:01 2026\nSubject: =?utf-8?q?gr=C3=BCn?=\nStatus: RO\n\n\n"
+TWO = (
+    b"From MAILER-DAEMON Sun Nov 22 09:38:01 2026\nSubject: =?utf-8?q?gr=C3=BCn?=\nStatus: RO\n\n\n"
+)
 
 
 def found(path: Path) -> list[bytes]:
@@ -28,7 +30,12 @@ def test_each_message_is_a_piece_of_the_file(tmp_path: Path) -> None:
     assert found(box) == [ONE, TWO]
     one, two = folder.read(str(box)).letters
     assert (one.sender, one.subject, one.date) == ("emma@lab1.campus", "one", "Sun Nov 22 09:37")
-    assert (two.sender, two.subject, two.is_read, two.is_new) == ("MAILER-DAEMON", "grün", True, False)
+    assert (two.sender, two.subject, two.is_read, two.is_new) == (
+        "MAILER-DAEMON",
+        "grün",
+        True,
+        False,
+    )
     assert (one.lines, one.size) == (7, len(ONE))
 
 
@@ -57,7 +64,12 @@ def test_messages_are_found_across_blocks(
 ) -> None:
     monkeypatch.setattr(folder, "_BLOCK", block)
     chance = random.Random(block)
-    texts = [ONE, TWO, ONE + b"x" * 1000 + b"\n\n", TWO.replace(b"\n\n\n", b"\n\n" + b"y\n" * 700 + b"\n")]
+    texts = [
+        ONE,
+        TWO,
+        ONE + b"x" * 1000 + b"\n\n",
+        TWO.replace(b"\n\n\n", b"\n\n" + b"y\n" * 700 + b"\n"),
+    ]
     pieces = [chance.choice(texts) for _ in range(60)]
     box = tmp_path / "box"
     box.write_bytes(b"".join(pieces))
@@ -83,7 +95,12 @@ def test_a_folder_that_is_not_there_has_no_messages(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    [b"From: @,<<>>\0\xff ;\n", b"Subject: =?utf-8?b?===?=\n", b"Subject: =?x-none?q?a?=\n", b"From: \xff\xfe <\n"],
+    [
+        b"From: @,<<>>\0\xff ;\n",
+        b"Subject: =?utf-8?b?===?=\n",
+        b"Subject: =?x-none?q?a?=\n",
+        b"From: \xff\xfe <\n",
+    ],
 )
 def test_a_field_that_is_wrong_is_shown_all_the_same(line: bytes, tmp_path: Path) -> None:
     box = tmp_path / "box"

@@ -39,10 +39,19 @@ class Desk:
         sendmail = root / "sendmail"
         sendmail.write_text(f'#!/bin/sh\n{{ echo "$*"; cat; }} >> {self.sent}\nexit ${{CODE:-0}}\n')
         sendmail.chmod(0o755)
-        (root / ".mailrc").write_text(f"set sendmail={sendmail}\nunset askcc\nalias boss emma@lab1.campus\n")
-        self.environment = {"HOME": str(root), "MAIL": str(self.box), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
+        (root / ".mailrc").write_text(
+            f"set sendmail={sendmail}\nunset askcc\nalias boss emma@lab1.campus\n"
+        )
+        self.environment = {
+            "HOME": str(root),
+            "MAIL": str(self.box),
+            "PATH": os.environ["PATH"],
+            "LANG": "C.UTF-8",
+        }
 
-    def run(self, *words: str, stdin: str | bytes = b"", **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *words: str, stdin: str | bytes = b"", **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         text = stdin.encode() if isinstance(stdin, str) else stdin
         done = subprocess.run(
             [sys.executable, "-I", PROGRAM, *words],
@@ -91,7 +100,9 @@ def test_text_that_is_not_ascii_says_so(desk: Desk) -> None:
     assert desk.run("-s", "grün", "dave", stdin="grün\n").returncode == 0
     text = desk.sent.read_text()
     assert "Subject: =?utf-8?q?gr=C3=BCn?=\n" in text
-    assert "Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\ngrün\n" in text
+    assert (
+        "Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\ngrün\n" in text
+    )
 
 
 def test_an_empty_message_is_sent_and_with_capital_e_not(desk: Desk) -> None:
@@ -156,7 +167,18 @@ def typed(desk: Desk, words: list[str], text: str) -> str:
 
 def test_on_a_terminal_it_asks_and_knows_escapes(desk: Desk) -> None:
     (desk.home / "file").write_text("from a file\n")
-    lines = ["lunch", "text", "~c carol", "~b dave", "~r file", "~~tilde", "~p", "~| tr a-z A-Z", "~y", "."]
+    lines = [
+        "lunch",
+        "text",
+        "~c carol",
+        "~b dave",
+        "~r file",
+        "~~tilde",
+        "~p",
+        "~| tr a-z A-Z",
+        "~y",
+        ".",
+    ]
     shown = typed(desk, ["boss"], "\n".join(lines) + "\n")
     assert "Subject: " in shown
     assert "~y: Unknown tilde escape" in shown
@@ -223,13 +245,20 @@ def test_reply_goes_to_all_and_capital_reply_to_the_author(desk: Desk) -> None:
     desk.box.write_bytes(LETTER)
     desk.run(stdin="r 1\nyes\n.\nR 1\nno\n.\nx\n")
     first, second = desk.sent.read_text().split("-i -- ")[1:]
-    assert first.startswith("emma@lab1.campus henry@lab3.campus dave@lab2.campus carol@lab2.campus\n")
-    assert "Subject: Re: Maintenance fail\nIn-Reply-To: <1@lab1.campus>\nReferences: <1@lab1.campus>\n\nyes\n" in first
+    assert first.startswith(
+        "emma@lab1.campus henry@lab3.campus dave@lab2.campus carol@lab2.campus\n"
+    )
+    assert (
+        "Subject: Re: Maintenance fail\nIn-Reply-To: <1@lab1.campus>\nReferences: <1@lab1.campus>\n\nyes\n"
+        in first
+    )
     assert second.startswith("emma@lab1.campus\n")
 
 
 def test_on_a_terminal_no_letter_commands_it(desk: Desk) -> None:
-    desk.box.write_bytes(LETTER.replace(b"Maintenance fail", b"\x1b]0;x\x07").replace(b"script", b"\x1b[2J\x9b"))
+    desk.box.write_bytes(
+        LETTER.replace(b"Maintenance fail", b"\x1b]0;x\x07").replace(b"script", b"\x1b[2J\x9b")
+    )
     shown = typed(desk, [], "1\nx\n")
     assert "\x1b" not in shown
     assert "The maintenance ?[2J" in shown
@@ -253,14 +282,21 @@ def test_only_the_list_and_only_the_question(desk: Desk) -> None:
 def test_a_session_waits_for_the_lock_of_another_program(desk: Desk) -> None:
     desk.box.write_bytes(LETTER + SECOND)
     holder = subprocess.Popen(
-        [sys.executable, "-Ic", f"import fcntl; f = open({str(desk.box)!r}, 'r+b'); fcntl.lockf(f, 2); print(1, flush=True); input()"],
+        [
+            sys.executable,
+            "-Ic",
+            f"import fcntl; f = open({str(desk.box)!r}, 'r+b'); fcntl.lockf(f, 2); print(1, flush=True); input()",
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
     assert holder.stdout and holder.stdin
     holder.stdout.readline()
     reader = subprocess.Popen(
-        [sys.executable, "-I", PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=desk.environment
+        [sys.executable, "-I", PROGRAM],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        env=desk.environment,
     )
     assert reader.stdin
     reader.stdin.write(b"d 1\nq\n")

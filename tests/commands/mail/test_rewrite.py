@@ -118,7 +118,9 @@ def test_whenever_the_plug_is_pulled_no_message_is_lost_or_torn(
             assert found.pop("new0", 0) == min(arrivals, 1), (cut, state)
             assert found.pop("new1", 0) == max(arrivals - 1, 0), (cut, state)
             assert kept <= found.keys() <= set(names), (cut, state)
-            assert max(found.values(), default=1) == (2 if names.count("L") == 2 and "L" in found else 1)
+            assert max(found.values(), default=1) == (
+                2 if names.count("L") == 2 and "L" in found else 1
+            )
             if disk.marks(cut):
                 assert found.keys() == kept
             assert not list(fresh.glob(".mail-rewrite.*"))
@@ -131,10 +133,14 @@ def renamed(copy: Path, home: Path, fresh: Path) -> None:
     head, newline, rest = copy.read_bytes().partition(b"\n")
     copy.unlink()
     path = rewrite.copy_of(str(fresh / "box"), str(fresh))
-    Path(path).write_bytes(head.replace(str(home / "box").encode(), str(fresh / "box").encode()) + newline + rest)
+    Path(path).write_bytes(
+        head.replace(str(home / "box").encode(), str(fresh / "box").encode()) + newline + rest
+    )
 
 
-def test_a_copy_of_a_mailbox_that_is_another_one_by_now_is_kept_for_the_user(tmp_path: Path) -> None:
+def test_a_copy_of_a_mailbox_that_is_another_one_by_now_is_kept_for_the_user(
+    tmp_path: Path,
+) -> None:
     box = tmp_path / "box"
     box.write_bytes(text("a") + text("b") + text("c"))
     read = folder.read(str(box))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from minimta.commands.mail import reading, rewrite
-from minimta.commands.mail.session import Place, Session
+from minimta.commands.mail.session import FolderPlace, ReadingSession
 from minimta.commands.mail.settings import Settings
 from minimta.system.users import User
 
@@ -27,15 +27,15 @@ def box_of(me: User) -> Path:
     return Path(me.home).parent / "mail" / "emma"
 
 
-def begun(me: User, names: str = "abc", **variables: str) -> Session:
+def begun(me: User, names: str = "abc", **variables: str) -> ReadingSession:
     box = box_of(me)
     if names:
         box.write_bytes(b"".join(LINE + b"Subject: %c\n\ntext\n\n" % ord(name) for name in names))
         box.chmod(0o600)
     settings = Settings()
     settings.variables |= variables
-    place = Place(str(box), True, me)
-    return Session(place, place, me, settings, "/bin/false")
+    place = FolderPlace(str(box), True, me)
+    return ReadingSession(place, place, me, settings, "/bin/false")
 
 
 def status(path: Path) -> dict[str, str]:
@@ -43,7 +43,7 @@ def status(path: Path) -> dict[str, str]:
     return {str(one["subject"]): str(one["status"]) for one in box}
 
 
-def obey(session: Session, *commands: str) -> None:
+def obey(session: ReadingSession, *commands: str) -> None:
     for command in commands:
         reading.obey(session, command)
 
@@ -128,7 +128,9 @@ def test_the_way_to_another_folder_carries_out_what_was_marked(me: User) -> None
 
 def test_variables_of_a_file_and_of_a_session(me: User, tmp_path: Path) -> None:
     rc = tmp_path / "rc"
-    rc.write_text("set hold noask folder=Mail indentprefix='> '\n# no\nalias friends emma \\\n dave\nretain from\nif t\n")
+    rc.write_text(
+        "set hold noask folder=Mail indentprefix='> '\n# no\nalias friends emma \\\n dave\nretain from\nif t\n"
+    )
     settings = Settings()
     assert settings.read_file(str(rc)) == []
     assert settings.variables.keys() == {"hold", "askcc", "dot", "save", "folder", "indentprefix"}
