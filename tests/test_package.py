@@ -44,7 +44,13 @@ def start(script: Path, *words: str, **environment: str) -> subprocess.Completed
     first = script.read_text(encoding="utf-8").split("\n")[0]
     command = [sys.executable, *first.split()[1:], str(script), *words]
     return subprocess.run(
-        command, capture_output=True, text=True, check=False, env=os.environ | environment, cwd="/"
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | environment,
+        cwd="/",
     )
 
 

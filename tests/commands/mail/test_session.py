@@ -39,7 +39,7 @@ def begun(me: User, names: str = "abc", **variables: str) -> ReadingSession:
 
 
 def status(path: Path) -> dict[str, str]:
-    box = mailbox.mbox(str(path), create=False) if path.exists() else []
+    box = list(mailbox.mbox(str(path), create=False)) if path.exists() else []
     return {str(one["subject"]): str(one["status"]) for one in box}
 
 
