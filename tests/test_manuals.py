@@ -8,7 +8,9 @@ How to add to them, in ``minimta/man``:
   a semicolon, ``.Em yes ;`` (or part, no). The rooms that cite it are filled in by ``--write``.
 * A difference on purpose: ``.It Pa room/module`` in DIFFERENCES of minimta-standards.7, and a
   sentence; one for each ``DIFFERS`` of that module.
-* A verb: a ``.Ss`` of its name in COMMANDS of minimta.8.
+* A verb: a ``.Ss`` of its name in COMMANDS of minimta.8, with ``.Nm Cm verb`` and ``.Op Fl Fl flag``.
+* A flag of sendmail: ``.It Fl x`` in FLAGS of sendmail.8; a mode (-bX): in MODES.
+* An example: see tests/test_examples.py; every command that a page shows is run.
 
 ``--write`` needs nothing but the standard library, the checks of the pages need mandoc.
 """
@@ -34,6 +36,7 @@ PAGES = sorted(MAN.glob("*.[1-8]"))
 CONFIGURATION = MAN / "minimta.cf.5"
 STANDARDS = MAN / "minimta-standards.7"
 MINIMTA = MAN / "minimta.8"
+SENDMAIL = MAN / "sendmail.8"
 
 
 def section(page: Path, title: str, macro: str = ".Sh") -> str:
@@ -145,6 +148,12 @@ if __name__ == "__main__":
 import pytest  # noqa: E402
 
 from minimta.admin import verbs  # noqa: E402
+from minimta.config import commandline  # noqa: E402
+
+#: verbs whose arguments are for somebody else
+PLAIN = ("test",)
+#: pages of other packages
+OTHERS = {("dpkg-divert", "1"), ("systemctl", "1"), *((n, "8") for n in ("praliases", "makemap", "smrsh", "hoststat"))}
 
 # --- what must hold -------------------------------------------------------------------------------
 
@@ -187,6 +196,42 @@ def test_every_difference_on_purpose_is_told() -> None:
 def test_every_verb_has_its_part_of_the_page_and_none_has_two() -> None:
     told = re.findall(r"^\.Ss (\S+)$", section(MINIMTA, "COMMANDS"), re.MULTILINE)
     assert sorted(told) == sorted(verbs.VERBS)
+
+
+def long_flags(text: str) -> set[str]:
+    return set(re.findall(r"--([a-z][a-z-]*)", text)) - {"help"}
+
+
+@pytest.mark.parametrize("verb", [verb for verb in verbs.VERBS if verb not in PLAIN])
+def test_the_page_has_the_flags_of_a_verb_and_no_other(verb: str) -> None:
+    """What ``minimta VERB --help`` shows; of a verb that has acts (token get) of each of them."""
+    text = section(MINIMTA, "COMMANDS").partition(f"\n.Ss {verb}\n")[2].partition("\n.Ss ")[0]
+    calls = set(re.findall(rf"^\.Nm Cm ({verb}(?: [a-z]+)?)$", text, re.MULTILINE))
+    assert calls, f'.Ss {verb} begins with ".Nm Cm {verb}" and its flags, each ".Op Fl Fl flag"'
+    told = set(re.findall(r"\bFl Fl ([a-z][a-z-]*)", text)) - {"help"}
+    shown = ""
+    for call in calls:
+        command = [sys.executable, "-I", f"{HOME}/bin/minimta", *call.split(), "--help"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        shown += done.stdout
+    assert told == long_flags(shown)
+
+
+def test_the_page_has_the_flags_of_sendmail_and_no_other() -> None:
+    told = re.findall(r"^\.It Fl (\w)(?= |$)", section(SENDMAIL, "FLAGS"), re.MULTILINE)
+    assert sorted(told) == sorted(commandline._FLAGS)
+
+
+def test_the_page_has_the_modes_of_sendmail_and_no_other() -> None:
+    items = re.findall(r"^\.It (Fl b.*)$", section(SENDMAIL, "MODES"), re.MULTILINE)
+    assert sorted(re.findall(r"\bFl b(\w)\b", " ".join(items))) == sorted(commandline.MODES)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_that_another_names_exists(page: Path) -> None:
+    ours = {tuple(other.name.rsplit(".", 1)) for other in PAGES}
+    named = re.findall(r"\bXr (\S+) (\d\S*)", page.read_text(encoding="utf-8"))
+    assert set(named) - ours <= OTHERS
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
