@@ -199,7 +199,10 @@ def test_commands_inside_of_sentences_exist(page: Path) -> None:
         parse(command)
 
 
-@pytest.mark.parametrize("command", ["sendmail -qf -J", "minimta exlpode", "mailq -O NoSuch=1", "minimta dkim --sleketor x"])
+@pytest.mark.parametrize(
+    "command",
+    ["sendmail -qf -J", "minimta exlpode", "mailq -O NoSuch=1", "minimta dkim --sleketor x"],
+)
 def test_a_command_that_is_none_is_found(command: str) -> None:
     with pytest.raises((commandline.UsageError, OptionError, AssertionError)):
         parse(command)

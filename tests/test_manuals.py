@@ -153,7 +153,11 @@ from minimta.config import commandline  # noqa: E402
 #: verbs whose arguments are for somebody else
 PLAIN = ("test",)
 #: pages of other packages
-OTHERS = {("dpkg-divert", "1"), ("systemctl", "1"), *((n, "8") for n in ("praliases", "makemap", "smrsh", "hoststat"))}
+OTHERS = {
+    ("dpkg-divert", "1"),
+    ("systemctl", "1"),
+    *((n, "8") for n in ("praliases", "makemap", "smrsh", "hoststat")),
+}
 
 # --- what must hold -------------------------------------------------------------------------------
 
