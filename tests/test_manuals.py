@@ -154,9 +154,8 @@ from minimta.config import commandline  # noqa: E402
 PLAIN = ("test",)
 #: pages of other packages
 OTHERS = {
-    ("dpkg-divert", "1"),
-    ("systemctl", "1"),
-    *((n, "8") for n in ("praliases", "makemap", "smrsh", "hoststat")),
+    *((name, "1") for name in ("bsd-mailx", "dpkg-divert", "mutt", "s-nail", "systemctl")),
+    *((name, "8") for name in ("praliases", "makemap", "smrsh", "hoststat")),
 }
 
 # --- what must hold -------------------------------------------------------------------------------

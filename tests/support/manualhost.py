@@ -156,7 +156,7 @@ def step(kind: str, where: str, what: str) -> tuple[int, str]:
         "LC_ALL": "C.UTF-8",
     }
     done = subprocess.run(
-        ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--init-groups", "/bin/sh", "-c", what],
+        ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--init-groups", "/bin/bash", "-c", what],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
