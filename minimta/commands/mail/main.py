@@ -139,11 +139,10 @@ def _places(
 ) -> tuple[FolderPlace, FolderPlace]:
     """What is read, and the mailbox of who reads. Raise OSError, ValueError."""
     own_path = os.environ.get("MAIL") or os.path.join(options.mailbox_directory, user.name)
-    is_usual = os.path.dirname(own_path) == options.mailbox_directory.rstrip("/")
-    own = FolderPlace(own_path, is_usual and os.path.basename(own_path) == user.name, user)
+    own = FolderPlace(own_path, os.path.basename(own_path) == user.name, user)
     if given.reads_file:
         path = os.path.expanduser(given.file) if given.file else os.path.join(user.home, "mbox")
-        return FolderPlace(os.path.abspath(path), False, user), own
+        return FolderPlace(os.path.realpath(path), False, user), own
     if given.user:
         other = users.find(os.fsencode(given.user))
         if other is None:

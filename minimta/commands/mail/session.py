@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from minimta.commands.mail import display, folder, rewrite
 from minimta.commands.mail.folder import Folder, FolderMessage
 from minimta.commands.mail.message_list import chosen
+from minimta.commands.mail.own_file import OwnFile
 from minimta.commands.mail.settings import Settings
-from minimta.mailers.files.file_mailer import PlainFile
 from minimta.mailers.files.locked_file import Busy, LockedFile, UnusableFile, UserFile
 from minimta.mailers.files.mbox import Mailbox
 from minimta.system.files import write_all
@@ -43,7 +43,7 @@ class FolderPlace:
         """As LockedFile opens it."""
         if self.is_mailbox:
             return Mailbox(os.path.dirname(self.path), self.owner)
-        return PlainFile(self.path, self.owner)
+        return OwnFile(self.path)
 
 
 class ReadingSession:
@@ -177,7 +177,7 @@ class ReadingSession:
 
     def append(self, path: str, texts: list[bytes]) -> None:
         """Add texts of messages to a file of the user's, durable. Raise one of TROUBLE."""
-        with LockedFile(PlainFile(os.path.abspath(path), self.user), pauses=_PAUSES) as tail:
+        with LockedFile(OwnFile(os.path.realpath(path)), pauses=_PAUSES) as tail:
             size = tail.size()
             try:
                 for text in texts:

@@ -10,12 +10,9 @@ import pytest
 
 from minimta.commands.mail import folder, rewrite
 from minimta.commands.mail.folder import Folder
-from minimta.mailers.files.file_mailer import PlainFile
+from minimta.commands.mail.own_file import OwnFile
 from minimta.mailers.files.locked_file import LockedFile
-from minimta.system.users import User
 from tests.support.powercut import Disk
-
-ME = User("emma", os.getuid(), os.getgid())
 
 
 def text(name: str, lines: int = 3) -> bytes:
@@ -38,17 +35,17 @@ def subjects(path: Path) -> list[str]:
 
 
 def rewritten(read: Folder, home: Path, stays: list[int]) -> None:
-    with LockedFile(PlainFile(read.path, ME)) as tail:
+    with LockedFile(OwnFile(read.path)) as tail:
         rewrite.replace(read, tail, [read.letters[index] for index in stays], str(home))
 
 
 def deliver(box: Path, name: str) -> None:
-    with LockedFile(PlainFile(str(box), ME)) as tail:
+    with LockedFile(OwnFile(str(box))) as tail:
         tail.append([text(name)])
 
 
 def finish(box: Path, home: Path) -> bool:
-    with LockedFile(PlainFile(str(box), ME)) as tail:
+    with LockedFile(OwnFile(str(box))) as tail:
         return rewrite.finish(str(box), tail, str(home))
 
 
