@@ -28,6 +28,10 @@ VERBS = {
         "mail goes out by a provider: gmail, office365, ..., HOST, mx, local; tried with a letter",
     ),
     "check": ("minimta.admin.check", "tell what is wrong in /etc/mail/minimta.cf [-C FILE]"),
+    "alert": (
+        "minimta.admin.alert",
+        "tell what AlertCommand was told of an outage [-C FILE] [--test: tell it now]",
+    ),
     "passwd": (
         "minimta.admin.passwd",
         "a password for NAME, who may then log in to the listener [--delete, --list, --check]",

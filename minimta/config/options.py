@@ -94,6 +94,12 @@ def _auth_letters(text: str) -> str:
     return logins.letters(text)
 
 
+def _alert_command(text: str) -> str:
+    from minimta.config import alerts  # few set it, and only the runner asks
+
+    return alerts.command(text)
+
+
 def _srv_options(text: str) -> str:
     """Letters of TLSSrvOptions. Raise ValueError for one that nothing here obeys."""
     letters = "".join(text.replace(",", " ").split())
@@ -266,6 +272,9 @@ class Options:
     retry_factor = _option("RetryFactor", "90000", number, "what each attempt adds to it", "Z")
     double_bounce_address = _option("DoubleBounceAddress", "postmaster", str.strip, "who gets a bounce that cannot be delivered; empty: nobody")
     dead_letter_drop = _option("DeadLetterDrop", "", directory, "file for messages that can be neither delivered nor returned nor saved at home")
+    alert_command = _option("AlertCommand", "", _alert_command, "who is told, not by mail, that mail does not go out, and when it does again: a program with its arguments, or file:/PATH with an https URL in it; empty: nobody (ours)", file_only=True)
+    alert_age = _option("AlertAge", "4h", interval, "with AlertCommand: how old a message may be; 0: however old (ours)")
+    alert_format = _option("AlertFormat", "text", choice("text", "json"), "what an https URL gets: plain text (ntfy), or an object of JSON whose text, content and message are the same sentence (Slack, Mattermost, Discord, Gotify; ours)")
     timeout_queuereturn = _option("Timeout.queuereturn", "5d", interval, "bounce what has waited longer", "T")
     timeout_queuewarn = _option("Timeout.queuewarn", "4h", interval, "tell the sender, once, when it has waited longer; 0 = never")
     timeout_program = _option("Timeout.program", "15m", wait, "a program that runs longer is ended and tried again later (ours)")

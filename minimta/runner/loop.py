@@ -14,6 +14,7 @@ that has changed. It delivers nothing itself: it forks while it has one thread a
     each interval    a child runs the whole queue
     busy next hops   a child that has kept connections (ConnectionCacheSize) takes the next messages,
                      if it is idle; another is forked for them if none is
+    each minute      a child sees whether there is an outage to tell of, if somebody wants to hear (AlertCommand)
 
 A child that dies has lost nothing: its locks go with it, the next full run finds its messages.
 """
@@ -35,6 +36,9 @@ from minimta.system.slots import Slots
 
 #: seconds between two looks, and what a child may take to end
 POLL, PATIENCE = 0.1, 10.0
+#: seconds between two looks for an outage, after one whose alert nothing remembers, and until the first:
+#: what grew old while the host was off is delivered by then
+_ALERT_PERIOD, _LONG_ALERT_PERIOD, _FIRST_ALERT = 60.0, 3600.0, 300.0
 #: seconds until the same trouble is logged again
 _SILENCE = 60.0
 #: seconds between two tries of what found no place at its next hop
@@ -69,6 +73,8 @@ class Loop:
         self._slots = slots
         self._interval = interval
         self._next_run = 0.0
+        #: not before (monotonic seconds) it is looked for an outage
+        self._next_alert = 0.0
         self._known: set[str] = set()
         self._new: list[str] = []
         #: delivered locally, what is slow of them waits for a slot
@@ -99,6 +105,7 @@ class Loop:
             self._look_again()  # what is found then counts as new
         if self._interval is None:
             self._new = sorted(self._known)
+        self._next_alert = time.monotonic() + _FIRST_ALERT
         while not stop():
             self.step(time.monotonic())
             self._wait(POLL)
@@ -147,8 +154,15 @@ class Loop:
         if self._must_adopt and not self._count("adopt"):
             self._fork("adopt", [])
             self._must_adopt = False
+        self._look_for_outage(now)
         self._try_held(now)
         self._start_attempts(now)
+
+    def _look_for_outage(self, now: float) -> None:
+        """The ids that it needs are in our memory, and so in that of the child."""
+        if now >= self._next_alert and self._work.has_alerts() and not self._count("alert"):
+            self._next_alert = now + _ALERT_PERIOD
+            self._fork("alert", [])
 
     def _try_held(self, now: float) -> None:
         """A delivery has ended: those that found no place are tried again, but not all the time."""
@@ -256,6 +270,8 @@ class Loop:
             found_no_place = self._work.full_run(ended)
         elif what == "adopt":
             self._work.take_in()
+        elif what == "alert":
+            return os.EX_OK if self._work.alert(self._known) else os.EX_TEMPFAIL
         while qids:
             found_no_place = self._work.attempt(qids, lambda: self._go_on(pipes), ended, kept)
             self._slots.leave()
@@ -287,7 +303,10 @@ class Loop:
                 continue
             self._ended(child)
             code = os.waitstatus_to_exitcode(status)
-            if code:
+            if child.what == "alert" and code == os.EX_TEMPFAIL:
+                # What nothing remembers would be told each minute.
+                self._next_alert = time.monotonic() + _LONG_ALERT_PERIOD
+            elif code:
                 how = f"signal {-code}" if code < 0 else f"status {code}"
                 log.line("", f"queue child {pid} ended with {how}", level=1, error=True)
 
@@ -335,4 +354,5 @@ class Loop:
         # A child that waits for a slow host ends by itself when it has the answer: it must not be
         # killed between the answer and its record.
         for child in self._children.values():
-            log.line("", f"queue child {child.pid} still has a delivery to end")
+            what = "an alert to send" if child.what == "alert" else "a delivery to end"
+            log.line("", f"queue child {child.pid} still has {what}")

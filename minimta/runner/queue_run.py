@@ -70,6 +70,8 @@ def run(
     code = one.all()
     if held is not None:
         held.update(one.held)
+    if slots is None:  # a resident runner looks itself
+        one.look_after()
     return code
 
 
@@ -118,6 +120,13 @@ class _Run:
                 break
             self._batch(chosen[start : start + size], start + 1, len(chosen))
         return os.EX_OK
+
+    def look_after(self) -> None:
+        """Is there an outage to tell of, or one that is over? (AlertCommand)"""
+        if self._options.alert_command:
+            from minimta.runner import alert  # few have it
+
+            alert.look(self._options, self._deliverer.spool.names())
 
     def _batch(self, qids: list[str], number: int, total: int) -> None:
         if self._say:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from minimta.config.options import Options
@@ -44,6 +44,12 @@ class Work(Protocol):
 
     def full_run(self, stop: Callable[[], bool]) -> dict[str, float]:
         """Run the whole queue, until stop(). Returns what attempt() does."""
+
+    def has_alerts(self) -> bool:
+        """Does somebody want to hear of outages? (AlertCommand) Asked in the runner itself."""
+
+    def alert(self, names: Collection[str]) -> bool:
+        """Tell of an outage, if there is news; *names* are the ids in the queue. False: see ``alert.look``."""
 
 
 class QueueWork:
@@ -96,3 +102,13 @@ class QueueWork:
         no_place: dict[str, float] = {}
         queue_run.run(self._options, stop=stop, slots=self._slots, held=no_place)
         return no_place
+
+    def has_alerts(self) -> bool:
+        """See Work."""
+        return bool(self._options.alert_command)
+
+    def alert(self, names: Collection[str]) -> bool:
+        """See Work."""
+        from minimta.runner import alert  # few have it
+
+        return alert.look(self._options, names)

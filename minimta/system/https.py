@@ -1,6 +1,6 @@
 """A form or a question sent by HTTPS, and the answer, within bounds (only importer of http.client, urllib).
 
-For authorization servers (OAuth) and policies (MTA-STS): the certificate must be for the host's name, no redirect is
+For authorization servers (OAuth), policies (MTA-STS) and alerts: the certificate must be for the host's name, no redirect is
 followed, no proxy is taken from the environment, and the answer may have LIMIT octets. What is sent
 is secret, and so is the answer: neither is in the text of an exception.
 """
@@ -93,6 +93,14 @@ class HttpsClient:
         if kind.partition(";")[0].strip().lower() != "text/plain":
             raise OSError(errno.EPROTO, "the answer is no text/plain")
         return content
+
+    def send(self, url: str, body: bytes, headers: Mapping[str, str], seconds: float) -> int:
+        """The status of the answer to *body*; what it says is not looked at.
+
+        Raise ValueError for what is no URL, OSError as post() does.
+        """
+        told = {"Connection": "close", "User-Agent": "minimta", **headers}
+        return self._exchange(url, "POST", body, told, seconds)[0]
 
     def _exchange(
         self, url: str, method: str, body: bytes | None, headers: Mapping[str, str], seconds: float

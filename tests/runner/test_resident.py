@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -48,6 +48,7 @@ class Idle:
 
     def __init__(self) -> None:
         self.wants = True
+        self.alerts = False
 
     def wants_new(self) -> bool:
         return self.wants
@@ -70,6 +71,12 @@ class Idle:
 
     def full_run(self, stop: Callable[[], bool]) -> dict[str, float]:
         return {}
+
+    def has_alerts(self) -> bool:
+        return self.alerts
+
+    def alert(self, names: Collection[str]) -> bool:
+        return True
 
 
 class Still(Loop):
@@ -441,6 +448,51 @@ def test_what_could_not_be_forked_is_forked_later(
     loop.step(4)
     qids = ["a"] if what in ("local", "half") else []
     assert ("local" if what == "half" else what, qids) in loop.started
+
+
+def test_each_minute_it_looks_for_an_outage_if_somebody_wants_to_hear(tmp_path: Path) -> None:
+    loop = Still(tmp_path)
+    for second in range(0, 200, 10):
+        loop.step(float(second))
+    assert not loop.started
+    loop.work.alerts = True
+    for second in range(200, 400, 10):
+        loop.step(float(second))
+        loop._children.clear()  # it has ended
+    assert loop.started == [("alert", [])] * 4
+
+
+def test_one_that_still_tells_of_an_outage_is_not_joined_by_another(tmp_path: Path) -> None:
+    loop = Still(tmp_path)
+    loop.work.alerts = True
+    pid = os.fork()
+    if not pid:
+        signal.pause()
+    try:
+        loop._children[pid] = Child(pid, -1, "alert", [])
+        loop.step(1000.0)
+        assert not loop.started
+        loop.arrive("a")
+        loop.step(1001.0)
+        assert loop.started == [("local", ["a"])], "it holds nothing up"
+    finally:
+        end(pid, signal.SIGKILL)
+
+
+def test_after_an_alert_that_nothing_remembers_it_waits_for_an_hour(tmp_path: Path) -> None:
+    loop = Still(tmp_path)
+    loop.work.alerts = True
+    pid = os.fork()
+    if not pid:
+        os._exit(os.EX_TEMPFAIL)
+    loop._children[pid] = Child(pid, -1, "alert", [])
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    begun = time.monotonic()
+    loop.step(begun)
+    loop.step(begun + 3500)
+    assert not loop.started
+    loop.step(begun + 3700)
+    assert loop.started == [("alert", [])]
 
 
 # --- the real thing --------------------------------------------------------------------------------------

@@ -44,6 +44,7 @@ from minimta.admin.output import say
 from minimta.admin.virtual_environment import RUN_TIME
 from minimta.config import file as config_file
 from minimta.mailers.remote import host_status, login_memory, pace, sts_cache, tls_results
+from minimta.runner import alert_state
 from minimta.system import hostnames, safefile, slots, terminal
 from minimta.system.locks import beside, of_daemon
 
@@ -100,6 +101,8 @@ def state_steps(root: Path) -> list[Step]:
         LockFile(root, slots.beside(QUEUE)),
         LockFile(root, login_memory.beside(QUEUE)),
         LockFile(root, pace.beside(QUEUE)),
+        LockFile(root, alert_state.beside(QUEUE)),
+        LockFile(root, alert_state.aside(QUEUE)),
         RememberedHosts(root, host_status.beside(QUEUE)),
         RememberedHosts(root, sts_cache.beside(QUEUE)),
         RememberedHosts(root, tls_results.beside(QUEUE)),

@@ -66,6 +66,15 @@ class LoginMemory:
             record = self._read().get(login, record)
         return record if record is not None and record.state == state else None
 
+    def known(self) -> dict[str, LoginRecord]:
+        """What came of every login the last time, by "HOST:PORT USER". Raise OSError.
+
+        No file is nothing known, and none is made.
+        """
+        if not os.path.lexists(self._path):
+            return {}
+        return self._read()
+
     def refused(self, login: str, state: str, now: float, text: str) -> LoginRecord:
         """Note a refusal at *now* (epoch seconds); returns what is known then."""
         before = self.last(login, state)
