@@ -137,7 +137,7 @@ def test_a_program_that_does_not_end_is_ended_with_what_it_began(
 ) -> None:
     monkeypatch.setattr(alert_send, "_TIME", 0.5)
     begun = time.monotonic()
-    with pytest.raises(OSError, match="did not end in 0.5 seconds"):
+    with pytest.raises(OSError, match=r"did not end in 0\.5 seconds"):
         by_program(options, place, "sleep 60 & sleep 60")
     assert time.monotonic() - begun < 30
 
@@ -270,7 +270,7 @@ def test_nothing_is_sent_to_who_is_not_the_named_host(
 )
 def test_nonsense_in_the_file_is_told_and_not_shown(tmp_path: Path, lines: list[str]) -> None:
     tmp_path.chmod(0o700)
-    with pytest.raises(ValueError, match="the first line is no URL|is no field") as caught:
+    with pytest.raises(ValueError, match=r"the first line is no URL|is no field") as caught:
         read_hook(str(hook_file(tmp_path, *lines)))
     assert "h.example" not in str(caught.value)
 
