@@ -32,11 +32,11 @@ from typing import NamedTuple
 from minimta.config import alerts
 from minimta.config.options import Options
 from minimta.mailers.remote.oauth import ENDING
+from minimta.routing.local_host import LocalHost
 from minimta.system import executables, log, privileges, safefile, sandbox
 from minimta.system.https import Endpoint, HttpsClient
 from minimta.system.safefile import Untrusted
 from minimta.system.tls_values import TlsError, Trust
-from minimta.system.users import Users
 
 #: seconds that a program or a server may take, and its child in all
 _TIME, _CHILD_TIME = 30.0, 40.0
@@ -82,8 +82,8 @@ def _run(options: Options, words: list[str], alert: Alert) -> None:
     )
     if why:
         raise ValueError(f"{words[0]}: {why}")
-    user = Users(options.passwd_file).find(os.fsencode(options.default_user.partition(":")[0]))
-    if user is None or (user.uid == 0 and os.geteuid() == 0):
+    user = LocalHost(options).default_user()
+    if user is None:
         raise ValueError(f"DefaultUser {options.default_user} is nobody who may run it")
     told = privileges.as_user(user, lambda: _run_here(words, alert), _CHILD_TIME)
     if code := int(told):
