@@ -27,6 +27,10 @@ VERBS = {
         "minimta.admin.setup.setup",
         "mail goes out by a provider: gmail, office365, ..., HOST, mx, local; tried with a letter",
     ),
+    "package": (
+        "minimta.admin.package.package",
+        "write this checkout as a Debian package [--output DIR|FILE.deb]",
+    ),
     "check": ("minimta.admin.check", "tell what is wrong in /etc/mail/minimta.cf [-C FILE]"),
     "alert": (
         "minimta.admin.alert",

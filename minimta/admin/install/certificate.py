@@ -19,7 +19,9 @@ from minimta.config.options import Options
 #: where the listener looks for certificate and key if it is told nothing
 PLACE = Options().server_cert_file
 _DAYS = 3650
-_OURS = b"# A self-signed certificate and its key, made by minimta install.\n"
+#: the first line of one that do() made
+MARK = "# A self-signed certificate and its key, made by minimta install."
+_OURS = f"{MARK}\n".encode()
 
 
 @dataclass(frozen=True, slots=True)

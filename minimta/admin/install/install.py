@@ -183,7 +183,8 @@ def run_packaged(root: Path, *, is_dry: bool) -> int:
     So what lies in files of the administrator (a line of the aliases, a name) is told and stops nothing.
     """
     warn_of_configuration(root)
-    missing = [row for row in state_steps(root) if not row.is_done()]
+    rows = [*state_steps(root), packaged_cron(root)]
+    missing = [row for row in rows if not row.is_done()]
     for row in missing:
         try:
             perform([(str(row), row.do)], is_dry=is_dry)
@@ -196,6 +197,15 @@ def run_packaged(root: Path, *, is_dry: bool) -> int:
     if not is_dry and any(isinstance(row, Account) for row in missing):
         tell_next(root)
     return os.EX_OK
+
+
+def packaged_cron(root: Path) -> Step:
+    """The cron entry, if systemd neither runs nor is there to run when the machine starts."""
+    cron = machine_files.by_name("cron")
+    has_systemd = (root / "usr/lib/systemd/systemd").exists()
+    if has_systemd or not machine_files.wanted(cron.where, root):
+        return Unwanted(root, cron.packaged)
+    return TextFile(root, cron.packaged, cron.text())
 
 
 def parse(verb: str, arguments: list[str]) -> tuple[Path, bool]:
