@@ -9,6 +9,7 @@ Processes that a command leaves behind end with it. There is no service manager.
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -48,6 +49,13 @@ class OverlayRoot:
     def path(self, path: str) -> Path:
         """Where what was written as *path* lies."""
         return self._place / "upper" / path.lstrip("/")
+
+    def exists(self, path: str) -> bool:
+        """Is there anything of that name? What was removed is a device without a number."""
+        written = self.path(path)
+        if os.path.lexists(written):
+            return not (written.is_char_device() and written.lstat().st_rdev == 0)
+        return os.path.lexists(Path(self._lower, path.lstrip("/")))
 
     def run(self, *words: str, seconds: float = 600.0) -> subprocess.CompletedProcess[str]:
         """Run a command as root; its output is one text."""

@@ -20,6 +20,7 @@ from minimta.admin.checkout import HOME, SENDMAIL, AdminError, is_packaged, need
 from minimta.admin.install import machine_files, other_mta
 from minimta.admin.install.accounts import Account
 from minimta.admin.install.advice import tell_next, warn_of_configuration
+from minimta.admin.install.alternatives import MailAlternative
 from minimta.admin.install.certificate import Certificate
 from minimta.admin.install.diversions import Diversion, package_of
 from minimta.admin.install.files import (
@@ -122,6 +123,7 @@ def program_steps(root: Path) -> list[Step]:
         *(Diversion(root, path) for path in diverted),
         *(Link(root, manual_place(page), str(page)) for page in manual_pages()),
         *(Link(root, path, f"{HOME}/bin/{name}") for path, name in COMMANDS.items()),
+        MailAlternative(root, f"{HOME}/bin/mail"),
     ]
 
 
@@ -139,7 +141,12 @@ def manual_pages() -> list[Path]:
 
 def manual_place(page: Path) -> str:
     """Where man(1) looks before it looks at what packages have."""
-    return f"/usr/local/share/man/man{page.suffix[1:]}/{page.name}"
+    return f"/usr/local/share/man/man{page.suffix[1:]}/{manual_name(page)}"
+
+
+def manual_name(page: Path) -> str:
+    """``mail.1`` may be another mailx's."""
+    return "mail.minimta.1" if page.name == "mail.1" else page.name
 
 
 def _of_this_host(root: Path) -> list[Step]:

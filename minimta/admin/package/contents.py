@@ -15,12 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minimta.admin.checkout import PACKAGED
+from minimta.admin.install import install
 from minimta.admin.install.install import COMMANDS
 from minimta.admin.install.machine_files import FILES, MachineFile, Where
 from minimta.admin.package.version import Version
 
 #: what an editor or a Python leaves in a work tree
 _LITTER = ("~", ".pyc", ".orig", ".rej", ".swp")
+#: mail(1), which update-alternatives(1) gives its shorter name
+MAIL = "/usr/bin/mail.minimta"
 _DOC = "/usr/share/doc/minimta"
 
 #: run by the upgrade of Debian's Python to its next version
@@ -86,11 +89,12 @@ def _commands() -> Iterator[Entry]:
         if path == "/usr/lib/sendmail":
             place = "/usr/sbin/sendmail"
         yield Entry(path, target=os.path.relpath(place, os.path.dirname(path)))
+    yield Entry(MAIL, target="../share/minimta/bin/mail")
 
 
 def _manuals(home: str) -> Iterator[Entry]:
     for page in Path(home, "minimta", "man").glob("*.[1-8]"):
-        place = f"/usr/share/man/man{page.suffix[1:]}/{page.name}.gz"
+        place = f"/usr/share/man/man{page.suffix[1:]}/{install.manual_name(page)}.gz"
         if page.is_symlink():
             yield Entry(place, target=f"{os.readlink(page)}.gz")
         else:

@@ -11,14 +11,14 @@ import time
 from pathlib import Path
 
 from minimta.admin.checkout import PACKAGED, AdminError
-from minimta.admin.install import install
+from minimta.admin.install import alternatives, install
 from minimta.admin.install.certificate import MARK, PLACE
 from minimta.admin.install.diversions import SUFFIX
 from minimta.admin.install.files import LockFile, RememberedHosts
 from minimta.admin.install.machine_files import ENABLED_UNITS, FILES, UNITS, by_name
 from minimta.admin.install.other_mta import VIRTUAL
 from minimta.admin.install.services import CLIENT_QUEUE, QUEUE
-from minimta.admin.package.contents import Entry
+from minimta.admin.package.contents import MAIL, Entry
 from minimta.admin.package.version import Version
 from minimta.config.file import DEFAULT_FILE
 
@@ -113,6 +113,10 @@ def _values() -> dict[str, str]:
         "QUEUES": f"{CLIENT_QUEUE} {QUEUE}",
         "REMEMBERED": " ".join([*remembered, *REMEMBERED]),
         "CONFIGURATION": " ".join(CONFIGURATION),
+        "MAIL": MAIL,
+        "MAIL_INSTALL": f"{alternatives.LINK} {alternatives.GROUP} {MAIL} {alternatives.PRIORITY}",
+        "MAIL_SLAVE": f"{alternatives.SLAVE_LINK} {alternatives.SLAVE} {MAIL}",
+        "MAIL_GROUP": alternatives.GROUP,
         "USER": "minimta",
         "CERTIFICATE": PLACE,
         "CERTIFICATE_MARK": MARK,

@@ -86,7 +86,7 @@ def test_litter_of_a_work_tree_is_left_out(tmp_path: Path) -> None:
 
 def test_every_manual_page_is_in_its_section_compressed(entries: list[Entry]) -> None:
     pages = {
-        f"/usr/share/man/man{p.suffix[1:]}/{p.name}.gz"
+        f"/usr/share/man/man{p.suffix[1:]}/{install.manual_name(p)}.gz"
         for p in Path(HOME, "minimta/man").glob("*.[1-8]")
     }
     assert pages
