@@ -68,7 +68,9 @@ def test_mail_outlives_upgrade_removal_and_purge(machine: OverlayRoot) -> None:
         assert machine.path(path).exists(), path
     assert not machine.exists("/etc/cron.d/minimta")  # systemd is installed
     machine.must(
-        "sh", "-c", f"echo 'emma: root' >>/etc/aliases; newaliases; {LETTER}; {LETTER}; sendmail -qf"
+        "sh",
+        "-c",
+        f"echo 'emma: root' >>/etc/aliases; newaliases; {LETTER}; {LETTER}; sendmail -qf",
     )
     assert letters(machine) == 2
     machine.must("sh", "-c", LETTER)
