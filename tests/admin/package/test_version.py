@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,7 @@ def test_dpkg_takes_what_comes_later_for_newer(clone: Path) -> None:
     numbers = [__version__, version(clone).number]
     (clone / "file").write_text("2")
     numbers.append(version(clone).number)
-    for older, newer in zip(numbers, numbers[1:], strict=False):
+    for older, newer in pairwise(numbers):
         command = ["dpkg", "--compare-versions", older, "lt", newer]
         assert subprocess.run(command, check=False).returncode == 0, (older, newer)
 
