@@ -22,6 +22,8 @@ from minimta.admin.package.version import Version
 
 #: what an editor or a Python leaves in a work tree
 _LITTER = ("~", ".pyc", ".orig", ".rej", ".swp")
+#: of the tree, what has its place elsewhere in the package
+_ELSEWHERE = ("minimta/man/", "minimta/admin/package/scripts/")
 #: mail(1), which update-alternatives(1) gives its shorter name
 MAIL = "/usr/bin/mail.minimta"
 _DOC = "/usr/share/doc/minimta"
@@ -36,6 +38,19 @@ if [ "$1" = rtupdate ]; then
     py3clean -p minimta {PACKAGED}
     py3compile -p minimta {PACKAGED}
 fi
+"""
+
+
+#: for lintian(1)
+_OVERRIDES = """\
+# preinst takes away diversions that "minimta install" made for a checkout.
+minimta: package-uses-local-diversion *
+# The project has no mail address.
+minimta: bogus-mail-host *
+minimta: bogus-mail-host-in-debian-changelog *
+# For machines without systemd; minimta install writes it to its place.
+minimta: script-not-executable *openrc*
+minimta: unusual-interpreter *openrc*
 """
 
 
@@ -74,7 +89,7 @@ def _tree(home: str) -> Iterator[Entry]:
     for path in sources(home):
         name = path.relative_to(home)
         place = f"{PACKAGED}/{name}"
-        if name.parts[:2] == ("minimta", "man") or name.parts[0] not in ("bin", "minimta"):
+        if name.parts[0] not in ("bin", "minimta") or str(name).startswith(_ELSEWHERE):
             continue
         if path.is_symlink():
             yield Entry(place, target=os.readlink(path))
@@ -121,6 +136,7 @@ def is_shipped(file: MachineFile) -> bool:
 
 def _papers(home: str, changelog: str) -> Iterator[Entry]:
     licence = Path(home, "LICENSE").read_text(encoding="utf-8")
+    yield Entry("/usr/share/lintian/overrides/minimta", _OVERRIDES.encode())
     yield Entry(f"{_DOC}/copyright", f"minimta\n\n{licence}".encode())
     yield Entry(f"{_DOC}/changelog.gz", _compressed(changelog.encode()))
     yield Entry(f"{_DOC}/README.md.gz", _compressed(Path(home, "README.md").read_bytes()))

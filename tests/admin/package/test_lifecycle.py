@@ -32,12 +32,12 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("packages")
     for name, version in (("old", OLD), ("new", NEW)):
         package.write_tree(place / name, HOME, version)
-        pack(place / name)
+        pack(place / name, "-Zxz")
     return place
 
 
-def pack(tree: Path) -> None:
-    command = ["dpkg-deb", "--root-owner-group", "-Znone", "--build", str(tree), f"{tree}.deb"]
+def pack(tree: Path, *compression: str) -> None:
+    command = ["dpkg-deb", "--root-owner-group", *compression, "--build", str(tree), f"{tree}.deb"]
     subprocess.run(command, check=True, capture_output=True)
 
 
@@ -98,7 +98,11 @@ def test_mail_outlives_upgrade_removal_and_purge(machine: OverlayRoot) -> None:
 @pytest.mark.long
 def test_what_is_purged_without_mail_leaves_no_trace(machine: OverlayRoot) -> None:
     machine.must(*INSTALL, "/minimta/new.deb")
-    machine.must("sh", "-c", f"{LETTER}; sendmail -qf; minimta passwd emma <<X\nsecret-of-emma\nX")
+    machine.must(
+        "sh",
+        "-c",
+        f"rm -rf /etc/mail/m4; {LETTER}; sendmail -qf; minimta passwd emma <<X\nsecret-of-emma\nX",
+    )
     assert machine.exists("/etc/mail/smtp-users")
     assert "stay" not in machine.must("dpkg", "-P", "minimta")
     assert "minimta:" not in machine.path("/etc/passwd").read_text()
@@ -122,9 +126,10 @@ def test_the_package_takes_the_place_of_a_checkout(machine: OverlayRoot, tmp_pat
     said = machine.must("/opt/minimta/bin/minimta", "install")
     assert "the package other-mta stays installed" in said
     machine.must("sh", "-c", LETTER)
-    said = machine.must(*INSTALL, "--auto-deconfigure", "-B", "/minimta/new.deb")
+    machine.must("dpkg", "-r", "other-mta")  # as apt does first
+    assert os.readlink(machine.path("/usr/sbin/sendmail")) == "/opt/minimta/bin/sendmail"
+    said = machine.must(*INSTALL, "/minimta/new.deb")
     assert "minimta: the installation from /opt/minimta/bin ends here" in said
-    assert "removing other-mta in favour of minimta" in said.replace("considering ", "")
     assert machine.must("dpkg-divert", "--list", f"*{SUFFIX}") == ""
     links = machine.must("readlink", *COMMANDS).split()
     assert not [link for link in links if "/opt/" in link]
@@ -145,7 +150,7 @@ def other(machine: OverlayRoot) -> None:
         "Package: other-mta\nVersion: 1\nArchitecture: all\nMaintainer: nobody <nobody@lab1.campus>\n"
         "Provides: mail-transport-agent\nConflicts: mail-transport-agent\nDescription: of a test\n"
     )
-    pack(tree)
+    pack(tree, "-Znone")
 
 
 def broken(machine: OverlayRoot, packages: Path, script: str) -> None:
@@ -154,7 +159,7 @@ def broken(machine: OverlayRoot, packages: Path, script: str) -> None:
     subprocess.run(["cp", "-a", str(packages / "new"), str(tree)], check=True)
     path = tree / "DEBIAN" / script
     path.write_text(path.read_text().replace("set -e\n", "set -e\nexit 1\n", 1))
-    pack(tree)
+    pack(tree, "-Znone")
 
 
 @pytest.mark.long
