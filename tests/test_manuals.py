@@ -154,7 +154,18 @@ from minimta.config import commandline  # noqa: E402
 PLAIN = ("test",)
 #: pages of other packages
 OTHERS = {
-    *((name, "1") for name in ("bsd-mailx", "dpkg-divert", "mutt", "s-nail", "systemctl")),
+    *(
+        (name, "1")
+        for name in (
+            "bsd-mailx",
+            "dpkg-deb",
+            "dpkg-divert",
+            "mutt",
+            "s-nail",
+            "systemctl",
+            "update-alternatives",
+        )
+    ),
     *((name, "8") for name in ("praliases", "makemap", "smrsh", "hoststat")),
 }
 
