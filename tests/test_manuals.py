@@ -26,7 +26,7 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from minimta.config import options
+from minimta.config import options, sendmail_names
 from minimta.config.option import Option
 
 HOME = Path(__file__).parent.parent
@@ -87,10 +87,15 @@ def option_table() -> str:
 
 
 def always_table() -> str:
-    return "".join(option_item(option, option.default or "any") for option in options.ALWAYS)
+    return "".join(option_item(option, option.default or "any") for option in sendmail_names.ALWAYS)
 
 
-GENERATED = {"options": option_table, "always": always_table}
+def refused_table() -> str:
+    rows = sendmail_names.REFUSED.items()
+    return "".join(f".It Ic {name}\n{prose(instead)}\n" for name, instead in rows)
+
+
+GENERATED = {"options": option_table, "always": always_table, "refused": refused_table}
 
 
 def marked(name: str) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from codecs import BOM_UTF8
 
 from minimta.config.option import OptionError
@@ -85,6 +86,10 @@ def override(options: Options, settings: list[tuple[str, str]]) -> None:
     options.supersede()
     for name, value in settings:
         options.set(by_name(name), value)
+    if options.time_zone:
+        # Before anybody asks for the time; what a caller's TZ says counts where this says nothing.
+        os.environ["TZ"] = options.time_zone
+        time.tzset()
 
 
 def _read_into(options: Options, path: str, judge: Judge, *, required: bool) -> None:

@@ -15,9 +15,11 @@ from minimta.config.quantities import (
     boolean,
     interval,
     lengths,
+    maybe_interval,
     natural,
     number,
     positive,
+    positive_seconds,
     seconds,
     seconds_or_never,
     size,
@@ -26,14 +28,16 @@ from minimta.config.quantities import (
 from minimta.config.values import (
     alias_files,
     blame,
+    charset,
     choice,
     class_words,
     data_size,
     directory,
-    file_mode,
+    fallback_hosts,
     filter_macros,
     filter_names,
     forward_path,
+    host_address,
     host_name,
     local_delivery,
     mail_address,
@@ -108,6 +112,34 @@ def _srv_options(text: str) -> str:
     return letters
 
 
+#: what may be said of TLS; an empty value: it is so anyway
+_SSL_OPTIONS = {
+    "SSL_OP_NO_TLSv1_2": "OP_NO_TLSv1_2",
+    "SSL_OP_NO_TLSv1_3": "OP_NO_TLSv1_3",
+    "SSL_OP_NO_TICKET": "OP_NO_TICKET",
+    "SSL_OP_NO_SSLv2": "",
+    "SSL_OP_NO_SSLv3": "",
+    "SSL_OP_NO_TLSv1": "",
+    "SSL_OP_NO_TLSv1_1": "",
+    "SSL_OP_NO_COMPRESSION": "",
+    "SSL_OP_NO_RENEGOTIATION": "",
+    "SSL_OP_CIPHER_SERVER_PREFERENCE": "",
+    "SSL_OP_SINGLE_DH_USE": "",
+    "SSL_OP_SINGLE_ECDH_USE": "",
+}
+
+
+def _ssl_options(text: str) -> tuple[str, ...]:
+    """Names of ssl's options, of ServerSSLOptions. Raise ValueError for what cannot be had."""
+    words = [word.removeprefix("+") for word in text.replace(",", " ").split()]
+    for word in words:
+        if word not in _SSL_OPTIONS:
+            raise ValueError(f"{word} cannot be had, only {', '.join(_SSL_OPTIONS)}")
+    if {"SSL_OP_NO_TLSv1_2", "SSL_OP_NO_TLSv1_3"} <= set(words):
+        raise ValueError("no version of TLS is left")
+    return tuple(name for word in words if (name := _SSL_OPTIONS[word]))
+
+
 def _luser_relay(text: str) -> str:
     """LuserRelay: what smart_host() takes, user@host, local:USER, error:TEXT. Raise ValueError."""
     kind, _, rest = text.strip().partition(":")
@@ -154,6 +186,9 @@ class Options:
     virtuser_table = _option("VirtUserTable", "/etc/mail/virtusertable", directory, "text table address of a domain of this host -> user, address or error:; PATH.cdb counts before it")
     virtuser_domain = _option("VirtUserDomain", "", class_words, "further domains, no names of this host, whose users stand in VirtUserTable, and to which anybody may send; names, and files of names (class VirtHost)", accumulates=True)
     virtuser_entire_domain = _option("VirtUserEntireDomain", "False", boolean, "what is below a VirtUserDomain counts, too")
+    fallback_mx_host = _option("FallbackMXhost", "", fallback_hosts, "a last host for all that goes by MX: it is asked when no exchanger of a domain was reached, or name servers do not answer; no MX lookup if it is in brackets")
+    fallback_smart_host = _option("FallbackSmartHost", "", fallback_hosts, "where mail goes for domains that do not exist in DNS, as it is seen from here")
+    connect_only_to = _option("ConnectOnlyTo", "", host_address, "for tests: an address to which every connection to other hosts is made, whatever their own is")
     luser_relay = _option("LuserRelay", "", _luser_relay, "who gets mail for a name that nobody has: a host, user@host, local:USER, error:CODE TEXT")
     mail_hub = _option("MailHub", "", smart_host, "the host with the mailboxes of this one's users; aliases are followed here")
     local_relay = _option("LocalRelay", "", smart_host, "the same, if there is no MailHub")
@@ -184,6 +219,9 @@ class Options:
     server_cert_file = _option("ServerCertFile", "/etc/mail/server.pem", directory, "certificate of the listener, with its chain (PEM); without it STARTTLS is not offered; two, with a comma between them, for two kinds of key")
     server_key_file = _option("ServerKeyFile", "", directory, "its key, which nobody else may read; empty: in the same file")
     tls_srv_options = _option("TLSSrvOptions", "", _srv_options, "V: clients are not asked for a certificate, as else they are if `CACertFile`, `CACertPath` or `RelayCertFile` is set")
+    cipher_list = _option("CipherList", "", str.strip, "ciphers of TLS 1.2, as openssl-ciphers(1) names them, both ways; empty: those that the system prefers")
+    server_ssl_options = _option("ServerSSLOptions", "", _ssl_options, "what the listener does in TLS beside what it does anyway: SSL_OP_NO_TLSv1_2, SSL_OP_NO_TLSv1_3, SSL_OP_NO_TICKET")
+    client_ssl_options = _option("ClientSSLOptions", "", _ssl_options, "the same, with other hosts")
     relay_cert_file = _option("RelayCertFile", "", directory, "certificates (PEM) of clients that may relay, whoever signed them (ours)")
     auth_backend = _option("AuthBackend", "/etc/mail/smtp-users", _auth_backend, "who knows the users that may log in (AUTH): a file that `minimta passwd` writes, dovecot:SOCKET, saslauthd:SOCKET; empty, or no such file: nobody may (ours)")
     auth_mechanisms = _option("AuthMechanisms", "SCRAM-SHA-256 PLAIN LOGIN", _auth_mechanisms, "how clients may log in; what is not one of these three is never offered")
@@ -208,6 +246,8 @@ class Options:
     milter_log_level = _option("Milter.LogLevel", "-1", number, "the LogLevel of what filters do; -1: LogLevel")
     milter_max_data_size = _option("Milter.maxdatasize", "65535", data_size, "octets of a packet to a filter, 65535, 262143 or 1048575; the larger ones if the filter can take them")
     delivery_mode = _option("DeliveryMode", "background", choice("background", "interactive", "queueonly", "deferred"), "when a new message is first tried", "d", anybody=True)
+    default_charset = _option("DefaultCharSet", "unknown-8bit", charset, "what 8-bit text is called that does not say what it is, when a host without 8BITMIME gets it", anybody=True)
+    soft_bounce = _option("SoftBounce", "False", boolean, "for the first days of a new configuration: what would be refused or returned for good waits, 4yz in place of 5yz")
     error_mode = _option("ErrorMode", "print", choice("print", "quiet", "mail", "write", "exit"), "how the submitter is told of errors", "e", anybody=True)
     ignore_dots = _option("IgnoreDots", "False", boolean, "a line with a single dot does not end the message (-i)", "i", anybody=True)
     me_too = _option("MeToo", "True", boolean, "the sender gets a copy too when an alias names them", "m", anybody=True)
@@ -218,6 +258,8 @@ class Options:
     pid_file = _option("PidFile", "/run/sendmail.pid", directory, "pid and command line of the daemon")
     log_level = _option("LogLevel", "9", number, "0 nothing, 9 every message, 10 and more details", "L")
     log_to = _option("LogTo", "syslog", choice("syslog", "stderr", "none"), "syslog (facility mail), stderr, none (ours)")
+    time_zone = _option("TimeZoneSpec", "", str.strip, "the zone of dates, as TZ has it: Europe/Berlin; empty: that of the system")
+    helo_name = _option("HeloName", "", _domain, "what other hosts are told in EHLO; empty: this host's full name")
     greeting = _option("SmtpGreetingMessage", "$j minimta $v/$Z; $b", str.strip, "text of the 220; $j host, $v and $Z version, $b date")
     max_message_size = _option("MaxMessageSize", "0", size, "largest message accepted in octets, 0 = no limit (RFC 1870)")
     max_headers_length = _option("MaxHeadersLength", "262144", size, "largest header block accepted in octets")
@@ -233,15 +275,21 @@ class Options:
     connection_rate_throttle = _option("ConnectionRateThrottle", "0", natural, "connections that a port takes in a second, 0 = no limit; the others wait")
     max_queue_children = _option("MaxQueueChildren", "10", positive, "programs and other hosts that are delivered to at the same time, by all queue runs together")
     destination_concurrency = _option("DestinationConcurrency", "0", natural, "connections at the same time to one next hop, or one host, 0 = all but a fifth of `MaxQueueChildren` (ours)")
+    single_thread_delivery = _option("SingleThreadDelivery", "False", boolean, "one connection at a time to one next hop, or one host")
+    nice_queue_run = _option("NiceQueueRun", "0", natural, "by how much queue runs give way to other processes (nice(3))")
     connection_cache_size = _option("ConnectionCacheSize", "2", natural, "connections to other hosts that are kept when all is sent, for messages that may come; 0 = none", "k")
     # DIFFERS: Sendmail has 5m, within a queue run; here a connection is kept between deliveries, too.
     connection_cache_timeout = _option("ConnectionCacheTimeout", "2s", wait, "for how long, if messages come to their next hop as often as that", "K")
     destination_rate_delay = _option("DestinationRateDelay", "0", seconds, "between two messages to one next hop: what comes sooner waits in the queue; 0 = none (ours)")
     queue_la = _option("QueueLA", "8", number, "load average for each processor from which on messages are only queued; in a container the load of the host does not count", "x")
     refuse_la = _option("RefuseLA", "12", number, "load average for each processor from which on connections are refused; see `QueueLA`", "X")
+    delay_la = _option("DelayLA", "0", number, "load average for each processor from which on a port takes one connection a second, and a command waits for one; 0 = never; see `QueueLA`")
     min_free_blocks = _option("MinFreeBlocks", "100", number, "free blocks the queue's file system must have, else 452", "b")
     greet_pause = _option("GreetPause", "0", number, "milliseconds before the 220 in which a client that may not relay must be silent, 0 = none (ours)")
     min_data_rate = _option("MinDataRate", "100", natural, "octets of message text that a client must send a second, after its first minute (ours)")
+    max_noop_commands = _option("MaxNOOPCommands", "20", natural, "NOOP that a client may say between two messages, before each costs a second")
+    reject_log_interval = _option("RejectLogInterval", "3h", wait, "how often it is told that connections are still refused (MaxDaemonChildren, RefuseLA)")
+    connection_rate_window = _option("ConnectionRateWindowSize", "60s", positive_seconds, "what `ClientRate:` rows of the access table count in")
     bad_rcpt_throttle = _option("BadRcptThrottle", "10", number, "refused recipients after which each costs the client a second, 0 = never")
     group_commit = _option("GroupCommit", "True", boolean, "messages that arrive together become durable together; False: fsync each (ours)")
     eight_bit_mode = _option("EightBitMode", "mimify", choice("mimify", "pass8", "strict"), "8-bit text for a host without 8BITMIME: convert, send as it is, return", "8", anybody=True)
@@ -271,12 +319,22 @@ class Options:
     class_factor = _option("ClassFactor", "1800", number, "what each point of Precedence takes from it", "z")
     retry_factor = _option("RetryFactor", "90000", number, "what each attempt adds to it", "Z")
     double_bounce_address = _option("DoubleBounceAddress", "postmaster", str.strip, "who gets a bounce that cannot be delivered; empty: nobody")
+    postmaster_copy = _option("PostmasterCopy", "", str.strip, "who gets the header of each message that is returned, and why it is, beside its sender; empty: nobody", "P")
+    error_header = _option("ErrorHeader", "", str.strip, "what stands at the beginning of each bounce: a text, or the path of a file with it; $j host", "E")
     dead_letter_drop = _option("DeadLetterDrop", "", directory, "file for messages that can be neither delivered nor returned nor saved at home")
     alert_command = _option("AlertCommand", "", _alert_command, "who is told, not by mail, that mail does not go out, and when it does again: a program with its arguments, or file:/PATH with an https URL in it; empty: nobody (ours)", file_only=True)
     alert_age = _option("AlertAge", "4h", interval, "with AlertCommand: how old a message may be; 0: however old (ours)")
     alert_format = _option("AlertFormat", "text", choice("text", "json"), "what an https URL gets: plain text (ntfy), or an object of JSON whose text, content and message are the same sentence (Slack, Mattermost, Discord, Gotify; ours)")
     timeout_queuereturn = _option("Timeout.queuereturn", "5d", interval, "bounce what has waited longer", "T")
     timeout_queuewarn = _option("Timeout.queuewarn", "4h", interval, "tell the sender, once, when it has waited longer; 0 = never")
+    timeout_queuereturn_normal = _option("Timeout.queuereturn.normal", "", maybe_interval, "the same for messages with `Priority: normal`, or none; empty: Timeout.queuereturn; so are these:")
+    timeout_queuereturn_urgent = _option("Timeout.queuereturn.urgent", "", maybe_interval, "with `Priority: urgent`")
+    timeout_queuereturn_non_urgent = _option("Timeout.queuereturn.non-urgent", "", maybe_interval, "with `Priority: non-urgent`")
+    timeout_queuereturn_dsn = _option("Timeout.queuereturn.dsn", "", maybe_interval, "bounces, receipts and warnings")
+    timeout_queuewarn_normal = _option("Timeout.queuewarn.normal", "", maybe_interval, "when the sender is told of messages with `Priority: normal`, or none; empty: Timeout.queuewarn; so are these:")
+    timeout_queuewarn_urgent = _option("Timeout.queuewarn.urgent", "", maybe_interval, "with `Priority: urgent`")
+    timeout_queuewarn_non_urgent = _option("Timeout.queuewarn.non-urgent", "", maybe_interval, "with `Priority: non-urgent`")
+    timeout_queuewarn_dsn = _option("Timeout.queuewarn.dsn", "", maybe_interval, "bounces, receipts and warnings, of which nobody is told")
     timeout_program = _option("Timeout.program", "15m", wait, "a program that runs longer is ended and tried again later (ours)")
     timeout_hoststatus = _option("Timeout.hoststatus", "30m", wait, "with HostStatusDirectory: a host that was not reached is not asked again for so long")
     timeout_command = _option("Timeout.command", "5m", seconds, "listener: wait for the next command")
@@ -285,6 +343,7 @@ class Options:
     timeout_iconnect = _option("Timeout.iconnect", "1m", seconds, "client: TCP connection in the first attempt")
     timeout_initial = _option("Timeout.initial", "5m", seconds, "client: the 220 greeting")
     timeout_helo = _option("Timeout.helo", "5m", seconds, "client: reply to EHLO and HELO")
+    timeout_lhlo = _option("Timeout.lhlo", "2m", seconds, "client: reply to LHLO (LMTP)")
     # DIFFERS: Sendmail waits an hour; a handshake is made by machines.
     timeout_starttls = _option("Timeout.starttls", "2m", seconds, "the TLS handshake, both ways")
     timeout_auth = _option("Timeout.auth", "10m", seconds, "client: each reply to AUTH")
@@ -322,38 +381,18 @@ class Options:
 #: all that may be set, in the order of the manual
 TABLE = tuple(row for row in vars(Options).values() if isinstance(row, Option))
 
-# fmt: off
-#: What Sendmail can be told to do otherwise; an empty default: any value, it cannot matter.
-ALWAYS = (
-    Option("SevenBitInput", "False", boolean, "the eighth bit of an octet is kept", "7"),
-    Option("AliasWait", "", interval, "a new alias database replaces the old one at once, nobody waits for it", "a"),
-    Option("BlankSub", ".", str.strip, "a blank in an address becomes a dot", "B"),
-    Option("HoldExpensive", "", boolean, "no mailer is expensive", "c"),
-    Option("TempFileMode", "0600", file_mode, "mode of all files in the queue", "F"),
-    Option("QueueFileMode", "0600", file_mode, "mode of all files in the queue"),
-    Option("SaveFromLine", "False", boolean, "a Unix From_ line before the header is taken off", "f"),
-    Option("MatchGECOS", "False", boolean, "a full name is no address", "G"),
-    Option("SendMimeErrors", "True", boolean, "bounces are MIME", "j"),
-    Option("UseErrorsTo", "False", boolean, "bounces go to the envelope sender, whatever Errors-To says", "l"),
-    Option("CheckAliases", "False", boolean, "newaliases does not look up what the right sides name", "n"),
-    Option("OldStyleHeaders", "True", boolean, "blanks separate recipients where no comma, semicolon, bracket or parenthesis is", "o"),
-    Option("DontPruneRoutes", "False", boolean, "of a source route only the last address counts", "R"),
-    Option("SuperSafe", "True", boolean, "a message is on disk before it is accepted", "s"),
-    Option("TryNullMXList", "False", boolean, "a domain whose best MX host is this one is a mail loop", "w"),
-    Option("RrtImpliesDsn", "False", boolean, "Return-Receipt-To asks for nothing; -N does"),
-    Option("DHParameters", "", str.strip, "keys are agreed upon with elliptic curves"),
-    Option("Timeout.ident", "0", seconds, "clients are not asked for a user name (ident)"),
-    Option("UnixFromLine", "From $g $d", str.strip, "how a message begins in a mailbox: sender and date"),
-)
-# fmt: on
-
-_BY_NAME = {row.name.lower(): row for row in (*TABLE, *ALWAYS)}
-_BY_LETTER = {row.letter: row for row in (*TABLE, *ALWAYS) if row.letter}
+_BY_NAME = {row.name.lower(): row for row in TABLE}
+_BY_LETTER = {row.letter: row for row in TABLE if row.letter}
 
 
 def by_name(name: str) -> Option:
     """Find an option by Sendmail's name, in any case. Raise OptionError if there is none."""
-    option = _BY_NAME.get(name.strip().lower())
+    key = name.strip().lower()
+    option = _BY_NAME.get(key)
+    if option is None:
+        from minimta.config import sendmail_names  # few say what is always so, or was never here
+
+        option = sendmail_names.always(key)
     if option is None:
         raise OptionError(f"unknown option name {name.strip()}{_hint(name.strip())}")
     return option
@@ -362,6 +401,10 @@ def by_name(name: str) -> Option:
 def by_letter(letter: str) -> Option:
     """Find an option by its one-letter name (-oX). Raise OptionError if there is none."""
     option = _BY_LETTER.get(letter)
+    if option is None:
+        from minimta.config import sendmail_names
+
+        option = sendmail_names.always_by_letter(letter)
     if option is None:
         shown = letter if letter.isascii() and letter.isalnum() else f"0x{ord(letter):x}"
         raise OptionError(f"unknown option name {shown}")
@@ -376,8 +419,9 @@ def meant(line: str) -> str:
     """
     name, equals, _ = line.lower().partition("=")
     word = "".join(name.split()) if equals else name.split()[0]
-    if word in _BY_NAME:
-        return _BY_NAME[word].name
+    names = _names()
+    if word in names:
+        return names[word]
     # Only on the way to an error, as in nearest().
     from difflib import get_close_matches
 
@@ -385,9 +429,9 @@ def meant(line: str) -> str:
 
     if word in NAMES:
         return NAMES[word]
-    near = get_close_matches(word, list(_BY_NAME), 1)
+    near = get_close_matches(word, list(names), 1)
     if near:
-        return _BY_NAME[near[0]].name
+        return names[near[0]]
     return "QueueDirectory" if "queue" in word or "spool" in word else ""
 
 
@@ -396,4 +440,11 @@ def _hint(name: str) -> str:
 
     if name.lower() in NAMES:
         return f" (here it is {NAMES[name.lower()]})"
-    return nearest(name.lower(), {key: option.name for key, option in _BY_NAME.items()})
+    return nearest(name.lower(), _names())
+
+
+def _names() -> dict[str, str]:
+    """Name in small letters -> name, of all that may be set."""
+    from minimta.config.sendmail_names import ALWAYS
+
+    return {row.name.lower(): row.name for row in (*TABLE, *ALWAYS)}

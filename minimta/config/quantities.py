@@ -69,6 +69,19 @@ def seconds(text: str) -> int:
     return wait(text, "s")
 
 
+def maybe_interval(text: str) -> int | None:
+    """interval(), or None for an empty text. Raise ValueError."""
+    return interval(text) if text.strip() else None
+
+
+def positive_seconds(text: str) -> int:
+    """seconds(), from 1 on. Raise ValueError."""
+    found = seconds(text)
+    if not found:
+        raise ValueError(f"below 1: {text.strip()!r}")
+    return found
+
+
 def seconds_or_never(text: str) -> int:
     """seconds(), or -1 for any number below 0. Raise ValueError."""
     if text.strip()[:1] == "-":

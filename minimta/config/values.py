@@ -232,6 +232,22 @@ def host_name(text: str) -> str:
     return name
 
 
+def host_address(text: str) -> str:
+    """An address of a host, or nothing (ConnectOnlyTo). Raise ValueError for a name."""
+    from ipaddress import ip_address  # few ask
+
+    text = text.strip().removeprefix("[").removesuffix("]")
+    return str(ip_address(text)) if text else ""
+
+
+def charset(text: str) -> str:
+    """The name of a character set (RFC 2045 section 5.1). Raise ValueError for what is no token."""
+    text = text.strip()
+    if not text or not (text.isascii() and text.replace("-", "").replace("_", "").isalnum()):
+        raise ValueError(f"{text!r} is no name of a character set; wanted: iso-8859-1")
+    return text
+
+
 def mail_address(text: str) -> str:
     """One bare address, or nothing (AlwaysBcc, RedirectAll). Raise ValueError for a list, a program, a file."""
     text = text.strip()
@@ -276,6 +292,21 @@ def smart_host(text: str) -> str:
     if text and (is_scheme or not all(_is_place(place.strip()) for place in separate)):
         raise ValueError(f"{text!r} is no host; wanted: {_HOST_FORMS}")
     return text
+
+
+def fallback_hosts(text: str) -> str:
+    """Other hosts as smart_host() takes them, as one next hop: "[h1],h2:587". Raise ValueError."""
+    mailer, colon, rest = smart_host(text).partition(":")
+    is_named = colon and mailer.strip().lower() in REMOTE_MAILERS and not rest.isdigit()
+    places = (rest if is_named else text.strip()).replace(":[", ",[").split(",")
+    return ",".join(map(_in_brackets, map(str.strip, places)))
+
+
+def _in_brackets(place: str) -> str:
+    """An address needs none in the file, and is looked up nowhere."""
+    host, colon, port = place.partition(":")
+    is_address = host.replace(".", "").isdigit() and host.isascii()
+    return f"[{host}]{colon}{port}" if is_address else place
 
 
 def proxy(text: str) -> str:

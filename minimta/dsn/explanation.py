@@ -48,7 +48,13 @@ def text(report: Report) -> str:
     lines += ["", "   ----- Transcript of session follows -----"]
     lines += _transcript(report)
     box = _BOX if report.kind is ReportKind.DELAY else ""
-    return box + joined(lines)
+    return _preface(report) + box + joined(lines)
+
+
+def _preface(report: Report) -> str:
+    """The lines of ErrorHeader, and an empty one."""
+    lines = [clean(line) for line in report.preface.splitlines()]
+    return joined([*lines, ""]) if any(lines) else ""
 
 
 _SUCCESS = {

@@ -143,6 +143,10 @@ class Report:
     copy: bytes = b""
     #: PrivacyOptions=noactualrecipient: what an address leads to is not told
     hides_actual: bool = False
+    #: the text of the message does not go with it
+    header_only: bool = False
+    #: what ErrorHeader has stand before everything else, "" if nothing
+    preface: str = ""
 
     @property
     def is_utf8(self) -> bool:

@@ -6,6 +6,7 @@
     relayed     BY=...T (RFC 2852), whatever the next hop does                 in the same DSN
     delayed     D, once for a message (flag w), not for bulk and list mail     a warning
                 by Timeout.queuewarn, or the time that BY=...N names
+    failed      and there is a PostmasterCopy                                  a note without the text
     failed, and it is the copy of AlwaysBcc, or the reverse-path is null: to DoubleBounceAddress; if that fails too, nobody
 
 RFC 3461 sections 4.1 and 5.2, RFC 5321 section 4.5.5: nobody is told of a report that cannot be
@@ -25,12 +26,15 @@ from minimta.dsn.multipart import OriginalMessage, Report, ReportEntry, ReportKi
 from minimta.message import deliver_by, headers
 from minimta.message.envelope import Envelope, Recipient
 from minimta.message.outcome import Fate
-from minimta.queue import always_bcc
+from minimta.queue import always_bcc, patience
 from minimta.queue.control import MAILER_DAEMON, Control
 from minimta.routing import controlling_user
 from minimta.system import log
+from minimta.system.files import read_if_there
 
 _NO_WARNING = (b"list", b"bulk", b"junk")
+#: octets of the file of ErrorHeader
+_LONGEST_PREFACE = 4096
 #: failures that only the postmaster can mend
 _OUR_FAULTS = (os.EX_SOFTWARE, os.EX_CONFIG)
 
@@ -88,6 +92,8 @@ class Notifier:
             )  # in the order of the envelope, as Sendmail has them
             both = [e for e in entries if id(e) in told]
             found.append(self._report(kind, control.reverse_path, control, qid, both))
+        if failed:
+            found += self._postmaster_copy(control, qid, failed)
         if delayed and self.is_late(control):
             found.append(
                 self._report(ReportKind.DELAY, control.reverse_path, control, qid, delayed)
@@ -115,6 +121,15 @@ class Notifier:
             return []
         return self.to_postmaster(self._report(ReportKind.POSTMASTER, b"", control, qid, failed))
 
+    def _postmaster_copy(
+        self, control: Control, qid: str, failed: list[ReportEntry]
+    ) -> list[Report]:
+        """What PostmasterCopy wants to hear of a failure that the sender is told of."""
+        if not (to := self.options.postmaster_copy.encode("utf-8", "surrogateescape")):
+            return []
+        report = self._report(ReportKind.POSTMASTER, to, control, qid, failed)
+        return [replace(report, copy=b"", header_only=True)]
+
     def to_postmaster(self, report: Report) -> list[Report]:
         """*report* for DoubleBounceAddress, because its own reader cannot be told; none if that is empty."""
         postmaster = self.options.double_bounce_address.encode("ascii", "replace")
@@ -127,7 +142,7 @@ class Notifier:
         """Is the one warning due? (Timeout.queuewarn, BY=...N) Bulk and list mail warns nobody."""
         if "w" not in control.flags and self._is_past(control):
             return True
-        limit = self.options.timeout_queuewarn
+        limit = patience.warns_after(self.options, control)
         classes = headers.find(control.headers, b"precedence")
         bulk = any(headers.value(field).lower() in _NO_WARNING for field in classes)
         waited = self.now - control.created
@@ -144,7 +159,7 @@ class Notifier:
         A message that nobody tried for longer than that (and a day) gets another chance: the
         machine was off, or its clock jumped; neither says anything about the next hop.
         """
-        limit = self.options.timeout_queuereturn
+        limit = patience.returns_after(self.options, control)
         rested = self.now - max(control.last_attempt, control.created)
         return self.now - control.created > limit and rested <= max(limit, 86400)
 
@@ -167,16 +182,32 @@ class Notifier:
             self.host,
             self.now,
             self._waited(control),
-            self.options.timeout_queuereturn,
+            patience.returns_after(self.options, control),
             b"postmaster" if kind is ReportKind.FAILURE and is_our_fault else b"",
             "noactualrecipient" in self.options.privacy_options,
+            preface=self._preface(),
         )
+
+    def _preface(self) -> str:
+        """Of ErrorHeader; "" if there is none. A file that cannot be read stops no bounce."""
+        text = self.options.error_header
+        if text.startswith("/"):
+            try:
+                text = read_if_there(text)[:_LONGEST_PREFACE].decode("utf-8", "replace")
+            except OSError as error:
+                log.line("", f"SYSERR(root): ErrorHeader: {log.clean(str(error))}", error=True)
+                return ""
+        return text.replace("$j", self.host)
 
     def _waited(self, control: Control) -> int:
         """What a warning says that it was waited, seconds."""
         wish = deliver_by.of_lines(control.carried)
         is_named = wish is not None and self._is_past(control)
-        return max(wish.seconds, 0) if wish and is_named else self.options.timeout_queuewarn
+        return (
+            max(wish.seconds, 0)
+            if wish and is_named
+            else patience.warns_after(self.options, control)
+        )
 
     def returns_body(self, control: Control, report: Report, size: int) -> bool:
         """Does the message go back whole? (RFC 3461 section 4.3: only with a failure)
@@ -187,7 +218,11 @@ class Notifier:
         # RFC 8689 section 4.3: what may leave only with TLS does not go back in clear.
         private = "nobodyreturn" in self.options.privacy_options or control.requires_tls
         return (
-            failure and "n" not in control.flags and size <= multipart.RETURN_LIMIT and not private
+            failure
+            and not report.header_only
+            and "n" not in control.flags
+            and size <= multipart.RETURN_LIMIT
+            and not private
         )
 
 

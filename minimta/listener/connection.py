@@ -54,6 +54,8 @@ def session(shared: SharedState, handler: Handler, client: Peer) -> Session:
         privacy=frozenset(options.privacy_options),
         max_message_size=options.max_message_size,
         bad_rcpt_throttle=options.bad_rcpt_throttle,
+        max_noop_commands=options.max_noop_commands,
+        soft_bounce=options.soft_bounce,
         unawaited=_unawaited(client),
         has_tls=shared.tls is not None and client.port is not None and client.port.has_starttls,
         max_recipients=options.max_recipients,
@@ -144,8 +146,9 @@ class Connection:
                 self._begun += time.monotonic() - asked
             has_ended, why_late = session.state is State.CLOSED, self._why_late(len(chunk))
             pause = session.throttle.take_pause()
-            if self.port.delay_la and not is_text:
-                pause += self._shared.load_average() >= self.port.delay_la
+            delay_la = self.port.delay_la or self._shared.options.delay_la
+            if delay_la and not is_text:
+                pause += self._shared.load_average() >= delay_la
             if pause:
                 self._wait(pause)
             if replies:

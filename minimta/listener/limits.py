@@ -5,7 +5,7 @@
     RefuseLA, refuseLA                 the load average is below it
     ClientConn: row, or                fewer are open from its address, or its /64
     MaxConnectionsPerClient
-    ClientRate: row                    it has connected less often in the last minute
+    ClientRate: row                    it has connected less often in ConnectionRateWindowSize
 
 ConnectionRateThrottle lets connections wait, so that no second brings more than so many.
 The accepting threads ask, and turn away by themselves: a flood of connections costs no threads.
@@ -27,6 +27,7 @@ from minimta.listener.rates import ClientRates, PortThrottle
 from minimta.listener.shared_state import SharedState
 from minimta.listener.stream import Stream
 from minimta.listener.threads import ThreadPool
+from minimta.message import dates
 from minimta.system import log
 
 #: seconds until it is told again that connections are delayed
@@ -43,9 +44,11 @@ class ConnectionLimits:
         #: guards _inside; told when a connection leaves, once the end has begun
         self._changed = threading.Condition(threading.Lock())
         self._inside: set[Connection] = set()
-        self._rates = ClientRates()
+        self._rates = ClientRates(self._options.connection_rate_window)
         self._throttles: dict[Port, PortThrottle] = {}
         self._refusing = ""
+        #: when that began, and when it was told last (time.monotonic())
+        self._refusing_since = self._told_refusing = 0.0
         self._silent_until = 0.0
 
     def admit(self, sock: socket.socket, ip: str, port: Port) -> None:
@@ -99,14 +102,15 @@ class ConnectionLimits:
     # --- limits -----------------------------------------------------------------------------------
 
     def _delay(self, port: Port) -> None:
-        """ConnectionRateThrottle; DaemonPortOptions delayLA: this port takes one a second."""
+        """ConnectionRateThrottle; DelayLA, DaemonPortOptions delayLA: this port takes one a second."""
         most = self._options.connection_rate_throttle
         if most and (pause := self._throttle(port, most).pause(time.monotonic())):
             self._note_delay(f"deferring connections on daemon {port.name}: {most} per second")
             time.sleep(pause)
-        if not port.delay_la or (load := self._shared.load_average()) < port.delay_la:
+        limit = port.delay_la or self._options.delay_la
+        if not limit or (load := self._shared.load_average()) < limit:
             return
-        facts = f"load average={load:.0f} >= {port.delay_la}"
+        facts = f"load average={load:.0f} >= {limit}"
         self._note_delay(f"delaying connections on daemon {port.name}: {facts}")
         time.sleep(1)
 
@@ -190,9 +194,15 @@ class ConnectionLimits:
             return sum(network(one.ip) == place for one in others) >= at_least
 
     def _note_refusing(self, why: str) -> None:
-        """Log it once, not for every client."""
+        """Log it once, not for every client, and then each RejectLogInterval."""
+        now = time.monotonic()
         if not self._refusing:
+            self._refusing_since = self._told_refusing = now
             log.line("", f"rejecting connections on daemon {why}", level=8)
+        elif (every := self._options.reject_log_interval) and now - self._told_refusing >= every:
+            self._told_refusing = now
+            lasts = dates.duration(now - self._refusing_since)
+            log.line("", f"have been refusing connections for {lasts} on daemon {why}", level=8)
         self._refusing = why
 
     # --- the end ----------------------------------------------------------------------------------

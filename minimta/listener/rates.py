@@ -1,7 +1,7 @@
 """How often clients connect: by address for ClientRate, by port for ConnectionRateThrottle.
 
-A client's connections of the last minute are counted, as Sendmail's ConnectionRateWindowSize has it,
-in steps of ten seconds; also those that were turned away. What is kept is a few numbers a client, of
+A client's connections of the last minute, or as ConnectionRateWindowSize has it, are counted in steps of
+a sixth of that; also those that were turned away. What is kept is a few numbers a client, of
 at most so many clients: those that have not been here for longest are forgotten first.
 """
 
@@ -9,27 +9,29 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-#: seconds that count, and in which steps
-WINDOW, STEP = 60, 10
+#: in how many steps the window moves
+_STEPS = 6
 _MOST_CLIENTS = 20_000
 
 
 class ClientRates:
-    """Connections of each client in the last minute. For the caller to lock."""
+    """Connections of each client in the window. For the caller to lock."""
 
-    def __init__(self, most: int = _MOST_CLIENTS) -> None:
-        """*most* clients are remembered."""
+    def __init__(self, window: int = 60, most: int = _MOST_CLIENTS) -> None:
+        """*window* is what counts, seconds; *most* clients are remembered."""
+        self._step = max(window / _STEPS, 1.0)
+        self._steps = max(round(window / self._step), 1)
         self._most = most
         #: client -> {step: connections}; who came last stands last
         self._seen: OrderedDict[str, dict[int, int]] = OrderedDict()
 
     def count(self, client: str, now: float) -> int:
-        """Note that *client* connects, *now* in seconds; how often it has in the last minute."""
-        step = int(now // STEP)
+        """Note that *client* connects, *now* in seconds; how often it has in the window."""
+        step = int(now // self._step)
         steps = self._seen.setdefault(client, {})
         self._seen.move_to_end(client)
         steps[step] = steps.get(step, 0) + 1
-        for old in [one for one in steps if one <= step - WINDOW // STEP]:
+        for old in [one for one in steps if one <= step - self._steps]:
             del steps[old]
         if len(self._seen) > self._most:
             self._seen.popitem(last=False)

@@ -23,7 +23,7 @@ from minimta.system import certificates, tls
 from minimta.system.certificates import PeerCertificate
 from minimta.system.tls import TlsLayer
 from minimta.system.tls_requirement import Proved
-from minimta.system.tls_values import KeyPair, TlsError, TlsFacts, Trust
+from minimta.system.tls_values import Choices, KeyPair, TlsError, TlsFacts, Trust
 
 #: seconds for which a client whose certificate was no good is not asked again, and how many such
 #: are remembered. DIFFERS: Sendmail goes on with verify=FAIL; OpenSSL, as Python has it, breaks off,
@@ -69,14 +69,21 @@ class ServerTls:
         trust = Trust(options.ca_cert_file or pinned, options.ca_cert_path)
         self._asks = "V" not in options.tls_srv_options and trust != Trust()
         self._pinned = _fingerprints(pinned) if pinned and self._asks else frozenset()
+        choices = Choices(options.cipher_list, options.server_ssl_options)
         self._silent = {
-            oldest: tls.server_context(*pairs, oldest=oldest) for oldest in _oldest(options)
+            oldest: tls.server_context(*pairs, oldest=oldest, choices=choices)
+            for oldest in _oldest(options)
         }
         self._asking = self._silent
         if self._asks:
             self._asking = {
                 oldest: tls.server_context(
-                    *pairs, trust=trust, asks=True, pinned=pinned, oldest=oldest
+                    *pairs,
+                    trust=trust,
+                    asks=True,
+                    pinned=pinned,
+                    oldest=oldest,
+                    choices=choices,
                 )
                 for oldest in self._silent
             }

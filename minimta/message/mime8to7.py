@@ -26,21 +26,26 @@ _UNSTRUCTURED_TOKENS = re.compile(rb"\s+|\S+")
 _UNSTRUCTURED = (b"subject", b"comments", b"content-description")
 #: messages that may be encoded, as no other may
 _GLOBAL = (b"message/global", b"message/global-headers", b"message/global-delivery-status")
+#: RFC 1428 section 3
+UNKNOWN = b"unknown-8bit"
 #: longest field whose words are encoded
 _MAX_FIELD = 8192
 
 
-def convert(header: bytes, body: bytes, note: bytes) -> tuple[bytes, bytes]:
+def convert(
+    header: bytes, body: bytes, note: bytes, charset: bytes = UNKNOWN
+) -> tuple[bytes, bytes]:
     """Return (header, body) in 7 bits. Raise NotConvertible.
 
     *note* is the text of the X-MIME-Autoconverted field, with "%s" for "from 8bit to base64".
+    *charset* is what text is called that does not say (DefaultCharSet).
     """
     entity = parse(header, body)
     if not entity.is_mime:
         entity.fields.append(b"MIME-Version: 1.0\n")
         if not entity.boundary and not any(is_named(f, b"content-type") for f in entity.fields):
             # RFC 1428 section 3: what the octets mean is not known here.
-            entity.fields.append(b"Content-Type: text/plain; charset=unknown-8bit\n")
+            entity.fields.append(b"Content-Type: text/plain; charset=%b\n" % charset)
     _convert(entity, note, 0)
     entity.fields = [_ascii_field(field) for field in entity.fields]
     return b"".join(entity.fields), entity.body
@@ -205,7 +210,7 @@ def _encoded_words(raw: bytes) -> bytes:
     try:
         charset, characters, room = b"utf-8", [c.encode() for c in raw.decode("utf-8")], 45
     except UnicodeDecodeError:
-        charset, characters, room = b"unknown-8bit", [b"%c" % c for c in raw], 42
+        charset, characters, room = UNKNOWN, [b"%c" % c for c in raw], 42
     pieces = [b""]
     for character in characters:
         if len(pieces[-1]) + len(character) > room:

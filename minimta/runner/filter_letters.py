@@ -26,7 +26,7 @@ from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome
 from minimta.milter import input_filters
 from minimta.milter.submitted import Submitted
-from minimta.queue import client_limits
+from minimta.queue import client_limits, patience
 from minimta.queue.control import Control
 from minimta.queue.letter_judge import JudgedLetter, NotNow
 from minimta.queue.locked import LockedMessage
@@ -77,7 +77,7 @@ class LetterFilters:
 
     def _is_expired(self, control: Control) -> bool:
         """Has it waited for Timeout.queuereturn? Just after a start filters may not be there yet."""
-        is_old = self._now - control.created > self._options.timeout_queuereturn
+        is_old = self._now - control.created > patience.returns_after(self._options, control)
         return is_old and time.clock_gettime(time.CLOCK_BOOTTIME) > _STARTING
 
     def _route(self, bare: bytes) -> tuple[str, str, bytes]:

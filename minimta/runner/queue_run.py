@@ -65,6 +65,7 @@ def run(
         log.line("", f"SYSERR: {reason}", error=True)
         return os.EX_CONFIG
     if slots is None:
+        give_way(options)
         announce(options)  # the resident runner has
     one = _Run(options, selections, say if verbose else None, stop, slots)
     code = one.all()
@@ -73,6 +74,12 @@ def run(
     if slots is None:  # a resident runner looks itself
         one.look_after()
     return code
+
+
+def give_way(options: Options) -> None:
+    """NiceQueueRun: this process, and what it starts, lets others go first."""
+    if options.nice_queue_run:
+        os.nice(options.nice_queue_run)
 
 
 class _Run:

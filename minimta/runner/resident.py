@@ -11,6 +11,7 @@ from minimta.mailers.by_name import Mailers
 from minimta.queue.spool import Spool
 from minimta.runner.loop import Loop
 from minimta.runner.make_jobs import MAILERS
+from minimta.runner.queue_run import give_way
 from minimta.runner.queue_work import QueueWork
 from minimta.runner.redirect import announce
 from minimta.system import locks, log, tls
@@ -57,6 +58,7 @@ def stay(
     if lock is None:
         return os.EX_OK if stop() else os.EX_TEMPFAIL
     with lock:
+        give_way(options)
         begins()
         announce(options)
         slots = of_queue(options)

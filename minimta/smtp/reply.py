@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from minimta.message.printable import shown
 
@@ -73,6 +73,14 @@ class Reply:
         """As a log line quotes it: "550 5.7.1 <x@y>... Relaying denied"."""
         prefix = f"{self.enhanced} " if self.enhanced else ""
         return f"{self.code} {prefix}{' '.join(self.lines)}"
+
+
+def temporary(answer: Reply) -> Reply:
+    """*answer*, or a 5yz as the 4yz that it would be if it were not for good (SoftBounce)."""
+    if answer.code < 500:
+        return answer
+    status = f"4{answer.enhanced[1:]}" if answer.enhanced else ""
+    return replace(answer, code=answer.code - 100, enhanced=status)
 
 
 def _octets(line: str, most: int | None, *, utf8: bool) -> bytes:

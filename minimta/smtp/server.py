@@ -23,7 +23,7 @@ from minimta.smtp.auth import AuthCommand
 from minimta.smtp.data import Violation, check
 from minimta.smtp.message_text import MessageText
 from minimta.smtp.receiver import Receiver
-from minimta.smtp.reply import CommandError, Reply, reply
+from minimta.smtp.reply import CommandError, Reply, reply, temporary
 from minimta.smtp.state import State, advance, out_of_order
 from minimta.smtp.throttle import LIMITED, Throttle
 from minimta.smtp.verbs import Verbs
@@ -44,6 +44,8 @@ class Session:
         privacy: frozenset[str] = frozenset(),
         max_message_size: int = 0,
         bad_rcpt_throttle: int = 0,
+        max_noop_commands: int = 20,
+        soft_bounce: bool = False,
         unawaited: frozenset[str] = frozenset(),
         has_tls: bool = False,
         max_recipients: int = 0,
@@ -60,7 +62,8 @@ class Session:
         self.host = host
         self.client = client
         self.state = State.IDLE
-        self.throttle = Throttle(bad_rcpt_throttle)
+        self._soft_bounce = soft_bounce
+        self.throttle = Throttle(bad_rcpt_throttle, max_noop_commands)
         self._receiver = receiver
         self._unawaited = unawaited
         self._auth = auth or AuthCommand(None)
@@ -146,7 +149,7 @@ class Session:
                     break
                 answer, buffer, position = self._text.feed(buffer, position)
                 if answer is not None:
-                    replies.append(bytes(self._at_end_of_text(answer)))
+                    replies.append(self._wire(self._at_end_of_text(answer)))
                 continue
             stop = buffer.find(b"\n", position) + 1
             if not stop:
@@ -156,11 +159,14 @@ class Session:
             has_more = stop < len(buffer)
             answer = self._line(line, has_more)
             if answer is not None:
-                replies.append(bytes(answer))
+                replies.append(self._wire(answer))
         self._buffer = b"" if self.state is State.CLOSED else buffer[position:]
         if self.state not in (State.CLOSED, State.HANDSHAKE) and not self._text.is_open:
             replies += self._unfinished()
         return b"".join(replies)
+
+    def _wire(self, answer: Reply) -> bytes:
+        return bytes(temporary(answer) if self._soft_bounce else answer)
 
     def _unfinished(self) -> list[bytes]:
         """The replies to the beginning of a line, which alone can be too much."""

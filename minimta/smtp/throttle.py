@@ -3,7 +3,7 @@
     refused commands      after 10 each costs a second; the 26th ends the session
     refused recipients    after BadRcptThrottle every RCPT costs a second; the 101st ends the
                           session, unless as many were accepted
-    NOOP, VRFY ...        after some each costs a second, and one log line tells of it
+    NOOP, VRFY ...        after some (MaxNOOPCommands, 5) each costs a second, and one log line tells of it
     VRFY, EXPN            the 251st of a session ends it
 
 What is sent at once costs a minute at most: a connection that waits is one that others cannot have.
@@ -34,13 +34,14 @@ LIMITED = {
 class Throttle:
     """What the client of one session has done so far, and what it costs the client."""
 
-    __slots__ = ("_accepted", "_errors", "_refused", "_said", "_throttle", "pause")
+    __slots__ = ("_accepted", "_errors", "_noops", "_refused", "_said", "_throttle", "pause")
 
-    def __init__(self, bad_rcpt_throttle: int) -> None:
-        """*bad_rcpt_throttle* is the option BadRcptThrottle; 0 slows down no recipient."""
+    def __init__(self, bad_rcpt_throttle: int, noops: int = LIMITED["NOOP"][1]) -> None:
+        """The options BadRcptThrottle, of which 0 slows down no recipient, and MaxNOOPCommands."""
         #: seconds, see take_pause()
         self.pause = 0.0
         self._throttle = bad_rcpt_throttle
+        self._noops = noops
         self._errors = self._refused = self._accepted = 0
         self._said: dict[str, int] = {}
 
@@ -62,7 +63,8 @@ class Throttle:
 
     def verb(self, name: str) -> str:
         """The client said *name*, one of LIMITED. Returns what the log should say, "" if nothing."""
-        name, free = LIMITED[name]
+        free = self._noops if name == "NOOP" else LIMITED[name][1]
+        name = LIMITED[name][0]
         count = self._said[name] = self._said.get(name, 0) + 1
         self.pause += count > free
         return f"possible SMTP attack: command={name}, count={count}" if count == free else ""

@@ -23,7 +23,14 @@ from minimta.system import certificates
 from minimta.system.certificates import PeerCertificate, is_hashed, server_name
 from minimta.system.tls_reasons import reason, result, verdict
 from minimta.system.tls_records import server_flight
-from minimta.system.tls_values import CertificateError, KeyPair, TlsError, TlsFacts, Trust
+from minimta.system.tls_values import (
+    CertificateError,
+    Choices,
+    KeyPair,
+    TlsError,
+    TlsFacts,
+    Trust,
+)
 
 if TYPE_CHECKING:
     import ssl
@@ -166,7 +173,9 @@ _DER = 2
 class TlsClient:
     """How this host begins TLS with others; one for all connections of a mailer."""
 
-    def __init__(self, trust: Trust, own: KeyPair | None = None) -> None:
+    def __init__(
+        self, trust: Trust, own: KeyPair | None = None, choices: Choices | None = None
+    ) -> None:
         """Read the files now, while it is allowed. What is wrong with them is kept, not raised.
 
         Without *own*, our certificate, we show none.
@@ -185,6 +194,13 @@ class TlsClient:
         import ssl
 
         self._verifying.verify_mode = ssl.CERT_REQUIRED
+        #: what of the *choices* cannot be had, "" if all can: it is as if that had not been said
+        self.unheeded = ""
+        try:
+            for context in (self._verifying, self._trusting):
+                _choose(context, choices or Choices())
+        except TlsError as error:
+            self.unheeded = error.reason
         for context in (self._verifying, self._trusting) if own else ():
             try:
                 _load_own(context, own)  # type: ignore[arg-type]
@@ -286,6 +302,7 @@ def server_context(
     asks: bool = False,
     pinned: str = "",
     oldest: str = "1.2",
+    choices: Choices | None = None,
 ) -> ssl.SSLContext:
     """What a listener wraps its connections with: see accept(). Raise TlsError.
 
@@ -305,8 +322,7 @@ def server_context(
             context.minimum_version = {"1.0": ssl.TLSVersion.TLSv1, "1.1": ssl.TLSVersion.TLSv1_1}[
                 oldest
             ]
-        # Their signatures are SHA-1, which OpenSSL has at no higher level.
-        context.set_ciphers("DEFAULT:@SECLEVEL=0")
+    _choose(context, choices or Choices(), old=oldest != "1.2")
     for pair in (own, *others):
         _load_own(context, pair)
     if asks:
@@ -333,6 +349,27 @@ def _hardened(context: ssl.SSLContext) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     return context
+
+
+def _choose(context: ssl.SSLContext, choices: Choices, *, old: bool = False) -> None:
+    """Obey the administrator. *old* versions are spoken, too. Raise TlsError."""
+    import ssl
+
+    for name in choices.options:
+        if name == "OP_NO_TLSv1_3":
+            context.maximum_version = ssl.TLSVersion.TLSv1_2
+        elif name == "OP_NO_TLSv1_2":
+            context.minimum_version = ssl.TLSVersion.TLSv1_3
+        else:
+            context.options |= getattr(ssl, name)
+    # Signatures of old versions are SHA-1, which OpenSSL has at no higher level.
+    ciphers = choices.ciphers + ":@SECLEVEL=0" if old and choices.ciphers else choices.ciphers
+    if not (ciphers := ciphers or ("DEFAULT:@SECLEVEL=0" if old else "")):
+        return
+    try:
+        context.set_ciphers(ciphers)
+    except ssl.SSLError as error:
+        raise TlsError(f"CipherList: {choices.ciphers}: no such cipher") from error
 
 
 def _load_trust(context: ssl.SSLContext, trust: Trust) -> None:

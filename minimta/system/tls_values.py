@@ -43,6 +43,16 @@ class Trust:
 
 
 @dataclass(frozen=True, slots=True)
+class Choices:
+    """What the administrator says of versions and ciphers (CipherList, ServerSSLOptions ...)."""
+
+    #: as openssl-ciphers(1) has them, "" for the system's
+    ciphers: str = ""
+    #: names in the module ssl: "OP_NO_TLSv1_3"
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class KeyPair:
     """Who we are: files of a certificate, with its chain, and its key (PEM, without a password)."""
 

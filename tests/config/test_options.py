@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from minimta.config import options
+from minimta.config import options, sendmail_names
 from minimta.config.option import Option, OptionError
 from minimta.config.options import Options
 from minimta.config.ports import Port
@@ -41,7 +41,7 @@ def test_no_name_attribute_or_letter_occurs_twice() -> None:
     for column in ("name", "attribute", "letter"):
         values = [
             getattr(option, column).lower() if column == "name" else getattr(option, column)
-            for option in (*options.TABLE, *options.ALWAYS)
+            for option in (*options.TABLE, *sendmail_names.ALWAYS)
         ]
         given = [value for value in values if value]
         assert len(given) == len(set(given)), column
@@ -73,7 +73,7 @@ def test_a_default_is_read_once_and_only_when_asked_for() -> None:
     assert chosen.dont_blame is chosen.dont_blame
 
 
-@pytest.mark.parametrize("option", options.ALWAYS, ids=lambda option: str(option.name))
+@pytest.mark.parametrize("option", sendmail_names.ALWAYS, ids=lambda option: str(option.name))
 def test_what_is_always_so_may_be_said_and_sets_nothing(option: Option) -> None:
     chosen = Options()
     before = dict(vars(chosen))
@@ -273,3 +273,25 @@ def test_mail_is_given_up_and_warned_of_when_the_rfc_says() -> None:
     assert 0 < chosen.timeout_queuewarn <= 4 * 3600
     assert chosen.max_hop_count >= 100
     assert chosen.max_recipients >= 100
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("", ()),
+        ("SSL_OP_NO_SSLv2", ()),
+        ("+SSL_OP_NO_TLSv1_3, SSL_OP_NO_TICKET", ("OP_NO_TLSv1_3", "OP_NO_TICKET")),
+    ],
+)
+def test_ssl_options_are_those_of_the_module(text: str, names: tuple[str, ...]) -> None:
+    chosen = Options()
+    chosen.set(options.by_name("ServerSSLOptions"), text)
+    assert chosen.server_ssl_options == names
+
+
+@pytest.mark.parametrize(
+    "text", ["-SSL_OP_NO_SSLv3", "SSL_OP_ALL", "SSL_OP_NO_TLSv1_2 SSL_OP_NO_TLSv1_3"]
+)
+def test_what_would_make_tls_weaker_or_impossible_is_refused(text: str) -> None:
+    with pytest.raises(OptionError, match="option ClientSSLOptions: "):
+        Options().set(options.by_name("ClientSSLOptions"), text)

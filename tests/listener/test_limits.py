@@ -231,3 +231,42 @@ def test_over_connection_rate_throttle_they_wait(
         found._delay(one)
     assert slept == [0.75, 1.0]
     assert lines == ["deferring connections on daemon MTA: 2 per second"]
+
+
+@pytest.mark.parametrize(("port", "option", "waits"), [(0, 5, 1), (0, 6, 0), (6, 5, 0), (5, 0, 1)])
+def test_delay_la_is_for_ports_that_say_nothing_else(
+    host: SmtpHost,
+    start: Callable[..., Listening],
+    monkeypatch: pytest.MonkeyPatch,
+    port: int,
+    option: int,
+    waits: int,
+) -> None:
+    slept = list[float]()
+    monkeypatch.setattr("minimta.listener.limits.time.sleep", slept.append)
+    monkeypatch.setattr("minimta.system.load.average", lambda: 5.0)
+    host.options.delay_la = option
+    listening = start(Port(address="127.0.0.1", port=0, delay_la=port))
+    assert listening.connect().answer().startswith("220")
+    assert slept == [1] * waits
+
+
+def test_that_connections_are_still_refused_is_told_again(
+    host: SmtpHost,
+    start: Callable[..., Listening],
+    lines: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [time.monotonic() + 60]
+    monkeypatch.setattr("minimta.listener.limits.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("minimta.system.load.average", lambda: 30.0)
+    listening = start()
+    host.options.refuse_la = 12
+    for seconds in (0, 60, 3 * 3600, 60, 3 * 3600):
+        now[0] += seconds
+        assert listening.connect().answer().startswith("421 4.3.2")
+    assert lines == [
+        "rejecting connections on daemon MTA: load average: 30",
+        "have been refusing connections for 03:01:00 on daemon MTA: load average: 30",
+        "have been refusing connections for 06:02:00 on daemon MTA: load average: 30",
+    ]

@@ -46,3 +46,10 @@ def test_what_is_kept_of_a_client_does_not_grow() -> None:
 def test_a_second_brings_only_so_many(most: int, times: list[float], pauses: list[float]) -> None:
     throttle = PortThrottle(most)
     assert [throttle.pause(now) for now in times] == pauses
+
+
+@pytest.mark.parametrize("window", [1, 5, 60, 600])
+def test_the_window_is_as_long_as_it_is_said(window: int) -> None:
+    rates = ClientRates(window)
+    assert [rates.count("x", now) for now in (0, 0, window * 0.8)] == [1, 2, 3]
+    assert rates.count("x", window * 3) == 1

@@ -1160,3 +1160,84 @@ def test_while_run_as_user_is_not_found_what_the_listener_wrote_waits(host: Priv
         os.chown(Path(host.options.queue_directory, kind + qid), 0, 0)
     host.deliverer().attempt([qid])
     assert len(host.letters("dave")) == 1
+
+
+# --- options that change what becomes of a failure, or of time -----------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("field", "late"), [(b"urgent", True), (b"Urgent", True), (b"normal", False), (b"", False)]
+)
+def test_a_priority_has_times_of_its_own(host: PrivateHost, field: bytes, late: bool) -> None:
+    host.options.timeout_queuewarn_urgent = 3600
+    qid = aged(host, 2 * 3600)
+    if field:
+        host.rewrite(qid, lambda c: c.headers.append((b"", b"Priority: " + field)))
+    down(host, qid)
+    expected = ["Warning: could not send message for past 1 hour"] if late else []
+    assert subjects(host, "emma") == expected
+
+
+def test_what_has_no_class_is_normal_and_that_may_be_shorter(host: PrivateHost) -> None:
+    host.options.timeout_queuereturn_normal = 3600
+    host.options.timeout_queuewarn_normal = 0
+    down(host, aged(host, 2 * 3600))
+    (bounce,) = host.letters("emma")
+    assert "Message could not be delivered for 1 hour" in bounce.as_string()
+
+
+def test_a_bounce_that_waits_may_be_given_up_earlier(host: PrivateHost) -> None:
+    host.options.timeout_queuereturn_dsn = 3600
+    qid = aged(host, 2 * 3600)
+    host.rewrite(qid, lambda c: setattr(c, "flags", "r" + c.flags))
+    down(host, qid)
+    assert host.files() == []
+
+
+def test_a_soft_bounce_waits_and_is_returned_at_its_end(host: PrivateHost) -> None:
+    host.options.soft_bounce = True
+    qid = host.submit(EMMA, b"<nosuch@lab1.campus>", X)
+    host.deliverer(esmtp=Elsewhere({X[1:-1]: REFUSED})).attempt([qid])
+    assert host.letters("emma") == []
+    assert len(host.control(qid).recipients) == 2
+    assert host.control(qid).message.startswith("Deferred: ")
+    host.rewrite(qid, lambda c: setattr(c, "created", int(NOW - 6 * 86400)))
+    host.deliverer(esmtp=Elsewhere({X[1:-1]: REFUSED})).attempt([qid])
+    assert subjects(host, "emma") == ["Returned mail: see transcript for details"]
+
+
+def test_the_postmaster_copy_has_the_header_and_not_the_text(host: PrivateHost) -> None:
+    host.options.postmaster_copy = "carol"
+    host.deliverer().attempt([host.submit(EMMA, b"<nosuch@lab1.campus>")])
+    (bounce,), (copy,) = host.letters("emma"), host.letters("carol")
+    assert "\nbody\n" in bounce.as_string()
+    assert copy["Subject"] == "Postmaster notify: see transcript for details"
+    assert "Subject: hello" in copy.as_string() and "\nbody\n" not in copy.as_string()
+    assert host.letters("root") == [] and host.files() == []
+
+
+def test_who_gets_a_copy_hears_of_a_double_bounce_once(host: PrivateHost) -> None:
+    host.options.postmaster_copy = "carol"
+    host.deliverer().attempt([host.submit(b"<>", b"<nosuch@lab1.campus>")])
+    assert host.letters("carol") == [] and len(host.letters("root")) == 1
+
+
+@pytest.mark.parametrize("is_file", [True, False])
+def test_a_bounce_begins_with_what_error_header_says(
+    host: PrivateHost, is_file: bool, tmp_path: Path
+) -> None:
+    text = "Ask $j for help."
+    (tmp_path / "header").write_text(f"{text}\n\u00fc\n")
+    host.options.error_header = str(tmp_path / "header") if is_file else text
+    host.deliverer().attempt([host.submit(EMMA, b"<nosuch@lab1.campus>")])
+    (bounce,) = host.letters("emma")
+    first = bounce.get_payload(0).get_payload()  # type: ignore[union-attr]
+    lines = ["Ask lab1.campus for help.", *(["?"] if is_file else []), ""]
+    assert str(first).split("\n")[: len(lines)] == lines
+    assert "The original message was received" in str(first).split("\n")[len(lines)]
+
+
+def test_without_the_file_of_error_header_a_bounce_goes_all_the_same(host: PrivateHost) -> None:
+    host.options.error_header = "/nonexistent/header"
+    host.deliverer().attempt([host.submit(EMMA, b"<nosuch@lab1.campus>")])
+    assert len(host.letters("emma")) == 1

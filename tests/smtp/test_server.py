@@ -524,3 +524,18 @@ def test_what_a_client_did_wrong_is_not_forgotten_by_a_handshake() -> None:
     smtp.receive(b"STARTTLS\r\n")
     smtp.secured()
     assert codes(smtp.receive(b"BAD\r\n")) == ["421 4.7.0"]
+
+
+def test_max_noop_commands_says_how_many_are_free() -> None:
+    smtp = session(FakeReceiver(), max_noop_commands=3)
+    for number in range(1, 6):
+        assert codes(smtp.receive(b"NOOP\r\n")) == ["250 2.0.0"]
+        assert smtp.throttle.pause == max(0, number - 3)
+
+
+def test_with_soft_bounce_nothing_is_refused_for_good() -> None:
+    receiver = FakeReceiver(rcpt=reply(550, "5.1.1", "User unknown"))
+    smtp = session(receiver, soft_bounce=True)
+    assert codes(smtp.receive(b"FOO\r\n")) == ["400 4.5.1"]
+    assert smtp.receive(b"MAIL FROM:<a@b>\r\n").startswith(b"250")
+    assert smtp.receive(b"RCPT TO:<c@d>\r\n") == b"450 4.1.1 User unknown\r\n"

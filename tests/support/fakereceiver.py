@@ -87,6 +87,8 @@ def session(
     max_recipients: int = 0,
     deliver_by_min: int = -1,
     has_etrn: bool = False,
+    max_noop_commands: int = 20,
+    soft_bounce: bool = False,
 ) -> Session:
     return Session(
         receiver,
@@ -98,6 +100,8 @@ def session(
         max_recipients=max_recipients,
         deliver_by_min=deliver_by_min,
         has_etrn=has_etrn,
+        max_noop_commands=max_noop_commands,
+        soft_bounce=soft_bounce,
         has_tls=has_tls,
         auth=auth,
     )

@@ -11,7 +11,7 @@ import pytest
 
 from minimta.system.certificates import is_named, one_line
 from minimta.system.tls import TlsClient, TlsLayer, accept, server_context
-from minimta.system.tls_values import CertificateError, KeyPair, TlsError, Trust
+from minimta.system.tls_values import CertificateError, Choices, KeyPair, TlsError, TlsFacts, Trust
 from tests.support.certificates import Authority, der, fingerprint, self_signed
 
 
@@ -348,3 +348,31 @@ def test_whatever_octet_of_a_handshake_is_changed_it_is_at_most_an_error(tmp_pat
         except TlsError:
             failed += 1
     assert failed > 200
+
+
+# --- what the administrator chooses ---------------------------------------------------------------
+
+
+def agreed(tmp_path: Path, client: Choices, server: Choices) -> TlsFacts:
+    layer = TlsClient(Trust(), None, client).begin("", verified=False)
+    theirs = accept(server_context(self_signed(tmp_path, "mx.campus"), choices=server))
+    shake(layer, theirs)
+    return layer.facts("NO")
+
+
+@pytest.mark.parametrize("is_client", [True, False])
+def test_versions_and_ciphers_are_as_they_are_chosen(tmp_path: Path, is_client: bool) -> None:
+    suite = "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES256-GCM-SHA384"
+    chosen = Choices(suite, ("OP_NO_TLSv1_3",))
+    both = (chosen, Choices()) if is_client else (Choices(), chosen)
+    facts = agreed(tmp_path, *both)
+    assert facts.version == "TLSv1.2" and facts.cipher in suite.split(":")
+
+
+def test_ciphers_that_do_not_exist_stop_the_listener_and_no_mail(tmp_path: Path) -> None:
+    bad = Choices("NO-SUCH-CIPHER")
+    with pytest.raises(TlsError, match="CipherList: NO-SUCH-CIPHER: no such cipher"):
+        server_context(self_signed(tmp_path, "mx.campus"), choices=bad)
+    client = TlsClient(Trust(), None, bad)
+    assert client.unheeded == "CipherList: NO-SUCH-CIPHER: no such cipher"
+    assert agreed(tmp_path, bad, Choices()).version == "TLSv1.3"

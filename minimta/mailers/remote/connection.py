@@ -55,7 +55,8 @@ class OutgoingConnection:
         self.target = target
         #: may the peer have a message that it has not answered for?
         self.content_begun = False
-        self.client = Client(transport.ourselves.name, transport.dialect, say=dialogue.hear)
+        own_name = transport.options.helo_name or transport.ourselves.name
+        self.client = Client(own_name, transport.dialect, say=dialogue.hear)
         self.dialogue = dialogue
         #: of the TLS that there is, None in clear
         self.tls: TlsFacts | None = None
@@ -90,12 +91,12 @@ class OutgoingConnection:
             self._stream = PeerStream(opened.socket)
             return
         try:
-            address = self.target.address
+            address = self._transport.options.connect_only_to or self.target.address
             source = self._transport.source(address) or ""
             self._stream = PeerStream.connect(address, self.target.port, seconds, source)
         finally:
             self._alive()
-        if "." not in self._transport.ourselves.name and self._transport.dialect is SMTP:
+        if "." not in self.client.own_name and self._transport.dialect is SMTP:
             # DIFFERS: Sendmail says its short name; RFC 5321 section 4.1.4 wants a literal then.
             self.client.own_name = _literal(self._stream.own_address)
 
@@ -332,7 +333,7 @@ def _timeouts(options: Options) -> dict[str, int]:
         "greeting": options.timeout_initial,
         "EHLO": options.timeout_helo,
         "HELO": options.timeout_helo,
-        "LHLO": options.timeout_helo,
+        "LHLO": options.timeout_lhlo,
         "STARTTLS": options.timeout_starttls,
         "AUTH": options.timeout_auth,
         "MAIL": options.timeout_mail,

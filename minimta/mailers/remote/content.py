@@ -125,8 +125,10 @@ def prepare(
     mode: str,
     own_name: str,
     key: SigningKey | None = None,
+    charset: str = "",
 ) -> Content:
     """What to send of *job* to a peer with *extensions*; *mode* is option EightBitMode.
+    Text that does not say its *charset* has this one (DefaultCharSet), if it must be converted.
 
     It is signed if there is a *key*. Raise Unsendable or Unreadable.
     """
@@ -136,7 +138,9 @@ def prepare(
         if mode == "mimify" and job.size <= MAX_CONVERTED:
             note = f"%s by {own_name} id {job.qid}".encode("ascii")
             body = b"".join(read_body(job))
-            header, body = mime8to7.convert(job.header, body, note)
+            header, body = mime8to7.convert(
+                job.header, body, note, charset.encode("ascii") or mime8to7.UNKNOWN
+            )
             return Content(job, header if key is None else _with_signature(key, header, body), body)
     except BadText as error:
         raise Unsendable("5.6.0", "Data format error", os.EX_DATAERR) from error

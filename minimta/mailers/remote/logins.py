@@ -20,6 +20,7 @@ from minimta.mailers.remote.credentials import CredentialStore, HopLogin, source
 from minimta.mailers.remote.lines import LoginLine
 from minimta.mailers.remote.login_memory import LoginMemory, LoginRecord
 from minimta.mailers.remote.mx_targets import NextHop, parse
+from minimta.mailers.remote.next_hops import fallback_hops
 from minimta.message import dates
 from minimta.system import log
 from minimta.system.safefile import Untrusted
@@ -83,7 +84,7 @@ class LoginDesk:
         for hop, row in self._rows(job):
             self._add(made, hop, row)
         if self._fault and job.option:
-            made.faults = {hop.key: HopLogin(fault=self._fault) for hop in _hops(job)}
+            made.faults = {hop.key: HopLogin(fault=self._fault) for hop in self._hops(job)}
         for key, (name, state) in made.known_as.items():
             last = self._memory.last(name, state)
             if last is None or not last.accepted:
@@ -123,7 +124,7 @@ class LoginDesk:
         if not job.option:
             return []
         store = self._read()
-        found = ((hop, store.row(hop, job.reverse_path)) for hop in _hops(job))
+        found = ((hop, store.row(hop, job.reverse_path)) for hop in self._hops(job))
         return [(hop, row) for hop, row in found if row is not None]
 
     def _read(self) -> CredentialStore:
@@ -165,9 +166,9 @@ class LoginDesk:
         rest = f"not tried before {until}, or a change of {self._options.auth_info_file}"
         return f"{what}; {rest}: {said}"
 
-
-def _hops(job: Job) -> Mapping[NextHop, None]:
-    try:
-        return dict.fromkeys(parse(job.host))
-    except ValueError:
-        return {}
+    def _hops(self, job: Job) -> Mapping[NextHop, None]:
+        """To which next hops it may go."""
+        try:
+            return dict.fromkeys(parse(job.host) + fallback_hops(self._options))
+        except ValueError:
+            return {}

@@ -26,7 +26,7 @@ from dataclasses import replace
 
 from minimta.config.options import Options
 from minimta.mailers.job import Job, Settled
-from minimta.mailers.remote import mx_targets, worker
+from minimta.mailers.remote import mx_targets, next_hops, worker
 from minimta.mailers.remote.admission import Admission, Means
 from minimta.mailers.remote.channel import JobProgress, WorkerProcess, ended, given_up
 from minimta.mailers.remote.dkim_keys import SigningKeys
@@ -91,14 +91,13 @@ class RemoteMailer:
         self._kept = kept
         self._desk = LoginDesk(options, slots)
         self._pace = Pace(options)
-        self._admission = Admission(
-            slots, self._desk, self._hop, most=options.destination_concurrency, kept=kept
-        )
+        most = 1 if options.single_thread_delivery else options.destination_concurrency
+        self._admission = Admission(slots, self._desk, self._hop, most=most, kept=kept)
         #: workers of each delivery that is under way
         self._busy: list[dict[int, WorkerProcess]] = []
-        waits = (getattr(options, name) for name in dir(options) if name.startswith("timeout_"))
-        queue = (options.timeout_queuereturn, options.timeout_queuewarn)
-        self._patience = max(seconds for seconds in waits if seconds not in queue) + GRACE
+        names = (name for name in dir(options) if name.startswith("timeout_"))
+        waits = (getattr(options, name) for name in names if "timeout_queue" not in name)
+        self._patience = max(waits) + GRACE
 
     def deliver(self, jobs: Sequence[Job]) -> Iterator[Settled]:
         """Yield every job once, as soon as its last user is settled; see ``Mailer``."""
@@ -106,7 +105,8 @@ class RemoteMailer:
 
     def steps(self, jobs: Sequence[Job]) -> Iterator[Settled | Wait]:
         """See SteppedMailer."""
-        hosts = ",".join({job.host for job in jobs}).split(",")
+        fallbacks = [hop.key for hop in next_hops.fallback_hops(self._options)]
+        hosts = [*",".join({job.host for job in jobs}).split(","), *fallbacks]
         if any(map(mx_targets.may_ask_dns, hosts)):
             # Once here instead of in every child, which may not even be able to read where it lies.
             dns.load()
@@ -232,6 +232,11 @@ class RemoteMailer:
                     pid, ours, jobs, rides=rides, place=means.place, logins=means.logins
                 )
                 child.way = means.way if grant else None
+            child.domains |= {
+                hop.name.lower()
+                for hop in next_hops.fallback_hops(self._options)
+                if not hop.bracketed
+            }
             workers[child.connection.fileno()] = child
         except OSError as error:
             means.logins.close()

@@ -53,8 +53,11 @@ def make(
 ) -> Offer:
     """An offer of *job* to the next of *users*. Raise Unsendable (WrongPeer) or Unreadable."""
     client = connection.client
-    mode, ours = transport.options.eight_bit_mode, transport.ourselves.name
-    content = prepare(job, client.extensions, mode, ours, transport.signing)
+    options, ours = transport.options, transport.ourselves.name
+    charset = options.default_charset
+    content = prepare(
+        job, client.extensions, options.eight_bit_mode, ours, transport.signing, charset
+    )
     more = _promises(job, connection)
     taken, lines, bad = _recipients(users, connection, transport)
     mail = mail_command(

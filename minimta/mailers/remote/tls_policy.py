@@ -42,7 +42,7 @@ from minimta.maps import table
 from minimta.system import log
 from minimta.system.tls import TlsClient
 from minimta.system.tls_requirement import Requirement
-from minimta.system.tls_values import KeyPair, Trust
+from minimta.system.tls_values import Choices, KeyPair, Trust
 
 SUBMISSIONS_PORT = 465
 _HEX = frozenset("0123456789abcdef")
@@ -229,8 +229,11 @@ def tls_client(options: Options) -> TlsClient:
     if options.client_cert_file:
         key_file = options.client_key_file or options.client_cert_file
         own = KeyPair(options.client_cert_file, key_file)
-    client = TlsClient(Trust(options.ca_cert_file, options.ca_cert_path), own)
+    choices = Choices(options.cipher_list, options.client_ssl_options)
+    client = TlsClient(Trust(options.ca_cert_file, options.ca_cert_path), own, choices)
     if client.nameless:
         why = f"STARTTLS=client, error: no certificate to show: {log.clean(client.nameless)}"
         log.line("", f"{why} (ClientCertFile, ClientKeyFile)", level=1, error=True)
+    if client.unheeded:
+        log.line("", f"STARTTLS=client, error: {log.clean(client.unheeded)}", level=1, error=True)
     return client

@@ -952,3 +952,11 @@ def test_the_verbose_lines_are_as_recorded() -> None:
         ">>> QUIT",
         "221 2.0.0 Bye",
     ]
+
+
+def test_text_of_no_known_character_set_is_called_as_the_option_says() -> None:
+    configured = options()
+    configured.default_charset = "iso-8859-1"
+    with FakeSmtp(keywords=("SIZE",)) as old:
+        deliver(job(old.host, body=LATIN, header=b"Subject: x\n"), configured=configured)
+    assert b"Content-Type: text/plain; charset=iso-8859-1\r\n" in old.messages[0]

@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 
 from minimta.config import ports
+from minimta.config.values import fallback_hosts
 from minimta.mailers.remote.mx_targets import Ourselves
 from minimta.message.outcome import Fate
+from minimta.system.dns import Resolver
 from tests.mailers.remote.test_delivery import deliver, only
+from tests.support.fakedns import FakeDns, Zone
 from tests.support.fakesmtp import FakeSmtp, Refusing
 from tests.support.jobs import job, options
 
@@ -101,3 +104,78 @@ def test_after_one_family_the_other_is_tried() -> None:
     with FakeSmtp() as server, Refusing("127.0.0.2", server.port):
         hops = f"[IPv6:::1]:{server.port},{server.host}"
         assert only(deliver(job(hops))).fate is Fate.SENT
+
+
+# --- options that lead elsewhere ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_helo_name_is_what_is_said(address: str) -> None:
+    configured = options()
+    configured.helo_name = "out.example.org"
+    with FakeSmtp(address=address) as server:
+        assert only(deliver(job(server.host), configured=configured)).fate is Fate.SENT
+        assert peer_sees(server) == ["EHLO out.example.org"]
+
+
+def test_connect_only_to_takes_all_connections() -> None:
+    configured = options()
+    configured.connect_only_to = "127.0.0.1"
+    with FakeSmtp() as server:
+        outcome = only(deliver(job(f"[192.0.2.1]:{server.port}"), configured=configured))
+    assert outcome.fate is Fate.SENT and len(server.messages) == 1
+
+
+DEAD: Zone = {"d.campus": {"MX": ["10 dead.campus."]}, "dead.campus": {"A": ["127.0.0.9"]}}
+
+
+@pytest.mark.usefixtures("loopback_is_the_world")
+@pytest.mark.parametrize(
+    ("zone", "option", "goes"),
+    [
+        (DEAD, "fallback_mx_host", True),
+        ({"d.campus": "SERVFAIL"}, "fallback_mx_host", True),
+        ({}, "fallback_mx_host", False),
+        ({}, "fallback_smart_host", True),
+        (DEAD, "fallback_smart_host", False),
+        ({"d.campus": {"MX": ["0 ."]}}, "fallback_smart_host", False),
+        ({"d.campus": {"MX": ["0 ."]}}, "fallback_mx_host", False),
+    ],
+)
+def test_a_fallback_is_for_what_it_is_for(zone: Zone, option: str, goes: bool) -> None:
+    configured = options()
+    with FakeSmtp() as last:
+        setattr(configured, option, f"[127.0.0.1]:{last.port}")
+        with FakeDns(zone) as server:
+            resolver = Resolver(budget=5.0, nameserver=server.address, hosts="/nonexistent/hosts")
+            outcome = only(
+                deliver(
+                    job(f"d.campus:{last.port}", "x@d.campus"),
+                    configured=configured,
+                    resolver=resolver,
+                )
+            )
+    assert (outcome.fate is Fate.SENT) is goes
+    assert len(last.messages) == goes
+
+
+def test_what_stands_in_brackets_has_no_fallback() -> None:
+    configured = options()
+    with FakeSmtp() as last:
+        configured.fallback_mx_host = f"[127.0.0.1]:{last.port}"
+        outcome = only(deliver(job(f"[127.0.0.9]:{last.port}"), configured=configured))
+    assert outcome.fate is Fate.DEFERRED and not last.messages
+
+
+@pytest.mark.parametrize(
+    ("text", "hosts"),
+    [
+        ("last.example", "last.example"),
+        ("relay:last.example", "last.example"),
+        ("[h1]:[h2]", "[h1],[h2]"),
+        ("10.0.3.9, h2:587", "[10.0.3.9],h2:587"),
+        ("", ""),
+    ],
+)
+def test_fallback_hosts_are_said_as_a_smart_host_is(text: str, hosts: str) -> None:
+    assert fallback_hosts(text) == hosts
