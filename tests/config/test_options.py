@@ -203,7 +203,7 @@ def test_a_privacy_option_that_nothing_obeys_is_refused(text: str, reason: str) 
         ("LocalHostName = x", "LocalHostNames"),
         ("Timeout.queuereturm = 5d", "Timeout.queuereturn"),
         ("= 5", ""),
-        ("garbage", ""),
+        ("gibberish", ""),
     ],
 )
 def test_a_wrong_line_is_about_the_option_that_it_most_likely_means(line: str, name: str) -> None:
