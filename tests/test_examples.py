@@ -9,14 +9,13 @@ A display of a page (``.Bd -literal``) has a comment before it that says what it
     .\\" read             commands that need the outside: their words are read, nothing is run
     .\\" shown            a picture, or lines that another test has
 
-All displays of a page are one story, on a machine of its own (``support/manualhost``); of what stands
+The displays of a section (``.Sh``) are one story, on a machine of its own (``support/manualhost``); of what stands
 in files there ``minimta check`` finds no line wrong. Commands inside
 of sentences (``.Ql "sendmail -qf"``, ``.Ic minimta trace``) are read by the parsers of the commands.
 """
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 import shlex
@@ -31,22 +30,29 @@ import pytest
 from minimta.admin import verbs
 from minimta.config import commandline
 from minimta.config.option import OptionError
-from tests.test_manuals import HOME, PAGES, PLAIN, long_flags
+from tests.test_manuals import HOME, PAGES, PLAIN, help_of, long_flags
 
-DISPLAY = re.compile(r"(.*)\n\.Bd -literal.*\n((?:(?!\.Ed).*\n)*)\.Ed")
+DISPLAY = re.compile(r"(.*)\n\.Bd -literal.*\n((?:(?!\.Ed).*\n)*)\.Ed|^\.Sh (.*)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Display:
-    """One ``.Bd -literal``: what its comment says, and its lines."""
+    """One ``.Bd -literal``: what its comment says, and its lines; or "section", the heading."""
 
     kind: str
     lines: list[str]
 
 
 def displays(page: Path) -> list[Display]:
+    return [one for one in sections_and_displays(page) if one.kind != "section"]
+
+
+def sections_and_displays(page: Path) -> list[Display]:
     found = []
-    for before, text in DISPLAY.findall(page.read_text(encoding="utf-8")):
+    for before, text, title in DISPLAY.findall(page.read_text(encoding="utf-8")):
+        if title:
+            found.append(Display("section", [title]))
+            continue
         plain = text.replace("\\&", "").replace("\\e", "\\").replace("\\(dq", '"')
         kind = before.removeprefix('.\\" ') if before.startswith('.\\" ') else ""
         found.append(Display(kind, plain.removesuffix("\n").split("\n")))
@@ -111,12 +117,15 @@ def check_story(shown: list[Display], directory: Path) -> None:
     """Write the files, run the commands, compare what they say."""
     steps: list[list[str]] = []
     expected: list[Typed | None] = []
-    for display in shown:
+    for display, following in zip(shown, [*shown[1:], None], strict=True):
         word, _, rest = display.kind.partition(" ")
+        if word == "section" and steps and steps[-1][0] != "anew":
+            steps.append(["anew", "", ""])
+            expected.append(None)
         if word == "file":
             steps.append(["file", rest, "\n".join(display.lines) + "\n"])
             expected.append(None)
-            if rest.startswith("/etc/mail/"):
+            if following is None or not following.kind.startswith("file "):
                 steps.append(["run", "#", "minimta check"])
                 expected.append(None)
         elif word == "commands":
@@ -150,7 +159,7 @@ def test_each_display_says_what_it_is(page: Path) -> None:
 @pytest.mark.debian()
 @pytest.mark.parametrize("page", STORIES, ids=lambda page: page.name)
 def test_what_a_page_shows_happens(page: Path, tmp_path: Path) -> None:
-    check_story(displays(page), tmp_path)
+    check_story(sections_and_displays(page), tmp_path)
 
 
 # --- commands in sentences ------------------------------------------------------------------------
@@ -175,15 +184,8 @@ def parse(command: str) -> None:
     elif words[0] == "minimta" and len(words) > 1 and words[1] not in (*PLAIN, "--help"):
         assert words[1] in verbs.VERBS
         if long_flags(command):
-            assert long_flags(command) <= long_flags(help_of(*words[1:3]))
-
-
-@functools.cache
-def help_of(verb: str, act: str = "") -> str:
-    """What --help tells of a verb, or of what it can do."""
-    called = [verb, act] if verb == "token" and act.isalpha() else [verb]
-    command = [sys.executable, "-I", f"{HOME}/bin/minimta", *called, "--help"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            called = words[1:3] if words[1] == "token" else words[1:2]
+            assert long_flags(command) <= long_flags(help_of(*called))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -3,7 +3,8 @@
     unshare --mount --net --uts --pid --fork --kill-child sh -c '"$@"; exit $?' sh \\
         python -m tests.support.manualhost DIRECTORY
 
-Standard input: a list of steps as JSON, ["file", path, text] or ["run", "$" or "#", command].
+Standard input: a list of steps as JSON, ["file", path, text], ["run", "$" or "#", command], or
+["anew", "", ""], after which nothing is left of what was configured and queued.
 Standard output: for each step [exit code, output]. DIRECTORY is for what is written.
 
 vm1.lan has no network, the users emma, dave and carol, /etc of its own (a copy), an empty queue, empty
@@ -39,13 +40,11 @@ def prepare(directory: Path) -> None:
     """Cover the directories that the commands change. Only in a mount namespace of one's own."""
     copy = directory / "etc"
     shutil.copytree("/etc", copy, symlinks=True, ignore_dangling_symlinks=True)
-    for name in ("mail", "aliases", "aliases.cdb", "resolv.conf", "hosts", "nsswitch.conf"):
+    for name in ("resolv.conf", "hosts", "nsswitch.conf"):
         forget(copy / name)
     write(copy / "resolv.conf", "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
     write(copy / "hosts", "127.0.0.1 localhost\n127.0.1.1 vm1.lan vm1\n")
     write(copy / "nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n")
-    write(copy / "aliases", "postmaster: root\n")
-    (copy / "mail").mkdir()
     add_users(copy)
     run("mount", "--bind", str(copy), "/etc")
     for path in ("/srv", "/run", "/var/spool", "/var/mail", "/var/lib", "/usr/local/sbin"):
@@ -57,7 +56,7 @@ def prepare(directory: Path) -> None:
     Path("/srv/called").touch()
     Path("/srv/called").chmod(0o666)
     run("chmod", "1777", "/var/mail")
-    make_queues()
+    begin_anew()
     make_commands()
     open_way(directory)
     run("ip", "link", "set", "lo", "up")
@@ -108,7 +107,15 @@ def closed_above(path: Path) -> Path | None:
     return next((one for one in way if not one.stat().st_mode & 0o001), None)
 
 
-def make_queues() -> None:
+def begin_anew() -> None:
+    """Nothing is configured, and nothing waits."""
+    etc, emma = Path("/etc"), Path("/srv/emma")
+    for path in (etc / "mail", *etc.glob("aliases*"), *Path("/var/spool").iterdir()):
+        forget(path)
+    for path in (*Path("/var/mail").iterdir(), *emma.iterdir()):
+        forget(path)
+    write(etc / "aliases", "postmaster: root\n")
+    (etc / "mail").mkdir()
     for path, mode, group in (
         ("/var/spool/mqueue", 0o1730, USERS["minimta"]),
         ("/var/spool/clientmqueue", 0o1733, 0),
@@ -137,6 +144,9 @@ def run(*words: str) -> None:
 
 def step(kind: str, where: str, what: str) -> tuple[int, str]:
     """Do one; the exit code and all output of a command, 0 and nothing for a file."""
+    if kind == "anew":
+        begin_anew()
+        return 0, ""
     if kind == "file":
         path = Path(where.replace("~", "/srv/emma"))
         path.parent.mkdir(parents=True, exist_ok=True)
