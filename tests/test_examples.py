@@ -30,6 +30,7 @@ import pytest
 from minimta.admin import verbs
 from minimta.config import commandline
 from minimta.config.option import OptionError
+from tests.support import manualhost
 from tests.test_manuals import HOME, PAGES, PLAIN, help_of, long_flags
 
 DISPLAY = re.compile(r"(.*)\n\.Bd -literal.*\n((?:(?!\.Ed).*\n)*)\.Ed|^\.Sh (.*)", re.MULTILINE)
@@ -160,6 +161,52 @@ def test_each_display_says_what_it_is(page: Path) -> None:
 @pytest.mark.parametrize("page", STORIES, ids=lambda page: page.name)
 def test_what_a_page_shows_happens(page: Path, tmp_path: Path) -> None:
     check_story(sections_and_displays(page), tmp_path)
+
+
+# --- the README -----------------------------------------------------------------------------------
+
+#: where they are played, or what they need: all that is checked here is that their words exist
+ELSEWHERE = {
+    "bin/minimta demo": "tests/admin/demo",
+    "bin/minimta test": "is what runs this",
+    ".ci/run": "is what runs this",
+    "minimta setup": "tests/admin/setup",
+    "/opt/minimta/bin/minimta install": "tests/admin/install",
+}
+
+
+def readme_commands() -> list[str]:
+    """What its blocks show, without comments; what has no command's name is a file."""
+    text = (HOME / "README.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^    (\S.*)$", text, re.MULTILINE)
+    found = [re.split(r"   +#", line)[0].rstrip() for line in lines]
+    programs = {path.name for path in (HOME / "bin").iterdir()} | set(manualhost.OUTSIDE)
+    return [one for one in found if one.split()[0].rpartition("/")[2] in (*programs, "run")]
+
+
+def is_elsewhere(command: str) -> bool:
+    return any(command == one or command.startswith(f"{one} ") for one in ELSEWHERE)
+
+
+@pytest.mark.root
+@pytest.mark.namespace
+@pytest.mark.debian()
+def test_what_the_readme_shows_happens(tmp_path: Path) -> None:
+    lines = [one for one in readme_commands() if not is_elsewhere(one)]
+    steps = [["file", "/etc/mail/minimta.cf", "# all as it is by itself"]]
+    steps.append(["run", "#", "echo hello >letter"])
+    steps += [["run", "#", line] for line in lines]
+    for (code, output), (_, _, command) in zip(play(steps, tmp_path), steps, strict=True):
+        assert (command, code, output) == (command, 0, output)
+
+
+def test_the_readme_shows_commands_and_each_exists() -> None:
+    found = readme_commands()
+    assert len(found) > 15
+    for command in found:
+        parse(command.removeprefix("/opt/minimta/").removeprefix("bin/").partition(" < ")[0])
+    for test in (test for test in ELSEWHERE.values() if test.startswith("tests/")):
+        assert (HOME / test).exists()
 
 
 # --- commands in sentences ------------------------------------------------------------------------

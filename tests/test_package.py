@@ -60,9 +60,8 @@ def test_the_version_is_written_once(setup: configparser.ConfigParser) -> None:
 
 
 def test_the_top_of_the_changes_is_this_version() -> None:
-    readme = (HOME / "README.md").read_text(encoding="utf-8")
-    changes = readme.partition("\n## Changes\n")[2]
-    first = next(line for line in changes.split("\n") if line.startswith("### "))
+    page = (HOME / "minimta" / "man" / "minimta-changes.7").read_text(encoding="utf-8")
+    first = next(line for line in page.split("\n") if line.startswith(".Ss "))
     assert first.split()[1] == minimta.__version__
 
 
