@@ -170,6 +170,7 @@ ELSEWHERE = {
     "bin/minimta demo": "tests/admin/demo",
     "bin/minimta test": "is what runs this",
     ".ci/run": "is what runs this",
+    "bin/minimta package": "tests/admin/package",
     "minimta setup": "tests/admin/setup",
     "/opt/minimta/bin/minimta install": "tests/admin/install",
 }

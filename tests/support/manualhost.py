@@ -25,6 +25,8 @@ import sys
 from pathlib import Path
 
 HOME = Path(__file__).parent.parent.parent
+#: files that root alone may read
+SECRETS = ("authinfo", "secret", "alert-url")
 #: seconds for one command
 PATIENCE = 60
 USERS = {"emma": 60101, "dave": 60102, "carol": 60103, "minimta": 60104}
@@ -151,8 +153,8 @@ def step(kind: str, where: str, what: str) -> tuple[int, str]:
         path = Path(where.replace("~", "/srv/emma"))
         path.parent.mkdir(parents=True, exist_ok=True)
         write(path, what)
-        secret = path.name in ("authinfo", "secret") or path.suffix == ".pem"
-        path.chmod(0o600 if secret else 0o644)
+        is_program = where.startswith("/usr/local/")
+        path.chmod(0o755 if is_program else 0o600 if path.name in SECRETS else 0o644)
         if where.startswith("~"):
             os.chown(path, USERS["emma"], USERS["emma"])
         return 0, ""
