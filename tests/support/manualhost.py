@@ -118,13 +118,13 @@ def begin_anew() -> None:
         forget(path)
     write(etc / "aliases", "postmaster: root\n")
     (etc / "mail").mkdir()
-    for path, mode, group in (
+    for queue, mode, group in (
         ("/var/spool/mqueue", 0o1730, USERS["minimta"]),
         ("/var/spool/clientmqueue", 0o1733, 0),
     ):
-        Path(path).mkdir()
-        os.chown(path, 0, group)
-        Path(path).chmod(mode)
+        Path(queue).mkdir()
+        os.chown(queue, 0, group)
+        Path(queue).chmod(mode)
 
 
 def make_commands() -> None:
