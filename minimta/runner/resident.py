@@ -114,6 +114,7 @@ def _load_for_children(options: Options, slots: Slots) -> None:
 
     import minimta.maps.cdb
     import minimta.maps.text_table
+    import minimta.queue.failed_attempts
     import minimta.runner.send_reports  # noqa: F401
 
     tls.load()
