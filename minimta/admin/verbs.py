@@ -48,6 +48,10 @@ VERBS = {
         "minimta.admin.dkim",
         "a key that signs mail of DOMAIN, and the record for its zone [-C FILE, --selector NAME]",
     ),
+    "queue": (
+        "minimta.admin.queue.command",
+        "what waits: list, show, retry, hold, release, delete, bounce, redirect [-C FILE] [ID...]",
+    ),
     "trace": ("minimta.admin.trace", "tell where an address leads, and why [-C FILE] ADDRESS..."),
     "token": (
         "minimta.admin.token",

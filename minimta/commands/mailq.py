@@ -62,7 +62,7 @@ def show(
     total = len(found)
     if not client:
         waiting = _waiting(options.client_queue_directory, selections)
-        _explain(options, waiting)
+        explain(options, waiting)
         lines += printer.listing(options.client_queue_directory, waiting) if waiting else []
         total += len(waiting)
     lines.append(f"\t\tTotal requests: {total}")
@@ -93,7 +93,7 @@ def _show_own(options: Options, printer: _Printer, selections: Sequence[Selectio
         reason = error.strerror or str(error)
         complain(f"mailq: cannot tell what waits in {directory}: {reason}")
         return os.EX_TEMPFAIL
-    _explain(options, found)
+    explain(options, found)
     lines = printer.listing(directory, found) if found else [f"{directory}: no letter of yours"]
     lines += [f"\t\tTotal requests: {len(found)}", _TAKEN, *_redirected(options)]
     say("\n".join(lines))
@@ -121,7 +121,7 @@ _SOON = 15
 _FILTERS = b"not adopted: not past the filters yet (minimta check, log)"
 
 
-def _explain(options: Options, waiting: list[Listed]) -> None:
+def explain(options: Options, waiting: list[Listed]) -> None:
     """Say of what waits in clientmqueue why it is not adopted, as the reason of a delay."""
     if not waiting:
         return

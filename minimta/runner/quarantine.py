@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from minimta.config.options import Options
 from minimta.queue import listing
 from minimta.queue.listing import Listed
+from minimta.queue.locked import LockedMessage
 from minimta.queue.selectors import Selection, all_match, file_kinds
 from minimta.queue.spool import Spool
 from minimta.runner.deliver import open_spool
@@ -56,9 +57,20 @@ def _change(spool: Spool, qid: str, kind: str, reason: str) -> bool:
         return False
     with message:
         if reason:
-            message.hold(log.clean(reason, 200))
-            log.line(qid, f"quarantine={log.clean(reason, 200)}")
+            hold(message, reason)
         elif message.control.quarantine:
-            message.let_go(time.time())
-            log.line(qid, "unquarantine")
+            release(message, time.time())
     return True
+
+
+def hold(message: LockedMessage, reason: str) -> None:
+    """Put one message into quarantine, and log it. Raise OSError."""
+    words = log.clean(reason, 200)
+    message.hold(words)
+    log.line(message.qid, f"quarantine={words}")
+
+
+def release(message: LockedMessage, due: float) -> None:
+    """Let one message go, to be tried at *due* (epoch seconds), and log it. Raise OSError."""
+    message.let_go(due)
+    log.line(message.qid, "unquarantine")

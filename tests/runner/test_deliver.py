@@ -571,7 +571,7 @@ def test_a_double_bounce_that_can_be_saved_nowhere_is_put_aside_and_never_loops(
     without_user(host, "root")
     double_bounce(host, "postmaster: nosuch2")
     assert host.queued() == []
-    assert [name[:2] for name in host.files()] == ["Qf", "df"]
+    assert [name[:2] for name in host.files()] == ["Qf", "af", "df"]
     assert any("savemail panic" in line for line in lines)
     assert len([line for line in lines if "postmaster notify" in line]) == 1
 

@@ -82,7 +82,7 @@ def test_what_a_run_over_the_quarantine_cannot_deliver_stays_held(host: PrivateH
     change(host, "spam", "I" + qid)
     (Path(host.options.mailbox_directory) / "dave").mkdir()
     queue_run.run(host.options, chosen("Q"))
-    assert kinds(host, qid) == ["df", "hf"]
+    assert kinds(host, qid) == ["af", "df", "hf"]
     control = decode((Path(host.options.queue_directory) / f"hf{qid}").read_bytes())
     assert (control.attempts, control.quarantine) == (1, "spam")
 

@@ -1,0 +1,1 @@
+"""``minimta queue``: what waits, seen and acted upon by who administers it."""

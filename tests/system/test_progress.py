@@ -1,0 +1,110 @@
+"""Progress on a terminal, and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import pty
+from collections.abc import Iterator
+
+import pytest
+
+from minimta.system.progress import ProgressLine, counted
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, int]]:
+    """The two ends of a terminal."""
+    monkeypatch.setenv("TERM", "xterm")
+    ours, theirs = pty.openpty()
+    os.set_blocking(ours, False)
+    yield ours, theirs
+    os.close(ours)
+    os.close(theirs)
+
+
+def shown(ours: int) -> str:
+    try:
+        return os.read(ours, 65536).decode()
+    except BlockingIOError:
+        return ""
+
+
+def test_nothing_is_shown_in_the_first_second(terminal: tuple[int, int]) -> None:
+    clock = Clock()
+    with ProgressLine("delivering", 400, descriptor=terminal[1], clock=clock) as progress:
+        for clock.now in (0.0, 0.5, 0.99):
+            progress.at(7)
+    assert shown(terminal[0]) == ""
+
+
+def test_long_work_shows_how_far_it_is_and_leaves_nothing_behind(
+    terminal: tuple[int, int],
+) -> None:
+    clock = Clock()
+    with ProgressLine("delivering", 400, descriptor=terminal[1], clock=clock) as progress:
+        clock.now = 4.0
+        progress.at(100)
+        assert shown(terminal[0]) == "\r\x1b[Kdelivering  100 of 400 (25 %), 12 s left"
+        clock.now = 4.1
+        progress.at(110)
+        assert shown(terminal[0]) == "", "five times a second at most"
+    assert shown(terminal[0]) == "\r\x1b[K"
+
+
+def test_work_whose_end_nobody_knows_is_counted(terminal: tuple[int, int]) -> None:
+    clock = Clock()
+    progress = ProgressLine("adopting", descriptor=terminal[1], clock=clock)
+    clock.now = 2.0
+    progress.at(31)
+    assert shown(terminal[0]) == "\r\x1b[Kadopting  31"
+    progress.pause()
+    assert shown(terminal[0]) == "\r\x1b[K"
+    progress.end()
+    progress.end()
+    assert shown(terminal[0]) == ""
+
+
+def test_in_a_pipe_nothing_appears() -> None:
+    reading, writing = os.pipe()
+    clock = Clock()
+    with ProgressLine("delivering", 4, descriptor=writing, clock=clock) as progress:
+        clock.now = 60.0
+        progress.at(2)
+    os.close(writing)
+    assert os.read(reading, 100) == b""
+    os.close(reading)
+
+
+def test_a_dumb_terminal_gets_no_sequences(
+    terminal: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    clock = Clock()
+    progress = ProgressLine("delivering", 4, descriptor=terminal[1], clock=clock)
+    clock.now = 60.0
+    progress.at(2)
+    assert shown(terminal[0]) == ""
+
+
+def test_a_terminal_that_is_gone_stops_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    ours, theirs = pty.openpty()
+    clock = Clock()
+    progress = ProgressLine("delivering", 4, descriptor=theirs, clock=clock)
+    os.close(ours)
+    clock.now = 60.0
+    progress.at(2)
+    progress.end()
+    os.close(theirs)
+
+
+def test_what_is_counted_comes_through() -> None:
+    assert list(counted("things", "abc", 3)) == ["a", "b", "c"]
