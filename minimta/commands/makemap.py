@@ -4,20 +4,18 @@
     key     value with blanks                           "#" begins a comment line
 
 Bad lines are told with their number and left out, and the exit code is 65, as in Sendmail. Readers
-see the old map or the new one, never a part. The flags are Sendmail's; the one kind of map is cdb.
+see the old map or the new one, never a part. The flags are Sendmail's; this mail system reads maps of
+the kind cdb, and hash and btree can be made for others (``map_file``).
 """
 
 from __future__ import annotations
 
 import os
-import stat
 import sys
 from codecs import BOM_UTF8
 from getopt import GetoptError, gnu_getopt
 
-from minimta.maps.cdb import Cdb
-from minimta.maps.cdbwriter import write_cdb
-from minimta.system import safefile
+from minimta.commands.map_file import MapFile, RefusedMap, kinds
 from minimta.system.terminal import complain, wrong_option
 
 TYPE_CHECKING = False
@@ -28,27 +26,11 @@ USAGE = """\
 Usage: makemap [-C cffile] [-N] [-c cachesize] [-D commentchar]
                [-d] [-e] [-f] [-i type] [-l] [-o] [-r] [-s] [-t delimiter]
                [-u] [-v] type mapname"""
-SUFFIX = ".cdb"
-_TYPES = ("cdb", "implicit")
-#: Sendmail's others
-_FOREIGN = ("hash", "btree", "dbm")
-#: what Sendmail gives a new map; one that was there keeps its mode
-# DIFFERS: a new map has mode and owner of the text that it is named after, if there is one: our
-# listener is not root, and would be locked out from /etc/mail/access.cdb with this.
-_MODE = 0o640
 #: flags that change nothing here, and why
 _POINTLESS = {
     "-C": "nothing in the configuration file concerns maps",
     "-c": "a cdb needs no cache",
 }
-
-
-class _Refused(Exception):
-    """The map cannot be made or shown; the text says why."""
-
-    def __init__(self, text: str, exit_code: int = os.EX_CANTCREAT) -> None:
-        super().__init__(text)
-        self.exit_code = exit_code
 
 
 class _Table:
@@ -105,7 +87,7 @@ def main(argv: list[str]) -> int:
         return _run(dict(given), words)
     except GetoptError as error:
         return wrong_option("makemap", error, USAGE)
-    except _Refused as error:
+    except RefusedMap as error:
         complain(f"makemap: {error}")
         return error.exit_code
     except BrokenPipeError:
@@ -115,40 +97,28 @@ def main(argv: list[str]) -> int:
 
 def _run(flags: dict[str, str], words: Sequence[str]) -> int:
     if "-l" in flags or "-x" in flags:
-        print("\n".join(_TYPES) if "-l" in flags else "cdb:cdb\nimplicit:")
+        print(_known_kinds(with_suffix="-x" in flags))
         return os.EX_OK
     if len(words) != 2:
         complain(USAGE)
         return os.EX_USAGE
     if flags.get("-t") == "":
-        raise _Refused("Invalid separator", os.EX_USAGE)
+        raise RefusedMap("Invalid separator", os.EX_USAGE)
     for flag in sorted(flags.keys() & _POINTLESS.keys()):
         complain(f"makemap: {flag} has no effect: {_POINTLESS[flag]}")
-    kind, name = _kind(words, flags.get("-i", "")), words[1]
-    path = name if name.endswith(SUFFIX) else name + SUFFIX
-    try:
-        return _show(path, flags) if "-u" in flags else _make(path, name, flags)
-    except (OSError, ValueError) as error:
-        if isinstance(error, BrokenPipeError):
-            raise
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise _Refused(f"error opening type {kind} map {name}: {reason}") from error
+    made = MapFile(words[0], words[1], flags.get("-i", ""))
+    return _show(made, flags) if "-u" in flags else _make(made, flags)
 
 
-def _kind(words: Sequence[str], fallback: str) -> str:
-    kind = words[0]
-    if kind in _TYPES:
-        return kind
-    if fallback in _TYPES:
-        return fallback
-    if kind in _FOREIGN:
-        raise _Refused(f"{kind} maps are not supported: use cdb, or -i cdb with {kind}")
-    raise _Refused(f"error opening type {kind} map {words[1]}: Unknown database type")
+def _known_kinds(*, with_suffix: bool) -> str:
+    known = {**kinds(), "implicit": ""}
+    ends = {kind: f":{suffix[1:]}" if with_suffix else "" for kind, suffix in known.items()}
+    return "\n".join(f"{kind}{end}" for kind, end in ends.items())
 
 
-def _show(path: str, flags: dict[str, str]) -> int:
+def _show(made: MapFile, flags: dict[str, str]) -> int:
     separator = _octet(flags.get("-t")) or b"\t"
-    for key, value in Cdb(path).records():
+    for key, value in made.records():
         # -N put a NUL behind both.
         line = key.removesuffix(b"\0") + separator + value.removesuffix(b"\0") + b"\n"
         sys.stdout.buffer.write(line)
@@ -156,51 +126,25 @@ def _show(path: str, flags: dict[str, str]) -> int:
     return os.EX_OK
 
 
-def _make(path: str, name: str, flags: dict[str, str]) -> int:
-    path = os.path.realpath(path) if "-s" in flags else path
-    old = _checked(path, is_careful="-s" not in flags)
-    table = _Table(flags, Cdb(path).records() if old and "-o" in flags else ())
-    exit_code = os.EX_OK
-    for number, line in enumerate(sys.stdin.buffer, 1):
-        text = line.removeprefix(BOM_UTF8) if number == 1 else line  # as in all our files
-        problem = table.add(text.removesuffix(b"\n"))
-        if problem:
-            complain(f"makemap: {name}: line {number}: {problem}")
-            exit_code = os.EX_DATAERR
-    sys.stdout.buffer.flush()
-    model = old or _text_of(path)
-    mode = stat.S_IMODE(model.st_mode) & (0o777 if old else 0o644) if model else _MODE
-    owner = (model.st_uid, model.st_gid) if model and os.geteuid() == 0 else None
-    write_cdb(path, table.records, mode, owner)
-    return exit_code
-
-
-def _text_of(path: str) -> os.stat_result | None:
-    """The text that a new map is made for, if it is a file of that name."""
+def _make(made: MapFile, flags: dict[str, str]) -> int:
+    if "-s" in flags:
+        made.follow()
+    lock = made.lock()
     try:
-        found = os.lstat(path.removesuffix(SUFFIX))
-    except OSError:
-        return None
-    return found if stat.S_ISREG(found.st_mode) else None
-
-
-def _checked(path: str, *, is_careful: bool) -> os.stat_result | None:
-    """The map that is there already. Raise OSError if it, or its directory, will not do."""
-    reason = safefile.why_directory_refused(path)
-    if reason:
-        complain(f"WARNING: {reason} {os.path.dirname(path) or '.'}")
-    try:
-        old = os.lstat(path)
-    except FileNotFoundError:
-        return None
-    reason = "" if stat.S_ISREG(old.st_mode) else "Regular files only"
-    if stat.S_ISLNK(old.st_mode):
-        reason = "Symbolic links not allowed"
-    elif old.st_nlink > 1 and is_careful and not reason:
-        reason = "Hard links not allowed"
-    if reason:
-        raise OSError(0, reason, path)
-    return old
+        old = made.check(is_careful="-s" not in flags)
+        table = _Table(flags, made.records() if old and "-o" in flags else ())
+        exit_code = os.EX_OK
+        for number, line in enumerate(sys.stdin.buffer, 1):
+            text = line.removeprefix(BOM_UTF8) if number == 1 else line  # as in all our files
+            problem = table.add(text.removesuffix(b"\n"))
+            if problem:
+                complain(f"makemap: {made.name}: line {number}: {problem}")
+                exit_code = os.EX_DATAERR
+        sys.stdout.buffer.flush()
+        made.write(table.records, old, duplicates="-d" in flags)
+        return exit_code
+    finally:
+        os.close(lock)
 
 
 def _octet(text: str | None) -> bytes:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 #: modes that exist, here or in Sendmail (-bX)
 MODES = "abCdDhHimpPstv"
-#: names of the program that stand for a mode
+#: names of the program that stand for a mode; runq is -q
 _MODE_OF_NAME = {"mailq": "p", "newaliases": "i", "smtpd": "d", "hoststat": "h", "purgestat": "H"}
 _NOTIFY = ("success", "failure", "delay")
 
@@ -80,7 +80,7 @@ class Command:
         #: -A: "m" the MTA queue, "c" the client queue, "" as the caller's rights are
         self.queue = ""
         #: values of -q, in order; "" is one run
-        self.queue_runs: list[str] = []
+        self.queue_runs: list[str] = [""] if argv and os.path.basename(argv[0]) == "runq" else []
         #: -Q, a reason; "" is to release
         self.quarantine: str | None = None
         #: -L, for the log

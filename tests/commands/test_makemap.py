@@ -130,12 +130,8 @@ def test_without_o_the_old_map_is_forgotten_and_its_mode_kept(place: Path) -> No
         ("cdb m -t", 64, "", "makemap: option requires an argument -- 't'\n" + USAGE),
         ("foo m", 73, "", "makemap: error opening type foo map m: Unknown database type\n"),
         ("-i bar foo m", 73, "", "makemap: error opening type foo map m: Unknown database type\n"),
-        ("hash m", 73, "", "makemap: hash maps are not supported: use cdb, or -i cdb with hash\n"),
-        ("-u btree m", 73, "", "makemap: btree maps are not supported: use cdb, or -i cdb with btree\n"),
         ("-u cdb m", 73, "", "makemap: error opening type cdb map m: No such file or directory\n"),
         ("cdb no/m", 73, "", "makemap: error opening type cdb map no/m: No such file or directory\n"),
-        ("-l", 0, "cdb\nimplicit\n", ""),
-        ("-x hash m", 0, "cdb:cdb\nimplicit:\n", ""),
     ],
 )  # fmt: skip
 def test_what_it_cannot_do_is_told_as_sendmail_tells_it(

@@ -70,6 +70,10 @@ COMMANDS = {
     "/usr/bin/purgestat": "purgestat",
     "/usr/sbin/praliases": "praliases",
     "/usr/sbin/makemap": "makemap",
+    "/usr/sbin/editmap": "editmap",
+    "/usr/sbin/rmail": "rmail",
+    "/usr/sbin/runq": "runq",
+    "/usr/libexec/sendmail/mail.local": "mail.local",
     "/usr/libexec/sendmail/smrsh": "smrsh",
     "/usr/sbin/minimta": "minimta",
     "/usr/sbin/sendmail": "sendmail",
@@ -77,7 +81,11 @@ COMMANDS = {
 
 
 #: what packages of other mail systems never have
-OURS_ALONE = ("/usr/sbin/minimta", "/usr/libexec/sendmail/smrsh")
+OURS_ALONE = (
+    "/usr/sbin/minimta",
+    "/usr/libexec/sendmail/mail.local",
+    "/usr/libexec/sendmail/smrsh",
+)
 
 
 def steps(root: Path) -> list[Step]:

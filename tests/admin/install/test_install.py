@@ -21,7 +21,8 @@ from minimta.aliases.rebuild_report import RebuildReport
 COMMANDS = (
     "/usr/sbin/sendmail", "/usr/lib/sendmail", "/usr/bin/mailq", "/usr/bin/newaliases",
     "/usr/bin/hoststat", "/usr/bin/purgestat",
-    "/usr/libexec/sendmail/smrsh", "/usr/sbin/praliases", "/usr/sbin/makemap", "/usr/sbin/minimta",
+    "/usr/libexec/sendmail/smrsh", "/usr/libexec/sendmail/mail.local", "/usr/sbin/praliases",
+    "/usr/sbin/makemap", "/usr/sbin/editmap", "/usr/sbin/rmail", "/usr/sbin/runq", "/usr/sbin/minimta",
 )  # fmt: skip
 
 
