@@ -31,7 +31,10 @@ VERBS = {
         "minimta.admin.package.package",
         "write this checkout as a Debian package [--output DIR|FILE.deb]",
     ),
-    "check": ("minimta.admin.check", "tell what is wrong in /etc/mail/minimta.cf [-C FILE]"),
+    "check": (
+        "minimta.admin.check",
+        "tell what is wrong: configuration and machine [-C FILE, -v, --json, --offline, --test-alert]",
+    ),
     "alert": (
         "minimta.admin.alert",
         "tell what AlertCommand was told of an outage [-C FILE] [--test: tell it now]",

@@ -183,6 +183,18 @@ class Resolver:
         failures.sort(key=lambda failure: not failure.temporary)
         raise failures[0] if failures else LookupFailed(host, "no data known", temporary=False)
 
+    def names_of(self, address: str) -> list[str]:
+        """Names that the owner of an address gives to it (PTR); [] if there are none. Raise LookupFailed."""
+        import ipaddress
+
+        try:
+            records = self._ask(ipaddress.ip_address(address).reverse_pointer, "PTR", _SHARE)
+        except LookupFailed as failure:
+            if failure.temporary:
+                raise
+            return []
+        return [record.target.to_text(True).lower() for record in records[:_MAX_RECORDS]]
+
     # --- our own files ----------------------------------------------------------------------------
 
     def _listed(self, host: str) -> list[str]:

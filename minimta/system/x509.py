@@ -1,4 +1,4 @@
-"""A certificate in DER, taken apart as far as DANE and MTA-STS want it (RFC 5280 section 4.1, pure).
+"""A certificate in DER, taken apart as far as DANE, MTA-STS and people want it (RFC 5280 section 4.1, pure).
 
 Python's ssl tells the names of a certificate only when it has verified it; those of DANE and of a
 policy that is only tested are verified by us. OpenSSL has read it before: what cannot be read here is
@@ -7,18 +7,38 @@ a ValueError, and the certificate is not the right one.
 
 from __future__ import annotations
 
+from calendar import timegm
 from collections.abc import Iterator
 
 _SEQUENCE, _CONTEXT_0, _CONTEXT_3 = 0x30, 0xA0, 0xA3
 _SUBJECT_ALT_NAME, _COMMON_NAME = b"\x55\x1d\x11", b"\x55\x04\x03"
 _DNS_NAME = 0x82
 #: fields of tbsCertificate without its version
-_SUBJECT, _PUBLIC_KEY, _OTHERS = 4, 5, 6
+_VALIDITY, _SUBJECT, _PUBLIC_KEY, _OTHERS = 3, 4, 5, 6
 
 
 def public_key(certificate: bytes) -> bytes:
     """Its SubjectPublicKeyInfo (DER). Raise ValueError."""
     return _fields(certificate)[_PUBLIC_KEY][2]
+
+
+def validity(certificate: bytes) -> tuple[float, float]:
+    """From when to when it is good (epoch seconds; RFC 5280 section 4.1.2.5). Raise ValueError."""
+    [first, last] = [
+        _seconds(content) for _, content, _ in _parts(_fields(certificate)[_VALIDITY][1])
+    ]
+    return first, last
+
+
+def _seconds(text: bytes) -> float:
+    """UTCTime "YYMMDDHHMMSSZ", or GeneralizedTime "YYYYMMDDHHMMSSZ"."""
+    digits = text.decode("ascii")
+    if len(digits) == 13:
+        digits = ("19" if digits[:2] >= "50" else "20") + digits
+    if len(digits) != 15 or not digits[:14].isdigit() or digits[14] != "Z":
+        raise ValueError("no time")
+    year, *rest = int(digits[:4]), *(int(digits[i : i + 2]) for i in range(4, 14, 2))
+    return float(timegm((year, *rest)))
 
 
 def dns_names(certificate: bytes) -> tuple[str, ...]:

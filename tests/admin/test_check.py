@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from minimta.admin import check_tables, verbs
+from minimta.admin import check, check_tables, verbs
 from minimta.admin.checkout import HOME
-from minimta.admin.install import install
+from minimta.admin.doctor import examinations
+from minimta.admin.doctor.examinations import Examination
+from minimta.admin.doctor.patient import (
+    Diagnosis,
+    Patient,
+    fault,
+    ok,
+    outside,
+    unknown,
+    warning,
+)
 from minimta.config import file as config_file
+from minimta.config.options import Options
 from tests.support.certificates import self_signed
 from tests.support.fakefilter import FakeFilter
 
@@ -24,7 +38,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.write_text("# nothing\n")
     path.chmod(0o644)
     monkeypatch.setattr(check_tables, "findings", lambda options: iter(()))
-    monkeypatch.setattr(install, "taken_away", lambda root: [])
+    monkeypatch.setattr(examinations, "TABLE", ())
     monkeypatch.setattr(config_file, "DEFAULT_FILE", str(path))
     return path
 
@@ -60,14 +74,6 @@ def test_what_is_suspicious_is_no_error(file: Path, capfd: pytest.CaptureFixture
     out = capfd.readouterr().out
     assert f"{file}: Warning: mode 640; all users must be able to read it (chmod a+r {file})" in out
     assert "Warning: LogLevel is set in line 1, too" in out
-
-
-def test_commands_that_are_no_longer_ours_are_told(
-    file: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(install, "taken_away", lambda root: ["/usr/bin/mailq is gone"])
-    assert verbs.main(["check"]) == 0
-    assert capfd.readouterr().out.startswith("Warning: /usr/bin/mailq is gone\n")
 
 
 def test_another_file_may_be_named(file: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -151,7 +157,7 @@ def test_tables_that_the_listener_cannot_read_are_told(
 
 def told_of_filters(file: Path) -> str:
     """By a process of its own: this one has threads, those of the filter, and so may not fork."""
-    command = [sys.executable, f"{HOME}/bin/minimta", "check", "-C", str(file)]
+    command = [sys.executable, f"{HOME}/bin/minimta", "check", "--offline", "-C", str(file)]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
@@ -183,3 +189,132 @@ def test_filters_are_asked_whether_they_are_there(
     assert verbs.main(["check"]) == 78
     text = "InputMailFilters: no MailFilter is named two, only one, gone"
     assert f"{file}: {text}\n" in capfd.readouterr().out
+
+
+# --- the machine ----------------------------------------------------------------------------------
+
+
+def diagnoses(patient: Patient) -> Iterator[Diagnosis]:
+    yield ok("port 25", "is held by minimta")
+    yield warning("clock", "nothing sets it", "apt install chrony")
+    yield unknown("mail log", "No such file")
+
+
+def is_ill(patient: Patient) -> Iterator[Diagnosis]:
+    yield outside("smtp.example.org:587", "is not reached", "SmartHost")
+    yield fault("/var/spool/mqueue", "mode 777", "chmod 1730 /var/spool/mqueue")
+
+
+def look_at(monkeypatch: pytest.MonkeyPatch, *rows: Examination) -> None:
+    monkeypatch.setattr(examinations, "TABLE", rows)
+
+
+def test_what_is_well_is_told_only_with_v(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    look_at(monkeypatch, Examination("x", diagnoses))
+    assert verbs.main(["check"]) == 0
+    understood, *lines = capfd.readouterr().out.splitlines()
+    assert understood == f"{file}: every line is understood"
+    assert lines == [
+        "clock: Warning: nothing sets it: apt install chrony",
+        "mail log: unknown: No such file",
+    ]
+    assert verbs.main(["check", "-v"]) == 0
+    assert "ok: port 25: is held by minimta" in capfd.readouterr().out.splitlines()
+
+
+def test_the_exit_code_is_that_of_the_worst(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def is_elsewhere(patient: Patient) -> Iterator[Diagnosis]:
+        yield outside("smtp.example.org:587", "is not reached")
+
+    look_at(monkeypatch, Examination("x", diagnoses), Examination("y", is_elsewhere))
+    assert verbs.main(["check"]) == 69
+    look_at(monkeypatch, Examination("y", is_elsewhere), Examination("z", is_ill))
+    assert verbs.main(["check"]) == 78
+
+
+def test_offline_asks_nobody(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    look_at(monkeypatch, Examination("x", is_ill, outside=True), Examination("y", diagnoses))
+    assert verbs.main(["check", "--offline"]) == 0
+    assert "smtp.example.org" not in capfd.readouterr().out
+
+
+def test_json_has_it_all(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file.write_text("HostName = vm1.example.org\nLogLevel = 9\nLogLevel = 10\n")
+    look_at(monkeypatch, Examination("ill", is_ill))
+    assert verbs.main(["check", "--json"]) == 78
+    told = json.loads(capfd.readouterr().out)
+    assert {name: told[name] for name in ("version", "host", "configuration", "exit_code")} == {
+        "version": 1,
+        "host": "vm1.example.org",
+        "configuration": str(file),
+        "exit_code": 78,
+    }
+    assert told["findings"][0]["subject"] == f"{file}: line 3"
+    assert told["findings"][0]["state"] == "warning"
+    assert told["findings"][-1] == {
+        "examination": "ill",
+        "state": "fault",
+        "subject": "/var/spool/mqueue",
+        "text": "mode 777",
+        "remedy": "chmod 1730 /var/spool/mqueue",
+        "is_outside": False,
+    }
+
+
+def test_json_of_a_wrong_file(file: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    file.write_text("SmartHots = x\n")
+    assert verbs.main(["check", "--json"]) == 78
+    [found] = json.loads(capfd.readouterr().out)["findings"]
+    assert found["subject"] == f"{file}: line 1"
+    assert found["state"] == "fault"
+
+
+def test_what_only_root_can_see_is_told_in_one_line(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    look_at(monkeypatch, Examination("secrets", is_ill, root=True), Examination("y", diagnoses))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    found = dict(check._machine(Options(), str(file), argparse.Namespace(offline=False)))
+    assert [str(one) for one in found["rights"]] == [
+        "minimta check: unknown: only root can look at secrets"
+    ]
+    assert "secrets" not in found
+    assert capfd.readouterr().out == ""
+
+
+def test_an_alert_is_tried_when_that_is_asked(
+    file: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert verbs.main(["check", "--test-alert"]) == 78
+    assert "AlertCommand: is empty: nobody hears of outages" in capfd.readouterr().out
+    file.write_text("AlertCommand = /no/such/program\n")
+    assert verbs.main(["check", "--test-alert"]) == 69
+    assert (
+        "AlertCommand: the test was not sent: /no/such/program: stat failed"
+        in capfd.readouterr().out
+    )
+
+
+def test_it_changes_nothing(file: Path, tmp_path: Path) -> None:
+    """The real examinations, on this machine, with a queue of their own."""
+    for name in ("mqueue", "clientmqueue", "mail"):
+        (tmp_path / name).mkdir()
+    file.write_text(
+        f"QueueDirectory = {tmp_path}/mqueue\nClientQueueDirectory = {tmp_path}/clientmqueue\n"
+        f"MailboxDirectory = {tmp_path}/mail\nRunAsUser =\nAuthInfoFile = {tmp_path}/authinfo\n"
+        f"SRSKeyFile = {tmp_path}/srs-key\nTokenDirectory = {tmp_path}/tokens\n"
+    )
+
+    def seen() -> dict[str, int]:
+        return {str(path): path.lstat().st_mtime_ns for path in tmp_path.rglob("*")}
+
+    before = seen()
+    command = [sys.executable, f"{HOME}/bin/minimta", "check", "--offline", "-C", str(file)]
+    subprocess.run(command, check=False, capture_output=True, timeout=60)
+    assert seen() == before

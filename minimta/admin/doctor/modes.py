@@ -1,0 +1,247 @@
+"""Who may read and write what: queues, mailboxes, tables, secrets, the program itself.
+
+path                         wanted
+mqueue                       root's, group RunAsUser's, sticky, others nothing (1730)
+clientmqueue                 sticky, everybody may put in, nobody may list (1733)
+mailbox directory            root's; sticky if others may write
+mailboxes                    their users', nothing for others
+configuration, tables        nobody but root may write
+secrets                      nobody but root (the listener's: and its group) may read
+our code                     nobody but root may write, all may read
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from minimta.admin.checkout import HOME
+from minimta.admin.doctor.patient import Diagnosis, Patient, fault, ok, unknown, warning
+from minimta.admin.install.modes import is_readable_by_others, is_writable_by_others
+from minimta.config.options import Options
+from minimta.maps.table import SUFFIX
+from minimta.system import log, safefile
+from minimta.system.users import Users
+
+#: mailboxes whose owners are looked up
+_MOST_MAILBOXES = 2000
+#: what stands in the directory and is nobody's mailbox
+_NO_MAILBOX = (".lock", ".tmp", ".bak")
+
+
+def queues(patient: Patient) -> Iterator[Diagnosis]:
+    """mqueue and clientmqueue."""
+    options = patient.options
+    path = options.queue_directory
+    group = _group_of(options)
+    remedy = f"chown root:{group or 'root'} {path} && chmod 1730 {path}"
+    found = _stat(path)
+    if found is None:
+        yield fault(path, "there is no queue: nothing can be taken", "minimta install")
+    elif not stat.S_ISDIR(found.st_mode):
+        yield fault(path, "is no directory: nothing can be taken", "minimta install")
+    elif found.st_uid not in (0, os.geteuid()):
+        yield fault(path, f"belongs to {_name(found.st_uid)}, who could take mail away", remedy)
+    elif found.st_mode & 0o007:
+        yield fault(
+            path, f"mode {_mode(found)}: others may {_may(found.st_mode & 0o007)} all mail", remedy
+        )
+    elif found.st_mode & stat.S_IWGRP and not found.st_mode & stat.S_ISVTX:
+        text = f"mode {_mode(found)}: without the sticky bit the listener could remove others' mail"
+        yield fault(path, text, remedy)
+    else:
+        yield ok(path, f"mode {_mode(found)}")
+    yield from _client_queue(options.client_queue_directory)
+
+
+def _client_queue(path: str) -> Iterator[Diagnosis]:
+    remedy = f"chown root:root {path} && chmod 1733 {path}"
+    found = _stat(path)
+    if found is None or not stat.S_ISDIR(found.st_mode):
+        yield fault(path, "there is no such directory: users cannot send", "minimta install")
+    elif found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+        text = f"mode {_mode(found)}: without the sticky bit users can remove each other's mail"
+        yield fault(path, text, remedy)
+    elif found.st_mode & stat.S_IROTH:
+        yield fault(path, f"mode {_mode(found)}: users see who else sends", remedy)
+    elif found.st_uid == 0 and found.st_mode & 0o003 != 0o003:
+        yield fault(path, f"mode {_mode(found)}: users cannot send", remedy)
+    else:
+        yield ok(path, f"mode {_mode(found)}")
+
+
+def mailboxes(patient: Patient) -> Iterator[Diagnosis]:
+    """Their directory, and whose they are."""
+    options, path = patient.options, patient.options.mailbox_directory
+    if options.local_mailer != "mbox":
+        return
+    found = _stat(path)
+    if found is None:
+        yield fault(
+            path, "there is no directory for mailboxes", f"install -d -m 2775 -g mail {path}"
+        )
+        return
+    if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+        text = f"mode {_mode(found)}: users can replace each other's mailboxes"
+        yield fault(path, text, f"chown root:mail {path} && chmod 2775 {path}")
+    elif found.st_uid not in (0, os.geteuid()):
+        yield fault(path, f"belongs to {_name(found.st_uid)}", f"chown root:mail {path}")
+    else:
+        yield ok(path, f"mode {_mode(found)}")
+    yield from _each_mailbox(path, Users(options.passwd_file))
+
+
+def _each_mailbox(path: str, users: Users) -> Iterator[Diagnosis]:
+    try:
+        names = sorted(os.listdir(path))[:_MOST_MAILBOXES]
+    except OSError as error:
+        yield unknown(path, error.strerror or str(error))
+        return
+    for name in names:
+        place = os.path.join(path, name)
+        found = _stat(place)
+        if found is None or not stat.S_ISREG(found.st_mode) or name.endswith(_NO_MAILBOX):
+            continue
+        user = users.find(os.fsencode(name))
+        if user is not None and found.st_uid != user.uid:
+            text = f"belongs to {_name(found.st_uid)}, not to {log.clean(name)}, whose mail waits"
+            yield fault(place, text, f"chown {log.clean(name)} {place}")
+        elif found.st_mode & 0o007:
+            text = f"mode {_mode(found)}: others may {_may(found.st_mode & 0o007)} this mail"
+            yield warning(place, text, f"chmod o= {place}")
+
+
+def tables(patient: Patient) -> Iterator[Diagnosis]:
+    """Configuration, tables and alias files: who writes them decides where mail goes."""
+    options = patient.options
+    paths = [patient.path, *(path.removeprefix("-o ") for path in options.alias_files)]
+    paths += [
+        options.access_file, options.mailer_table, options.virtuser_table, options.generics_table,
+        options.sender_relay, options.tls_policy, options.relay_domains, options.local_host_names,
+        options.trusted_users, options.dkim_sign, options.login_senders,
+    ]  # fmt: skip
+    paths = [one for path in paths if path for one in (path, path + SUFFIX)]
+    directories = sorted({os.path.dirname(path) for path in paths})
+    bad = 0
+    for path in dict.fromkeys([*directories, *paths]):
+        found = _stat(path)
+        reason = found and safefile.why_untrusted(found, (0, os.geteuid()))
+        if (
+            found is None
+            or not reason
+            or (found.st_mode & stat.S_ISVTX and reason != "Wrong owner")
+        ):
+            continue
+        bad += 1
+        is_owner = reason == "Wrong owner"
+        text = f"belongs to {_name(found.st_uid)}" if is_owner else f"mode {_mode(found)}"
+        remedy = f"chown root {path}" if is_owner else f"chmod go-w {path}"
+        yield fault(path, f"{text}: others than root decide where mail goes", remedy)
+    if not bad:
+        yield ok("tables", "nobody but root can write them")
+
+
+def secrets(patient: Patient) -> Iterator[Diagnosis]:
+    """Passwords, keys, and what else others must not read."""
+    bad = 0
+    for path, forbidden, what in _secret_files(patient.options):
+        found = _stat(path)
+        if found is None:
+            continue
+        if found.st_mode & forbidden:
+            bad += 1
+            mode = "600" if forbidden == 0o077 else "640"
+            text = f"mode {_mode(found)}: others than root may {_may(found.st_mode & forbidden)} {what}"
+            yield fault(path, text, f"chmod {mode} {path}, and perhaps a new one")
+        elif found.st_uid not in (0, os.geteuid()):
+            bad += 1
+            text = f"belongs to {_name(found.st_uid)}, who may read and change {what}"
+            yield fault(path, text, f"chown root {path}")
+    if not bad:
+        yield ok("secrets", "nobody but root can read them")
+
+
+def _secret_files(options: Options) -> Iterator[tuple[str, int, str]]:
+    """Path, bits that must not be there, what it is."""
+    yield options.auth_info_file, 0o077, "passwords"
+    yield options.auth_info_file + SUFFIX, 0o077, "passwords"
+    yield options.token_directory, 0o077, "tokens"
+    yield options.srs_key_file, 0o077, "the key of SRS"
+    keys = options.server_key_file or options.server_cert_file
+    yield from ((path.strip(), 0o077, "the key of the listener") for path in keys.split(","))
+    yield options.client_key_file or options.client_cert_file, 0o077, "our key"
+    if options.auth_backend[:1] == "/":
+        yield options.auth_backend, 0o027, "what logins are checked by"
+    if options.alert_command[:5] == "file:":
+        yield options.alert_command[5:], 0o077, "the URL of alerts"
+
+
+def program(patient: Patient) -> Iterator[Diagnosis]:
+    """What is run as root: only root may change it, and all must be able to read it."""
+    home = Path(HOME)
+    if home.stat().st_uid not in (0, os.geteuid()) or (not patient.is_root and home.stat().st_uid):
+        yield unknown(HOME, "is a user's own checkout")
+        return
+    tree = [home, *home.parents, *_tree(home)]
+    weak = next((path for path in tree if is_writable_by_others(path)), None)
+    closed = next((path for path in tree if not _is_open(path)), None)
+    if weak is not None:
+        remedy = f"chown -R root:root {HOME} && chmod -R go-w {HOME}"
+        yield fault(str(weak), "others than root can write it, and so become root here", remedy)
+    if closed is not None:
+        yield fault(
+            str(closed), "users cannot read it, and so have no sendmail", f"chmod -R a+rX {HOME}"
+        )
+    if weak is None and closed is None:
+        yield ok(HOME, "nobody but root can write it")
+    sendmail = _stat(str(patient.below("/usr/sbin/sendmail")))
+    if sendmail is not None and sendmail.st_mode & (stat.S_ISUID | stat.S_ISGID):
+        text = f"mode {_mode(sendmail)}: no program of minimta is set-user-id"
+        yield warning("/usr/sbin/sendmail", text, "chmod ug-s /usr/sbin/sendmail")
+
+
+def _tree(home: Path) -> Iterable[Path]:
+    for name in ("bin", "minimta"):
+        yield home / name
+        yield from home.joinpath(name).rglob("*")
+
+
+def _is_open(path: Path) -> bool:
+    return "__pycache__" in path.parts or is_readable_by_others(path)
+
+
+# --- words ----------------------------------------------------------------------------------------
+
+
+def _stat(path: str) -> os.stat_result | None:
+    try:
+        return os.stat(path) if path else None
+    except OSError:
+        return None
+
+
+def _group_of(options: Options) -> str:
+    user = Users().find(os.fsencode(options.run_as_user))
+    return options.run_as_user if user is not None else ""
+
+
+def _mode(found: os.stat_result) -> str:
+    return f"{stat.S_IMODE(found.st_mode):o}"
+
+
+def _may(bits: int) -> str:
+    """What bits of group and others allow."""
+    words = [
+        word for word, mask in (("read", 0o044), ("write", 0o022), ("pass", 0o011)) if bits & mask
+    ]
+    return " and ".join(words[:2] if len(words) > 1 else words)
+
+
+def _name(uid: int) -> str:
+    try:
+        user = Users().by_uid(uid)
+    except OSError:
+        user = None
+    return log.clean(user.name) if user is not None else f"user {uid}"

@@ -1,0 +1,54 @@
+"""Room for mail: blocks and inodes where queues and mailboxes are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from minimta.admin.doctor.patient import Diagnosis, Patient, fault, ok, unknown, warning
+
+#: part of a file system below which it is told, and octets from which on it never is
+_LITTLE, _PLENTY = 0.05, 5 << 30
+_LEAST_INODES = 1000
+
+
+def space(patient: Patient) -> Iterator[Diagnosis]:
+    """Each file system once."""
+    options = patient.options
+    seen = set[int]()
+    for path in (
+        options.queue_directory,
+        options.client_queue_directory,
+        options.mailbox_directory,
+        str(patient.below("/tmp")),
+    ):
+        try:
+            device = os.stat(path).st_dev
+            if device in seen:
+                continue
+            seen.add(device)
+            yield _of(path, patient.statvfs(path), options.min_free_blocks)
+        except FileNotFoundError:
+            continue  # "queues" and "mailboxes" tell
+        except OSError as error:
+            yield unknown(path, error.strerror or str(error))
+
+
+def _of(path: str, found: os.statvfs_result, least: int) -> Diagnosis:
+    free, size = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+    if found.f_flag & os.ST_RDONLY:
+        return fault(path, "the file system is read-only", "dmesg says why; mount -o remount,rw")
+    if found.f_bavail < least:
+        text = f"{found.f_bavail} blocks are free, less than MinFreeBlocks: nothing is taken (452)"
+        return fault(path, text, "make room there (df, du)")
+    if found.f_files and found.f_favail == 0:
+        return fault(path, "no inode is free: nothing can be written", "remove files there (df -i)")
+    if size and free < _PLENTY and free / size < _LITTLE:
+        return warning(
+            path,
+            f"{free // (1 << 20)} MB are free, {free * 100 // size} %",
+            "make room there (df, du)",
+        )
+    if found.f_files and found.f_favail < _LEAST_INODES:
+        return warning(path, f"{found.f_favail} inodes are free", "remove files there (df -i)")
+    return ok(path, f"{free // (1 << 20)} MB are free")

@@ -1,0 +1,148 @@
+"""Modes and owners: each that is wrong is told, with the command that puts it right."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from minimta.admin.doctor import modes
+from tests.support.patient import Machine
+
+
+@pytest.mark.parametrize(
+    ("mode", "text"),
+    [
+        (0o1737, "mode 1737: others may read and write all mail"),
+        (0o1733, "mode 1733: others may write and pass all mail"),
+        (0o730, "without the sticky bit the listener could remove others' mail"),
+    ],
+)
+def test_a_queue_that_is_open_to_others(machine: Machine, mode: int, text: str) -> None:
+    path = machine.options.queue_directory
+    os.chmod(path, mode)
+    [line] = machine.told(modes.queues)
+    assert text in line
+    assert line.endswith(f"{path} && chmod 1730 {path}")
+
+
+@pytest.mark.parametrize(
+    ("mode", "text"),
+    [
+        (0o733, "without the sticky bit users can remove each other's mail"),
+        (0o1777, "users see who else sends"),
+    ],
+)
+def test_a_client_queue_that_is_too_open(machine: Machine, mode: int, text: str) -> None:
+    os.chmod(machine.options.client_queue_directory, mode)
+    [line] = machine.told(modes.queues)
+    assert text in line
+
+
+def test_queues_that_are_not_there(machine: Machine) -> None:
+    os.rmdir(machine.options.queue_directory)
+    os.rmdir(machine.options.client_queue_directory)
+    assert [line.rpartition(": ")[2] for line in machine.told(modes.queues)] == [
+        "minimta install"
+    ] * 2
+
+
+def test_a_mailbox_directory_where_users_can_replace_mailboxes(machine: Machine) -> None:
+    os.chmod(machine.options.mailbox_directory, 0o777)
+    [line] = machine.told(modes.mailboxes)
+    assert "users can replace each other's mailboxes: chown root:mail" in line
+
+
+def test_a_mailbox_of_somebody_else(machine: Machine) -> None:
+    users = Path(machine.options.passwd_file)
+    users.write_text(users.read_text() + "frank:x:54321:54321:frank:/home/frank:/bin/sh\n")
+    mailbox = Path(machine.options.mailbox_directory, "frank")
+    mailbox.touch(0o600)
+    [line] = machine.told(modes.mailboxes)
+    assert line.startswith(f"{mailbox}: belongs to ")
+    assert line.endswith(f"not to frank, whose mail waits: chown frank {mailbox}")
+
+
+def test_a_mailbox_that_others_may_read(machine: Machine) -> None:
+    mailbox = Path(machine.options.mailbox_directory, "emma")
+    mailbox.touch()
+    mailbox.chmod(0o664)
+    [line] = machine.told(modes.mailboxes)
+    assert line == f"{mailbox}: Warning: mode 664: others may read this mail: chmod o= {mailbox}"
+
+
+@pytest.mark.parametrize("name", ["aliases", "access", "mailertable", "mailertable.cdb"])
+def test_a_table_that_others_may_write(machine: Machine, name: str) -> None:
+    assert not machine.told(modes.tables)
+    path = machine.host.root / name
+    path.touch()
+    path.chmod(0o646)
+    [line] = machine.told(modes.tables)
+    assert line == f"{path}: mode 646: others than root decide where mail goes: chmod go-w {path}"
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("authinfo", "passwords"),
+        ("authinfo.cdb", "passwords"),
+        ("server.pem", "the key of the listener"),
+        ("srs-key", "the key of SRS"),
+        ("tokens", "tokens"),
+        ("alert-url", "the URL of alerts"),
+    ],
+)
+def test_a_secret_that_others_may_read(machine: Machine, name: str, what: str) -> None:
+    machine.options.alert_command = f"file:{machine.host.root}/alert-url"
+    path = machine.host.root / name
+    path.touch(0o600)
+    assert not machine.told(modes.secrets)
+    path.chmod(0o640)
+    [line] = machine.told(modes.secrets)
+    assert line == (
+        f"{path}: mode 640: others than root may read {what}: chmod 600 {path}, and perhaps a new one"
+    )
+
+
+def test_logins_that_everybody_may_read(machine: Machine) -> None:
+    path = machine.host.root / "smtp-users"
+    path.touch(0o640)
+    path.chmod(0o640)
+    assert not machine.told(modes.secrets)
+    path.chmod(0o644)
+    assert machine.told(modes.secrets)[0].endswith(f"chmod 640 {path}, and perhaps a new one")
+
+
+@pytest.fixture
+def program(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Path:
+    home = machine.host.root / "checkout"
+    for name in ("bin", "minimta"):
+        (home / name).mkdir(parents=True)
+        (home / name / "file").touch(0o644)
+    monkeypatch.setattr(modes, "HOME", str(home))
+    monkeypatch.setattr(modes, "is_writable_by_others", lambda path: bool(path.lstat().st_mode & 0o002)
+                        and not path.lstat().st_mode & 0o1000)  # fmt: skip
+    monkeypatch.setattr(modes, "_is_open", lambda path: home not in path.parents
+                        or bool(path.stat().st_mode & 0o004))  # fmt: skip
+    return home
+
+
+def test_code_that_others_may_write(machine: Machine, program: Path) -> None:
+    assert not machine.told(modes.program)
+    (program / "minimta/file").chmod(0o646)
+    [line] = machine.told(modes.program)
+    assert line.startswith(
+        f"{program}/minimta/file: others than root can write it, and so become root"
+    )
+
+
+def test_code_that_users_cannot_read(machine: Machine, program: Path) -> None:
+    (program / "bin/file").chmod(0o640)
+    [line] = machine.told(modes.program)
+    assert line.endswith(f"users cannot read it, and so have no sendmail: chmod -R a+rX {program}")
+
+
+def test_a_set_user_id_sendmail(machine: Machine, program: Path) -> None:
+    machine.write("/usr/sbin/sendmail", "").chmod(0o4755)
+    assert "no program of minimta is set-user-id" in machine.told(modes.program)[0]

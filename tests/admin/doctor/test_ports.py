@@ -1,0 +1,54 @@
+"""Who holds port 25, as /proc tells it."""
+
+from __future__ import annotations
+
+import shutil
+
+from minimta.admin.doctor import ports
+from tests.support.patient import Machine
+
+
+def test_a_port_that_another_mail_system_holds(machine: Machine) -> None:
+    shutil.rmtree(machine.root / "proc")
+    machine.listen(
+        "0.0.0.0", 25, 812, "/usr/lib/postfix/sbin/master", "/usr/lib/postfix/sbin/master", "-w"
+    )
+    machine.programs["dpkg", "--search", "/usr/lib/postfix/sbin/master"] = (
+        "postfix: /usr/lib/postfix/sbin/master\n"
+    )
+    [line] = machine.told(ports.ports)
+    assert line == (
+        "port 25: is held by master (pid 812) of the package postfix, not by minimta:"
+        " apt remove postfix, then systemctl restart minimta"
+    )
+
+
+def test_a_port_of_a_program_that_no_package_has(machine: Machine) -> None:
+    shutil.rmtree(machine.root / "proc")
+    machine.listen("0.0.0.0", 25, 99, "/opt/bin/smtpd", "smtpd")
+    assert "end process 99, then systemctl restart minimta" in machine.told(ports.ports)[0]
+
+
+def test_a_port_where_nobody_listens(machine: Machine) -> None:
+    shutil.rmtree(machine.root / "proc")
+    machine.write("/proc/net/tcp", "  sl  local_address ...\n")
+    [line] = machine.told(ports.ports)
+    assert line.startswith("port 25: Warning: nobody listens there (MTA")
+    assert line.endswith("systemctl start minimta, or sendmail -bd -q15m")
+
+
+def test_ours_is_known_and_so_is_systemd_that_keeps_the_port_for_us(machine: Machine) -> None:
+    assert not machine.told(ports.ports)
+    shutil.rmtree(machine.root / "proc")
+    machine.listen("127.0.0.1", 25, 1, "/usr/lib/systemd/systemd", "/sbin/init")
+    assert not machine.told(ports.ports)
+
+
+def test_whose_it_is_only_root_can_tell(machine: Machine) -> None:
+    shutil.rmtree(machine.root / "proc/42")
+    [line] = machine.told(ports.ports)
+    assert line == "port 25: unknown: is open; only root can tell by whom"
+
+
+def test_addresses_as_the_kernel_writes_them(machine: Machine) -> None:
+    assert {one.address for one in ports.listening(machine.patient)} == {"127.0.0.1", "::1"}

@@ -1,0 +1,45 @@
+"""Options that are allowed, and dangerous."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from minimta.admin.doctor import safety
+from minimta.config import ports
+from tests.support.patient import Machine
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "text"),
+    [
+        ("run_as_user", "", "RunAsUser: is root"),
+        ("run_as_user", "root", "RunAsUser: is root"),
+        ("sandbox", False, "Sandbox: Warning: is off"),
+        ("dont_blame", frozenset({"worldwritableforwardfile"}), "allows worldwritableforwardfile"),
+        ("dont_blame", frozenset({"forwardfileinunsafedirpath"}), "allows forwardfileinunsafe"),
+        ("redirect_all", "emma@example.org", "all mail for other hosts goes to emma@example.org"),
+        ("always_bcc", "emma@example.org", "emma@example.org gets a copy of every message"),
+        ("daemon_ports", ports.read("Name=OLD, Port=26, TLS=1.0"), "speaks TLS 1.0 or 1.1"),
+    ],
+)
+def test_each_is_told(machine: Machine, option: str, value: object, text: str) -> None:
+    assert not machine.told(safety.safety)
+    setattr(machine.options, option, value)
+    [line] = machine.told(safety.safety)
+    assert text in line
+
+
+@pytest.mark.parametrize("word", ["8", "193.99", "0.0.0.0", "::"])
+def test_networks_of_strangers_that_may_relay(machine: Machine, word: str) -> None:
+    Path(machine.options.relay_domains).write_text(f"{word}\n")
+    [found] = [one for one in machine.found(safety.safety) if one.remedy]
+    assert found.exit_code == 78
+    assert found.text.startswith(word)
+
+
+@pytest.mark.parametrize("word", ["10", "192.168", "192.0.2", "example.org", "127"])
+def test_networks_of_ones_own(machine: Machine, word: str) -> None:
+    Path(machine.options.relay_domains).write_text(f"{word}\n")
+    assert not machine.told(safety.safety)
