@@ -81,6 +81,7 @@ class Machine:
         self.make_well()
 
     def make_well(self) -> None:
+        self.options.pid_file = "/run/sendmail.pid"
         options = self.options
         os.chmod(options.queue_directory, 0o1730)
         os.chmod(options.client_queue_directory, 0o1733)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from minimta.admin.doctor.patient import Diagnosis, Patient, fault, ok, warning
+from minimta.admin.doctor.patient import Diagnosis, Patient, fault, ok, unknown, warning
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate
 from minimta.routing.destination import Node
@@ -57,7 +57,9 @@ def _of_name(patient: Patient, here: LocalHost, name: bytes) -> Iterator[Diagnos
             elif outcome is not None and outcome.fate is Fate.DEFERRED:
                 bad += 1
                 text = f"leads to {_said(node)}, and waits: {log.clean(outcome.text)}"
-                yield warning(shown, text, f"minimta trace {shown}")
+                # What a user may not read the runner may.
+                make = warning if patient.is_root else unknown
+                yield make(shown, text, f"minimta trace {shown}")
             ends.append(_said(node))
     if not ends and not bad:
         yield fault(

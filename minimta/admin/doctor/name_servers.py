@@ -18,26 +18,20 @@ _MOST = 5
 def forward(patient: Patient) -> Iterator[Diagnosis]:
     """Does our name lead to an address?"""
     name = _own_name(patient)
-    if "." not in name:
-        return
+    if "." not in name or not (patient.source("inet") or patient.source("inet6")):
+        return  # "host name" and "network" tell
     try:
         found = patient.resolver(_SECONDS).addresses(name)
     except LookupFailed as failure:
         if failure.temporary:
             remedy = "look at /etc/resolv.conf, and whether port 53 is open outwards"
-            yield _silent(patient, f"no name server tells of {name} ({failure.reason})", remedy)
+            text = f"no name server tells of {name} ({failure.reason})"
+            yield outside("name servers", text, remedy)
         else:
             yield _needed(patient, name, "has no address in DNS; many hosts refuse mail from it",
                           f"an A record for it, or HostName in {patient.path}")  # fmt: skip
         return
     yield ok(name, f"leads to {', '.join(found[:4])}")
-
-
-def _silent(patient: Patient, text: str, remedy: str) -> Diagnosis:
-    """Without name servers mail for others waits, unless it goes to an address."""
-    if not patient.source("inet") and not patient.source("inet6"):
-        return unknown("name servers", f"{text}; there is no network here")
-    return outside("name servers", text, remedy)
 
 
 def _needed(patient: Patient, subject: str, text: str, remedy: str) -> Diagnosis:

@@ -124,6 +124,14 @@ class Patient:
         except (FileNotFoundError, NotADirectoryError):
             return ""
 
+    @property
+    def is_chroot(self) -> bool:
+        """Is this a root of its own, in which nothing was started? False if nobody can tell."""
+        try:
+            return not self.below("/proc/1/root").samefile(self.root)
+        except OSError:
+            return False
+
 
 Examine = Callable[[Patient], Iterator[Diagnosis]]
 

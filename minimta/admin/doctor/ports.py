@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from minimta.admin.checkout import HOME
-from minimta.admin.doctor.patient import Diagnosis, Patient, fault, ok, unknown, warning
+from minimta.admin.doctor.patient import Diagnosis, Patient, fault, ok, unknown
 from minimta.config.ports import Port
 from minimta.system import log
 
@@ -53,8 +53,7 @@ def ports(patient: Patient) -> Iterator[Diagnosis]:
 def _of_port(patient: Patient, port: Port, there: list[Listening]) -> Iterator[Diagnosis]:
     subject = f"port {port.port}"
     if not there:
-        text = f"nobody listens there ({port.name}); mail by SMTP is not taken"
-        yield warning(subject, text, "systemctl start minimta, or sendmail -bd -q15m")
+        yield _closed(patient, subject, port)
         return
     holders = [holder(patient, one.inode) for one in there]
     known = [one for one in holders if one is not None]
@@ -71,6 +70,26 @@ def _of_port(patient: Patient, port: Port, there: list[Listening]) -> Iterator[D
         yield unknown(subject, "is open; only root can tell by whom")
     else:
         yield ok(subject, f"is held by minimta (pid {known[0].pid})")
+
+
+def _closed(patient: Patient, subject: str, port: Port) -> Diagnosis:
+    """A host that only sends need not listen: it matters if there was a daemon."""
+    start = "systemctl start minimta, or sendmail -bd -q15m"
+    try:
+        pid = patient.text(patient.options.pid_file).partition("\n")[0].strip()
+    except OSError:
+        pid = ""
+    if not pid.isdigit():
+        return ok(subject, "nobody listens there, and no daemon was started")
+    if patient.below(f"/proc/{pid}").exists():
+        text = f"nobody listens there ({port.name}), though the daemon runs (pid {pid})"
+        return fault(
+            subject,
+            text,
+            "the log says why: grep sm-mta /var/log/mail.log, or journalctl -u minimta",
+        )
+    text = f"nobody listens there ({port.name}): the daemon (pid {pid}) has died; mail by SMTP is not taken"
+    return fault(subject, text, start)
 
 
 def listening(patient: Patient) -> list[Listening]:

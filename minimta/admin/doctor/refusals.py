@@ -155,7 +155,7 @@ def returned(patient: Patient) -> Iterator[Diagnosis]:
                 break
     except OSError as error:
         complaints.append(error.strerror or str(error))
-    if not read and complaints:
+    if not read and complaints and "No such file" not in complaints[0]:
         yield unknown("mail log", log.clean(complaints[0], 200))
     for meaning, number in reasons.most_common(_TOLD):
         qid, said = example[meaning]

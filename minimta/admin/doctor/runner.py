@@ -29,8 +29,10 @@ def runner(patient: Patient) -> Iterator[Diagnosis]:
     except OSError as error:
         yield unknown("queue runner", f"{path}: {error.strerror}; only root can tell")
         return
-    if is_there:
-        yield ok("queue runner", "is resident")
+    if is_there or patient.is_chroot:
+        yield ok(
+            "queue runner", "is resident" if is_there else "this is a chroot, where none is started"
+        )
         return
     if not _has_cron(patient):
         yield fault(
@@ -84,10 +86,19 @@ def service(patient: Patient) -> Iterator[Diagnosis]:
         except OSError as error:
             yield unknown(unit, error.strerror or str(error))
             return
+        if said == "inactive" and _is_enabled(patient, unit):
+            yield fault(unit, "is enabled, and does not run", f"systemctl start {unit}")
         if said == "failed":
             yield fault(
                 unit, "has failed", f"systemctl status {unit}, then systemctl restart {unit}"
             )
+
+
+def _is_enabled(patient: Patient, unit: str) -> bool:
+    try:
+        return patient.run(["systemctl", "is-enabled", unit]).strip() == "enabled"
+    except OSError:
+        return False
 
 
 def left_over(patient: Patient) -> Iterator[Diagnosis]:

@@ -29,12 +29,19 @@ def test_a_port_of_a_program_that_no_package_has(machine: Machine) -> None:
     assert "end process 99, then systemctl restart minimta" in machine.told(ports.ports)[0]
 
 
-def test_a_port_where_nobody_listens(machine: Machine) -> None:
+def test_a_port_where_nobody_listens_any_more(machine: Machine) -> None:
     shutil.rmtree(machine.root / "proc")
     machine.write("/proc/net/tcp", "  sl  local_address ...\n")
+    machine.options.pid_file = "/run/sendmail.pid"
+    assert not machine.told(ports.ports), "a host that only sends need not listen"
+    machine.write("/run/sendmail.pid", "42\n/usr/sbin/sendmail -bd -q15m\n")
     [line] = machine.told(ports.ports)
-    assert line.startswith("port 25: Warning: nobody listens there (MTA")
-    assert line.endswith("systemctl start minimta, or sendmail -bd -q15m")
+    assert (
+        "the daemon (pid 42) has died; mail by SMTP is not taken: systemctl start minimta" in line
+    )
+    machine.write("/proc/42/comm", "python3\n")
+    [line] = machine.told(ports.ports)
+    assert "though the daemon runs (pid 42): the log says why" in line
 
 
 def test_ours_is_known_and_so_is_systemd_that_keeps_the_port_for_us(machine: Machine) -> None:

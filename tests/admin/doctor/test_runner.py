@@ -26,6 +26,16 @@ def test_a_cron_entry_that_no_daemon_runs(machine: Machine) -> None:
     assert "/etc/cron.d/minimta is there, and no cron daemon runs it: apt install cron" in line
 
 
+def test_in_a_chroot_nothing_is_started(machine: Machine) -> None:
+    machine.write("/proc/17/comm", "bash\n")
+    (machine.root / "proc/1").mkdir()
+    (machine.root / "proc/1/root").symlink_to("/")
+    assert not machine.told(runner.runner)
+    (machine.root / "proc/1/root").unlink()
+    (machine.root / "proc/1/root").symlink_to(machine.root)
+    assert machine.told(runner.runner)
+
+
 def test_a_resident_runner_needs_no_cron(machine: Machine) -> None:
     os.unlink(machine.root / "etc/cron.d/minimta")
     lock = locks.resident(locks.beside(machine.options.queue_directory))
@@ -44,6 +54,19 @@ def test_a_unit_that_has_failed(machine: Machine) -> None:
         "minimta.service: has failed: systemctl status minimta.service, then systemctl restart"
         " minimta.service"
     )
+
+
+def test_a_unit_that_is_enabled_and_does_not_run(machine: Machine) -> None:
+    (machine.root / "run/systemd/system").mkdir(parents=True)
+    machine.programs = {
+        ("systemctl", "show"): "inactive\n",
+        ("systemctl", "is-enabled"): "enabled\n",
+    }
+    assert machine.told(runner.service)[0] == (
+        "minimta.service: is enabled, and does not run: systemctl start minimta.service"
+    )
+    machine.programs["systemctl", "is-enabled"] = "disabled\n"
+    assert not machine.told(runner.service)
 
 
 def test_messages_that_were_put_aside(machine: Machine) -> None:
