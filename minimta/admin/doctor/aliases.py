@@ -45,9 +45,9 @@ def _of_name(patient: Patient, here: LocalHost, name: bytes) -> Iterator[Diagnos
             yield warning(shown, text, f"minimta trace {shown}")
         if "leads back to itself" in node.notes:
             bad += 1
-            yield fault(
-                shown, f"{_said(node)} leads back to itself", f"{_file(patient)}, then newaliases"
-            )
+            what = "" if _said(node) == shown else f"leads to {_said(node)}, which "
+            text = f"{what}leads back to itself"
+            yield fault(shown, text, f"correct it in {_file(patient)}, then newaliases")
         elif node.end is not None:
             outcome = node.end.outcome
             if outcome is not None and outcome.fate is Fate.FAILED:

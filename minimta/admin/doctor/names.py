@@ -29,12 +29,22 @@ def host_name(patient: Patient) -> Iterator[Diagnosis]:
         yield fault(name, text, f"hostnamectl set-hostname, or HostName in {patient.path}")
     elif "." not in name:
         text = "this host's name has no domain: others refuse it, and nobody can answer"
-        yield warning(name, text, f"HostName = {name}.example.org in {patient.path}")
+        full = _mailname(patient) or f"{name}.example.org"
+        yield warning(name, text, f"HostName = {full} in {patient.path}")
     elif name.rpartition(".")[2].lower() in _PRIVATE and not is_rewritten(options):
         text = f"no name server outside knows this host's name, so that nobody can answer to root@{name}"
         yield warning(name, text, "minimta setup, or MasqueradeAs = example.org")
     else:
         yield ok(name, "is this host's name, in EHLO, too")
+
+
+def _mailname(patient: Patient) -> str:
+    """A full name that Debian's other programs use already, "" if there is none."""
+    try:
+        words = patient.text("/etc/mailname").split()
+    except OSError:
+        words = []
+    return log.clean(words[0]) if words and "." in words[0] else ""
 
 
 def is_rewritten(options: Options) -> bool:
@@ -57,7 +67,9 @@ def mailname(patient: Patient) -> Iterator[Diagnosis]:
         yield ok("/etc/mailname", "is not there, and need not be")
         return
     said = log.clean(words[0].lower().removesuffix("."))
-    if "." not in said:
+    if "." not in name:
+        yield ok("/etc/mailname", f"says {said}; this host's own name is what is wrong")
+    elif "." not in said:
         remedy = f"echo {name} > /etc/mailname"
         yield warning(
             "/etc/mailname", f"{said} has no domain; programs send as root@{said}", remedy

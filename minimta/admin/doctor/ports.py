@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from minimta.admin.checkout import HOME
 from minimta.admin.doctor.patient import Diagnosis, Patient, fault, ok, unknown
+from minimta.admin.install import other_mta
 from minimta.config.ports import Port
 from minimta.system import log
 
@@ -59,17 +60,41 @@ def _of_port(patient: Patient, port: Port, there: list[Listening]) -> Iterator[D
     known = [one for one in holders if one is not None]
     strangers = [one for one in known if not is_ours(patient, one)]
     if strangers:
-        one = strangers[0]
-        package = package_of(patient, one.program)
-        whose = f" of the package {package}" if package else ""
-        name = os.path.basename(one.program) or log.clean(one.words[0] if one.words else "?")
-        text = f"is held by {name} (pid {one.pid}){whose}, not by minimta"
-        stop = f"apt remove {package}" if package else f"end process {one.pid}"
-        yield fault(subject, text, f"{stop}, then systemctl restart minimta")
+        yield _held(patient, subject, strangers[0])
     elif not known:
         yield unknown(subject, "is open; only root can tell by whom")
     else:
         yield ok(subject, f"is held by minimta (pid {known[0].pid})")
+
+
+def _held(patient: Patient, subject: str, one: Holder) -> Diagnosis:
+    """Only a mail system is proposed to be removed: python3 may be what holds the port."""
+    script = next((word for word in one.words[1:] if word[:1] == "/"), "")
+    what = script if script and _is_interpreter(one.program) else one.program
+    package = package_of(patient, what) if what == script or not _is_interpreter(what) else ""
+    whose = f" of the package {package}" if package else ""
+    name = os.path.basename(what) or log.clean(one.words[0] if one.words else "?")
+    text = f"is held by {log.clean(name)} (pid {one.pid}){whose}, not by minimta"
+    if package and is_mail_system(patient, package):
+        return fault(subject, text, f"apt remove {package}, then systemctl restart minimta")
+    stop = f"stop it (systemctl status {one.pid} names its service), or kill {one.pid}"
+    return fault(subject, text, f"{stop}, then systemctl restart minimta")
+
+
+def _is_interpreter(program: str) -> bool:
+    name = os.path.basename(program).rstrip("0123456789.")
+    return name in (
+        "python",
+        "perl",
+        "ruby",
+        "node",
+        "java",
+        "sh",
+        "bash",
+        "dash",
+        "php",
+        "busybox",
+    )
 
 
 def _closed(patient: Patient, subject: str, port: Port) -> Diagnosis:
@@ -167,6 +192,15 @@ def package_of(patient: Patient, program: str) -> str:
             except OSError:
                 continue
     return ""
+
+
+def is_mail_system(patient: Patient, package: str) -> bool:
+    """Does Debian's *package* provide mail-transport-agent?"""
+    try:
+        said = patient.run(["dpkg-query", "--show", "--showformat=${Provides}", package])
+    except OSError:
+        return False
+    return other_mta.VIRTUAL in said
 
 
 def is_public(address: str) -> bool:

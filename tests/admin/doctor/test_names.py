@@ -10,10 +10,23 @@ from tests.support.patient import Machine
 
 def test_a_host_without_a_domain_is_told(machine: Machine) -> None:
     machine.options.host_name = "vm1"
+    assert not machine.told(names.mailname)
     [line] = machine.told(names.host_name)
     assert line == (
         "vm1: Warning: this host's name has no domain: others refuse it, and nobody can answer:"
         " HostName = vm1.example.org in /etc/mail/minimta.cf"
+    )
+
+
+def test_the_remedy_is_an_example_where_nobody_knows_the_full_name(machine: Machine) -> None:
+    machine.options.host_name = "vm1"
+    machine.write("/etc/mailname", "vm1\n")
+    assert machine.told(names.host_name)[0].endswith(
+        "HostName = vm1.example.org in /etc/mail/minimta.cf"
+    )
+    machine.write("/etc/mailname", "box.campus\n")
+    assert machine.told(names.host_name)[0].endswith(
+        "HostName = box.campus in /etc/mail/minimta.cf"
     )
 
 

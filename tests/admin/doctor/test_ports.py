@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 
+import pytest
+
 from minimta.admin.doctor import ports
 from tests.support.patient import Machine
 
@@ -16,6 +18,7 @@ def test_a_port_that_another_mail_system_holds(machine: Machine) -> None:
     machine.programs["dpkg", "--search", "/usr/lib/postfix/sbin/master"] = (
         "postfix: /usr/lib/postfix/sbin/master\n"
     )
+    machine.programs["dpkg-query",] = "default-mta, mail-transport-agent"
     [line] = machine.told(ports.ports)
     assert line == (
         "port 25: is held by master (pid 812) of the package postfix, not by minimta:"
@@ -26,7 +29,29 @@ def test_a_port_that_another_mail_system_holds(machine: Machine) -> None:
 def test_a_port_of_a_program_that_no_package_has(machine: Machine) -> None:
     shutil.rmtree(machine.root / "proc")
     machine.listen("0.0.0.0", 25, 99, "/opt/bin/smtpd", "smtpd")
-    assert "end process 99, then systemctl restart minimta" in machine.told(ports.ports)[0]
+    [line] = machine.told(ports.ports)
+    assert line.startswith(
+        "port 25: is held by smtpd (pid 99), not by minimta: stop it (systemctl status"
+    )
+
+
+@pytest.mark.parametrize("script", ["", "/usr/bin/debugging-server"])
+def test_nobody_is_told_to_remove_python(machine: Machine, script: str) -> None:
+    shutil.rmtree(machine.root / "proc")
+    machine.listen("0.0.0.0", 25, 99, "/usr/bin/python3.11", "python3", script or "-c")
+    machine.programs["dpkg", "--search", "/usr/bin/python3.11"] = (
+        "python3.11-minimal: /usr/bin/...\n"
+    )
+    machine.programs["dpkg", "--search", script] = "python3-debugging: /usr/bin/...\n"
+    machine.programs["dpkg-query",] = ""
+    [line] = machine.told(ports.ports)
+    assert "apt remove" not in line
+    name = (
+        "debugging-server (pid 99) of the package python3-debugging"
+        if script
+        else "python3.11 (pid 99)"
+    )
+    assert f"is held by {name}, not by minimta: stop it" in line
 
 
 def test_a_port_where_nobody_listens_any_more(machine: Machine) -> None:
