@@ -13,7 +13,7 @@ from minimta.routing.expand import explain
 from minimta.routing.local_host import LocalHost
 from minimta.system import log
 
-#: every mail system has these (RFC 5321 section 4.5.1, RFC 2142); programs write to root
+#: every mail system has these (RFC 5321 section 4.5.1); programs write to root
 _NAMES = (b"root", b"postmaster")
 #: octets of root's mailbox from which on nobody seems to read it
 _MUCH = 1

@@ -13,7 +13,7 @@ from minimta.system.dns import Resolver
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 #: seconds for a program
 _PROGRAM_TIME = 8.0
-#: addresses that nobody has (RFC 5737, RFC 3849): no packet is sent to them
+#: addresses for documentation, which nobody has: no packet is sent to them
 _SOMEWHERE = {"inet": "192.0.2.1", "inet6": "2001:db8::1"}
 
 

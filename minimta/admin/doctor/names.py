@@ -8,7 +8,7 @@ from minimta.admin.doctor.patient import Diagnosis, Patient, fault, ok, warning
 from minimta.config.options import Options
 from minimta.system import files, hostnames, log
 
-#: what stands behind the last dot of names that no name server outside knows (RFC 6761, RFC 6762, RFC 8375)
+#: what stands behind the last dot of names that no name server outside knows (special-use domain names)
 _PRIVATE = (
     "local", "localdomain", "localhost", "lan", "home", "internal", "intranet", "private", "corp",
     "invalid", "arpa",
