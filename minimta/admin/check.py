@@ -131,7 +131,7 @@ def _tell(found: Sequence[_Found], given: Namespace, path: str, host: str, code:
     for name, several in found:
         for one in several:
             is_shown = one.state is not Health.OK or name in ("configuration", "test of alerts")
-            if is_shown or given.verbose:
+            if is_shown or given.v:
                 say(f"ok: {one}" if not is_shown else str(one))
 
 
@@ -272,10 +272,10 @@ def _silent_filters(options: Options) -> list[tuple[str, str, str]]:
 
 
 def _parse(arguments: list[str]) -> Namespace:
-    """C, json, offline, test_alert, verbose. Raise AdminError."""
+    """C, v, json, offline, test_alert. Raise AdminError."""
     parser = ArgumentParser(prog="minimta check", exit_on_error=False)
     parser.add_argument("-C", metavar="FILE", help="instead of /etc/mail/minimta.cf")
-    parser.add_argument("-v", "--verbose", action="store_true", help="tell what is well, too")
+    parser.add_argument("-v", action="store_true", help="tell what is well, too")
     parser.add_argument("--json", action="store_true", help="one object for programs")
     parser.add_argument(
         "--offline", action="store_true", help="ask neither name servers nor other hosts"
