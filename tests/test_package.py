@@ -84,8 +84,8 @@ def test_two_libraries_are_needed_to_run_and_two_to_test(setup: configparser.Con
     assert names(setup["options.extras_require"]["test"]) == ["pytest", "freezegun"]
 
 
-def test_every_script_but_the_checkouts_own_is_packaged(setup: configparser.ConfigParser) -> None:
-    packaged = {f"bin/{name}" for name in SCRIPTS if name != "minimta"}
+def test_every_script_is_packaged(setup: configparser.ConfigParser) -> None:
+    packaged = {f"bin/{name}" for name in SCRIPTS}
     assert packaged == set(lines(setup["options"]["scripts"]))
     assert {path.name for path in (HOME / "bin").iterdir()} == set(SCRIPTS)
 

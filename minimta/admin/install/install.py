@@ -177,6 +177,7 @@ def run(arguments: list[str]) -> int:
     if is_packaged():
         return run_packaged(root, is_dry=is_dry)
     need_checkout("install")
+    need_no_package(root)
     rows = steps(root)
     need_modules()
     need_readable()
@@ -269,6 +270,13 @@ def need_modules() -> None:
     done = subprocess.run([PYTHON, "-I", "-c", code], capture_output=True, check=False)
     if done.returncode:
         raise AdminError(f"{PYTHON} lacks a library: apt install {' '.join(RUN_TIME.values())}")
+
+
+def need_no_package(root: Path) -> None:
+    """Raise AdminError if Debian's package of minimta is what is installed."""
+    if package_of(root, "/usr/sbin/minimta") == "minimta":
+        remedy = "apt remove minimta, which leaves mail and configuration, and try again"
+        raise AdminError(f"Debian's package minimta is installed: {remedy}", os.EX_CANTCREAT)
 
 
 def need_no_other_mta(root: Path, links: list[Link]) -> None:

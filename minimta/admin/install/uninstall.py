@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from functools import partial
 
-from minimta.admin.checkout import AdminError, is_packaged
+from minimta.admin.checkout import AdminError, is_packaged, need_checkout
 from minimta.admin.install.install import need_root, parse, perform, steps
 from minimta.admin.install.steps import Step
 
@@ -20,6 +20,7 @@ def run(arguments: list[str]) -> int:
     root, is_dry = parse("uninstall", arguments)
     if is_packaged():
         raise AdminError("this copy is Debian's package: apt remove minimta")
+    need_checkout("uninstall")
     need_root(is_dry=is_dry)
     try:
         rows = [row for row in reversed(steps(root)) if row.is_ours()]

@@ -17,6 +17,7 @@ from minimta.admin.install import install, machine_files, other_mta, services, u
 from minimta.admin.install.files import Directory, Link, TextFile
 from minimta.aliases import text
 from minimta.aliases.rebuild_report import RebuildReport
+from tests.support import dpkgtree
 
 COMMANDS = (
     "/usr/sbin/sendmail", "/usr/lib/sendmail", "/usr/bin/mailq", "/usr/bin/newaliases",
@@ -294,6 +295,17 @@ def machine() -> Iterator[Machine]:
         yield Machine(Path(name))
 
 
+@pytest.mark.debian("dpkg")
+def test_a_checkout_is_not_installed_over_the_package(
+    tmp_path: Path, administrator: None, python: None
+) -> None:
+    root = dpkgtree.make(tmp_path)
+    dpkgtree.install(root, "minimta", {"/usr/sbin/minimta": ""}, "mail-transport-agent")
+    with pytest.raises(AdminError, match=r"package minimta is installed: apt remove minimta"):
+        install.run(["--root", str(root)])
+    assert dpkgtree.diversions(root) == []
+
+
 @pytest.mark.root
 @pytest.mark.debian("python3-dnspython", "python3-filelock")
 def test_a_second_run_changes_nothing(machine: Machine) -> None:
@@ -344,6 +356,46 @@ def test_uninstall_leaves_all_mail_and_its_owner(machine: Machine) -> None:
     assert all(path.read_text() == "V8\n" for path in mail)
     assert "\nminimta:" in (machine.root / "etc/passwd").read_text()
     assert not os.path.lexists(machine.root / "usr/sbin/sendmail")
+
+
+def test_the_packages_copy_leaves_programs_to_dpkg(
+    tmp_path: Path,
+    administrator: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """install, as postinst runs it, sees to what running programs need; uninstall is apt's."""
+    monkeypatch.setattr(install, "is_packaged", lambda: True)
+    monkeypatch.setattr(uninstall, "is_packaged", lambda: True)
+    (tmp_path / "var/spool/postfix/hold").mkdir(parents=True)
+    (tmp_path / "var/spool/postfix/hold/A1").touch()
+    assert install.run(["--dry-run", "--root", str(tmp_path)]) == 0
+    said = capfd.readouterr().out
+    assert "would do: directory /var/spool/mqueue, mode 1730, root:minimta\n" in said
+    assert "note: 1 message of postfix in /var/spool/postfix, " in said
+    assert "/usr/sbin" not in said
+    with pytest.raises(AdminError, match="apt remove minimta"):
+        uninstall.run([])
+
+
+def test_the_cron_entry_of_the_package_is_for_machines_without_systemd(tmp_path: Path) -> None:
+    for is_wanted in (True, False):
+        row = install.packaged_cron(tmp_path)
+        assert not row.is_done()
+        row.do()
+        assert row.is_done()
+        assert (tmp_path / "etc/cron.d/minimta").exists() is is_wanted
+        (tmp_path / "usr/lib/systemd").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "usr/lib/systemd/systemd").touch()
+
+
+def test_what_an_alias_file_has_wrong_stops_no_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rows = [services.AliasDatabase(tmp_path, "/etc/aliases", "/bin/false")]
+    monkeypatch.setattr(install, "state_steps", lambda root: rows)
+    assert install.run_packaged(tmp_path, is_dry=False) == 0
+    assert "warning: /bin/false -OAliasFile=" in capfd.readouterr().err
 
 
 def test_uninstall_tells_what_it_would_take_back(
