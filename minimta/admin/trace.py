@@ -1,4 +1,4 @@
-"""``minimta trace ADDRESS...``: which file and line send an address where, and what is refused.
+"""``minimta trace``: the story of a message (ID), or which file and line send an address where.
 
 It expands as the queue runner does and asks the name servers, and changes nothing. The runner is
 root; any other user sees what they may read and is told what they may not.
@@ -7,11 +7,18 @@ root; any other user sees what they may read and is told what they may not.
 from __future__ import annotations
 
 import os
-from argparse import ArgumentError, ArgumentParser
+import time
+from argparse import ArgumentError, ArgumentParser, Namespace
 from collections.abc import Callable
 
+from minimta.admin import mail_log
+from minimta.admin.address_rules import AddressRules
 from minimta.admin.checkout import AdminError
 from minimta.admin.output import say
+from minimta.admin.queue import messages
+from minimta.admin.story import log_events
+from minimta.admin.story.message_story import MessageStory
+from minimta.admin.story.ways import Ways
 from minimta.admin.trace_report import TraceReport
 from minimta.config import file as config_file
 from minimta.config.options import Options
@@ -31,9 +38,15 @@ def run(arguments: list[str]) -> int:
 
     Raise AdminError for arguments, a configuration or a table that cannot be read.
     """
-    file, addresses = _parse(arguments)
+    given = _parse(arguments)
     try:
-        return Trace(config_file.load(file, [], safefile.why_untrusted)).tell(addresses)
+        options = config_file.load(given.C, [], safefile.why_untrusted)
+        ids = [word for word in given.what if is_id(word)]
+        addresses = [os.fsencode(word) for word in given.what if word not in ids]
+        codes = [_tell_messages(options, ids, given)] if ids else []
+        if addresses:
+            codes.append(Trace(options).tell(addresses))
+        return max(codes)
     except config_file.ConfigError as error:
         raise AdminError(str(error), error.exit_code) from error
     except OSError as error:  # the mailer table, the list of users
@@ -43,19 +56,47 @@ def run(arguments: list[str]) -> int:
         raise AdminError(f"{error}; see Install in the README") from error
 
 
-def _parse(arguments: list[str]) -> tuple[str | None, list[bytes]]:
-    """The configuration file, and the addresses. Raise AdminError."""
+def _tell_messages(options: Options, ids: list[str], given: Namespace) -> int:
+    places = mail_log.places(options, given.log or ())
+    path = given.C or config_file.DEFAULT_FILE
+    found = {one.qid: one for one in messages.found(options)}
+    ways, now = Ways(options, path), time.time()
+    code = os.EX_OK
+    for qid in ids:
+        logged = log_events.read(qid, options, places, now)
+        queued = found.get(qid) or found.get(logged.after)
+        story = MessageStory(qid, queued, logged, options, ways)
+        say("\n".join(story.lines(now)))
+        code = max(code, story.exit_code)
+    return code
+
+
+def _parse(arguments: list[str]) -> Namespace:
+    """What to trace. Raise AdminError."""
     parser = ArgumentParser(prog="minimta trace", exit_on_error=False)
     parser.add_argument("-C", metavar="FILE", help="configuration, instead of /etc/mail/minimta.cf")
-    parser.add_argument("address", nargs="*")
+    parser.add_argument(
+        "--log",
+        action="append",
+        metavar="PLACE",
+        help="a log file, or journal, instead of the usual",
+    )
+    parser.add_argument("what", nargs="*", metavar="ID|ADDRESS")
     try:
         given, unknown = parser.parse_known_args(arguments)
     except ArgumentError as error:
         raise AdminError(str(error), os.EX_USAGE) from error
-    if unknown or not given.address:
-        why = f"cannot make sense of {' '.join(unknown)}" if unknown else "no address"
+    if unknown or not given.what:
+        why = (
+            f"cannot make sense of {' '.join(unknown)}" if unknown else "no address and no queue id"
+        )
         raise AdminError(f"{why}; see --help", os.EX_USAGE)
-    return given.C, [os.fsencode(address) for address in given.address]
+    return given
+
+
+def is_id(word: str) -> bool:
+    """Has it the form of a queue id? An address with such a local part is traced with its domain."""
+    return bool(log_events.IS_ID.fullmatch(word))
 
 
 class Trace:
@@ -80,7 +121,7 @@ class Trace:
         """The exit code."""
         for line in self._warnings():
             self._say(line)
-        report = TraceReport(self._here, self._previewer)
+        report, rules = TraceReport(self._here, self._previewer), AddressRules(self._here)
         recipients = [
             Recipient(mailbox.address)
             for argument in arguments
@@ -90,6 +131,7 @@ class Trace:
         for recipient in recipients:
             for node in explain([recipient], self._here):
                 report.tell(node)
+            report.lines += [f"  {line}" for line in rules.lines(recipient.address)]
         for line in report.lines:
             self._say(line)
         return _exit_code(report.fates)

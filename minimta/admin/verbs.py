@@ -55,7 +55,10 @@ VERBS = {
         "minimta.admin.queue.command",
         "what waits: list, show, retry, hold, release, delete, bounce, redirect [-C FILE] [ID...]",
     ),
-    "trace": ("minimta.admin.trace", "tell where an address leads, and why [-C FILE] ADDRESS..."),
+    "trace": (
+        "minimta.admin.trace",
+        "tell the story of a message, or where an address leads, and why [-C FILE] ID|ADDRESS...",
+    ),
     "token": (
         "minimta.admin.token",
         "access to providers that want OAuth: get, renew, list, check, remove [-C FILE]",

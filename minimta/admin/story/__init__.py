@@ -1,0 +1,1 @@
+"""``minimta trace ID``: the story of one message, from queue and log."""
