@@ -174,7 +174,7 @@ OTHERS = {
             "update-alternatives",
         )
     ),
-    *((name, "8") for name in ("praliases", "makemap", "smrsh", "hoststat")),
+    *((name, "8") for name in ("logrotate", "praliases", "makemap", "smrsh", "hoststat")),
 }
 
 # --- what must hold -------------------------------------------------------------------------------

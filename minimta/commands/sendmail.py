@@ -31,6 +31,13 @@ if TYPE_CHECKING:
     from minimta.submission.submit import Submission
 
 
+#: what root is told where the configuration says that there is no root
+_NOT_ROOT = (
+    "with OneUser = True nothing runs as root: run it as the owner of QueueDirectory (podman exec --user),"
+    " or take the option away"
+)
+
+
 def main(argv: list[str]) -> int:
     """Run one command; returns its exit code (sysexits.h)."""
     occupy_standard_descriptors()
@@ -71,7 +78,16 @@ def _options(command: Command) -> Options:
     options = config_file.load(command.config_file, [], safefile.why_untrusted)
     _require_rights(command, options)
     config_file.override(options, command.settings)
+    if options.one_user:
+        _be_alone()
     return options
+
+
+def _be_alone() -> None:
+    """OneUser: nobody else is here, least of all root, whose files its user could not read."""
+    if os.geteuid() == 0:
+        raise UsageError(f"sendmail: {_NOT_ROOT}", exit_code=os.EX_CONFIG, on_stderr=True)
+    safefile.forget_readers()
 
 
 def _require_rights(command: Command, options: Options) -> None:
@@ -194,7 +210,7 @@ def _run_queue(command: Command, options: Options) -> int:
     _require_queue(options)
     from minimta.commands import start_runner
 
-    return start_runner.start(command, options)
+    return start_runner.start(command, options, lambda: _reread(command, options))
 
 
 def _quarantine(command: Command, options: Options) -> int:
@@ -260,22 +276,31 @@ def _speak_smtp(command: Command, options: Options) -> int:
 
 def _serve(command: Command, options: Options) -> int:
     # A queue that is not there is nobody's; that it is missing is the better answer.
-    if os.path.lexists(options.queue_directory) and not permission.may_administer(options):
+    if os.path.lexists(options.queue_directory) and not permission.may_listen(options):
         log.line("", f"user {os.getuid()} attempted to run daemon")
         raise UsageError("550 Permission denied (real uid not trusted)")
     _log_warnings(options)
+    if options.one_user:
+        permission.make_queues(options)
     from minimta.commands.start_runner import interval_of
     from minimta.listener import daemon
+    from minimta.system import processes
 
-    runs = command.queue_runs
-    return daemon.run(
-        options,
-        interval=interval_of(runs[-1]) if runs else None,
-        queue_runner=bool(runs),
-        foreground=command.mode == "D",
-        command=command.argv,
-        reread=lambda: _reread(command, options),
-    )
+    runs, is_foreground = command.queue_runs, command.mode == "D"
+    if is_foreground and log.is_mute():
+        complain("sendmail: there is no /dev/log, and so no log; see LogTo (LogTo = stderr)")
+
+    def serve() -> int:
+        return daemon.run(
+            options,
+            interval=interval_of(runs[-1]) if runs else None,
+            queue_runner=bool(runs),
+            foreground=is_foreground,
+            command=command.argv,
+            reread=lambda: _reread(command, options),
+        )
+
+    return processes.tended("daemon", serve) if is_foreground else serve()
 
 
 def _log_warnings(options: Options) -> None:

@@ -4,6 +4,7 @@
 -qI915 -q!Rx   one run for chosen messages: see queue/selectors
 -qGmqueue      one run for the one queue group that there is
 -q15m -qp15m   a resident runner: it tries what comes at once, and what is due every 15 minutes
+-qf15m         the same in the foreground, for a service manager
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ _GROUP = "mqueue"
 def interval_of(run: str) -> int | None:
     """Seconds between the runs that a -q value asks for, None for a single one.
 
-    *run* is "15m", "p15m", "f", "" or a selection. Raise UsageError for what is no interval.
+    *run* is "15m", "p15m", "f15m", "f", "" or a selection. Raise UsageError for what is no interval.
     """
-    text = run.removeprefix("p")
-    if not text or text in ("f", "0") or run[:1] in (*_SELECTORS, "G"):
+    text = run.removeprefix("p").removeprefix("f")
+    if text in ("", "0") or run[:1] in (*_SELECTORS, "G"):
         return None
     try:
         return interval(text)
@@ -56,11 +57,12 @@ def selections_of(runs: list[str]) -> list[Selection]:
         raise UsageError(str(error)) from error
 
 
-def start(command: Command, options: Options) -> int:
+def start(command: Command, options: Options, reread: Callable[[], Options]) -> int:
     """Do what the values of -q ask for. Returns the exit code. Raise UsageError for a bad one.
 
     A single run in the background has not failed yet: 0, whatever becomes of it. A resident one has
-    begun: 0, or there is one already: 75.
+    begun: 0, or there is one already: 75. In the foreground it waits for the end of another, and
+    its exit code is ours. *reread* gives the options anew at each SIGHUP.
     """
     runs = command.queue_runs
     for run in runs:
@@ -69,9 +71,10 @@ def start(command: Command, options: Options) -> int:
             return os.EX_OK
     intervals = [interval for interval in map(interval_of, runs) if interval]
     if intervals:
-        return processes.start_daemon(
-            "queue runner", lambda ready: _reside(options, intervals[-1], command.argv, ready)
-        )
+        resident = _Resident(options, intervals[-1], command.argv, reread)
+        if any(run.startswith("f") and interval_of(run) for run in runs):
+            return processes.tended("queue runner", resident.in_foreground)
+        return processes.start_daemon("queue runner", resident.in_background)
     selections = selections_of(runs)  # what is wrong with them is told before anybody forks
     if command.verbose or "f" in runs:
         return _run(options, selections, verbose=command.verbose)
@@ -85,24 +88,59 @@ def _run(options: Options, selections: list[Selection], *, verbose: bool) -> int
     return queue_run.run(options, selections, say=say, verbose=verbose)
 
 
-def _reside(options: Options, interval: int, argv: list[str], ready: Callable[[], None]) -> int:
-    """The resident runner itself: returns when it is told to end. *argv* is for the PidFile."""
-    import signal
+class _Resident:
+    """The resident runner itself, which returns when it is told to end."""
 
-    from minimta.runner import resident
-    from minimta.system import pidfile
+    def __init__(
+        self, options: Options, interval: int, argv: list[str], reread: Callable[[], Options]
+    ) -> None:
+        """*argv* is for the PidFile."""
+        self._options = options
+        self._interval = interval
+        self._argv = argv
+        self._reread = reread
 
-    processes.ignore_strays()
-    ended = processes.signal_flag(signal.SIGTERM, signal.SIGINT)
+    def in_foreground(self) -> int:
+        """The service manager is told when it has begun, or waits for the end of another."""
+        from minimta.system import notify
 
-    def begins() -> None:
-        pidfile.write(options.pid_file, argv)
-        ready()
+        return self._stay(notify.ready, waits=notify.ready)
 
-    def ends() -> None:
-        pidfile.remove(options.pid_file)
+    def in_background(self, ready: Callable[[], None]) -> int:
+        """ready() lets the command that started us return; another runner is an error (75)."""
+        return self._stay(ready)
 
-    try:
-        return resident.stay(options, interval, ended, begins=begins, ends=ends)
-    finally:
-        ends()
+    def _stay(self, ready: Callable[[], None], waits: Callable[[], None] | None = None) -> int:
+        import signal
+
+        import minimta
+        from minimta.message import dates
+        from minimta.runner import resident
+        from minimta.runner.reload import Reload
+        from minimta.system import pidfile
+
+        processes.ignore_strays()
+        mode = f"queueing@{dates.duration(self._interval)}"
+        log.line("", f"starting daemon ({minimta.__version__}): {mode}", level=1)
+        ended = processes.signal_flag(signal.SIGTERM, signal.SIGINT)
+        reload = Reload(self._options, self._reread)
+
+        def begins() -> None:
+            pidfile.write(self._options.pid_file, self._argv)
+            ready()
+
+        def ends() -> None:
+            pidfile.remove(self._options.pid_file)
+
+        try:
+            return resident.stay(
+                self._options,
+                self._interval,
+                ended,
+                begins=begins,
+                waits=waits,
+                ends=ends,
+                renewed=reload.renewed,
+            )
+        finally:
+            ends()

@@ -40,6 +40,7 @@ from minimta.config.values import (
     host_address,
     host_name,
     local_delivery,
+    log_places,
     mail_address,
     mail_filters,
     nearest,
@@ -254,12 +255,13 @@ class Options:
     no_recipient_action = _option("NoRecipientAction", "none", choice("none", "add-to", "add-apparently-to", "add-bcc", "add-to-undisclosed"), "what to do with a message without To, Cc, Bcc", anybody=True)
     privacy_options = _option("PrivacyOptions", "authwarnings", privacy, "what strangers and users are not told or allowed: authwarnings, needmailhelo, novrfy, noexpn, noreceipts, nobodyreturn, goaway, public and others", "p")
     run_as_user = _option("RunAsUser", "minimta", str.strip, "user that listener and remote worker become when started as root")
+    one_user = _option("OneUser", "False", boolean, "everything is done as the user who runs it, who is not root: for containers; programs and files of other users' .forward are neither run nor written, and that mail waits (ours)")
     sandbox = _option("Sandbox", "True", boolean, "listener and remote worker give up, by Landlock where the kernel has it, what they do not need (ours)")
     pid_file = _option("PidFile", "/run/sendmail.pid", directory, "pid and command line of the daemon")
     log_level = _option("LogLevel", "9", number, "0 nothing, 9 every message, 10 and more details", "L")
-    log_to = _option("LogTo", "syslog", choice("syslog", "stderr", "none"), "syslog (facility mail), stderr, none (ours)")
     time_zone = _option("TimeZoneSpec", "", str.strip, "the zone of dates, as TZ has it: Europe/Berlin; empty: that of the system")
     helo_name = _option("HeloName", "", _domain, "what other hosts are told in EHLO; empty: this host's full name")
+    log_to = _option("LogTo", "syslog", log_places, "where the log goes: syslog (facility mail), stderr, files by their absolute paths, several with commas between them; or none (ours)")
     greeting = _option("SmtpGreetingMessage", "$j minimta $v/$Z; $b", str.strip, "text of the 220; $j host, $v and $Z version, $b date")
     max_message_size = _option("MaxMessageSize", "0", size, "largest message accepted in octets, 0 = no limit (RFC 1870)")
     max_headers_length = _option("MaxHeadersLength", "262144", size, "largest header block accepted in octets")

@@ -128,6 +128,12 @@ class Port:
         for field in self.__slots__:
             object.__setattr__(self, field, given[field])
 
+    def at(self, here: Port) -> Port:
+        """The same row where *here* is: by its address, port and family."""
+        given = {field: getattr(self, field) for field in self.__slots__ if field != "flags"}
+        place = {"address": here.address, "port": here.port, "family": here.family}
+        return Port(**{**given, **place})
+
     @property
     def is_tls(self) -> bool:
         """Is there TLS from the first octet (M=s; RFC 8314 section 3.3)?"""

@@ -139,6 +139,19 @@ def alias_files(text: str) -> tuple[str, ...]:
     return tuple(files)
 
 
+def log_places(text: str) -> str:
+    """LogTo: "syslog", "stderr" and absolute paths, with commas between them, or "none".
+
+    Returns them with a comma between each two. Raise ValueError.
+    """
+    places = []
+    for word in text.replace(",", " ").split():
+        places.append(word if word.startswith("/") else choice("syslog", "stderr", "none")(word))
+    if not places or ("none" in places and len(places) > 1):
+        raise ValueError(f"{text.strip()!r} says no place, or more than none")
+    return ",".join(dict.fromkeys(places))
+
+
 def choice(*allowed: str) -> Callable[[str], str]:
     """A reader for one of *allowed* words, of which the first letter suffices.
 

@@ -26,7 +26,7 @@ from minimta.listener.smtp_users import SmtpUsers
 from minimta.smtp import sasl_server
 from minimta.smtp.reply import Reply, reply
 from minimta.smtp.sasl_server import Accepted, CheckPassword, Refused, SaslServer
-from minimta.system import log
+from minimta.system import log, service_credentials
 
 if TYPE_CHECKING:
     from minimta.config.options import Options
@@ -83,7 +83,7 @@ def _backend(options: Options) -> AuthBackend | None:
     kind, colon, path = options.auth_backend.partition(":")
     if colon and kind in _KINDS:
         return _KINDS[kind](path, options.auth_realm)
-    return SmtpUsers(options.auth_backend, options.auth_realm)
+    return SmtpUsers(service_credentials.place(options.auth_backend), options.auth_realm)
 
 
 class LoginSession:

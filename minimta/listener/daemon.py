@@ -6,7 +6,8 @@
     beside a -q15m    the same two; the first becomes the runner, and writes the PidFile, when that ends
     anyone            the same, all as the caller
 
-The ports are bound by the first, which keeps them, for listeners to come (see supervisor: SIGHUP).
+The ports are bound by the first, or by the service manager that started it (system/activation); the first
+keeps them, for listeners to come (see supervisor: SIGHUP).
 When one of the two processes ends, so does the other.
 """
 
@@ -20,12 +21,12 @@ import time
 import minimta
 from minimta.config.options import Options
 from minimta.listener.process import open_spool
-from minimta.listener.sockets import Server, bind
+from minimta.listener.sockets import Server, bind, take
 from minimta.listener.supervisor import Supervisor
 from minimta.message import dates
 from minimta.milter import input_filters
 from minimta.runner.redirect import announce
-from minimta.system import hostnames, locks, log, notify, pidfile, processes, waiting
+from minimta.system import activation, hostnames, locks, log, notify, pidfile, processes, waiting
 from minimta.system.terminal import complain
 
 TYPE_CHECKING = False
@@ -58,10 +59,16 @@ def run(
         complain(f"sendmail: {why_not}")
         return os.EX_CONFIG
     _hold_signals()
+    # Who listens as a service of its own is confined, or no root: it can run no queue.
+    hands_over = not queue_runner and notify.is_awaited()
     try:
         hostnames.own_name(options)  # whoever greets must have one
         spool = open_spool(options)
-        listeners = Supervisor(options, _bind(options), spool, reread)
+        passed = activation.sockets()
+        servers = take(options, passed) if passed else _bind(options)
+        listeners = Supervisor(
+            options, servers, spool, reread, passed=passed, hands_over=hands_over
+        )
     except OSError as error:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         complain(f"sendmail: {error.filename}: {error.strerror}")
@@ -75,7 +82,8 @@ def run(
             if queue_runner:
                 return _run_both(options, listeners, interval, _Begun(options, command, ready))
             announce(options)
-            if not _names_the_runner(options):
+            # A service manager that opens our ports knows us.
+            if not passed and not _names_the_runner(options):
                 pidfile.write(options.pid_file, command)
             ready()
             return _only_listen(listeners, options.pid_file)

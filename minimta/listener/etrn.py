@@ -11,20 +11,16 @@ starts a queue run, for one domain at most once in a while.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from minimta.message import address
+from minimta.runner.asked_runs import MAX_ORDER, ORDER
 from minimta.smtp.reply import Reply, quoted, reply
 
 if TYPE_CHECKING:
     from minimta.listener.peer import Peer
     from minimta.listener.shared_state import SharedState
 
-#: as the listener says it to its parent: b"e@lab3.campus\n", b"e.lab3.campus\n" with those below, b"e#\n"
-ORDER = re.compile(rb"e(#|[@.][a-z0-9_-]+(?:\.[a-z0-9_-]+)*)\n")
-#: octets of an order at most
-MAX_ORDER = 300
 #: the only queue group there is
 GROUP = b"mqueue"
 

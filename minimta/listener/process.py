@@ -33,7 +33,18 @@ from minimta.listener.sockets import Server
 from minimta.milter import input_filters
 from minimta.queue import commit
 from minimta.queue.spool import Spool
-from minimta.system import dns, locks, log, privileges, processes, sandbox, slots, users, waiting
+from minimta.system import (
+    dns,
+    locks,
+    log,
+    privileges,
+    processes,
+    sandbox,
+    service_credentials,
+    slots,
+    users,
+    waiting,
+)
 from minimta.system.tls_values import TlsError
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
@@ -253,7 +264,11 @@ def _needs(options: Options, spool: Spool) -> sandbox.Needs:
     rows = options.mail_filters if spool.reads_back else ()
     filters = (row.port for row in rows if row.family != "unix")
     return sandbox.Needs(
-        reads=(*options.alias_files, *(path for path in tables if path)),
+        reads=(
+            *options.alias_files,
+            *(path for path in tables if path),
+            service_credentials.directory(),
+        ),
         fills=(spool.directory,),
         reads_back=spool.reads_back,
         connects=(sandbox.DNS_PORT, *filters),

@@ -191,7 +191,7 @@ def read(path: str) -> SmtpUserFile:
     """The file *path*. Raise OSError for all that is wrong with it, FileNotFoundError for none."""
     try:
         found = safefile.read_trusted(path, 0, MAX_FILE)
-        if os.stat(path).st_mode & stat.S_IROTH:
+        if safefile.readers(os.stat(path)) & stat.S_IROTH:
             raise Untrusted("World readable file")
         return decode(found.text)
     except Untrusted as error:

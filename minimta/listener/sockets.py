@@ -12,13 +12,14 @@ import select
 import socket
 import socketserver
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from minimta.config.options import Options
 from minimta.config.ports import Port
 from minimta.listener.limits import ConnectionLimits
 from minimta.listener.stream import plain_address
 from minimta.system import log
+from minimta.system.activation import PassedSocket
 
 
 class Server(socketserver.TCPServer):
@@ -154,6 +155,46 @@ def bind(options: Options, kept: Sequence[Server] = ()) -> list[Server]:
         close_all_but(servers, kept)
         raise
     return servers
+
+
+def take(options: Options, passed: Sequence[PassedSocket]) -> list[Server]:
+    """A server for each socket that the service manager has opened; no other port is.
+
+    A row of DaemonPortOptions is for the socket of its address and port, else of its name, else of its
+    port alone; a socket that none is for is a port without modifiers. *options* then say the same.
+    Raise OSError.
+    """
+    rows = list(options.daemon_ports)
+    servers = []
+    for one in passed:
+        here = _place_of(one)
+        row = next((row for like in _LIKE for row in rows if like(row, here)), None)
+        if row is not None:
+            rows.remove(row)
+        servers.append(Server(here if row is None else row.at(here), one.socket))
+    for row in rows:
+        text = f"daemon {row.name}: the service manager has opened no port {row.port} for it"
+        log.line("", log.clean(text), level=9)
+    options.daemon_ports = tuple(server.port for server in servers)
+    return servers
+
+
+def _place_of(passed: PassedSocket) -> Port:
+    address, port = passed.socket.getsockname()[:2]
+    family = "inet6" if passed.socket.family == socket.AF_INET6 else "inet"
+    return Port(name=passed.name or "MTA", address=address, port=port, family=family)
+
+
+def _is_same_place(row: Port, here: Port) -> bool:
+    return (row.address, row.port, row.family) == (here.address, here.port, here.family)
+
+
+#: which row is for a socket, in this order
+_LIKE: tuple[Callable[[Port, Port], bool], ...] = (
+    _is_same_place,
+    lambda row, here: row.name == here.name,
+    lambda row, here: row.port == here.port and row.family == here.family,
+)
 
 
 def close_all_but(servers: Sequence[Server], kept: Sequence[Server]) -> None:

@@ -19,7 +19,7 @@ import time
 from dataclasses import dataclass, field
 
 from minimta.config.options import Options
-from minimta.system import certificates, tls
+from minimta.system import certificates, service_credentials, tls
 from minimta.system.certificates import PeerCertificate
 from minimta.system.tls import TlsLayer
 from minimta.system.tls_requirement import Proved
@@ -122,7 +122,8 @@ def key_pairs(options: Options) -> list[KeyPair]:
 
 
 def _paths(text: str) -> list[str]:
-    return [path for path in (part.strip() for part in text.split(",")) if path]
+    given = (part.strip() for part in text.split(","))
+    return [service_credentials.place(path) for path in given if path]
 
 
 def _oldest(options: Options) -> set[str]:
@@ -143,5 +144,6 @@ def _fingerprints(path: str) -> frozenset[str]:
 def from_options(options: Options) -> ServerTls | None:
     """As *options* have it; None if there is no certificate, and none was named. Raise TlsError."""
     path = options.server_cert_file
-    is_wanted = path and (path != Options().server_cert_file or os.path.lexists(path))
+    is_default = path == Options().server_cert_file
+    is_wanted = path and not (is_default and not os.path.lexists(service_credentials.place(path)))
     return ServerTls(options) if is_wanted else None

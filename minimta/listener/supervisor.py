@@ -19,17 +19,20 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from minimta.config.commandline import UsageError
 from minimta.config.file import ConfigError
 from minimta.config.option import OptionError
 from minimta.config.options import Options
-from minimta.listener import asked_runs, process
-from minimta.listener.asked_runs import AskedRuns
-from minimta.listener.sockets import Server, bind, close_all_but
+from minimta.config.reload import refuse_changes
+from minimta.listener import process
+from minimta.listener.sockets import Server, bind, close_all_but, take
 from minimta.queue.spool import Spool
+from minimta.runner import asked_runs
+from minimta.runner.asked_runs import AskedRuns
 from minimta.system import log, processes
+from minimta.system.activation import PassedSocket
 
 #: gives the options as they are now, and lets the log follow them. Raises ConfigError, OptionError
 Reread = Callable[[], Options]
@@ -44,8 +47,6 @@ _RENEWAL = 30.0
 _MOST_RETIRED = 5
 #: octets that are heard of a listener at a time, and orders of its clients
 _READ, _MOST_ORDERS = 4096, 50
-#: what a running daemon cannot change
-_FIXED = ("queue_directory", "client_queue_directory", "pid_file")
 
 
 def _nothing() -> None:
@@ -56,14 +57,27 @@ class Supervisor:
     """All listeners of this daemon: one that accepts, perhaps one to come, and those that retire."""
 
     def __init__(
-        self, options: Options, servers: list[Server], spool: Spool, reread: Reread
+        self,
+        options: Options,
+        servers: list[Server],
+        spool: Spool,
+        reread: Reread,
+        *,
+        passed: Sequence[PassedSocket] = (),
+        hands_over: bool = False,
     ) -> None:
-        """*servers* are bound as *options* want it; *spool* is for the first listener."""
+        """*servers* are bound as *options* want it, or of sockets that were *passed* to this process.
+
+        *spool* is for the first listener. What clients ask for is handed to the resident runner if this
+        process *hands_over*: it may not deliver.
+        """
         self.exit_code = 0
         self._options = options
         self._servers = servers
         self._spool: Spool | None = spool
         self._reread = reread
+        self._passed = passed
+        self._hands_over = hands_over
         self._current: _Child | None = None
         self._retired: list[_Child] = []
         #: the next one, until it accepts; with what it was given
@@ -141,11 +155,14 @@ class Supervisor:
             self._begin_renewal()
 
     def _obey_clients(self) -> None:
-        """Begin the queue runs that clients have asked for (ETRN)."""
+        """See that the queue runs are begun that clients have asked for (ETRN)."""
         self._runs.look()
         for child in (self._current, *self._retired):
             for order in child.orders() if child is not None else ():
-                self._runs.begin(order, self._options)
+                if self._hands_over:
+                    asked_runs.hand_over(self._options.queue_directory, order)
+                else:
+                    self._runs.begin(order, self._options)
 
     def has_ended(self) -> bool:
         """Has the listener that accepts ended by itself?"""
@@ -164,8 +181,10 @@ class Supervisor:
         self._log = log.settings()
         try:
             options = self._reread()
-            _refuse_changes(self._options, options)
-            servers = bind(options, kept=self._servers)
+            refuse_changes(self._options, options)
+            servers = (
+                take(options, self._passed) if self._passed else bind(options, kept=self._servers)
+            )
         except (ConfigError, OptionError, UsageError) as error:
             for line in str(error).split("\n"):
                 self._keep_old(line)
@@ -245,14 +264,6 @@ class Supervisor:
         end = time.monotonic() + PATIENCE
         for child in self._children():
             child.end(end)
-
-
-def _refuse_changes(old: Options, new: Options) -> None:
-    """Raise OptionError for what a running daemon cannot change."""
-    for attribute in _FIXED:
-        if getattr(old, attribute) != getattr(new, attribute):
-            name = vars(Options)[attribute].name
-            raise OptionError(f"option {name} has changed, which needs a restart")
 
 
 class _Child:

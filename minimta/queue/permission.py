@@ -28,6 +28,38 @@ def may_administer(options: Options) -> bool:
         return False
 
 
+def may_listen(options: Options) -> bool:
+    """May this process be the listener: may it act on the queue, or is it RunAsUser, who fills it?
+
+    Raise OSError as may_administer().
+    """
+    if may_administer(options):
+        return True
+    if not options.run_as_user or why_not_fill(options.queue_directory):
+        return False
+    from minimta.system.users import Users
+
+    user = Users().find(options.run_as_user.encode())
+    return user is not None and user.uid == os.geteuid()
+
+
+def why_not_fill(directory: str) -> str:
+    """What keeps this process from making files in a queue directory; "" if nothing does."""
+    if os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
+        return ""
+    return f"{directory}: Permission denied"
+
+
+def make_queues(options: Options) -> None:
+    """OneUser: make the directories that a new volume lacks. Raise OSError."""
+    for path in (
+        options.queue_directory,
+        options.client_queue_directory,
+        options.mailbox_directory,
+    ):
+        os.makedirs(path, 0o700, exist_ok=True)
+
+
 def may_see(options: Options) -> bool:
     """May this process see the MTA queue, if PrivacyOptions has restrictmailq?
 

@@ -10,13 +10,14 @@ import errno
 import os
 import stat
 
-from minimta.system import files
+from minimta.system import files, safefile, service_credentials
 
 _LARGEST = 1 << 16
 
 
 def read(path: str, *, makes: bool = False) -> tuple[bytes, ...]:
     """The keys; if it *makes* one, and we are root, there is a file then. Raise OSError."""
+    path = service_credentials.place(path)
     try:
         return _read(path)
     except FileNotFoundError:
@@ -32,7 +33,7 @@ def _read(path: str) -> tuple[bytes, ...]:
         status = os.fstat(file)
         if not stat.S_ISREG(status.st_mode) or status.st_uid not in (0, os.geteuid()):
             raise OSError(errno.EPERM, "is no file of root's", path)
-        if status.st_mode & 0o077:
+        if safefile.readers(status) or status.st_mode & 0o033:
             raise OSError(errno.EPERM, "others may read or change the key (chmod 0600)", path)
         keys = tuple(files.read_to_limit(file, _LARGEST).split())
     finally:

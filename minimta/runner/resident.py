@@ -9,6 +9,7 @@ from collections.abc import Callable
 from minimta.config.options import Options
 from minimta.mailers.by_name import Mailers
 from minimta.queue.spool import Spool
+from minimta.runner.asked_runs import HandedRuns
 from minimta.runner.loop import Loop
 from minimta.runner.make_jobs import MAILERS
 from minimta.runner.queue_run import give_way
@@ -63,10 +64,14 @@ def stay(
         announce(options)
         slots = of_queue(options)
         _load_for_children(options, slots)
-        loop = _loop(options, slots, interval)
+        handed = HandedRuns(Spool(options.queue_directory))
+        loop = _loop(options, slots, interval, handed)
 
         def look() -> bool:
+            nonlocal options
+            handed.begin(options)
             if (news := renewed()) is not None:
+                options = news
                 announce(news)
                 slots.resize(news.max_queue_children)
                 loop.renew(QueueWork(news, slots))
@@ -80,11 +85,11 @@ def stay(
     return os.EX_OK
 
 
-def _loop(options: Options, slots: Slots, interval: int | None) -> Loop:
+def _loop(options: Options, slots: Slots, interval: int | None, handed: HandedRuns) -> Loop:
     return Loop(
         QueueWork(options, slots),
         (options.queue_directory, options.client_queue_directory),
-        Spool(options.queue_directory).names,
+        handed.names,
         slots,
         interval=interval,
     )

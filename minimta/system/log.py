@@ -15,30 +15,45 @@ import syslog
 
 from minimta.message.printable import shown
 
-_sink = "none"
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minimta.system.log_file import LogFile
+
+_sinks: tuple[str, ...] = ("none",)
+#: of the paths among them, once one was written to
+_files: dict[str, LogFile] = {}
 _tag = "sendmail"
 _level = 9
 
 
 def configure(tag: str, to: str, level: int) -> None:
-    """Say where lines go: *to* is "syslog", "stderr" or "none" (option LogTo).
+    """Say where lines go: *to* is "syslog", "stderr", paths with commas between them, or "none" (LogTo).
 
     *tag* names the program. Lines of a level above *level* are dropped (option LogLevel).
     """
-    global _sink, _tag, _level
-    _sink, _tag, _level = to, tag, level
-    if to == "syslog":
+    global _sinks, _tag, _level
+    _sinks, _tag, _level = tuple(to.split(",")), tag, level
+    if _sinks != ("none",):
         syslog.openlog(tag, syslog.LOG_PID, syslog.LOG_MAIL)
+    for path in _sinks:
+        if path.startswith("/"):
+            _file(path).open()  # now, while we may: a listener is no root for long
 
 
 def settings() -> tuple[str, str, int]:
     """What configure() was told."""
-    return _tag, _sink, _level
+    return _tag, ",".join(_sinks), _level
+
+
+def is_mute() -> bool:
+    """Does the log go nowhere although somebody wants it: to a syslog that is not there (containers)?"""
+    return _sinks == ("syslog",) and not os.path.exists("/dev/log")
 
 
 def forget_connection() -> None:
-    """In a child whose descriptors were closed: the number that syslog had may soon be another file's."""
-    if _sink == "syslog":
+    """In a child whose descriptors were closed: the numbers that we had may soon be other files'."""
+    _files.clear()
+    if _sinks != ("none",):
         syslog.closelog()
         syslog.openlog(_tag, syslog.LOG_PID, syslog.LOG_MAIL)
 
@@ -51,23 +66,41 @@ def line(qid: str, text: str, *, level: int = 9, error: bool = False) -> None:
     if level > _level:
         return
     whole = f"{qid}: {text}" if qid else text
-    if _sink == "syslog":
+    if _write(f"{_tag}[{os.getpid()}]: {whole}\n"):
         # A constant format: the text is never interpreted (CVE-2011-1764).
         syslog.syslog(syslog.LOG_ERR if error else syslog.LOG_INFO, whole)
-    elif _sink == "stderr":
-        sys.stderr.write(f"{_tag}[{os.getpid()}]: {whole}\n")
-        sys.stderr.flush()
+
+
+def _write(text: str) -> bool:
+    """Write a line where syslog is not asked; is that wanted as well, or could nothing be written?
+
+    A user's own sendmail may not write to the file that root's daemon has.
+    """
+    is_written = False
+    for sink in _sinks:
+        if sink == "stderr":
+            sys.stderr.write(text)
+            sys.stderr.flush()
+            is_written = True
+        elif sink.startswith("/"):
+            is_written = _file(sink).write(text) or is_written
+    return "syslog" in _sinks or not (is_written or "none" in _sinks)
+
+
+def _file(path: str) -> LogFile:
+    if path not in _files:
+        from minimta.system.log_file import LogFile  # few want one
+
+        _files[path] = LogFile(path)
+    return _files[path]
 
 
 def line_of(program: str, text: str) -> None:
     """Log a line in the name of another *program* (smrsh) and, as that does, without a pid."""
-    if _sink == "syslog":
+    if _write(f"{program}: {text}\n"):
         syslog.openlog(program, 0, syslog.LOG_MAIL)
         syslog.syslog(syslog.LOG_CRIT, text)
         syslog.openlog(_tag, syslog.LOG_PID, syslog.LOG_MAIL)
-    elif _sink == "stderr":
-        sys.stderr.write(f"{program}: {text}\n")
-        sys.stderr.flush()
 
 
 def bug(qid: str, what: str) -> None:

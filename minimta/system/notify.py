@@ -12,6 +12,11 @@ import socket
 from minimta.system import log
 
 
+def is_awaited() -> bool:
+    """Were we started by a service manager that waits for ready()?"""
+    return bool(os.environ.get("NOTIFY_SOCKET"))
+
+
 def ready() -> None:
     """Tell that this service has begun (Type=notify). Later calls, and programs, find no variable."""
     place = os.fsencode(os.environ.pop("NOTIFY_SOCKET", ""))

@@ -28,6 +28,10 @@ from minimta.system.safefile import STRICT, Allowance, TrustedFile, Untrusted, r
 from minimta.system.users import User, Users, groups_of
 from minimta.system.waiting import Wait, returned
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minimta.config.options import Options
+
 #: seconds that a child may take to read one file (a dead NFS server)
 READ_TIME = 20
 #: seconds for which what did not answer in time is not asked again by this process
@@ -74,6 +78,17 @@ def drop(uid: int, gid: int, groups: list[int]) -> None:
         if os.getresuid() == (uid,) * 3 and os.getresgid() == (gid,) * 3:
             return
     raise OSError(errno.EPERM, f"could not give up root for uid {uid}")
+
+
+def why_not_as(user: User, options: Options) -> str:
+    """Why nothing that *user* wants is done in their name here; "" if it may be.
+
+    Without root it would be done with our rights: with OneUser what others want waits.
+    """
+    if options.one_user and user.uid != os.geteuid():
+        name = user.name or str(user.uid)
+        return f"nothing is done as {name} on a system with one user (option OneUser)"
+    return ""
 
 
 def read_as(user: User, path: str, limit: int, allowed: Allowance = STRICT) -> TrustedFile:

@@ -76,6 +76,49 @@ def start_daemon(name: str, act: Callable[[Callable[[], None]], int]) -> int:
     return code if code > 0 else os.EX_SOFTWARE
 
 
+def tended(name: str, act: Callable[[], int]) -> int:
+    """What *act* returns; the first process of a container does it in a child, and is its init(8).
+
+    That has the kernel's own rules: it gets no signal that it does not handle, orphans become its
+    children, and when it ends so do all others, at once: a delivery, too, between the answer and its
+    record. So it passes signals on, waits for everybody, and ends as the last one. Raise OSError.
+    """
+    if os.getpid() != 1:
+        return act()
+    import signal
+
+    passed_on = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*passed_on, signal.SIGCHLD})
+
+    def unblocked() -> int:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return act()
+
+    child, code = fork(name, unblocked), 0
+    while True:
+        number = signal.sigwait({*passed_on, signal.SIGCHLD})
+        if number in passed_on and child:
+            os.kill(child, number)
+        ended, is_last = _reaped()
+        if child in ended:
+            code, child = os.waitstatus_to_exitcode(ended[child]), 0
+        if is_last:
+            return code if code >= 0 else 128 - code
+
+
+def _reaped() -> tuple[dict[int, int], bool]:
+    """(pid -> status of the children that have ended, is there none any more?)"""
+    ended = dict[int, int]()
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return ended, True
+        if not pid:
+            return ended, False
+        ended[pid] = status
+
+
 def _detach(streams: Collection[int] = (0, 1, 2)) -> None:
     """Leave the caller's session, directory and standard *streams*."""
     os.setsid()

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 #: their own, and umask 002. What began as root trusts no group, nor does its child that has become
 #: a user (so it is asked here, once): on other systems that user's group is "users", everybody's.
 _OWN_GROUP = os.getegid() if os.geteuid() != 0 else -1
+#: bits of the mode by which others could read a file: a secret must have none of them
+_readers = stat.S_IRGRP | stat.S_IROTH
 #: links on one way, as in Linux
 _MAX_LINKS = 40
 # O_PATH: a directory that we may pass but not list is enough.
@@ -102,6 +104,20 @@ SECRET.private = True
 #: the same, and what it holds is no text
 SECRET_DATABASE = Allowance()
 SECRET_DATABASE.private = SECRET_DATABASE.binary = True
+
+
+def forget_readers() -> None:
+    """From now on nobody else is there who could read a secret: a system with one user (OneUser).
+
+    What containers are given as secrets often has the mode 0444, and no owner that they could choose.
+    """
+    global _readers
+    _readers = 0
+
+
+def readers(found: os.stat_result) -> int:
+    """The bits of the mode by which others may read what was *found*; 0 if none, or nobody is there."""
+    return found.st_mode & _readers
 
 
 def read_trusted(path: str, uid: int, limit: int, allowed: Allowance = STRICT) -> TrustedFile:
@@ -325,7 +341,7 @@ class _Walk:
             if not allowed.world_writable:
                 raise Untrusted("World writable file")
             self._safe = False
-        if allowed.private and found.st_mode & (stat.S_IRGRP | stat.S_IROTH):
+        if allowed.private and readers(found):
             whose = "World" if found.st_mode & stat.S_IROTH else "Group"
             raise Untrusted(f"{whose} readable file")
         # In a directory that others may write, a second name may be the work of anybody. Elsewhere

@@ -19,7 +19,7 @@ import stat
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from minimta.system import certificates
+from minimta.system import certificates, safefile
 from minimta.system.certificates import PeerCertificate, is_hashed, server_name
 from minimta.system.tls_reasons import reason, result, verdict
 from minimta.system.tls_records import server_flight
@@ -407,8 +407,8 @@ def _load_own(context: ssl.SSLContext, own: KeyPair) -> None:
         for path in (own.cert_file, own.key_file):
             if not stat.S_ISREG(os.stat(path).st_mode):
                 raise TlsError(f"{path}: is no regular file")  # of a FIFO nobody sees the end
-        mode = os.stat(own.key_file).st_mode
-        if mode & (stat.S_IRWXO | stat.S_IWGRP):
+        found = os.stat(own.key_file)
+        if safefile.readers(found) & stat.S_IROTH or found.st_mode & (stat.S_IWOTH | stat.S_IWGRP):
             raise TlsError(f"{own.key_file}: others may read or change the key (chmod 0600)")
         # Without an answer OpenSSL would ask for a password on the terminal.
         context.load_cert_chain(own.cert_file, own.key_file, password=lambda: b"")

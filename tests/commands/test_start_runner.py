@@ -18,7 +18,7 @@ from minimta.runner import queue_run, resident
 
 @pytest.mark.parametrize(
     ("run", "seconds"),
-    [("15m", 900), ("1h30m", 5400), ("p5m", 300), ("30", 1800), ("", None), ("f", None), ("0", None),
+    [("15m", 900), ("1h30m", 5400), ("p5m", 300), ("f15m", 900), ("30", 1800), ("", None), ("f", None), ("0", None),
      ("p", None), ("Rlab2", None), ("!I6AM", None), ("I15m", None), ("Gmqueue", None)],
 )  # fmt: skip
 def test_the_time_between_runs(run: str, seconds: int | None) -> None:
@@ -66,7 +66,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def start(*arguments: str) -> int:
     argv = ["sendmail", *arguments]
-    return start_runner.start(commandline.parse(argv), Options())
+    return start_runner.start(commandline.parse(argv), Options(), Options)
 
 
 def test_a_run_returns_at_once_and_goes_on_in_a_child(runs: Path) -> None:
@@ -104,7 +104,9 @@ def test_a_runner_that_stays_writes_its_pid_and_takes_it_away(
         stop: Callable[[], bool],
         *,
         begins: Callable[[], None],
+        waits: Callable[[], None] | None,
         ends: Callable[[], None],
+        renewed: Callable[[], Options | None],
     ) -> int:
         assert not Path(options.pid_file).exists()
         begins()
@@ -116,7 +118,7 @@ def test_a_runner_that_stays_writes_its_pid_and_takes_it_away(
 
     monkeypatch.setattr(resident, "stay", stay)
     argv = ["sendmail", "-q15m"]
-    assert start_runner.start(commandline.parse(argv), options) == 0
+    assert start_runner.start(commandline.parse(argv), options, Options) == 0
     pid, status = os.wait()
     assert os.waitstatus_to_exitcode(status) == 0
     assert seen.read_text() == f"900 {pid}\nsendmail -q15m\n"

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from minimta.config.options import Options
-from minimta.listener import asked_runs, process
-from minimta.listener.asked_runs import AskedRuns
-from minimta.listener.etrn import MAX_ORDER, ORDER
+from minimta.listener import process
 from minimta.listener.supervisor import _Child
+from minimta.queue.directory import QueueDirectory
 from minimta.queue.selectors import Selection
+from minimta.runner import asked_runs
+from minimta.runner.asked_runs import MAX_ORDER, ORDER, AskedRuns, HandedRuns
 from tests.listener.test_daemon import Daemon, wait_for
 from tests.support.smtphost import STRANGER, ClientEnd, SmtpHost
 
@@ -199,3 +200,32 @@ def test_a_client_of_this_host_has_its_mail_tried(tmp_path: Path, words: tuple[s
             wait_for(box.exists)
     finally:
         daemon.stop()
+
+
+# --- a listener that may not deliver --------------------------------------------------------------
+
+
+def test_what_is_handed_over_is_found_by_the_runner_once(runs: Runs, tmp_path: Path) -> None:
+    queue = str(tmp_path)
+    for order in (b"@lab3.campus", b"#", b"@lab3.campus"):
+        assert asked_runs.hand_over(queue, order)
+    (tmp_path / "qf6AM9CfOn000096").touch()
+    (tmp_path / "ask@..").touch()  # no order of ours
+    handed = HandedRuns(QueueDirectory(queue), runs.runs)
+    assert handed.names() == ["6AM9CfOn000096"]
+    handed.begin(runs.options)
+    wait_for(lambda: sorted(runs.begun()) == ["", "@lab3.campus"])
+    assert sorted(path.name for path in tmp_path.glob("ask*")) == ["ask@.."]
+    handed.names()
+    handed.begin(runs.options)
+    wait_for(runs.has_ended)
+    assert len(runs.begun()) == 2
+
+
+def test_a_queue_that_takes_no_order_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("minimta.system.log.line", lambda qid, text, **more: told.append(text))
+    assert not asked_runs.hand_over(str(tmp_path / "none"), b"#")
+    assert told == ["ETRN: cannot be handed to the queue runner: No such file or directory"]

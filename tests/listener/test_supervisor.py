@@ -151,7 +151,7 @@ def test_a_new_listener_that_hangs_is_given_up(
 ) -> None:
     """Its certificate is on a server that does not answer, perhaps."""
     monkeypatch.setattr(supervisor, "_BEGINNING", 0.0)
-    monkeypatch.setattr(log, "_sink", "stderr")
+    monkeypatch.setattr(log, "_sinks", ("stderr",))
     monkeypatch.setattr(log, "_level", 9)
     before = signal.getsignal(signal.SIGHUP)
     options = SmtpHost(tmp_path).options

@@ -39,7 +39,9 @@ for name in null zero full random urandom tty; do
     mount --bind /dev/$name dev/$name
 done
 mkdir dev/pts dev/shm
+ln -s pts/ptmx dev/ptmx
 mount -t cgroup2 cgroup2 sys/fs/cgroup
+mount --make-rshared .
 ip link set lo up
 hostname lab1.campus
 exec env -i container=lxc PATH=/usr/sbin:/usr/bin chroot . /usr/lib/systemd/systemd --system \\

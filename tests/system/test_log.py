@@ -1,3 +1,9 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from minimta.system import log
@@ -62,3 +68,60 @@ def test_a_bug_is_one_line_with_its_whole_traceback(capsys: pytest.CaptureFixtur
 )
 def test_a_value_of_a_line_begins_no_fact_of_its_own(value: str | bytes, expected: str) -> None:
     assert log.fact(value) == expected
+
+
+@pytest.fixture
+def syslog_lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """What goes to syslog, while the tests may configure the log as they like."""
+    lines: list[str] = []
+    monkeypatch.setattr("syslog.syslog", lambda level, text: lines.append(text))
+    before = log.settings()
+    yield lines
+    log.forget_connection()
+    log.configure(*before)
+
+
+def test_a_line_goes_to_all_places_at_once(
+    tmp_path: Path, syslog_lines: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mail.log"
+    log.configure("sm-mta", f"stderr,{file},syslog", 9)
+    log.line("", "starting daemon")
+    assert capsys.readouterr().err.endswith("]: starting daemon\n")
+    assert re.fullmatch(
+        r"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S+ sm-mta\[\d+\]: starting daemon\n",
+        file.read_text(),
+    )
+    assert file.stat().st_mode & 0o777 == 0o640
+    assert syslog_lines == ["starting daemon"]
+
+
+def test_a_new_file_of_that_name_is_found_by_itself(
+    tmp_path: Path, syslog_lines: list[str]
+) -> None:
+    file = tmp_path / "mail.log"
+    log.configure("sm-mta", str(file), 9)
+    log.line("", "first")
+    file.rename(tmp_path / "mail.log.1")
+    log.line("", "second")
+    assert file.read_text().endswith(": second\n")
+    assert "second" not in (tmp_path / "mail.log.1").read_text()
+    assert syslog_lines == []
+
+
+def test_who_may_not_open_the_new_file_goes_on_with_the_old_one(
+    tmp_path: Path, syslog_lines: list[str]
+) -> None:
+    file = tmp_path / "mail.log"
+    log.configure("sm-mta", str(file), 9)
+    file.rename(tmp_path / "mail.log.1")
+    file.symlink_to("/dev/null")  # no link is followed
+    log.line("", "still told")
+    assert (tmp_path / "mail.log.1").read_text().endswith(": still told\n")
+    assert syslog_lines == []
+
+
+def test_what_no_file_takes_is_told_to_syslog(tmp_path: Path, syslog_lines: list[str]) -> None:
+    log.configure("sendmail", str(tmp_path / "nosuchdirectory" / "mail.log"), 9)
+    log.line("", "of a user")
+    assert syslog_lines == ["of a user"]

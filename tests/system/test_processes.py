@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +15,8 @@ from unittest.mock import Mock
 import pytest
 
 from minimta.system import log, processes
+
+HOME = Path(__file__).parent.parent.parent
 
 
 def exit_code(child: int) -> int:
@@ -209,9 +213,48 @@ def test_a_child_whose_descriptors_are_closed_has_no_connection_to_syslog(
     closed: list[str] = []
 
     def act() -> int:
-        monkeypatch.setattr(log, "_sink", "syslog")
+        monkeypatch.setattr(log, "_sinks", ("syslog",))
         monkeypatch.setattr(log, "syslog", Mock(closelog=lambda: closed.append("closed")))
         processes.isolate(())
         return len(closed)
 
     assert exit_code(processes.fork("test", act)) == 1
+
+
+#: the first process of a container: it has an orphan, and a child that ends slowly when it is told to
+TENDED = """
+import os, signal, sys, time
+sys.path.insert(0, sys.argv[1])
+from minimta.system import processes
+
+def act():
+    told = processes.signal_flag(signal.SIGTERM)
+    if not os.fork():  # an orphan soon, which outlives us
+        time.sleep(1)
+        print("orphan", flush=True)
+        os._exit(0)
+    print("begun", os.getpid() != 1, flush=True)
+    while not told():
+        time.sleep(0.02)
+    print("told", flush=True)
+    return 7
+
+sys.exit(processes.tended("daemon", act))
+"""
+
+
+@pytest.mark.root
+@pytest.mark.namespace
+def test_the_first_process_of_a_container_passes_signals_on_and_waits_for_all() -> None:
+    command = ["unshare", "-p", "-m", "--fork", "--mount-proc", sys.executable, "-I", "-c", TENDED]
+    process = subprocess.Popen([*command, str(HOME)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun True\n"
+    inner = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(inner[0]), signal.SIGTERM)
+    assert process.stdout.read() == "told\norphan\n"
+    assert process.wait(20) == 7
+
+
+def test_any_other_process_does_it_itself() -> None:
+    assert processes.tended("daemon", os.getpid) == os.getpid()

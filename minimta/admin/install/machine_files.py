@@ -58,6 +58,9 @@ UNITS = (
 #: what is enabled and started; the others are the administrator's choice
 ENABLED_UNITS = ("minimta-runner.service", "minimta.service")
 
+#: the other form of one of them: (what is enabled in its place, what that starts)
+INSTEAD = {"minimta.service": ("minimta.socket", "minimta-listener.service")}
+
 _COMPLETIONS = "share/bash-completion/completions"
 
 # fmt: off

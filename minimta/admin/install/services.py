@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minimta.admin.checkout import AdminError
+from minimta.admin.install import machine_files
 from minimta.admin.install.modes import is_readable_by_others
 from minimta.admin.install.steps import below
 
@@ -134,36 +135,66 @@ class AliasDatabase:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A unit of systemd, enabled and running. Nothing to do where systemd does not run."""
+    """A unit of systemd, enabled and running. Nothing to do where systemd does not run.
+
+    Where the administrator has chosen another form (``machine_files.INSTEAD``) that one is meant.
+    """
 
     unit: str
 
     def __str__(self) -> str:
-        return f"service {self.unit}, enabled and running"
+        enabled, _ = self._chosen() if has_systemd() else (self.unit, self.unit)
+        return f"service {enabled}, enabled and running"
+
+    def _chosen(self) -> tuple[str, str]:
+        """(what is enabled, what then runs)"""
+        enabled, running = machine_files.INSTEAD.get(self.unit, (self.unit, self.unit))
+        if enabled != self.unit and _answers("is-enabled", enabled):
+            return enabled, running
+        return self.unit, self.unit
 
     def is_done(self) -> bool:
-        """Is the unit enabled and active as it stands on the disk? True without systemd."""
+        """Is it enabled and active, as systemd has read it and as it is to be? True without systemd."""
         if not has_systemd():
             return True
-        is_stale = "yes" in run(["systemctl", "show", "-P", "NeedDaemonReload", self.unit]).stdout
-        return not is_stale and self._answers("is-enabled") and self._answers("is-active")
+        chosen = self._chosen()
+        is_new = all(_is_read(unit) and _is_written(unit) for unit in chosen)
+        return is_new and _answers("is-enabled", chosen[0]) and _answers("is-active", chosen[0])
 
     def is_ours(self) -> bool:
         """Is there anything to disable or stop?"""
-        return has_systemd() and (self._answers("is-enabled") or self._answers("is-active"))
-
-    def _answers(self, verb: str) -> bool:
-        return run(["systemctl", "--quiet", verb, self.unit]).returncode == 0
+        if not has_systemd():
+            return False
+        return any(_answers(verb, self._chosen()[0]) for verb in ("is-enabled", "is-active"))
 
     def do(self) -> None:
         """Enable it and start it anew. Raise AdminError with systemctl's words."""
+        enabled, running = self._chosen()
         call(["systemctl", "daemon-reload"])
-        call(["systemctl", "enable", self.unit])
-        call(["systemctl", "restart", self.unit])
+        call(["systemctl", "enable", enabled])
+        call(["systemctl", "restart", running])
 
     def undo(self) -> None:
         """Stop and disable it. Raise AdminError with systemctl's words."""
-        call(["systemctl", "disable", "--now", self.unit])
+        enabled, running = self._chosen()
+        call(["systemctl", "disable", "--now", enabled])
+        call(["systemctl", "stop", running])
+
+
+def _answers(verb: str, unit: str) -> bool:
+    return run(["systemctl", "--quiet", verb, unit]).returncode == 0
+
+
+def _is_read(unit: str) -> bool:
+    """Has systemd the unit as it stands on the disk?"""
+    return "yes" not in run(["systemctl", "show", "-P", "NeedDaemonReload", unit]).stdout
+
+
+def _is_written(unit: str) -> bool:
+    """Does it stand there as it is to be? If not, what is written now must be started, too."""
+    file = machine_files.by_name(unit)
+    places = (Path(path) for path in (file.installed, file.packaged))
+    return any(path.is_file() and path.read_text("utf-8") == file.text() for path in places)
 
 
 def has_systemd() -> bool:

@@ -28,7 +28,7 @@ from minimta.mailers.files.locked_file import Busy, LockedFile, UnusableFile
 from minimta.mailers.files.mbox_format import MboxText
 from minimta.mailers.job import Job
 from minimta.message.outcome import Outcome, deferred, from_exit_code
-from minimta.system import log
+from minimta.system import log, privileges
 from minimta.system.files import sync_directory
 from minimta.system.safefile import Untrusted, walk
 from minimta.system.users import User
@@ -56,6 +56,7 @@ class FileMailer:
         pauses: tuple[float, ...] = locked_file.PAUSES,
     ) -> None:
         """*clock* dates "From " lines, *pause* waits for a lock, *pauses* says how long."""
+        self._options = options
         self._blames = options.dont_blame
         self._clock = clock
         self._pause = pause
@@ -72,6 +73,8 @@ class FileMailer:
         shown = log.clean(path)
         if user is None or user.uid == 0:
             return _wait(jobs, f"{shown}: no user to write it as")
+        if why_not := privileges.why_not_as(user, self._options):
+            return dict.fromkeys(jobs, deferred("4.3.5", f"{shown}: {why_not}"))
         try:
             append = partial(self._append_all, path, user, jobs)
             answer = grouping.as_owner(user, jobs, append, os.path.dirname(path))

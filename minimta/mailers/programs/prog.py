@@ -21,7 +21,7 @@ from minimta.mailers.programs import process, smrsh
 from minimta.mailers.programs.process import Invocation, ProgramResult
 from minimta.mailers.programs.smrsh import CommandRefused
 from minimta.message.outcome import Outcome, deferred
-from minimta.system import executables, log
+from minimta.system import executables, log, privileges
 from minimta.system.users import User
 from minimta.system.waiting import Wait, alone
 
@@ -55,6 +55,8 @@ class ProgMailer:
         if user is None or (user.uid == 0 and os.geteuid() == 0):
             log.line(job.qid, f"no user to run {log.clean(command)} as", error=True)
             return deferred("4.3.0", "no user to run it as")
+        if why_not := privileges.why_not_as(user, options):
+            return deferred("4.3.5", why_not)
         try:
             is_restricted = smrsh.is_restricted(options)
             prepare = self._restricted if is_restricted else self._unrestricted

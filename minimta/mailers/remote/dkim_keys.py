@@ -154,7 +154,7 @@ def _open(domain: str, selector: str, path: str) -> SigningKey:
     why = safefile.why_untrusted(found, owners)
     if not stat.S_ISREG(found.st_mode):
         why = "Regular files only"
-    elif found.st_mode & 0o077:
+    elif safefile.readers(found) or found.st_mode & 0o033:
         why = why or "Others may read it"
     if why:
         os.close(file)

@@ -115,12 +115,19 @@ def test_what_will_be_wrong_in_five_seconds_as_well_is_not_started_again(name: s
 
 
 @pytest.mark.parametrize("name", LISTENERS)
-def test_who_starts_reloads_or_stops_a_listener_does_it_to_the_runner(name: str) -> None:
+def test_who_starts_or_reloads_a_listener_does_it_to_the_runner(name: str) -> None:
     wants = [line for line in lines_of(name) if line.startswith("Wants=")]
     assert RUNNER in wants[0].split()
-    for verb in ("PartOf", "ReloadPropagatedFrom"):
-        lines = [line for line in lines_of(RUNNER) if line.startswith(f"{verb}=")]
-        assert name in lines[0].partition("=")[2].split()
+    reloads = [line for line in lines_of(RUNNER) if line.startswith("ReloadPropagatedFrom=")]
+    assert name in reloads[0].partition("=")[2].split()
+
+
+def test_the_runner_does_not_wait_for_a_client_to_connect() -> None:
+    """systemd starts a listener behind minimta.socket when the first one does."""
+    assert f"Wants={RUNNER}" in lines_of("minimta.socket")
+    # Stopping the one form and starting the other at once, one unit could not do both.
+    assert "PartOf=minimta.service" in lines_of(RUNNER)
+    assert not [name for name in UNITS for line in lines_of(name) if line.startswith("Conflicts=")]
 
 
 def test_the_listener_without_root_has_no_right_at_all() -> None:

@@ -637,3 +637,14 @@ while True:
             os.chown(made, uid, uid)
         os.rename(made, os.path.join(shared, "inbox"))
 """
+
+
+def test_on_a_system_with_one_user_the_files_of_others_wait(tmp_path: Path) -> None:
+    carol = User("carol", os.geteuid() + 1, os.getegid(), home=str(tmp_path))
+    one = to(tmp_path / "inbox", carol)
+    alone = FileMailer(options(one_user=True), pause=lambda _: None)
+    ((_, outcomes),) = list(alone.deliver([one]))
+    (found,) = outcomes.values()
+    assert (found.fate, found.status) == (Fate.DEFERRED, "4.3.5")
+    assert "option OneUser" in found.text
+    assert not (tmp_path / "inbox").exists()

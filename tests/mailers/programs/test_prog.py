@@ -420,3 +420,16 @@ def test_a_file_in_place_of_the_directory_is_not_no_directory(restricted: Place,
     restricted.options.smrsh_directory = str(restricted.path / name)
     assert restricted.run(b"touch got").fate is Fate.DEFERRED
     assert not (restricted.path / "got").exists()
+
+
+def test_on_a_system_with_one_user_what_others_want_run_waits(place: Place) -> None:
+    place.options.one_user = True
+    place.user = SystemUser("carol", os.geteuid() + 1, os.getegid(), home=str(place.path))
+    outcome = place.run(b"cat > got")
+    assert not (place.path / "got").exists()
+    assert (outcome.fate, outcome.status) == (Fate.DEFERRED, "4.3.5")
+    assert "nothing is done as carol on a system with one user" in outcome.text
+    # One's own are run. Root has none, and runs nothing with that option.
+    place.user = SystemUser("emma", os.geteuid(), os.getegid(), home=str(place.path))
+    outcome = place.run(b"cat > got")
+    assert (place.path / "got").exists() == (outcome.text == "Sent") == (os.geteuid() != 0)

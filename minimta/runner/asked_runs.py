@@ -1,23 +1,39 @@
-"""Queue runs that a client has asked for (ETRN), in the parent of the listener.
+"""Queue runs that a client has asked for (ETRN): begun by the parent of the listener, or handed on.
 
 What the listener says is not believed: it talks to the network, and who took it over would say
 anything. An order is one short line of a known form, the same one is obeyed once in a while, and
 only so many runs go on at a time; all others are forgotten, for the client was promised nothing else
 than what the next run of the queue does anyway.
+
+A listener that is a service of its own may not deliver: its parent is confined, or no root either. It
+leaves the order as the name of an empty file in the queue directory, where the resident runner looks
+for new messages anyway, and is not heard by a runner that is not there:
+
+    ask@lab3.campus    what waits for that domain
+    ask.lab3.campus    and for all below it
+    ask#               all
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
 
 from minimta.config.options import Options
-from minimta.listener.etrn import MAX_ORDER, ORDER
+from minimta.queue.directory import QueueDirectory
+from minimta.queue.qid import valid
 from minimta.queue.selectors import Selection
 from minimta.system import locks, log, processes, slots
 
+#: as the listener says it to its parent: b"e@lab3.campus\n", b"e.lab3.campus\n" with those below, b"e#\n"
+ORDER = re.compile(rb"e(#|[@.][a-z0-9_-]+(?:\.[a-z0-9_-]+)*)\n")
+#: octets of an order at most; handed on it is the name of a file, which has 255
+MAX_ORDER = 240
+_HANDED = "ask"
 #: seconds until the same order is obeyed again, orders that are remembered, runs at the same time
 _PAUSE, _MOST_REMEMBERED, _MOST_RUNS = 60.0, 1000, 3
 
@@ -36,6 +52,20 @@ def selections(order: bytes) -> list[Selection]:
         return []
     found = [Selection("R", f"@{node}")]
     return [*found, Selection("R", f".{node}")] if order[:1] == b"." else found
+
+
+def hand_over(queue_directory: str, order: bytes) -> bool:
+    """Leave *order* for the resident runner; False if that cannot be done, which is logged."""
+    path = os.path.join(queue_directory, _HANDED + order.decode("ascii"))
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        return True  # it is asked for already
+    except OSError as error:
+        text = f"ETRN: cannot be handed to the queue runner: {error.strerror}"
+        log.line("", text, level=1, error=True)
+        return False
+    return True
 
 
 class AskedRuns:
@@ -84,6 +114,31 @@ class AskedRuns:
                 ended = pid  # somebody else has waited for it
             if ended:
                 self._children.discard(pid)
+
+
+class HandedRuns:
+    """What listeners have left in the queue directory, for the resident runner."""
+
+    def __init__(self, directory: QueueDirectory, runs: AskedRuns | None = None) -> None:
+        self._directory = directory
+        self._runs = runs or AskedRuns()
+        self._found: list[bytes] = []
+
+    def names(self) -> list[str]:
+        """The queue ids in the directory, in no order; what else is looked for is noted. Raise OSError."""
+        files = self._directory.files()
+        asked = (os.fsencode(name.removeprefix(_HANDED)) for name in files if name[:3] == _HANDED)
+        self._found += [order for order in asked if ORDER.fullmatch(b"e%b\n" % order)]
+        return [name[2:] for name in files if name.startswith("qf") and valid(name[2:])]
+
+    def begin(self, options: Options) -> None:
+        """Obey what was found. Raises nothing."""
+        self._runs.look()
+        found, self._found = self._found, []
+        for order in dict.fromkeys(found):
+            with contextlib.suppress(OSError):  # it comes again, and is too soon then
+                self._directory.unlink(_HANDED + order.decode("ascii"))
+            self._runs.begin(order, options)
 
 
 def _run(options: Options, wanted: list[Selection]) -> int:
