@@ -1,7 +1,7 @@
 """The mail log of this machine, wherever it is kept: one reader for all who tell from it.
 
     --log PLACE         files, or "journal": these, in this order
-    LogTo=file          its file and the rotated ones
+    LogTo=/PATH         that file and the rotated ones
     /var/log/mail.log   (maillog) and its rotated ones, if they are as fresh as the journal
     the journal         else: Debian 12 comes without a syslog daemon that writes files
 
@@ -29,9 +29,9 @@ def places(options: Options, asked: Sequence[str] = ()) -> list[str]:
     """Paths, or JOURNAL; *asked* as named on the command line."""
     if asked:
         return list(asked)
-    own = getattr(options, "log_file", "") if options.log_to == "file" else ""
+    own = [place for place in options.log_to.split(",") if place.startswith("/")]
     if own:
-        return [own]
+        return own[:1]
     fresh, path = max((log_files.newest(path), path) for path in USUAL)
     if fresh and journal.newest() <= fresh + _BEHIND:
         return [path]

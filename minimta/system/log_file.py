@@ -8,10 +8,13 @@ open the new one, as a listener that is no root any more, goes on with the old o
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NOCTTY | os.O_NONBLOCK
+#: as syslogd(8) has it: its group reads it, adm where logrotate(8) made it
+_MODE = 0o640
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
@@ -25,9 +28,12 @@ class LogFile:
     def open(self) -> bool:
         """Have the file that is under that name now, if that can be. Can anything be written?"""
         try:
-            new = os.open(self._path, _FLAGS | os.O_CLOEXEC, 0o640)
+            new = os.open(self._path, _FLAGS | os.O_CLOEXEC, _MODE)
         except OSError:
             return self._file >= 0
+        if not os.fstat(new).st_size:
+            with contextlib.suppress(OSError):  # it is another's
+                os.fchmod(new, _MODE)  # our umask is for mail
         old, self._file = self._file, new
         if old >= 0:
             os.close(old)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,7 +86,11 @@ def test_a_line_goes_to_all_places_at_once(
     tmp_path: Path, syslog_lines: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "mail.log"
-    log.configure("sm-mta", f"stderr,{file},syslog", 9)
+    before = os.umask(0o077)
+    try:
+        log.configure("sm-mta", f"stderr,{file},syslog", 9)
+    finally:
+        os.umask(before)
     log.line("", "starting daemon")
     assert capsys.readouterr().err.endswith("]: starting daemon\n")
     assert re.fullmatch(
