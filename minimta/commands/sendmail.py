@@ -66,6 +66,8 @@ def _run(command: Command) -> int:
     log.configure(command.tag or _tag(command), options.log_to, options.log_level)
     if command.debug is not None:
         _show_version(command, options)
+    if command.traffic_log:
+        _log_traffic(command.traffic_log)
     return _MODES[command.mode](command, options)
 
 
@@ -156,6 +158,17 @@ def _show_version(command: Command, options: Options) -> None:
     return None
 
 
+def _log_traffic(path: str) -> None:
+    """-X. Raise UsageError if the caller may not write there."""
+    from minimta.system import traffic  # few ask
+
+    try:
+        traffic.open_log(path)
+    except OSError as error:
+        text = f"cannot open {log.clean(path)}: {error.strerror}"
+        raise UsageError(f"sendmail: {text}", exit_code=os.EX_CANTCREAT, on_stderr=True) from error
+
+
 def _require_queue(options: Options) -> None:
     """Raise UsageError (78) if the caller may not enter the MTA queue."""
     reason = permission.why_not_queue(options.queue_directory)
@@ -168,11 +181,6 @@ def _require_queue(options: Options) -> None:
     raise UsageError(permission.NO_RIGHTS, exit_code=os.EX_CONFIG, on_stderr=True)
 
 
-def _unsupported(text: str) -> int:
-    complain(f"sendmail: {text}")
-    return os.EX_UNAVAILABLE
-
-
 # --- modes ----------------------------------------------------------------------------------------
 
 
@@ -181,8 +189,6 @@ def _submit(command: Command, options: Options) -> int:
         return _quarantine(command, options)
     if command.queue_runs:
         return _run_queue(command, options)
-    if command.traffic_log:
-        return _unsupported("-X: a log of the traffic is not supported; see -v")
     if command.queue == "m":
         _require_queue(options)
     from minimta.submission.submit import Submission
@@ -330,14 +336,14 @@ def _check_configuration(command: Command, options: Options) -> int:
     return os.EX_OK  # it has been read without an error
 
 
-def _answers(write: Callable[[str], None], text: str) -> Callable[[Command, Options], int]:
-    """A mode that only says something, and is content."""
-
-    def answer(command: Command, options: Options) -> int:
-        write(text)
-        return os.EX_OK
-
-    return answer
+def _count_queue(command: Command, options: Options) -> int:
+    """-bP, as Sendmail has it where its processes share memory."""
+    _require_queue(options)
+    # DIFFERS: Sendmail keeps the number in shared memory (SharedMemoryKey), or does not know it.
+    number = sum(name.startswith("qf") for name in os.listdir(options.queue_directory))
+    many = f": entries={number}" if number else " is empty"
+    say(f"{options.queue_directory}{many}")
+    return os.EX_OK
 
 
 #: for every letter of commandline.MODES
@@ -351,7 +357,7 @@ _MODES: dict[str, Callable[[Command, Options], int]] = {
     "h": _show_hosts,
     "i": _rebuild_aliases,
     "m": _submit,
-    "P": _answers(say, "Data unavailable: shared memory not updated"),
+    "P": _count_queue,
     "p": _list_queue,
     "s": _speak_smtp,
     "t": _test_addresses,

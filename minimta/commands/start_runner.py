@@ -76,16 +76,31 @@ def start(command: Command, options: Options, reread: Callable[[], Options]) -> 
             return processes.tended("queue runner", resident.in_foreground)
         return processes.start_daemon("queue runner", resident.in_background)
     selections = selections_of(runs)  # what is wrong with them is told before anybody forks
-    if command.verbose or "f" in runs:
-        return _run(options, selections, verbose=command.verbose)
-    processes.in_background("queue runner", lambda: _run(options, selections, verbose=False))
+    if command.verbose or command.traffic_log or "f" in runs:
+        return _run(options, selections, _listener(command))
+    processes.in_background("queue runner", lambda: _run(options, selections, None))
     return os.EX_OK
 
 
-def _run(options: Options, selections: list[Selection], *, verbose: bool) -> int:
+def _listener(command: Command) -> Callable[[str], None] | None:
+    """Who gets the lines of the run: the caller with -v, the traffic log with -X, or nobody."""
+    told = say if command.verbose else None
+    if not command.traffic_log:
+        return told
+    from minimta.system import traffic
+
+    def hear(line: str) -> None:
+        traffic.heard(line)
+        if told:
+            told(line)
+
+    return hear
+
+
+def _run(options: Options, selections: list[Selection], hear: Callable[[str], None] | None) -> int:
     from minimta.runner import queue_run
 
-    return queue_run.run(options, selections, say=say, verbose=verbose)
+    return queue_run.run(options, selections, say=hear or say, verbose=hear is not None)
 
 
 class _Resident:

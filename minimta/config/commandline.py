@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 MODES = "abCdDhHimpPstv"
 #: names of the program that stand for a mode; runq is -q
 _MODE_OF_NAME = {"mailq": "p", "newaliases": "i", "smtpd": "d", "hoststat": "h", "purgestat": "H"}
+#: macros that -M sets -> what they are here; j is this host's name
+_MACROS = {"j": "", "r": "protocol", "s": "helo", "x": "full_name"}
 _NOTIFY = ("success", "failure", "delay")
 
 
@@ -200,15 +202,18 @@ def _sender(command: Command, text: str) -> None:
 
 
 def _macro(command: Command, text: str) -> None:
-    """-M and -oM set a macro; only protocol ($r) and host ($s) mean something to a submission."""
-    name, value = text[:1], os.fsencode(text[1:])
-    if name not in ("r", "s"):
-        raise UsageError(f"-M: there is no macro {name!r} to set")
+    """-MxVALUE, -M{x}VALUE and -oM set a macro: one of those that mean something to a submission."""
+    name, value = text[:1], text[1:]
+    if name == "{" and "}" in text:
+        name, _, value = text[1:].partition("}")
+    if name not in _MACROS:
+        known = ", ".join(_MACROS)
+        raise UsageError(f"-M: macro {name!r} means nothing here; those that do: {known}")
     command.unsafe.append("-M")
-    if name == "r":
-        command.protocol = value
+    if name == "j":
+        _set(command, options.by_name("HostName"), value, "-Mj")
     else:
-        command.helo = value
+        setattr(command, _MACROS[name], os.fsencode(value))
 
 
 def _protocol(command: Command, text: str) -> None:
@@ -311,14 +316,11 @@ _FLAGS: dict[str, tuple[str, Callable[[Command, str], None]]] = {
     "q": (_GLUED, _queue_run),
     "R": (_VALUE, _stores("ret", _ret)),
     "r": (_VALUE, _sender),
-    "s": (
-        _NOTHING,
-        _refuses("-s: a From_ line is never kept as a header field", os.EX_UNAVAILABLE),
-    ),
+    "s": (_NOTHING, _is_option("SaveFromLine", "true")),
     "T": (_NOTHING, _refuses("Invalid time unit `T'")),
     "t": (_NOTHING, _sets("take_header_recipients", True)),
     "U": (_NOTHING, _refuses("-U: SMTPUTF8 is not supported", on_stderr=True)),
     "V": (_VALUE, _stores("envid", os.fsencode)),
     "v": (_NOTHING, _sets("verbose", True)),
-    "X": (_VALUE, _stores("traffic_log", unsafe="-X")),
+    "X": (_VALUE, _stores("traffic_log")),
 }

@@ -251,6 +251,7 @@ class Options:
     soft_bounce = _option("SoftBounce", "False", boolean, "for the first days of a new configuration: what would be refused or returned for good waits, 4yz in place of 5yz")
     error_mode = _option("ErrorMode", "print", choice("print", "quiet", "mail", "write", "exit"), "how the submitter is told of errors", "e", anybody=True)
     ignore_dots = _option("IgnoreDots", "False", boolean, "a line with a single dot does not end the message (-i)", "i", anybody=True)
+    save_from_line = _option("SaveFromLine", "False", boolean, "a Unix From_ line before the header is kept, as X-Mailbox-Line (-s)", "f", anybody=True)
     me_too = _option("MeToo", "True", boolean, "the sender gets a copy too when an alias names them", "m", anybody=True)
     no_recipient_action = _option("NoRecipientAction", "none", choice("none", "add-to", "add-apparently-to", "add-bcc", "add-to-undisclosed"), "what to do with a message without To, Cc, Bcc", anybody=True)
     privacy_options = _option("PrivacyOptions", "authwarnings", privacy, "what strangers and users are not told or allowed: authwarnings, needmailhelo, novrfy, noexpn, noreceipts, nobodyreturn, goaway, public and others", "p")

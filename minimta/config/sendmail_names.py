@@ -33,7 +33,6 @@ ALWAYS = (
     Option("CheckpointInterval", "", natural, "who has got the message is written down after each delivery", "C"),
     Option("TempFileMode", "0600", file_mode, "mode of all files in the queue", "F"),
     Option("QueueFileMode", "0600", file_mode, "mode of all files in the queue"),
-    Option("SaveFromLine", "False", boolean, "a Unix From_ line before the header is taken off", "f"),
     Option("MatchGECOS", "False", boolean, "a full name is no address", "G"),
     Option("HelpFile", "", str.strip, "HELP has a text of its own", "H"),
     Option("SendMimeErrors", "True", boolean, "bounces are MIME", "j"),

@@ -25,7 +25,7 @@ from minimta.listener.stream import Stream
 from minimta.smtp.auth import AuthCommand
 from minimta.smtp.server import Session
 from minimta.smtp.state import State
-from minimta.system import hostnames, log
+from minimta.system import hostnames, log, traffic
 from minimta.system.tls_values import CertificateError, TlsError
 
 #: seconds for a transaction
@@ -81,6 +81,7 @@ class Connection:
         #: what the proxy of the port has said of the client
         self._claimed: proxy.Claimed | None = None
         self._stream = stream
+        self._traffic = traffic.SmtpTraffic()
         self._shared = shared
         self._session: Session | None = None
         #: called when the connection is over
@@ -152,7 +153,7 @@ class Connection:
             if pause:
                 self._wait(pause)
             if replies:
-                self._stream.send(replies)
+                self._send(replies)
             if has_ended:
                 last = replies.rfind(b"\n", 0, -1) + 1
                 return self._finish(said_quit=replies.startswith(b"221", last))
@@ -222,8 +223,8 @@ class Connection:
         if pause > 0 and self._stream.speaks_within(pause):
             text = f"rejecting commands from {client.shown} due to pre-greeting traffic"
             self._handler.note(f"{text} after {time.monotonic() - begun:.0f} seconds")
-            return self._stream.send(self._session.rejection())
-        return self._stream.send(self._session.greeting(self._shared.greeting()))
+            return self._send(self._session.rejection())
+        return self._send(self._session.greeting(self._shared.greeting()))
 
     def _greet_pause(self, client: Peer) -> float:
         """Seconds of silence before the 220: a GreetPause: row, or the option."""
@@ -264,6 +265,10 @@ class Connection:
         except OSError:  # of /proc: who does not know gives nobody rights
             return True
 
+    def _send(self, replies: bytes) -> None:
+        self._traffic.sent(replies)
+        self._stream.send(replies)
+
     def _receive(self) -> bytes:
         """The next octets; b"" at the end of the connection, or when the client was too slow."""
         session, options = self._session, self._shared.options
@@ -271,7 +276,9 @@ class Connection:
         in_data = session.is_reading_text
         try:
             seconds = options.timeout_datablock if in_data else options.timeout_command
-            return self._stream.recv(seconds)
+            octets = self._stream.recv(seconds)
+            self._traffic.received(octets)
+            return octets
         except TimeoutError:
             pass
         if in_data:
@@ -332,7 +339,7 @@ class Connection:
         if self._session is None or self._session.is_closed:
             return
         try:
-            self._stream.send(self._session.closing(code, status, text))
+            self._send(self._session.closing(code, status, text))
             self._finish(said_quit=False)
         except OSError:
             pass  # the client is gone

@@ -20,7 +20,7 @@ from minimta.listener.shared_state import SharedState
 from minimta.milter import input_filters
 from minimta.smtp.state import State
 from minimta.submission import caller, delivery_mode
-from minimta.system import files, log
+from minimta.system import files, log, traffic
 from minimta.system.terminal import complain
 
 _CHUNK = 65536
@@ -51,13 +51,14 @@ def serve(options: Options) -> int:
     if not who.is_trusted():
         handler.warnings.append(f"{log.clean(who.name)} owned process doing -bs")
     _Dialogue(shared, handler, client).run()
+    hear = traffic.heard if traffic.is_open() else None
     if (
         is_mta
         and delivery_mode.is_wanted(options)
-        and delivery_mode.is_ours(options, verbose=False)
+        and delivery_mode.is_ours(options, verbose=hear is not None)
     ):
         for qid in queued:
-            delivery_mode.first(shared.here, spool, qid, verbose=False)
+            delivery_mode.first(shared.here, spool, qid, hear=hear)
     return os.EX_OK
 
 
@@ -69,18 +70,20 @@ class _Dialogue:
         self._shared = shared
         self._handler = handler
         self._session = session(shared, handler, client)
+        self._traffic = traffic.SmtpTraffic()
 
     def run(self) -> None:
         session, handler = self._session, self._handler
         try:
-            files.write_all(1, session.greeting(self._shared.greeting("/Submit")))
+            self._say(session.greeting(self._shared.greeting("/Submit")))
             while not session.is_closed:
                 chunk = self._read()
                 if not chunk:
                     break
+                self._traffic.received(chunk)
                 replies = session.receive(chunk)
                 time.sleep(session.throttle.take_pause())
-                files.write_all(1, replies)
+                self._say(replies)
         except BrokenPipeError:
             pass  # nobody reads the replies
         if not session.was_used:
@@ -89,6 +92,10 @@ class _Dialogue:
             if session.is_in_transaction:
                 handler.lost(session.state.name.lower())
             session.closing(421, "4.4.2", "Input ended")
+
+    def _say(self, replies: bytes) -> None:
+        self._traffic.sent(replies)
+        files.write_all(1, replies)
 
     def _read(self) -> bytes:
         """b"" at the end of the input, or when nothing came in time."""
@@ -100,5 +107,5 @@ class _Dialogue:
         if poll.poll(seconds * 1000):
             return os.read(0, _CHUNK)
         text = self._handler.timed_out() if in_data else "Timeout; closing connection"
-        files.write_all(1, self._session.closing(421, "4.4.2", text))
+        self._say(self._session.closing(421, "4.4.2", text))
         return b""

@@ -42,25 +42,35 @@ def is_ours(options: Options, *, verbose: bool) -> bool:
 
 
 def first(
-    here: LocalHost, spool: Spool, qid: str, *, verbose: bool, told: Container[str] = ()
+    here: LocalHost,
+    spool: Spool,
+    qid: str,
+    *,
+    hear: Callable[[str], None] | None,
+    told: Container[str] = (),
 ) -> int:
     """Try message *qid*, whose lock *spool* keeps. Returns the exit code: 0 for what is queued.
 
-    What the caller was *told* at submission is not told again.
+    What the caller was *told* at submission is not told again; *hear* gets the lines of the dialogue.
 
     The lock is kept from commit() on, or a resident runner could take the message between the two.
     Raise OSError if there can be no child; the message then waits for the next run.
     """
-    if verbose or here.options.delivery_mode == "interactive":
-        return _attempt(here, spool, qid, verbose=verbose, told=told)
+    if hear is not None or here.options.delivery_mode == "interactive":
+        return _attempt(here, spool, qid, hear=hear, told=told)
     from minimta.system import processes
 
-    processes.in_background("delivery", lambda: _attempt(here, spool, qid, verbose=False))
+    processes.in_background("delivery", lambda: _attempt(here, spool, qid, hear=None))
     return os.EX_OK
 
 
 def _attempt(
-    here: LocalHost, spool: Spool, qid: str, *, verbose: bool, told: Container[str] = ()
+    here: LocalHost,
+    spool: Spool,
+    qid: str,
+    *,
+    hear: Callable[[str], None] | None,
+    told: Container[str] = (),
 ) -> int:
     from minimta.runner.deliver import Deliverer
 
@@ -69,7 +79,7 @@ def _attempt(
         if here.options.error_mode == "print" and text not in told:
             say(text)
 
-    deliverer = Deliverer(here, spool, say=say if verbose else None, tell=tell)
+    deliverer = Deliverer(here, spool, say=hear, tell=tell)
     codes = [result.exit_code for result in deliverer.attempt([qid])]
     return next((code for code in codes if code not in (os.EX_OK, os.EX_TEMPFAIL)), os.EX_OK)
 

@@ -23,6 +23,8 @@ from minimta.system.terminal import complain, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from minimta.config.commandline import Command
     from minimta.config.options import Options
     from minimta.message.addresslist import ListedAddress
@@ -115,19 +117,35 @@ class Submission:
         """Commit the message; try it if that is for us to do. Returns the exit code."""
         code, verbose = os.EX_OK, self._command.verbose
         is_wanted = self._is_mta and delivery_mode.is_wanted(self._options)
-        is_ours = is_wanted and delivery_mode.is_ours(self._options, verbose=verbose)
+        hear = self._hear()
+        waits = verbose or hear is not None
+        is_ours = is_wanted and delivery_mode.is_ours(self._options, verbose=waits)
         self._incoming.finish()
         qid = self._incoming.commit(keep_lock=is_ours)
         try:
             if is_ours:
+                told = say if verbose else None
                 code = delivery_mode.first(
-                    self._here, self._spool, qid, verbose=verbose, told=self._told
+                    self._here, self._spool, qid, hear=hear or told, told=self._told
                 )
             elif not is_wanted:
                 delivery_mode.postpone(self._incoming, self._mailer, verbose=verbose)
         except OSError as error:  # it is queued: who said 75 now would be sent the letter again
             log.line(qid, f"SYSERR: not tried now: {_reason(error)}", error=True)
         return os.EX_OK if self._options.error_mode == "exit" else self._exit_code or code
+
+    def _hear(self) -> Callable[[str], None] | None:
+        """Who gets the lines of an attempt: the traffic log of -X, and the caller with -v."""
+        if not self._command.traffic_log:
+            return None
+        from minimta.system import traffic
+
+        def hear(line: str) -> None:
+            traffic.heard(line)
+            if self._command.verbose:
+                say(line)
+
+        return hear
 
     def _mailer(self, bare: bytes) -> str:
         return self._here.router.route(bare).mailer if self._is_mta else "relay"
@@ -279,7 +297,7 @@ class Submission:
         trouble = self._why_no_queue()
         canonical = stdin.CanonicalText(ignore_dots=self._options.ignore_dots)
         beginning = True
-        for piece in stdin.pieces(canonical):
+        for piece in self._pieces(canonical):
             text = self._without_from_line(piece) if beginning else piece
             beginning = False
             try:
@@ -293,6 +311,21 @@ class Submission:
         if canonical.has_nul:
             # DIFFERS: Sendmail mails the text back and exits with 0.
             raise SubmissionError("NUL byte not allowed", os.EX_DATAERR, save=True)
+
+    def _pieces(self, canonical: stdin.CanonicalText) -> Iterator[bytes]:
+        """The message on standard input, also for the traffic log."""
+        if not self._command.traffic_log:
+            yield from stdin.pieces(canonical)
+            return
+        from minimta.system import traffic
+
+        unfinished = b""
+        for piece in stdin.pieces(canonical):
+            lines, end, unfinished = (unfinished + piece).rpartition(b"\n")
+            traffic.received(lines + end)
+            yield piece
+        traffic.received(unfinished)
+        traffic.received(b"[EOF]")
 
     def _why_no_queue(self) -> Exception | None:
         """What is known to be wrong with the queue before anything is read."""
@@ -326,6 +359,9 @@ class Submission:
         date = dates.from_asctime(line[-24:].decode("ascii", "replace"))
         if date is not None:
             self._incoming.first.date = date
+        if self._options.save_from_line:
+            # DIFFERS: Sendmail takes the line for text, and with it the whole header.
+            return b"X-Mailbox-Line: %b\n%b" % (line, rest)
         # It is part of what was sent: the size in log and queue counts it, as Sendmail's does.
         self._incoming.size += len(line) + 1
         return rest

@@ -347,14 +347,46 @@ def test_exit_codes_and_texts_on_standard_output(
     assert not host.queued()
 
 
+def test_a_from_line_may_be_kept(host: Host) -> None:
+    text = b"From dave Sat Nov 16 00:19:13 2019\nSubject: t\n\nhello\n"
+    for flags, kept in ((["-s"], True), (["-oftrue"], True), ([], False)):
+        assert host.run(*flags, "dave", stdin=text).code == 0
+        control, body = host.queued()[-1]
+        fields = b"".join(field for _, field in control.headers)
+        assert (b"X-Mailbox-Line: From dave Sat Nov 16 00:19:13 2019" in fields) is kept
+        assert b"Date: Sat, 16 Nov 2019" in fields and body == b"hello\n"
+        for path in (host.root / "mqueue").glob("?f*"):
+            path.unlink()
+
+
 @pytest.mark.parametrize(
-    ("arguments", "code"),
-    [(["-Xlog", "dave"], 69), (["-s", "dave"], 69)],
+    ("flag", "macro"), [("-MrUUCP", b"UUCP"), ("-M{r}BSMTP", b"BSMTP"), ("-oMrSMTP", b"SMTP")]
 )
-def test_what_does_not_exist_here_is_said(host: Host, arguments: list[str], code: int) -> None:
-    ran = host.run(*arguments)
-    assert (ran.code, bool(ran.out + ran.err)) == (code, True)
+def test_a_macro_that_means_something_is_set(host: Host, flag: str, macro: bytes) -> None:
+    assert host.run(flag, "-Mslab9.campus", "-M{x}Sir Henry", "dave").code == 0
+    control, _ = host.only()
+    assert (control.macros[b"r"], control.macros[b"s"]) == (macro, b"lab9.campus")
+    assert any(b"From: Sir Henry <emma@" in field for _, field in control.headers)
+
+
+def test_the_name_of_this_host_is_a_macro(host: Host) -> None:
+    assert host.run("-Mjother.campus", "dave").code == 0
+    assert host.only()[0].sender == b"emma@other.campus"
+
+
+@pytest.mark.parametrize("flag", ["-Mq1", "-M{daemon_name}x", "-M{r", "-M6AM0000000999999"])
+def test_a_macro_that_means_nothing_is_told(host: Host, flag: str) -> None:
+    ran = host.run(flag, "dave")
+    assert ran.code == 64 and "means nothing here; those that do: j, r, s, x" in ran.out
     assert not host.queued()
+
+
+def test_messages_are_counted(host: Host) -> None:
+    queue = host.root / "mqueue"
+    assert host.run("-bP").out == f"{queue} is empty\n"
+    host.run("dave")
+    host.run("dave")
+    assert host.run("-bP").out == f"{queue}: entries=2\n"
 
 
 @pytest.mark.parametrize(("mode", "code"), [("-bh", 0), ("-bH", 0), ("-bP", 0), ("-bC", 0)])
@@ -789,7 +821,6 @@ def test_trusted_users_and_privacy_options_spare_the_warning(host: Host) -> None
     "arguments",
     [
         ["-C", "{cf}", "dave"],
-        ["-X", "/tmp/out.log", "dave"],
         ["-oQ/tmp", "dave"],
         ["-O", "QueueDirectory=/tmp", "dave"],
         ["-ORunAsUser=root", "dave"],

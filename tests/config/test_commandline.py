@@ -137,7 +137,6 @@ def test_both_ways_to_rebuild_the_aliases(words: list[str]) -> None:
     [
         ["-oQ/tmp"],
         ["-O", "QueueDirectory=/tmp"],
-        ["-X", "/tmp/x"],
         ["-oMrSMTP"],
         ["-ORunAsUser=root"],
         ["-D", "/tmp/x"],

@@ -62,7 +62,9 @@ def options(tmp_path: Path) -> Options:
 
 def first(options: Options, *, verbose: bool) -> int:
     spool = Spool(options.queue_directory)
-    return delivery_mode.first(LocalHost(options), spool, "6AM9CfOn000096", verbose=verbose)
+    return delivery_mode.first(
+        LocalHost(options), spool, "6AM9CfOn000096", hear=print if verbose else None
+    )
 
 
 @pytest.mark.parametrize(
