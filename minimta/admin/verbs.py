@@ -23,6 +23,10 @@ VERBS = {
         "minimta.admin.install.install",
         "put sendmail in its place on this machine [--dry-run]",
     ),
+    "import": (
+        "minimta.admin.migrate.import_verb",
+        "the configuration of Sendmail, Postfix, ssmtp, msmtp, dma, nullmailer in our words [--write] FILE...",
+    ),
     "setup": (
         "minimta.admin.setup.setup",
         "mail goes out by a provider: gmail, office365, ..., HOST, mx, local; tried with a letter",

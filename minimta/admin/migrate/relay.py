@@ -1,0 +1,59 @@
+"""What programs that only hand mail on have in common: the relay, its login, TLS with it, our name.
+
+All but dma give even local recipients to their hub, which has the mailboxes: MailHub.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from minimta.admin.migrate.migration import ForeignLogin, Migration, Place, hop
+
+#: gives the text of a file that another one names, None if there is none
+Reader = Callable[[str], str | None]
+_SYSTEM_CA = ("/etc/ssl/certs/ca-certificates.crt", "system")
+
+
+def relay(migration: Migration, host: str, port: str, place: Place, *, has_users: bool) -> str:
+    """The next hop, which has the mailboxes of this host's users, too, if it *has_users*."""
+    found = hop(host, port)
+    migration.option("SmartHost", found, place)
+    if has_users:
+        migration.option("MailHub", found, place)
+    return found
+
+
+def login(migration: Migration, host: str, port: str, user: str, secret: str) -> None:
+    key = host if port in ("", "25") else f"{host}:{port}"
+    migration.login(ForeignLogin(key, user, "P", secret))
+
+
+def encrypted(migration: Migration, found: str, place: Place, *, has_login: bool) -> None:
+    """TLS that must be there; a login wants it anyway, with a good certificate."""
+    if has_login:
+        migration.no_effect(place, "TLS: with a login it must be there, with a good certificate")
+    else:
+        migration.row("TLSPolicy", found, "encrypt")
+
+
+def authorities(migration: Migration, path: str, place: Place) -> None:
+    if path in _SYSTEM_CA:
+        migration.no_effect(place, f"{path}: the system's authorities are believed anyway")
+    else:
+        migration.option("CACertFile", path, place)
+
+
+def named(migration: Migration, text: str, place: Place, included: Reader) -> str:
+    """HostName, by itself or as the first line of a file."""
+    name = (included(text) or "").strip().partition("\n")[0] if text.startswith("/") else text
+    if name:
+        migration.option("HostName", name, place)
+    return name
+
+
+def fingerprint(migration: Migration, found: str, value: str, place: Place) -> None:
+    digits = value.replace(":", "").lower()
+    if len(digits) == 64:
+        migration.row("TLSPolicy", found, f"fingerprint match={digits}")
+    else:
+        migration.not_carried(place, "a fingerprint is that of SHA-256, 64 digits")

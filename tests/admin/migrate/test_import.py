@@ -1,0 +1,478 @@
+"""minimta import: what is carried, what is named, and what the files are after --write."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from minimta.admin import verbs
+from minimta.config import file as config_file
+from minimta.system import safefile
+
+MC = Path(__file__).parent / "mc"
+NAMES = sorted(path.stem for path in MC.glob("*.mc"))
+
+
+class Imported:
+    """What an import printed."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code = code
+        self.out = out
+        self.err = err
+        #: without the comments, which say where a line comes from
+        self.config = [line for line in out.split("\n") if line and line[0] != "#"]
+        #: rows for other files
+        self.rows = [line.removeprefix("#   ") for line in out.split("\n") if line[:4] == "#   "]
+        self.named = [
+            line for line in err.split("\n") if ": not carried: " in line or ": wrong: " in line
+        ]
+
+
+class OldMachine:
+    """The tree of a machine that had another program."""
+
+    def __init__(self, root: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        self.root = root
+        self._capfd = capfd
+        self.write("/etc/hostname", "vm1.lan\n")
+
+    def write(self, path: str, text: str) -> str:
+        place = self.root / path.lstrip("/")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text)
+        return str(place)
+
+    def read(self, path: str) -> str:
+        return (self.root / path.lstrip("/")).read_text()
+
+    def mode(self, path: str) -> int:
+        return stat.S_IMODE((self.root / path.lstrip("/")).stat().st_mode)
+
+    def imports(self, *words: str) -> Imported:
+        self._capfd.readouterr()
+        code = verbs.main(["import", "--root", str(self.root), *words])
+        return Imported(code, *self._capfd.readouterr())
+
+    def of(self, files: Mapping[str, str], *words: str) -> Imported:
+        """Of the first of these files; the others lie where they are."""
+        paths = [self.write(path, text) for path, text in files.items()]
+        return self.imports(*words, paths[0])
+
+
+@pytest.fixture
+def machine(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> OldMachine:
+    return OldMachine(tmp_path, capfd)
+
+
+# --- ten sendmail.mc ----------------------------------------------------------------------------------
+
+
+def of_no_option(line: str) -> bool:
+    """Is it an option that may come to be one of ours?"""
+    return ": there is no " in line
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_sendmail_mc_is_carried_as_it_is_expected(name: str, machine: OldMachine) -> None:
+    found = machine.imports(machine.write(f"/etc/mail/{name}.mc", (MC / f"{name}.mc").read_text()))
+    expected, _, named = (MC / f"{name}.expected").read_text().partition("\n-- named --\n")
+    known = {line.partition(" = ")[0] for line in expected.split("\n")}
+    # An option that Sendmail has may become one of ours: then it is carried, too.
+    assert [line for line in found.config if line.partition(" = ")[0] in known] == expected.split(
+        "\n"
+    )
+    assert [line for line in found.named if not of_no_option(line)] == named.strip("\n").split(
+        "\n"
+    )[: None if named.strip() else 0]
+
+
+def test_the_order_of_the_lines_does_not_matter(machine: OldMachine) -> None:
+    lines = (MC / "redhat-ses.mc").read_text().split("\n")
+    first = machine.imports(machine.write("/a.mc", "\n".join(lines)))
+    second = machine.imports(machine.write("/b.mc", "\n".join(reversed(lines))))
+    # Rows that accumulate come in the order of the file; of single options none may differ.
+    assert sorted(first.config) == sorted(second.config)
+
+
+@pytest.mark.parametrize(
+    ("line", "config"),
+    [
+        ("define(`SMART_HOST', `smtp.example.org')", ["SmartHost = smtp.example.org"]),
+        ("define(`SMART_HOST', `esmtp:[smtp.example.org]')\ndefine(`ESMTP_MAILER_ARGS', `TCP $h 1025')",
+         ["SmartHost = [smtp.example.org]:1025"]),
+        ("define(`SMART_HOST',\n    `relay:a.example, b.example.')\ndefine(`RELAY_MAILER_ARGS', `IPC $h submission')",
+         ["SmartHost = a.example:587, b.example:587"]),
+        ("FEATURE(`delay_checks')", ["DelayChecks = yes"]),
+        ("FEATURE(delay_checks, hater)", ["DelayChecks = hater"]),
+        ("define(`confMAX_HOP', `25') dnl was 100", ["MaxHopCount = 25"]),
+        ("define(`confMAX_HOP', `25')\ndefine(`confMAX_HOP', `30')", ["MaxHopCount = 30"]),
+        ("define(`confMAX_HOP', `25')\nundefine(`confMAX_HOP')", []),
+        ("dnl define(`confMAX_HOP', `25')", []),
+        ("# define(`confMAX_HOP', `25')", []),
+        ("divert(-1)\ndefine(`confMAX_HOP', `25')\ndivert(0)dnl", ["MaxHopCount = 25"]),
+        ("define(`H', `25')define(`confMAX_HOP', H)", ["MaxHopCount = 25"]),
+        ("define(`confMAX_HOP', `25')\ndefine(`confMAX_HOP', defn(`confMAX_HOP')`0')", ["MaxHopCount = 250"]),
+        ("ifdef(`confMAX_HOP', `dnl', `define(`confMAX_HOP', `7')')", ["MaxHopCount = 7"]),
+        ("ifelse(`a', `b', `', `a', `a', `define(`confMAX_HOP', `8')', `x')", ["MaxHopCount = 8"]),
+        ("FEATURE(`access_db', `hash -T<TMPF> -o /etc/mail/tables/access.db')", ["AccessFile = /etc/mail/tables/access"]),
+        ("MASQUERADE_DOMAIN(`a.example b.example')", ["MasqueradeDomain = a.example", "MasqueradeDomain = b.example"]),
+        ("LOCAL_CONFIG\nDSsmart.example\nO MaxHopCount=9", ["SmartHost = smart.example", "MaxHopCount = 9"]),
+        ("FEATURE(`nullclient', `hub.example')", ["SmartHost = hub.example", "MailHub = hub.example",
+          "MasqueradeAs = hub.example", "MasqueradeEnvelope = True", "AllMasquerade = True"]),
+        ("MAIL_FILTER(`f1', `S=inet:8891@localhost')\ndefine(`confINPUT_MAIL_FILTERS', `f1')",
+         ["MailFilter = f1, S=inet:8891@localhost", "InputMailFilters = f1"]),
+    ],
+)  # fmt: skip
+def test_m4_is_read_as_m4_reads_it(machine: OldMachine, line: str, config: list[str]) -> None:
+    quiet = "FEATURE(`no_default_msa')\nDAEMON_OPTIONS(`Port=smtp,Addr=127.0.0.1, Name=MTA')\nMAILER(`smtp')\n"
+    found = machine.imports(machine.write("/x.mc", f"{quiet}{line}\n"))
+    assert sorted(found.config) == sorted(
+        [*config, "DaemonPortOptions = Port=smtp, Addr=127.0.0.1, Name=MTA"]
+    )
+    assert found.code == os.EX_OK, found.err
+
+
+def test_logins_that_stand_in_the_access_table_go_to_a_private_file(machine: OldMachine) -> None:
+    machine.write(
+        "/etc/mail/access",
+        'Connect:10 RELAY\nAuthInfo:smtp.sendgrid.net "U:apikey" "P:s3cret" "M:PLAIN"\n',
+    )
+    mc = machine.write("/etc/mail/sendmail.mc", "FEATURE(`access_db')\nMAILER(`smtp')\n")
+    shown = machine.imports(mc)
+    assert 'AuthInfo:smtp.sendgrid.net "U:apikey" "P:***" "M:PLAIN"' in shown.rows
+    assert "s3cret" not in shown.out + shown.err
+    written = machine.imports("--write", mc)
+    assert (
+        machine.read("/etc/mail/authinfo")
+        == 'AuthInfo:smtp.sendgrid.net "U:apikey" "P:s3cret" "M:PLAIN"\n'
+    )
+    assert machine.mode("/etc/mail/authinfo") == 0o600
+    assert "s3cret" not in written.out + written.err
+
+
+def test_a_file_of_logins_that_is_there_becomes_private_and_stays_as_it_is_written(
+    machine: OldMachine,
+) -> None:
+    rows = '# ours\nAuthInfo:smtp.gmail.com "U:root" "I:emma@gmail.com" "P:pw"\n'
+    machine.write("/etc/mail/authinfo/gmail-auth", rows)
+    mc = machine.write("/etc/mail/sendmail.mc", (MC / "debian-gmail.mc").read_text())
+    machine.imports("--write", mc)
+    assert machine.read("/etc/mail/authinfo/gmail-auth") == rows
+    assert machine.mode("/etc/mail/authinfo/gmail-auth") == 0o600
+
+
+def test_a_table_of_which_only_the_database_is_there_is_named(machine: OldMachine) -> None:
+    machine.write("/etc/mail/virtusertable.db", "x")
+    found = machine.imports(
+        machine.write("/etc/mail/sendmail.mc", "FEATURE(`virtusertable')\nMAILER(`smtp')\n")
+    )
+    assert "makemap -u hash /etc/mail/virtusertable > /etc/mail/virtusertable" in found.named[0]
+
+
+def test_a_table_that_sendmail_did_not_read_is_not_read_here(machine: OldMachine) -> None:
+    machine.write("/etc/mail/virtusertable", "a@b c\n")
+    found = machine.imports(machine.write("/etc/mail/sendmail.mc", "MAILER(`smtp')\n"))
+    assert "VirtUserTable =" in found.config
+
+
+# --- other programs -----------------------------------------------------------------------------------
+
+POSTFIX = """\
+# a null client
+myhostname = vm1.example.org
+myorigin = $mydomain
+mydestination =
+relayhost = [smtp.example.org]:submission
+inet_interfaces = loopback-only
+smtp_sasl_auth_enable = yes
+smtp_sasl_password_maps = hash:/etc/postfix/sasl_passwd
+smtp_sasl_security_options = noanonymous
+smtp_tls_security_level = encrypt
+smtp_tls_CAfile = /etc/ssl/certs/ca-certificates.crt
+smtp_generic_maps = hash:/etc/postfix/generic
+mynetworks = 127.0.0.0/8 [::1]/128
+    10.1.0.0/16, 192.0.2.0/23
+header_checks = regexp:/etc/postfix/header_checks
+"""
+
+
+def test_a_null_client_of_postfix(machine: OldMachine) -> None:
+    files = {
+        "/etc/postfix/main.cf": POSTFIX,
+        "/etc/postfix/sasl_passwd": "[smtp.example.org]:submission emma:pa:ss\n",
+        "/etc/postfix/generic": "root@vm1.example.org alerts@example.org\n",
+    }
+    found = machine.of(files)
+    assert found.config == [
+        "HostName = vm1.example.org",
+        "MailHub = [smtp.example.org]:587",
+        "SmartHost = [smtp.example.org]:587",
+        "MasqueradeAs = example.org",
+        "MasqueradeEnvelope = True",
+        "GenericsDomain = vm1.example.org",
+    ]
+    assert found.rows[1:] == [
+        'AuthInfo:smtp.example.org:587 "U:emma" "P:***"',
+        "root@vm1.example.org\talerts@example.org",
+        "10.1", "192.0.2", "192.0.3",
+    ]  # fmt: skip
+    assert found.named == [
+        "/etc/postfix/main.cf: line 15: not carried: header_checks: nothing here is told so"
+    ]
+    assert found.code == os.EX_UNAVAILABLE
+    machine.imports("--write", str(machine.root / "etc/postfix/main.cf"))
+    assert (
+        machine.read("/etc/mail/authinfo") == 'AuthInfo:smtp.example.org:587 "U:emma" "P:pa:ss"\n'
+    )
+    assert machine.read("/etc/mail/relay-domains") == "10.1\n192.0.2\n192.0.3\n"
+
+
+def test_a_small_host_of_postfix(machine: OldMachine) -> None:
+    files = {
+        "/etc/postfix/main.cf": (
+            "myhostname = mail.example.org\nmyorigin = /etc/mailname\n"
+            "mydestination = $myhostname, example.org, mail, localhost.localdomain, localhost\n"
+            "inet_interfaces = all\ninet_protocols = all\nhome_mailbox = Maildir/\n"
+            "virtual_alias_maps = hash:/etc/postfix/virtual\ntransport_maps = hash:/etc/postfix/transport\n"
+            "message_size_limit = 20480000\ndelay_warning_time = 0h\nsmtpd_helo_required = yes\n"
+            "smtpd_milters = inet:localhost:8891, unix:opendkim/sock\nmilter_default_action = accept\n"
+            "no_equals_here\n"
+        ),
+        "/etc/mailname": "example.org\n",
+        "/etc/postfix/virtual": "info@example.org emma\nall@example.org emma, dave\n",
+        "/etc/postfix/transport": "old.example relay:[10.0.0.9]:2525\n* smtp:[gw.example]\n",
+    }
+    found = machine.of(files)
+    assert found.config == [
+        "HostName = mail.example.org",
+        "LocalMailer = maildir",
+        "DaemonPortOptions = Name=MTA, Addr=0.0.0.0, Port=25",
+        "DaemonPortOptions = Name=MTA-v6, Addr=::, Port=25, M=O",
+        "MailFilter = filter1, S=inet:8891@localhost",
+        "MailFilter = filter2, S=unix:/var/spool/postfix/opendkim/sock",
+        "InputMailFilters = filter1, filter2",
+        "PrivacyOptions = authwarnings, needmailhelo",
+        "MaxMessageSize = 20480000",
+        "MasqueradeAs = example.org",
+        "MasqueradeEnvelope = True",
+        "Timeout.queuewarn = 0",
+    ]
+    assert (
+        "old.example\tesmtp:[10.0.0.9]:2525" in found.rows and ".\tesmtp:[gw.example]" in found.rows
+    )
+    assert "info@example.org\temma" in found.rows and "example.org" in found.rows
+    assert [line.partition(": ")[2] for line in found.named] == [
+        "line 14: wrong: no parameter of Postfix: no_equals_here",
+        "line 2: not carried: all@example.org: several recipients are an alias",
+    ]
+    assert found.code == os.EX_DATAERR
+
+
+SSMTP = """\
+root=admin@example.org
+mailhub=smtp.example.org:587
+rewriteDomain=example.org
+hostname=vm1.example.org
+FromLineOverride=YES
+UseTLS=YES
+UseSTARTTLS=YES
+AuthUser=emma
+AuthPass=pa ss
+"""
+
+
+def test_ssmtp(machine: OldMachine) -> None:
+    found = machine.of(
+        {
+            "/etc/ssmtp/ssmtp.conf": SSMTP,
+            "/etc/ssmtp/revaliases": "root:root1@example.org:other.example:2525\n",
+        }
+    )
+    assert found.config == [
+        "HostName = vm1.example.org",
+        "MailHub = [smtp.example.org]:587",
+        "SmartHost = [smtp.example.org]:587",
+        "MasqueradeAs = example.org",
+        "MasqueradeEnvelope = True",
+    ]
+    assert found.rows[1:] == [
+        'AuthInfo:smtp.example.org:587 "U:emma" "P:***"',
+        "root: admin@example.org",
+        "root\troot1@example.org",
+        "root1@example.org\t[other.example]:2525",
+    ]
+    assert found.code == os.EX_OK and "pa ss" not in found.out + found.err
+
+
+MSMTP = """\
+defaults
+tls on
+tls_trust_file /etc/ssl/certs/ca-certificates.crt
+logfile ~/.msmtp.log
+
+account work
+host smtp.work.example
+port 587
+from emma@work.example
+auth plain
+user emma@work.example
+password "pa\\"ss"
+
+account home
+host smtp.home.example
+port 587
+auth on
+user emma@work.example
+from emma@home.example
+passwordeval cat /etc/home.secret
+
+account default : work
+aliases /etc/aliases
+proxy_host 10.0.0.1
+"""
+
+
+def test_msmtp(machine: OldMachine) -> None:
+    found = machine.of({"/etc/msmtprc": MSMTP.replace('\\"', "-")})
+    assert found.config == [
+        "MailHub = [smtp.work.example]:587",
+        "SmartHost = [smtp.work.example]:587",
+        "MasqueradeEnvelope = True",
+    ]
+    assert found.rows[1:] == [
+        'AuthInfo:smtp.work.example:587 "U:emma@work.example" "P:***" "M:PLAIN"',
+        'AuthInfo:emma@home.example "H:smtp.home.example:587" "U:emma@work.example" "F:/etc/home.secret"',
+        "@vm1.lan\temma@work.example",
+        "emma@home.example\t[smtp.home.example]:587",
+    ]
+    assert [line.partition(": ")[2] for line in found.named] == [
+        "line 24: not carried: proxy_host: nothing here is told so"
+    ]
+
+
+def test_dma(machine: OldMachine) -> None:
+    files = {
+        "/etc/dma/dma.conf": (
+            "SMARTHOST smtp.example.org\nPORT 587\nALIASES /etc/aliases\nSECURETRANSFER\nSTARTTLS\n"
+            "AUTHPATH /etc/dma/auth.conf\nMAILNAME /etc/mailname\nMASQUERADE alerts@example.org\nNULLCLIENT\n"
+        ),
+        "/etc/dma/auth.conf": "# x\nemma|smtp.example.org:pa:ss\n",
+        "/etc/mailname": "vm1.example.org\n",
+    }
+    found = machine.of(files)
+    assert found.config == [
+        "HostName = vm1.example.org",
+        "MailHub = [smtp.example.org]:587",
+        "SmartHost = [smtp.example.org]:587",
+        "MasqueradeEnvelope = True",
+    ]
+    assert found.rows[1:] == [
+        'AuthInfo:smtp.example.org "U:emma" "P:***"',
+        "@vm1.example.org\talerts@example.org",
+    ]
+    assert found.code == os.EX_OK and not found.named
+
+
+def test_nullmailer(machine: OldMachine) -> None:
+    files = {
+        "/etc/nullmailer/remotes": (
+            "smtp.example.org smtp --port=587 --starttls --user=emma --pass='pa ss'\n"
+            "backup.example.org smtp ssl\nold.example qmqp\n"
+        ),
+        "/etc/nullmailer/adminaddr": "admin@example.org\n",
+        "/etc/nullmailer/defaultdomain": "example.org\n",
+        "/etc/mailname": "vm1.example.org\n",
+    }
+    found = machine.of(files)
+    both = "[smtp.example.org]:587, [backup.example.org]:465"
+    assert found.config == [
+        "HostName = vm1.example.org",
+        f"MailHub = {both}",
+        f"SmartHost = {both}",
+    ]
+    assert found.rows[1:] == [
+        'AuthInfo:smtp.example.org:587 "U:emma" "P:***"',
+        "[backup.example.org]:465\tencrypt",
+        "@vm1.example.org\tadmin@example.org",
+    ]
+    assert "QMQP" in found.named[0] and len(found.named) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("/etc/mail/authinfo", 'AuthInfo:h.example "U:emma" "P:pw"\n'),
+        ("/etc/postfix/sasl_passwd", "[h.example] emma:pw\n"),
+        ("/etc/dma/auth.conf", "emma|h.example:pw\n"),
+        ("/tmp/unnamed", 'AuthInfo:h.example "U:emma" "P:pw"\n'),
+    ],
+)
+def test_a_file_of_logins_by_itself(machine: OldMachine, path: str, text: str) -> None:
+    found = machine.of({path: text})
+    assert found.rows[1:] == ['AuthInfo:h.example "U:emma" "P:***"'], found.err
+    assert found.code == os.EX_OK
+
+
+# --- writing ------------------------------------------------------------------------------------------
+
+
+def test_what_is_written_is_a_configuration_and_one_that_is_there_is_kept(
+    machine: OldMachine,
+) -> None:
+    mc = machine.write("/etc/mail/sendmail.mc", (MC / "redhat-ses.mc").read_text())
+    assert machine.imports("--write", mc).code in (os.EX_OK, os.EX_UNAVAILABLE)
+    cf = machine.root / "etc/mail/minimta.cf"
+    options = config_file.load(str(cf), [], safefile.why_untrusted)
+    assert options.smart_host == "email-smtp.us-east-1.amazonaws.com:587"
+    assert machine.mode("/etc/mail/minimta.cf") == 0o644
+    cf.write_text("# mine\n")
+    refused = machine.imports("--write", mc)
+    assert refused.code == os.EX_CANTCREAT and "--force replaces it" in refused.err
+    assert cf.read_text() == "# mine\n"
+    machine.imports("--write", "--force", mc)
+    assert machine.read("/etc/mail/minimta.cf.bak") == "# mine\n"
+    assert "SmartHost" in cf.read_text()
+
+
+def test_with_a_wrong_line_nothing_is_written(machine: OldMachine) -> None:
+    mc = machine.write("/etc/mail/sendmail.mc", (MC / "broken-quotes.mc").read_text())
+    assert machine.imports("--write", mc).code == os.EX_DATAERR
+    assert not (machine.root / "etc/mail/minimta.cf").exists()
+
+
+def test_rows_are_added_to_tables_that_are_there(machine: OldMachine) -> None:
+    machine.write("/etc/aliases", "postmaster: root\nroot: old\n")
+    machine.write("/etc/mail/genericstable", "# mine\nx y@z\n")
+    conf = machine.write("/etc/ssmtp/ssmtp.conf", SSMTP)
+    machine.write("/etc/ssmtp/revaliases", "root:root1@example.org\n")
+    machine.imports("--write", conf)
+    assert machine.read("/etc/aliases") == "postmaster: root\nroot: admin@example.org\n"
+    assert machine.read("/etc/mail/genericstable") == "# mine\nx y@z\nroot\troot1@example.org\n"
+    assert (machine.root / "etc/aliases.cdb").exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "code", "words"),
+    [
+        ("/etc/mail/sendmail.cf", "V10/Berkeley\nDZ8.17\n", os.EX_DATAERR, "give the sendmail.mc"),
+        ("/etc/unknown", "hello\n", os.EX_DATAERR, "neither by name nor by its lines"),
+        ("/etc/msmtprc", "\0", os.EX_DATAERR, "is no text"),
+    ],
+)
+def test_what_is_no_such_file_is_told(
+    machine: OldMachine, path: str, text: str, code: int, words: str
+) -> None:
+    found = machine.of({path: text})
+    assert (found.code, found.out) == (code, "") and words in found.err
+
+
+def test_a_file_that_is_not_there_and_no_file_at_all(machine: OldMachine) -> None:
+    assert machine.imports("/nonexistent/main.cf").code == os.EX_NOINPUT
+    machine.write("/etc/dma/dma.conf", "")
+    found = machine.imports()
+    assert found.code == os.EX_USAGE and "here there is /etc/dma/dma.conf" in found.err
