@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from minimta.admin.migrate import relay
-from minimta.admin.migrate.migration import ForeignLogin, Migration, Place, hop, one_sender
+from minimta.admin.migrate.migration import ForeignLogin, ForeignPlace, Migration, hop, one_sender
 from minimta.admin.migrate.relay import Reader
 
 _DMA_IDLE = {
@@ -23,16 +23,16 @@ _DMA_IDLE = {
 
 def carry(text: str, path: str, migration: Migration, included: Reader, own_name: str) -> None:
     """dma.conf, and the file of its logins."""
-    given: dict[str, tuple[str, Place]] = {}
+    given: dict[str, tuple[str, ForeignPlace]] = {}
     for number, line in enumerate(text.split("\n"), 1):
         words = line.partition("#")[0].split(None, 1)
         if words:
             given[words[0].upper()] = (
                 (words[1].strip() if len(words) > 1 else ""),
-                Place(path, number),
+                ForeignPlace(path, number),
             )
     logins = _dma_logins(given, path, migration, included)
-    host, place = given.get("SMARTHOST", ("", Place(path)))
+    host, place = given.get("SMARTHOST", ("", ForeignPlace(path)))
     port = given.get("PORT", ("25", place))[0]
     if host:
         found = relay.relay(migration, host, port, place, has_users="NULLCLIENT" in given)
@@ -53,11 +53,11 @@ def carry(text: str, path: str, migration: Migration, included: Reader, own_name
 
 
 def _dma_logins(
-    given: dict[str, tuple[str, Place]], path: str, migration: Migration, included: Reader
+    given: dict[str, tuple[str, ForeignPlace]], path: str, migration: Migration, included: Reader
 ) -> set[str]:
-    where = given.get("AUTHPATH", (os.path.join(os.path.dirname(path), "auth.conf"), Place(path)))[
-        0
-    ]
+    where = given.get(
+        "AUTHPATH", (os.path.join(os.path.dirname(path), "auth.conf"), ForeignPlace(path))
+    )[0]
     text = included(where)
     return carry_logins(text, where, migration) if text else set()
 
@@ -71,7 +71,7 @@ def carry_logins(text: str, path: str, migration: Migration) -> set[str]:
         user, bar, rest = line.strip().partition("|")
         host, colon, secret = rest.partition(":")
         if not (bar and colon and user):
-            migration.wrong(Place(path, number), "user|host:password is wanted")
+            migration.wrong(ForeignPlace(path, number), "user|host:password is wanted")
             continue
         hosts.add(host)
         migration.login(ForeignLogin(host, user, "P", secret))
@@ -79,7 +79,7 @@ def carry_logins(text: str, path: str, migration: Migration) -> set[str]:
 
 
 def _dma_line(
-    migration: Migration, key: str, value: str, place: Place, name: str, found: str
+    migration: Migration, key: str, value: str, place: ForeignPlace, name: str, found: str
 ) -> None:
     if key == "ALIASES":
         migration.option("AliasFile", value, place)

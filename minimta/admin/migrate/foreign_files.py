@@ -23,14 +23,14 @@ from minimta.admin.migrate import (
     sendmail_tables,
     ssmtp,
 )
-from minimta.admin.migrate.migration import Migration, Place
+from minimta.admin.migrate.migration import ForeignPlace, Migration
 
 #: gives the text of a file that another one names, None if there is none
 Reader = Callable[[str], str | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class OldSurroundings:
     """What a reader of a file may ask about the machine that the files are from."""
 
     included: Reader
@@ -47,7 +47,7 @@ class ForeignKind:
     #: of a whole name, and of a line that only such a file has
     names: str
     content: str
-    carry: Callable[[str, str, Migration, Surroundings], None]
+    carry: Callable[[str, str, Migration, OldSurroundings], None]
 
 
 def kind_of(path: str, text: str) -> ForeignKind | None:
@@ -70,55 +70,55 @@ def why_unknown(path: str, text: str) -> str:
     return f"neither by name nor by its lines one of {known}"
 
 
-def _mc(text: str, path: str, migration: Migration, around: Surroundings) -> None:
+def _mc(text: str, path: str, migration: Migration, around: OldSurroundings) -> None:
     sendmail_mc.carry(text, path, migration, around.included, around.is_there)
 
 
-def _authinfo(text: str, path: str, migration: Migration, around: Surroundings) -> None:
+def _authinfo(text: str, path: str, migration: Migration, around: OldSurroundings) -> None:
     sendmail_tables.carry_authinfo(text, path, migration)
 
 
-def _access(text: str, path: str, migration: Migration, around: Surroundings) -> None:
+def _access(text: str, path: str, migration: Migration, around: OldSurroundings) -> None:
     sendmail_tables.carry_access(text, path, migration)
 
 
-def _main_cf(text: str, path: str, migration: Migration, around: Surroundings) -> None:
+def _main_cf(text: str, path: str, migration: Migration, around: OldSurroundings) -> None:
     postfix_cf.carry(text, path, migration, around.included, around.own_name)
 
 
-def _sasl_passwd(text: str, path: str, migration: Migration, around: Surroundings) -> None:
+def _sasl_passwd(text: str, path: str, migration: Migration, around: OldSurroundings) -> None:
     postfix_tables.carry_logins(text, path, migration)
 
 
-def _ssmtp(text: str, path: str, migration: Migration, around: Surroundings) -> None:
+def _ssmtp(text: str, path: str, migration: Migration, around: OldSurroundings) -> None:
     ssmtp.carry(text, path, migration, around.included, around.own_name)
 
 
-def _revaliases(text: str, path: str, migration: Migration, around: Surroundings) -> None:
+def _revaliases(text: str, path: str, migration: Migration, around: OldSurroundings) -> None:
     ssmtp.carry_revaliases(text, path, migration)
 
 
-def _msmtp(text: str, path: str, migration: Migration, around: Surroundings) -> None:
+def _msmtp(text: str, path: str, migration: Migration, around: OldSurroundings) -> None:
     msmtp.carry(text, path, migration, around.included, around.own_name)
 
 
-def _dma(text: str, path: str, migration: Migration, around: Surroundings) -> None:
+def _dma(text: str, path: str, migration: Migration, around: OldSurroundings) -> None:
     dma.carry(text, path, migration, around.included, around.own_name)
 
 
-def _dma_logins(text: str, path: str, migration: Migration, around: Surroundings) -> None:
+def _dma_logins(text: str, path: str, migration: Migration, around: OldSurroundings) -> None:
     dma.carry_logins(text, path, migration)
 
 
-def _nullmailer(text: str, path: str, migration: Migration, around: Surroundings) -> None:
+def _nullmailer(text: str, path: str, migration: Migration, around: OldSurroundings) -> None:
     nullmailer.carry(text, path, migration, around.included, around.own_name)
 
 
-def _beside_remotes(text: str, path: str, migration: Migration, around: Surroundings) -> None:
+def _beside_remotes(text: str, path: str, migration: Migration, around: OldSurroundings) -> None:
     remotes = os.path.join(os.path.dirname(path), "remotes")
     found = around.included(remotes)
     if found is None:
-        migration.wrong(Place(path), f"there is no {remotes} beside it")
+        migration.wrong(ForeignPlace(path), f"there is no {remotes} beside it")
         return
     nullmailer.carry(found, remotes, migration, around.included, around.own_name)
 

@@ -23,7 +23,7 @@ from minimta.admin.checkout import SENDMAIL, AdminError
 from minimta.admin.install.services import AliasDatabase
 from minimta.admin.install.steps import below
 from minimta.admin.migrate import foreign_files, written
-from minimta.admin.migrate.foreign_files import Surroundings
+from minimta.admin.migrate.foreign_files import OldSurroundings
 from minimta.admin.migrate.migration import Migration, NoteKind
 from minimta.admin.migrate.written import WrittenFiles
 from minimta.admin.output import say
@@ -61,7 +61,7 @@ def run(arguments: list[str]) -> int:
     return os.EX_UNAVAILABLE if migration.has(NoteKind.NOT_CARRIED) else os.EX_OK
 
 
-def _surroundings(root: Path) -> Surroundings:
+def _surroundings(root: Path) -> OldSurroundings:
     """Of the machine below *root*."""
 
     def included(path: str) -> str | None:
@@ -74,10 +74,10 @@ def _surroundings(root: Path) -> Surroundings:
         name = hostnames.own_name(Options())
     else:
         name = (included("/etc/hostname") or "localhost").strip().partition("\n")[0]
-    return Surroundings(included, name, lambda path: below(root, path).exists())
+    return OldSurroundings(included, name, lambda path: below(root, path).exists())
 
 
-def _carry(name: str, root: Path, migration: Migration, around: Surroundings) -> str:
+def _carry(name: str, root: Path, migration: Migration, around: OldSurroundings) -> str:
     """Read one file; gives its path as the machine below *root* has it. Raise AdminError."""
     path = os.path.abspath(name)
     shown = f"/{os.path.relpath(path, root)}" if Path(path).is_relative_to(root) else path

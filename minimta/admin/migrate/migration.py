@@ -30,7 +30,7 @@ class NoteKind(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class ForeignNote:
     """A line of a foreign file about which there is something to say."""
 
     path: str
@@ -45,7 +45,7 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ForeignPlace:
     """Where something was read: a file, and a line of it."""
 
     path: str
@@ -87,9 +87,9 @@ class Migration:
     """Grows while files are read."""
 
     def __init__(self) -> None:
-        self.notes: list[Note] = []
+        self.notes: list[ForeignNote] = []
         #: name -> values with their places; what does not accumulate has one, the last
-        self.options: dict[str, list[tuple[str, Place]]] = {}
+        self.options: dict[str, list[tuple[str, ForeignPlace]]] = {}
         self.logins: list[ForeignLogin] = []
         #: name of the option of a table, or "AliasFile" -> key -> value
         self.rows: dict[str, dict[str, str]] = {}
@@ -98,7 +98,7 @@ class Migration:
 
     # --- what is carried --------------------------------------------------------------------------
 
-    def option(self, name: str, value: str, place: Place) -> bool:
+    def option(self, name: str, value: str, place: ForeignPlace) -> bool:
         """Set an option of ours. A value that cannot be is a note, and False comes back."""
         try:
             row = by_name(name)
@@ -114,7 +114,7 @@ class Migration:
         self.options.setdefault(row.name, []).append((value, place))
         return True
 
-    def default(self, name: str, value: str, place: Place) -> None:
+    def default(self, name: str, value: str, place: ForeignPlace) -> None:
         """Set an option, unless one of the files says it."""
         if by_name(name).name not in self.options:
             self.option(name, value, place)
@@ -141,23 +141,23 @@ class Migration:
 
     # --- what is said -----------------------------------------------------------------------------
 
-    def no_effect(self, place: Place, text: str) -> None:
+    def no_effect(self, place: ForeignPlace, text: str) -> None:
         """Accepted: see the module."""
-        self._note(Note(place.path, place.line, NoteKind.NO_EFFECT, text))
+        self._note(ForeignNote(place.path, place.line, NoteKind.NO_EFFECT, text))
 
-    def not_carried(self, place: Place, text: str) -> None:
+    def not_carried(self, place: ForeignPlace, text: str) -> None:
         """Nothing here does that."""
-        self._note(Note(place.path, place.line, NoteKind.NOT_CARRIED, text))
+        self._note(ForeignNote(place.path, place.line, NoteKind.NOT_CARRIED, text))
 
-    def wrong(self, place: Place, text: str) -> None:
+    def wrong(self, place: ForeignPlace, text: str) -> None:
         """A mistake in the file."""
-        self._note(Note(place.path, place.line, NoteKind.WRONG, text))
+        self._note(ForeignNote(place.path, place.line, NoteKind.WRONG, text))
 
-    def told(self, place: Place, text: str) -> None:
+    def told(self, place: ForeignPlace, text: str) -> None:
         """Carried, and something to know."""
-        self._note(Note(place.path, place.line, NoteKind.TOLD, text))
+        self._note(ForeignNote(place.path, place.line, NoteKind.TOLD, text))
 
-    def _note(self, note: Note) -> None:
+    def _note(self, note: ForeignNote) -> None:
         if note not in self.notes:
             self.notes.append(note)
 
@@ -189,7 +189,7 @@ def hop(host: str, port: int | str, *, looks_up: bool = False) -> str:
     return name if str(port) in ("25", "", "0") else f"{name}:{port}"
 
 
-def one_sender(migration: Migration, address: str, name: str, place: Place) -> None:
+def one_sender(migration: Migration, address: str, name: str, place: ForeignPlace) -> None:
     """All senders of this host, whose *name* is known or "", become one address or domain."""
     user, at, domain = address.rpartition("@")
     if user and at:

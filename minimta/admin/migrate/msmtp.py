@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from minimta.admin.migrate import relay
-from minimta.admin.migrate.migration import ForeignLogin, Migration, Place, hop, one_sender
+from minimta.admin.migrate.migration import ForeignLogin, ForeignPlace, Migration, hop, one_sender
 from minimta.admin.migrate.relay import Reader
 
 _MSMTP_IDLE = {
@@ -30,10 +30,10 @@ _MSMTP_IDLE = {
 
 
 class _Account:
-    def __init__(self, name: str, place: Place) -> None:
+    def __init__(self, name: str, place: ForeignPlace) -> None:
         self.name = name
         self.place = place
-        self.given: dict[str, tuple[str, Place]] = {}
+        self.given: dict[str, tuple[str, ForeignPlace]] = {}
 
     def get(self, name: str, default: str = "") -> str:
         """The value, *default* if there is none."""
@@ -49,7 +49,7 @@ def carry(text: str, path: str, migration: Migration, included: Reader, own_name
     accounts = _accounts(text, path, migration)
     chosen = accounts.get("default") or next(iter(accounts.values()), None)
     if chosen is None:
-        migration.wrong(Place(path), "no account at all")
+        migration.wrong(ForeignPlace(path), "no account at all")
         return
     _msmtp_account(migration, chosen, own_name, is_default=True)
     for account in accounts.values():
@@ -59,10 +59,10 @@ def carry(text: str, path: str, migration: Migration, included: Reader, own_name
 
 def _accounts(text: str, path: str, migration: Migration) -> dict[str, _Account]:
     accounts: dict[str, _Account] = {}
-    defaults = _Account("", Place(path))
+    defaults = _Account("", ForeignPlace(path))
     here = defaults
     for number, line in enumerate(text.split("\n"), 1):
-        place = Place(path, number)
+        place = ForeignPlace(path, number)
         words = line.strip().split(None, 1)
         if not words or words[0].startswith("#"):
             continue
@@ -177,7 +177,7 @@ def _cat(program: str) -> str:
 
 
 def _msmtp_line(
-    migration: Migration, name: str, value: str, place: Place, found: str, own_name: str
+    migration: Migration, name: str, value: str, place: ForeignPlace, found: str, own_name: str
 ) -> None:
     if name in ("host", "port", "auth", "user", "password", "passwordeval", "tls"):
         return

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Callable
 
 from minimta.admin.migrate import relay
-from minimta.admin.migrate.migration import ForeignLogin, Migration, Place, hop, one_sender
+from minimta.admin.migrate.migration import ForeignLogin, ForeignPlace, Migration, hop, one_sender
 from minimta.admin.migrate.relay import Reader
 
 #: files beside `remotes' -> why they do nothing here
@@ -29,22 +29,22 @@ def carry(text: str, path: str, migration: Migration, included: Reader, own_name
     hops = []
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip() and not line.lstrip().startswith("#"):
-            found = _remote(line, Place(path, number), migration)
+            found = _remote(line, ForeignPlace(path, number), migration)
             hops += [found] if found else []
     if hops:
         for option in ("SmartHost", "MailHub"):
-            migration.option(option, ", ".join(hops), Place(path))
+            migration.option(option, ", ".join(hops), ForeignPlace(path))
     name = beside("me") or (included("/etc/mailname") or "").strip().partition("\n")[0]
     origin = beside("defaulthost") or name
     if origin and "." not in origin and beside("defaultdomain"):
         origin = f"{origin}.{beside('defaultdomain')}"
     if origin:
         where = os.path.join(directory, "defaulthost" if beside("defaulthost") else "me")
-        migration.option("HostName", origin, Place(where))
+        migration.option("HostName", origin, ForeignPlace(where))
     _nullmailer_rest(migration, directory, beside, origin or own_name)
 
 
-def _remote(line: str, place: Place, migration: Migration) -> str:
+def _remote(line: str, place: ForeignPlace, migration: Migration) -> str:
     try:
         host, *words = shlex.split(line)
     except ValueError as error:
@@ -79,7 +79,7 @@ def _remote(line: str, place: Place, migration: Migration) -> str:
     return found
 
 
-def _remote_option(migration: Migration, name: str, value: str, place: Place) -> None:
+def _remote_option(migration: Migration, name: str, value: str, place: ForeignPlace) -> None:
     options = {
         "x509cafile": "CACertFile",
         "x509certfile": "ClientCertFile",
@@ -106,31 +106,34 @@ def _nullmailer_rest(
 ) -> None:
     admin = beside("adminaddr").partition(",")[0].strip()
     if admin:
-        place = Place(os.path.join(directory, "adminaddr"))
+        place = ForeignPlace(os.path.join(directory, "adminaddr"))
         migration.row("VirtUserTable", f"@{name}", admin)
         migration.told(place, f"all mail for users of this host goes to {admin} (VirtUserTable)")
     if beside("allmailfrom"):
         one_sender(
-            migration, beside("allmailfrom"), name, Place(os.path.join(directory, "allmailfrom"))
+            migration,
+            beside("allmailfrom"),
+            name,
+            ForeignPlace(os.path.join(directory, "allmailfrom")),
         )
     if beside("doublebounceto"):
         migration.option(
             "DoubleBounceAddress",
             beside("doublebounceto"),
-            Place(os.path.join(directory, "doublebounceto")),
+            ForeignPlace(os.path.join(directory, "doublebounceto")),
         )
     if beside("queuelifetime"):
         migration.option(
             "Timeout.queuereturn",
             f"{beside('queuelifetime')}s",
-            Place(os.path.join(directory, "queuelifetime")),
+            ForeignPlace(os.path.join(directory, "queuelifetime")),
         )
     helo = beside("helohost")
     if helo and helo != name:
         migration.not_carried(
-            Place(os.path.join(directory, "helohost")),
+            ForeignPlace(os.path.join(directory, "helohost")),
             "helohost: HELO says this host's name (HostName)",
         )
     for idle, reason in _NULLMAILER_IDLE.items():
         if beside(idle):
-            migration.no_effect(Place(os.path.join(directory, idle)), reason)
+            migration.no_effect(ForeignPlace(os.path.join(directory, idle)), reason)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 
 from minimta.admin.migrate import postfix_tables
-from minimta.admin.migrate.migration import Migration, Place
+from minimta.admin.migrate.migration import ForeignPlace, Migration
 from minimta.admin.migrate.postfix_file import (
     TEXT_TABLES,
     MainCf,
@@ -144,8 +144,10 @@ def _host_name(cf: MainCf, name: str) -> None:
 def _names(cf: MainCf, own_name: str) -> None:
     """myorigin and mydomain: what senders without a domain are called."""
     host = cf.value("myhostname") or own_name
-    cf.values.setdefault("myhostname", (host, Place(cf.path)))
-    cf.values.setdefault("mydomain", (host.partition(".")[2] or "localdomain", Place(cf.path)))
+    cf.values.setdefault("myhostname", (host, ForeignPlace(cf.path)))
+    cf.values.setdefault(
+        "mydomain", (host.partition(".")[2] or "localdomain", ForeignPlace(cf.path))
+    )
     origin, place = cf.value("myorigin"), cf.place("myorigin")
     if origin.startswith("/"):
         origin = (cf.included(origin) or "").strip().partition("\n")[0]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from ipaddress import ip_network
 
-from minimta.admin.migrate.migration import Migration, Place, hop
+from minimta.admin.migrate.migration import ForeignPlace, Migration, hop
 from minimta.config.values import mail_port
 
 Reader = Callable[[str], str | None]
@@ -16,12 +16,15 @@ TEXT_TABLES = ("hash", "btree", "lmdb", "texthash", "cdb", "dbm")
 
 
 class MainCf:
+    """The parameters of one main.cf, and what is gathered from them."""
+
     def __init__(self, path: str, migration: Migration, included: Reader) -> None:
+        """*included* gives the text of a table, None if there is no such file."""
         self.path = path
         self.migration = migration
         self.included = included
         #: name -> raw value, place
-        self.values: dict[str, tuple[str, Place]] = {}
+        self.values: dict[str, tuple[str, ForeignPlace]] = {}
 
     def value(self, name: str) -> str:
         """What the file says, references resolved; "" if nothing."""
@@ -38,9 +41,9 @@ class MainCf:
 
         return _REFERENCE.sub(put, text)
 
-    def place(self, name: str) -> Place:
+    def place(self, name: str) -> ForeignPlace:
         """Where a parameter stands."""
-        return self.values[name][1] if name in self.values else Place(self.path)
+        return self.values[name][1] if name in self.values else ForeignPlace(self.path)
 
 
 def read(cf: MainCf, text: str) -> None:
@@ -57,10 +60,12 @@ def read(cf: MainCf, text: str) -> None:
         given, equals, value = line.partition("=")
         name, begin = given.strip(), number
         if not equals or not re.fullmatch(r"[\w.-]+", name):
-            cf.migration.wrong(Place(cf.path, begin), f"no parameter of Postfix: {line[:40]}")
+            cf.migration.wrong(
+                ForeignPlace(cf.path, begin), f"no parameter of Postfix: {line[:40]}"
+            )
             name = ""
             continue
-        cf.values[name] = value.strip(), Place(cf.path, begin)
+        cf.values[name] = value.strip(), ForeignPlace(cf.path, begin)
 
 
 def next_hop(text: str) -> str:
@@ -74,6 +79,7 @@ def next_hop(text: str) -> str:
 
 
 def hop_of(text: str) -> str:
+    """next_hop(), or *text* itself if it is none."""
     try:
         return next_hop(text)
     except ValueError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from minimta.admin.migrate.migration import ForeignLogin, Migration, Place
+from minimta.admin.migrate.migration import ForeignLogin, ForeignPlace, Migration
 from minimta.admin.migrate.postfix_file import MainCf, hop_of, table_of
 
 
@@ -15,7 +15,8 @@ def carry_logins(text: str, path: str, migration: Migration) -> None:
         user, colon, secret = value.strip().partition(":")
         if not colon or not user or "@" in key:
             migration.wrong(
-                Place(path, number), "[host]:port user:password is wanted; a sender needs main.cf"
+                ForeignPlace(path, number),
+                "[host]:port user:password is wanted; a sender needs main.cf",
             )
             continue
         migration.login(
@@ -24,10 +25,11 @@ def carry_logins(text: str, path: str, migration: Migration) -> None:
 
 
 def logins(cf: MainCf, name: str) -> None:
+    """sasl_passwd: a row for each host, or for a sender at the relay."""
     for number, path, key, value in table_of(cf, name):
         user, colon, secret = value.partition(":")
         if not colon or not user:
-            cf.migration.wrong(Place(path, number), "no user:password")
+            cf.migration.wrong(ForeignPlace(path, number), "no user:password")
             continue
         if "@" in key:
             host = cf.migration.last("SmartHost") or hop_of(cf.value("relayhost"))
@@ -40,6 +42,7 @@ def logins(cf: MainCf, name: str) -> None:
 
 
 def generic(cf: MainCf, name: str) -> None:
+    """smtp_generic_maps and its kin: addresses of senders as others see them."""
     domains: dict[str, None] = {}
     for _, _, key, value in table_of(cf, name):
         cf.migration.row("GenericsTable", key, value)
@@ -54,9 +57,12 @@ def generic(cf: MainCf, name: str) -> None:
 
 
 def virtual(cf: MainCf, name: str) -> None:
+    """virtual_alias_maps: rows of one address, aliases, and domains of ours."""
     for number, path, key, value in table_of(cf, name):
         if "," in value or len(value.split()) > 1:
-            cf.migration.not_carried(Place(path, number), f"{key}: several recipients are an alias")
+            cf.migration.not_carried(
+                ForeignPlace(path, number), f"{key}: several recipients are an alias"
+            )
         elif "@" in key:
             cf.migration.row("VirtUserTable", key, value)
         elif "." in key:
@@ -66,6 +72,7 @@ def virtual(cf: MainCf, name: str) -> None:
 
 
 def transport(cf: MainCf, name: str) -> None:
+    """transport_maps: the next hop of a domain."""
     for number, path, key, value in table_of(cf, name):
         kind, _, place = value.partition(":")
         domain = "." if key == "*" else key
@@ -75,10 +82,12 @@ def transport(cf: MainCf, name: str) -> None:
             cf.migration.row("MailerTable", domain, f"error:5.7.1:550 {place or 'not accepted'}")
         else:
             cf.migration.not_carried(
-                Place(path, number), f"{key} {value}: only smtp:, relay: and error: of domains"
+                ForeignPlace(path, number),
+                f"{key} {value}: only smtp:, relay: and error: of domains",
             )
 
 
 def sender_relay(cf: MainCf, name: str) -> None:
+    """sender_dependent_relayhost_maps: the next hop of a sender."""
     for _, _, key, value in table_of(cf, name):
         cf.migration.row("SenderRelay", key, hop_of(value))

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from minimta.admin.migrate.migration import ForeignLogin, Migration, Place, hop
+from minimta.admin.migrate.migration import ForeignLogin, ForeignPlace, Migration, hop
 
 #: gives the text of a file that another one names, None if there is none
 Reader = Callable[[str], str | None]
 _SYSTEM_CA = ("/etc/ssl/certs/ca-certificates.crt", "system")
 
 
-def relay(migration: Migration, host: str, port: str, place: Place, *, has_users: bool) -> str:
+def relay(
+    migration: Migration, host: str, port: str, place: ForeignPlace, *, has_users: bool
+) -> str:
     """The next hop, which has the mailboxes of this host's users, too, if it *has_users*."""
     found = hop(host, port)
     migration.option("SmartHost", found, place)
@@ -24,11 +26,12 @@ def relay(migration: Migration, host: str, port: str, place: Place, *, has_users
 
 
 def login(migration: Migration, host: str, port: str, user: str, secret: str) -> None:
+    """A password for the relay, for its port if that is not 25."""
     key = host if port in ("", "25") else f"{host}:{port}"
     migration.login(ForeignLogin(key, user, "P", secret))
 
 
-def encrypted(migration: Migration, found: str, place: Place, *, has_login: bool) -> None:
+def encrypted(migration: Migration, found: str, place: ForeignPlace, *, has_login: bool) -> None:
     """TLS that must be there; a login wants it anyway, with a good certificate."""
     if has_login:
         migration.no_effect(place, "TLS: with a login it must be there, with a good certificate")
@@ -36,14 +39,15 @@ def encrypted(migration: Migration, found: str, place: Place, *, has_login: bool
         migration.row("TLSPolicy", found, "encrypt")
 
 
-def authorities(migration: Migration, path: str, place: Place) -> None:
+def authorities(migration: Migration, path: str, place: ForeignPlace) -> None:
+    """A file of certificates that are believed, if it is not that of the system."""
     if path in _SYSTEM_CA:
         migration.no_effect(place, f"{path}: the system's authorities are believed anyway")
     else:
         migration.option("CACertFile", path, place)
 
 
-def named(migration: Migration, text: str, place: Place, included: Reader) -> str:
+def named(migration: Migration, text: str, place: ForeignPlace, included: Reader) -> str:
     """HostName, by itself or as the first line of a file."""
     name = (included(text) or "").strip().partition("\n")[0] if text.startswith("/") else text
     if name:
@@ -51,7 +55,8 @@ def named(migration: Migration, text: str, place: Place, included: Reader) -> st
     return name
 
 
-def fingerprint(migration: Migration, found: str, value: str, place: Place) -> None:
+def fingerprint(migration: Migration, found: str, value: str, place: ForeignPlace) -> None:
+    """The certificate of a next hop by its SHA-256."""
     digits = value.replace(":", "").lower()
     if len(digits) == 64:
         migration.row("TLSPolicy", found, f"fingerprint match={digits}")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from minimta.admin.migrate import m4_reader
 from minimta.admin.migrate.m4_names import OPTION_OF
 from minimta.admin.migrate.m4_reader import M4Call, RawLine
-from minimta.admin.migrate.migration import Migration, Place
+from minimta.admin.migrate.migration import ForeignPlace, Migration
 from minimta.admin.migrate.sendmail_values import Features, Values, map_path
 from minimta.config.option import OptionError
 from minimta.config.options import by_name
@@ -113,10 +113,10 @@ class _Mc:
         self._included = included
         self._is_there = is_there
         #: define()d names -> value, place
-        self._values: dict[str, tuple[str, Place]] = {}
+        self._values: dict[str, tuple[str, ForeignPlace]] = {}
         #: FEATURE()s -> call, place
-        self._features: dict[str, tuple[M4Call, Place]] = {}
-        self._others: list[tuple[M4Call, Place]] = []
+        self._features: dict[str, tuple[M4Call, ForeignPlace]] = {}
+        self._others: list[tuple[M4Call, ForeignPlace]] = []
 
     # --- reading ----------------------------------------------------------------------------------
 
@@ -124,16 +124,16 @@ class _Mc:
         """Gather the calls of *text* and of what it includes; raw lines are carried at once."""
         found = m4_reader.read(text)
         for fault in found.faults:
-            self._migration.wrong(Place(path, fault.line), fault.text)
+            self._migration.wrong(ForeignPlace(path, fault.line), fault.text)
         # What a wrong line comes to is not what was meant.
         wrong = {fault.line for fault in found.faults}
         for call in found.calls:
             if call.line not in wrong:
-                self._gather(call, Place(path, call.line), depth)
+                self._gather(call, ForeignPlace(path, call.line), depth)
         for raw in found.raw:
-            self._raw(raw, Place(path, raw.line))
+            self._raw(raw, ForeignPlace(path, raw.line))
 
-    def _gather(self, call: M4Call, place: Place, depth: int) -> None:
+    def _gather(self, call: M4Call, place: ForeignPlace, depth: int) -> None:
         first = call.argument(0)
         if call.name == "define":
             value = call.arguments[1] if len(call.arguments) > 1 else ""
@@ -150,7 +150,7 @@ class _Mc:
         elif call.name != "divert":
             self._others.append((call, place))
 
-    def _include(self, path: str, place: Place, depth: int) -> None:
+    def _include(self, path: str, place: ForeignPlace, depth: int) -> None:
         is_own = path.startswith("/etc/") and os.path.basename(path) not in _DISTRIBUTED
         text = self._included(path) if is_own and depth < _DEEPEST else None
         if text is None:
@@ -158,7 +158,7 @@ class _Mc:
             return
         self.read(text, path, depth + 1)
 
-    def _raw(self, raw: RawLine, place: Place) -> None:
+    def _raw(self, raw: RawLine, place: ForeignPlace) -> None:
         """A line for sendmail.cf: options, classes and macros are carried, rules are not."""
         text, migration = raw.text, self._migration
         kind, rest = text[:1], text[1:].strip()
@@ -197,9 +197,9 @@ class _Mc:
             if not features.carry_macro(call, place):
                 self._macro(call, place)
         if not is_submit:
-            features.finish(set(self._features), Place(self._path))
+            features.finish(set(self._features), ForeignPlace(self._path))
 
-    def _define(self, name: str, value: str, place: Place) -> None:
+    def _define(self, name: str, value: str, place: ForeignPlace) -> None:
         if name in _IDLE and name not in OPTION_OF:
             self._migration.no_effect(place, f"{name}: {_IDLE[name]}")
         elif name in OPTION_OF:
@@ -221,7 +221,7 @@ class _Mc:
         else:
             self._migration.no_effect(place, f"{name}: a macro of the file itself")
 
-    def _set(self, option: str, value: str, place: Place, name: str = "") -> None:
+    def _set(self, option: str, value: str, place: ForeignPlace, name: str = "") -> None:
         """An option of Sendmail's; of lists of words those that are known here."""
         migration = self._migration
         if option in ("PrivacyOptions", "DontBlameSendmail"):
@@ -248,7 +248,7 @@ class _Mc:
             return
         migration.option(option, value, place)
 
-    def _words(self, option: str, value: str, place: Place) -> None:
+    def _words(self, option: str, value: str, place: ForeignPlace) -> None:
         kept = []
         for word in value.replace(",", " ").split():
             try:
@@ -265,7 +265,7 @@ class _Mc:
         if kept:
             self._migration.option(option, ", ".join(kept), place)
 
-    def _macro(self, call: M4Call, place: Place) -> None:
+    def _macro(self, call: M4Call, place: ForeignPlace) -> None:
         name = call.name
         if name in _IDLE:
             self._migration.no_effect(place, f"{name}: {_IDLE[name]}")

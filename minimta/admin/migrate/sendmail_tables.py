@@ -6,7 +6,7 @@ Sendmail looks without FEATURE(authinfo), go to a file of their own.
 
 from __future__ import annotations
 
-from minimta.admin.migrate.migration import ForeignLogin, Migration, Place
+from minimta.admin.migrate.migration import ForeignLogin, ForeignPlace, Migration
 from minimta.listener import access_problems
 from minimta.mailers.remote import authinfo
 
@@ -17,14 +17,14 @@ def carry_authinfo(text: str, path: str, migration: Migration) -> None:
     """Rows of FEATURE(authinfo), with their faults."""
     for row in authinfo.parse(text.encode("utf-8", "surrogateescape")):
         if row.fault:
-            migration.wrong(Place(path, row.line), f"row {row.key}: {row.fault}")
+            migration.wrong(ForeignPlace(path, row.line), f"row {row.key}: {row.fault}")
             continue
         value = row.value.decode("utf-8", "surrogateescape")
         mechanisms = " ".join(row.mechanisms)
         migration.login(ForeignLogin(row.key, row.user, row.source, value, row.host, mechanisms))
         if row.identity:
             migration.not_carried(
-                Place(path, row.line),
+                ForeignPlace(path, row.line),
                 f"row {row.key}: acting for another user: write I: and U: by hand",
             )
 
@@ -35,7 +35,9 @@ def carry_logins_of_access(text: str, path: str, migration: Migration) -> None:
     carry_authinfo("\n".join(logins), path, migration)
     count = sum(map(bool, logins))
     if count:
-        migration.told(Place(path), f"{count} rows AuthInfo: go to a file that only root can read")
+        migration.told(
+            ForeignPlace(path), f"{count} rows AuthInfo: go to a file that only root can read"
+        )
 
 
 def carry_access(text: str, path: str, migration: Migration) -> None:
@@ -55,4 +57,4 @@ def carry_access(text: str, path: str, migration: Migration) -> None:
     carry_logins_of_access(text, path, migration)
     for problem in access_problems.problems(iter(rows)):
         kind = migration.not_carried if problem.is_wrong else migration.told
-        kind(Place(path, lines[problem.key]), str(problem))
+        kind(ForeignPlace(path, lines[problem.key]), str(problem))

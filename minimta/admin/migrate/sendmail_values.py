@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from minimta.admin.migrate import sendmail_tables
 from minimta.admin.migrate.m4_reader import M4Call
-from minimta.admin.migrate.migration import Migration, NoteKind, Place
+from minimta.admin.migrate.migration import ForeignPlace, Migration, NoteKind
 from minimta.config.options import by_name
 from minimta.config.ports import MODIFIERS
 from minimta.config.values import mail_port
@@ -90,7 +90,7 @@ _MBOX = ("sensible-mda", "mail.local", "mail", "binmail")
 class Values:
     """define()s that are to be seen together."""
 
-    def __init__(self, values: dict[str, tuple[str, Place]], migration: Migration) -> None:
+    def __init__(self, values: dict[str, tuple[str, ForeignPlace]], migration: Migration) -> None:
         self._values = values
         self._migration = migration
         self.done: set[str] = set()
@@ -162,11 +162,12 @@ class Features:
 
     def __init__(
         self,
-        values: dict[str, tuple[str, Place]],
+        values: dict[str, tuple[str, ForeignPlace]],
         migration: Migration,
         is_there: Callable[[str], bool],
         included: Callable[[str], str | None],
     ) -> None:
+        """*values* are the define()s, *is_there* and *included* ask for other files of the machine."""
         self._included = included
         self._values = values
         self._migration = migration
@@ -176,7 +177,7 @@ class Features:
 
     # --- FEATURE ----------------------------------------------------------------------------------
 
-    def carry(self, name: str, call: M4Call, place: Place) -> None:
+    def carry(self, name: str, call: M4Call, place: ForeignPlace) -> None:
         """Carry FEATURE(*name*, ...)."""
         migration = self._migration
         if name in _SWITCHES:
@@ -193,7 +194,7 @@ class Features:
             instead = f": {_INSTEAD[name]}" if name in _INSTEAD else ""
             migration.not_carried(place, f"FEATURE({name}){instead}")
 
-    def _table(self, name: str, spec: str, place: Place) -> None:
+    def _table(self, name: str, spec: str, place: ForeignPlace) -> None:
         option = _TABLES[name]
         if spec.lower().startswith(("ldap", "ldap:", "ph:", "nis")):
             self._migration.not_carried(
@@ -206,35 +207,35 @@ class Features:
             text = f"{path}.db is there and its text is not: makemap -u hash {path} > {path}"
             self._migration.not_carried(place, text)
 
-    def _delay_checks(self, call: M4Call, place: Place) -> None:
+    def _delay_checks(self, call: M4Call, place: ForeignPlace) -> None:
         word = call.argument(1).lower()
         self._migration.option("DelayChecks", word if word in ("friend", "hater") else "yes", place)
 
-    def _greet_pause(self, call: M4Call, place: Place) -> None:
+    def _greet_pause(self, call: M4Call, place: ForeignPlace) -> None:
         self._migration.option("GreetPause", call.argument(1) or "0", place)
 
-    def _always_add_domain(self, call: M4Call, place: Place) -> None:
+    def _always_add_domain(self, call: M4Call, place: ForeignPlace) -> None:
         if call.argument(1):
             self._migration.not_carried(
                 place, "FEATURE(always_add_domain): the domain is this host's name"
             )
         self._migration.option("AlwaysAddDomain", "True", place)
 
-    def _smrsh(self, call: M4Call, place: Place) -> None:
+    def _smrsh(self, call: M4Call, place: ForeignPlace) -> None:
         self._migration.default("SmrshDirectory", "/etc/mail/smrsh", place)
 
-    def _local_procmail(self, call: M4Call, place: Place) -> None:
+    def _local_procmail(self, call: M4Call, place: ForeignPlace) -> None:
         path = call.argument(1) or self._values.get("PROCMAIL_MAILER_PATH", ("", place))[0]
         path = path if path.startswith("/") else "/usr/bin/procmail"
         arguments = call.argument(2).split()[1:] or ["-t", "-a", "$h"]
         # procmail runs as the recipient; told so by -d it does not believe that, and marks the letter.
         self._local(path, [word for word in arguments if word not in ("-Y", "-d", "$u")], place)
 
-    def _local(self, path: str, arguments: Iterable[str], place: Place) -> None:
+    def _local(self, path: str, arguments: Iterable[str], place: ForeignPlace) -> None:
         words = [word.replace("$g", "$f") for word in arguments]
         self._migration.option("LocalMailer", " ".join([f"|{path}", *words]), place)
 
-    def _local_lmtp(self, call: M4Call, place: Place) -> None:
+    def _local_lmtp(self, call: M4Call, place: ForeignPlace) -> None:
         path, words = call.argument(1), call.argument(2).split()
         if path == "[IPC]" and words[:1] == ["FILE"] and len(words) > 1:
             self._migration.option("LocalMailer", f"lmtp:{words[1]}", place)
@@ -245,7 +246,7 @@ class Features:
                 place, "FEATURE(local_lmtp): mailboxes are written by minimta itself"
             )
 
-    def _nullclient(self, call: M4Call, place: Place) -> None:
+    def _nullclient(self, call: M4Call, place: ForeignPlace) -> None:
         hub = call.argument(1).strip()
         for option in ("SmartHost", "MailHub"):
             self._migration.option(option, hub, place)
@@ -255,7 +256,7 @@ class Features:
 
     # --- macros -----------------------------------------------------------------------------------
 
-    def carry_macro(self, call: M4Call, place: Place) -> bool:
+    def carry_macro(self, call: M4Call, place: ForeignPlace) -> bool:
         """Carry another macro; False for one that is not known."""
         if call.name == "FEATURE":
             self._block_list(call, place)
@@ -268,7 +269,7 @@ class Features:
             return False
         return True
 
-    def _block_list(self, call: M4Call, place: Place) -> None:
+    def _block_list(self, call: M4Call, place: ForeignPlace) -> None:
         zone, text = call.argument(1), call.argument(2).strip('"').strip()
         text = text.replace("$&{client_addr}", "$a").replace("${client_addr}", "$a")
         if text in ("quarantine", "discard") or "$" in text.replace("$a", ""):
@@ -280,10 +281,10 @@ class Features:
         text = text.removeprefix("550 ").removeprefix("5.7.1 ")
         self._migration.option("DNSBL", f"{zone or 'zen.spamhaus.org'} {text}".strip(), place)
 
-    def _masquerade(self, call: M4Call, place: Place) -> None:
+    def _masquerade(self, call: M4Call, place: ForeignPlace) -> None:
         self._migration.option("MasqueradeAs", call.argument(0).strip('"'), place)
 
-    def _local_domain(self, call: M4Call, place: Place) -> None:
+    def _local_domain(self, call: M4Call, place: ForeignPlace) -> None:
         words = call.argument(0).replace("%[^\\#]", "").split()
         others = [word for word in words if word.lower() not in _HERE]
         if others:
@@ -293,34 +294,34 @@ class Features:
                 place, f"LOCAL_DOMAIN({call.argument(0)}): always a name of this host"
             )
 
-    def _relay_domain(self, call: M4Call, place: Place) -> None:
+    def _relay_domain(self, call: M4Call, place: ForeignPlace) -> None:
         self._migration.word("RelayDomains", *call.argument(0).split())
 
-    def _relay_file(self, call: M4Call, place: Place) -> None:
+    def _relay_file(self, call: M4Call, place: ForeignPlace) -> None:
         self._migration.option("RelayDomains", map_path(call.argument(0)), place)
 
-    def _daemon(self, call: M4Call, place: Place) -> None:
+    def _daemon(self, call: M4Call, place: ForeignPlace) -> None:
         self._listens = True
         text = _without_unknown_modifiers(call.argument(0), self._migration, place)
         self._migration.option("DaemonPortOptions", text, place)
 
-    def _client(self, call: M4Call, place: Place) -> None:
+    def _client(self, call: M4Call, place: ForeignPlace) -> None:
         self._migration.option("ClientPortOptions", call.argument(0), place)
 
-    def _input_filter(self, call: M4Call, place: Place) -> None:
+    def _input_filter(self, call: M4Call, place: ForeignPlace) -> None:
         if self._filter(call, place):
             self._filters.append(call.argument(0))
 
-    def _other_filter(self, call: M4Call, place: Place) -> None:
+    def _other_filter(self, call: M4Call, place: ForeignPlace) -> None:
         self._filter(call, place)
 
-    def _filter(self, call: M4Call, place: Place) -> bool:
+    def _filter(self, call: M4Call, place: ForeignPlace) -> bool:
         text = f"{call.argument(0)}, {call.argument(1)}"
         return self._migration.option("MailFilter", text.replace("local:/", "unix:/"), place)
 
     # --- what Sendmail does without being told ----------------------------------------------------
 
-    def finish(self, features: set[str], place: Place) -> None:
+    def finish(self, features: set[str], place: ForeignPlace) -> None:
         """Ports that are open by default there, tables that are not read by default there."""
         migration = self._migration
         if self._filters:
@@ -353,7 +354,7 @@ class Features:
             sendmail_tables.carry_logins_of_access(text, path, self._migration)
 
 
-_HOW: dict[str, Callable[[Features, M4Call, Place], None]] = {
+_HOW: dict[str, Callable[[Features, M4Call, ForeignPlace], None]] = {
     "delay_checks": Features._delay_checks,
     "greet_pause": Features._greet_pause,
     "always_add_domain": Features._always_add_domain,
@@ -362,7 +363,7 @@ _HOW: dict[str, Callable[[Features, M4Call, Place], None]] = {
     "local_lmtp": Features._local_lmtp,
     "nullclient": Features._nullclient,
 }
-_MACROS: dict[str, Callable[[Features, M4Call, Place], None]] = {
+_MACROS: dict[str, Callable[[Features, M4Call, ForeignPlace], None]] = {
     "MASQUERADE_AS": Features._masquerade,
     "LOCAL_DOMAIN": Features._local_domain,
     "RELAY_DOMAIN": Features._relay_domain,
@@ -382,7 +383,7 @@ def map_path(spec: str) -> str:
     return path.removesuffix(".db")
 
 
-def _without_unknown_modifiers(text: str, migration: Migration, place: Place) -> str:
+def _without_unknown_modifiers(text: str, migration: Migration, place: ForeignPlace) -> str:
     """A row of DaemonPortOptions without what nothing obeys, which is told."""
     parts = []
     for part in text.split(","):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from minimta.admin.migrate import relay
-from minimta.admin.migrate.migration import ForeignLogin, Migration, Place, hop
+from minimta.admin.migrate.migration import ForeignLogin, ForeignPlace, Migration, hop
 from minimta.admin.migrate.relay import Reader
 
 _YES = ("yes", "on", "true", "1")
@@ -15,8 +15,8 @@ _SSMTP_IDLE = {"debug": "for the log alone", "authmethod": "M: in a row of authi
 def carry(text: str, path: str, migration: Migration, included: Reader, own_name: str) -> None:
     """ssmtp.conf, and revaliases beside it."""
     given = _pairs(text, path, "=", migration)
-    host, _, port = given.get("mailhub", ("", Place(path)))[0].partition(":")
-    place = given.get("mailhub", ("", Place(path)))[1]
+    host, _, port = given.get("mailhub", ("", ForeignPlace(path)))[0].partition(":")
+    place = given.get("mailhub", ("", ForeignPlace(path)))[1]
     user, secret = given.get("authuser", ("", place))[0], given.get("authpass", ("", place))[0]
     uses_tls = given.get("usetls", ("no", place))[0].lower() in _YES
     uses_starttls = given.get("usestarttls", ("no", place))[0].lower() in _YES
@@ -48,7 +48,7 @@ def carry(text: str, path: str, migration: Migration, included: Reader, own_name
         carry_revaliases(revaliases, os.path.join(os.path.dirname(path), "revaliases"), migration)
 
 
-def _ssmtp_line(migration: Migration, key: str, value: str, place: Place) -> None:
+def _ssmtp_line(migration: Migration, key: str, value: str, place: ForeignPlace) -> None:
     if key in ("mailhub", "authuser", "authpass", "hostname", "usetls", "usestarttls"):
         return
     if key == "root":
@@ -90,25 +90,29 @@ def carry_revaliases(text: str, path: str, migration: Migration) -> None:
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         if len(parts) < 2 or "@" not in parts[1]:
-            migration.wrong(Place(path, number), "local_account:outgoing_address:mailhub is wanted")
+            migration.wrong(
+                ForeignPlace(path, number), "local_account:outgoing_address:mailhub is wanted"
+            )
             continue
         migration.row("GenericsTable", parts[0], parts[1])
-        migration.option("MasqueradeEnvelope", "True", Place(path, number))
+        migration.option("MasqueradeEnvelope", "True", ForeignPlace(path, number))
         if len(parts) > 2 and parts[2]:
             found = hop(parts[2], parts[3] if len(parts) > 3 else "25")
             if found != migration.last("SmartHost"):
                 migration.row("SenderRelay", parts[1], found)
 
 
-def _pairs(text: str, path: str, mark: str, migration: Migration) -> dict[str, tuple[str, Place]]:
+def _pairs(
+    text: str, path: str, mark: str, migration: Migration
+) -> dict[str, tuple[str, ForeignPlace]]:
     """name in small letters -> value, place; the last of a name counts."""
-    found: dict[str, tuple[str, Place]] = {}
+    found: dict[str, tuple[str, ForeignPlace]] = {}
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         name, equals, value = line.strip().partition(mark)
         if not equals:
-            migration.wrong(Place(path, number), f"name{mark}value is wanted")
+            migration.wrong(ForeignPlace(path, number), f"name{mark}value is wanted")
             continue
-        found[name.strip().lower()] = value.strip(), Place(path, number)
+        found[name.strip().lower()] = value.strip(), ForeignPlace(path, number)
     return found
