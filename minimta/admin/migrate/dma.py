@@ -5,7 +5,14 @@ from __future__ import annotations
 import os
 
 from minimta.admin.migrate import relay
-from minimta.admin.migrate.migration import ForeignLogin, ForeignPlace, Migration, hop, one_sender
+from minimta.admin.migrate.migration import (
+    ForeignLogin,
+    ForeignPlace,
+    Migration,
+    hop,
+    one_sender,
+    without_users,
+)
 from minimta.admin.migrate.relay import Reader
 
 _DMA_IDLE = {
@@ -35,7 +42,9 @@ def carry(text: str, path: str, migration: Migration, included: Reader, own_name
     host, place = given.get("SMARTHOST", ("", ForeignPlace(path)))
     port = given.get("PORT", ("25", place))[0]
     if host:
-        found = relay.relay(migration, host, port, place, has_users="NULLCLIENT" in given)
+        found = relay.relay(migration, host, port, place)
+        if "NULLCLIENT" in given:
+            without_users(migration, found, own_name, "", given["NULLCLIENT"][1])
         if "SECURETRANSFER" in given and "OPPORTUNISTIC_TLS" not in given:
             relay.encrypted(migration, found, given["SECURETRANSFER"][1], has_login=host in logins)
         if "SECURETRANSFER" in given and "STARTTLS" not in given and port != "465":
@@ -86,6 +95,9 @@ def _dma_line(
     elif key == "MASQUERADE":
         user, at, domain = value.rpartition("@")
         one_sender(migration, f"{user}@{domain or name}" if at else f"@{value}", name, place)
+        migration.told(
+            place, "MASQUERADE: senders of this host become it in the header, too; others stay"
+        )
     elif key == "CERTFILE" and value:
         migration.option("ClientCertFile", value, place)
     elif key == "FINGERPRINT":

@@ -189,6 +189,20 @@ def hop(host: str, port: int | str, *, looks_up: bool = False) -> str:
     return name if str(port) in ("25", "", "0") else f"{name}:{port}"
 
 
+def without_users(
+    migration: Migration, found: str, name: str, domain: str, place: ForeignPlace
+) -> None:
+    """No mail is delivered here: users of this host, whose *name* it is, are known at *found*.
+
+    There they are users of *domain*; without one they are called as they are here.
+    """
+    if domain and domain.lower() != name.lower():
+        migration.row("VirtUserTable", f"@{name}", f"%1@{domain}")
+    else:
+        migration.option("MailHub", found, place)
+        migration.option("StickyHost", "True", place)
+
+
 def one_sender(migration: Migration, address: str, name: str, place: ForeignPlace) -> None:
     """All senders of this host, whose *name* is known or "", become one address or domain."""
     user, at, domain = address.rpartition("@")

@@ -5,15 +5,20 @@ from __future__ import annotations
 import re
 
 from minimta.admin.migrate import relay
-from minimta.admin.migrate.migration import ForeignLogin, ForeignPlace, Migration, hop, one_sender
+from minimta.admin.migrate.migration import (
+    ForeignLogin,
+    ForeignPlace,
+    Migration,
+    hop,
+    one_sender,
+    without_users,
+)
 from minimta.admin.migrate.relay import Reader
 
 _MSMTP_IDLE = {
     "syslog": "facility mail it is",
     "logfile": "the log is syslog's (LogTo)",
     "logfile_time_format": "the log is syslog's",
-    "allow_from_override": "users' own From stays, unless it is of this host",
-    "set_from_header": "a letter has a From",
     "set_date_header": "a letter has a Date",
     "set_msgid_header": "a letter has a Message-Id",
     "remove_bcc_headers": "Bcc is taken off",
@@ -101,9 +106,9 @@ def _msmtp_account(
         )
     has_login = account.get("auth", "off") != "off"
     if is_default:
-        found = relay.relay(
-            migration, host, port, account.given.get("host", ("", account.place))[1], has_users=True
-        )
+        place = account.given.get("host", ("", account.place))[1]
+        found = relay.relay(migration, host, port, place)
+        without_users(migration, found, own_name, "", place)
     elif "@" in sender and "%" not in sender:
         found = hop(host, port)
         migration.row("SenderRelay", sender, found)
@@ -208,12 +213,16 @@ def _msmtp_line(
         migration.option("ClientPortOptions", f"Family={family}, Addr={value}", place)
     elif name == "tls_fingerprint":
         relay.fingerprint(migration, found, value, place)
+    elif (name, value) in (("allow_from_override", "off"), ("set_from_header", "on")):
+        migration.not_carried(
+            place, f"{name} {value}: senders of this host are rewritten, those of others stay"
+        )
     elif name == "tls_certcheck" and value == "off":
         migration.not_carried(
             place,
             "tls_certcheck off: a login wants a good certificate (CACertFile, or fingerprint in tls-policy)",
         )
-    elif name in ("auto_from", "tls_certcheck"):
+    elif name in ("auto_from", "tls_certcheck", "allow_from_override", "set_from_header"):
         migration.no_effect(place, f"{name}: so it is always")
     elif name in _MSMTP_IDLE:
         migration.no_effect(place, f"{name}: {_MSMTP_IDLE[name] or 'so it is always'}")

@@ -7,7 +7,14 @@ import shlex
 from collections.abc import Callable
 
 from minimta.admin.migrate import relay
-from minimta.admin.migrate.migration import ForeignLogin, ForeignPlace, Migration, hop, one_sender
+from minimta.admin.migrate.migration import (
+    ForeignLogin,
+    ForeignPlace,
+    Migration,
+    hop,
+    one_sender,
+    without_users,
+)
 from minimta.admin.migrate.relay import Reader
 
 #: files beside `remotes' -> why they do nothing here
@@ -32,8 +39,9 @@ def carry(text: str, path: str, migration: Migration, included: Reader, own_name
             found = _remote(line, ForeignPlace(path, number), migration)
             hops += [found] if found else []
     if hops:
-        for option in ("SmartHost", "MailHub"):
-            migration.option(option, ", ".join(hops), ForeignPlace(path))
+        migration.option("SmartHost", ", ".join(hops), ForeignPlace(path))
+        if not beside("adminaddr"):
+            without_users(migration, ", ".join(hops), own_name, "", ForeignPlace(path))
     name = beside("me") or (included("/etc/mailname") or "").strip().partition("\n")[0]
     origin = beside("defaulthost") or name
     if origin and "." not in origin and beside("defaultdomain"):

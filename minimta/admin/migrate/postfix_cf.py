@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 
 from minimta.admin.migrate import postfix_tables
-from minimta.admin.migrate.migration import ForeignPlace, Migration
+from minimta.admin.migrate.migration import ForeignPlace, Migration, without_users
 from minimta.admin.migrate.postfix_file import (
     TEXT_TABLES,
     MainCf,
@@ -69,7 +69,7 @@ _IDLE = {
     "mail_name": "words for people",
     "debug_peer_level": "for the log alone",
     "debugger_command": "for the log alone",
-    "maillog_file": "LogTo has its own",
+    "maillog_file": "the log is syslog's (LogTo)",
     "notify_classes": "bounces that cannot be delivered go to DoubleBounceAddress",
     "unknown_local_recipient_reject_code": "550 it is",
     "smtputf8_enable": "SMTPUTF8 is offered",
@@ -141,6 +141,12 @@ def _host_name(cf: MainCf, name: str) -> None:
     cf.migration.option("HostName", cf.value(name), cf.place(name))
 
 
+def _origin(cf: MainCf) -> str:
+    """myorigin, or the first line of the file that it names."""
+    origin = cf.value("myorigin")
+    return (cf.included(origin) or "").strip().partition("\n")[0] if origin[:1] == "/" else origin
+
+
 def _names(cf: MainCf, own_name: str) -> None:
     """myorigin and mydomain: what senders without a domain are called."""
     host = cf.value("myhostname") or own_name
@@ -148,9 +154,7 @@ def _names(cf: MainCf, own_name: str) -> None:
     cf.values.setdefault(
         "mydomain", (host.partition(".")[2] or "localdomain", ForeignPlace(cf.path))
     )
-    origin, place = cf.value("myorigin"), cf.place("myorigin")
-    if origin.startswith("/"):
-        origin = (cf.included(origin) or "").strip().partition("\n")[0]
+    origin, place = _origin(cf), cf.place("myorigin")
     if origin and origin.lower() != host.lower():
         cf.migration.option("MasqueradeAs", origin, place)
         cf.migration.option("MasqueradeEnvelope", "True", place)
@@ -183,9 +187,10 @@ def _without_local(cf: MainCf) -> None:
     relay = cf.migration.last("SmartHost")
     if is_null and relay:
         place = cf.place("mydestination" if "mydestination" in cf.values else "local_transport")
-        cf.migration.option("MailHub", relay, place)
+        origin = _origin(cf)
+        without_users(cf.migration, relay, cf.value("myhostname"), origin, place)
         cf.migration.told(
-            place, "no mail is delivered here: names of this host go to the relay, too (MailHub)"
+            place, "no mail is delivered here: users of this host are known at the relay"
         )
     elif transport and not transport.startswith(("local", "error")):
         cf.migration.not_carried(cf.place("local_transport"), f"local_transport: {transport}")
@@ -423,6 +428,9 @@ _CARRY: dict[str, Callable[[MainCf, str], None]] = {
     "smtpd_client_connection_count_limit": _simple("MaxConnectionsPerClient"),
     "smtpd_recipient_limit": _simple("MaxRecipientsPerMessage"),
     "hopcount_limit": _simple("MaxHopCount"),
+    "smtp_dns_support_level": lambda cf, name: cf.migration.no_effect(
+        cf.place(name), f"{name}: hosts are looked up in /etc/hosts, then by DNS"
+    ),
     "smtp_host_lookup": lambda cf, name: cf.migration.no_effect(cf.place(name), f"{name}: /etc/hosts, then DNS"),
     "sender_bcc_maps": lambda cf, name: cf.migration.not_carried(cf.place(name), f"{name}: AlwaysBcc may do"),
     "disable_dns_lookups": lambda cf, name: cf.migration.no_effect(cf.place(name), f"{name}: a host in brackets has no MX lookup"),

@@ -14,14 +14,10 @@ Reader = Callable[[str], str | None]
 _SYSTEM_CA = ("/etc/ssl/certs/ca-certificates.crt", "system")
 
 
-def relay(
-    migration: Migration, host: str, port: str, place: ForeignPlace, *, has_users: bool
-) -> str:
-    """The next hop, which has the mailboxes of this host's users, too, if it *has_users*."""
+def relay(migration: Migration, host: str, port: str, place: ForeignPlace) -> str:
+    """The next hop."""
     found = hop(host, port)
     migration.option("SmartHost", found, place)
-    if has_users:
-        migration.option("MailHub", found, place)
     return found
 
 

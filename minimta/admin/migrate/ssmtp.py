@@ -5,7 +5,13 @@ from __future__ import annotations
 import os
 
 from minimta.admin.migrate import relay
-from minimta.admin.migrate.migration import ForeignLogin, ForeignPlace, Migration, hop
+from minimta.admin.migrate.migration import (
+    ForeignLogin,
+    ForeignPlace,
+    Migration,
+    hop,
+    without_users,
+)
 from minimta.admin.migrate.relay import Reader
 
 _YES = ("yes", "on", "true", "1")
@@ -27,7 +33,10 @@ def carry(text: str, path: str, migration: Migration, included: Reader, own_name
         )
         port = port or "465"
     if host:
-        found = relay.relay(migration, host, port, place, has_users=True)
+        found = relay.relay(migration, host, port, place)
+        domain = given.get("rewritedomain", ("", place))[0]
+        name = given.get("hostname", ("", place))[0] or own_name
+        without_users(migration, found, name, domain, place)
         if uses_tls or uses_starttls:
             line = given["usetls" if uses_tls else "usestarttls"][1]
             relay.encrypted(migration, found, line, has_login=bool(user))

@@ -210,7 +210,6 @@ def test_a_null_client_of_postfix(machine: OldMachine) -> None:
     found = machine.of(files)
     assert found.config == [
         "HostName = vm1.example.org",
-        "MailHub = [smtp.example.org]:587",
         "SmartHost = [smtp.example.org]:587",
         "MasqueradeAs = example.org",
         "MasqueradeEnvelope = True",
@@ -219,6 +218,7 @@ def test_a_null_client_of_postfix(machine: OldMachine) -> None:
     assert found.rows[1:] == [
         'AuthInfo:smtp.example.org:587 "U:emma" "P:***"',
         "root@vm1.example.org\talerts@example.org",
+        "@vm1.example.org\t%1@example.org",
         "10.1", "192.0.2", "192.0.3",
     ]  # fmt: skip
     assert found.named == [
@@ -295,13 +295,13 @@ def test_ssmtp(machine: OldMachine) -> None:
     )
     assert found.config == [
         "HostName = vm1.example.org",
-        "MailHub = [smtp.example.org]:587",
         "SmartHost = [smtp.example.org]:587",
         "MasqueradeAs = example.org",
         "MasqueradeEnvelope = True",
     ]
     assert found.rows[1:] == [
         'AuthInfo:smtp.example.org:587 "U:emma" "P:***"',
+        "@vm1.example.org\t%1@example.org",
         "root: admin@example.org",
         "root\troot1@example.org",
         "root1@example.org\t[other.example]:2525",
@@ -341,6 +341,7 @@ def test_msmtp(machine: OldMachine) -> None:
     found = machine.of({"/etc/msmtprc": MSMTP.replace('\\"', "-")})
     assert found.config == [
         "MailHub = [smtp.work.example]:587",
+        "StickyHost = True",
         "SmartHost = [smtp.work.example]:587",
         "MasqueradeEnvelope = True",
     ]
@@ -368,6 +369,7 @@ def test_dma(machine: OldMachine) -> None:
     assert found.config == [
         "HostName = vm1.example.org",
         "MailHub = [smtp.example.org]:587",
+        "StickyHost = True",
         "SmartHost = [smtp.example.org]:587",
         "MasqueradeEnvelope = True",
     ]
@@ -392,7 +394,6 @@ def test_nullmailer(machine: OldMachine) -> None:
     both = "[smtp.example.org]:587, [backup.example.org]:465"
     assert found.config == [
         "HostName = vm1.example.org",
-        f"MailHub = {both}",
         f"SmartHost = {both}",
     ]
     assert found.rows[1:] == [
