@@ -91,12 +91,14 @@ def carry(text: str, path: str, migration: Migration, included: Reader, own_name
     """Carry *text*, the file *path*. *included* gives the text of tables; *own_name* is this host's."""
     cf = MainCf(path, migration, included)
     read(cf, text)
+    host = cf.host = cf.value("myhostname") or own_name
+    cf.values.setdefault("mydomain", (host.partition(".")[2] or "localdomain", ForeignPlace(path)))
     for name in cf.values:
         if name in _CARRY:
             _CARRY[name](cf, name)
         elif not _is_idle(cf, name) and name not in _TOGETHER:
             _unknown(cf, name)
-    _names(cf, own_name)
+    _names(cf)
     _without_local(cf)
 
 
@@ -141,20 +143,11 @@ def _host_name(cf: MainCf, name: str) -> None:
     cf.migration.option("HostName", cf.value(name), cf.place(name))
 
 
-def _origin(cf: MainCf) -> str:
-    """myorigin, or the first line of the file that it names."""
-    origin = cf.value("myorigin")
-    return (cf.included(origin) or "").strip().partition("\n")[0] if origin[:1] == "/" else origin
-
-
-def _names(cf: MainCf, own_name: str) -> None:
+def _names(cf: MainCf) -> None:
     """myorigin and mydomain: what senders without a domain are called."""
-    host = cf.value("myhostname") or own_name
+    host = cf.host
     cf.values.setdefault("myhostname", (host, ForeignPlace(cf.path)))
-    cf.values.setdefault(
-        "mydomain", (host.partition(".")[2] or "localdomain", ForeignPlace(cf.path))
-    )
-    origin, place = _origin(cf), cf.place("myorigin")
+    origin, place = cf.origin(), cf.place("myorigin")
     if origin and origin.lower() != host.lower():
         cf.migration.option("MasqueradeAs", origin, place)
         cf.migration.option("MasqueradeEnvelope", "True", place)
@@ -187,8 +180,8 @@ def _without_local(cf: MainCf) -> None:
     relay = cf.migration.last("SmartHost")
     if is_null and relay:
         place = cf.place("mydestination" if "mydestination" in cf.values else "local_transport")
-        origin = _origin(cf)
-        without_users(cf.migration, relay, cf.value("myhostname"), origin, place)
+        origin = cf.origin()
+        without_users(cf.migration, relay, cf.host, origin, place)
         cf.migration.told(
             place, "no mail is delivered here: users of this host are known at the relay"
         )

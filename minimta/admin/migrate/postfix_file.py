@@ -25,6 +25,8 @@ class MainCf:
         self.included = included
         #: name -> raw value, place
         self.values: dict[str, tuple[str, ForeignPlace]] = {}
+        #: myhostname, or what the machine is called
+        self.host = ""
 
     def value(self, name: str) -> str:
         """What the file says, references resolved; "" if nothing."""
@@ -40,6 +42,13 @@ class MainCf:
             return self.expanded(self.values[name][0], depth + 1)
 
         return _REFERENCE.sub(put, text)
+
+    def origin(self) -> str:
+        """myorigin, or the first line of the file that it names."""
+        origin = self.value("myorigin")
+        if origin[:1] == "/":
+            return (self.included(origin) or "").strip().partition("\n")[0]
+        return origin
 
     def place(self, name: str) -> ForeignPlace:
         """Where a parameter stands."""

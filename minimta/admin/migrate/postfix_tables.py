@@ -46,7 +46,11 @@ def generic(cf: MainCf, name: str) -> None:
     domains: dict[str, None] = {}
     for _, _, key, value in table_of(cf, name):
         cf.migration.row("GenericsTable", key, value)
-        domains[key.rpartition("@")[2].lower()] = None
+        user, _, domain = key.lower().rpartition("@")
+        if user and domain == cf.origin().lower():
+            # Postfix looks them up as myorigin has made them, minimta as they are here.
+            cf.migration.row("GenericsTable", f"{user}@{cf.host}", value)
+        domains[domain] = None
     for domain in domains:
         if "." in domain:
             cf.migration.option("GenericsDomain", domain, cf.place(name))
