@@ -7,6 +7,7 @@ that it had; the other files are compiled all the same.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 from minimta.aliases.rebuild import rebuild
 from minimta.config.commandline import UsageError
@@ -15,6 +16,7 @@ from minimta.routing import recipients, targets
 from minimta.routing.local_host import LocalHost
 from minimta.submission.caller import Caller
 from minimta.system import log
+from minimta.system.progress import ProgressLine
 from minimta.system.terminal import complain, say
 
 
@@ -49,12 +51,19 @@ def _warn_of_nobody(here: LocalHost) -> None:
 
     DIFFERS: Sendmail says nothing. The alias stands: the user may come with the next login.
     """
-    for source in here.aliases.sources:
-        try:
-            for name, value in source.records():
-                for target in targets.parse(value):
-                    if target.kind == "user" and recipients.is_unknown(target.value, here):
-                        shown = f"{log.clean(name)}: {log.clean(target.value)}"
+    with ProgressLine("looking up names") as progress:
+        for source in here.aliases.sources:
+            try:
+                for name, value in source.records():
+                    progress.step()
+                    for shown in _nobody(name, value, here):
+                        progress.pause()
                         say(f"{source.path}: {shown}... Warning: no such user or alias")
-        except OSError:
-            continue  # told already, when it was compiled
+            except OSError:
+                continue  # told already, when it was compiled
+
+
+def _nobody(name: bytes, value: bytes, here: LocalHost) -> Iterator[str]:
+    for target in targets.parse(value):
+        if target.kind == "user" and recipients.is_unknown(target.value, here):
+            yield f"{log.clean(name)}: {log.clean(target.value)}"

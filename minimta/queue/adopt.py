@@ -32,6 +32,7 @@ from minimta.queue.letter_judge import JudgedLetter, NotNow
 from minimta.queue.sanitize import add_trace, sanitized
 from minimta.queue.spool import Spool
 from minimta.system import files, log
+from minimta.system.progress import counted
 from minimta.system.users import User, Users
 
 TYPE_CHECKING = False
@@ -174,7 +175,8 @@ class _Adoption:
             self._say("", "too little space in the queue (MinFreeBlocks)")
             return adopted
         try:
-            for name in sorted(only or self.client.names()):
+            names = sorted(only or self.client.names())
+            for name in counted("taking over", names, len(names)):
                 new = self._adopt(name)
                 if new:
                     adopted.append(new)

@@ -104,6 +104,8 @@ class Deliverer:
             self.mailers, self._record, connecting=self._connecting, stop=stop, clock=clock
         )
         self._fresh = False
+        #: called whenever the attempt at a message is over
+        self.finished: Callable[[], None] = lambda: None
         #: what rewrites addresses, or None; () until it is known
         self._rewriter: tuple[()] | tuple[Rewriter | None] = ()
         #: ids of messages of which something was not begun, because others crowd there, or because
@@ -325,6 +327,7 @@ class Deliverer:
             self._reports.finish(progress, now)
         else:
             progress.close((), now=now, options=self._options)
+        self.finished()
 
     @property
     def _reports(self) -> ReportSender:

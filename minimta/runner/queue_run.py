@@ -31,6 +31,7 @@ from minimta.runner.due import is_due, ordered
 from minimta.runner.redirect import announce
 from minimta.runner.take_in import give_back, take_in
 from minimta.system import load, log
+from minimta.system.progress import ProgressLine
 from minimta.system.slots import Slots, of_queue
 from minimta.system.terminal import complain
 from minimta.system.terminal import say as print_line
@@ -122,11 +123,19 @@ class _Run:
         chosen = self._chosen(time.time())  # later than what was taken in
         # What is shown shall be in order: one message after the other.
         size = 1 if self._say else batch_size()
-        for start in range(0, len(chosen), size):
-            if self._stop():
-                break
-            self._batch(chosen[start : start + size], start + 1, len(chosen))
+        with self._progress(len(chosen)):
+            for start in range(0, len(chosen), size):
+                if self._stop():
+                    break
+                self._batch(chosen[start : start + size], start + 1, len(chosen))
         return os.EX_OK
+
+    def _progress(self, total: int) -> ProgressLine:
+        """Of a run by hand that is not told to say more."""
+        shown = ProgressLine("queue run", total, descriptor=-1 if self._say else 2)
+        if not self._say:
+            self._deliverer.finished = shown.step
+        return shown
 
     def look_after(self) -> None:
         """Is there an outage to tell of, or one that is over? (AlertCommand)"""

@@ -42,6 +42,7 @@ class ProgressLine:
         self._begun = clock()
         self._last = self._begun + _SOON - _BETWEEN
         self._is_written = False
+        self._done = 0
 
     def __enter__(self) -> ProgressLine:
         return self
@@ -59,6 +60,11 @@ class ProgressLine:
         self._last = now
         self._write(_CLEAR + self._line(done, now))
         self._is_written = True
+
+    def step(self) -> None:
+        """One more is done."""
+        self._done += 1
+        self.at(self._done)
 
     def pause(self) -> None:
         """Make room for a line of somebody else's."""

@@ -63,6 +63,7 @@ def test_what_is_not_ours_is_no_history_and_is_replaced(
     spool: Spool, tmp_path: Path, there: bytes
 ) -> None:
     (tmp_path / f"af{QID}").write_bytes(there)
+    (tmp_path / f"af{QID}").chmod(0o600)
     assert read(spool, QID) == []
     note(spool, QID, [ONE])
     assert read(spool, QID) == [ONE]

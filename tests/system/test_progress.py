@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import pty
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+import minimta
 from minimta.system.progress import ProgressLine, counted
+from tests.support.privatehost import PrivateHost
 
 
 class Clock:
@@ -108,3 +113,57 @@ def test_a_terminal_that_is_gone_stops_no_work(monkeypatch: pytest.MonkeyPatch) 
 
 def test_what_is_counted_comes_through() -> None:
     assert list(counted("things", "abc", 3)) == ["a", "b", "c"]
+
+
+# --- who shows it -------------------------------------------------------------------------------------
+
+#: shows from the first moment on, and after each step, so that a test need not last a second
+AT_ONCE = """
+import sys
+from minimta.system import progress
+progress._SOON = progress._BETWEEN = 0.0
+"""
+RUN = (
+    AT_ONCE
+    + """
+from minimta.config.options import Options
+from minimta.runner import queue_run
+options = Options()
+for name, value in {values!r}.items():
+    setattr(options, name, value)
+queue_run.run(options)
+"""
+)
+
+
+def on_terminal(script: str) -> tuple[str, str]:
+    """What a *script* writes to a terminal that is its standard error, and to its standard output."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-c", script]
+    home = Path(minimta.__file__).parent.parent
+    environment = {**os.environ, "TERM": "xterm"}
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=theirs, cwd=home, env=environment, check=True
+    )
+    os.set_blocking(ours, False)
+    text = shown(ours)
+    os.close(ours)
+    os.close(theirs)
+    return text, done.stdout.decode()
+
+
+def test_a_queue_run_on_a_terminal_shows_how_far_it_is(tmp_path: Path) -> None:
+    host = PrivateHost(tmp_path)
+    host.options.log_to = "none"
+    for _ in range(3):
+        host.submit(b"<emma@lab1.campus>", b"<dave@lab1.campus>")
+    values = {
+        name: getattr(host.options, name)
+        for name in vars(type(host.options))
+        if name.endswith(("_directory", "_file", "_files", "_table", "_names", "host_name"))
+    }
+    values |= {"run_as_user": "", "queue_la": 10000, "log_to": "none"}
+    text, printed = on_terminal(RUN.format(values=values))
+    assert "queue run  2 of 3 (66 %)" in text and printed == ""
+    assert text.endswith("\r\x1b[K"), "nothing is left behind"
+    assert len(host.letters("dave")) == 3

@@ -35,8 +35,8 @@ def retry(
     ready = [one for one in chosen if one.state in ("waiting", "delivering")] + later
     size = batch_size()
     with ProgressLine("retry", len(ready)) as progress:
+        deliverer.finished = progress.step
         for start in range(0, len(ready), size):
-            progress.at(start)
             batch = ready[start : start + size]
             results = deliverer.attempt([one.qid for one in batch])
             progress.pause()

@@ -25,7 +25,12 @@ from minimta.config.quantities import interval
 from minimta.queue.qid import valid
 
 ALL = "all"
-_TEXTS = ("sender", "recipient", "host", "reason")
+_TEXTS = {
+    "sender": "the sender contains it; <> is that of bounces",
+    "recipient": "a recipient contains it",
+    "host": "a recipient's domain, or a host that the reason names, or one below it",
+    "reason": "why it waits, or is held, contains it",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +86,11 @@ def _has_reason(one: QueuedMessage, text: str) -> bool:
 def add_arguments(parser: ArgumentParser) -> None:
     """The words of a selection, for a *parser*."""
     parser.add_argument("what", nargs="*", metavar="ID", help=f"queue ids, or {ALL}")
-    for name in _TEXTS:
-        parser.add_argument(f"--{name}", metavar="TEXT", help=f"whose {name} it is")
+    for name, meaning in _TEXTS.items():
+        parser.add_argument(f"--{name}", metavar="TEXT", help=meaning)
     parser.add_argument("--older", metavar="AGE", help="than 30m, 2h, 5d")
-    parser.add_argument("--younger", metavar="AGE")
-    parser.add_argument("--state", choices=STATES)
+    parser.add_argument("--younger", metavar="AGE", help="than that")
+    parser.add_argument("--state", choices=STATES, help="in which it is")
 
 
 def parsed(given: Namespace) -> Criteria:

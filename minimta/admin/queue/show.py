@@ -24,6 +24,8 @@ from minimta.system import log
 
 #: characters of a field or an address, octets of a body that are read at once
 _LONG, _BLOCK = 1000, 1 << 16
+#: as Sendmail has the sender in "Return-Path: <g>"
+_PLACEHOLDER = b"<\x81g>"
 #: what each of Sendmail's flags means to people
 _FLAGS = {
     "8": "8-bit octets",
@@ -124,6 +126,8 @@ class QueuedMessageReport:
 
 def _header(control: Control) -> Iterator[str]:
     for _, field in control.headers:
+        if field.endswith(_PLACEHOLDER):
+            continue  # the sender is put there on the way out
         for line in field.split(b"\n"):
             yield as_text(line.replace(b"\t", b"    ")).decode("utf-8")[:_LONG]
 

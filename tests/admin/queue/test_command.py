@@ -50,6 +50,7 @@ def test_a_verb_without_a_choice_is_refused_and_nothing_happens(desk: QueueDesk,
     [
         ("delete", "--sender", ""),
         ("delete", "--reason", ""),
+        ("delete", "--sender", "", "--state", "waiting"),
         ("delete", "--older", "soon"),
         ("delete", "--state", "sleeping"),
         ("delete", "../../etc/passwd"),

@@ -122,13 +122,14 @@ def test_1_an_alias_circle(teller: Teller) -> None:
 def test_2_an_unsafe_forward(teller: Teller) -> None:
     home = teller.host.root / "home" / "dave"
     home.mkdir()
+    home.chmod(0o755)
     forward = home / ".forward"
     forward.write_text("nobody-here\n")
-    forward.chmod(0o666)
+    forward.chmod(0o646)
     qid = teller.fail(b"<dave>")
     has(
         teller.story(qid),
-        f"forward {forward}: Group writable file",
+        f"forward {forward}: World writable file",
         "delivered: <dave>",
     )
     assert teller.code == os.EX_OK
@@ -386,3 +387,32 @@ def test_what_was_deleted_by_hand_says_by_whom(teller: Teller) -> None:
 def _ask(monkeypatch: pytest.MonkeyPatch, nameserver: tuple[str, int]) -> None:
     defaults = {**(Resolver.__init__.__kwdefaults__ or {}), "nameserver": nameserver}
     monkeypatch.setattr(Resolver.__init__, "__kwdefaults__", defaults)
+
+
+def test_a_letter_of_the_client_queue_is_followed_to_its_new_id(teller: Teller) -> None:
+    new = teller.fail(b"<dave>")
+    old = new[:8] + "999999"
+    head = "Nov 30 11:00:00 lab1 sendmail[1]: "
+    with teller.log.open("a") as file:
+        file.write(f"{head}{old}: from=emma, size=9, class=0, nrcpts=1, relay=emma@localhost\n")
+        file.write(
+            f"{head}{old}: to=dave, ctladdr=emma (1/1), delay=00:00:01, xdelay=00:00:00, mailer=relay,"
+            f" pri=30009, relay=[127.0.0.1] [127.0.0.1], dsn=2.0.0,"
+            f" stat=Sent ({new} Message accepted for delivery)\n"
+        )
+    has(
+        teller.story(old),
+        f"{old}, taken over from the client queue as {new}",
+        "came from emma@localhost: emma",
+        f"{new} <dave> by local: Sent",
+        "delivered: <dave>",
+    )
+    assert teller.code == os.EX_OK
+    has(teller.story(new), f"{new}, {old} in the client queue", "delivered: <dave>")
+
+
+def test_an_address_is_still_an_address(teller: Teller, capsys: pytest.CaptureFixture[str]) -> None:
+    assert trace.run(["-C", str(teller.cf), "dave"]) == os.EX_OK
+    assert capsys.readouterr().out.startswith("dave: user dave")
+    assert not trace.is_id("dave") and not trace.is_id("6AM9CfOn000096@lab1.campus")
+    assert trace.is_id("6AM9CfOn000096")
