@@ -21,7 +21,8 @@ from minimta.admin.log_line import LONGEST, LoggedLine
 from minimta.system import log, waiting
 
 _FIELDS = "MESSAGE,SYSLOG_IDENTIFIER,SYSLOG_PID,_PID,_UID,_HOSTNAME,_TRANSPORT"
-_MATCHES = ("SYSLOG_FACILITY=2", "+", "_SYSTEMD_UNIT=minimta.service")
+_UNITS = ("minimta.service", "minimta-runner.service", "minimta-listener.service")
+_MATCHES = ("SYSLOG_FACILITY=2", "+", *(f"_SYSTEMD_UNIT={unit}" for unit in _UNITS))
 #: seconds without a line after which journalctl is ended
 PATIENCE = 30.0
 

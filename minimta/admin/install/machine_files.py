@@ -72,6 +72,7 @@ FILES: tuple[MachineFile, ...] = (
     MachineFile("sysusers.conf", "/etc/sysusers.d/minimta.conf", "/usr/lib/sysusers.d/minimta.conf", Where.WITH_SYSTEMD),
     MachineFile("tmpfiles.conf", "/etc/tmpfiles.d/minimta.conf", "/usr/lib/tmpfiles.d/minimta.conf", Where.WITH_SYSTEMD),
     MachineFile("cron", "/etc/cron.d/minimta", "/etc/cron.d/minimta", Where.WITHOUT_SYSTEMD),
+    MachineFile("fail2ban", "/etc/fail2ban/filter.d/sendmail-auth.local", "/etc/fail2ban/filter.d/sendmail-auth.local"),
     MachineFile("logrotate", "/etc/logrotate.d/minimta", "/etc/logrotate.d/minimta"),
     MachineFile("openrc", "/etc/init.d/minimta", "/etc/init.d/minimta", Where.WITH_OPENRC, 0o755),
     # One file for each command: that is how bash finds it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -134,6 +135,21 @@ def test_the_listener_without_root_has_no_right_at_all() -> None:
     unit = lines_of("minimta-listener.service")
     assert {"User=minimta", "CapabilityBoundingSet=", "Requires=minimta.socket"} <= set(unit)
     assert not [line for line in unit if line.partition("=")[2].startswith(("+", "!"))]
+
+
+@pytest.mark.debian("fail2ban")
+@pytest.mark.parametrize("jail", ["sendmail-auth", "sendmail-reject"])
+def test_fail2ban_finds_our_lines_in_the_journal(jail: str, tmp_path: Path) -> None:
+    shutil.copytree("/etc/fail2ban", tmp_path / "fail2ban", symlinks=True)
+    file = machine_files.by_name("fail2ban")
+    place = tmp_path / "fail2ban" / file.packaged.removeprefix("/etc/fail2ban/")
+    place.write_text(file.text())
+    jails = f"[DEFAULT]\nbackend = systemd\n[{jail}]\nenabled = true\nbackend = systemd\n"
+    (tmp_path / "fail2ban/jail.local").write_text(jails)
+    command = ["fail2ban-client", "-c", str(tmp_path / "fail2ban"), "-d"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    (line,) = [line for line in done.stdout.split("\n") if "addjournalmatch" in line and jail in line]
+    assert "'SYSLOG_IDENTIFIER=sm-mta', '+'" in line
 
 
 # --- the others -----------------------------------------------------------------------------------
