@@ -31,7 +31,7 @@ from minimta.admin.install.files import (
     TextFile,
     Unwanted,
 )
-from minimta.admin.install.machine_files import MachineFile
+from minimta.admin.install.machine_files import MachineFile, Where
 from minimta.admin.install.modes import need_readable, warn_of_writers
 from minimta.admin.install.services import (
     CLIENT_QUEUE,
@@ -128,11 +128,18 @@ def program_steps(root: Path) -> list[Step]:
     diverted = [path for path in COMMANDS if path not in OURS_ALONE]
     return [
         *(machine_step(root, file) for file in machine_files.FILES),
+        *_drop_ins(root),
         *(Diversion(root, path) for path in diverted),
         *(Link(root, manual_place(page), str(page)) for page in manual_pages()),
         *(Link(root, path, f"{HOME}/bin/{name}") for path, name in COMMANDS.items()),
         MailAlternative(root, f"{HOME}/bin/mail"),
     ]
+
+
+def _drop_ins(root: Path) -> list[Step]:
+    if not machine_files.wanted(Where.WITH_SYSTEMD, root):
+        return []
+    return [TextFile(root, path, text) for path, text in machine_files.drop_ins(HOME).items()]
 
 
 def machine_step(root: Path, file: MachineFile) -> Step:

@@ -85,6 +85,19 @@ FILES: tuple[MachineFile, ...] = (
 # fmt: on
 
 
+#: what the units of the listener hide from it
+_HIDDEN = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")
+
+
+def drop_ins(home: str) -> dict[str, str]:
+    """Path -> text of what lets the listener see a copy of ours at *home*, where its units hide that."""
+    if not f"{home}/".startswith(_HIDDEN):
+        return {}
+    text = f"# minimta is run from there.\n[Service]\nProtectHome=tmpfs\nBindReadOnlyPaths={home}\n"
+    units = ("minimta.service", "minimta-listener.service")
+    return {f"/etc/systemd/system/{unit}.d/minimta.conf": text for unit in units}
+
+
 def by_name(name: str) -> MachineFile:
     """The file *name* of ``machine/``, the first of several places. Raise LookupError."""
     return next(file for file in FILES if file.name == name)

@@ -55,6 +55,16 @@ def test_openrc_gets_its_script_where_it_is(tmp_path: Path) -> None:
     assert machine_files.by_name("openrc").mode == 0o755
 
 
+@pytest.mark.parametrize(
+    ("home", "is_hidden"),
+    [("/opt/minimta", False), ("/home/emma/minimta", True), ("/tmp/clone", True), ("/homes/x", False)],
+)
+def test_a_copy_where_the_listener_sees_nothing_is_shown_to_it(home: str, is_hidden: bool) -> None:
+    found = machine_files.drop_ins(home)
+    assert bool(found) == is_hidden
+    assert all(f"BindReadOnlyPaths={home}" in text.split("\n") for text in found.values())
+
+
 # --- units ----------------------------------------------------------------------------------------
 
 
