@@ -57,7 +57,12 @@ def test_openrc_gets_its_script_where_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("home", "is_hidden"),
-    [("/opt/minimta", False), ("/home/emma/minimta", True), ("/tmp/clone", True), ("/homes/x", False)],
+    [
+        ("/opt/minimta", False),
+        ("/home/emma/minimta", True),
+        ("/tmp/clone", True),
+        ("/homes/x", False),
+    ],
 )
 def test_a_copy_where_the_listener_sees_nothing_is_shown_to_it(home: str, is_hidden: bool) -> None:
     found = machine_files.drop_ins(home)
@@ -158,7 +163,9 @@ def test_fail2ban_finds_our_lines_in_the_journal(jail: str, tmp_path: Path) -> N
     (tmp_path / "fail2ban/jail.local").write_text(jails)
     command = ["fail2ban-client", "-c", str(tmp_path / "fail2ban"), "-d"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    (line,) = [line for line in done.stdout.split("\n") if "addjournalmatch" in line and jail in line]
+    (line,) = [
+        line for line in done.stdout.split("\n") if "addjournalmatch" in line and jail in line
+    ]
     assert "'SYSLOG_IDENTIFIER=sm-mta', '+'" in line
 
 
