@@ -15,7 +15,9 @@ pytestmark = [
     pytest.mark.long,
     pytest.mark.root,
     pytest.mark.namespace,
-    pytest.mark.debian("systemd", "openssl", "iproute2", "python3-dnspython", "python3-filelock"),
+    pytest.mark.debian(
+        "systemd", "openssl", "iproute2", "procps", "python3-dnspython", "python3-filelock"
+    ),
 ]
 
 #: the unit of the versions that had one for both
@@ -176,7 +178,7 @@ def test_a_listener_that_has_never_been_root_has_ports_and_secrets_from_systemd(
     with_limit = "HostName = vm.campus\nSmartHost = [127.0.0.1]:2525\nMaxMessageSize = 1234\n"
     machine.write("/etc/mail/minimta.cf", with_limit)
     pid = machine.main_pid("minimta-listener")
-    machine.sh(f"runuser -u minimta -- /bin/kill -HUP {pid}")
+    machine.sh(f"runuser -u minimta -- sh -c 'kill -HUP {pid}'")
     machine.sh(
         "for n in $(seq 100); do printf 'EHLO x\\r\\n' | timeout 2 python3 -c '"
         'import smtplib; s = smtplib.SMTP("127.0.0.1"); s.ehlo(); print(s.esmtp_features["size"])\''
