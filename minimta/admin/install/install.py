@@ -33,6 +33,7 @@ from minimta.admin.install.files import (
 )
 from minimta.admin.install.machine_files import MachineFile, Where
 from minimta.admin.install.modes import need_readable, warn_of_writers
+from minimta.admin.install.sendmail_cf import SendmailCf
 from minimta.admin.install.services import (
     CLIENT_QUEUE,
     QUEUE,
@@ -118,6 +119,7 @@ def state_steps(root: Path) -> list[Step]:
         TextFile(root, "/etc/aliases", ALIASES, keep=True),
         LockFile(root, "/etc/aliases.cdb.lock"),
         AliasDatabase(root, "/etc/aliases", SENDMAIL),
+        SendmailCf(root),
     ]
     # A name, or a key, in an image would be every machine's.
     return rows if root != Path("/") else [*rows, *_of_this_host(root)]
