@@ -19,8 +19,8 @@ import os
 from argparse import ArgumentError, ArgumentParser, Namespace
 from pathlib import Path
 
-from minimta.admin.checkout import SENDMAIL, AdminError
-from minimta.admin.install.services import AliasDatabase
+from minimta.admin import alias_database
+from minimta.admin.checkout import AdminError
 from minimta.admin.install.steps import below
 from minimta.admin.migrate import foreign_files, written
 from minimta.admin.migrate.foreign_files import OldSurroundings
@@ -125,7 +125,7 @@ def _write(migration: Migration, given: Namespace, root: Path, sources: list[str
         say(f"written: {path}")
     aliases = str(below(root, written.path_of(migration, "AliasFile")))
     if aliases in paths:
-        AliasDatabase(Path("/"), aliases, SENDMAIL).do()
+        alias_database.renew(aliases, Options() if root == Path("/") else None)
     say("Look at it with: minimta check; then: systemctl restart minimta")
 
 

@@ -22,9 +22,9 @@ from argparse import ArgumentError, ArgumentParser, Namespace
 from pathlib import Path
 from types import FrameType
 
-from minimta.admin import token
-from minimta.admin.checkout import SENDMAIL, AdminError
-from minimta.admin.install.services import AliasDatabase, has_systemd
+from minimta.admin import alias_database, token
+from minimta.admin.checkout import AdminError
+from minimta.admin.install.services import has_systemd
 from minimta.admin.install.services import run as run_program
 from minimta.admin.output import say
 from minimta.admin.placing import Placing
@@ -188,7 +188,7 @@ def _finish(files: SetupFiles, paths: list[str], root: Path, options: Options) -
         say("nothing to do: all of it is so already")
         return
     if files.aliases in paths:
-        AliasDatabase(Path("/"), files.aliases, SENDMAIL).do()
+        alias_database.renew(files.aliases, options if root == Path("/") else None)
     if root == Path("/"):
         _reload(options)
 

@@ -16,13 +16,14 @@ from pathlib import Path
 
 import pytest
 
-from minimta.admin import verbs
+from minimta.admin import authorize, token, verbs
+from minimta.admin.authorize import Provider as Microsoft
 from minimta.admin.checkout import HOME
 from minimta.admin.setup import letter
 from minimta.system.tls import server_context
 from minimta.system.tls_values import KeyPair
 from tests.support.certificates import Authority
-from tests.support.fakeauthorization import free_port
+from tests.support.fakeauthorization import FakeAuthorization, free_port
 from tests.support.fakeprovider import PROVIDERS as PLAYED
 from tests.support.fakeprovider import FakeProvider
 from tests.support.fakesmtp import FakeSmtp
@@ -350,6 +351,34 @@ def wait_for_greeting(server: FakeSmtp) -> None:
     while not any(server.commands):
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def test_a_provider_that_wants_oauth_gets_a_token_and_the_letter_goes_by_it(
+    machine: SetupMachine,
+    authority: Authority,
+    pair: KeyPair,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    cert = server_context(authority.issue("127.0.0.1"))
+    machine.cf.write_text(f"{machine.given}TokenDirectory = {machine.root}/lib/tokens\n")
+    get = token.run
+    with FakeAuthorization(cert, secret=SECRET) as server:
+        known = Microsoft(server.url("token"), "mail", "h", device_endpoint=server.url("device"))
+        monkeypatch.setitem(authorize.PROVIDERS, "microsoft", known)
+        ca = ["--ca-file", authority.certificate]
+        monkeypatch.setattr(token, "run", lambda words: get([*words, *ca]))
+        users = {"emma@example.org": "access-1-token"}
+        with FakeProvider(PLAYED["office365"], users, tls=server_context(pair)) as provider:
+            where = ["--host", "localhost", "--port", str(provider.port)]
+            who = ["--user", "emma@example.org", "--client-id", "client-1", "--app"]
+            secret = ["--client-secret-file", str(machine.secret)]
+            assert machine.setup("office365", *where, *who, *secret) == os.EX_OK
+            assert provider.logins == [("emma@example.org", "XOAUTH2", True, True)]
+        assert [form["client_id"] for _, form in server.forms] == ["client-1"]
+    assert machine.authinfo.read_text() == 'AuthInfo:localhost "U:emma@example.org" "T:office365"\n'
+    told = capfd.readouterr()
+    assert SECRET not in told.out + told.err and "access-1" not in told.out + told.err
 
 
 # --- on a terminal ------------------------------------------------------------------------------------
