@@ -21,6 +21,7 @@ from pathlib import Path
 
 from minimta.admin import alias_database
 from minimta.admin.checkout import AdminError
+from minimta.admin.install.sendmail_cf import SendmailCf
 from minimta.admin.install.steps import below
 from minimta.admin.migrate import foreign_files, written
 from minimta.admin.migrate.foreign_files import OldSurroundings
@@ -123,6 +124,9 @@ def _write(migration: Migration, given: Namespace, root: Path, sources: list[str
         raise AdminError(f"{error.filename or place}: {error.strerror}", os.EX_CANTCREAT) from error
     for path in paths:
         say(f"written: {path}")
+    checked = SendmailCf(root)
+    if checked.is_ours() and not checked.is_done():
+        checked.do()
     aliases = str(below(root, written.path_of(migration, "AliasFile")))
     if aliases in paths:
         alias_database.renew(aliases, Options() if root == Path("/") else None)

@@ -24,6 +24,7 @@ from types import FrameType
 
 from minimta.admin import alias_database, token
 from minimta.admin.checkout import AdminError
+from minimta.admin.install.sendmail_cf import SendmailCf
 from minimta.admin.install.services import has_systemd
 from minimta.admin.install.services import run as run_program
 from minimta.admin.output import say
@@ -189,6 +190,9 @@ def _finish(files: SetupFiles, paths: list[str], root: Path, options: Options) -
         return
     if files.aliases in paths:
         alias_database.renew(files.aliases, options if root == Path("/") else None)
+    checked = SendmailCf(root)
+    if checked.is_ours() and not checked.is_done():
+        checked.do()
     if root == Path("/"):
         _reload(options)
 

@@ -19,6 +19,7 @@ import pytest
 from minimta.admin import authorize, token, verbs
 from minimta.admin.authorize import Provider as Microsoft
 from minimta.admin.checkout import HOME
+from minimta.admin.install.sendmail_cf import SendmailCf
 from minimta.admin.setup import letter
 from minimta.system.tls import server_context
 from minimta.system.tls_values import KeyPair
@@ -278,6 +279,22 @@ def test_local_returns_mail_for_others_and_the_next_provider_takes_that_back(
     with played("gmail", pair) as server:
         assert machine.provider("gmail", server.port) == os.EX_OK
     assert table.read_text() == ""
+
+
+def test_a_sendmail_cf_of_ours_says_what_is_so_now(tmp_path: Path) -> None:
+    (tmp_path / "etc/mail").mkdir(parents=True)
+    SendmailCf(tmp_path).do()
+    words = [
+        "smtp.example.org:587",
+        "--user",
+        "",
+        "--from",
+        "a@example.org",
+        "--root",
+        str(tmp_path),
+    ]
+    assert verbs.main(["setup", *words]) == os.EX_OK
+    assert "\nDS[smtp.example.org]:587\n" in (tmp_path / "etc/mail/sendmail.cf").read_text()
 
 
 def test_a_domain_takes_the_place_of_the_one_address(machine: SetupMachine) -> None:
