@@ -220,6 +220,22 @@ def test_a_client_that_asks_for_its_mail_is_served_by_the_runner(machine: Machin
     assert "ask" not in machine.sh("ls /var/spool/mqueue")
 
 
+def test_a_log_that_is_a_file_is_written_by_both_and_may_be_put_aside(machine: Machine) -> None:
+    log = "/var/log/minimta/mail.log"
+    machine.write("/etc/mail/minimta.cf", f"HostName = vm.campus\nLogTo = {log}\n")
+    machine.sh("rm -rf /var/log/minimta")
+    machine.install()
+    for number in range(2):
+        machine.send(USER, f"logged-{number}")
+        machine.comes(log, "from=<root@localhost>")
+        machine.comes(log, "stat=Sent")
+        if not number:  # as logrotate(8) does it
+            machine.sh(f"mv {log} {log}.1; install -m 640 /dev/null {log}; systemctl reload minimta")
+            machine.comes(log, "reload: done, the old")
+    assert "SYSERR" not in machine.sh(f"cat {log} {log}.1")
+    assert "from=<root@localhost>" not in machine.sh("journalctl --no-pager -t sm-mta || :")
+
+
 def test_root_hears_of_a_unit_that_has_failed(machine: Machine) -> None:
     machine.install()
     machine.write(
