@@ -10,9 +10,10 @@ from collections.abc import Callable
 import pytest
 
 from minimta.config.options import Options
-from minimta.config.ports import Port
+from minimta.config.ports import Port, read
 from minimta.listener import sockets
 from minimta.listener.sockets import Server, bind
+from minimta.system.activation import PassedSocket
 from tests.support.listening import Listening
 
 
@@ -148,3 +149,27 @@ def test_so_many_connections_may_wait_as_the_port_says(monkeypatch: pytest.Monke
     for port in (Port(address="127.0.0.1", port=0, backlog=7), Port(address="127.0.0.1", port=0)):
         Server(port).server_close()
     assert asked == [7, 1024]
+
+
+@pytest.mark.parametrize(
+    ("row", "name", "modifiers"),
+    [
+        ("Name=X, Addr=127.0.0.1, Port=%d, M=E", "odd", "E"),  # its address and port
+        ("Name=MSA, Addr=192.0.2.1, Port=1, M=E", "MSA", "E"),  # its name
+        ("Name=X, Addr=0.0.0.0, Port=%d, M=E", "odd", "E"),  # its port alone
+        ("Name=X, Addr=127.0.0.1, Port=1, M=E", "odd", ""),
+    ],
+)
+def test_a_port_of_the_service_manager_is_what_its_row_says(
+    row: str, name: str, modifiers: str
+) -> None:
+    options = Options()
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        number = bound.getsockname()[1]
+        options.daemon_ports = read(row % number if "%" in row else row)
+        (server,) = sockets.take(options, [PassedSocket(name, bound)])
+        found = server.port
+        assert (found.address, found.port, found.modifiers) == ("127.0.0.1", number, modifiers)
+        assert found.name == ("odd" if not modifiers else row[5:].partition(",")[0])
+        assert options.daemon_ports == (found,)
+        server.server_close()
