@@ -230,7 +230,9 @@ def test_a_log_that_is_a_file_is_written_by_both_and_may_be_put_aside(machine: M
         machine.comes(log, "from=<root@localhost>")
         machine.comes(log, "stat=Sent")
         if not number:  # as logrotate(8) does it
-            machine.sh(f"mv {log} {log}.1; install -m 640 /dev/null {log}; systemctl reload minimta")
+            machine.sh(
+                f"mv {log} {log}.1; install -m 640 /dev/null {log}; systemctl reload minimta"
+            )
             machine.comes(log, "reload: done, the old")
     assert "SYSERR" not in machine.sh(f"cat {log} {log}.1")
     assert "from=<root@localhost>" not in machine.sh("journalctl --no-pager -t sm-mta || :")
