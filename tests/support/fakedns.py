@@ -38,9 +38,14 @@ class FakeDns(OwnProcess):
     """Runs while the with block does."""
 
     def __init__(
-        self, zone: Zone, *, noise: tuple[bytes, ...] = (), signed: Collection[str] = ()
+        self,
+        zone: Zone,
+        *,
+        noise: tuple[bytes, ...] = (),
+        signed: Collection[str] = (),
+        address: tuple[str, int] = ("127.0.0.1", 0),
     ) -> None:
-        """*noise* is what comes over UDP before each reply."""
+        """*noise* is what comes over UDP before each reply; port 0 of *address* is any that is free."""
         self._signed = [dns.name.from_text(name) for name in signed]
         self._zone = zone
         self._noise = noise
@@ -55,10 +60,10 @@ class FakeDns(OwnProcess):
                     wire = reply.to_wire()
                     self.request.sendall(struct.pack("!H", len(wire)) + wire)
 
-        self._tcp = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        self._tcp = socketserver.ThreadingTCPServer(address, Handler)
         self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._udp.bind(self._tcp.server_address)
-        self.address = ("127.0.0.1", int(self._tcp.server_address[1]))
+        self.address = (address[0], int(self._tcp.server_address[1]))
 
     def __enter__(self) -> FakeDns:
         self.start([self._tcp.socket, self._udp])
