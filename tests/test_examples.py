@@ -4,7 +4,7 @@ A display of a page (``.Bd -literal``) has a comment before it that says what it
 
     .\\" commands          lines after "# " are typed by root, after "$ " by the user emma; what follows
                           one, up to the next, is what it prints: "..." is anything
-    .\\" commands 67       the same, and the last one ends with this exit code
+    .\\" commands 75 67    the same, and the last ones end with these exit codes
     .\\" file PATH         what stands in that file (~: emma's home)
     .\\" read             commands that need the outside: their words are read, nothing is run
     .\\" shown            a picture, or lines that another test has
@@ -79,7 +79,9 @@ def typed(display: Display) -> list[Typed]:
             found[-1].command = found[-1].command[:-1] + line
         else:
             found[-1].printed.append(line)
-    found[-1].code = int(display.kind.partition(" ")[2] or 0)
+    codes = [int(code) for code in display.kind.split()[1:]]
+    for one, code in zip(reversed(found), reversed(codes), strict=False):
+        one.code = code
     return found
 
 
@@ -150,7 +152,7 @@ def test_each_display_says_what_it_is(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert len(displays(page)) == text.count("\n.Bd -literal")
     for display in displays(page):
-        assert re.fullmatch(r"shown|read|commands( \d+)?|file \S+", display.kind), (
+        assert re.fullmatch(r"shown|read|commands( \d+)*|file \S+", display.kind), (
             f"{display.lines}: see the docstring of tests/test_examples.py"
         )
 
