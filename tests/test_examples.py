@@ -157,6 +157,15 @@ def test_each_display_says_what_it_is(page: Path) -> None:
         )
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_text_before_a_file_says_which_it_is(page: Path) -> None:
+    """Of minimta.cf its own form does."""
+    text = page.read_text(encoding="utf-8")
+    for before, path in re.findall(r'((?:.*\n){8})\.\\" file (\S+)\n', text):
+        name = path.rpartition("/")[2]
+        assert name in before or name == "minimta.cf", f"{page.name}: {path}"
+
+
 @pytest.mark.root
 @pytest.mark.namespace
 @pytest.mark.debian()
