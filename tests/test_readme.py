@@ -46,10 +46,11 @@ def test_every_room_is_in_the_picture_of_the_house() -> None:
     assert rooms - {"__init__"} <= set(picture)
 
 
-def test_the_first_configuration_is_read_as_it_stands(tmp_path: Path) -> None:
-    text = section("## Install").partition("minimta.cf`:\n\n")[2].partition("\n\n")[0]
+def test_the_first_configuration_of_the_manual_is_read_as_it_stands(tmp_path: Path) -> None:
+    page = (HOME / "minimta" / "man" / "minimta.cf.5").read_text(encoding="utf-8")
+    text = page.partition("\n.Sh EXAMPLES\n")[2].partition(".Bd -literal")[2].partition("\n.Ed")[0]
     file = tmp_path / "minimta.cf"
-    file.write_text("\n".join(line.removeprefix("    ") for line in text.split("\n")))
+    file.write_text(text.partition("\n")[2])
     file.chmod(0o644)
     given = config_file.load(str(file), [], safefile.why_untrusted)
     assert (given.host_name, given.smart_host) == ("mail.example.org", "[smtp.example.org]:25")

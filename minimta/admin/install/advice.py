@@ -14,7 +14,7 @@ from minimta.system.terminal import complain
 
 _CONFIGURE = """\
 Next:
-  /etc/mail/minimta.cf: HostName, SmartHost ... (README, Install); then minimta check, and"""
+  /etc/mail/minimta.cf: HostName, SmartHost ... (man minimta.cf); then minimta check, and"""
 _START = "  systemctl restart minimta"
 _START_BY_HAND = "  sendmail -bd -q15m (there is no systemd; after changes: kill -HUP the first line of the PidFile)"
 _ROOT = "  /etc/aliases: root's mail to somebody who reads it (root: emma), then newaliases"

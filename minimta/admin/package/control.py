@@ -81,10 +81,10 @@ def md5sums(entries: list[Entry]) -> str:
 
 
 def changelog(version: Version) -> str:
-    """One entry, for tools that look for the version there; the changes stand in the README."""
+    """One entry, for tools that look for the version there; the changes stand in minimta-changes(7)."""
     date = time.strftime("%a, %d %b %Y %H:%M:%S +0000", time.gmtime(version.epoch))
     head = f"minimta ({version.number}) unstable; urgency=medium"
-    return f"{head}\n\n  * See README.md, Changes.\n\n -- {MAINTAINER}  {date}\n"
+    return f"{head}\n\n  * See minimta-changes(7).\n\n -- {MAINTAINER}  {date}\n"
 
 
 def scripts() -> dict[str, str]:
