@@ -87,7 +87,17 @@ class Exchanger:
         )
         with (self.place / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                ["unshare", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", inside, self.place],
+                [
+                    "unshare",
+                    "--net",
+                    "--pid",
+                    "--fork",
+                    "--kill-child",
+                    "sh",
+                    "-c",
+                    inside,
+                    self.place,
+                ],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -199,9 +209,11 @@ class Story:
         self.wait_for_all()
         found["twice"] = len(self.dovecot.letters()) - self.sent
         self.flow()
-        return found | {"sent": self.sent, "arrived": len(numbers(self.dovecot.letters()))} | {
-            "twice, of those under way": len(self.dovecot.letters()) - self.sent
-        }
+        return (
+            found
+            | {"sent": self.sent, "arrived": len(numbers(self.dovecot.letters()))}
+            | {"twice, of those under way": len(self.dovecot.letters()) - self.sent}
+        )
 
     def flow(self) -> None:
         """mx1 is killed while letters come and go."""
