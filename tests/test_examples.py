@@ -129,7 +129,7 @@ def check_story(shown: list[Display], directory: Path) -> None:
             steps.append(["file", rest, "\n".join(display.lines) + "\n"])
             expected.append(None)
             if following is None or not following.kind.startswith("file "):
-                steps.append(["run", "#", "minimta check"])
+                steps.append(["run", "#", "minimta check --offline"])
                 expected.append(None)
         elif word == "commands":
             expected += typed(display)

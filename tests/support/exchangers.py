@@ -111,7 +111,7 @@ class Exchanger:
         assert self._process.stdin is not None
         self._process.stdin.write(b"\n")
         self._process.stdin.close()
-        wait_for(lambda: (self.place / "pid").exists())
+        wait_for((self.place / "pid").exists)
 
     def kill(self) -> None:
         """As when the power fails: all processes at once, and the network with them."""
