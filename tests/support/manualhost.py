@@ -73,8 +73,8 @@ def start_cron(copy: Path) -> None:
     program = Path("/usr/local/sbin/cron")
     write(program, "#!/bin/sh\nwhile :; do sleep 60; done\n")
     program.chmod(0o755)
-    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
-    subprocess.Popen([str(program)], stderr=subprocess.DEVNULL, **streams)
+    nothing = subprocess.DEVNULL
+    subprocess.Popen([str(program)], stdin=nothing, stdout=nothing, stderr=nothing)
 
 
 def forget(path: Path) -> None:
