@@ -174,7 +174,7 @@ OTHERS = {
             "update-alternatives",
         )
     ),
-    *((name, "8") for name in ("logrotate", "praliases", "makemap", "smrsh", "hoststat")),
+    ("logrotate", "8"),
 }
 
 # --- what must hold -------------------------------------------------------------------------------
