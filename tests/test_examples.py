@@ -183,6 +183,7 @@ ELSEWHERE = {
     ".ci/run": "is what runs this",
     "bin/minimta package": "tests/admin/package",
     "minimta setup": "tests/admin/setup",
+    "minimta import": "tests/admin/migrate",
     "/opt/minimta/bin/minimta install": "tests/admin/install",
 }
 
