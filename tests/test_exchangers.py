@@ -15,7 +15,7 @@ pytestmark = [
     pytest.mark.long,
     pytest.mark.root,
     pytest.mark.namespace,
-    pytest.mark.debian("dovecot-core", "dovecot-lmtpd"),
+    pytest.mark.debian("dovecot-core", "dovecot-lmtpd", "iproute2"),
 ]
 
 
