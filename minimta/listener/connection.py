@@ -60,7 +60,7 @@ def session(shared: SharedState, handler: Handler, client: Peer) -> Session:
         has_tls=shared.tls is not None and client.port is not None and client.port.has_starttls,
         max_recipients=options.max_recipients,
         deliver_by_min=options.deliver_by_min,
-        has_etrn=client.port is not None,
+        has_etrn=client.port is not None and "E" not in client.port.modifiers,
         auth=_auth(shared, handler, client),
     )
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from minimta.config.options import Options
+from minimta.config.ports import Port
 from minimta.listener import process
 from minimta.listener.supervisor import _Child
 from minimta.queue.directory import QueueDirectory
@@ -68,6 +69,15 @@ def test_what_is_no_node_asks_nothing(host: SmtpHost, line: str, code: str) -> N
 def test_strangers_may_not_ask(host: SmtpHost) -> None:
     peer, told = asking(host, STRANGER[0])
     assert peer.says("ETRN lab3.campus")[0].startswith("459 4.7.1")
+    assert told == []
+
+
+def test_a_port_may_refuse_it(host: SmtpHost) -> None:
+    """M=E, as a submission port has it."""
+    host.options.daemon_ports = (Port(address="127.0.0.1", modifiers="E"),)
+    peer, told = asking(host)
+    assert not any("ETRN" in line for line in peer.says("EHLO x"))
+    assert peer.says("ETRN lab3.campus")[0].startswith("502 ")
     assert told == []
 
 
