@@ -24,6 +24,7 @@ from types import FrameType
 
 from minimta.admin import alias_database, token
 from minimta.admin.checkout import AdminError
+from minimta.admin.install.machine_files import ENABLED_UNITS
 from minimta.admin.install.sendmail_cf import SendmailCf
 from minimta.admin.install.services import has_systemd
 from minimta.admin.install.services import run as run_program
@@ -40,7 +41,8 @@ from minimta.config import file as config_file
 from minimta.config.options import Options
 from minimta.system import hostnames, log, memory, pidfile, safefile
 
-_UNIT = "minimta.service"
+#: those that read the configuration, in either form of the installation
+_UNITS = (*ENABLED_UNITS, "minimta-listener.service")
 _CODES = {
     Cause.NAME: os.EX_UNAVAILABLE,
     Cause.PORT: os.EX_UNAVAILABLE,
@@ -199,13 +201,15 @@ def _finish(files: SetupFiles, paths: list[str], root: Path, options: Options) -
 
 def _reload(options: Options) -> None:
     """A daemon that runs reads what is new; where none does, the next command will."""
-    if has_systemd() and run_program(["systemctl", "--quiet", "is-active", _UNIT]).returncode == 0:
-        done = run_program(["systemctl", "reload", _UNIT])
+    active = [unit for unit in _UNITS if has_systemd() and _is_active(unit)]
+    for unit in active:
+        done = run_program(["systemctl", "reload", unit])
         say(
-            "minimta is reloaded"
+            f"{unit} is reloaded"
             if done.returncode == 0
-            else f"systemctl reload {_UNIT} failed: do it"
+            else f"systemctl reload {unit} failed: do it"
         )
+    if active:
         return
     if not pidfile.names_another(options.pid_file):
         return
@@ -215,6 +219,10 @@ def _reload(options: Options) -> None:
         say("the daemon is told to read its configuration again")
     except (OSError, ValueError) as error:
         say(f"{options.pid_file}: the daemon was not told ({error}): kill -HUP it")
+
+
+def _is_active(unit: str) -> bool:
+    return run_program(["systemctl", "--quiet", "is-active", unit]).returncode == 0
 
 
 # --- the command line -----------------------------------------------------------------------------

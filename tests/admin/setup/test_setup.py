@@ -20,7 +20,8 @@ from minimta.admin import authorize, token, verbs
 from minimta.admin.authorize import Provider as Microsoft
 from minimta.admin.checkout import HOME
 from minimta.admin.install.sendmail_cf import SendmailCf
-from minimta.admin.setup import letter
+from minimta.admin.setup import letter, setup
+from minimta.config.options import Options
 from minimta.system.tls import server_context
 from minimta.system.tls_values import KeyPair
 from tests.support.certificates import Authority
@@ -295,6 +296,24 @@ def test_a_sendmail_cf_of_ours_says_what_is_so_now(tmp_path: Path) -> None:
     ]
     assert verbs.main(["setup", *words]) == os.EX_OK
     assert "\nDS[smtp.example.org]:587\n" in (tmp_path / "etc/mail/sendmail.cf").read_text()
+
+
+def test_every_unit_that_runs_is_told_to_read_it_again(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    told: list[list[str]] = []
+
+    def systemctl(command: list[str]) -> subprocess.CompletedProcess[str]:
+        told.append(command[1:])
+        is_there = command[-1] != "minimta-listener.service"
+        return subprocess.CompletedProcess(command, 0 if is_there else 3, "", "")
+
+    monkeypatch.setattr(setup, "has_systemd", lambda: True)
+    monkeypatch.setattr(setup, "run_program", systemctl)
+    setup._reload(Options())
+    reloaded = [words[1] for words in told if words[0] == "reload"]
+    assert reloaded == ["minimta-runner.service", "minimta.service"]
+    assert "minimta-runner.service is reloaded" in capfd.readouterr().out
 
 
 def test_a_domain_takes_the_place_of_the_one_address(machine: SetupMachine) -> None:
