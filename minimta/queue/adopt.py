@@ -315,6 +315,7 @@ class _Adoption:
             raise
         if judged.is_discarded:
             self.spool.discard(new, data)
+            log.line(new, "discarded")
             return new
         control.headers[1:1] = [(b"", field) for field in judged.above]
         try:

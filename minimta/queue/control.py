@@ -22,6 +22,8 @@ is an error, as it is for Sendmail, which loses such a file.
     ${df_size}1234              ours: octets of the df. A macro, because Sendmail reads a macro it
                                 never heard of without complaint (and drops it when it rewrites the
                                 file, which says what is true: nobody vouches for the size any more)
+    ${settled}2                 ours too: recipients (after aliases) who have it, or were given up,
+                                and are no longer listed
     ${requiretls}1              ours too: REQUIRETLS was said (RFC 8689)
     S<emma@lab1.campus>         reverse-path as given, "<>" when null
     ZQQ314                      ENVID, xtext
@@ -63,6 +65,8 @@ OWN_MAIL = b"{own_mail}"
 QUEUE_ONLY = ("queueonly", "deferred")
 #: letters that Sendmail has written in some version and we only carry along
 _CARRIED = b"!GXdD"
+#: a macro of ours: how many recipients no longer stand in the file
+SETTLED = b"{settled}"
 _SIZE = b"{df_size}"
 
 

@@ -3,7 +3,8 @@
     act (append, 250 read)   ->  settle()      in memory
     other recipients remain  ->  checkpoint()  qf rewritten without those who have it
     bounce durably queued    ->  close()       the failed are dropped, too
-    nobody is left           ->  close()       qf and df removed: that is the record
+    nobody is left           ->  close()       qf and df removed: that is the record; the log has
+                                               "done" with the number of those whom it tells of
 
 Never before the act, or a crash in between would lose mail; and always before the next one, so that
 a crash repeats one act at most and only its recipients get the message twice. The expansion of
@@ -21,9 +22,10 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from minimta.config.options import Options
-from minimta.message import deliver_by
+from minimta.message import dates, deliver_by
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome
+from minimta.queue.control import SETTLED
 from minimta.queue.locked import LockedMessage
 from minimta.queue.rest import rest_after
 from minimta.routing.destination import Destination
@@ -65,6 +67,8 @@ class MessageProgress:
         #: the attempt is over: close() was called
         self.closed = False
         self._unrecorded = False
+        settled = message.control.macros.get(SETTLED, b"")
+        self._settled_before = int(settled) if settled.isdigit() else 0
         #: what goes beside the message if it has to wait
         self._failures: list[FailedAttempt] = []
 
@@ -143,7 +147,7 @@ class MessageProgress:
             if left:
                 self._defer(left, now, options, message, lasting=bool(gone) or bool(message))
             else:
-                self._remove()
+                self._remove(now)
         except Unrecorded:
             self.message.release()
             raise
@@ -193,6 +197,8 @@ class MessageProgress:
         return delays[-1].stat if delays else self.control.message
 
     def _keep(self, recipients: list[Recipient], due: float, *, lasting: bool = True) -> None:
+        if settled := self._settled_before + len(self.destinations) - len(recipients):
+            self.control.macros[SETTLED] = b"%d" % settled
         self.control.recipients = recipients
         self._rewrite(due, lasting=lasting)
 
@@ -203,7 +209,13 @@ class MessageProgress:
             self._stop(error)
         self._unrecorded = False
 
-    def _remove(self) -> None:
+    def _remove(self, now: float) -> None:
+        # Before it is gone: what is still there after this line waits, whatever the log says of it.
+        count = self._settled_before + len(self.destinations)
+        delay = dates.duration(now - self.control.created)
+        log.line(
+            self.qid, f"done; delay={delay}, ntries={self.control.attempts + 1}, rcpts={count}"
+        )
         try:
             self.message.retire()
         except OSError as error:

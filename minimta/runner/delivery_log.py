@@ -6,7 +6,7 @@ mailer=esmtp, pri=30049, relay=lab2.campus. [10.0.3.135], dsn=2.0.0, stat=Sent (
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from minimta.message import address, dates
 from minimta.message.envelope import Recipient
@@ -17,6 +17,9 @@ from minimta.routing.route import Router
 from minimta.runner.checkpoint import MessageProgress
 from minimta.system import log
 from minimta.system.users import Users
+
+#: characters of all addresses in a line: syslog daemons cut lines at 1 to 8 KiB
+_LONGEST = 1000
 
 
 class DeliveryLog:
@@ -44,13 +47,27 @@ class DeliveryLog:
         now: float,
         took: float,
     ) -> None:
-        """One line for *recipients* of the message, who share *outcome*.
+        """Lines for *recipients* of the message, who share *outcome*: nobody's name is cut off.
 
         *mailer* is "" if none had them; *now* is epoch seconds, *took* seconds.
         """
+        for some in in_lines(recipients):
+            self._write(progress, some, outcome, mailer, now, took)
+        if self._say:
+            self._say(f"{addresses(recipients)}... {outcome.stat}")
+
+    def _write(
+        self,
+        progress: MessageProgress,
+        recipients: Sequence[Recipient],
+        outcome: Outcome,
+        mailer: str,
+        now: float,
+        took: float,
+    ) -> None:
         control = progress.control
         whose = self._controlling(recipients[0]) or self._sender(progress)
-        facts = [f"to={log.fact(addresses(recipients), 1000)}"]
+        facts = [f"to={log.fact(addresses(recipients), _LONGEST)}"]
         if whose:
             facts.append(f"ctladdr={log.fact(whose)}")
         if control.body_type:
@@ -72,8 +89,6 @@ class DeliveryLog:
             facts.append(f"reply={log.fact(reply)}")
         facts.append(f"stat={log.fact(outcome.stat, 300)}")
         log.line(progress.qid, ", ".join(facts))
-        if self._say:
-            self._say(f"{addresses(recipients)}... {outcome.stat}")
 
     def _controlling(self, recipient: Recipient) -> str:
         """The owner of the list, or who names programs and files: ":include:/l (1001/50)"."""
@@ -102,6 +117,18 @@ class DeliveryLog:
         except OSError:
             return ""
         return f"{log.clean(path)} ({user.uid}/{user.gid})" if user else ""
+
+
+def in_lines(recipients: Sequence[Recipient]) -> Iterator[Sequence[Recipient]]:
+    """Them all, as many at a time as a line has room for."""
+    begin, length = 0, 0
+    for number, recipient in enumerate(recipients):
+        length += len(recipient.address) + 1
+        if length > _LONGEST and number > begin:
+            yield recipients[begin:number]
+            begin, length = number, len(recipient.address) + 1
+    if recipients:
+        yield recipients[begin:]
 
 
 def addresses(recipients: Sequence[Recipient]) -> str:

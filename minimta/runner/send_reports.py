@@ -17,14 +17,14 @@ from minimta.dsn import compose, notify
 from minimta.dsn.multipart import Report, ReportEntry, ReportKind, subject
 from minimta.mailers.by_name import Mailers
 from minimta.message import address, dates, headers
-from minimta.message.envelope import Envelope
+from minimta.message.envelope import Envelope, Recipient
 from minimta.message.outcome import Fate
 from minimta.queue import collect
 from minimta.queue import qid as queue_id
 from minimta.queue.spool import Spool
 from minimta.routing import controlling_user, recipients
 from minimta.routing.local_host import LocalHost
-from minimta.runner import last_resort
+from minimta.runner import delivery_log, last_resort
 from minimta.runner.checkpoint import MessageProgress
 from minimta.system import log
 
@@ -82,6 +82,8 @@ class ReportSender:
             elif saved.fate is not Fate.SENT:
                 self._put_aside(progress)
                 return
+        elif reports or dropped:
+            _log_untold(progress, dropped, reports)
         progress.close(dropped, now=now, options=self._options, message=message)
 
     def _to_somebody(
@@ -183,6 +185,21 @@ class ReportSender:
         except (OSError, collect.MessageRefused) as error:
             reason = f"cannot tell {log.clean(to)}: {log.clean(str(error))}"
             log.line("", f"SYSERR(root): {reason}", error=True)
+
+
+def _log_untold(
+    progress: MessageProgress, dropped: list[Recipient], reports: list[Report]
+) -> None:
+    """Failures that nobody hears of: NOTIFY=NEVER, or there is no DoubleBounceAddress."""
+    told = {
+        id(entry.recipient)
+        for report in reports
+        if report.kind in (ReportKind.FAILURE, ReportKind.POSTMASTER)
+        for entry in report.entries
+    }
+    untold = [recipient for recipient in dropped if id(recipient) not in told]
+    for some in delivery_log.in_lines(untold):
+        log.line(progress.qid, f"not returned: {log.clean(delivery_log.addresses(some), 1010)}")
 
 
 def _entries(progress: MessageProgress, *, expired: bool) -> list[ReportEntry]:
