@@ -43,6 +43,10 @@ VERBS = {
         "minimta.admin.alert",
         "tell what AlertCommand was told of an outage [-C FILE] [--test: tell it now]",
     ),
+    "ledger": (
+        "minimta.admin.ledger",
+        "every accepted message, and where it ended [--since WHEN, --json, --log FILE]",
+    ),
     "passwd": (
         "minimta.admin.passwd",
         "a password for NAME, who may then log in to the listener [--delete, --list, --check]",

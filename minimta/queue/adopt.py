@@ -227,8 +227,9 @@ class _Adoption:
         new = self._copy(data_file, data.st_size, control, owner)
         _copied.add(_key(self.client, name, found))
         self._taken[found.st_uid] = self._taken.get(found.st_uid, 0) + 1
-        self._remove(name, found, data)
+        # Before it goes: after a crash in between the letter is still there, and taken once more.
         message_log.adopted(name, new, control, owner, size=data.st_size, now=self.now)
+        self._remove(name, found, data)
         return new
 
     def _has_enough(self, uid: int) -> bool:

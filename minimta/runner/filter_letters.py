@@ -41,6 +41,8 @@ from minimta.system.users import Users
 #: what holds a letter until its bounce is durable
 _HELD = "refused by a filter, a bounce is on its way;"
 _BLOCK = 1 << 18
+#: of the log line about a recipient who is refused
+_FACTS = "delay=00:00:00, xdelay=00:00:00, mailer=relay"
 #: seconds since the machine was started, in which no letter is given up that nobody could judge
 _STARTING = 3600.0
 
@@ -134,7 +136,7 @@ class LetterFilters:
         for position, one in enumerate(message.control.recipients):
             if text := one.message:
                 progress.settle([position], _outcome(text))
-                log.line(qid, f"to={log.fact(one.address)}, mailer=relay, {_stat(text)}")
+                log.line(qid, f"to={log.fact(one.address)}, {_FACTS}, {_stat(text)}")
         reports = ReportSender(self._here, self._spool, Mailers(self._options, self._users))
         with contextlib.suppress(Unrecorded):  # logged, and the letter stays held
             reports.finish(progress, self._now)
