@@ -283,8 +283,8 @@ def test_what_is_put_aside_waits(host: PrivateHost, logged: Logged) -> None:
     (host.root / "mqueue" / f"qf{qid}").write_bytes(b"V8\ngarbage\n")
     host.deliverer().attempt([qid])
     found = logged.ledger(host.options)
-    assert found.endings == {Ending.WAITING: 1}
-    assert found.waiting == {"Qf": 1}
+    assert found.endings == {Ending.WAITING: 2}
+    assert found.waiting == {"Qf": 1, "qf": 1}  # it, and the note to the postmaster
 
 
 # --- crashes ----------------------------------------------------------------------------------------
