@@ -251,7 +251,7 @@ class Accounts:
         if match := _DONE.match(line.text):
             account = self.get(line.qid)
             account.done = int(match[1])
-            if not account.failed:
+            if not account.failed and account.sent >= account.done:
                 account.got = None  # it is over: most of the memory goes
 
     def _report(self, line: LoggedLine) -> None:
