@@ -187,9 +187,7 @@ class ReportSender:
             log.line("", f"SYSERR(root): {reason}", error=True)
 
 
-def _log_untold(
-    progress: MessageProgress, dropped: list[Recipient], reports: list[Report]
-) -> None:
+def _log_untold(progress: MessageProgress, dropped: list[Recipient], reports: list[Report]) -> None:
     """Failures that nobody hears of: NOTIFY=NEVER, or there is no DoubleBounceAddress."""
     told = {
         id(entry.recipient)

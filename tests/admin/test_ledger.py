@@ -37,7 +37,9 @@ LATE = f"{TO}, dsn=4.2.2, stat=Deferred: 452 4.2.2 Mailbox full"
 LOST = f"{TO}, dsn=5.1.1, stat=User unknown"
 DONE = "done; delay=00:00:01, ntries=1, rcpts="
 OTHER = SENT.replace("<d@x>", "<o@x>")
-HANDED = f"{TO}, relay=[127.0.0.1] [127.0.0.1], dsn=2.0.0, stat=Sent ({B} Message accepted for delivery)"
+HANDED = (
+    f"{TO}, relay=[127.0.0.1] [127.0.0.1], dsn=2.0.0, stat=Sent ({B} Message accepted for delivery)"
+)
 
 
 def options_of(root: Path) -> Options:
