@@ -24,7 +24,7 @@ A recipient is one after aliases and .forward files: of a list each member.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -218,15 +218,13 @@ class Accounts:
         if "xdelay" not in facts or not stat:
             return
         account = self.get(line.qid)
-        if facts.get("relay") == _OURSELVES and (match := _HANDED.fullmatch(stat)):
-            account.parts = [match[1]]
-            self._follow(account, match[1])
+        if new := handed_on(facts):
+            account.parts = [new]
+            self._follow(account, new)
             return
         fate = fate_of(stat, facts.get("dsn", ""))
-        seen: dict[str, int] = {}
-        for address in recipients(facts["to"]):
-            seen[address] = seen.get(address, 0) + 1
-            self._note(account, (address, facts.get("ctladdr", ""), seen[address]), fate)
+        for key in keys(facts):
+            self._note(account, key, fate)
 
     def _follow(self, account: Account, qid: str) -> Account:
         """*qid* goes on with the message: it was accepted, whether it has lines or not."""
@@ -280,6 +278,22 @@ class Accounts:
             self.get(line.qid).failed.clear()
         elif text.startswith("ruleset=check_rcpt, ") and text.endswith(", discard"):
             self.get(line.qid).thrown += 1
+
+
+def handed_on(facts: Mapping[str, str]) -> str:
+    """The id under which a letter of the client queue goes on, "" if this is not about that."""
+    match = _HANDED.fullmatch(facts.get("stat", ""))
+    return match[1] if match and facts.get("relay") == _OURSELVES else ""
+
+
+def keys(facts: Mapping[str, str]) -> list[tuple[str, str, int]]:
+    """The recipients of a to= line, told apart: (address, controlling user, which of such)."""
+    seen: dict[str, int] = {}
+    found = []
+    for address in recipients(facts["to"]):
+        seen[address] = seen.get(address, 0) + 1
+        found.append((address, facts.get("ctladdr", ""), seen[address]))
+    return found
 
 
 def fate_of(stat: str, dsn: str) -> Fate:

@@ -47,6 +47,10 @@ VERBS = {
         "minimta.admin.ledger",
         "every accepted message, and where it ended [--since WHEN, --json, --log FILE]",
     ),
+    "report": (
+        "minimta.admin.report",
+        "hours, senders, destinations, delays, failures [--since WHEN, --html FILE, --json]",
+    ),
     "passwd": (
         "minimta.admin.passwd",
         "a password for NAME, who may then log in to the listener [--delete, --list, --check]",
