@@ -14,7 +14,7 @@ from html import escape
 from minimta.admin import ledger
 from minimta.admin.ledger import Ledger
 from minimta.admin.ledger_accounts import Ending
-from minimta.admin.report_figures import DELAYS, Figures, top
+from minimta.admin.report_figures import DELAYS, OTHERS, Figures, top
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1d2430; --soft: #5b6472; --line: #d5dae2; --page: #ffffff;
@@ -43,7 +43,8 @@ svg .b { fill: var(--bar); } svg text { fill: var(--soft); font: 11px system-ui,
 svg .axis { stroke: var(--line); } svg.chart { display: block; width: 100%; height: auto; }
 summary { cursor: pointer; color: var(--soft); padding: .4rem 0; }
 code { overflow-wrap: anywhere; }
-@media (max-width: 34rem) { td.bar, th.bar { display: none; } td.n, th.n { width: 5rem; } }
+@media (max-width: 34rem) { td.bar, th.bar { display: none; }
+  svg.chart text { font-size: 18px; } td.n, th.n { width: 5rem; } }
 @media print { body { max-width: none; } }
 """
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -155,15 +156,15 @@ def by_time(figures: Figures) -> list[tuple[str, int]]:
 
 
 def _table(title: str, what: str, unit: str, rows: Sequence[tuple[str, int]]) -> str:
-    most = max((count for _, count in rows), default=0)
-    if not most:
+    most = max((count for label, count in rows if label != OTHERS), default=0)
+    if not any(count for _, count in rows):
         return ""
     return f"<h2>{escape(title)}</h2>\n{_rows(what, unit, rows, most)}"
 
 
 def _rows(what: str, unit: str, rows: Sequence[tuple[str, int]], most: int) -> str:
     cells = "".join(
-        f'<tr><td>{escape(label)}</td><td class="bar">{_bar(count, most)}</td>'
+        f'<tr><td>{escape(label)}</td><td class="bar">{_bar(label, count, most)}</td>'
         f'<td class="n">{count:,}</td></tr>\n'
         for label, count in rows
     )
@@ -174,7 +175,9 @@ def _rows(what: str, unit: str, rows: Sequence[tuple[str, int]], most: int) -> s
     )
 
 
-def _bar(count: int, most: int) -> str:
+def _bar(label: str, count: int, most: int) -> str:
+    if label == OTHERS:
+        return ""  # as long as all the others together it would make them short
     wide = max(100 * count / most, 0.5) if count else 0
     return (
         '<svg viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
