@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from minimta.admin import mail_log, when
 from minimta.admin.checkout import AdminError
-from minimta.admin.ledger_accounts import Account, Accounts, Ending, ending
+from minimta.admin.ledger_accounts import LedgerEntry, LedgerEntries, Ending, ending
 from minimta.admin.log_line import LoggedLine
 from minimta.admin.output import say
 from minimta.config import file as config_file
@@ -72,7 +72,7 @@ class Ledger:
         """All messages."""
         return self.endings.total()
 
-    def add(self, account: Account) -> Ending:
+    def add(self, account: LedgerEntry) -> Ending:
         """Count a message; returns where it ended."""
         where, why = ending(account)
         self.endings[where] += 1
@@ -88,7 +88,7 @@ class Ledger:
         return where
 
 
-def recipient_sums(account: Account, where: Ending) -> dict[str, int]:
+def recipient_sums(account: LedgerEntry, where: Ending) -> dict[str, int]:
     """Its recipients by what became of them."""
     failed = len(account.failed)
     found = {"delivered": account.sent, "discarded": account.thrown}
@@ -107,7 +107,7 @@ def recipient_sums(account: Account, where: Ending) -> dict[str, int]:
     return {name: count for name, count in found.items() if count > 0}
 
 
-def origin(account: Account) -> str:
+def origin(account: LedgerEntry) -> str:
     """Where it came from: "report" if we wrote it, "local" from a user of this host, else "smtp"."""
     if account.relay == "localhost":
         return "report"
@@ -133,7 +133,7 @@ def make(
     now: float,
     host: str = "",
     watch: Callable[[LoggedLine], None] = lambda line: None,
-    counted: Callable[[Account, Ending], None] = lambda account, where: None,
+    counted: Callable[[LedgerEntry, Ending], None] = lambda account, where: None,
 ) -> Ledger:
     """Add up. *places* are those of mail_log, *host* the only machine whose lines count.
 
@@ -141,7 +141,7 @@ def make(
     """
     ledger = Ledger(since, now)
     queued = _queued(options)
-    accounts = Accounts(_trusted(options))
+    accounts = LedgerEntries(_trusted(options))
     for line in mail_log.read(places, since, ledger.complaints.append):
         if host and line.host.partition(".")[0] != host.partition(".")[0]:
             continue
@@ -160,7 +160,7 @@ def make(
     return ledger
 
 
-def _messages(accounts: Accounts, since: float, now: float) -> Iterable[Account]:
+def _messages(accounts: LedgerEntries, since: float, now: float) -> Iterable[LedgerEntry]:
     """Those that count: accepted in that time, and not gone on under another id."""
     for account in accounts:
         if account.parts and account.qid not in account.parts and not account.queued:
@@ -221,7 +221,7 @@ def made(
     given: Namespace,
     now: float,
     watch: Callable[[LoggedLine], None] = lambda line: None,
-    counted: Callable[[Account, Ending], None] = lambda account, where: None,
+    counted: Callable[[LedgerEntry, Ending], None] = lambda account, where: None,
 ) -> Ledger:
     """The ledger that arguments ask for. Raise AdminError."""
     if not permission.may_administer(options):

@@ -54,7 +54,7 @@ class Ending(Enum):
 
 
 @dataclass(slots=True)
-class Account:
+class LedgerEntry:
     """All that is known of one message."""
 
     qid: str
@@ -116,7 +116,7 @@ class Account:
         return self.sent + len(self.failed)
 
 
-def ending(account: Account) -> tuple[Ending, str]:
+def ending(account: LedgerEntry) -> tuple[Ending, str]:
     """Where the message is, and for an unknown one why."""
     if account.queued:
         return Ending.WAITING, ""
@@ -138,27 +138,27 @@ def ending(account: Account) -> tuple[Ending, str]:
     return (Ending.DELIVERED if account.sent else Ending.DISCARDED), ""
 
 
-class Accounts:
+class LedgerEntries:
     """Takes lines in their order; gives the messages."""
 
     def __init__(self, trusted: Collection[int] = ()) -> None:
         """*trusted* are uids that may say what became of mail; empty: all, as in a file nobody knows."""
         self._trusted = frozenset(trusted)
-        self._accounts: dict[str, Account] = {}
+        self._accounts: dict[str, LedgerEntry] = {}
         #: lines about messages
         self.lines = 0
 
-    def __iter__(self) -> Iterator[Account]:
+    def __iter__(self) -> Iterator[LedgerEntry]:
         return iter(self._accounts.values())
 
-    def get(self, qid: str) -> Account:
+    def get(self, qid: str) -> LedgerEntry:
         """The account of a message; made if there is none."""
         account = self._accounts.get(qid)
         if account is None:
-            account = self._accounts[qid] = Account(qid)
+            account = self._accounts[qid] = LedgerEntry(qid)
         return account
 
-    def find(self, qid: str) -> Account | None:
+    def find(self, qid: str) -> LedgerEntry | None:
         """The account, if anything is known of that message."""
         return self._accounts.get(qid)
 
@@ -226,14 +226,14 @@ class Accounts:
         for key in keys(facts):
             self._note(account, key, fate)
 
-    def _follow(self, account: Account, qid: str) -> Account:
+    def _follow(self, account: LedgerEntry, qid: str) -> LedgerEntry:
         """*qid* goes on with the message: it was accepted, whether it has lines or not."""
         part = self.get(qid)
         part.has_begin = True
         part.sender, part.relay = part.sender or account.sender, part.relay or account.relay
         return part
 
-    def _note(self, account: Account, key: tuple[str, str, int], fate: Fate) -> None:
+    def _note(self, account: LedgerEntry, key: tuple[str, str, int], fate: Fate) -> None:
         account.failed.pop(key, None)
         if fate is Fate.FAILED:
             account.failed[key], account.last_failure = fate, self.lines

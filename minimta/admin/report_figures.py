@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from minimta.admin import ledger_accounts
-from minimta.admin.ledger_accounts import Account, Ending
+from minimta.admin.ledger_accounts import LedgerEntry, Ending
 from minimta.admin.log_line import LoggedLine
 from minimta.message.outcome import Fate
 from minimta.message.printable import shown
@@ -80,7 +80,7 @@ class Figures:
             reason = shown(facts.get("reply") or stat.removeprefix("Deferred: "), _SHOWN)
             _add(self.failed if fate is Fate.FAILED else self.deferred, f"{domain}  {reason}")
 
-    def counted(self, account: Account, where: Ending) -> None:
+    def counted(self, account: LedgerEntry, where: Ending) -> None:
         """Add a message that the ledger has counted."""
         del where
         self.hours[time.strftime("%Y-%m-%d %H", time.localtime(account.time))] += 1
