@@ -50,9 +50,9 @@ def arguments(host: PrivateHost, monkeypatch: pytest.MonkeyPatch) -> Iterator[li
     for number in range(30):
         qid = ID.format(number)
         line(qid, f"from={HOSTILE}, size=100, class=0, nrcpts=1, msgid=<1>, relay=h [10.0.0.1]")
-        to, took = f"u@d{number}.example", "00:00:09" if number % 2 else "2+00:00:00"
-        line(qid, DELAYED.format(to))
-        line(qid, SENT.format(to, took))
+        whose, took = f"u@d{number}.example", "00:00:09" if number % 2 else "2+00:00:00"
+        line(qid, DELAYED.format(whose))
+        line(qid, SENT.format(whose, took))
         line(qid, f"done; delay=00:00:01, ntries=2, rcpts={2 if number == 7 else 1}")
     line(
         ID.format(40),
