@@ -258,6 +258,7 @@ class Options:
     run_as_user = _option("RunAsUser", "minimta", str.strip, "user that listener and remote worker become when started as root")
     one_user = _option("OneUser", "False", boolean, "everything is done as the user who runs it, who is not root: for containers; programs and files of other users' .forward are neither run nor written, and that mail waits (ours)")
     sandbox = _option("Sandbox", "True", boolean, "listener and remote worker give up, by Landlock where the kernel has it, what they do not need (ours)")
+    status_file = _option("StatusFile", "", directory, "statistics for mailstats(8), written once a second at most; empty: beside QueueDirectory, with .statistics at its end; /dev/null: none")
     pid_file = _option("PidFile", "/run/sendmail.pid", directory, "pid and command line of the daemon")
     log_level = _option("LogLevel", "9", number, "0 nothing, 9 every message, 10 and more details", "L")
     log_to = _option("LogTo", "syslog", log_places, "where the log goes: syslog (facility mail), stderr, files by their absolute paths, several with commas between them; or none (ours)")

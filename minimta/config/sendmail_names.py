@@ -89,7 +89,6 @@ REFUSED = {
     "DirectSubmissionModifiers": "DaemonPortOptions has modifiers for what comes by SMTP; what comes by sendmail(8) has none",
     "TrustedUser": "who owns QueueDirectory may do what root may: run the queue, rebuild aliases, start the daemon",
     "UseMSP": "callers without rights use the client queue by themselves; -Ac and -Am choose for others",
-    "StatusFile": "statistics are made from the mail log",
     "ControlSocketName": "signals control the daemon (HUP, TERM), and minimta(8) shows its state",
     "DefaultAuthInfo": "AuthInfoFile holds the logins at other hosts",
     "CRLFile": _REVOKED,

@@ -25,7 +25,7 @@ from minimta.queue import qid as queue_id
 from minimta.queue.control import is_plain
 from minimta.smtp.command import Mail, Rcpt
 from minimta.smtp.reply import Reply, quoted, reply
-from minimta.system import log
+from minimta.system import log, statistics
 
 #: octets of a refused message that are read before the session is ended
 _MOST_SKIPPED = 16 << 20
@@ -293,6 +293,8 @@ class Handler:
             qid = self._discard(incoming, envelope)
         else:
             qid = incoming.commit()
+            if envelope.quarantine:
+                statistics.count("esmtp", "msgsqur")
             self._queued(qid)
         return reply(250, "2.0.0", f"{qid} Message accepted for delivery")
 
@@ -301,6 +303,7 @@ class Handler:
         incoming.abort()
         self._log_message(envelope.reverse_path, incoming.size)
         self.note("discarded")
+        statistics.count("esmtp", "msgsdis")
         return self._qid
 
     def _name_sender(self, incoming: collect.Incoming) -> None:

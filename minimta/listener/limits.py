@@ -28,7 +28,7 @@ from minimta.listener.shared_state import SharedState
 from minimta.listener.stream import Stream
 from minimta.listener.threads import ThreadPool
 from minimta.message import dates
-from minimta.system import log
+from minimta.system import log, statistics
 
 #: seconds until it is told again that connections are delayed
 _DELAY_SILENCE = 90.0
@@ -56,7 +56,9 @@ class ConnectionLimits:
         self._delay(port)
         why_not = self._why_not(ip, port)
         if why_not:
+            statistics.count("", "rejected")
             return _turn_away(sock, why_not)
+        statistics.count("", "from")
         connection = Connection(Stream(sock), ip, port, self._shared)
         # Before its thread runs: close() must not miss it.
         with self._changed:

@@ -42,6 +42,7 @@ from minimta.system import (
     sandbox,
     service_credentials,
     slots,
+    statistics,
     users,
     waiting,
 )
@@ -104,6 +105,10 @@ class Listener:
         _read_tables(shared) if is_first else shared.read_tables()
         # Only filters look at a letter once it is written.
         spool.reads_back = shared.has_filters
+        # Now: RunAsUser may neither write beside the queue nor, in its sandbox, open anything there.
+        self._statistics = statistics.open_file(
+            statistics.path_of(options.status_file, options.queue_directory)
+        )
         privileges.become(options.run_as_user, with_groups=True)
         _confine(options, spool)
         self._servers = servers
@@ -122,6 +127,8 @@ class Listener:
         for server, thread in zip(self._servers, self._threads, strict=True):
             server.limits = self._limits
             thread.start()
+        keeper = threading.Thread(target=statistics.keep, args=(self._statistics,), daemon=True)
+        keeper.start()  # of its own: a disk that hangs holds nobody up
         orders = _Orders(control, parent)
         with contextlib.suppress(OSError):  # the parent is gone, which orders will say
             control.send(READY)
@@ -141,6 +148,7 @@ class Listener:
             self._retire(orders)
         if not self._limits.close(GRACE):
             log.line("", "some connections did not end in time", level=1)
+        statistics.flush(self._statistics)
         return not orders.is_orphaned
 
     def _retire(self, orders: _Orders) -> None:

@@ -24,7 +24,7 @@ from minimta.routing import recipients
 from minimta.routing.refusal import Refusal
 from minimta.smtp.command import Mail, Rcpt
 from minimta.smtp.reply import Reply, quoted, reply
-from minimta.system import log, sandbox
+from minimta.system import log, sandbox, statistics
 
 _AUTHENTICATE = ". Proper authentication required."
 
@@ -182,6 +182,7 @@ def _written(found: Refusal | None, rcpt: Rcpt, qid: str) -> Reply | None:
     if found is None:
         return None
     log.line(qid, f"{one_word(quoted(rcpt.given))}... {found.text}")
+    statistics.count("esmtp", "msgsrej")
     return reply(found.code, found.status, f"{quoted(rcpt.given)}... {found.text}")
 
 
@@ -195,6 +196,7 @@ def logged(
         text += more
     facts = f"arg1={one_word(shown)}, relay={client.shown}, reject={text}"
     log.line(qid, f"ruleset={ruleset}, {facts}")
+    statistics.count("esmtp", "msgsrej")
     return answer
 
 

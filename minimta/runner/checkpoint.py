@@ -29,7 +29,7 @@ from minimta.queue.control import SETTLED
 from minimta.queue.locked import LockedMessage
 from minimta.queue.rest import rest_after
 from minimta.routing.destination import Destination
-from minimta.system import log
+from minimta.system import log, statistics
 
 if TYPE_CHECKING:
     from minimta.queue.failed_attempts import FailedAttempt
@@ -77,6 +77,22 @@ class MessageProgress:
         for position in positions:
             self.outcomes[position] = outcome
         self._unrecorded = self._unrecorded or outcome.fate is Fate.SENT
+
+    def note_came(self) -> None:
+        """For mailstats(8): count the message when it is tried for the first time."""
+        if not self.control.attempts and not self._settled_before:
+            mailer = "esmtp" if self.control.macros.get(b"r") else "local"
+            statistics.count(mailer, "msgsfr")
+            statistics.count(mailer, "bytes_from", statistics.kibibytes(self._octets()))
+
+    def note_sent(self, mailer: str, recipients: int) -> None:
+        """For mailstats(8): so many more have it."""
+        statistics.count(mailer, "msgsto", recipients)
+        octets = statistics.kibibytes(self._octets())
+        statistics.count(mailer, "bytes_to", recipients * octets)
+
+    def _octets(self) -> int:
+        return self.message.size + sum(len(field) + 1 for _, field in self.control.headers)
 
     def recipients(self, positions: Iterable[int]) -> list[Recipient]:
         """The recipients at these positions among the destinations."""

@@ -38,7 +38,7 @@ from minimta.runner.delivery_log import DeliveryLog
 from minimta.runner.due import waits_for_full_run
 from minimta.runner.make_jobs import Task, tasks
 from minimta.runner.rounds import Rounds
-from minimta.system import files, log
+from minimta.system import files, log, statistics
 from minimta.system.slots import Slots
 from minimta.system.users import Users
 
@@ -94,6 +94,9 @@ class Deliverer:
         self._here = here
         self._sender_relays = SenderRelays(here.options.sender_relay, all_rows, self._shown_sender)
         self._options = here.options
+        self._status_file = statistics.path_of(
+            here.options.status_file, here.options.queue_directory
+        )
         self._say = say
         self._tell = tell
         self._clock = clock
@@ -138,6 +141,7 @@ class Deliverer:
             self._attempt(made, go_on)
         if self.spool.lost:
             self._reports.report_losses(self._clock())
+        statistics.flush_to(self._status_file)
         return results
 
     # --- one batch --------------------------------------------------------------------------------
@@ -183,7 +187,9 @@ class Deliverer:
                 return None
             is_held = bool(message.control.quarantine) and kind == "qf"
             if not is_held and not (self._fresh and waits_for_full_run(message.control)):
-                return MessageProgress(message, self._expand(message), self._clock())
+                progress = MessageProgress(message, self._expand(message), self._clock())
+                progress.note_came()
+                return progress
         if message is not None:
             message.release()
         return None
@@ -313,6 +319,8 @@ class Deliverer:
             outcome = reply_outcomes.for_now(outcome)
         progress.settle(positions, outcome)
         recipients, mailer = progress.recipients(positions), progress.mailer(positions[0])
+        if outcome.fate is Fate.SENT:
+            progress.note_sent(mailer, len(positions))
         now = self._clock()
         self._log.write(progress, recipients, outcome, mailer=mailer, now=now, took=now - begun)
         if outcome.fate is not Fate.SENT and not outcome.is_crowded:

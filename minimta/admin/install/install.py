@@ -70,6 +70,7 @@ COMMANDS = {
     "/usr/bin/hoststat": "hoststat",
     "/usr/bin/purgestat": "purgestat",
     "/usr/sbin/praliases": "praliases",
+    "/usr/sbin/mailstats": "mailstats",
     "/usr/sbin/makemap": "makemap",
     "/usr/sbin/editmap": "editmap",
     "/usr/sbin/rmail": "rmail",

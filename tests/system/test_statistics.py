@@ -1,0 +1,113 @@
+"""The counts for mailstats: added under a lock, by many processes, and in nobody's way."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+import pytest
+
+from minimta.system import statistics
+from minimta.system.statistics import Statistics, Unreadable
+
+
+@pytest.fixture(autouse=True)
+def nothing_pending() -> None:
+    statistics.forget()
+
+
+def test_what_was_counted_is_added(tmp_path: Path) -> None:
+    path = str(tmp_path / "st")
+    for _ in range(2):
+        statistics.count("local", "msgsto", 3)
+        statistics.count("esmtp", "msgsfr")
+        statistics.count("", "rejected")
+        statistics.count("nosuch", "msgsto")
+        statistics.flush_to(path)
+    found = statistics.read(path)
+    assert found.of("local") == [0, 0, 6, 0, 0, 0, 0]
+    assert found.of("") == [2, 0, 6, 0, 0, 0, 0]
+    assert found.connections() == [0, 0, 2]
+    assert Path(path).stat().st_mode & 0o777 == 0o644
+
+
+def test_processes_lose_nothing_of_each_other(tmp_path: Path) -> None:
+    path = str(tmp_path / "st")
+    children = []
+    for _ in range(4):
+        child = os.fork()
+        if not child:
+            for _ in range(200):
+                statistics.count("local", "msgsto")
+                statistics.flush_to(path)
+            while statistics._pending:
+                statistics.flush_to(path)
+            os._exit(0)
+        children.append(child)
+    for child in children:
+        assert os.waitpid(child, 0)[1] == 0
+    assert statistics.read(path).of("local")[2] == 800
+
+
+def test_a_child_does_not_add_what_its_parent_counted(tmp_path: Path) -> None:
+    path = str(tmp_path / "st")
+    statistics.count("local", "msgsto")
+    child = os.fork()
+    if not child:
+        statistics.flush_to(path)
+        os._exit(0)
+    os.waitpid(child, 0)
+    statistics.flush_to(path)
+    assert statistics.read(path).of("local")[2] == 1
+
+
+def test_who_has_the_lock_holds_nobody_up(tmp_path: Path) -> None:
+    path = tmp_path / "st"
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        statistics.count("local", "msgsto")
+        statistics.flush_to(str(path))
+        assert path.stat().st_size == 0
+    statistics.flush_to(str(path))
+    assert statistics.read(str(path)).of("local")[2] == 1
+
+
+def test_what_cannot_be_written_costs_nothing(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "other")
+    os.mkfifo(tmp_path / "fifo")
+    for path in ("/dev/null", "/dev/full", "/nonexistent/st", str(tmp_path / "link")):
+        statistics.count("local", "msgsto")
+        statistics.flush_to(path)
+    statistics.flush_to(str(tmp_path / "fifo"))
+    assert not (tmp_path / "other").exists()
+
+
+def test_an_empty_file_counts_from_its_making_and_another_is_no_statistics(tmp_path: Path) -> None:
+    path = tmp_path / "st"
+    path.touch()
+    os.utime(path, (17, 17))
+    assert statistics.read(str(path)).since == 17
+    path.write_bytes(b"something else\n")
+    with pytest.raises(Unreadable):
+        statistics.read(str(path))
+    statistics.count("local", "msgsto")
+    statistics.flush_to(str(path))
+    assert statistics.read(str(path)).of("local")[2] == 1
+
+
+def test_a_flood_is_bounded() -> None:
+    for _ in range(statistics._MOST + 10):
+        statistics.count("local", "msgsto")
+    assert len(statistics._pending) == statistics._MOST
+    statistics.forget()
+
+
+def test_reset_gives_what_was(tmp_path: Path) -> None:
+    path = str(tmp_path / "st")
+    statistics.count("local", "msgsto")
+    statistics.flush_to(path)
+    assert statistics.reset(path).of("local")[2] == 1
+    found: Statistics = statistics.read(path)
+    assert found.of("") == [0] * 7
+    assert found.since > 1e9
