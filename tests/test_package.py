@@ -15,7 +15,7 @@ import minimta
 HOME = Path(__file__).parent.parent
 SCRIPTS = (
     *("sendmail", "mailq", "newaliases", "hoststat", "purgestat"),
-    *("smrsh", "praliases", "makemap", "mail", "minimta"),
+    *("smrsh", "praliases", "mailstats", "makemap", "mail", "minimta"),
     *("editmap", "mail.local", "rmail", "runq"),
 )
 #: harmless command lines
@@ -23,6 +23,7 @@ HARMLESS = {
     "sendmail": ["-bC"],
     "smrsh": ["-c", "exit 0"],
     "praliases": ["-f", "/dev/null"],
+    "mailstats": ["-f", "/dev/null"],
     "makemap": ["-l"],
     "mail": ["-nE", "root"],
     # These say how they are called, and end with 64.

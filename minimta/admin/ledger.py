@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from minimta.admin import mail_log, when
 from minimta.admin.checkout import AdminError
-from minimta.admin.ledger_accounts import LedgerEntry, LedgerEntries, Ending, ending
+from minimta.admin.ledger_accounts import Ending, LedgerEntries, LedgerEntry, ending
 from minimta.admin.log_line import LoggedLine
 from minimta.admin.output import say
 from minimta.config import file as config_file

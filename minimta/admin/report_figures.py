@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from minimta.admin import ledger_accounts
-from minimta.admin.ledger_accounts import LedgerEntry, Ending
+from minimta.admin.ledger_accounts import Ending, LedgerEntry
 from minimta.admin.log_line import LoggedLine
 from minimta.message.outcome import Fate
 from minimta.message.printable import shown

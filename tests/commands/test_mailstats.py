@@ -57,7 +57,7 @@ def test_for_programs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None
     head = f"{found.since:.0f} {found.written:.0f}\n"
     assert run(capfd, "-P", "-f", str(path)) == (0, head + PROGRAMS, "")
     assert run(capfd, "-p", "-f", str(path)) == (0, head + PROGRAMS, "")
-    code, out, _ = run(capfd, "-P", "-f", str(path))
+    _, out, _ = run(capfd, "-P", "-f", str(path))
     assert out.splitlines()[1:] == [
         " T        0          0        0          0        0       0       0",
         " C        0        0      0",

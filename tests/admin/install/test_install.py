@@ -22,7 +22,7 @@ from tests.support import dpkgtree
 COMMANDS = (
     "/usr/sbin/sendmail", "/usr/lib/sendmail", "/usr/bin/mailq", "/usr/bin/newaliases",
     "/usr/bin/hoststat", "/usr/bin/purgestat",
-    "/usr/libexec/sendmail/smrsh", "/usr/libexec/sendmail/mail.local", "/usr/sbin/praliases",
+    "/usr/libexec/sendmail/smrsh", "/usr/libexec/sendmail/mail.local", "/usr/sbin/praliases", "/usr/sbin/mailstats",
     "/usr/sbin/makemap", "/usr/sbin/editmap", "/usr/sbin/rmail", "/usr/sbin/runq", "/usr/sbin/minimta",
 )  # fmt: skip
 
