@@ -51,6 +51,10 @@ VERBS = {
         "minimta.admin.report",
         "hours, senders, destinations, delays, failures [--since WHEN, --html FILE, --json]",
     ),
+    "status": (
+        "minimta.admin.status",
+        "what runs and what waits, a Nagios plugin's way [--warn, --crit LIMIT, --prometheus FILE]",
+    ),
     "passwd": (
         "minimta.admin.passwd",
         "a password for NAME, who may then log in to the listener [--delete, --list, --check]",

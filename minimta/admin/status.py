@@ -1,0 +1,262 @@
+"""``minimta status``: what runs, what waits, what is free; one screen, and a Nagios plugin's exit codes.
+
+    OK: 3 waiting, oldest 00:10:00 | waiting=3;100;1000;0 oldest=600s;14400;86400;0 held=0;;;0 ...
+
+The first line is for Nagios and its kin (0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN), with what --warn and
+--crit say of numbers and ages; mail that would be refused for want of space is critical without them.
+--prometheus writes the same for node_exporter's textfile collector.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from argparse import ArgumentError, ArgumentParser, Namespace
+from collections import Counter
+from dataclasses import dataclass, field
+
+from minimta.admin import ledger, mail_log, prometheus
+from minimta.admin.checkout import AdminError
+from minimta.admin.output import say, unwritable
+from minimta.config import quantities
+from minimta.config.options import Options
+from minimta.message import dates
+from minimta.queue import listing
+from minimta.system import locks, statistics
+
+OK, WARNING, CRITICAL, UNKNOWN = range(4)
+_WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
+_DAY = 86400
+#: what a message in the queue may be, in the order of the screen
+STATES = ("new", "delayed", "held", "put aside", "in client queue")
+
+
+@dataclass(slots=True)
+class Status:
+    """What was found. Times are epoch seconds, 0.0: never, or not known."""
+
+    now: float
+    states: Counter[str] = field(default_factory=Counter)
+    #: when the oldest message came that still is to be delivered
+    oldest: float = 0.0
+    last_attempt: float = 0.0
+    next_due: float = 0.0
+    has_runner: bool = False
+    #: pid of the daemon, 0 if none lives
+    daemon: int = 0
+    free_octets: int = 0
+    free_inodes: int = 0
+    has_space: bool = True
+    #: by reply code, and recipients delivered, in the last 24 hours; None: not asked
+    refusals: Counter[str] | None = None
+    deliveries: int = 0
+    totals: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def waiting(self) -> int:
+        """Messages that are to be delivered."""
+        return self.states["new"] + self.states["delayed"] + self.states["in client queue"]
+
+    @property
+    def age(self) -> int:
+        """Of the oldest, seconds."""
+        return max(0, int(self.now - self.oldest)) if self.oldest else 0
+
+
+def look(options: Options, now: float) -> Status:
+    """All but the log. Raise OSError if the queue cannot be read."""
+    found = Status(now)
+    _look_at_queue(found, options)
+    found.has_runner = locks.is_resident(locks.beside(options.queue_directory))
+    found.daemon = _daemon(options.pid_file)
+    disk = os.statvfs(options.queue_directory)
+    found.free_octets, found.free_inodes = disk.f_bavail * disk.f_frsize, disk.f_favail
+    found.has_space = disk.f_bavail >= options.min_free_blocks
+    try:
+        path = statistics.path_of(options.status_file, options.queue_directory)
+        numbers = statistics.read(path).of("")
+        found.totals = dict(zip(statistics.COLUMNS, numbers, strict=True))
+    except (OSError, statistics.Unreadable):
+        pass
+    return found
+
+
+def _look_at_queue(found: Status, options: Options) -> None:
+    queue, client = options.queue_directory, options.client_queue_directory
+    for directory, kind in ((queue, "qf"), (queue, "hf"), (queue, "Qf"), (client, "qf")):
+        try:
+            rows = list(listing.scan(directory, kind))
+        except (FileNotFoundError, NotADirectoryError):
+            if directory == queue:
+                raise
+            rows = []
+        for one in rows:
+            found.last_attempt = max(found.last_attempt, one.last_attempt)
+            if kind in ("hf", "Qf"):
+                found.states["held" if kind == "hf" else "put aside"] += 1
+                continue
+            here = "delayed" if one.attempts else "new"
+            found.states["in client queue" if directory == client else here] += 1
+            if one.created and (not found.oldest or one.created < found.oldest):
+                found.oldest = float(one.created)
+            if directory == queue:
+                _note_due(found, os.path.join(directory, kind + one.qid))
+
+
+def _note_due(found: Status, path: str) -> None:
+    """A control file's time is when it is tried next."""
+    try:
+        due = os.stat(path).st_mtime
+    except OSError:
+        return  # delivered meanwhile
+    if not found.next_due or due < found.next_due:
+        found.next_due = due
+
+
+def _daemon(path: str) -> int:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            pid = int(file.readline())
+    except (OSError, ValueError):
+        return 0
+    return pid if os.path.exists(f"/proc/{pid}") else 0
+
+
+def read_log(found: Status, options: Options) -> None:
+    """Refusals and deliveries of the last 24 hours, as far as the log can be read."""
+    codes: Counter[str] = Counter()
+    where = mail_log.places(options)
+    for line in mail_log.read(where, found.now - _DAY, lambda text: None):
+        if ", reject=" in line.text:
+            code = line.fields().get("reject", "")[:3]
+            codes[code if code.isascii() and code.isdigit() else "other"] += 1
+        elif line.text.startswith("done; "):
+            found.deliveries += 1
+    found.refusals = codes
+
+
+# --- thresholds -------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Threshold:
+    """More than so many messages, or an oldest of more than so many seconds; None: never."""
+
+    count: int | None = None
+    age: int | None = None
+
+    def is_passed(self, found: Status) -> bool:
+        """Is one of them passed?"""
+        return (self.count is not None and found.waiting > self.count) or (
+            self.age is not None and found.age > self.age
+        )
+
+
+def threshold(words: list[str]) -> Threshold:
+    """Of "100" (messages) and "4h" (age). Raise ValueError."""
+    made = Threshold()
+    for word in words:
+        if word.isascii() and word.isdigit():
+            made.count = int(word)
+        else:
+            made.age = quantities.interval(word, "")
+    return made
+
+
+def verdict(found: Status, warn: Threshold, crit: Threshold) -> int:
+    """The exit code."""
+    if not found.has_space or crit.is_passed(found):
+        return CRITICAL
+    return WARNING if warn.is_passed(found) else OK
+
+
+# --- words ------------------------------------------------------------------------------------------
+
+
+def told(found: Status, warn: Threshold, crit: Threshold) -> list[str]:
+    """The screen; the first line is that of a Nagios plugin."""
+    word = _WORDS[verdict(found, warn, crit)]
+    oldest = f", oldest {dates.duration(found.age)}" if found.oldest else ""
+    space = "" if found.has_space else ", no space (MinFreeBlocks): mail is refused"
+    figures = [
+        _figure("waiting", found.waiting, "", warn.count, crit.count),
+        _figure("oldest", found.age, "s", warn.age, crit.age),
+        _figure("held", found.states["held"]),
+        _figure("put_aside", found.states["put aside"]),
+        _figure("free", found.free_octets, "B"),
+    ]
+    first = f"{word}: {found.waiting} waiting{oldest}{space} | {' '.join(figures)}"
+    rows = [
+        ("daemon", f"running, pid {found.daemon}" if found.daemon else "none is running"),
+        ("queue runner", "resident" if found.has_runner else "none is resident: cron or a timer"),
+        ("queue", ", ".join(f"{found.states[state]} {state}" for state in STATES)),
+        ("oldest came", _moment(found.oldest, "nothing waits")),
+        ("last attempt", _moment(found.last_attempt, "at what waits: none yet")),
+        ("next is due", _moment(found.next_due, "nothing")),
+        ("free", f"{found.free_octets >> 20} MiB, {found.free_inodes} inodes"),
+    ]
+    if found.totals:
+        total = found.totals
+        came, went = total["msgsfr"], total["msgsto"]
+        rows.append(("counted", f"{came} came, {went} deliveries, {total['msgsrej']} rejected"))
+    if found.refusals is not None:
+        codes = ", ".join(f"{count} x {code}" for code, count in sorted(found.refusals.items()))
+        rows.append(("last 24 hours", f"{found.deliveries} done; refused: {codes or 'none'}"))
+    return [first, *(f"{name:<14} {text}" for name, text in rows)]
+
+
+def _figure(
+    name: str, value: int, unit: str = "", warn: int | None = None, crit: int | None = None
+) -> str:
+    marks = ("" if mark is None else str(mark) for mark in (warn, crit))
+    return f"{name}={value}{unit};{';'.join(marks)};0"
+
+
+def _moment(seconds: float, otherwise: str) -> str:
+    return ledger.date(seconds) if seconds else otherwise
+
+
+# --- the command ------------------------------------------------------------------------------------
+
+
+def run(arguments: list[str]) -> int:
+    """A Nagios plugin's exit code. Raise AdminError for arguments, a configuration, a file."""
+    given, warn, crit = _parse(arguments)
+    options = ledger.load(given.C)
+    try:
+        found = look(options, time.time())
+    except OSError as error:
+        where = error.filename or options.queue_directory
+        say(f"UNKNOWN: {where}: {error.strerror}: root sees it; mailq shows what is yours")
+        return UNKNOWN
+    if not given.no_log:
+        read_log(found, options)
+    if given.prometheus:
+        try:
+            prometheus.write(given.prometheus, prometheus.text(found))
+        except OSError as error:
+            raise unwritable(error, given.prometheus) from error
+    else:
+        for line in told(found, warn, crit):
+            say(line)
+    return verdict(found, warn, crit)
+
+
+def _parse(arguments: list[str]) -> tuple[Namespace, Threshold, Threshold]:
+    """Raise AdminError, with UNKNOWN: a plugin's wrong arguments are no alarm."""
+    parser = ArgumentParser(prog="minimta status", exit_on_error=False)
+    parser.add_argument("-C", metavar="FILE", help="configuration, instead of /etc/mail/minimta.cf")
+    for name in ("--warn", "--crit"):
+        parser.add_argument(
+            name, "-" + name[2], action="append", default=[], metavar="LIMIT",
+            help='more messages than "100", or an oldest of more than "4h"; both may be given',
+        )  # fmt: skip
+    parser.add_argument("--no-log", action="store_true", help="do not read the log")
+    parser.add_argument("--prometheus", default="", metavar="FILE", help="write metrics there")
+    try:
+        given, unknown = parser.parse_known_args(arguments)
+        if unknown:
+            raise ValueError(f"cannot make sense of {' '.join(unknown)}")
+        return given, threshold(given.warn), threshold(given.crit)
+    except (ArgumentError, ValueError) as error:
+        raise AdminError(f"{error}; see --help", UNKNOWN) from error
