@@ -10,12 +10,8 @@ The file is written beside and renamed, mode 0644: the collector reads whole fil
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from minimta.admin.status import Status
-
-_STATES = ("new", "delayed", "held", "put aside", "in client queue")
+from minimta.admin.mail_status import STATES, Status
 
 
 def text(found: Status) -> str:
@@ -25,7 +21,7 @@ def text(found: Status) -> str:
             "queue_messages",
             "gauge",
             "Messages in the queues.",
-            {f'state="{state.replace(" ", "_")}"': found.states[state] for state in _STATES},
+            {f'state="{state.replace(" ", "_")}"': found.states[state] for state in STATES},
         ),
         metric("queue_oldest_seconds", "gauge", "Age of the oldest message.", {"": found.age}),
         metric("daemon_up", "gauge", "Does a daemon run?", {"": int(bool(found.daemon))}),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from minimta.admin import mail_log, prometheus, status, verbs
+from minimta.admin import mail_log, mail_status, prometheus, status, verbs
 from minimta.admin.status import Threshold
 from minimta.system import locks, statistics
 from tests.support.privatehost import BUSY, Elsewhere, PrivateHost
@@ -150,7 +150,7 @@ def test_promtool_finds_nothing(place: Place) -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("no promtool")
-    found = status.look(place.host.options, time.time())
+    found = mail_status.look(place.host.options, time.time())
     text = prometheus.text(found)
     done = subprocess.run(
         [promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False
