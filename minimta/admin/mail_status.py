@@ -65,7 +65,7 @@ def look(options: Options, now: float) -> Status:
         path = statistics.path_of(options.status_file, options.queue_directory)
         numbers = statistics.read(path).of("")
         found.totals = dict(zip(statistics.COLUMNS, numbers, strict=True))
-    except (OSError, statistics.Unreadable):
+    except (OSError, statistics.NoStatistics):
         pass
     return found
 

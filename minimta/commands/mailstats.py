@@ -52,7 +52,7 @@ def _show(path: str, flags: dict[str, str]) -> int:
     except OSError as error:
         complain(f"mailstats: {log.clean(path)}: {error.strerror}")
         return os.EX_NOPERM if isinstance(error, PermissionError) else os.EX_NOINPUT
-    except statistics.Unreadable as error:
+    except statistics.NoStatistics as error:
         complain(f"mailstats: {log.clean(path)}: {error}")
         return os.EX_OSERR
     lines = told(found, programs="-p" in flags or "-P" in flags, names="-o" not in flags)

@@ -55,7 +55,7 @@ _slot = {
 _pending: deque[tuple[int, int]] = deque(maxlen=_MOST)
 
 
-class Unreadable(ValueError):
+class NoStatistics(ValueError):
     """The file holds no statistics."""
 
 
@@ -162,7 +162,7 @@ os.register_at_fork(after_in_child=forget)
 
 
 def read(path: str) -> Statistics:
-    """The statistics. Raise OSError, or Unreadable."""
+    """The statistics. Raise OSError, or NoStatistics."""
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         fcntl.flock(file, fcntl.LOCK_SH)
@@ -172,7 +172,7 @@ def read(path: str) -> Statistics:
 
 
 def reset(path: str) -> Statistics:
-    """Give the statistics, and begin anew. Raise OSError, or Unreadable."""
+    """Give the statistics, and begin anew. Raise OSError, or NoStatistics."""
     file = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -191,7 +191,7 @@ def _read(file: int, *, anew: bool = False) -> Statistics:
         _, since, written, *numbers = _FORMAT.unpack(text)
         return Statistics(since, written, numbers)
     if text and not anew:
-        raise Unreadable("no statistics of minimta")
+        raise NoStatistics("no statistics of minimta")
     began = time.time() if text else os.fstat(file).st_mtime
     return Statistics(began, began, [0] * _NUMBERS)
 

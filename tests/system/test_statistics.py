@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from minimta.system import statistics
-from minimta.system.statistics import Statistics, Unreadable
+from minimta.system.statistics import Statistics, NoStatistics
 
 
 @pytest.fixture(autouse=True)
@@ -89,7 +89,7 @@ def test_an_empty_file_counts_from_its_making_and_another_is_no_statistics(tmp_p
     os.utime(path, (17, 17))
     assert statistics.read(str(path)).since == 17
     path.write_bytes(b"something else\n")
-    with pytest.raises(Unreadable):
+    with pytest.raises(NoStatistics):
         statistics.read(str(path))
     statistics.count("local", "msgsto")
     statistics.flush_to(str(path))
