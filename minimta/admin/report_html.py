@@ -28,8 +28,8 @@ h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.15rem; margin: 2rem 0 .5r
 p { margin: .25rem 0 1rem; } .soft { color: var(--soft); } .good { color: var(--good); }
 .bad { color: var(--bad); } .verdict { font-weight: 600; }
 ul.sums { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: .75rem;
-  list-style: none; margin: 1rem 0; padding: 0; }
-ul.sums li { background: var(--card); border: 1px solid var(--line); border-radius: .5rem;
+  margin: 1rem 0; padding: 0; }
+ul.sums li { display: block; background: var(--card); border: 1px solid var(--line); border-radius: .5rem;
   padding: .6rem .8rem; }
 ul.sums b { display: block; font-size: 1.6rem; line-height: 1.2; font-variant-numeric: tabular-nums; }
 .wide { overflow-x: auto; }

@@ -2,7 +2,7 @@
 
 2h, 30m, 7d, 1d12h      that long ago
 today, yesterday        since midnight
-2026-11-30              also with " 10:00", "T10:00:00+01:00": local time if no zone is named
+2026-11-30              also with " 10:00", or in full with a zone: local time if no zone is named
 @1795335161             seconds since the epoch
 """
 
