@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from minimta.system import statistics
-from minimta.system.statistics import Statistics, NoStatistics
+from minimta.system.statistics import NoStatistics, Statistics
 
 
 @pytest.fixture(autouse=True)
