@@ -36,6 +36,8 @@ _NOT_ROOT = (
     "with OneUser = True nothing runs as root: run it as the owner of QueueDirectory (podman exec --user),"
     " or take the option away"
 )
+#: by Sendmail's names, for who looks for one of them
+_FEATURES = "DANE LOG MILTER MIME8TO7 NETINET NETINET6 NETUNIX PIPELINING STARTTLS"
 
 
 def main(argv: list[str]) -> int:
@@ -139,23 +141,50 @@ def _help(command: Command) -> int:
 
 
 def _show_version(command: Command, options: Options) -> None:
-    """-d0.1: version and sandbox, on standard output or in the file that -D names. Raise UsageError."""
-    from minimta.system import sandbox  # few ask
+    """-d0.1: version, sandbox and names, on standard output or in the file that -D names.
 
-    text = f"Version {minimta.__version__}\nSandbox: {sandbox.available(options)}"
+    Raise UsageError.
+    """
+    text = _version(options)
     if not command.debug_file:
         return say(text)
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
         file = os.open(command.debug_file, flags, 0o600)
         try:
-            os.write(file, text.encode("ascii") + b"\n")
+            os.write(file, text.encode("utf-8", "surrogateescape") + b"\n")
         finally:
             os.close(file)
     except OSError as error:
         text = f"sendmail: cannot write {log.clean(command.debug_file)}: {error.strerror}"
         raise UsageError(text, exit_code=os.EX_CANTCREAT, on_stderr=True) from error
     return None
+
+
+def _version(options: Options) -> str:
+    """What -d0.1 tells, as Sendmail does: what there is of its features, and how this host is called."""
+    from minimta.system import hostnames, sandbox  # few ask
+
+    name, node = hostnames.own_name(options), os.uname().nodename
+    short, _, domain = name.partition(".")
+    rows = (
+        ("(short domain name) $w", short),
+        ("(canonical domain name) $j", name),
+        ("(subdomain name) $m", domain),
+        ("(node name) $k", node),
+    )
+    return "\n".join(
+        (
+            f"Version {minimta.__version__}",
+            f" Compiled with: {_FEATURES}",
+            f"Sandbox: {sandbox.available(options)}",
+            "",
+            "============ SYSTEM IDENTITY (after readcf) ============",
+            *(f"{label:>28} = {value}" for label, value in rows),
+            "========================================================",
+            "",
+        )
+    )
 
 
 def _log_traffic(path: str) -> None:

@@ -398,6 +398,10 @@ def test_version(host: Host) -> None:
     ran = host.run("-d0.1", "-bv", "emma")
     assert ran.code == 0
     assert ran.out.startswith("Version ")
+    assert "\n  (canonical domain name) $j = lab1.campus\n" in ran.out
+    assert "\n      (short domain name) $w = lab1\n" in ran.out
+    assert "\n         (subdomain name) $m = campus\n" in ran.out
+    assert ran.out.endswith("\nemma... deliverable: mailer local, user emma\n")
 
 
 def test_every_mode_of_the_command_line_has_a_row() -> None:
