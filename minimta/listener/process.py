@@ -258,7 +258,8 @@ def _read_tables(shared: SharedState) -> None:
 def _confine(options: Options, spool: Spool) -> None:
     """Enter the sandbox, and tell what is on. A later listener has one of its own: its parent has none."""
     confined = sandbox.enter(options, _needs(options, spool))
-    log.line("", f"sandbox: {confined.text}", level=9)
+    # Which logwatch(8) knows, as all that begins so.
+    log.line("", f"starting daemon: sandbox: {confined.text}", level=9)
     for problem in confined.problems:
         log.line("", f"sandbox: {log.clean(problem)}", level=1, error=True)
 

@@ -263,9 +263,11 @@ def test_the_log_tells_what_is_on(
     monkeypatch.setattr(log, "line", lambda qid, text, **unused: told.append(text))
     lines = place.listens(lambda spool: "\n".join(told).encode()).decode().split("\n")
     if kernel():
-        assert lines[0].startswith(f"sandbox: Landlock ABI {kernel()}: files, programs")
+        assert lines[0].startswith(
+            f"starting daemon: sandbox: Landlock ABI {kernel()}: files, programs"
+        )
     else:
-        assert lines[0].startswith("sandbox: no Landlock")
+        assert lines[0].startswith("starting daemon: sandbox: no Landlock")
     where = f"sandbox: {place.directory}/late: No such file or directory"
     assert (where in lines) is bool(problem and kernel())
 
@@ -337,7 +339,7 @@ def test_on_a_kernel_without_landlock_mail_is_taken_and_the_log_says_so(tmp_path
     try:
         daemon.start("-bD")
         send(daemon)
-        text = "sandbox: no Landlock (Function not implemented): only user and modes\n"
+        text = "starting daemon: sandbox: no Landlock (Function not implemented): only user and modes\n"
         assert text in daemon.log.read_text()
     finally:
         daemon.stop()
