@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -240,3 +242,21 @@ def test_a_file_that_cannot_be_read_now_is_to_be_tried_later(
     with pytest.raises(ConfigError, match="cannot open") as caught:
         load(file)
     assert caught.value.exit_code == exit_code
+
+
+def test_the_zone_of_dates_is_what_the_file_says(tmp_path: Path) -> None:
+    """In a process of its own: the zone is that of all its dates."""
+    (tmp_path / "cf").write_text("TimeZoneSpec = Asia/Tokyo\n")
+    (tmp_path / "cf").chmod(0o644)
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from minimta.config import file\n"
+        "file.load(sys.argv[2], [], lambda status, owners: '')\n"
+        "from minimta.message import dates\n"
+        "print(dates.rfc5322(0))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, Path(__file__).parents[2], tmp_path / "cf"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "Thu, 1 Jan 1970 09:00:00 +0900\n"

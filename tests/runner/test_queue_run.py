@@ -369,3 +369,14 @@ def test_new_messages_are_tried_if_any_port_wants_it(
     options.delivery_mode = mode
     options.daemon_ports = ports.read(f"Name=x,{port}")
     assert queue_work.QueueWork(options, of_queue(options)).wants_new() is wants
+
+
+@pytest.mark.parametrize("nice", [0, 7])
+def test_a_run_gives_way_as_nice_queue_run_says(
+    host: PrivateHost, monkeypatch: pytest.MonkeyPatch, nice: int
+) -> None:
+    asked = list[int]()
+    monkeypatch.setattr("minimta.runner.queue_run.os.nice", asked.append)
+    host.options.nice_queue_run = nice
+    assert queue_run.run(host.options) == 0
+    assert asked == [nice] * bool(nice)

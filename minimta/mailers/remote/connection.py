@@ -91,7 +91,7 @@ class OutgoingConnection:
             self._stream = PeerStream(opened.socket)
             return
         try:
-            address = self._transport.options.connect_only_to or self.target.address
+            address = self.target.address
             source = self._transport.source(address) or ""
             self._stream = PeerStream.connect(address, self.target.port, seconds, source)
         finally:

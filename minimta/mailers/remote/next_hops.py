@@ -9,6 +9,7 @@ What is wrong with one of them is noted, and the next one is asked. Behind them 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from minimta.config.options import Options
 from minimta.mailers.job import Job
@@ -111,7 +112,9 @@ class _Search:
                 shuffle=self._shuffle,
                 refuse_private=transport.options.refuse_private,
             )
-            for target in _while_welcome(hop, finder, self._logins, self._note):
+            for found in _while_welcome(hop, finder, self._logins, self._note):
+                only = transport.options.connect_only_to
+                target = replace(found, address=only) if only else found
                 if transport.source(target.address) is None:
                     self._note(reply_outcomes.not_by_this_family(target.name, target.relay))
                 else:

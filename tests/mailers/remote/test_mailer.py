@@ -203,6 +203,18 @@ def test_a_next_hop_has_as_many_connections_as_destination_concurrency() -> None
         taken[1].close()
 
 
+def test_single_thread_delivery_is_one_connection_to_a_next_hop() -> None:
+    configured = options()
+    configured.single_thread_delivery = True
+    with FakeSmtp() as peer:
+        taken = slots(10).place_at(f"hop {peer.host}", 1)
+        one = job(peer.host)
+        assert only(deliver(one, configured=configured)[one]).is_crowded
+        assert taken is not None
+        taken.close()
+        assert only(deliver(one, configured=configured)[one]).fate is Fate.SENT
+
+
 def test_destination_concurrency_holds_for_a_host_that_several_next_hops_share() -> None:
     configured = options()
     configured.destination_concurrency = 1
