@@ -32,6 +32,8 @@ from minimta.system.tls_requirement import Requirement
 
 #: RFC 4954 section 6: a login is wanted, or another one, or not this way
 _LOGIN_CODES = (530, 534, 535, 538)
+#: what those say who have no code for it, to who has not logged in
+_LOGIN_WORDS = ("unauthenticated sender", "authentication required", "authentication is required")
 #: what becomes of messages that may come over another connection, which their mailer makes
 LATER = Outcome(Fate.DEFERRED, "4.4.2", "connection lost before its turn", exit_code=os.EX_TEMPFAIL)
 #: and of those for which no host was good, and nobody knows why
@@ -74,7 +76,7 @@ def outcomes_of(
             outcomes[user.name] = reply_outcomes.sent(
                 reply, target.name, target.relay, dsn_passed_on=dsn and bool(user.notify)
             )
-        elif login_file and reply.code in _LOGIN_CODES:
+        elif login_file and _wants_login(reply, connection):
             wanted = "a row for it is" if not connection.client.is_logged_in else "the right login"
             outcomes[user.name] = reply_outcomes.wants_login(
                 reply, target.name, target.relay, f"{wanted} wanted in {login_file}"
@@ -84,6 +86,14 @@ def outcomes_of(
                 reply, command, said, target.name, target.relay
             )
     return outcomes
+
+
+def _wants_login(reply: Reply, connection: OutgoingConnection) -> bool:
+    """Is it the login that is missing or wrong, and not the mail? Some say so with 550 (SendGrid)."""
+    if reply.code in _LOGIN_CODES:
+        return True
+    said = " ".join(reply.lines).lower()
+    return not connection.client.is_logged_in and any(word in said for word in _LOGIN_WORDS)
 
 
 def _decisive(
