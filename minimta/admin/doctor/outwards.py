@@ -22,7 +22,8 @@ from minimta.system.dns_wire import LookupFailed
 #: hosts that are tried, messages that are looked at, seconds for one host and for its name
 _HOSTS, _MESSAGES, _SECONDS = 2, 20, 4.0
 _REMEDY = "SmartHost = [smtp.example.org]:587, with a login in authinfo (minimta setup)"
-_SILENT = (errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH)
+#: not "network is unreachable", which a host without IPv6 has for half of the world
+_SILENT = (errno.ETIMEDOUT, errno.EHOSTUNREACH)
 
 
 def port_25(patient: Patient) -> Iterator[Diagnosis]:
@@ -88,14 +89,16 @@ def _try(patient: Patient, host: str, silent: set[str], reached: set[str]) -> No
         found = patient.resolver(_SECONDS).addresses(host)
     except LookupFailed:
         return
-    for one in found[:1]:
+    ways = [one for one in found if patient.source("inet6" if ":" in one else "inet")]
+    for one in ways[-1:]:  # IPv4 comes last, and is what is blocked
         try:
             patient.connect(one, 25, _SECONDS)
             reached.add(host)
         except ConnectionRefusedError:
             reached.add(host)  # the way there is open
-        except OSError:
-            silent.add(host)
+        except OSError as error:
+            if isinstance(error, TimeoutError) or error.errno in _SILENT:
+                silent.add(host)
 
 
 def no_network(patient: Patient) -> Iterator[Diagnosis]:

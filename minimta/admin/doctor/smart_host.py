@@ -143,7 +143,11 @@ def _visit(
 
         told = json.loads(privileges.in_child(act, seconds))
     except OSError as error:
-        return {"step": "here", "text": error.strerror or str(error)}
+        is_slow = error.errno == errno.ETIMEDOUT
+        text = (
+            f"no answer within {seconds:.0f} seconds" if is_slow else error.strerror or str(error)
+        )
+        return {"step": "here", "text": text}
     return told if isinstance(told, dict) else {"step": "here", "text": "no clear answer"}
 
 
@@ -221,12 +225,10 @@ class _Visit:
         except ReplyError as error:
             return {**facts, "step": "reply", "text": str(error)}
         except OSError as error:
-            return {
-                **facts,
-                "step": step,
-                "errno": error.errno,
-                "text": error.strerror or str(error),
-            }
+            # Of a time that is over Python does not say the number.
+            number = errno.ETIMEDOUT if isinstance(error, TimeoutError) else error.errno
+            text = error.strerror or str(error)
+            return {**facts, "step": step, "errno": number, "text": text}
         finally:
             connection.close()
         return {**facts, "step": "done", "text": ""}

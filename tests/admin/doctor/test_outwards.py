@@ -49,6 +49,18 @@ def test_a_host_for_which_mail_waits_is_tried(machine: Machine) -> None:
     assert not machine.told(outwards.port_25), "the way there is open"
 
 
+def test_a_host_without_ipv6_is_not_taken_for_one_that_is_cut_off(machine: Machine) -> None:
+    machine.host.submit(b"<emma@vm1.example.org>", b"<x@far.example>")
+    machine.exchangers["far.example"] = ["mx.far.example"]
+    machine.addresses["mx.far.example"] = ["2a00::25", "203.0.113.25"]
+    machine.silent["2a00::25", 25] = errno.ENETUNREACH
+    assert not machine.told(outwards.port_25)
+    machine.silent["203.0.113.25", 25] = errno.ENETUNREACH
+    assert not machine.told(outwards.port_25)
+    found_out(machine, "mx1.far.example", errno.ENETUNREACH)
+    assert not machine.told(outwards.port_25)
+
+
 def test_nobody_is_bothered_without_a_reason(machine: Machine) -> None:
     def connect(address: str, port: int, seconds: float) -> None:
         raise AssertionError("it connects")

@@ -131,9 +131,14 @@ def test_a_host_that_refuses_connections(machine: Machine) -> None:
     assert line.startswith(f"localhost:{port}: is not reached (Connection refused)")
 
 
-def test_a_port_25_that_swallows_all(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ETIMEDOUT, "Connection timed out"), TimeoutError("timed out")]
+)
+def test_a_port_25_that_swallows_all(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
     def silent(*unused: object, **more: object) -> socket.socket:
-        raise OSError(errno.ETIMEDOUT, "Connection timed out")
+        raise error
 
     monkeypatch.setattr(socket, "create_connection", silent)
     monkeypatch.setattr(socket.socket, "connect", silent)
