@@ -19,6 +19,7 @@ from minimta.mailers.remote import host_status, login_memory, token_file
 from minimta.mailers.remote.login_memory import LoginMemory
 from minimta.message import dates
 from minimta.queue import listing
+from minimta.queue.spool import Spool
 from minimta.system import log
 
 #: messages that are read, lines of the log, and reasons that are told
@@ -76,8 +77,7 @@ def waiting(patient: Patient) -> Iterator[Diagnosis]:
     """Why the oldest messages wait."""
     directory = patient.options.queue_directory
     try:
-        names = [one.qid for one in _oldest(directory)]
-        found = list(listing.scan(directory, only=names))
+        found = list(listing.scan(directory, only=_oldest(directory)))
     except FileNotFoundError:
         return  # "queues" tells
     except OSError as error:
@@ -97,12 +97,11 @@ def waiting(patient: Patient) -> Iterator[Diagnosis]:
         yield ok(directory, "nothing waits for a refusal")
 
 
-def _oldest(directory: str) -> Iterable[listing.Listed]:
-    from minimta.queue.spool import Spool
-
+def _oldest(directory: str) -> list[str]:
+    """Ids. Raise OSError."""
     spool = Spool(directory)
     try:
-        return [listing.Listed(qid) for qid in heapq.nsmallest(_MOST, spool.names())]
+        return heapq.nsmallest(_MOST, spool.names())
     finally:
         spool.close()
 
