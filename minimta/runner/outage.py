@@ -62,7 +62,10 @@ def look(options: Options, names: Collection[str], now: float) -> Outage:
 
 def queue_trouble(options: Options) -> str:
     """Why nothing can be put into a queue directory, "" if it can. Raises nothing."""
-    for directory in (options.queue_directory, options.client_queue_directory):
+    directories = [options.queue_directory]
+    if os.path.lexists(options.client_queue_directory):  # a container without users needs none
+        directories.append(options.client_queue_directory)
+    for directory in directories:
         try:
             why = os.fsdecode(privileges.in_child(partial(_probe, options, directory), _PROBE_TIME))
         except OSError as error:

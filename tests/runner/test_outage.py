@@ -98,11 +98,20 @@ def test_what_is_held_on_purpose_does_not_count(host: PrivateHost) -> None:
 
 def test_a_queue_that_is_not_there_cannot_be_written(host: PrivateHost) -> None:
     shutil.rmtree(host.options.client_queue_directory)
-    found = look(host)
-    assert found.trouble is Trouble.QUEUE
-    assert found.text == (
-        f"nothing can be written in {host.options.client_queue_directory}: No such file or directory"
+    assert look(host).trouble is Trouble.NONE, "who has no users needs none"
+    shutil.rmtree(host.options.queue_directory)
+    found = outage.look(host.options, [], time.time())
+    assert found == (
+        Trouble.QUEUE,
+        f"nothing can be written in {host.options.queue_directory}: No such file or directory",
     )
+
+
+def test_a_client_queue_that_nobody_can_write_is_an_outage(host: PrivateHost) -> None:
+    path = Path(host.options.client_queue_directory)
+    path.rmdir()
+    path.touch()
+    assert look(host).text == f"nothing can be written in {path}: Not a directory"
 
 
 def test_too_little_space_is_one_that_cannot_be_written(host: PrivateHost) -> None:

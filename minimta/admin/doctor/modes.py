@@ -53,7 +53,9 @@ def queues(patient: Patient) -> Iterator[Diagnosis]:
         yield fault(path, text, remedy)
     else:
         yield ok(path, f"mode {_mode(found)}")
-    yield from _client_queue(options.client_queue_directory)
+    # Where all is one user's (no RunAsUser) there may be nobody who sends by command.
+    if options.run_as_user or _stat(options.client_queue_directory) is not None:
+        yield from _client_queue(options.client_queue_directory)
 
 
 def _client_queue(path: str) -> Iterator[Diagnosis]:
