@@ -37,7 +37,9 @@ def run(arguments: list[str]) -> int:
     if not options.alert_command:
         remedy = "AlertCommand = /PROGRAM, or file:/PATH with an https URL in it (minimta(8))"
         raise AdminError(f"nobody hears of outages: {remedy}", os.EX_CONFIG)
-    if os.geteuid() != 0 and options.run_as_user:
+    if options.one_user:
+        safefile.forget_readers()
+    elif os.geteuid() != 0 and options.run_as_user:
         raise AdminError("only root can do that", os.EX_NOPERM)
     return _test(options) if is_test else _tell_state(options)
 

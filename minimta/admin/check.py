@@ -73,6 +73,8 @@ def run(arguments: list[str]) -> int:
         found = [("configuration", [*told, *map(_line, warnings)])]
         _tell(found, given, path, "", error.exit_code)
         return error.exit_code
+    if options.one_user and os.geteuid() != 0:
+        safefile.forget_readers()
     configuration = [*map(_line, options.warnings), *_configuration(options, path)]
     found = [
         ("configuration", [*configuration, _understood(path)]),
@@ -94,7 +96,7 @@ def _understood(path: str) -> Diagnosis:
 def _machine(options: Options, path: str, given: Namespace) -> list[_Found]:
     """The examinations, as far as they are wanted and the caller may."""
     # Without RunAsUser all is one user's, who sees what there is to see.
-    is_root = os.geteuid() == 0 or not options.run_as_user
+    is_root = os.geteuid() == 0 or options.one_user or not options.run_as_user
     rows = [row for row in examinations.TABLE if not (given.offline and row.outside)]
     closed = [row.name for row in rows if row.root and not is_root]
     dns.load()

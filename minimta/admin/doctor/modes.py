@@ -92,10 +92,11 @@ def mailboxes(patient: Patient) -> Iterator[Diagnosis]:
         yield fault(path, f"belongs to {_name(found.st_uid)}", f"chown root:mail {path}")
     else:
         yield ok(path, f"mode {_mode(found)}")
-    yield from _each_mailbox(path, Users(options.passwd_file))
+    yield from _each_mailbox(path, Users(options.passwd_file), is_alone=options.one_user)
 
 
-def _each_mailbox(path: str, users: Users) -> Iterator[Diagnosis]:
+def _each_mailbox(path: str, users: Users, *, is_alone: bool) -> Iterator[Diagnosis]:
+    """*is_alone*: all of them are the one user's."""
     try:
         names = sorted(os.listdir(path))[:_MOST_MAILBOXES]
     except OSError as error:
@@ -107,7 +108,7 @@ def _each_mailbox(path: str, users: Users) -> Iterator[Diagnosis]:
         if found is None or not stat.S_ISREG(found.st_mode) or name.endswith(_NO_MAILBOX):
             continue
         user = users.find(os.fsencode(name))
-        if user is not None and found.st_uid != user.uid:
+        if user is not None and found.st_uid != user.uid and not is_alone:
             text = f"belongs to {_name(found.st_uid)}, not to {log.clean(name)}, whose mail waits"
             yield fault(place, text, f"chown {log.clean(name)} {place}")
         elif found.st_mode & 0o007:
@@ -148,13 +149,15 @@ def tables(patient: Patient) -> Iterator[Diagnosis]:
 def secrets(patient: Patient) -> Iterator[Diagnosis]:
     """Passwords, keys, and what else others must not read."""
     bad = 0
-    for path, forbidden, what in _secret_files(patient.options):
+    for path, bits, what in _secret_files(patient.options):
+        # Where nobody else is (OneUser) what a container is given may have the mode 444.
+        forbidden = bits & 0o022 if patient.options.one_user else bits
         found = _stat(path)
         if found is None:
             continue
         if found.st_mode & forbidden:
             bad += 1
-            mode = "600" if forbidden == 0o077 else "640"
+            mode = "600" if bits == 0o077 else "640"
             text = f"mode {_mode(found)}: others than root may {_may(found.st_mode & forbidden)} {what}"
             yield fault(path, text, f"chmod {mode} {path}, and perhaps a new one")
         elif found.st_uid not in (0, os.geteuid()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from minimta.admin.doctor.patient import Diagnosis, Patient, fault, ok, warning
@@ -23,7 +24,11 @@ def safety(patient: Patient) -> Iterator[Diagnosis]:
 
 def _options(options: Options, path: str) -> Iterator[Diagnosis]:
     user = Users().find(options.run_as_user.encode()) if options.run_as_user else None
-    if not options.run_as_user or (user is not None and user.uid == 0):
+    is_root = not options.run_as_user or (user is not None and user.uid == 0)
+    if options.one_user and os.geteuid() == 0:
+        text = "nothing runs as root with it, and this is root"
+        yield fault("OneUser", text, "run it as the owner of QueueDirectory (podman exec --user)")
+    elif is_root and not options.one_user:
         yield fault(
             "RunAsUser",
             "is root: what talks with strangers can do anything here",

@@ -105,6 +105,24 @@ def test_a_secret_that_others_may_read(machine: Machine, name: str, what: str) -
     )
 
 
+def test_what_a_container_is_given_may_be_read_by_the_only_user(machine: Machine) -> None:
+    machine.options.one_user = True
+    path = machine.host.root / "authinfo"
+    path.touch()
+    path.chmod(0o444)
+    assert not machine.told(modes.secrets)
+    path.chmod(0o466)
+    assert "others than root may write passwords: chmod 600" in machine.told(modes.secrets)[0]
+
+
+def test_with_one_user_all_mailboxes_are_theirs(machine: Machine) -> None:
+    users = Path(machine.options.passwd_file)
+    users.write_text(users.read_text() + "frank:x:54321:54321:frank:/home/frank:/bin/sh\n")
+    Path(machine.options.mailbox_directory, "frank").touch(0o600)
+    machine.options.one_user = True
+    assert not machine.told(modes.mailboxes)
+
+
 def test_logins_that_everybody_may_read(machine: Machine) -> None:
     path = machine.host.root / "smtp-users"
     path.touch(0o640)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,14 @@ def test_each_is_told(machine: Machine, option: str, value: object, text: str) -
     setattr(machine.options, option, value)
     [line] = machine.told(safety.safety)
     assert text in line
+
+
+def test_one_user_is_nobody_for_root(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.options.one_user, machine.options.run_as_user = True, ""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert not machine.told(safety.safety)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert machine.told(safety.safety)[0].startswith("OneUser: nothing runs as root with it")
 
 
 @pytest.mark.parametrize("word", ["8", "193.99", "0.0.0.0", "::"])
