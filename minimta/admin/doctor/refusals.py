@@ -135,6 +135,8 @@ def hosts(patient: Patient) -> Iterator[Diagnosis]:
 
 def returned(patient: Patient) -> Iterator[Diagnosis]:
     """By which replies mail was returned within a day, from the log."""
+    if patient.options.log_to in ("stderr", "none"):
+        return  # who keeps it then is not known here
     complaints: list[str] = []
     reasons = Counter[ReplyMeaning]()
     example: dict[ReplyMeaning, tuple[str, str]] = {}

@@ -98,6 +98,8 @@ def test_what_was_returned_is_told_from_the_log(machine: Machine, log_file: Path
     assert found.subject == "1 returned within a day, 6AM9CfOn000096"
     assert found.text.startswith("this login may not send as that address")
     assert "MasqueradeAs" in found.remedy
+    machine.options.log_to = "stderr"
+    assert not machine.found(refusals.returned)
 
 
 def test_a_log_that_cannot_be_read_is_unknown_and_none_is_none(
