@@ -99,9 +99,17 @@ def _machine(options: Options, path: str, given: Namespace) -> list[_Found]:
     is_root = os.geteuid() == 0 or options.one_user or not options.run_as_user
     rows = [row for row in examinations.TABLE if not (given.offline and row.outside)]
     closed = [row.name for row in rows if row.root and not is_root]
-    dns.load()
+    found: list[_Found] = []
+    try:
+        dns.load()
+    except ImportError as error:
+        rows = [row for row in rows if not row.outside]
+        text = f"{error}: no mail goes to other hosts"
+        found.append(
+            ("library", [fault("python3-dnspython", text, "apt install python3-dnspython")])
+        )
     patient = Patient(options, path, is_root=is_root)
-    found = examine(patient, [row for row in rows if row.name not in closed])
+    found += examine(patient, [row for row in rows if row.name not in closed])
     if closed:
         told = unknown("minimta check", f"only root can look at {', '.join(closed)}")
         found.append(("rights", [told]))

@@ -12,6 +12,7 @@ import os
 import resource
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from minimta.config.options import Options
 from minimta.mailers.remote import host_status, sts_cache, tls_results
@@ -25,6 +26,7 @@ from minimta.queue.selectors import (
     file_kinds,
     parse_selection,
 )
+from minimta.queue.spool import Spool
 from minimta.routing.local_host import LocalHost
 from minimta.runner.deliver import Deliverer
 from minimta.runner.due import is_due, ordered
@@ -64,17 +66,37 @@ def run(
         say(reason)
         complain(permission.NO_RIGHTS)
         log.line("", f"SYSERR: {reason}", error=True)
+        if os.geteuid() == 0:
+            look_after(options)
         return os.EX_CONFIG
     if slots is None:
         give_way(options)
         announce(options)  # the resident runner has
-    one = _Run(options, selections, say if verbose else None, stop, slots)
-    code = one.all()
-    if held is not None:
-        held.update(one.held)
-    if slots is None:  # a resident runner looks itself
-        one.look_after()
+    try:
+        one = _Run(options, selections, say if verbose else None, stop, slots)
+        code = one.all()
+        if held is not None:
+            held.update(one.held)
+    finally:
+        if slots is None:  # a resident runner looks itself
+            look_after(options)
     return code
+
+
+def look_after(options: Options) -> None:
+    """Is there an outage to tell of, or one that is over (AlertCommand)? Also when a run has failed."""
+    if not options.alert_command:
+        return
+    from minimta.runner import alert  # few have it
+
+    names: list[str] = []
+    with suppress(OSError):  # of which it tells
+        spool = Spool(options.queue_directory)
+        try:
+            names = spool.names()
+        finally:
+            spool.close()
+    alert.look(options, names)
 
 
 def give_way(options: Options) -> None:
@@ -136,13 +158,6 @@ class _Run:
         if not self._say:
             self._deliverer.finished = shown.step
         return shown
-
-    def look_after(self) -> None:
-        """Is there an outage to tell of, or one that is over? (AlertCommand)"""
-        if self._options.alert_command:
-            from minimta.runner import alert  # few have it
-
-            alert.look(self._options, self._deliverer.spool.names())
 
     def _batch(self, qids: list[str], number: int, total: int) -> None:
         if self._say:

@@ -28,6 +28,7 @@ from minimta.admin.doctor.patient import (
 )
 from minimta.config import file as config_file
 from minimta.config.options import Options
+from minimta.system import dns
 from tests.support.certificates import self_signed
 from tests.support.fakefilter import FakeFilter
 
@@ -286,6 +287,23 @@ def test_what_only_root_can_see_is_told_in_one_line(
     ]
     assert "secrets" not in found
     assert capfd.readouterr().out == ""
+
+
+def test_without_dnspython_it_says_so_and_looks_at_the_rest(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def load() -> None:
+        raise ImportError("No module named 'dns'")
+
+    monkeypatch.setattr(dns, "load", load)
+    look_at(monkeypatch, Examination("x", is_ill, outside=True), Examination("y", diagnoses))
+    assert verbs.main(["check"]) == 78
+    out = capfd.readouterr().out
+    assert (
+        "python3-dnspython: No module named 'dns': no mail goes to other hosts: apt install" in out
+    )
+    assert "smtp.example.org" not in out
+    assert "nothing sets it" in out
 
 
 def test_an_alert_is_tried_when_that_is_asked(

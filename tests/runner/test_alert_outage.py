@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import tempfile
@@ -91,6 +92,20 @@ def test_cron_tells_of_an_outage_twice(host: PrivateHost, calls: Path) -> None:
         for _ in range(5):
             queue_run.run(host.options)
         assert len(server.messages) == 1
+    assert events(calls) == ["trouble", "over"]
+
+
+def test_a_run_that_fails_tells_too(host: PrivateHost, calls: Path) -> None:
+    os.rename(host.options.queue_directory, f"{host.root}/aside")
+    Path(host.options.queue_directory).touch()  # no directory, and so no run
+    for _ in range(3):
+        with contextlib.suppress(OSError):
+            queue_run.run(host.options)
+    assert events(calls) == ["trouble"]
+    assert "nothing can be written in" in calls.read_text()
+    os.unlink(host.options.queue_directory)
+    os.rename(f"{host.root}/aside", host.options.queue_directory)
+    queue_run.run(host.options)
     assert events(calls) == ["trouble", "over"]
 
 
