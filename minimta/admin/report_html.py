@@ -116,8 +116,9 @@ def _hours(figures: Figures) -> str:
                 f' width="{max(step * 0.8, 1):.1f}" height="{max(tall, 1):.1f}">'
                 f"<title>{escape(label)}: {count:,}</title></rect>"
             )
-        if number % max(1, -(-len(bars) // 6)) == 0:
-            drawn.append(f'<text x="{x:.1f}" y="{height - 7}">{escape(label[5:])}</text>')
+        if number % max(1, -(-len(bars) // 4)) == 0:
+            end = ' text-anchor="end"' if x > width - 120 else ""
+            drawn.append(f'<text x="{x:.1f}" y="{height - 5}"{end}>{escape(label[5:])}</text>')
     base = height - bottom
     axis = (
         f'<line class="axis" x1="{left}" y1="{base}" x2="{width}" y2="{base}"/>'
