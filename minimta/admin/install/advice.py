@@ -14,7 +14,8 @@ from minimta.system.terminal import complain
 
 _CONFIGURE = """\
 Next:
-  /etc/mail/minimta.cf: HostName, SmartHost ... (man minimta.cf); then minimta check, and"""
+  minimta setup: how mail goes out (gmail, office365, ..., HOST, mx, local); or by hand, in
+  /etc/mail/minimta.cf (man minimta.cf): HostName, SmartHost ...; then minimta check, and"""
 _START = "  systemctl restart minimta"
 _START_BY_HAND = "  sendmail -bd -q15m (there is no systemd; after changes: kill -HUP the first line of the PidFile)"
 _ROOT = "  /etc/aliases: root's mail to somebody who reads it (root: emma), then newaliases"

@@ -448,6 +448,7 @@ def test_only_root_can_tell_whether_a_queue_is_empty(
 @pytest.mark.debian("python3-dnspython", "python3-filelock")
 def test_it_tells_what_to_do_next(machine: Machine) -> None:
     told = machine.run("install").partition("\n\nNext:\n")[2]
+    assert told.startswith("  minimta setup: ")
     assert "/etc/mail/minimta.cf" in told
     assert "root's mail" in told
     assert "sendmail -v root" in told
