@@ -74,7 +74,8 @@ def test_litter_of_a_work_tree_is_left_out(tmp_path: Path) -> None:
     litter = [
         "minimta/x.py~",
         "minimta/.x.py.swp",
-        "minimta/__pycache__/x.pyc", "minimta/__pycache__/tmp",
+        "minimta/__pycache__/x.pyc",
+        "minimta/__pycache__/tmp",
         "minimta/x.py.orig",
     ]
     for name in (*kept, *litter):
