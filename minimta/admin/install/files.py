@@ -34,11 +34,15 @@ class Link:
 
     def is_ours(self) -> bool:
         """Into this checkout, or into another one of ours."""
+        target = self._leads_to()
+        # A package's /usr/lib/sendmail leads to /usr/sbin/sendmail (Debian Policy 11.6).
+        return is_checkout(target) or is_checkout(Link(self.root, target, "")._leads_to())
+
+    def _leads_to(self) -> str:
+        """The absolute path of the target, "" for what is no link. A package's links are relative."""
         if not self._place.is_symlink():
-            return False
-        # A package's links are relative. Exim's "exim4" is not below where we happen to be.
-        beside = os.path.dirname(self.path)
-        return is_checkout(os.path.normpath(os.path.join(beside, os.readlink(self._place))))
+            return ""
+        return os.path.normpath(os.path.join(os.path.dirname(self.path), os.readlink(self._place)))
 
     def do(self) -> None:
         """Rename a new link over the old one: at no time is there no sendmail."""

@@ -85,6 +85,20 @@ def test_a_link_into_another_checkout_is_led_to_this_one(tmp_path: Path) -> None
     assert link.is_done()
 
 
+def test_the_links_of_the_package_are_ours(tmp_path: Path) -> None:
+    """They are relative, and /usr/lib/sendmail leads to /usr/sbin/sendmail; Exim's are not."""
+    checkout(tmp_path / "share")
+    (tmp_path / "sbin").mkdir()
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "sbin/sendmail").symlink_to("../share/bin/sendmail")
+    (tmp_path / "sbin/mailq").symlink_to("exim4")
+    for name in ("sendmail", "mailq", "nothing"):
+        (tmp_path / "lib" / name).symlink_to(f"../sbin/{name}")
+    root = Path("/")
+    ours = {str(path) for path in tmp_path.glob("*/*") if Link(root, str(path), "").is_ours()}
+    assert ours == {f"{tmp_path}/sbin/sendmail", f"{tmp_path}/lib/sendmail"}
+
+
 @pytest.mark.parametrize(
     "make",
     [
