@@ -54,6 +54,11 @@ def test_every_command_is_a_link_to_a_program_of_the_package(entries: list[Entry
     assert found["/usr/lib/sendmail"].target == "../sbin/sendmail"  # Debian Policy 11.6
 
 
+def test_every_program_has_its_name_on_the_machine() -> None:
+    """mail(1) has it from update-alternatives(1)."""
+    assert set(os.listdir(Path(HOME, "bin"))) == {*install.COMMANDS.values(), "mail"}
+
+
 def test_the_tree_is_the_checkouts(entries: list[Entry]) -> None:
     below = {
         entry.path.removeprefix(f"{PACKAGED}/")
