@@ -52,6 +52,11 @@ Description: small Sendmail-compatible mail transfer agent
 #: path -> the package that is no mail system and has it, too
 _ALONE = {"/usr/sbin/rmail": "rmail", "/usr/bin/rmail": "rmail"}
 
+#: units of mail systems that may outlive their packages
+OTHER_MTAS = (
+    *("postfix.service", "postfix@-.service", "exim4.service", "nullmailer.service"),
+    *("opensmtpd.service", "sendmail.service", "courier.service"),
+)
 #: What purge removes: only minimta reads it. Tables that Sendmail has, too, stay.
 CONFIGURATION = (DEFAULT_FILE, "/etc/mail/smtp-users", "/var/lib/minimta")
 REMEMBERED = ("/etc/aliases.cdb",)
@@ -117,6 +122,7 @@ def _values() -> dict[str, str]:
         "MAIL_INSTALL": f"{alternatives.LINK} {alternatives.GROUP} {MAIL} {alternatives.PRIORITY}",
         "MAIL_SLAVE": f"{alternatives.SLAVE_LINK} {alternatives.SLAVE} {MAIL}",
         "MAIL_GROUP": alternatives.GROUP,
+        "OTHER_MTAS": " ".join(OTHER_MTAS),
         "USER": "minimta",
         "CERTIFICATE": PLACE,
         "CERTIFICATE_MARK": MARK,

@@ -186,6 +186,32 @@ def test_what_was_never_configured_is_purged_whole(machine: OverlayRoot, package
     assert not machine.exists("/usr/share/minimta")
 
 
+SYSTEMCTL = """\
+#!/bin/sh
+echo "$*" >>/minimta/calls
+case "$*" in
+    "--quiet is-active postfix.service" | "--quiet is-active exim4.service") ;;
+    "show -P LoadState postfix.service") echo not-found ;;
+    "show -P LoadState exim4.service") echo loaded ;;
+    *is-active* | *is-enabled*) exit 3 ;;
+esac
+"""
+
+
+@pytest.mark.long
+def test_a_daemon_that_outlived_its_package_is_stopped(machine: OverlayRoot) -> None:
+    """Postfix of Debian 13 runs on when it is removed; Exim here is still installed."""
+    machine.must(*INSTALL, "/minimta/new.deb")
+    (machine.share / "systemctl").write_text(SYSTEMCTL)
+    (machine.share / "systemctl").chmod(0o755)
+    again = "sh /var/lib/dpkg/info/minimta.postinst configure 1"
+    environment = "mkdir -p /run/systemd/system; PATH=/minimta:$PATH"
+    said = machine.must("sh", "-c", f"{environment} {again}")
+    assert "minimta: postfix.service still runs without its package, and is stopped" in said
+    calls = (machine.share / "calls").read_text().splitlines()
+    assert [call for call in calls if call.startswith("stop ")] == ["stop postfix.service"]
+
+
 @pytest.mark.long
 def test_an_older_version_can_be_put_back(machine: OverlayRoot) -> None:
     machine.must(*INSTALL, "/minimta/new.deb")
