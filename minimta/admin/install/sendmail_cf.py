@@ -19,7 +19,8 @@ from minimta.config.options import Options
 from minimta.system import safefile
 
 PATH = "/etc/mail/sendmail.cf"
-_FIRST = "# minimta does not read this file: it tells checkers, in Sendmail's form, what is so.\n"
+#: the first line, by which a file of ours is recognized
+FIRST = "# minimta does not read this file: it tells checkers, in Sendmail's form, what is so.\n"
 #: of PrivacyOptions: what is so whatever the option says
 _ALWAYS = ("noetrn", "noverb", "restrictexpand", "restrictqrun")
 
@@ -54,7 +55,7 @@ def text(options: Options) -> str:
         "SRelay_ok",
         'R$*\t\t\t$#error $@ 5.7.1 $: "550 Relaying denied"',
     ]
-    return _FIRST + "".join(f"{line}\n" for line in lines)
+    return FIRST + "".join(f"{line}\n" for line in lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ class SendmailCf:
 
     def _is_others(self) -> bool:
         place = below(self.root, PATH)
-        return place.exists() and not place.read_text(errors="replace").startswith(_FIRST)
+        return place.exists() and not place.read_text(errors="replace").startswith(FIRST)
 
     def is_done(self) -> bool:
         """Does it say what is so, or is it somebody else's?"""

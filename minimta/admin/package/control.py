@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from minimta.admin.checkout import PACKAGED, AdminError
-from minimta.admin.install import alternatives, install
+from minimta.admin.install import alternatives, install, sendmail_cf
 from minimta.admin.install.certificate import MARK, PLACE
 from minimta.admin.install.diversions import SUFFIX
 from minimta.admin.install.files import LockFile, RememberedHosts
@@ -58,7 +58,7 @@ OTHER_MTAS = (
     *("opensmtpd.service", "sendmail.service", "courier.service"),
 )
 #: What purge removes: only minimta reads it. Tables that Sendmail has, too, stay.
-CONFIGURATION = (DEFAULT_FILE, "/etc/mail/smtp-users", "/var/lib/minimta")
+CONFIGURATION = (DEFAULT_FILE, "/etc/mail/smtp-users", "/var/lib/minimta", "/var/log/minimta")
 REMEMBERED = ("/etc/aliases.cdb",)
 
 
@@ -124,6 +124,8 @@ def _values() -> dict[str, str]:
         "MAIL_GROUP": alternatives.GROUP,
         "OTHER_MTAS": " ".join(OTHER_MTAS),
         "USER": "minimta",
+        "SENDMAIL_CF": sendmail_cf.PATH,
+        "SENDMAIL_CF_MARK": sendmail_cf.FIRST.strip(),
         "CERTIFICATE": PLACE,
         "CERTIFICATE_MARK": MARK,
     }
