@@ -47,7 +47,7 @@ from minimta.admin.virtual_environment import RUN_TIME
 from minimta.config import file as config_file
 from minimta.mailers.remote import host_status, login_memory, pace, sts_cache, tls_results
 from minimta.runner import alert_state
-from minimta.system import hostnames, safefile, slots, terminal
+from minimta.system import hostnames, safefile, slots, statistics, terminal
 from minimta.system.locks import beside, of_daemon
 
 #: what the first line of bin/sendmail names
@@ -112,6 +112,7 @@ def state_steps(root: Path) -> list[Step]:
         LockFile(root, slots.beside(QUEUE)),
         LockFile(root, login_memory.beside(QUEUE)),
         LockFile(root, pace.beside(QUEUE)),
+        LockFile(root, statistics.path_of("", QUEUE)),
         LockFile(root, alert_state.beside(QUEUE)),
         LockFile(root, alert_state.aside(QUEUE)),
         RememberedHosts(root, host_status.beside(QUEUE)),
