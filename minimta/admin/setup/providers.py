@@ -2,7 +2,7 @@
 
 A row says where mail is handed in and by whom; which sender is taken from us; where a password for a
 program comes from; and what to do when one is refused. Nothing else here knows a provider by name,
-but ``authorize`` the servers of OAuth and ``provider_words`` what providers answer.
+but ``authorize`` the servers of OAuth and ``provider_replies`` what providers answer.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from minimta.admin.install.services import has_systemd
 from minimta.admin.install.services import run as run_program
 from minimta.admin.output import say
 from minimta.admin.placing import Placing
-from minimta.admin.provider_words import Cause, Explanation, explain
+from minimta.admin.setup.trouble import Cause, Explanation, explain
 from minimta.admin.setup import answers as questions
 from minimta.admin.setup import changes, letter
 from minimta.admin.setup.answers import Answers, Asker

@@ -182,12 +182,12 @@ def test_a_port_that_is_blocked_is_told_within_ten_seconds(
         (
             {"DATA": ["554 Message rejected: Email address is not verified."],
              ".": ["554 Message rejected: Email address is not verified. In region EU-WEST-1"]},
-            77, "in the sandbox of SES",
+            77, "in the sandbox also",
         ),
-        ({".": ["554 5.2.252 SendAsDenied; emma@example.org not allowed to send as x"]}, 77, "Send As"),
+        ({".": ["554 5.2.252 SendAsDenied; emma@example.org not allowed to send as x"]}, 77, "may not send as that address"),
         ({"RCPT": ["550 5.1.1 No such user"]}, 69, "--root-address"),
-        ({"MAIL": ["421 4.3.2 Come again"]}, 75, "waits and is tried again"),
-        ({"RCPT": ["550 5.4.5 Daily user sending limit exceeded"]}, 75, "limits there"),
+        ({"MAIL": ["421 4.3.2 Come again"]}, 75, "it is tried again"),
+        ({"RCPT": ["550 5.4.5 Daily user sending limit exceeded"]}, 75, "when the limit is over"),
     ],
 )  # fmt: skip
 def test_what_the_provider_does_not_take_is_told_in_words(

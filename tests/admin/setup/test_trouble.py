@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from minimta.admin.provider_words import Cause, explain
+from minimta.admin.setup.trouble import Cause, explain
 
 
 @pytest.mark.parametrize(
@@ -19,10 +19,10 @@ from minimta.admin.provider_words import Cause, explain
         ("no TLS with x, and without it there is no login (authinfo line 1)", [], Cause.TLS),
         ("password of e refused, correct a line 1: x", ["535 5.7.8 Error"], Cause.LOGIN),
         ("x", ["534-5.7.9 Application-specific password required. For more", "534 5.7.9 i"], Cause.LOGIN),
-        ("x", ["534-5.7.14 <https://accounts.google.com/signin/continue> Please log in via your web"], Cause.LOGIN),
+        ("x", ["534-5.7.14 <https://accounts.google.com/signin/continue> Please log in via", "534 5.7.14 your web browser"], Cause.LOGIN),
         ("x", ["550 5.7.30 Basic authentication is not supported for Client Submission."], Cause.METHOD),
         ("x", ["535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox."], Cause.METHOD),
-        ("x", ["535 5.7.139 Authentication unsuccessful, the user credentials were incorrect."], Cause.METHOD),
+        ("x", ["535 5.7.139 Authentication unsuccessful, the user credentials were incorrect."], Cause.LOGIN),
         ("Service unavailable", ["554 5.2.252 SendAsDenied; a@b not allowed to send as c@d"], Cause.SENDER),
         ("x", ["550 5.7.60 SMTP; Client does not have permissions to send as this sender"], Cause.SENDER),
         ("x", ["554 Message rejected: Email address is not verified. The following identities"], Cause.SENDER),
