@@ -90,7 +90,10 @@ _CAUSES: dict[ReplyKind, tuple[Cause, str]] = {
     ReplyKind.OAUTH: (Cause.METHOD, _LOGIN),
     ReplyKind.LOGIN_DISABLED: (Cause.METHOD, ""),
     ReplyKind.LOGIN_WANTED: (Cause.NO_LOGIN, "log in (--user)"),
-    ReplyKind.RELAY: (Cause.NO_LOGIN, "log in (--user), or have this machine's address added there"),
+    ReplyKind.RELAY: (
+        Cause.NO_LOGIN,
+        "log in (--user), or have this machine's address added there",
+    ),
     ReplyKind.SENDER: (Cause.SENDER, _KNOWN_SENDER),
     ReplyKind.RECIPIENT: (
         Cause.RECIPIENT,
