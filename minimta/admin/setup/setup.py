@@ -30,13 +30,13 @@ from minimta.admin.install.services import has_systemd
 from minimta.admin.install.services import run as run_program
 from minimta.admin.output import say
 from minimta.admin.placing import Placing
-from minimta.admin.setup.trouble import Cause, Explanation, explain
 from minimta.admin.setup import answers as questions
 from minimta.admin.setup import changes, letter
 from minimta.admin.setup.answers import Answers, Asker
 from minimta.admin.setup.changes import SetupFiles
 from minimta.admin.setup.letter import LetterResult
 from minimta.admin.setup.providers import PROVIDERS
+from minimta.admin.setup.trouble import Cause, Explanation, explain
 from minimta.config import file as config_file
 from minimta.config.options import Options
 from minimta.system import hostnames, log, memory, pidfile, safefile
