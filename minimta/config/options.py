@@ -41,6 +41,7 @@ from minimta.config.values import (
     host_name,
     local_delivery,
     log_places,
+    luser_relay,
     mail_address,
     mail_filters,
     nearest,
@@ -106,54 +107,17 @@ def _alert_command(text: str) -> str:
 
 
 def _srv_options(text: str) -> str:
-    """Letters of TLSSrvOptions. Raise ValueError for one that nothing here obeys."""
-    letters = "".join(text.replace(",", " ").split())
-    if wrong := letters.strip("V"):
-        raise ValueError(f"{wrong[0]!r} cannot be had, only V")
-    return letters
+    from minimta.config import tls_options  # few set it
 
-
-#: what may be said of TLS; an empty value: it is so anyway
-_SSL_OPTIONS = {
-    "SSL_OP_NO_TLSv1_2": "OP_NO_TLSv1_2",
-    "SSL_OP_NO_TLSv1_3": "OP_NO_TLSv1_3",
-    "SSL_OP_NO_TICKET": "OP_NO_TICKET",
-    "SSL_OP_NO_SSLv2": "",
-    "SSL_OP_NO_SSLv3": "",
-    "SSL_OP_NO_TLSv1": "",
-    "SSL_OP_NO_TLSv1_1": "",
-    "SSL_OP_NO_COMPRESSION": "",
-    "SSL_OP_NO_RENEGOTIATION": "",
-    "SSL_OP_CIPHER_SERVER_PREFERENCE": "",
-    "SSL_OP_SINGLE_DH_USE": "",
-    "SSL_OP_SINGLE_ECDH_USE": "",
-}
+    return tls_options.server_letters(text)
 
 
 def _ssl_options(text: str) -> tuple[str, ...]:
-    """Names of ssl's options, of ServerSSLOptions. Raise ValueError for what cannot be had."""
-    words = [word.removeprefix("+") for word in text.replace(",", " ").split()]
-    for word in words:
-        if word not in _SSL_OPTIONS:
-            raise ValueError(f"{word} cannot be had, only {', '.join(_SSL_OPTIONS)}")
-    if {"SSL_OP_NO_TLSv1_2", "SSL_OP_NO_TLSv1_3"} <= set(words):
-        raise ValueError("no version of TLS is left")
-    return tuple(name for word in words if (name := _SSL_OPTIONS[word]))
+    if not text.strip():
+        return ()  # asked by workers, who can import nothing
+    from minimta.config import tls_options
 
-
-def _luser_relay(text: str) -> str:
-    """LuserRelay: what smart_host() takes, user@host, local:USER, error:TEXT. Raise ValueError."""
-    kind, _, rest = text.strip().partition(":")
-    if kind.lower() in ("local", "error"):
-        if not rest.strip():
-            raise ValueError(f"{text.strip()!r} names nothing")
-        return text.strip()
-    name, at, host = text.strip().rpartition("@")
-    if at and not (smart_host(host) and mail_address(name.rpartition(":")[2])):
-        raise ValueError(f"{text.strip()!r} is no address")
-    if not at:
-        smart_host(host)
-    return text.strip()
+    return tls_options.ssl_names(text)
 
 
 def _block_lists(text: str) -> tuple[BlockList, ...]:
@@ -190,7 +154,7 @@ class Options:
     fallback_mx_host = _option("FallbackMXhost", "", fallback_hosts, "a last host for all that goes by MX: it is asked when no exchanger of a domain was reached, or name servers do not answer; no MX lookup if it is in brackets")
     fallback_smart_host = _option("FallbackSmartHost", "", fallback_hosts, "where mail goes for domains that do not exist in DNS, as it is seen from here")
     connect_only_to = _option("ConnectOnlyTo", "", host_address, "for tests: an address to which every connection to other hosts is made, whatever their own is")
-    luser_relay = _option("LuserRelay", "", _luser_relay, "who gets mail for a name that nobody has: a host, user@host, local:USER, error:CODE TEXT")
+    luser_relay = _option("LuserRelay", "", luser_relay, "who gets mail for a name that nobody has: a host, user@host, local:USER, error:CODE TEXT")
     mail_hub = _option("MailHub", "", smart_host, "the host with the mailboxes of this one's users; aliases are followed here")
     local_relay = _option("LocalRelay", "", smart_host, "the same, if there is no MailHub")
     sticky_host = _option("StickyHost", "False", boolean, "addresses with a name of this host stay here, whatever LocalRelay and LuserRelay say; MailHub gets them as they are, before the aliases (FEATURE(stickyhost))")

@@ -395,3 +395,18 @@ def data_size(text: str) -> int:
     if octets not in (65535, 262143, 1048575):
         raise ValueError(f"{text.strip()} is none of 65535, 262143, 1048575")
     return octets
+
+
+def luser_relay(text: str) -> str:
+    """LuserRelay: what smart_host() takes, user@host, local:USER, error:TEXT. Raise ValueError."""
+    kind, _, rest = text.strip().partition(":")
+    if kind.lower() in ("local", "error"):
+        if not rest.strip():
+            raise ValueError(f"{text.strip()!r} names nothing")
+        return text.strip()
+    name, at, host = text.strip().rpartition("@")
+    if at and not (smart_host(host) and mail_address(name.rpartition(":")[2])):
+        raise ValueError(f"{text.strip()!r} is no address")
+    if not at:
+        smart_host(host)
+    return text.strip()

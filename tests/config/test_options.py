@@ -215,7 +215,7 @@ FILES = ["PasswdFile", "LocalHostNames", "TrustedUsers", "MailerTable", "PidFile
 FILES += ["VirtUserTable", "GenericsTable", "SenderRelay", "AccessFile", "RelayDomains"]
 FILES += ["AuthInfoFile", "TLSPolicy", "CACertFile", "CACertPath", "RelayCertFile", "SRSKeyFile"]
 FILES += ["ClientCertFile", "ClientKeyFile", "ServerCertFile", "ServerKeyFile"]
-FILES += ["SmrshDirectory", "TokenDirectory", "LoginSenders", "DKIMSign"]
+FILES += ["SmrshDirectory", "TokenDirectory", "LoginSenders", "DKIMSign", "StatusFile"]
 
 
 @pytest.mark.parametrize("name", [*PLACES, *FILES])
