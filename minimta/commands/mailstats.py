@@ -49,6 +49,9 @@ def _configured(file: str | None) -> str:
 def _show(path: str, flags: dict[str, str]) -> int:
     try:
         found = statistics.reset(path) if "-p" in flags else statistics.read(path)
+    except BlockingIOError:
+        complain(f"mailstats: {log.clean(path)}: another process keeps its lock; try again later")
+        return os.EX_TEMPFAIL
     except OSError as error:
         complain(f"mailstats: {log.clean(path)}: {error.strerror}")
         return os.EX_NOPERM if isinstance(error, PermissionError) else os.EX_NOINPUT

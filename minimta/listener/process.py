@@ -106,9 +106,7 @@ class Listener:
         # Only filters look at a letter once it is written.
         spool.reads_back = shared.has_filters
         # Now: RunAsUser may neither write beside the queue nor, in its sandbox, open anything there.
-        self._statistics = statistics.open_file(
-            statistics.path_of(options.status_file, options.queue_directory)
-        )
+        self._statistics = _statistics(options)
         privileges.become(options.run_as_user, with_groups=True)
         _confine(options, spool)
         self._servers = servers
@@ -253,6 +251,16 @@ def _read_tables(shared: SharedState) -> None:
     except OSError as error:
         where = log.clean(f"{error.filename}: {error.strerror or error}")
         log.line("", f"SYSERR(root): {where}; mail is refused for now", level=1, error=True)
+
+
+def _statistics(options: Options) -> int:
+    """The open file; -1 if there is none, which is told: nobody else notices."""
+    path = statistics.path_of(options.status_file, options.queue_directory)
+    file = statistics.open_file(path)
+    if file < 0 and path != os.devnull:
+        text = f"statistics: {log.clean(path)} cannot be written; what clients bring is not counted"
+        log.line("", text, error=True)
+    return file
 
 
 def _confine(options: Options, spool: Spool) -> None:

@@ -10,6 +10,9 @@ adds what came together to the file: the resident listener once a second, in a t
 runner at the end of an attempt. If somebody else has the lock, or the disk fails, it is tried again at
 the next; kill -9 loses what was not yet added, a power cut perhaps the file. Statistics are for graphs:
 who has to know what became of mail asks the ledger.
+
+The listener's user, too, may write there: root follows no link, reads no more than one record, believes
+no number, and waits for nobody who keeps the lock.
 """
 
 from __future__ import annotations
@@ -46,6 +49,12 @@ _NUMBERS = len(MAILERS) * _WIDTH + len(CONNECTIONS)
 _FORMAT = struct.Struct(f"<8sdd{_NUMBERS}Q")
 #: pairs that are kept while the file cannot be written
 _MOST = 100_000
+#: the end of the year 9999, in epoch seconds: a later time has no date
+_LAST = 253402300800.0
+#: seconds between two tries for the lock
+_PAUSE = 0.002
+#: how often who ends tries, and cannot later; and how often who waits for the numbers
+_SOME, _MANY = 10, 1000
 
 _slot = {
     (mailer, column): number * _WIDTH + place
@@ -101,9 +110,9 @@ def kibibytes(octets: int) -> int:
 
 def open_file(path: str) -> int:
     """A descriptor for flush(); -1 if there can be none. Made with mode 0644 if it is not there."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        file = os.open(path, flags, 0o644)
+        file = _made(path, flags) if not os.path.lexists(path) else os.open(path, flags)
     except OSError:
         return -1
     found = os.fstat(file)
@@ -113,12 +122,22 @@ def open_file(path: str) -> int:
     return file
 
 
-def flush(file: int) -> None:
+def _made(path: str, flags: int) -> int:
+    """Whatever the umask is, mailstats(8) is everybody's. Raise OSError."""
+    try:
+        file = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return os.open(path, flags)  # made by another process meanwhile
+    os.fchmod(file, 0o644)
+    return file
+
+
+def flush(file: int, tries: int = 1) -> None:
     """Add what was counted to the open *file*, if nobody else has its lock now. Raises nothing."""
     if not _pending or file < 0:
         return
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(file, fcntl.LOCK_EX, tries)
     except OSError:
         return
     taken = Counter[int]()
@@ -141,7 +160,7 @@ def flush_to(path: str) -> None:
     """flush() into the file at *path*."""
     if _pending:
         file = open_file(path)
-        flush(file)
+        flush(file, _SOME)
         if file >= 0:
             os.close(file)
 
@@ -165,17 +184,23 @@ def read(path: str) -> Statistics:
     """The statistics. Raise OSError, or NoStatistics."""
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        fcntl.flock(file, fcntl.LOCK_SH)
+        try:
+            _lock(file, fcntl.LOCK_SH, _MANY)
+        except BlockingIOError:
+            pass  # anybody may keep a lock for ever; a record is written in one call
         return _read(file)
     finally:
         os.close(file)
 
 
 def reset(path: str) -> Statistics:
-    """Give the statistics, and begin anew. Raise OSError, or NoStatistics."""
+    """Give the statistics, and begin anew. Raise OSError, or NoStatistics.
+
+    BlockingIOError: another process keeps the lock.
+    """
     file = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        _lock(file, fcntl.LOCK_EX, _MANY)
         found = _read(file)
         now = time.time()
         _write(file, Statistics(now, now, [0] * _NUMBERS))
@@ -184,12 +209,23 @@ def reset(path: str) -> Statistics:
         os.close(file)
 
 
+def _lock(file: int, kind: int, tries: int) -> None:
+    """Raise BlockingIOError if another process has the lock at all *tries*; OSError."""
+    for _ in range(tries - 1):
+        try:
+            return fcntl.flock(file, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_PAUSE)
+    fcntl.flock(file, kind | fcntl.LOCK_NB)
+
+
 def _read(file: int, *, anew: bool = False) -> Statistics:
     """An empty file counts from when it was made. *anew*: so does one that holds something else."""
     text = os.pread(file, _FORMAT.size + 1, 0)
     if len(text) == _FORMAT.size and text.startswith(_MAGIC):
         _, since, written, *numbers = _FORMAT.unpack(text)
-        return Statistics(since, written, numbers)
+        if 0 <= since < _LAST and 0 <= written < _LAST:  # which NaN is not
+            return Statistics(since, written, numbers)
     if text and not anew:
         raise NoStatistics("no statistics of minimta")
     began = time.time() if text else os.fstat(file).st_mtime

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -83,6 +84,20 @@ def test_what_is_wrong_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]
     assert err == f"mailstats: invalid option -- 'x'\n{mailstats.USAGE}\n"
     path.write_text("else\n")
     assert run(capfd, "-f", str(path))[0] == os.EX_OSERR
+
+
+def test_who_keeps_the_lock_keeps_nobody_from_reading(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "st"
+    statistics.count("local", "msgsto")
+    statistics.flush_to(str(path))
+    monkeypatch.setattr(statistics, "_MANY", 2)
+    with path.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert run(capfd, "-f", str(path))[0] == os.EX_OK
+        code, _, error = run(capfd, "-p", "-f", str(path))
+    assert (code, error.endswith("keeps its lock; try again later\n")) == (os.EX_TEMPFAIL, True)
 
 
 def test_the_configuration_says_where(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -272,6 +272,19 @@ def test_the_log_tells_what_is_on(
     assert (where in lines) is bool(problem and kernel())
 
 
+@pytest.mark.parametrize(("path", "is_told"), [("/dev/null", False), ("nowhere/st", True)])
+def test_what_cannot_be_counted_is_told(
+    place: Place, monkeypatch: pytest.MonkeyPatch, path: str, is_told: bool
+) -> None:
+    place.options.status_file = os.path.join(place.directory, path)
+    told: list[str] = []
+    monkeypatch.setattr(log, "line", lambda qid, text, **unused: told.append(text))
+    lines = place.listens(lambda spool: "\n".join(told).encode()).decode().split("\n")
+    text = f"statistics: {place.directory}/nowhere/st cannot be written; "
+    assert any(line.startswith(text) for line in lines) is is_told
+    assert not [line for line in lines if "/dev/null" in line]
+
+
 @pytest.mark.parametrize(
     "row, trusts, wants",
     [

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import os
+import struct
 from pathlib import Path
 
 import pytest
@@ -111,3 +113,66 @@ def test_reset_gives_what_was(tmp_path: Path) -> None:
     found: Statistics = statistics.read(path)
     assert found.of("") == [0] * 7
     assert found.since > 1e9
+
+
+@pytest.mark.parametrize("since", [math.nan, math.inf, -1.0, 1e300])
+def test_times_that_are_none_are_no_statistics(tmp_path: Path, since: float) -> None:
+    path = tmp_path / "st"
+    statistics.count("local", "msgsto")
+    statistics.flush_to(str(path))
+    text = path.read_bytes()
+    for place in (8, 16):
+        path.write_bytes(text[:place] + struct.pack("<d", since) + text[place + 8 :])
+        with pytest.raises(NoStatistics):
+            statistics.read(str(path))
+    statistics.count("local", "msgsto")
+    statistics.flush_to(str(path))
+    assert statistics.read(str(path)).of("local")[2] == 1
+
+
+def test_what_is_too_long_is_cut(tmp_path: Path) -> None:
+    path = tmp_path / "st"
+    statistics.count("local", "msgsto")
+    statistics.flush_to(str(path))
+    size = path.stat().st_size
+    os.truncate(path, 1 << 40)
+    statistics.count("local", "msgsto")
+    statistics.flush_to(str(path))
+    assert path.stat().st_size == size
+
+
+def test_who_keeps_the_lock_keeps_nobody_waiting_for_the_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "st"
+    statistics.count("local", "msgsto")
+    statistics.flush_to(str(path))
+    monkeypatch.setattr(statistics, "_MANY", 3)
+    with path.open() as file:  # anybody who may read can do that
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert statistics.read(str(path)).of("local")[2] == 1
+        with pytest.raises(BlockingIOError):
+            statistics.reset(str(path))
+
+
+def test_who_ends_waits_an_instant_for_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "st"
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        monkeypatch.setattr("time.sleep", lambda _: fcntl.flock(file, fcntl.LOCK_UN))
+        statistics.count("local", "msgsto")
+        statistics.flush_to(str(path))
+    assert statistics.read(str(path)).of("local")[2] == 1
+
+
+def test_a_narrow_umask_closes_the_numbers_to_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "st"
+    old = os.umask(0o077)
+    try:
+        statistics.count("local", "msgsto")
+        statistics.flush_to(str(path))
+    finally:
+        os.umask(old)
+    assert path.stat().st_mode & 0o777 == 0o644

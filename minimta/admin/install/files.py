@@ -12,6 +12,9 @@ from minimta.admin.checkout import HOME
 from minimta.admin.install.accounts import group_number
 from minimta.admin.install.steps import below
 
+#: everybody may look
+_COUNTS_MODE = 0o664
+
 
 @dataclass(frozen=True, slots=True)
 class Link:
@@ -198,6 +201,52 @@ class LockFile:
 
     def do(self) -> None:
         """Nothing: it comes by itself."""
+
+    def undo(self) -> None:
+        """Remove it. Raise OSError."""
+        below(self.root, self.path).unlink()
+
+
+@dataclass(frozen=True, slots=True)
+class CountsFile:
+    """Where listener and runner count mail: root's, and the listener's user may write.
+
+    The listener, which can make no file beside the queue, finds it there. What is no plain file is the
+    administrator's, as a link to /dev/null, which nobody follows.
+    """
+
+    root: Path
+    path: str
+    group: str
+
+    def __str__(self) -> str:
+        return f"counts of mail {self.path}, mode {_COUNTS_MODE:o}, root:{self.group}"
+
+    def is_done(self) -> bool:
+        """Is it there, with its owner and mode?"""
+        try:
+            found = os.lstat(below(self.root, self.path))
+        except FileNotFoundError:
+            return False
+        owner = (0, group_number(self.root, self.group))
+        is_right = (
+            stat.S_IMODE(found.st_mode) == _COUNTS_MODE and (found.st_uid, found.st_gid) == owner
+        )
+        return is_right or not stat.S_ISREG(found.st_mode)
+
+    def is_ours(self) -> bool:
+        """Is there one to remove?"""
+        return below(self.root, self.path).is_file()
+
+    def do(self) -> None:
+        """Make it, or put its owner and mode right; the counts stay. Raise OSError."""
+        flags = os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        file = os.open(below(self.root, self.path), flags, 0o600)
+        try:
+            os.fchown(file, 0, group_number(self.root, self.group))
+            os.fchmod(file, _COUNTS_MODE)
+        finally:
+            os.close(file)
 
     def undo(self) -> None:
         """Remove it. Raise OSError."""

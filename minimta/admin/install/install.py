@@ -24,6 +24,7 @@ from minimta.admin.install.alternatives import MailAlternative
 from minimta.admin.install.certificate import Certificate
 from minimta.admin.install.diversions import Diversion, package_of
 from minimta.admin.install.files import (
+    CountsFile,
     Directory,
     Link,
     LockFile,
@@ -112,7 +113,7 @@ def state_steps(root: Path) -> list[Step]:
         LockFile(root, slots.beside(QUEUE)),
         LockFile(root, login_memory.beside(QUEUE)),
         LockFile(root, pace.beside(QUEUE)),
-        LockFile(root, statistics.path_of("", QUEUE)),
+        CountsFile(root, statistics.path_of("", QUEUE), "minimta"),
         LockFile(root, alert_state.beside(QUEUE)),
         LockFile(root, alert_state.aside(QUEUE)),
         RememberedHosts(root, host_status.beside(QUEUE)),

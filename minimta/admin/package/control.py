@@ -14,7 +14,7 @@ from minimta.admin.checkout import PACKAGED, AdminError
 from minimta.admin.install import alternatives, install, sendmail_cf
 from minimta.admin.install.certificate import MARK, PLACE
 from minimta.admin.install.diversions import SUFFIX
-from minimta.admin.install.files import LockFile, RememberedHosts
+from minimta.admin.install.files import CountsFile, LockFile, RememberedHosts
 from minimta.admin.install.machine_files import ENABLED_UNITS, FILES, UNITS, by_name
 from minimta.admin.install.other_mta import VIRTUAL
 from minimta.admin.install.services import CLIENT_QUEUE, QUEUE
@@ -105,7 +105,8 @@ def _filled(text: str) -> str:
 
 def _values() -> dict[str, str]:
     state = install.state_steps(Path("/nowhere"))
-    remembered = [row.path for row in state if isinstance(row, LockFile | RememberedHosts)]
+    kinds = CountsFile | LockFile | RememberedHosts
+    remembered = [row.path for row in state if isinstance(row, kinds)]
     return {
         "HOME": PACKAGED,
         "COMMANDS": " ".join(install.COMMANDS),

@@ -14,7 +14,7 @@ import pytest
 
 from minimta.admin.checkout import HOME, AdminError
 from minimta.admin.install import install, machine_files, other_mta, services, uninstall
-from minimta.admin.install.files import Directory, Link, TextFile
+from minimta.admin.install.files import CountsFile, Directory, Link, TextFile
 from minimta.aliases import text
 from minimta.aliases.rebuild_report import RebuildReport
 from tests.support import dpkgtree
@@ -235,6 +235,29 @@ def test_a_message_that_comes_while_its_queue_is_removed_stays(tmp_path: Path) -
     assert message.exists()
 
 
+@pytest.mark.root
+def test_counts_stay_when_their_file_gets_its_owner(tmp_path: Path) -> None:
+    row, path = CountsFile(tmp_path, "/counts", "root"), tmp_path / "counts"
+    path.write_text("numbers")
+    path.chmod(0o600)
+    os.chown(path, 12, 34)
+    assert not row.is_done()
+    row.do()
+    assert row.is_done()
+    assert path.read_text() == "numbers"
+    found = path.stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o7777) == (0, 0, 0o664)
+
+
+def test_what_an_administrator_has_put_in_place_of_counts_stays(tmp_path: Path) -> None:
+    row, other = CountsFile(tmp_path, "/counts", "root"), tmp_path / "other"
+    (tmp_path / "counts").symlink_to(other)
+    assert row.is_done()
+    with pytest.raises(OSError, match="symbolic links"):
+        row.do()
+    assert not other.exists()
+
+
 def test_what_a_machine_does_not_want_any_more_goes(tmp_path: Path) -> None:
     """The cron entry, where systemd starts a resident runner: three lines in the log every time."""
     cron = machine_files.by_name("cron")
@@ -338,6 +361,8 @@ def test_everything_has_its_owner_and_mode(machine: Machine) -> None:
     queue, client = (machine.root / f"var/spool/{name}" for name in ("mqueue", "clientmqueue"))
     assert (queue.stat().st_uid, queue.stat().st_gid) == (0, int(entry[3]))
     assert (queue.stat().st_mode & 0o7777, client.stat().st_mode & 0o7777) == (0o1730, 0o1733)
+    counts = (machine.root / "var/spool/mqueue.statistics").stat()
+    assert (counts.st_uid, counts.st_gid, counts.st_mode & 0o7777) == (0, int(entry[3]), 0o664)
     assert (machine.root / "etc/aliases.cdb").is_file()
     assert (machine.root / "etc/mail").is_dir()
     for path in COMMANDS:

@@ -12,6 +12,8 @@ import pytest
 from minimta.admin.checkout import HOME
 from minimta.admin.install import machine_files
 from minimta.admin.install.machine_files import FILES, UNITS, Where
+from minimta.admin.install.services import QUEUE
+from minimta.system import statistics
 
 TEXTS = Path(machine_files.__file__).parent / "machine"
 RUNNER = "minimta-runner.service"
@@ -212,3 +214,12 @@ def test_the_script_for_openrc_is_one_of_the_shell() -> None:
     for name in ("openrc", "completion.bash"):
         subprocess.run(["bash", "-n", str(TEXTS / name)], check=True)
     assert machine_files.by_name("openrc").text().startswith("#!/sbin/openrc-run\n")
+
+
+@pytest.mark.parametrize("name", LISTENERS)
+def test_the_listener_may_write_the_counts_that_are_made_for_it(name: str) -> None:
+    counts = statistics.path_of("", QUEUE)
+    writes = [line for line in lines_of(name) if line.startswith("ReadWritePaths=")]
+    assert f"-{counts}" in writes[0].partition("=")[2].split()
+    made = [line.split() for line in lines_of("tmpfiles.conf")]
+    assert ["f", counts, "0664", "root", "minimta", "-"] in made

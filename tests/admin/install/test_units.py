@@ -276,3 +276,60 @@ def test_the_one_unit_of_old_is_replaced_with_mail_in_the_queue(machine: Machine
     machine.comes("/var/tmp/smart", "from-before")
     assert "minimta" not in machine.sh("ls /etc/cron.d")
     machine.all_is_delivered("new")
+
+
+#: one connection, one recipient that is refused
+REFUSED = """
+import smtplib
+with smtplib.SMTP("127.0.0.1", 25, timeout=60) as peer:
+    peer.ehlo()
+    peer.mail("root@localhost")
+    assert peer.rcpt("nosuch@vm.campus")[0] == 550
+"""
+
+
+def test_what_clients_bring_is_counted_in_both_forms(machine: Machine) -> None:
+    machine.write("/root/refused", REFUSED)
+    machine.install()
+    assert machine.sh(f"stat -c '%U %G %a' {COUNTS}") == "root minimta 664\n"
+    _is_counted(machine, "root-")
+    # As a version before made it; and what its user wrote there.
+    machine.sh("systemctl disable --now minimta.service")
+    machine.sh(f"chown root:root {COUNTS}; chmod 600 {COUNTS}")
+    assert f"counts of mail {COUNTS}" in machine.install()
+    machine.sh(f"systemctl stop minimta; systemctl enable --now minimta.socket; : > {COUNTS}")
+    _is_counted(machine, "socket-")
+    processes = machine.sh("ps -C sendmail -o user=,args=").splitlines()
+    assert {line.split()[0] for line in processes if "-bD" in line} == {"minimta"}
+    # When the machine starts, without "minimta install".
+    machine.sh(f"systemctl stop minimta.socket minimta-listener; rm {COUNTS}")
+    machine.sh("systemd-tmpfiles --create /etc/tmpfiles.d/minimta.conf")
+    machine.sh("systemctl start minimta.socket")
+    _is_counted(machine, "again-")
+    machine.sh("/opt/minimta/bin/minimta uninstall")
+    assert "mqueue" not in machine.sh("ls /var/spool")
+
+
+COUNTS = "/var/spool/mqueue.statistics"
+
+
+def _is_counted(machine: Machine, name: str) -> None:
+    """Three connections with one refusal, and a letter by each of the two others."""
+    before = _counts(machine)
+    machine.sh("python3 /root/refused")
+    for number in range(2):
+        machine.send(USER, f"{name}{number}")
+        machine.comes(f"/var/mail/{USER}", f"{name}{number}")
+    end = time.monotonic() + 30
+    while (after := _counts(machine)) != [a + b for a, b in zip(before, (3, 2, 2, 1), strict=True)]:
+        journal = "journalctl --no-pager -n 40"
+        assert time.monotonic() < end, (before, after, machine.sh(journal))
+        time.sleep(0.2)
+
+
+def _counts(machine: Machine) -> list[int]:
+    """Connections, messages that came, messages that went, refusals, for a user who may only read."""
+    said = machine.sh(f"runuser -u {USER} -- mailstats -P").splitlines()
+    total = next(line.split() for line in said if line.startswith(" T "))
+    connections = next(line.split() for line in said if line.startswith(" C "))
+    return [int(text) for text in (connections[1], total[1], total[3], total[5])]
