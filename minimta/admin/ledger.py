@@ -270,7 +270,7 @@ def load(file: str | None) -> Options:
 # --- words ------------------------------------------------------------------------------------------
 
 _KINDS = {"qf": "queued", "hf": "held", "Qf": "put aside", "client": "in the client queue"}
-_ORIGINS = {"smtp": "by SMTP", "local": "from this host", "report": "reports of our own"}
+_ORIGINS = {"smtp": "by SMTP", "local": "from this host", "report": "from minimta itself"}
 
 
 def told(ledger: Ledger) -> list[str]:

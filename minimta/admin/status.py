@@ -75,11 +75,11 @@ def told(found: Status, warn: Threshold, crit: Threshold) -> list[str]:
     first = f"{word}: {found.waiting} waiting{oldest}{space} | {' '.join(figures)}"
     rows = [
         ("daemon", f"running, pid {found.daemon}" if found.daemon else "none is running"),
-        ("queue runner", "resident" if found.has_runner else "none is resident: cron or a timer"),
+        ("queue runner", "resident" if found.has_runner else "none is resident"),
         ("queue", ", ".join(f"{found.states[state]} {state}" for state in STATES)),
         ("oldest came", _moment(found.oldest, "nothing waits")),
         ("last attempt", _moment(found.last_attempt, "at what waits: none yet")),
-        ("next is due", _moment(found.next_due, "nothing")),
+        ("next is due", _due(found)),
         ("free", f"{found.free_octets >> 20} MiB, {found.free_inodes} inodes"),
     ]
     if found.totals:
@@ -101,6 +101,12 @@ def _figure(
 
 def _moment(seconds: float, otherwise: str) -> str:
     return ledger.date(seconds) if seconds else otherwise
+
+
+def _due(found: Status) -> str:
+    if found.next_due and found.next_due <= found.now:
+        return "at the next queue run"
+    return _moment(found.next_due, "nothing")
 
 
 # --- the command ------------------------------------------------------------------------------------

@@ -72,6 +72,7 @@ def test_the_screen(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     )
     assert "daemon         none is running\n" in out
     assert "queue          1 new, 1 delayed, 0 held, 0 put aside, 0 in client queue\n" in out
+    assert "next is due    at the next queue run\n" in out
     assert "last 24 hours  0 done; refused: 1 x 451, 2 x 550\n" in out
     assert "counted        1 came, 0 deliveries, 0 rejected\n" in out
     assert len(out.splitlines()) <= 24

@@ -56,10 +56,11 @@ def _of_name(patient: Patient, here: LocalHost, name: bytes) -> Iterator[Diagnos
                 yield fault(shown, text, f"correct it in {_file(patient)}, then newaliases")
             elif outcome is not None and outcome.fate is Fate.DEFERRED:
                 bad += 1
-                text = f"leads to {_said(node)}, and waits: {log.clean(outcome.text)}"
-                # What a user may not read the runner may.
-                make = warning if patient.is_root else unknown
-                yield make(shown, text, f"minimta trace {shown}")
+                text, why = f"leads to {_said(node)}", log.clean(outcome.text)
+                if patient.is_root:
+                    yield warning(shown, f"{text}, and waits: {why}", f"minimta trace {shown}")
+                else:  # what a user may not read the runner may
+                    yield unknown(shown, f"{text}, and only root can tell how it goes on: {why}")
             ends.append(_said(node))
     if not ends and not bad:
         yield fault(

@@ -85,8 +85,13 @@ def exchangers(patient: Patient) -> Iterator[Diagnosis]:
         yield unknown(str(error.filename), error.strerror or str(error))
         return
     domains = [word.decode("ascii", "replace").lower() for word in words]
-    for domain in [one for one in domains if "." in one and one[:1] != "["][:_MOST]:
+    for domain in list(filter(_has_exchangers, domains))[:_MOST]:
         yield from _exchanger(patient, domain, ours, names)
+
+
+def _has_exchangers(domain: str) -> bool:
+    """No literal, and no name that every host has for itself, as Postfix and Red Hat list it."""
+    return "." in domain and not domain.startswith(("[", "localhost."))
 
 
 def _exchanger(

@@ -16,8 +16,8 @@ _CONFIGURE = """\
 Next:
   minimta setup: how mail goes out (gmail, office365, ..., HOST, mx, local); or by hand, in
   /etc/mail/minimta.cf (man minimta.cf): HostName, SmartHost ...; then minimta check, and"""
-_START = "  systemctl restart minimta"
-_START_BY_HAND = "  sendmail -bd -q15m (there is no systemd; after changes: kill -HUP the first line of the PidFile)"
+_START = "systemctl restart minimta"
+_START_BY_HAND = "sendmail -bd -q15m (there is no systemd; after changes: kill -HUP the first line of the PidFile)"
 _ROOT = "  /etc/aliases: root's mail to somebody who reads it (root: emma), then newaliases"
 _TEST = """\
   a test letter: echo hello | sendmail -v root; what waits, and why: mailq; the log: facility mail of
@@ -55,10 +55,15 @@ def _about_host_name(options: Options) -> list[str]:
 def tell_next(root: Path) -> None:
     """What to do now, in a few lines."""
     say(f"\n{_CONFIGURE}")
-    say(_START if root != Path("/") or has_systemd() else _START_BY_HAND)
+    say(f"  {how_to_start(root)}")
     if not has_alias(root, b"root"):
         say(_ROOT)
     say(_TEST)
+
+
+def how_to_start(root: Path) -> str:
+    """What makes a new configuration count on the machine of which *root* is the tree."""
+    return _START if root != Path("/") or has_systemd() else _START_BY_HAND
 
 
 def has_alias(root: Path, name: bytes) -> bool:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from minimta.admin import alias_database
 from minimta.admin.checkout import AdminError
+from minimta.admin.install.advice import how_to_start
 from minimta.admin.install.sendmail_cf import SendmailCf
 from minimta.admin.install.steps import below
 from minimta.admin.migrate import foreign_files, written
@@ -130,7 +131,7 @@ def _write(migration: Migration, given: Namespace, root: Path, sources: list[str
     aliases = str(below(root, written.path_of(migration, "AliasFile")))
     if aliases in paths:
         alias_database.renew(aliases, Options() if root == Path("/") else None)
-    say("Look at it with: minimta check; then: systemctl restart minimta")
+    say(f"Look at it with: minimta check; then: {how_to_start(root)}")
 
 
 def _check(path: str) -> None:

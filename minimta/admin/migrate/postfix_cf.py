@@ -78,13 +78,7 @@ _IDLE = {
     "relay_transport": "by MX, or the mailer table",
     "best_mx_transport": "a domain whose best MX is this host is a loop",
 }  # fmt: skip
-_OWN = (
-    "$myhostname",
-    "localhost",
-    "localhost.localdomain",
-    "localhost.$mydomain",
-    "$mydomain.localhost",
-)
+_OWN = ("$myhostname", "localhost")
 
 
 def carry(text: str, path: str, migration: Migration, included: Reader, own_name: str) -> None:
@@ -161,8 +155,6 @@ def _names(cf: MainCf) -> None:
             "localhost",
             host.lower().partition(".")[0],
         ):
-            continue
-        if full.startswith("localhost."):
             continue
         if ":" in full or full.startswith("/"):
             cf.migration.not_carried(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import partial
+from itertools import chain, count
 from pathlib import Path
 
 from minimta.admin import table_text
@@ -67,11 +68,12 @@ class WrittenFiles:
         self._sources = sources
 
     def add(self, config: str, placing: Placing) -> None:
-        """Write all of it beside its place; a *config* that is there is kept as .bak. Raise OSError."""
+        """Write all of it beside its place; a *config* that is there is kept as .bak, and one that was
+        kept so as well. Raise OSError."""
         path = str(below(self._root, config))
         before = _octets_of(path)
         if before is not None:
-            placing.add(f"{path}.bak", before, 0o644)
+            placing.add(_free_name(f"{path}.bak"), before, 0o644)
         for table, rows in self._migration.rows.items():
             self._table(table, rows, placing)
         for table, words in self._migration.words.items():
@@ -145,3 +147,9 @@ def _with_login(text: str, login: ForeignLogin) -> str:
         return "\n".join(lines)
     gap = "" if not text or text.endswith("\n") else "\n"
     return f"{text}{gap}{login.row(shows_secret=True)}\n"
+
+
+def _free_name(path: str) -> str:
+    """*path*, or else *path*.1, *path*.2 ...: the first that is not there."""
+    numbered = (f"{path}.{number}" for number in count(1))
+    return next(name for name in chain([path], numbered) if not os.path.lexists(name))

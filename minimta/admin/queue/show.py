@@ -26,14 +26,13 @@ from minimta.system import log
 _LONG, _BLOCK = 1000, 1 << 16
 #: as Sendmail has the sender in "Return-Path: <g>"
 _PLACEHOLDER = b"<\x81g>"
-#: what each of Sendmail's flags means to people
+#: what each of Sendmail's flags means to people; "s" (split) stands with every message, and tells nothing
 _FLAGS = {
     "8": "8-bit octets",
     "b": "Bcc is deleted",
     "n": "no body in bounces",
     "r": "a bounce",
     "w": "its sender was warned of the delay",
-    "s": "split off another",
 }
 
 

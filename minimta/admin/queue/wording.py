@@ -43,9 +43,9 @@ def moment(seconds: float, now: float) -> str:
 
 
 def next_attempt(due: float, now: float) -> str:
-    """When it is tried again: "due now", "due at 10:43:07, in 12m"."""
+    """When it is tried again: "due at the next queue run", "due at 10:43:07, in 12m"."""
     if due <= now:
-        return "due now"
+        return "due at the next queue run"
     return f"due at {moment(due, now)}, in {age(due - now)}"
 
 

@@ -25,7 +25,7 @@ from minimta.config.options import Options
 
 #: the row of the mailer table that keeps mail here
 _REST = "."
-_LOCAL_ONLY = "error:5.7.1:550 This machine sends no mail to other hosts"
+LOCAL_ONLY = "error:5.7.1:550 This machine sends no mail to other hosts"
 #: what a new minimta.cf begins with
 _HEAD = "# minimta(8), minimta.cf(5). What is wrong in it: minimta check\n"
 
@@ -145,8 +145,8 @@ def _with_sender(text: str, answers: Answers, own_name: str) -> str:
 
 def _with_rest(text: str, answers: Answers) -> str:
     if answers.place == "local":
-        return table_text.with_row(text, _REST, _LOCAL_ONLY)
-    ours = f"{_REST}\t{_LOCAL_ONLY}"
+        return table_text.with_row(text, _REST, LOCAL_ONLY)
+    ours = f"{_REST}\t{LOCAL_ONLY}"
     if answers.place == SAME:
         return text
     return table_text.with_row(text, _REST, "") if ours in text.split("\n") else text

@@ -140,9 +140,13 @@ def _send(files: SetupFiles, placing: Placing, wanted: Answers, options: Options
     config = placing.aside(files.config)
     result = letter.send(config, changes.overrides(files, placing), recipient, _letter(recipient))
     if result.is_sent:
-        whom = wanted.host or "It"
-        say(f"{whom} has taken it: {log.clean(result.text)} ({result.took:.1f} seconds)")
+        taken = f"{wanted.host} has taken it" if wanted.host else "The letter was taken"
+        say(f"{taken}: {log.clean(result.text)} ({result.took:.1f} seconds)")
         return
+    if wanted.place == "local" and changes.LOCAL_ONLY.endswith(result.text):
+        text = f"root's mail goes to {recipient}, and mail for other hosts is refused with local"
+        remedy = "--root-address with a user of this host"
+        raise AdminError(f"{text}: {remedy}\n{_UNCHANGED}", os.EX_UNAVAILABLE)
     raise _refused(result, wanted)
 
 

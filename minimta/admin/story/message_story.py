@@ -131,7 +131,7 @@ class MessageStory:
         if one.state in ("waiting", "submitted"):
             told += f"; {wording.next_attempt(one.next_attempt(self._options), now)}"
             if not locks.is_resident(locks.beside(self._options.queue_directory)):
-                told += ", when a queue run comes (no runner stays here; cron, or sendmail -q)"
+                told += " (no runner stays here: cron, or sendmail -q)"
             if limit := self._options.timeout_queuereturn:
                 left = one.created + limit - now
                 told += f"; returned if it still waits in {wording.age(left)}"

@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 
 from minimta.admin.doctor import aliases
+from minimta.message.envelope import Recipient
+from minimta.message.outcome import deferred
+from minimta.routing.destination import Destination, Node
+from minimta.routing.targets import AliasTarget
 from tests.support.patient import Machine
 
 
@@ -69,3 +73,25 @@ def test_everything_that_is_somewhere_will_do(machine: Machine, address: str) ->
         "postmaster: root", f'root: "{address}"' if address[0] == "|" else f"root: {address}"
     )
     assert not [line for line in machine.told(aliases.aliases) if "Warning" not in line]
+
+
+@pytest.mark.parametrize(
+    ("is_root", "said"),
+    [
+        (True, "Warning: leads to emma, and waits: "),
+        (False, "unknown: leads to emma, and only root can tell how it goes on: "),
+    ],
+)
+def test_what_a_user_may_not_read_is_not_said_to_wait(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, is_root: bool, said: str
+) -> None:
+    machine.aliases("postmaster: root", "root: emma")
+    later = deferred("4.3.0", "/home/emma/.forward: Permission denied")
+    recipient = Recipient(b"emma")
+    node = Node(recipient, AliasTarget("user", b"emma"))
+    node.end = Destination(recipient, None, later)
+    monkeypatch.setattr(aliases, "explain", lambda recipients, here: [node])
+    machine.changes["is_root"] = is_root
+    first, second = machine.told(aliases.aliases)
+    assert first.startswith(f"root: {said}/home/emma/.forward: Permission denied")
+    assert second.startswith(f"postmaster: {said}")

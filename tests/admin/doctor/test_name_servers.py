@@ -61,7 +61,8 @@ def test_a_private_address_is_not_judged(machine: Machine) -> None:
 
 @pytest.fixture
 def domain(machine: Machine) -> str:
-    Path(machine.options.local_host_names).write_text("example.org\n[198.51.100.7]\nshort\n")
+    words = "example.org\n[198.51.100.7]\nshort\nlocalhost.localdomain\n"
+    Path(machine.options.local_host_names).write_text(words)
     machine.addresses["example.org"] = ["203.0.113.80"]
     return "example.org"
 

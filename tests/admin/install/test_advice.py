@@ -77,6 +77,8 @@ def test_how_it_is_started_is_told(
     told = capfd.readouterr().out
     assert ("systemctl restart minimta" in told) is has_systemd
     assert ("sendmail -bd -q15m" in told) is not has_systemd
+    assert f"\n  {advice.how_to_start(Path('/'))}\n" in told
+    assert advice.how_to_start(Path("/tree")) == "systemctl restart minimta"
 
 
 @pytest.mark.parametrize(

@@ -266,6 +266,7 @@ def test_a_small_host_of_postfix(machine: OldMachine) -> None:
         "old.example\tesmtp:[10.0.0.9]:2525" in found.rows and ".\tesmtp:[gw.example]" in found.rows
     )
     assert "info@example.org\temma" in found.rows and "example.org" in found.rows
+    assert "localhost.localdomain" in found.rows  # it is no name of ours by itself
     assert [line.partition(": ")[2] for line in found.named] == [
         "line 14: wrong: no parameter of Postfix: no_equals_here",
         "line 2: not carried: all@example.org: several recipients are an alias",
@@ -438,6 +439,10 @@ def test_what_is_written_is_a_configuration_and_one_that_is_there_is_kept(
     machine.imports("--write", "--force", mc)
     assert machine.read("/etc/mail/minimta.cf.bak") == "# mine\n"
     assert "SmartHost" in cf.read_text()
+    cf.write_text("# mine again\n")
+    machine.imports("--write", "--force", mc)
+    assert machine.read("/etc/mail/minimta.cf.bak") == "# mine\n"
+    assert machine.read("/etc/mail/minimta.cf.bak.1") == "# mine again\n"
 
 
 def test_with_a_wrong_line_nothing_is_written(machine: OldMachine) -> None:

@@ -282,6 +282,18 @@ def test_local_returns_mail_for_others_and_the_next_provider_takes_that_back(
     assert table.read_text() == ""
 
 
+def test_local_says_what_to_do_if_roots_mail_goes_to_another_host(
+    machine: SetupMachine, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert machine.setup("local", "--root-address", "emma@example.org") == os.EX_UNAVAILABLE
+    assert capfd.readouterr().err == (
+        "minimta setup: root's mail goes to emma@example.org, and mail for other hosts is refused with"
+        " local: --root-address with a user of this host\n"
+        "Nothing was changed; --no-test writes it without a letter.\n"
+    )
+    assert machine.cf.read_text() == machine.given
+
+
 def test_a_sendmail_cf_of_ours_says_what_is_so_now(tmp_path: Path) -> None:
     (tmp_path / "etc/mail").mkdir(parents=True)
     SendmailCf(tmp_path).do()
