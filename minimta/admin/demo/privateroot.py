@@ -37,6 +37,20 @@ PasswdFile = {directory}/passwd
 MailerTable = {directory}/mailertable
 LocalHostNames = {directory}/names
 TrustedUsers = {directory}/trusted-users
+VirtUserTable = {directory}/virtusertable
+GenericsTable = {directory}/genericstable
+RelayDomains = {directory}/relay-domains
+SRSKeyFile = {directory}/srs-key
+TokenDirectory = {directory}/tokens
+# nothing of this machine's own mail system counts, where there is one
+AuthInfoFile =
+SenderRelay =
+AccessFile =
+TLSPolicy =
+DKIMSign =
+SmrshDirectory =
+ServerCertFile =
+AuthBackend =
 PidFile = {directory}/sendmail.pid
 DaemonPortOptions = Name=MTA, Addr={address}, Port={port}
 RunAsUser =

@@ -23,6 +23,9 @@ from minimta.admin.demo.privateroot import (
     processes_of,
     wait_for,
 )
+from minimta.config import file as config_file
+from minimta.config.options import TABLE
+from minimta.system import safefile
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +174,18 @@ def test_a_demo_that_still_runs_is_not_overwritten(
     monkeypatch.setattr("minimta.admin.demo.privateroot.processes_of", lambda cf: [4711])
     with pytest.raises(AdminError, match="kill 4711"):
         root.make("", {})
+
+
+def test_nothing_of_the_machines_own_mail_system_counts(tmp_path: Path) -> None:
+    """Its logins are root's alone, and with its tables the letters of the demo would go elsewhere."""
+    root = PrivateRoot(tmp_path / "demo", "lab2.campus", 1)
+    root.make("", {})
+    options = config_file.load(str(root.cf), [], safefile.why_untrusted)
+    for row in TABLE:
+        value = getattr(options, row.attribute)
+        for path in value if isinstance(value, tuple) else (value,):
+            if isinstance(path, str) and path.startswith("/"):
+                assert path.startswith(f"{root.directory}/"), row.name
 
 
 def test_a_directory_that_cannot_be_written_is_told_with_the_remedy(tmp_path: Path) -> None:
