@@ -72,6 +72,11 @@ class Ledger:
         """All messages."""
         return self.endings.total()
 
+    @property
+    def is_blind(self) -> bool:
+        """Was no log read at all, because it could not be?"""
+        return not self.lines and bool(self.complaints)
+
     def add(self, account: LedgerEntry) -> Ending:
         """Count a message; returns where it ended."""
         where, why = ending(account)
@@ -211,7 +216,12 @@ def run(arguments: list[str]) -> int:
     else:
         for line in told(ledger):
             say(line)
-    if not ledger.lines and not ledger.accepted and ledger.complaints:
+    return exit_code(ledger)
+
+
+def exit_code(ledger: Ledger) -> int:
+    """What ledger and report exit with."""
+    if ledger.is_blind:
         return os.EX_NOINPUT
     return UNBALANCED if ledger.unknown else os.EX_OK
 
@@ -293,6 +303,8 @@ def told(ledger: Ledger) -> list[str]:
 
 def verdict(ledger: Ledger) -> str:
     """The last line."""
+    if ledger.is_blind:
+        return "unknown: no log could be read, and what was in no queue is not in these figures"
     began = f"since {date(ledger.since)}" if ledger.since else "in the log and in the queue"
     if ledger.unknown:
         return (
@@ -320,7 +332,7 @@ def as_json(ledger: Ledger) -> dict[str, object]:
     return {
         "since": ledger.since,
         "until": ledger.until,
-        "balanced": not ledger.unknown,
+        "balanced": not ledger.unknown and not ledger.is_blind,
         "accepted": ledger.accepted,
         "endings": {one.value: ledger.endings[one] for one in Ending},
         "recipients": dict(ledger.recipients),

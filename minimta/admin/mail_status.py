@@ -36,8 +36,10 @@ class Status:
     free_octets: int = 0
     free_inodes: int = 0
     has_space: bool = True
-    #: by reply code, and recipients delivered, in the last 24 hours; None: not asked
+    #: by reply code, and messages done, in the last 24 hours; None: not asked, or no log could be read
     refusals: Counter[str] | None = None
+    #: why no log could be read, a sentence
+    no_log: str = ""
     deliveries: int = 0
     totals: dict[str, int] = field(default_factory=dict)
 
@@ -115,10 +117,15 @@ def read_log(found: Status, options: Options) -> None:
     """Refusals and deliveries of the last 24 hours, as far as the log can be read."""
     codes: Counter[str] = Counter()
     where = mail_log.places(options)
-    for line in mail_log.read(where, found.now - _DAY, lambda text: None):
+    lines, complaints = 0, list[str]()
+    for line in mail_log.read(where, found.now - _DAY, complaints.append):
+        lines += 1
         if ", reject=" in line.text:
             code = line.fields().get("reject", "")[:3]
             codes[code if code.isascii() and code.isdigit() else "other"] += 1
         elif line.text.startswith("done; "):
             found.deliveries += 1
-    found.refusals = codes
+    if complaints and not lines:
+        found.no_log = complaints[0]
+    else:
+        found.refusals = codes

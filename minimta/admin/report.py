@@ -38,9 +38,7 @@ def run(arguments: list[str]) -> int:
     else:
         for line in told(sums, figures, name):
             say(line)
-    if not sums.lines and not sums.accepted and sums.complaints:
-        return os.EX_NOINPUT
-    return ledger.UNBALANCED if sums.unknown else os.EX_OK
+    return ledger.exit_code(sums)
 
 
 def write(path: str, text: str) -> None:

@@ -89,6 +89,8 @@ def told(found: Status, warn: Threshold, crit: Threshold) -> list[str]:
     if found.refusals is not None:
         codes = ", ".join(f"{count} x {code}" for code, count in sorted(found.refusals.items()))
         rows.append(("last 24 hours", f"{found.deliveries} done; refused: {codes or 'none'}"))
+    elif found.no_log:
+        rows.append(("last 24 hours", f"unknown: no log could be read: {found.no_log}"))
     return [first, *(f"{name:<14} {text}" for name, text in rows)]
 
 

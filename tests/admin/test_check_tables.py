@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from minimta.admin import verbs
+from minimta.admin.doctor import examinations
 from minimta.config import file as config_file
 from minimta.mailers.remote import dkim
 from minimta.maps.cdbwriter import write_cdb
@@ -32,12 +33,13 @@ TABLES = {
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """All tables and lists are looked for here; none is there."""
+    """All tables and lists are looked for here; none is there. Of the machine nothing is looked at."""
     tmp_path.chmod(0o700)
     file = tmp_path / "minimta.cf"
     file.write_text("".join(f"{option} = {tmp_path}/{name}\n" for option, name in TABLES.items()))
     file.chmod(0o644)
     monkeypatch.setattr(config_file, "DEFAULT_FILE", str(file))
+    monkeypatch.setattr(examinations, "TABLE", ())
     return tmp_path
 
 

@@ -354,7 +354,8 @@ def test_after_kill_9_of_everything_under_load_it_is_balanced(tmp_path: Path, se
     daemon = Daemon(tmp_path)
     luck = random.Random(seed)
     with daemon.cf.open("a") as cf:
-        cf.write("MinQueueAge = 0\n")
+        # The home of root, who reads postmaster's, is closed to others.
+        cf.write("MinQueueAge = 0\nForwardPath =\n")
     promised, goal = [0], [0]
 
     def load(stop: threading.Event) -> None:
@@ -437,6 +438,28 @@ def test_the_command_says_whether_it_is_balanced(
     assert verbs.main(["ledger", *configured, "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
     assert found["endings"]["unknown"] == 1 and found["unknown"][0]["id"] == qid
+
+
+@pytest.mark.parametrize("waiting", [0, 1])
+@pytest.mark.parametrize("verb", ["ledger", "report"])
+def test_without_a_log_nothing_is_called_balanced(
+    host: PrivateHost,
+    logged: Logged,
+    configured: list[str],
+    capsys: pytest.CaptureFixture[str],
+    verb: str,
+    waiting: int,
+) -> None:
+    if waiting:
+        host.submit(EMMA, DAVE)
+    logged.path.unlink(missing_ok=True)
+    logged.path.mkdir()
+    configured[-1] = str(logged.path / "none" / "log")
+    assert verbs.main([verb, *configured]) == os.EX_NOINPUT
+    shown = capsys.readouterr().out
+    assert "unknown: no log could be read" in shown and "balanced:" not in shown
+    assert verbs.main([verb, *configured, "--json"]) == os.EX_NOINPUT
+    assert json.loads(capsys.readouterr().out)["balanced"] is False
 
 
 def test_wrong_arguments_are_told(

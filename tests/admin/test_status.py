@@ -80,6 +80,19 @@ def test_the_screen(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     assert "last 24" not in capsys.readouterr().out
 
 
+def test_a_log_that_cannot_be_read_is_no_empty_one(
+    place: Place, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    place.log = place.log / "none"
+    assert place.run() == status.OK
+    out = capsys.readouterr().out
+    why = f"{place.log.parent}: Not a directory"
+    assert f"last 24 hours  unknown: no log could be read: {why}\n" in out
+    target = tmp_path / "minimta.prom"
+    assert place.run("--prometheus", str(target)) == 0
+    assert "_last_day" not in target.read_text()
+
+
 @pytest.mark.parametrize(
     ("words", "code", "word"),
     [

@@ -15,8 +15,10 @@ def other_systems(patient: Patient) -> Iterator[Diagnosis]:
 
 
 def _all(patient: Patient) -> Iterator[Diagnosis]:
+    is_beside = install.is_installed(patient.root)
     for name in other_mta.installed(patient.root):
         text = f"the package {name} is another mail system: its daemon may take port 25, its programs the mail"
+        text = other_mta.beside(name) if is_beside else text
         yield warning(name, text, f"apt remove {name}")
     for left in other_mta.left_mail(patient.root):
         yield warning(left.queue.directory, str(left))

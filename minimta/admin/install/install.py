@@ -198,6 +198,8 @@ def run(arguments: list[str]) -> int:
     warn_of_configuration(root)
     for sentence in other_mta.sentences(root):
         terminal.complain(f"warning: {sentence}")
+    for left in other_mta.left_mail(root):
+        terminal.complain(f"note: {left}")
     missing = [row for row in rows if not row.is_done()]
     perform([(str(row), row.do) for row in missing], is_dry=is_dry)
     if missing and not is_dry:
@@ -310,11 +312,16 @@ def _can_divert(root: Path, path: str) -> bool:
     return path not in OURS_ALONE and bool(package_of(root, path))
 
 
+def is_installed(root: Path) -> bool:
+    """Do the names of our commands lead to minimta?"""
+    return Link(root, "/usr/sbin/minimta", "").is_ours()
+
+
 def taken_away(root: Path) -> list[str]:
-    """What of an installation other mail systems have taken since, or can take, a sentence each."""
-    if not Link(root, "/usr/sbin/minimta", "").is_ours():
-        return []  # nothing is installed
-    sentences = other_mta.sentences(root)
+    """What of an installation other mail systems have taken since, a sentence each."""
+    if not is_installed(root):
+        return []
+    sentences = []
     for path in (
         "/usr/sbin/sendmail",
         "/usr/lib/sendmail",

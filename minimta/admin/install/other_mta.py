@@ -110,12 +110,15 @@ def _names(relation: str) -> list[str]:
 
 def sentences(root: Path) -> list[str]:
     """What an administrator should know of packages that are installed beside a checkout's links."""
-    return [
-        f"the package {name} stays installed: its commands have other names now, but its daemon"
-        " may take port 25 (no diversion stops that), and what calls it by those names is not"
-        f" minimta's: apt remove {name}"
-        for name in installed(root)
-    ]
+    return [f"{beside(name)}: apt remove {name}" for name in installed(root)]
+
+
+def beside(name: str) -> str:
+    """What the package of that name still can do when its commands are diverted."""
+    return (
+        f"the package {name} stays installed: its commands are put aside"
+        " (NAME.minimta-diverted), but its daemon may take port 25 (no diversion stops that)"
+    )
 
 
 def owner(root: Path, path: str) -> str:

@@ -198,6 +198,13 @@ def without_users(
     """
     if domain and domain.lower() != name.lower():
         migration.row("VirtUserTable", f"@{name}", f"%1@{domain}")
+        # That table is for addresses with a domain, and cron writes to root.
+        migration.row("AliasFile", "root", f"root@{domain}")
+        migration.told(
+            place,
+            f"users of this host are called NAME@{domain} at the relay, root too; another NAME alone"
+            " is a mailbox here, unless a line of /etc/aliases sends it on",
+        )
     else:
         migration.option("MailHub", found, place)
         migration.option("StickyHost", "True", place)

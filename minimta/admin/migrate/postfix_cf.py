@@ -174,9 +174,6 @@ def _without_local(cf: MainCf) -> None:
         place = cf.place("mydestination" if "mydestination" in cf.values else "local_transport")
         origin = cf.origin()
         without_users(cf.migration, relay, cf.host, origin, place)
-        cf.migration.told(
-            place, "no mail is delivered here: users of this host are known at the relay"
-        )
     elif transport and not transport.startswith(("local", "error")):
         cf.migration.not_carried(cf.place("local_transport"), f"local_transport: {transport}")
 

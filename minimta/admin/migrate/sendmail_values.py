@@ -330,7 +330,7 @@ class Features:
         if not self._listens and not migration.has(NoteKind.WRONG):
             migration.told(
                 place,
-                "without DAEMON_OPTIONS Sendmail listens on every address, and so it is carried",
+                "without DAEMON_OPTIONS Sendmail listens on every address: so will the listener here",
             )
             migration.option("DaemonPortOptions", "Name=MTA, Port=25", place)
         if "no_default_msa" not in features:
@@ -343,7 +343,7 @@ class Features:
                 migration.default(option, "", place)
                 migration.told(
                     place,
-                    f"without FEATURE({feature}) nothing reads {default}, and so it is carried",
+                    f"without FEATURE({feature}) nothing reads {default}: {option} is empty, so that nothing does here",
                 )
 
     def _logins_of_access(self) -> None:

@@ -36,6 +36,9 @@ def carry(text: str, path: str, migration: Migration, included: Reader, own_name
         found = relay.relay(migration, host, port, place)
         domain = given.get("rewritedomain", ("", place))[0]
         name = given.get("hostname", ("", place))[0] or own_name
+        root, line = given.get("root", ("", place))
+        if "@" in root:
+            migration.row("AliasFile", "root", root)
         without_users(migration, found, name, domain, place)
         if uses_tls or uses_starttls:
             line = given["usetls" if uses_tls else "usestarttls"][1]

@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from minimta.admin.checkout import HOME, AdminError
+from minimta.admin.doctor.other_systems import other_systems
+from minimta.admin.doctor.patient import Health, Patient
 from minimta.admin.install import diversions, install, services, uninstall
 from minimta.admin.install.diversions import SUFFIX, Diversion
 from minimta.admin.install.files import Link
+from minimta.config.options import Options
 from tests.support import dpkgtree
 
 pytestmark = pytest.mark.debian("dpkg")
@@ -124,13 +127,27 @@ def test_what_the_administrator_put_there_is_not_diverted(root: Path, programs_a
     assert dpkgtree.diversions(root) == []
 
 
-def test_an_mta_beside_ours_is_told_by_check(root: Path) -> None:
+def test_an_mta_beside_ours_is_told_by_check_once_and_is_no_fault(root: Path) -> None:
     Link(root, "/usr/sbin/minimta", f"{HOME}/bin/minimta").do()
     for path in (NAME, "/usr/lib/sendmail", "/usr/bin/mailq", "/usr/bin/newaliases"):
         Diversion(root, path).do()
         Link(root, path, f"{HOME}/bin/{Path(path).name}").do()
-    assert install.taken_away(root) == []
+    patient = Patient(Options(), "/etc/mail/minimta.cf", root, is_root=True)
+    assert [one.state for one in other_systems(patient)] == [Health.OK]
     dpkgtree.install(root, "postfix", EXIM, "mail-transport-agent")
-    [sentence] = install.taken_away(root)
-    assert sentence.startswith("the package postfix stays installed: ")
-    assert sentence.endswith("apt remove postfix")
+    (told,) = other_systems(patient)
+    assert (told.state, told.exit_code) == (Health.WARNING, 0)
+    assert told.text.startswith("the package postfix stays installed: its commands are put aside ")
+    assert told.remedy == "apt remove postfix"
+
+
+def test_mail_in_the_queue_of_the_other_one_is_told_when_we_are_installed(
+    root: Path, programs_alone: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    dpkgtree.install(root, "postfix", EXIM, "mail-transport-agent")
+    letter = root / "var/spool/postfix/deferred/A/A1"
+    letter.parent.mkdir(parents=True)
+    letter.write_text("mail")
+    install.run(["--root", str(root)])
+    told = capfd.readouterr().err
+    assert "note: 1 message of postfix in /var/spool/postfix, which only postfix sends: " in told

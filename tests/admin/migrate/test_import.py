@@ -219,8 +219,10 @@ def test_a_null_client_of_postfix(machine: OldMachine) -> None:
         'AuthInfo:smtp.example.org:587 "U:emma" "P:***"',
         "root@vm1.example.org\talerts@example.org",
         "@vm1.example.org\t%1@example.org",
+        "root: root@example.org",
         "10.1", "192.0.2", "192.0.3",
     ]  # fmt: skip
+    assert "main.cf: line 4: note: users of this host are called NAME@example.org at" in found.err
     assert found.named == [
         "/etc/postfix/main.cf: line 15: not carried: header_checks: nothing here is told so"
     ]
@@ -302,8 +304,8 @@ def test_ssmtp(machine: OldMachine) -> None:
     ]
     assert found.rows[1:] == [
         'AuthInfo:smtp.example.org:587 "U:emma" "P:***"',
-        "@vm1.example.org\t%1@example.org",
         "root: admin@example.org",
+        "@vm1.example.org\t%1@example.org",
         "root\troot1@example.org",
         "root1@example.org\t[other.example]:2525",
     ]
