@@ -76,7 +76,7 @@ def page(sums: Ledger, figures: Figures, name: str, rows: int) -> str:
 
 def _head(title: str, sums: Ledger) -> str:
     since = f"since {ledger.date(sums.since)}, " if sums.since else ""
-    mark = "bad" if sums.unknown else "good"
+    mark = "bad" if sums.unknown or sums.is_blind else "good"
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'

@@ -460,6 +460,9 @@ def test_without_a_log_nothing_is_called_balanced(
     assert "unknown: no log could be read" in shown and "balanced:" not in shown
     assert verbs.main([verb, *configured, "--json"]) == os.EX_NOINPUT
     assert json.loads(capsys.readouterr().out)["balanced"] is False
+    page = logged.path / "page.html"
+    assert verbs.main(["report", *configured, "--html", str(page)]) == os.EX_NOINPUT
+    assert '<p class="verdict bad">unknown: no log could be read' in page.read_text()
 
 
 def test_wrong_arguments_are_told(

@@ -9,6 +9,7 @@ the mail log             of the last day: replies (5yz) by which mail was return
 from __future__ import annotations
 
 import heapq
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
@@ -133,6 +134,15 @@ def hosts(patient: Patient) -> Iterator[Diagnosis]:
             yield _told(meaning, log.clean(found.host), found.reply)
 
 
+def _without_directory(log_to: str) -> Iterator[Diagnosis]:
+    """Files of LogTo that nobody can make."""
+    for path in (word.strip() for word in log_to.split(",")):
+        directory = os.path.dirname(path)
+        if directory and not os.path.isdir(directory):
+            text = f"LogTo: there is no directory {directory}: the log goes to syslog"
+            yield warning(path, text, f"mkdir {directory}")
+
+
 def returned(patient: Patient) -> Iterator[Diagnosis]:
     """By which replies mail was returned within a day, from the log."""
     if patient.options.log_to in ("stderr", "none"):
@@ -156,6 +166,7 @@ def returned(patient: Patient) -> Iterator[Diagnosis]:
                 break
     except OSError as error:
         complaints.append(error.strerror or str(error))
+    yield from _without_directory(patient.options.log_to)
     if not read and complaints and "No such file" not in complaints[0]:
         yield unknown("mail log", log.clean(complaints[0], 200))
     for meaning, number in reasons.most_common(_TOLD):

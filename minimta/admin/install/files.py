@@ -115,13 +115,17 @@ class Directory:
 
 @dataclass(frozen=True, slots=True)
 class TextFile:
-    """A file of ours. With ``keep`` one that exists is the administrator's and stays."""
+    """A file of ours. With ``keep`` one that exists is the administrator's and stays.
+
+    With ``shared`` other programs read it, and may have written the same: it stays in any case.
+    """
 
     root: Path
     path: str
     content: str
     keep: bool = False
     mode: int = 0o644
+    shared: bool = False
 
     def __str__(self) -> str:
         return f"write {self.path}"
@@ -136,6 +140,8 @@ class TextFile:
 
     def is_ours(self) -> bool:
         """May it go? With ``keep`` only if nobody has changed it."""
+        if self.shared:
+            return False
         return self._is_unchanged() if self.keep else self._place.is_file()
 
     def _is_unchanged(self) -> bool:

@@ -178,7 +178,7 @@ def _of_this_host(root: Path) -> list[Step]:
         return []
     rows: list[Step] = [Certificate(root, name)]
     if "." in name:  # Debian Policy 11.6: other programs complete addresses with it
-        rows.append(TextFile(root, "/etc/mailname", f"{name}\n", keep=True))
+        rows.append(TextFile(root, "/etc/mailname", f"{name}\n", keep=True, shared=True))
     return rows
 
 

@@ -8,11 +8,21 @@ the user who owns them; so do mailboxes, the alias file once somebody has change
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 from minimta.admin.checkout import AdminError, is_packaged, need_checkout
-from minimta.admin.install.install import need_root, parse, perform, steps
-from minimta.admin.install.steps import Step
+from minimta.admin.install.install import (
+    CLIENT_QUEUE,
+    QUEUE,
+    need_root,
+    parse,
+    perform,
+    steps,
+)
+from minimta.admin.install.steps import Step, below
+from minimta.system import terminal
 
 
 def run(arguments: list[str]) -> int:
@@ -31,7 +41,20 @@ def run(arguments: list[str]) -> int:
     later = [row for row in reversed(steps(root)) if row.is_ours() and row not in rows]
     if later and not is_dry:
         perform([(f"take back: {row}", partial(take_back, row)) for row in later], is_dry=False)
+    for sentence in left_mail(root):
+        terminal.say(f"note: {sentence}")
     return os.EX_OK
+
+
+def left_mail(root: Path) -> Iterator[str]:
+    """A sentence for each queue of ours that is not empty."""
+    for path in (QUEUE, CLIENT_QUEUE):
+        place = below(root, path)
+        names = os.listdir(place) if place.is_dir() else []
+        number = sum(name.startswith(("qf", "hf", "Qf")) for name in names)
+        if number:
+            stay = "message stays" if number == 1 else "messages stay"
+            yield f"{number} {stay} in {path}, which only minimta sends: minimta install"
 
 
 def take_back(row: Step) -> None:

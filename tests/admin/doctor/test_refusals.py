@@ -102,6 +102,17 @@ def test_what_was_returned_is_told_from_the_log(machine: Machine, log_file: Path
     assert not machine.found(refusals.returned)
 
 
+def test_a_file_of_the_log_that_nobody_can_make_is_told(
+    machine: Machine, log_file: Path, tmp_path: Path
+) -> None:
+    log_file.write_text("")
+    machine.options.log_to = f"stderr, {tmp_path}/none/mail.log, {tmp_path}/mail.log"
+    assert machine.told(refusals.returned) == [
+        f"{tmp_path}/none/mail.log: Warning: LogTo: there is no directory {tmp_path}/none: the log"
+        f" goes to syslog: mkdir {tmp_path}/none"
+    ]
+
+
 def test_a_log_that_cannot_be_read_is_unknown_and_none_is_none(
     machine: Machine, log_file: Path
 ) -> None:

@@ -17,6 +17,7 @@ from minimta.admin.install import install, machine_files, other_mta, services, u
 from minimta.admin.install.files import CountsFile, Directory, Link, TextFile
 from minimta.aliases import text
 from minimta.aliases.rebuild_report import RebuildReport
+from minimta.system import hostnames
 from tests.support import dpkgtree
 
 COMMANDS = (
@@ -201,6 +202,17 @@ def test_the_administrators_aliases_stay(tmp_path: Path) -> None:
     assert row.is_ours()
     (tmp_path / "etc/aliases").write_text("root: emma\n")
     assert (row.is_done(), row.is_ours()) == (True, False)
+
+
+def test_a_mailname_that_others_read_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: None
+) -> None:
+    monkeypatch.setattr(hostnames, "own_name", lambda options: "vm1.example.org")
+    rows = [row for row in install._of_this_host(tmp_path) if "mailname" in str(row)]
+    assert len(rows) == 1 and not rows[0].is_done()
+    rows[0].do()
+    assert (tmp_path / "etc/mailname").read_text() == "vm1.example.org\n"
+    assert rows[0].is_done() and not rows[0].is_ours()
 
 
 def test_a_file_of_ours_that_was_changed_is_written_again(tmp_path: Path) -> None:
@@ -446,6 +458,24 @@ def test_uninstall_tells_what_it_would_take_back(
         f"would do: take back: link /usr/bin/mailq -> {HOME}/bin/mailq" in capsys.readouterr().out
     )
     assert os.path.lexists(tmp_path / "usr/bin/mailq")
+
+
+def test_uninstall_tells_of_mail_that_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(uninstall, "need_root", lambda *, is_dry: None)
+    monkeypatch.setattr(uninstall, "steps", lambda root: [])
+    assert uninstall.run(["--root", str(tmp_path)]) == 0
+    assert not capsys.readouterr().out
+    for name in ("mqueue/qfA1", "mqueue/dfA1", "mqueue/hfA2", "clientmqueue/qfA3"):
+        path = tmp_path / "var/spool" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert uninstall.run(["--root", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "note: 2 messages stay in /var/spool/mqueue, which only minimta sends: minimta install",
+        "note: 1 message stays in /var/spool/clientmqueue, which only minimta sends: minimta install",
+    ]
 
 
 def test_byte_code_that_only_root_can_read_is_made_readable(tmp_path: Path) -> None:
