@@ -461,18 +461,18 @@ def test_uninstall_tells_what_it_would_take_back(
 
 
 def test_uninstall_tells_of_mail_that_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(uninstall, "need_root", lambda *, is_dry: None)
     monkeypatch.setattr(uninstall, "steps", lambda root: [])
     assert uninstall.run(["--root", str(tmp_path)]) == 0
-    assert capsys.readouterr().out == "nothing to do\n"
+    assert capfd.readouterr().out == "nothing to do\n"
     for name in ("mqueue/qfA1", "mqueue/dfA1", "mqueue/hfA2", "clientmqueue/qfA3"):
         path = tmp_path / "var/spool" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     assert uninstall.run(["--root", str(tmp_path)]) == 0
-    assert capsys.readouterr().out.splitlines()[1:] == [
+    assert capfd.readouterr().out.splitlines()[1:] == [
         "note: 2 messages stay in /var/spool/mqueue, which only minimta sends: minimta install",
         "note: 1 message stays in /var/spool/clientmqueue, which only minimta sends: minimta install",
     ]

@@ -439,7 +439,9 @@ class AtTerminal:
         self._terminal, theirs = pty.openpty()
         program = [sys.executable, "-I", f"{HOME}/bin/minimta", "setup", *words]
         # getpass(3) wants a controlling terminal.
-        command = ["setsid", "--ctty", *program, "-C", str(machine.cf)]
+        # Tests that a shell runs in the background have SIGINT ignored; whoever types has not.
+        command = ["env", "--default-signal=INT", "setsid", "--ctty", *program]
+        command += ["-C", str(machine.cf)]
         self.process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs)
         os.close(theirs)
         self.shown = ""
