@@ -174,7 +174,9 @@ class _Mc:
         elif kind == "F" and rest[:1] in _LETTERS and rest[1:2] in ("/", "-"):
             migration.option(_LETTERS[rest[0]], map_path(rest[1:]), place)
         else:
-            migration.not_carried(place, f"a line of sendmail.cf itself: {' '.join(text.split())[:60]}")
+            migration.not_carried(
+                place, f"a line of sendmail.cf itself: {' '.join(text.split())[:60]}"
+            )
 
     # --- understanding ----------------------------------------------------------------------------
 
