@@ -13,14 +13,8 @@ from functools import partial
 from pathlib import Path
 
 from minimta.admin.checkout import AdminError, is_packaged, need_checkout
-from minimta.admin.install.install import (
-    CLIENT_QUEUE,
-    QUEUE,
-    need_root,
-    parse,
-    perform,
-    steps,
-)
+from minimta.admin.install.install import need_root, parse, perform, steps
+from minimta.admin.install.services import CLIENT_QUEUE, QUEUE
 from minimta.admin.install.steps import Step, below
 from minimta.system import terminal
 
