@@ -97,7 +97,7 @@ def parse(octets: bytes) -> LoggedLine | None:
         entry = json.loads(octets)
         said = entry["MESSAGE"]
         when = int(entry["__REALTIME_TIMESTAMP"]) / 1e6
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
     if isinstance(said, list):  # not UTF-8: the octets as numbers
         said = bytes(n & 255 for n in said if isinstance(n, int)).decode("utf-8", "replace")

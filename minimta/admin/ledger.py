@@ -23,6 +23,7 @@ from minimta.admin.log_line import LoggedLine
 from minimta.admin.output import say
 from minimta.config import file as config_file
 from minimta.config.options import Options
+from minimta.message import dates
 from minimta.message.outcome import Fate
 from minimta.queue import listing, permission
 from minimta.system import log, safefile
@@ -319,7 +320,7 @@ def _about(one: Unknown) -> str:
 
 def date(seconds: float) -> str:
     """ "2026-11-30 10:00:00", local time."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    return time.strftime("%Y-%m-%d %H:%M:%S", dates.local(seconds))
 
 
 def _among(counts: Counter[str], words: dict[str, str]) -> str:

@@ -31,7 +31,7 @@ from enum import Enum
 from minimta.admin.log_line import LoggedLine
 from minimta.message.outcome import Fate
 
-_DONE = re.compile(r"done; delay=[0-9:+]+, ntries=\d+, rcpts=(\d+)")
+_DONE = re.compile(r"done; delay=[0-9:+]+, ntries=\d+, rcpts=(\d{1,9})(?!\d)")
 _REPORT = re.compile(
     r"([0-9A-Za-x]{8}\d{6,12}): (DSN|return to sender|postmaster notify|sender notify): (.*)"
 )
@@ -185,28 +185,53 @@ class LedgerEntries:
 
     def _may_say(self, line: LoggedLine) -> bool:
         """Anybody can write to syslog; only who runs the queue knows what became of a message."""
-        if line.uid < 0 or not self._trusted or line.uid in self._trusted:
+        if self._is_trusted(line):
             return True
         known = self._accounts.get(line.qid)
         return known is not None and known.uid == line.uid
+
+    def _is_trusted(self, line: LoggedLine) -> bool:
+        return line.uid < 0 or not self._trusted or line.uid in self._trusted
 
     def _begin(self, line: LoggedLine) -> None:
         facts = line.fields()
         if "msgid" not in facts:
             return  # a transaction that came to nothing; "discarded" says the rest
-        account = self.get(line.qid)
+        account = self._claimed(line)
+        if account is None:
+            return
         account.has_begin = account.has_from = True
         account.time = line.time or account.time
-        account.sender, account.relay, account.uid = facts["from"], facts.get("relay", ""), line.uid
+        account.sender, account.relay = facts["from"], facts.get("relay", "")
         size = facts.get("size", "")
         account.size = int(size) if size.isascii() and size.isdigit() and len(size) < 16 else 0
 
+    def _claimed(self, line: LoggedLine) -> LedgerEntry | None:
+        """The account of a message whose beginning *line* tells; None if it is another's.
+
+        What a user has said of a message counts no more when who runs the queue says that it is theirs.
+        """
+        known = self._accounts.get(line.qid)
+        if self._is_trusted(line):
+            if known is not None and known.uid >= 0 and known.uid not in self._trusted:
+                del self._accounts[line.qid]
+        elif known is not None and known.uid != line.uid:
+            return None
+        account = self.get(line.qid)
+        account.uid = line.uid
+        return account
+
     def _split(self, line: LoggedLine) -> None:
-        if match := _SPLIT.match(line.text):
-            account = self.get(line.qid)
-            account.parts = [one for one in match[1].split(", ") if _ID.fullmatch(one)]
-            for part in account.parts:
-                self._follow(account, part).uid = line.uid
+        match = _SPLIT.match(line.text)
+        account = self._claimed(line) if match else None
+        if match is None or account is None:
+            return
+        account.parts = []
+        for qid in match[1].split(", "):
+            # A part's first line is this one: what is known already is no part of a user's letter.
+            if _ID.fullmatch(qid) and (self._is_trusted(line) or qid not in self._accounts):
+                account.parts.append(qid)
+                self._follow(account, qid).uid = line.uid
 
     def _attempt(self, line: LoggedLine) -> None:
         facts = line.fields()

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from minimta.admin import ledger_accounts
 from minimta.admin.ledger_accounts import Ending, LedgerEntry
 from minimta.admin.log_line import LoggedLine
+from minimta.message import dates
 from minimta.message.outcome import Fate
 from minimta.message.printable import shown
 
@@ -83,7 +84,7 @@ class Figures:
     def counted(self, account: LedgerEntry, where: Ending) -> None:
         """Add a message that the ledger has counted."""
         del where
-        self.hours[time.strftime("%Y-%m-%d %H", time.localtime(account.time))] += 1
+        self.hours[time.strftime("%Y-%m-%d %H", dates.local(account.time))] += 1
         sender = shown(account.sender.strip("<>"), _SHOWN) or "<>"
         _add(self.senders, sender)
         _add(self.octets, sender, account.size)

@@ -15,6 +15,7 @@ from minimta.admin import ledger
 from minimta.admin.ledger import Ledger
 from minimta.admin.ledger_accounts import Ending
 from minimta.admin.report_figures import DELAYS, OTHERS, Figures, top
+from minimta.message import dates
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1d2430; --soft: #5b6472; --line: #d5dae2; --page: #ffffff;
@@ -191,7 +192,7 @@ def _unknown(sums: Ledger) -> str:
         return ""
     cells = "".join(
         f"<tr><td><code>{escape(one.qid)}</code></td>"
-        f"<td>{escape(time.strftime('%Y-%m-%d %H:%M', time.localtime(one.time)))}</td>"
+        f"<td>{escape(time.strftime('%Y-%m-%d %H:%M', dates.local(one.time)))}</td>"
         f"<td>{escape(one.sender)}</td><td>{escape(one.why)}</td></tr>\n"
         for one in sums.unknown[:100]
     )

@@ -109,7 +109,8 @@ def _header(text: IO[bytes], sender: bytes) -> bytes:
     whole = b"".join(fields)
     if any(headers.name(field) == b"return-path" for field in fields):
         return whole
-    return b"Return-Path: <%b>\n%b" % (sender, whole)
+    # A line end in a sender would forge a header field.
+    return b"Return-Path: <%b>\n%b" % (sender.translate(None, b"\r\n\0"), whole)
 
 
 def main(argv: list[str]) -> int:
@@ -178,11 +179,14 @@ class LmtpSession:
         self._input = sys.stdin.buffer
         self._sender: bytes | None = None
         self._users: list[User] = []
+        #: how the client ends its lines: of one that says CR LF a single LF ends none (RFC 2033)
+        self._line_end = b"\n"
 
     def run(self) -> int:
         """Until QUIT, or the end of input; its exit code."""
         self._say(f"220 {self._host} LMTP ready")
         while line := self._input.readline(_LONGEST):
+            self._line_end = b"\r\n" if line.endswith(b"\r\n") else b"\n"
             verb, _, rest = line.strip().partition(b" ")
             name = verb.upper()
             if name == b"QUIT":
@@ -252,12 +256,18 @@ class LmtpSession:
         return self._say(*map(self._reply, users, outcomes))
 
     def _lines(self) -> Iterator[bytes]:
-        """The text up to the lone dot, with LF line ends. Raise OSError if it does not end."""
-        while line := self._input.readline():
-            line = line.removesuffix(b"\n").removesuffix(b"\r")
-            if line == b".":
+        """The text up to the lone dot, with LF line ends, in pieces. Raise OSError if it does not end."""
+        begins, held = True, b""
+        while piece := self._input.readline(_LONGEST):
+            if begins and piece in (b"." + self._line_end, b".\r\n"):
                 return
-            yield line.removeprefix(b".") + b"\n"
+            whole = held + (piece.removeprefix(b".") if begins else piece)
+            begins, held = (held + piece).endswith(self._line_end), b""
+            if whole.endswith(b"\n"):
+                whole = whole[:-1].removesuffix(b"\r") + b"\n"
+            elif whole.endswith(b"\r"):  # its LF may come
+                whole, held = whole[:-1], b"\r"
+            yield whole
         raise OSError(0, "input ended within a message")
 
     def _reply(self, user: User, outcome: Outcome) -> str:

@@ -11,12 +11,24 @@ _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
+#: the first and the last second that a date is written for: years 1 and 9999 in any zone
+_FIRST, _LAST = -62135510400.0, 253402214400.0
+
+
+def local(seconds: float) -> time.struct_time:
+    """The local time, for people; what lies beyond the calendar is its first or last day.
+
+    A user may write any number into a letter of the client queue, and a log any date.
+    """
+    return time.localtime(min(max(seconds, _FIRST), _LAST))
+
+
 def rfc5322(seconds: float) -> str:
     """RFC 5322 section 3.3 in local time: "Sun, 22 Nov 2026 09:36:57 +0000".
 
     DIFFERS: Sendmail writes the obsolete zone name "GMT" in UTC; a generator may not (section 4.3).
     """
-    t = time.localtime(seconds)
+    t = local(seconds)
     minutes = t.tm_gmtoff // 60
     zone = f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02}{abs(minutes) % 60:02}"
     return (
@@ -27,7 +39,7 @@ def rfc5322(seconds: float) -> str:
 
 def asctime(seconds: float) -> str:
     """The date of a From_ line, local time: "Sun Nov 22 09:37:07 2026" (RFC 4155)."""
-    t = time.localtime(seconds)
+    t = local(seconds)
     return (
         f"{_DAYS[t.tm_wday]} {_MONTHS[t.tm_mon - 1]} {t.tm_mday:2}"
         f" {t.tm_hour:02}:{t.tm_min:02}:{t.tm_sec:02} {t.tm_year}"

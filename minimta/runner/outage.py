@@ -24,6 +24,7 @@ from minimta.config.options import Options
 from minimta.mailers.remote import login_memory, token_file
 from minimta.mailers.remote.credentials import CredentialStore, source
 from minimta.mailers.remote.login_memory import LoginMemory, LoginRecord
+from minimta.message import dates
 from minimta.queue import listing
 from minimta.runner.alert_state import Trouble
 from minimta.system import log, privileges
@@ -167,7 +168,7 @@ def age_trouble(options: Options, names: Collection[str], now: float) -> str:
     if now - created <= options.alert_age:
         return ""
     others = f", {len(names)} wait" if len(names) > 1 else ""
-    since = time.strftime("%Y-%m-%d %H:%M", time.localtime(created))
+    since = time.strftime("%Y-%m-%d %H:%M", dates.local(created))
     return f"the oldest message, {qid}, waits since {since} ({spell(now - created)}){others}"
 
 

@@ -128,4 +128,4 @@ def fact(value: str | bytes, limit: int = 256) -> str:
 
 def _begins_fact(text: str) -> bool:
     name, equals, _ = text.partition("=")
-    return bool(equals) and name.isalnum()
+    return bool(equals) and name.replace("_", "").isalnum()

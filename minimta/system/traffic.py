@@ -5,18 +5,23 @@
     02168 === CONNECT lab2.campus.   what is done meanwhile
 
 The number is that of the thread, which is the process where there is but one: a listener serves many.
-The file is opened with the rights of the caller, who alone may read it, and added to. What a login says
+The file is opened with the rights of the caller, who alone may read it, and added to; one that belongs to
+another user, or has a second name, is refused. What a login says
 is not in it. A log that cannot be written any more stops no mail.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 
 #: the open file; -1: nothing is logged
 _file = -1
 # DIFFERS: the number is that of the thread; Sendmail has a process for each connection.
 _HIDDEN = b"***"
+#: octets of a line of a client's that are kept until it ends: it may never do that
+_LONGEST = 1 << 18
 
 
 def open_log(path: str) -> None:
@@ -26,7 +31,17 @@ def open_log(path: str) -> None:
     # /dev/stdout is one of the system's.
     link = 0 if path.startswith("/dev/") else os.O_NOFOLLOW
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC | link
-    _file = os.open(path, flags, 0o600)
+    file = os.open(path, flags, 0o600)
+    if link and not _is_own(os.fstat(file)):
+        os.close(file)
+        raise PermissionError(errno.EPERM, "it belongs to somebody else, or has another name", path)
+    _file = file
+
+
+def _is_own(found: os.stat_result) -> bool:
+    """May what is said go there? Who made the file in /tmp before us would read it."""
+    is_file = stat.S_ISREG(found.st_mode)
+    return found.st_uid == os.geteuid() and (found.st_nlink == 1 or not is_file)
 
 
 def close_log() -> None:
@@ -99,7 +114,8 @@ class SmtpTraffic:
         """What the client said, in pieces."""
         if _file < 0:
             return
-        lines, end, self._rest = (self._rest + octets).rpartition(b"\n")
+        lines, end, rest = (self._rest + octets).rpartition(b"\n")
+        self._rest = rest[:_LONGEST]
         if end:
             received(b"\n".join(map(self._shown, lines.split(b"\n"))))
 

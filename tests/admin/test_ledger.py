@@ -15,7 +15,8 @@ import pytest
 
 from minimta.admin import ledger, mail_log, verbs, when
 from minimta.admin.ledger import Ledger
-from minimta.admin.ledger_accounts import Ending, recipients
+from minimta.admin.ledger_accounts import Ending, LedgerEntries, ending, recipients
+from minimta.admin.log_line import LoggedLine
 from minimta.config.options import Options
 from minimta.mailers.files import dotlock
 from minimta.message.envelope import Recipient
@@ -472,3 +473,32 @@ def test_wrong_arguments_are_told(
     assert verbs.main(["ledger", "--nonsense"]) == os.EX_USAGE
     assert verbs.main(["ledger", *configured[:2], "--log", "/nonexistent/l"]) == os.EX_NOINPUT
     assert "is no time" in capfd.readouterr().err
+
+
+def test_nobody_takes_the_message_of_another(tmp_path: Path) -> None:
+    """Whose line says "from=" or "split:" may say what became of it: no user of somebody else's."""
+    theirs = [SENT, DONE + "1"]
+    for claim in (FROM, f"split: rcpts=1, ids={A}"):
+        entries = LedgerEntries({0})
+        for uid, qid, text in [
+            (0, A, FROM),
+            *(
+                (1000, A if text != claim or claim == FROM else B, text)
+                for text in [claim, *theirs]
+            ),
+        ]:
+            entries.take(LoggedLine(1.0, "h", "sm-mta", 9, qid, text, uid))
+        assert ending(entries.get(A))[0] is Ending.UNKNOWN
+        assert not entries.get(B).parts
+
+
+def test_what_a_user_said_before_of_a_message_of_the_queue_does_not_count(tmp_path: Path) -> None:
+    entries = LedgerEntries({0})
+    for uid, text in [(1000, FROM), (1000, SENT), (1000, DONE + "1"), (0, FROM)]:
+        entries.take(LoggedLine(1.0, "h", "sm-mta", 9, A, text, uid))
+    assert ending(entries.get(A))[0] is Ending.UNKNOWN
+
+
+def test_a_number_without_end_is_no_number(tmp_path: Path) -> None:
+    found = of_lines(tmp_path, f"{A}: {FROM}", f"{A}: {SENT}", f"{A}: {DONE}{'9' * 5000}")
+    assert found.endings == {Ending.UNKNOWN: 1}

@@ -163,3 +163,40 @@ def test_commands_out_of_order_are_told(host: Host) -> None:
     said = b"RCPT TO:<emma>\r\nDATA\r\nMAIL emma\r\nFOO\r\nNOOP\r\nVRFY emma\r\nRSET\r\nQUIT\r\n"
     codes = [line[:3] for line in run(host, "-l", stdin=said).out.splitlines()]
     assert codes == ["220", "503", "503", "501", "500", "250", "252", "250", "221"]
+
+
+def test_a_line_end_in_a_sender_forges_no_field(host: Host) -> None:
+    assert run(host, "-f", "x@y\nSubject: forged\n\nFrom evil", "emma").code == 0
+    (letter,) = letters(host, "emma")
+    assert "\nSubject: forged" not in letter and "\nFrom evil" not in letter
+    assert letter.partition("|")[2].startswith("Return-Path: <x@ySubject: forgedFrom evil>\n")
+
+
+def lmtp(host: Host, text: bytes, end: bytes = b"\r\n", after: bytes = b"QUIT") -> Ended:
+    lines = [b"LHLO x", b"MAIL FROM:<a@b>", b"RCPT TO:<emma>", b"DATA"]
+    whole = end.join([*lines, b""]) + text + after + end
+    return run(host, "-l", stdin=whole)
+
+
+def test_a_line_of_any_length_keeps_its_dots(host: Host) -> None:
+    # A dot where a piece that is read begins is neither the end of the text nor doubled.
+    long = b"x" * (1 << 16) + b".\r" + b"y" * ((1 << 16) - 3) + b"\r"
+    done = lmtp(host, b"Subject: t\r\n\r\n" + long + b"\r\n..z\r\n.\r\n")
+    assert "250 2.1.5 emma Ok" in done.out
+    stored = (host.root / "mail" / "emma").read_bytes()
+    assert b"\n" + long + b"\n.z\n" in stored
+
+
+@pytest.mark.parametrize("end", [b"\r\n", b"\n"])
+def test_a_text_ends_as_the_client_ends_its_lines(host: Host, end: bytes) -> None:
+    forged = b"x\n.\nMAIL FROM:<root@x>\nRCPT TO:<dave>\nDATA\nforged\n.\n"
+    done = lmtp(host, b"Subject: t" + end * 2 + forged + end + b"." + end, end)
+    assert (host.root / "mail" / "dave").exists() is (end == b"\n")
+    assert "250 2.1.5 emma Ok" in done.out
+
+
+@pytest.mark.parametrize("end", [b".", b".\r", b"x"])
+def test_a_text_that_breaks_off_is_not_delivered(host: Host, end: bytes) -> None:
+    whole = b"LHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<emma>\r\nDATA\r\nSubject: t\r\n\r\nx\r\n" + end
+    assert "451 4.3.0" in run(host, "-l", stdin=whole).out
+    assert not (host.root / "mail" / "emma").exists()

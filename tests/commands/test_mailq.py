@@ -527,3 +527,16 @@ def test_twenty_thousand_messages_are_listed_in_three_seconds(
     listed = show(options)
     assert time.process_time() - begin < 3
     assert listed.endswith("\t\tTotal requests: 20000\n")
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+@pytest.mark.parametrize("number", ["9" * 20, "-" + "9" * 19])
+def test_a_time_that_nobody_knows_hides_no_message(
+    options: Options, show: Listing, number: str, verbose: bool
+) -> None:
+    """Anybody may put a letter into the client queue, with any number in it."""
+    put(options, "6AM9b6S0003617")
+    made_up = put(options, "6AM9b6S0003618", queue=options.client_queue_directory)
+    made_up.write_bytes(re.sub(rb"\n[TKN]\d+", rb"\nT%b" % number.encode(), made_up.read_bytes()))
+    printed = show(options, verbose=verbose)
+    assert "6AM9b6S0003617" in printed and "6AM9b6S0003618" in printed

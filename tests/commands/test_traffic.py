@@ -136,3 +136,37 @@ def test_a_log_that_cannot_be_opened_stops_the_command(host: Host) -> None:
 def test_a_log_that_is_full_stops_no_mail(host: Host) -> None:
     assert host.run(f"-C{host.root}/cf", "-X/dev/full", "emma").code == 0
     assert len(host.queued()) == 1
+
+
+@pytest.mark.parametrize("trap", ["link", "second name", "somebody else's"])
+def test_nothing_is_said_to_who_laid_the_file_there(
+    host: Host, trap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, log = host.root / "other", host.root / "log"
+    other.write_bytes(b"mine\n")
+    if trap == "link":
+        log.symlink_to(other)
+    else:
+        log.hardlink_to(other)
+    if trap == "somebody else's":
+        other.unlink()
+        uid = os.geteuid()
+        with monkeypatch.context() as changed, pytest.raises(PermissionError):
+            changed.setattr(os, "geteuid", lambda: uid + 1)
+            traffic.open_log(str(log))
+    else:
+        assert run(host, "emma") == os.EX_CANTCREAT
+    assert (log if trap == "somebody else's" else other).read_bytes() == b"mine\n"
+    assert not traffic.is_open()
+
+
+def test_a_line_that_never_ends_fills_no_memory(tmp_path: Path) -> None:
+    traffic.open_log(str(tmp_path / "log"))
+    session = traffic.SmtpTraffic()
+    for _ in range(40):
+        session.received(b"AUTH PLAIN " + b"x" * (1 << 16))
+    assert len(session._rest) < 1 << 20
+    session.received(b"\nNOOP\n")
+    traffic.close_log()
+    said = (tmp_path / "log").read_text().splitlines()
+    assert [line.partition(" ")[2] for line in said] == ["<<< AUTH PLAIN ***", "<<< NOOP"]

@@ -69,3 +69,9 @@ def test_the_date_of_a_from_line_is_read_back() -> None:
 )
 def test_what_is_no_date_gives_none(text: str) -> None:
     assert dates.from_asctime(text) is None
+
+
+@pytest.mark.parametrize("seconds", [10**19, -(10**19), 253402300800, -1, float("inf")])
+def test_a_time_beyond_the_calendar_is_its_end(seconds: float) -> None:
+    assert dates.rfc5322(seconds) and dates.asctime(seconds) and dates.queue_time(seconds)
+    assert 1 <= dates.local(seconds).tm_year <= 9999

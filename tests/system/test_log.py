@@ -130,3 +130,7 @@ def test_what_no_file_takes_is_told_to_syslog(tmp_path: Path, syslog_lines: list
     log.configure("sendmail", str(tmp_path / "nosuchdirectory" / "mail.log"), 9)
     log.line("", "of a user")
     assert syslog_lines == ["of a user"]
+
+
+def test_a_name_with_an_underscore_is_a_fact_too() -> None:
+    assert log.fact("a, auth_id=root, x y=z") == "a,?auth_id=root, x y=z"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from minimta.message import dates
 
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
@@ -36,7 +34,7 @@ def size(octets: int) -> str:
 
 def moment(seconds: float, now: float) -> str:
     """A time of day, with the date if it is not today's: "10:43:07", "Nov 22 10:43"."""
-    there, here = time.localtime(seconds), time.localtime(now)
+    there, here = dates.local(seconds), dates.local(now)
     if (there.tm_year, there.tm_yday) == (here.tm_year, here.tm_yday):
         return f"{there.tm_hour:02}:{there.tm_min:02}:{there.tm_sec:02}"
     return dates.queue_time_verbose(seconds)

@@ -53,6 +53,8 @@ class FolderMessage:
     #: preserve and mbox: the user said where it goes
     is_held: bool = False
     goes_to_mbox: bool = False
+    #: it was added to mbox, and only has to be cut from here
+    is_in_mbox: bool = False
 
     @property
     def size(self) -> int:

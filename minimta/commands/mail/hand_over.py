@@ -30,13 +30,16 @@ def send(draft: Draft, sendmail: str, home: str, *, is_verbose: bool = False) ->
         done = subprocess.run(
             [*map(os.fsencode, command), b"--", *recipients], input=message, check=False
         )
-        code = done.returncode if done.returncode >= 0 else os.EX_TEMPFAIL
+        code = done.returncode
+        if code < 0:  # killed: whether it has kept the message nobody knows
+            code = os.EX_TEMPFAIL
+            keep(message, home)
     except OSError as error:
         complain(f"mail: {sendmail}: {error.strerror}")
         code = os.EX_UNAVAILABLE
         keep(message, home)
     if code:
-        # sendmail keeps what it refuses in dead.letter itself.
+        # What sendmail refuses it keeps in dead.letter itself.
         complain(f"mail: the message was not sent (sendmail's exit code is {code})")
     return code
 

@@ -19,6 +19,7 @@ All of it under the locks of ``locked_file``. What is rewritten is in memory.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import zlib
@@ -99,9 +100,9 @@ def finish(path: str, tail: Tail, home: str) -> bool:
     if plan.path != path:
         raise ValueError(f"{copy} is a copy of {plan.path}, not of {path}")
     if _checksum(tail, 0, plan.first) != plan.before or tail.size() < min(plan.size, plan.end):
-        os.rename(copy, os.path.join(home, SAVED))
+        saved = _put_by(copy, home)
         raise Changed(
-            f"{path} was changed by another program; what was to stay in it is in ~/{SAVED}"
+            f"{path} was changed by another program; what was to stay in it is in ~/{saved}"
         )
     arrived = _arrived(plan, tail)
     if arrived is not None:
@@ -112,6 +113,18 @@ def finish(path: str, tail: Tail, home: str) -> bool:
         _carry_out(whole, tail)
     os.unlink(copy)
     return True
+
+
+def _put_by(copy: str, home: str) -> str:
+    """Give a copy a name that none has yet: an earlier one is not overwritten. Raise OSError."""
+    for name in itertools.chain([SAVED], (f"{SAVED}.{number}" for number in itertools.count(1))):
+        try:
+            os.link(copy, os.path.join(home, name))
+        except FileExistsError:
+            continue
+        os.unlink(copy)
+        return name
+    raise AssertionError("there is always another number")
 
 
 def copy_of(path: str, home: str) -> str:

@@ -137,8 +137,9 @@ class ReadingSession:
         if self.folder.file is None:
             return
         if to_mbox:
-            self._to_mbox(to_mbox)
-        self._rewrite([letter for letter in self.letters if letter not in (*to_mbox, *gone)])
+            self._to_mbox([letter for letter in to_mbox if not letter.is_in_mbox])
+        leave = {id(letter) for letter in (*to_mbox, *gone)}
+        self._rewrite([letter for letter in self.letters if id(letter) not in leave])
         _tell("Saved", len(to_mbox), self.mbox)
         if self.place.is_mailbox:
             _tell("Held", len(held), self.place.path)
@@ -174,6 +175,8 @@ class ReadingSession:
             letter.is_read = True
         texts = [rewrite.text_of(self.folder, one, rewrite.new_status(one)) for one in letters]
         self.append(self.mbox, texts)
+        for letter in letters:  # if the mailbox cannot be cut now, the next try adds none twice
+            letter.is_in_mbox = True
 
     def append(self, path: str, texts: list[bytes]) -> None:
         """Add texts of messages to a file of the user's, durable. Raise one of TROUBLE."""

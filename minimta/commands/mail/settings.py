@@ -72,15 +72,19 @@ class Settings:
         found: dict[str, None] = {}
         for text in lists:
             for listed in addresslist.parse(os.fsencode(text)):
-                for address in self._members(os.fsdecode(listed.given), set()):
+                for address in self._members(os.fsdecode(listed.given), (), set()):
                     found[address] = None
         return list(found)
 
-    def _members(self, name: str, seen: set[str]) -> list[str]:
-        if name not in self.aliases or name in seen:
+    def _members(self, name: str, above: tuple[str, ...], seen: set[str]) -> list[str]:
+        """Whom *name* means; in an alias of its own, which is *above*, it is an address."""
+        if name not in self.aliases or name in above:
             return [name]
+        if name in seen:
+            return []  # its members are named already
         seen.add(name)
-        return [one for member in self.aliases[name] for one in self._members(member, seen)]
+        way = (*above, name)
+        return [one for member in self.aliases[name] for one in self._members(member, way, seen)]
 
     # --- commands ---------------------------------------------------------------------------------
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from minimta.admin import verbs
+from minimta.admin import mail_status, status, verbs
 from minimta.admin.checkout import AdminError
 from minimta.admin.queue import command
+from minimta.admin.status import Threshold
 from minimta.message.envelope import Recipient
 from minimta.queue import own_letters, permission
 from minimta.queue.control import Control, decode
@@ -551,3 +552,23 @@ def test_the_lock_file_is_decoded_as_ever(desk: QueueDesk) -> None:
     desk.say("hold", qid)
     text = Path(desk.host.options.queue_directory, f"hf{qid}").read_bytes()
     assert decode(text).quarantine.startswith("held by ")
+
+
+# --- numbers that a user made up ----------------------------------------------------------------------
+
+MADE_UP = ("9" * 20, "-" + "9" * 19, "253402300800", "-1")
+
+
+@pytest.mark.parametrize("number", MADE_UP)
+def test_a_time_that_nobody_knows_hides_no_message(desk: QueueDesk, number: str) -> None:
+    """Anybody may put a letter into the client queue, with any number in it."""
+    text = f"V8\nT{number}\nK{number}\nN1\nP1\nS<e@x>\nRPF:<x@lab2.campus>\nHSubject: t\n.\n"
+    qid, other = "6AU9aaaa000001", desk.waiting()
+    for name in ("qf", "Qf"):
+        (desk.client / f"{name}{qid}").write_text(text)
+    for words in (("list",), ("list", "--json"), ("list", "--by", "age"), ("show", qid)):
+        code, printed = desk.say(*words)
+        assert (code, qid in printed or "--by" in words) == (0, True)
+        assert "show" in words or "--by" in words or other in printed
+    found = mail_status.look(desk.host.options, 1795858662.0)
+    assert status.told(found, Threshold(), Threshold())

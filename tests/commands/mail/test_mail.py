@@ -310,3 +310,18 @@ def test_a_session_waits_for_the_lock_of_another_program(desk: Desk) -> None:
     holder.stdout.close()
     assert reader.wait(timeout=60) == 0
     assert desk.subjects(desk.box) == ["Second fail"]
+
+
+def test_an_alias_within_two_others_is_told_once(desk: Desk) -> None:
+    with (desk.home / ".mailrc").open("a") as file:
+        file.write("alias all left right\nalias left carol\nalias right carol\n")
+        file.write("alias carol carol@lab2.campus\nalias dave dave henry\nalias henry dave\n")
+    assert desk.run("-s", "x", "all", "dave", stdin="text\n").returncode == 0
+    assert desk.sent.read_text().splitlines()[0] == "-i -- carol@lab2.campus dave"
+
+
+def test_a_sendmail_that_is_killed_loses_no_message(desk: Desk) -> None:
+    (desk.home / "sendmail").write_text("#!/bin/sh\nkill -9 $$\n")
+    done = desk.run("-s", "x", "dave", stdin="text\n")
+    assert done.returncode == os.EX_TEMPFAIL
+    assert desk.subjects(desk.home / "dead.letter") == ["x"]

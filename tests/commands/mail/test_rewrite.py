@@ -138,6 +138,10 @@ def renamed(copy: Path, home: Path, fresh: Path) -> None:
 def test_a_copy_of_a_mailbox_that_is_another_one_by_now_is_kept_for_the_user(
     tmp_path: Path,
 ) -> None:
+    keeps_a_copy(tmp_path, rewrite.SAVED)
+
+
+def keeps_a_copy(tmp_path: Path, name: str) -> None:
     box = tmp_path / "box"
     box.write_bytes(text("a") + text("b") + text("c"))
     read = folder.read(str(box))
@@ -150,8 +154,14 @@ def test_a_copy_of_a_mailbox_that_is_another_one_by_now_is_kept_for_the_user(
     with pytest.raises(rewrite.Changed):
         finish(box, tmp_path)
     assert subjects(box) == ["z"]
-    assert b"Subject: c" in (tmp_path / rewrite.SAVED).read_bytes()
+    assert b"Subject: c" in (tmp_path / name).read_bytes()
     assert not finish(box, tmp_path)
+
+
+def test_a_second_kept_copy_leaves_the_first(tmp_path: Path) -> None:
+    (tmp_path / rewrite.SAVED).write_bytes(b"kept before")
+    keeps_a_copy(tmp_path, f"{rewrite.SAVED}.1")
+    assert (tmp_path / rewrite.SAVED).read_bytes() == b"kept before"
 
 
 def interrupted(*_: object) -> None:

@@ -138,3 +138,23 @@ def test_variables_of_a_file_and_of_a_session(me: User, tmp_path: Path) -> None:
     assert (settings.shows("from"), settings.shows("to")) == (True, False)
     rc.write_text("set x='y\n")
     assert settings.read_file(str(rc)) == [f"{rc}: line 1: set x='y: No closing quotation"]
+
+
+def test_a_mailbox_that_cannot_be_cut_gives_mbox_nothing_twice(
+    me: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = begun(me)
+    obey(session, "type 1")
+
+    def fails(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rewrite, "_keep", fails)
+        for _ in range(2):
+            with pytest.raises(OSError):
+                session.quit()
+    obey(session, "type 2")
+    session.quit()
+    assert status(box_of(me)) == {"c": "O"}
+    assert [one["subject"] for one in mailbox.mbox(str(Path(me.home, "mbox")))] == ["a", "b"]
