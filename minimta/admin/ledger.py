@@ -34,6 +34,8 @@ UNBALANCED = 1
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx"
 #: of the unknown so many are named
 _NAMED = 1000
+#: seconds that reading the log takes at most
+_READING = 6 * 3600.0
 
 
 @dataclass(slots=True)
@@ -172,7 +174,10 @@ def _messages(accounts: LedgerEntries, since: float, now: float) -> Iterable[Led
         if account.parts and account.qid not in account.parts and not account.queued:
             continue
         account.time = account.time or time_of(account.qid, now)
-        if account.is_message and since <= account.time <= now:
+        # What waits is there whatever its time says. From far behind "now" it did not come while we read:
+        # the clock was ahead when it came.
+        is_early = account.time <= now or account.time > now + _READING or account.queued
+        if account.is_message and since <= account.time and is_early:
             yield account
 
 

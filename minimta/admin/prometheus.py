@@ -9,6 +9,7 @@ The file is written beside and renamed, mode 0644: the collector reads whole fil
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from minimta.admin.mail_status import STATES, Status
@@ -60,6 +61,8 @@ def metric(name: str, kind: str, about: str, values: dict[str, int]) -> str:
 def write(path: str, metrics: str) -> None:
     """Put them in the place of the file, whole or not at all. Raise OSError."""
     new = f"{path}.{os.getpid()}.new"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(new)  # of one that was killed: in a container numbers of processes come again
     file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
     try:
         with os.fdopen(file, "w", encoding="ascii") as stream:

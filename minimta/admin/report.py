@@ -6,6 +6,7 @@ half of it; the file is for whoever may read the mail log, mode 0640.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -44,6 +45,8 @@ def run(arguments: list[str]) -> int:
 def write(path: str, text: str) -> None:
     """Put *text* in the place of the file, whole or not at all. Raise OSError."""
     new = f"{path}.{os.getpid()}.new"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(new)  # of one that was killed: in a container numbers of processes come again
     file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o640)
     try:
         with os.fdopen(file, "w", encoding="utf-8") as stream:

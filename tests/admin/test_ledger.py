@@ -9,14 +9,16 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from minimta.admin import ledger, mail_log, verbs, when
+from minimta.admin import ledger, mail_log, report_html, verbs, when
 from minimta.admin.ledger import Ledger
 from minimta.admin.ledger_accounts import Ending, LedgerEntries, ending, recipients
 from minimta.admin.log_line import LoggedLine
+from minimta.admin.report_figures import Figures
 from minimta.config.options import Options
 from minimta.mailers.files import dotlock
 from minimta.message.envelope import Recipient
@@ -502,3 +504,26 @@ def test_what_a_user_said_before_of_a_message_of_the_queue_does_not_count(tmp_pa
 def test_a_number_without_end_is_no_number(tmp_path: Path) -> None:
     found = of_lines(tmp_path, f"{A}: {FROM}", f"{A}: {SENT}", f"{A}: {DONE}{'9' * 5000}")
     assert found.endings == {Ending.UNKNOWN: 1}
+
+
+@pytest.mark.parametrize(("ahead", "counts"), [(86400.0, True), (60.0, False), (-60.0, True)])
+def test_what_came_while_the_clock_was_ahead_is_counted(
+    tmp_path: Path, ahead: float, counts: bool
+) -> None:
+    now = 1795335161.0
+    date = datetime.fromtimestamp(now + ahead, tz=UTC).isoformat()
+    (tmp_path / "log").write_text(f"{date} h sm-mta[9]: {A}: {FROM}\n")
+    found = ledger.make(options_of(tmp_path), [str(tmp_path / "log")], now=now)
+    assert found.endings == ({Ending.UNKNOWN: 1} if counts else {})
+
+
+def test_what_waits_is_counted_whatever_its_date(tmp_path: Path) -> None:
+    options = options_of(tmp_path)
+    (tmp_path / "q" / f"qf{A}").write_text(
+        f"V8\nT{'9' * 20}\nN0\nP1\nS<e@x>\nRPF:<d@x>\nHA: b\n.\n"
+    )
+    found = ledger.make(options, [], now=time.time())
+    assert found.endings == {Ending.WAITING: 1}
+    figures = Figures()
+    ledger.make(options, [], now=time.time(), counted=figures.counted)
+    assert report_html.page(found, figures, "h", 20)

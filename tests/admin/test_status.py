@@ -7,11 +7,12 @@ import re
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from minimta.admin import mail_log, mail_status, prometheus, status, verbs
+from minimta.admin import mail_log, mail_status, prometheus, report, status, verbs
 from minimta.admin.status import Threshold
 from minimta.system import locks, statistics
 from tests.support.privatehost import BUSY, Elsewhere, PrivateHost
@@ -181,3 +182,15 @@ def test_a_limit_is_a_number_or_an_age() -> None:
     assert status.threshold(["100", "4h"]) == Threshold(100, 4 * 3600)
     with pytest.raises(ValueError, match="unit"):
         status.threshold(["4x"])
+
+
+@pytest.mark.parametrize("write", [prometheus.write, report.write])
+def test_what_a_killed_one_left_is_in_nobodys_way(
+    tmp_path: Path, write: Callable[[str, str], None]
+) -> None:
+    other, path = tmp_path / "other", tmp_path / "metrics"
+    other.write_text("mine")
+    (tmp_path / f"metrics.{os.getpid()}.new").symlink_to(other)
+    write(str(path), "text\n")
+    assert (path.read_text(), other.read_text()) == ("text\n", "mine")
+    assert sorted(os.listdir(tmp_path)) == ["metrics", "other"]
