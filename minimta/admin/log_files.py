@@ -59,6 +59,8 @@ def _open_all(
     except OSError as error:
         complain(f"{log.clean(folder)}: {error.strerror}")
         return []
+    if not names:
+        complain(f"{log.clean(path)}: there is no such file")
     opened: dict[tuple[int, int], tuple[str, IO[bytes], float]] = {}
     for name in names:
         whole = os.path.join(folder, name)

@@ -527,3 +527,8 @@ def test_what_waits_is_counted_whatever_its_date(tmp_path: Path) -> None:
     figures = Figures()
     ledger.make(options, [], now=time.time(), counted=figures.counted)
     assert report_html.page(found, figures, "h", 20)
+
+
+def test_a_log_that_is_not_there_is_no_empty_log(tmp_path: Path) -> None:
+    found = ledger.make(options_of(tmp_path), [str(tmp_path / "log")], now=time.time())
+    assert found.complaints == [f"{tmp_path}/log: there is no such file"]
