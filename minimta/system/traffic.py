@@ -19,6 +19,7 @@ import stat
 #: the open file; -1: nothing is logged
 _file = -1
 # DIFFERS: the number is that of the thread; Sendmail has a process for each connection.
+# DIFFERS: Sendmail adds to whatever file its caller may write.
 _HIDDEN = b"***"
 #: octets of a line of a client's that are kept until it ends: it may never do that
 _LONGEST = 1 << 18

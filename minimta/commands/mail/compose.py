@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 
+from minimta.commands.mail import piped
 from minimta.commands.mail.draft import Draft
 from minimta.commands.mail.settings import Settings
 from minimta.system.terminal import complain, prompt, say
@@ -169,9 +170,7 @@ class Composer:
         say("!")
 
     def _filter(self, command: str, _: str) -> None:
-        done = subprocess.run(
-            ["/bin/sh", "-c", command], input=self.draft.text, stdout=subprocess.PIPE, check=False
-        )
+        done = piped.run(["/bin/sh", "-c", command], self.draft.text, stdout=subprocess.PIPE)
         if done.returncode or not done.stdout:
             raise ValueError("the command failed or said nothing; the text stays as it is")
         self.draft.text = done.stdout

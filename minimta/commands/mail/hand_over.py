@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 
+from minimta.commands.mail import piped
 from minimta.commands.mail.draft import Draft
 from minimta.message import addresslist, dates
 from minimta.system import files
@@ -26,22 +26,27 @@ def send(draft: Draft, sendmail: str, home: str, *, is_verbose: bool = False) ->
     message = draft.header() + b"\n" + draft.text
     command = [sendmail, "-i", *(["-v"] if is_verbose else [])]
     command += [f"-f{_bare(draft.sender)}"] if draft.sender else []
+    before = _size_of_kept(home)
     try:
-        done = subprocess.run(
-            [*map(os.fsencode, command), b"--", *recipients], input=message, check=False
-        )
-        code = done.returncode
-        if code < 0:  # killed: whether it has kept the message nobody knows
-            code = os.EX_TEMPFAIL
+        done = piped.run([*map(os.fsencode, command), b"--", *recipients], message)
+        code = done.returncode if done.returncode >= 0 else os.EX_TEMPFAIL
+        # What it refuses sendmail keeps in dead.letter itself, but not if it was killed, or read nothing.
+        if code and _size_of_kept(home) == before:
             keep(message, home)
     except OSError as error:
         complain(f"mail: {sendmail}: {error.strerror}")
         code = os.EX_UNAVAILABLE
         keep(message, home)
     if code:
-        # What sendmail refuses it keeps in dead.letter itself.
         complain(f"mail: the message was not sent (sendmail's exit code is {code})")
     return code
+
+
+def _size_of_kept(home: str) -> int:
+    try:
+        return os.lstat(os.path.join(home, "dead.letter")).st_size
+    except OSError:
+        return -1
 
 
 def keep(message: bytes, home: str) -> None:

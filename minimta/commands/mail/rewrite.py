@@ -156,7 +156,8 @@ def text_of(folder: Folder, letter: FolderMessage, status: str) -> bytes:
 
 def new_status(letter: FolderMessage) -> str:
     """What its Status field says from now on."""
-    others = "".join(c for c in letter.status if c not in "RO")
+    # Its sender may have written it: other octets could not be written, or would begin a field.
+    others = "".join(c for c in letter.status if c.isascii() and c.isalpha() and c not in "RO")
     return ("R" if letter.is_read else "") + "O" + others
 
 

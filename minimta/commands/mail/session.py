@@ -9,12 +9,11 @@ at the end  of a mailbox: read messages go to mbox, saved and deleted ones go, t
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from minimta.commands.mail import display, folder, rewrite
+from minimta.commands.mail import display, folder, piped, rewrite
 from minimta.commands.mail.folder import Folder, FolderMessage
 from minimta.commands.mail.message_list import chosen
 from minimta.commands.mail.own_file import OwnFile
@@ -125,7 +124,7 @@ class ReadingSession:
         pager = self.settings.variables.get("PAGER") or os.environ.get("PAGER") or "more"
         limit = self.settings.number("crt", os.get_terminal_size(1).lines)
         if "crt" in self.settings.variables and text.count(b"\n") > limit:
-            subprocess.run(["/bin/sh", "-c", pager], input=text, check=False)
+            piped.run(["/bin/sh", "-c", pager], text)
         else:
             write_all(1, text)
 
@@ -192,10 +191,7 @@ class ReadingSession:
 
     def _rewrite(self, stays: list[FolderMessage]) -> None:
         with LockedFile(self.place.locked_file(), pauses=_PAUSES) as tail:
-            rewrite.replace(self.folder, tail, stays, self.user.home)
-            has_new = (
-                tail.size() > sum(one.size for one in stays) and self.folder.size < tail.size()
-            )
+            has_new = rewrite.replace(self.folder, tail, stays, self.user.home)
         if has_new:
             say("New mail has arrived.")
 

@@ -325,3 +325,29 @@ def test_a_sendmail_that_is_killed_loses_no_message(desk: Desk) -> None:
     done = desk.run("-s", "x", "dave", stdin="text\n")
     assert done.returncode == os.EX_TEMPFAIL
     assert desk.subjects(desk.home / "dead.letter") == ["x"]
+
+
+@pytest.mark.parametrize("code", [0, 78])
+def test_a_sendmail_that_reads_nothing_ends_mail_as_it_did(desk: Desk, code: int) -> None:
+    (desk.home / "sendmail").write_text(f"#!/bin/sh\nexit {code}\n")
+    done = desk.run("-s", "x", "dave", stdin="text\n" * 100_000)
+    assert done.returncode == code
+    assert (desk.home / "dead.letter").exists() is bool(code)
+    if code:
+        assert desk.subjects(desk.home / "dead.letter") == ["x"]
+
+
+def test_what_sendmail_has_kept_is_not_kept_twice(desk: Desk) -> None:
+    (desk.home / "sendmail").write_text("#!/bin/sh\ncat >> $HOME/dead.letter\nexit 67\n")
+    assert desk.run("-s", "x", "dave", stdin="text\n").returncode == 67
+    assert (desk.home / "dead.letter").read_text().count("Subject: x") == 1
+
+
+def test_a_session_outlives_a_pager_and_a_sendmail_that_read_nothing(desk: Desk) -> None:
+    (desk.home / "sendmail").write_text("#!/bin/sh\nexit 0\n")
+    desk.box.write_bytes(LETTER + SECOND)
+    long = "text\n" * 100_000
+    done = desk.run(stdin=f"reply 1\n{long}~.\n\ndelete 1\nquit\n".replace("~.", "."))
+    assert done.returncode == 0, done.stderr
+    assert desk.subjects(desk.box) == ["Second fail"]
+    assert "New mail" not in done.stdout

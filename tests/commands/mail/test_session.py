@@ -158,3 +158,16 @@ def test_a_mailbox_that_cannot_be_cut_gives_mbox_nothing_twice(
     session.quit()
     assert status(box_of(me)) == {"c": "O"}
     assert [one["subject"] for one in mailbox.mbox(str(Path(me.home, "mbox")))] == ["a", "b"]
+
+
+@pytest.mark.parametrize("wrong", [b"\xff", b"\xc3\xa9", b"RO\x1b", b"x\n To: y", b"\0"])
+def test_a_status_that_its_sender_made_up_hinders_nothing(me: User, wrong: bytes) -> None:
+    session = begun(me, "a")
+    box = box_of(me)
+    with box.open("ab") as file:
+        file.write(LINE + b"Status: " + wrong + b"\nSubject: b\n\ntext\n\n")
+    session = begun(me, "")
+    obey(session, "delete 1")
+    session.quit()
+    assert box.read_bytes().startswith(LINE + b"Subject: b\nStatus: ")
+    assert box.read_bytes().isascii() and b"\x1b" not in box.read_bytes()
