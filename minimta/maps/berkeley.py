@@ -109,7 +109,8 @@ def _found(names: tuple[str, ...]) -> str | None:
 def _program(names: tuple[str, ...]) -> str:
     path = _found(names)
     if path is None:
-        raise Missing("maps of Berkeley DB need db5.3_load and db5.3_dump (apt install db5.3-util)")
+        need = "maps of Berkeley DB need db5.3_load and db5.3_dump (apt install db5.3-util)"
+        raise Missing(f"{need}; minimta itself reads the text, or a map of type cdb")
     return path
 
 

@@ -3,12 +3,12 @@
     mail [-EinvI] [-a header] [-b bcc] [-c cc] [-r from] [-s subject] [--] address ...
     mail [-eHNniv] [-u user | -f [file]]
 
-With an address a message is sent, without one messages are read.
+With an address a message is sent, without one messages are read. Options may follow the addresses.
 """
 
 from __future__ import annotations
 
-from getopt import getopt
+from getopt import gnu_getopt
 
 USAGE = """\
 usage: mail [-EInv] [-a header] [-b bcc] [-c cc] [-r from] [-s subject] [--] address ...
@@ -23,7 +23,7 @@ class Arguments:
 
     def __init__(self, words: list[str]) -> None:
         """*words* are the arguments without the program's name. Raise GetoptError, ValueError."""
-        pairs, rest = getopt(words, _LETTERS)
+        pairs, rest = gnu_getopt(words, _LETTERS)
         flags = dict(pairs)
         #: header fields, "Name: value" each
         self.headers = [value for letter, value in pairs if letter == "-a"]

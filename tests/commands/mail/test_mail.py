@@ -96,6 +96,16 @@ def test_all_that_can_be_said_of_a_message(desk: Desk) -> None:
     )
 
 
+def test_options_may_follow_the_addresses(desk: Desk) -> None:
+    """Debian's bsd-mailx takes them so, and scripts write it: mail root -s "backup failed"."""
+    done = desk.run("dave", "-s", "backup failed", "henry@lab3.campus", "-r", "root@x", stdin="x\n")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert desk.sent.read_text() == (
+        "-i -froot@x -- dave henry@lab3.campus\nFrom: root@x\nTo: dave, henry@lab3.campus\n"
+        "Subject: backup failed\n\nx\n"
+    )
+
+
 def test_text_that_is_not_ascii_says_so(desk: Desk) -> None:
     assert desk.run("-s", "grün", "dave", stdin="grün\n").returncode == 0
     text = desk.sent.read_text()
