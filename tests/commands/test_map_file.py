@@ -91,8 +91,9 @@ def test_without_the_programs_only_cdb_is_offered(
     assert capfd.readouterr().out == "cdb\nimplicit\n"
     (place / "m.db").write_bytes(b"")
     assert makemap.main(["makemap", "-u", "hash", str(place / "m")]) == 73
-    assert "need db5.3_load and db5.3_dump (apt install db5.3-util); minimta itself reads the text" in (
-        capfd.readouterr().err
+    assert (
+        "need db5.3_load and db5.3_dump (apt install db5.3-util); minimta itself reads the text"
+        in (capfd.readouterr().err)
     )
 
 
