@@ -15,19 +15,22 @@ _LEAST_INODES = 1000
 def space(patient: Patient) -> Iterator[Diagnosis]:
     """Each file system once."""
     options = patient.options
-    seen = set[int]()
+    seen, temporary = set[int](), str(patient.below("/tmp"))
     for path in (
         options.queue_directory,
         options.client_queue_directory,
         options.mailbox_directory,
-        str(patient.below("/tmp")),
+        temporary,
     ):
         try:
             device = os.stat(path).st_dev
             if device in seen:
                 continue
             seen.add(device)
-            yield _of(path, patient.statvfs(path), options.min_free_blocks)
+            found = patient.statvfs(path)
+            if options.one_user and path == temporary and found.f_flag & os.ST_RDONLY:
+                continue  # a container's root is read-only on purpose, and we need no /tmp
+            yield _of(path, found, options.min_free_blocks)
         except FileNotFoundError:
             continue  # "queues" and "mailboxes" tell
         except OSError as error:

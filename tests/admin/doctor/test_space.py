@@ -37,6 +37,25 @@ def test_a_disk_that_is_nearly_full(machine: Machine, changes: dict[str, int], t
     assert text in line
 
 
+def test_tmp_of_a_container_may_be_read_only(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp = str(machine.patient.below("/tmp"))
+    os.makedirs(tmp, exist_ok=True)
+    real = os.stat
+
+    def stat(path: str, **more: object) -> os.stat_result:
+        found = list(real(path))
+        found[2] = 99 if path == tmp else 1  # st_dev
+        return os.stat_result(found)
+
+    monkeypatch.setattr(os, "stat", stat)
+    machine.changes["statvfs"] = lambda path: disk(f_flag=os.ST_RDONLY if path == tmp else 0)
+    assert machine.told(space.space)[0].startswith(f"{tmp}: the file system is read-only")
+    machine.options.one_user = True
+    assert not machine.told(space.space)
+
+
 def test_a_file_system_without_numbers_of_inodes(machine: Machine) -> None:
     machine.changes["statvfs"] = lambda path: disk(f_files=0, f_favail=0)  # btrfs
     assert not machine.told(space.space)

@@ -319,6 +319,8 @@ def test_the_example_works_without_root_on_a_read_only_root(container: Container
         'print(s.rcpt("henry@lab3.campus")[0])'
     )
     assert finish(stranger) == b"550"
+    told = container.execute("minimta", "check", "--offline").stdout
+    assert "does not lead to minimta" not in told and "is read-only" not in told
     # SIGTERM lets the transaction at hand end.
     client = begin_to_send(container, "before-the-end")
     os.kill(container.init(), signal.SIGTERM)
