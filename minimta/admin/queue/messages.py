@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from minimta.commands import mailq
@@ -95,24 +96,28 @@ def may_see_all(options: Options) -> bool:
     return permission.may_administer(options)
 
 
-def found(options: Options) -> list[QueuedMessage]:
-    """All that the caller may see, the oldest first. Raise OSError if the queue cannot be read."""
+def found(options: Options, only: Collection[str] | None = None) -> list[QueuedMessage]:
+    """All that the caller may see, the oldest first; *only* these ids, if not all.
+
+    Raise OSError if the queue cannot be read.
+    """
     if may_see_all(options):
         there = [
             _made(one, kind, is_client=False)
             for kind in _KINDS
-            for one in listing.scan(options.queue_directory, kind)
+            for one in listing.scan(options.queue_directory, kind, only=only)
         ]
     else:
         there = []
-    return sorted(there + _of_clients(options), key=lambda one: (one.created, one.qid))
+    return sorted(there + _of_clients(options, only), key=lambda one: (one.created, one.qid))
 
 
-def _of_clients(options: Options) -> list[QueuedMessage]:
+def _of_clients(options: Options, only: Collection[str] | None) -> list[QueuedMessage]:
     directory = options.client_queue_directory
-    only, owner = None, None
+    owner = None
     if not may_see_all(options):
-        only, owner = _own(directory), os.geteuid()
+        own = _own(directory)
+        only, owner = own if only is None else [qid for qid in own if qid in only], os.geteuid()
     try:
         waiting = list(listing.scan(directory, "qf", only=only, owner=owner))
         aside = list(listing.scan(directory, "Qf", only=only, owner=owner))

@@ -29,7 +29,7 @@ def retry(
     if any(one.is_client for one in chosen):
         adopted = take_in(options, deliverer.spool, now)
         say(f"{wording.count(len(adopted))} taken over from the client queue")
-        later = [one for one in found(options) if one.qid in adopted]
+        later = found(options, adopted)
     else:
         later = []
     ready = [one for one in chosen if one.state in ("waiting", "delivering")] + later
@@ -55,7 +55,7 @@ def _tell_unready(
 
 def _tell(options: Options, results: Sequence[AttemptResult], say: Callable[[str], None]) -> bool:
     """What became of each; does one still wait?"""
-    left = {one.qid: one for one in found(options)}
+    left = {one.qid: one for one in found(options, [result.qid for result in results])}
     waits = False
     for result in results:
         one = left.get(result.qid)

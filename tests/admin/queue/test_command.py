@@ -13,10 +13,10 @@ import pytest
 
 from minimta.admin import mail_status, status, verbs
 from minimta.admin.checkout import AdminError
-from minimta.admin.queue import command
+from minimta.admin.queue import command, retry
 from minimta.admin.status import Threshold
 from minimta.message.envelope import Recipient
-from minimta.queue import own_letters, permission
+from minimta.queue import listing, own_letters, permission
 from minimta.queue.control import Control, decode
 from minimta.queue.qid import new
 from minimta.queue.spool import Spool
@@ -572,3 +572,24 @@ def test_a_time_that_nobody_knows_hides_no_message(desk: QueueDesk, number: str)
         assert "show" in words or "--by" in words or other in printed
     found = mail_status.look(desk.host.options, 1795858662.0)
     assert status.told(found, Threshold(), Threshold())
+
+
+def test_what_became_of_a_batch_is_not_looked_for_in_the_whole_queue(
+    desk: QueueDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 10,000 messages each batch would read 10,000 files."""
+    monkeypatch.setattr(retry, "batch_size", lambda: 2)
+    ids = [desk.waiting() for _ in range(6)]
+    opened: list[str] = []
+    read = listing._read
+
+    def reading(folder: int, name: str, *others: Any) -> Any:
+        opened.append(name)
+        return read(folder, name, *others)
+
+    monkeypatch.setattr(listing, "_read", reading)
+    desk.say("retry", "all")
+    assert {f"qf{qid}" for qid in ids} <= set(opened)
+    assert len([name for name in opened if name.startswith("qf") and name[2:] in ids]) <= 4 * len(
+        ids
+    )
