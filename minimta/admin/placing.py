@@ -6,12 +6,16 @@
         placing.commit()                 and without it nothing has changed
 
 A file that is there keeps its mode and owner; a new one has the mode that add() is told, before there
-is anything in it. A link stays a link: what it leads to is replaced. What fails is an OSError.
+is anything in it. A link stays a link: what it leads to is replaced. What is beside has a name that
+nobody else gives, and is replaced by the next run if a run was killed; ``alone`` keeps two runs apart.
+What fails is an OSError.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import os
 import signal
 import stat
@@ -26,6 +30,42 @@ from minimta.system import files
 #: what would end a process between two files of one change
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@contextlib.contextmanager
+def alone(path: str) -> Iterator[None]:
+    """Nobody else changes *path*, and what is changed with it, meanwhile.
+
+    The lock is a file beside it, which is gone afterwards; what a killed process leaves is no lock.
+    Raise BlockingIOError if another process is at it, OSError.
+    """
+    final = os.path.realpath(path)
+    directory, name = os.path.split(final)
+    os.makedirs(directory, 0o755, exist_ok=True)
+    place = os.path.join(directory, f".{name}.minimta-lock")
+    file = os.open(place, _LOCK_FLAGS, 0o600)
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not _is_still(file, place):  # its holder has removed it, and somebody may have the next
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        except BlockingIOError as error:
+            text = "another minimta setup or import is at work: try again when it is done"
+            raise BlockingIOError(errno.EAGAIN, text, path) from error
+        try:
+            yield
+        finally:
+            os.unlink(place)
+    finally:
+        os.close(file)
+
+
+def _is_still(file: int, place: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), os.lstat(place))
+    except FileNotFoundError:
+        return False
 
 
 class Placing:
@@ -61,7 +101,7 @@ class Placing:
     def add(self, path: str, octets: bytes, mode: int, *, is_secret: bool = False) -> None:
         """Write the new *path* beside it, durably. A secret file that is there has *mode*, too."""
         final = os.path.realpath(path)
-        aside = f"{final}.new"
+        aside = "{}/.{}.minimta-new".format(*os.path.split(final))
         os.makedirs(os.path.dirname(final), 0o755, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(aside)  # of a run that was killed

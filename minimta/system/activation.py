@@ -29,7 +29,7 @@ class PassedSocket:
 def sockets() -> list[PassedSocket]:
     """What was passed to this process, once. Raise OSError for what is no listening TCP socket."""
     given = {name: os.environ.pop(f"LISTEN_{name}", "") for name in ("PID", "FDS", "FDNAMES")}
-    if given["PID"] != str(os.getpid()) or not given["FDS"].isdigit():
+    if given["PID"] != str(os.getpid()) or not given["FDS"].isdecimal():
         return []
     names = given["FDNAMES"].split(":")
     found = []

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from minimta.admin.placing import Placing
+from minimta.admin.checkout import HOME
+from minimta.admin.placing import Placing, alone
 from minimta.maps.cdb import Cdb
 from minimta.maps.cdbwriter import write_cdb
 
@@ -62,7 +65,7 @@ def test_what_a_run_that_was_killed_has_left_is_no_hindrance_and_no_link_is_foll
     tmp_path: Path,
 ) -> None:
     (tmp_path / "victim").write_text("mine")
-    (tmp_path / "x.new").symlink_to("victim")
+    (tmp_path / ".x.minimta-new").symlink_to("victim")
     with Placing() as placing:
         placing.add(str(tmp_path / "x"), b"after", 0o644)
         placing.commit()
@@ -78,3 +81,36 @@ def test_a_database_that_counts_before_the_text_is_made_anew(tmp_path: Path) -> 
         placing.commit()
     assert list(Cdb(f"{path}.cdb").records()) == [(b"authinfo:h", b'"U:a" "P:b"')]
     assert mode_of(f"{path}.cdb") == 0o600
+
+
+def test_a_file_of_the_administrators_beside_it_stays(tmp_path: Path) -> None:
+    (tmp_path / "aliases.new").write_text("mine")
+    with Placing() as placing:
+        placing.add(str(tmp_path / "aliases"), b"after", 0o644)
+        placing.commit()
+    assert (tmp_path / "aliases.new").read_text() == "mine"
+
+
+def test_of_two_at_one_file_the_second_is_refused_and_the_first_is_whole(tmp_path: Path) -> None:
+    path = str(tmp_path / "minimta.cf")
+    with alone(path), Placing() as placing:
+        placing.add(path, b"first", 0o644)
+        with pytest.raises(BlockingIOError, match="another minimta setup or import"), alone(path):
+            pytest.fail("two are alone")
+        placing.commit()
+    assert Path(path).read_bytes() == b"first" and os.listdir(tmp_path) == ["minimta.cf"]
+    with alone(path):  # now it is free
+        pass
+
+
+def test_what_a_killed_process_has_left_is_no_lock(tmp_path: Path) -> None:
+    path = tmp_path / "minimta.cf"
+    code = (
+        "import os; from minimta.admin.placing import alone\n"
+        f"with alone({str(path)!r}): os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=HOME, check=False)
+    assert done.returncode == -9 and os.listdir(tmp_path) == [".minimta.cf.minimta-lock"]
+    with alone(str(path)):
+        pass
+    assert not os.listdir(tmp_path)

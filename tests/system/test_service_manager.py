@@ -28,7 +28,9 @@ except OSError as error:
 """
 
 
-def asks(passed: socket.socket, whose: str = "us", names: str = "MSA") -> list[str]:
+def asks(
+    passed: socket.socket, whose: str = "us", names: str = "MSA", count: str = "1"
+) -> list[str]:
     """What a process says that was started with *passed*."""
 
     def move() -> None:
@@ -36,7 +38,7 @@ def asks(passed: socket.socket, whose: str = "us", names: str = "MSA") -> list[s
 
     done = subprocess.run(
         [sys.executable, "-I", "-c", ASKS, str(HOME), whose],
-        env={**os.environ, "LISTEN_FDS": "1", "LISTEN_FDNAMES": names},
+        env={**os.environ, "LISTEN_FDS": count, "LISTEN_FDNAMES": names},
         preexec_fn=move,
         close_fds=False,
         capture_output=True,
@@ -54,6 +56,18 @@ def test_ports_are_taken_once_and_no_program_inherits_them() -> None:
 def test_what_was_passed_to_another_process_is_not_ours() -> None:
     with socket.create_server(("127.0.0.1", 0)) as port:
         assert asks(port, "another") == ["[]", "0 False"]
+
+
+@pytest.mark.parametrize("count", ["\u00b2", "-1", "", "1.5", "0x1"])
+def test_a_number_that_is_none_passes_nothing(count: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as port:
+        assert asks(port, count=count) == ["[]", "0 False"]
+
+
+def test_more_than_there_are_is_an_error(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as port:
+        [said] = asks(port, count="99999999999999999999")
+    assert said.startswith("descriptor ") and said.endswith("is no socket")
 
 
 def test_what_is_no_port_is_refused_with_its_name() -> None:

@@ -100,7 +100,8 @@ class Directory:
 
     def is_ours(self) -> bool:
         """Is it empty? What is in it is mail, or somebody else's."""
-        return self._place.is_dir() and not any(self._place.iterdir())
+        is_own = self._place.is_dir() and not self._place.is_symlink()
+        return is_own and not any(self._place.iterdir())
 
     def do(self) -> None:
         """Make it, or put its owner and mode right. Raise OSError."""
@@ -136,7 +137,8 @@ class TextFile:
 
     def is_done(self) -> bool:
         """Is it there as it is written here (with ``keep``: in any state)?"""
-        return self._place.exists() if self.keep else self._is_unchanged()
+        # A link that leads nowhere now is the administrator's, too: a file system may be missing.
+        return os.path.lexists(self._place) if self.keep else self._is_unchanged()
 
     def is_ours(self) -> bool:
         """May it go? With ``keep`` only if nobody has changed it."""
@@ -148,10 +150,13 @@ class TextFile:
         return self._place.is_file() and self._place.read_bytes() == self.content.encode()
 
     def do(self) -> None:
-        """Write it beside and rename it: nobody sees half of it. Raise OSError."""
+        """Write it beside and rename it: nobody sees half of it, after a crash neither. Raise OSError."""
         self._place.parent.mkdir(parents=True, exist_ok=True)
         aside = self._place.with_name(f".{self._place.name}.minimta")
-        aside.write_text(self.content, encoding="utf-8")
+        with open(aside, "w", encoding="utf-8") as file:
+            file.write(self.content)
+            file.flush()
+            os.fsync(file.fileno())
         aside.chmod(self.mode)
         aside.rename(self._place)
 

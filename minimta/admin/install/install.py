@@ -132,6 +132,7 @@ def program_steps(root: Path) -> list[Step]:
     """What starts programs of the checkout; a package's own files stand in their place."""
     diverted = [path for path in COMMANDS if path not in OURS_ALONE]
     return [
+        *(Directory(root, path, 0o755, keep=True) for path in own_directories()),
         *(machine_step(root, file) for file in machine_files.FILES),
         *_drop_ins(root),
         *(Diversion(root, path) for path in diverted),
@@ -141,10 +142,26 @@ def program_steps(root: Path) -> list[Step]:
     ]
 
 
+def own_directories() -> list[str]:
+    """Those that a minimal system lacks; uninstall takes away what is empty then."""
+    found = {
+        "/etc/fail2ban",
+        "/etc/fail2ban/filter.d",
+        "/usr/libexec/sendmail",
+        "/usr/local/share/bash-completion",
+        "/usr/local/share/bash-completion/completions",
+        "/usr/local/share/zsh",
+        "/usr/local/share/zsh/site-functions",
+    }
+    return sorted(found | {os.path.dirname(manual_place(page)) for page in manual_pages()})
+
+
 def _drop_ins(root: Path) -> list[Step]:
     if not machine_files.wanted(Where.WITH_SYSTEMD, root):
         return []
-    return [TextFile(root, path, text) for path, text in machine_files.drop_ins(HOME).items()]
+    files = machine_files.drop_ins(HOME)
+    parents = [Directory(root, os.path.dirname(path), 0o755, keep=True) for path in files]
+    return [*parents, *(TextFile(root, path, text) for path, text in files.items())]
 
 
 def machine_step(root: Path, file: MachineFile) -> Step:

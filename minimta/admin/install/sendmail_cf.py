@@ -8,6 +8,7 @@ as it is; ``minimta install`` renews ours when the configuration has changed.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,7 +80,9 @@ class SendmailCf:
 
     def _is_others(self) -> bool:
         place = below(self.root, PATH)
-        return place.exists() and not place.read_text(errors="replace").startswith(FIRST)
+        if not place.is_file():  # also a link that leads nowhere now
+            return os.path.lexists(place)
+        return not place.read_text(errors="replace").startswith(FIRST)
 
     def is_done(self) -> bool:
         """Does it say what is so, or is it somebody else's?"""

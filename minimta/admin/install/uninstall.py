@@ -31,10 +31,13 @@ def run(arguments: list[str]) -> int:
     except PermissionError as error:  # only root sees whether a queue is empty
         raise AdminError(f"only root can tell: {error.filename} is closed", os.EX_NOPERM) from error
     perform([(f"take back: {row}", partial(take_back, row)) for row in rows], is_dry=is_dry)
-    # A directory that has become empty by that.
-    later = [row for row in reversed(steps(root)) if row.is_ours() and row not in rows]
-    if later and not is_dry:
+    # A directory that has become empty by that, and then the one that it was in.
+    while not is_dry:
+        later = [row for row in reversed(steps(root)) if row.is_ours() and row not in rows]
+        if not later:
+            break
         perform([(f"take back: {row}", partial(take_back, row)) for row in later], is_dry=False)
+        rows += later
     for sentence in left_mail(root):
         terminal.say(f"note: {sentence}")
     return os.EX_OK

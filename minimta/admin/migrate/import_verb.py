@@ -16,6 +16,7 @@ with --force, and then kept as minimta.cf.bak. No secret is printed.
 from __future__ import annotations
 
 import os
+import stat
 from argparse import ArgumentError, ArgumentParser, Namespace
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from minimta.admin.migrate.foreign_files import OldSurroundings
 from minimta.admin.migrate.migration import Migration, NoteKind
 from minimta.admin.migrate.written import WrittenFiles
 from minimta.admin.output import say
-from minimta.admin.placing import Placing
+from minimta.admin.placing import Placing, alone
 from minimta.config import file as config_file
 from minimta.config.options import Options
 from minimta.system import hostnames, log, memory, safefile
@@ -67,8 +68,10 @@ def _surroundings(root: Path) -> OldSurroundings:
     """Of the machine below *root*."""
 
     def included(path: str) -> str | None:
+        place = str(below(root, path))
         try:
-            return _text(str(below(root, path)))
+            # A fifo would make us wait, and a device may do something when it is opened.
+            return _text(place) if stat.S_ISREG(os.stat(place).st_mode) else None
         except (OSError, AdminError):
             return None
 
@@ -99,7 +102,9 @@ def _text(path: str) -> str:
     """Octets that are no UTF-8 stay as they are. Raise OSError, and AdminError for what is no text."""
     with open(path, "rb") as file:
         octets = file.read(_MOST + 1)
-    if len(octets) > _MOST or b"\0" in octets:
+    if len(octets) > _MOST:
+        raise AdminError(f"{path}: is larger than {_MOST >> 20} MB", os.EX_DATAERR)
+    if b"\0" in octets:
         raise AdminError(f"{path}: is no text", os.EX_DATAERR)
     return octets.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
 
@@ -116,13 +121,14 @@ def _write(migration: Migration, given: Namespace, root: Path, sources: list[str
         text = f"{place} is there already: --force replaces it, and keeps it as {place.name}.bak"
         raise AdminError(text, os.EX_CANTCREAT)
     try:
-        with Placing() as placing:
+        with alone(str(place)), Placing() as placing:
             WrittenFiles(migration, root, sources).add(config, placing)
             _check(placing.aside(str(place)))
             paths = placing.paths
             placing.commit()
     except OSError as error:
-        raise AdminError(f"{error.filename or place}: {error.strerror}", os.EX_CANTCREAT) from error
+        code = os.EX_TEMPFAIL if isinstance(error, BlockingIOError) else os.EX_CANTCREAT
+        raise AdminError(f"{error.filename or place}: {error.strerror}", code) from error
     for path in paths:
         say(f"written: {path}")
     checked = SendmailCf(root)

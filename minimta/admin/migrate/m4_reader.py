@@ -10,11 +10,13 @@ Not all of m4, but what such files really use, by m4's rules:
 
 Each call has the line on which it stands. A quotation mark that is none (an apostrophe, a double
 quote, one typed by a word processor), and one that never ends, are faults with their lines; what is
-behind them is read all the same.
+behind them is read all the same. So are definitions that grow by each other without end, conditions
+too deep in each other, and the last of too many faults, behind which nothing is read.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -30,6 +32,10 @@ _QUOTES = {
 #: macros whose argument is words for people
 _FREE = ("VERSIONID",)
 _DEEPEST = 20
+#: characters that words of others' definitions may come to, all together
+_MOST_GROWTH = 1 << 20
+#: each may cost a look through the whole rest of the text
+_MOST_UNFINISHED = 20
 #: macros that stand alone; what follows up to the next one goes into sendmail.cf as it is
 BARE = (
     "MAILER_DEFINITIONS",
@@ -92,11 +98,29 @@ def read(text: str) -> M4Text:
     return M4Text(tuple(reader.calls), tuple(reader.raw), tuple(reader.faults))
 
 
+class _Definitions(dict[str, str]):
+    """What is defined, and how much of it has been put in."""
+
+    growth = 0
+
+    def put_in(self, name: str, otherwise: str) -> str:
+        """What *name* comes to. Raise _Unfinished if that is too much by now."""
+        found = self.get(name)
+        if found is None:
+            return otherwise
+        self.growth += len(found)
+        if self.growth > _MOST_GROWTH:
+            raise _Unfinished("the definitions grow by each other without end")
+        return found
+
+
 class _Reader:
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = 0
-        self._defined: dict[str, str] = {}
+        self._ends = [at for at, mark in enumerate(text) if mark == "\n"]
+        self._unfinished = 0
+        self._defined = _Definitions()
         self._depth = 0
         self._rest: list[str] = []
         self.calls: list[M4Call] = []
@@ -111,6 +135,10 @@ class _Reader:
             except _Unfinished as error:
                 line = self._line(begin)
                 self.faults.append(M4Fault(line, str(error)))
+                self._unfinished += 1
+                if self._unfinished == _MOST_UNFINISHED:
+                    self.faults.append(M4Fault(line, "that is too much: the rest is not read"))
+                    return
                 # What stands behind the broken line is no part of it for whoever wrote it.
                 end = self._text.find("\n", begin)
                 self._at = len(self._text) if end < 0 else end + 1
@@ -118,7 +146,7 @@ class _Reader:
         self._end_line(self._line(len(self._text)))
 
     def _line(self, at: int) -> int:
-        return self._text.count("\n", 0, at) + 1
+        return bisect_left(self._ends, at) + 1
 
     def _step(self) -> None:
         """One character, word, comment or call at the outermost level."""
@@ -182,6 +210,8 @@ class _Reader:
 
     def _inner(self, text: str, line: int) -> None:
         """What a condition comes to is read as if it stood there."""
+        if self._depth >= _DEEPEST:
+            self.faults.append(M4Fault(line, f"more than {_DEEPEST} conditions in each other"))
         if self._depth >= _DEEPEST or not text:
             return
         inner = _Reader(text)
@@ -246,8 +276,8 @@ class _Reader:
             return ""
         if word == "defn" and self._text[self._at : self._at + 1] == "(":
             names = list(self._arguments(word, self._line(begin)))
-            return self._defined.get(names[0].strip(), "")
-        return self._defined.get(word, word)
+            return self._defined.put_in(names[0].strip(), "")
+        return self._defined.put_in(word, word)
 
     def _quoted(self) -> str:
         """What stands in the quotes that begin here. Raise _Unfinished."""

@@ -14,10 +14,12 @@ Nothing here opens a file. Secrets are in ``logins`` alone, and their text never
 from __future__ import annotations
 
 import enum
+from base64 import b64encode
 from dataclasses import dataclass, field
 
 from minimta.config.option import OptionError
 from minimta.config.options import TABLE, by_name
+from minimta.mailers.remote import authinfo
 
 
 class NoteKind(enum.Enum):
@@ -69,18 +71,18 @@ class ForeignLogin:
     def row(self, *, shows_secret: bool) -> str:
         """As it stands in the file; without the secret for everybody's eyes."""
         shown = self.value if shows_secret or self.source != "P" else "***"
-        fields = [f'"U:{self.user}"', _secret_field(self.source, shown)]
+        fields = [_row_field("U", self.user), _row_field(self.source, shown)]
         fields += [f'"M:{self.mechanisms}"'] if self.mechanisms else []
         fields = [f'"H:{self.host}"', *fields] if self.host else fields
         return f"AuthInfo:{self.key} {' '.join(fields)}"
 
 
-def _secret_field(source: str, value: str) -> str:
-    if source == "P" and ('"' in value or not value.isascii() or value != value.strip()):
-        from base64 import b64encode
-
-        return f'"P={b64encode(value.encode("utf-8", "surrogateescape")).decode("ascii")}"'
-    return f'"{source}:{value}"'
+def _row_field(tag: str, value: str) -> str:
+    """As it is, or where quotation marks would end it, in base64."""
+    is_plain = value.isascii() and value.isprintable() and value == value.strip()
+    if tag in "UP" and ('"' in value or not is_plain):
+        return f'"{tag}={b64encode(value.encode("utf-8", "surrogateescape")).decode("ascii")}"'
+    return f'"{tag}:{value}"'
 
 
 class Migration:
@@ -88,6 +90,7 @@ class Migration:
 
     def __init__(self) -> None:
         self.notes: list[ForeignNote] = []
+        self._noted: set[ForeignNote] = set()
         #: name -> values with their places; what does not accumulate has one, the last
         self.options: dict[str, list[tuple[str, ForeignPlace]]] = {}
         self.logins: list[ForeignLogin] = []
@@ -125,7 +128,15 @@ class Migration:
         return given[-1][0] if given else by_name(name).default
 
     def login(self, login: ForeignLogin) -> None:
-        """A later row for the same key takes the place of an earlier one."""
+        """A later row for the same key takes the place of an earlier one.
+
+        What can be no row, for its user or its key, is a note.
+        """
+        row = authinfo.parse(login.row(shows_secret=True).encode("utf-8", "surrogateescape"))[0]
+        if row.fault:
+            text = f"the login at {login.host or login.key or 'every host'}: {row.fault}"
+            self.wrong(ForeignPlace(f"AuthInfo:{login.key}"), text)
+            return
         self.logins = [one for one in self.logins if (one.key, one.host) != (login.key, login.host)]
         self.logins.append(login)
 
@@ -158,7 +169,8 @@ class Migration:
         self._note(ForeignNote(place.path, place.line, NoteKind.TOLD, text))
 
     def _note(self, note: ForeignNote) -> None:
-        if note not in self.notes:
+        if note not in self._noted:
+            self._noted.add(note)
             self.notes.append(note)
 
     def has(self, kind: NoteKind) -> bool:

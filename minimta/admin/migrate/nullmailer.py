@@ -17,6 +17,8 @@ from minimta.admin.migrate.migration import (
 )
 from minimta.admin.migrate.relay import Reader
 
+#: words of `remotes' that have no value
+_FLAGS = ("tls", "ssl", "starttls", "auth-login", "insecure")
 #: files beside `remotes' -> why they do nothing here
 _NULLMAILER_IDLE = {
     "pausetime": "the runner tries again by itself (-q15m, MinQueueAge)",
@@ -64,7 +66,11 @@ def _remote(line: str, place: ForeignPlace, migration: Migration) -> str:
     words = words[1:] if words[:1] == ["smtp"] else words
     given = {}
     for word in words:
-        name, _, value = word.removeprefix("--").partition("=")
+        name, equals, value = word.removeprefix("--").partition("=")
+        if not equals and not word.startswith("--") and name not in _FLAGS:
+            # Not shown: "--pass SECRET" is no option of nullmailer's, either.
+            migration.wrong(place, "a word that is no option: --NAME=VALUE is wanted")
+            continue
         given[name] = value
     is_implicit = "tls" in given or "ssl" in given
     port = given.pop("port", "465" if is_implicit else "25")

@@ -11,6 +11,10 @@ from minimta.config.values import mail_port
 
 Reader = Callable[[str], str | None]
 _REFERENCE = re.compile(r"\$(?:\{(\w+)\}|\((\w+)\)|(\w+))")
+#: of one value: each may name others
+_MOST_REFERENCES = 1000
+#: a table, of which the lines may stand in the parameter itself
+_TABLE = re.compile(r"\w+:\{[^}]*\}?|[^,\s]+")
 #: types of tables that are text
 TEXT_TABLES = ("hash", "btree", "lmdb", "texthash", "cdb", "dbm")
 
@@ -32,14 +36,17 @@ class MainCf:
         """What the file says, references resolved; "" if nothing."""
         return self.expanded(self.values[name][0]) if name in self.values else ""
 
-    def expanded(self, text: str, depth: int = 0) -> str:
-        """*text* with $name put in. What nobody sets is left as it is."""
+    def expanded(self, text: str) -> str:
+        """*text* with $name put in. What nobody sets is left as it is, and so are names of names without end."""
+        left = _MOST_REFERENCES
 
-        def put(match: re.Match[str]) -> str:
+        def put(match: re.Match[str], depth: int = 0) -> str:
+            nonlocal left
             name = match[1] or match[2] or match[3]
-            if name not in self.values or depth > 10:
+            if name not in self.values or depth > 10 or not left:
                 return match[0]
-            return self.expanded(self.values[name][0], depth + 1)
+            left -= 1
+            return _REFERENCE.sub(lambda inner: put(inner, depth + 1), self.values[name][0])
 
         return _REFERENCE.sub(put, text)
 
@@ -47,7 +54,8 @@ class MainCf:
         """myorigin, or the first line of the file that it names."""
         origin = self.value("myorigin")
         if origin[:1] == "/":
-            return (self.included(origin) or "").strip().partition("\n")[0]
+            found = (self.included(origin) or "").strip().partition("\n")[0]
+            return found if re.fullmatch(r"[\w.-]+", found) else ""
         return origin
 
     def place(self, name: str) -> ForeignPlace:
@@ -69,9 +77,10 @@ def read(cf: MainCf, text: str) -> None:
         given, equals, value = line.partition("=")
         name, begin = given.strip(), number
         if not equals or not re.fullmatch(r"[\w.-]+", name):
-            cf.migration.wrong(
-                ForeignPlace(cf.path, begin), f"no parameter of Postfix: {line[:40]}"
-            )
+            # Not shown whole: it may be a row of a table with passwords.
+            word = line.split()[0]
+            shown = f": {word}" if re.fullmatch(r"[\w.-]+", word) else ""
+            cf.migration.wrong(ForeignPlace(cf.path, begin), f"no parameter of Postfix{shown}")
             name = ""
             continue
         cf.values[name] = value.strip(), ForeignPlace(cf.path, begin)
@@ -118,14 +127,14 @@ def relay_words(network: str) -> list[str]:
 def table_of(cf: MainCf, name: str) -> list[tuple[int, str, str, str]]:
     """(line, path, key, value) of the rows of the tables of a parameter."""
     rows = []
-    for word in re.split(r"[,\s]+", cf.value(name)):
+    for word in _TABLE.findall(cf.value(name)):
         kind, _, path = word.partition(":")
-        if not word:
-            continue
         text = cf.included(path) if kind in TEXT_TABLES else None
         if text is None:
             why = "there is no such file" if kind in TEXT_TABLES else "tables are text here"
-            cf.migration.not_carried(cf.place(name), f"{name}: {word}: {why}")
+            # What is no path is the table itself, and may be a password.
+            shown = word if path[:1] == "/" else f"{kind}:" if kind.isalnum() else "a table"
+            cf.migration.not_carried(cf.place(name), f"{name}: {shown}: {why}")
             continue
         for number, line in enumerate(text.split("\n"), 1):
             key, value = [*line.split(None, 1), "", ""][:2]

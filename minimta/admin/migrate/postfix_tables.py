@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from minimta.admin.migrate.migration import ForeignLogin, ForeignPlace, Migration
 from minimta.admin.migrate.postfix_file import MainCf, hop_of, table_of
 
@@ -25,7 +27,12 @@ def carry_logins(text: str, path: str, migration: Migration) -> None:
 
 
 def logins(cf: MainCf, name: str) -> None:
-    """sasl_passwd: a row for each host, or for a sender at the relay."""
+    """sasl_passwd: a row for each host, or for a sender at the relay; or static:user:password for it."""
+    static = re.fullmatch(r"static:\{?\s*([^:\s]+):(.+?)\s*\}?", cf.value(name))
+    relay = hop_of(cf.value("relayhost")).replace("[", "").replace("]", "")
+    if static and relay:
+        cf.migration.login(ForeignLogin(relay, static[1], "P", static[2]))
+        return
     for number, path, key, value in table_of(cf, name):
         user, colon, secret = value.partition(":")
         if not colon or not user:
@@ -71,6 +78,9 @@ def virtual(cf: MainCf, name: str) -> None:
             cf.migration.row("VirtUserTable", key, value)
         elif "." in key:
             cf.migration.word("LocalHostNames", key)
+        elif set(value) & set('|/:"\\'):
+            # What is an address there would be a program or a file in our aliases.
+            cf.migration.wrong(ForeignPlace(path, number), f"{key}: an address is wanted")
         else:
             cf.migration.row("AliasFile", key, value)
 

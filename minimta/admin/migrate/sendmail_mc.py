@@ -20,7 +20,11 @@ from minimta.config.options import by_name
 Reader = Callable[[str], str | None]
 #: an included file of the distribution, which says nothing of this machine
 _DISTRIBUTED = ("cf.m4", "dialup.m4", "sendmail.m4", "compat.m4")
+#: one of Debian's that is empty, unless the administrator has something to say
+_EMPTY = ("provider.m4",)
 _DEEPEST = 5
+#: included files, all together
+_MOST_INCLUDED = 100
 _LETTERS = {"w": "LocalHostNames", "R": "RelayDomains", "t": "TrustedUsers"}
 _CLASSES = {
     "M": "MasqueradeDomain",
@@ -117,6 +121,8 @@ class _Mc:
         #: FEATURE()s -> call, place
         self._features: dict[str, tuple[M4Call, ForeignPlace]] = {}
         self._others: list[tuple[M4Call, ForeignPlace]] = []
+        #: included files so far
+        self._count = 0
 
     # --- reading ----------------------------------------------------------------------------------
 
@@ -151,10 +157,20 @@ class _Mc:
             self._others.append((call, place))
 
     def _include(self, path: str, place: ForeignPlace, depth: int) -> None:
-        is_own = path.startswith("/etc/") and os.path.basename(path) not in _DISTRIBUTED
-        text = self._included(path) if is_own and depth < _DEEPEST else None
-        if text is None:
+        if os.path.basename(path) in _DISTRIBUTED:
             self._migration.no_effect(place, f"include({path})")
+            return
+        self._count += 1
+        if depth >= _DEEPEST or self._count > _MOST_INCLUDED:
+            self._migration.wrong(place, f"include({path}): too many, one in another")
+            return
+        is_own = os.path.normpath(path).startswith("/etc/")
+        text = self._included(path) if is_own else None
+        if text is None and is_own and os.path.basename(path) in _EMPTY and not self._is_there(path):
+            self._migration.no_effect(place, f"include({path}): there is none")
+            return
+        if text is None:
+            self._migration.not_carried(place, f"include({path}): cannot be read, or is not below /etc")
             return
         self.read(text, path, depth + 1)
 
@@ -174,9 +190,9 @@ class _Mc:
         elif kind == "F" and rest[:1] in _LETTERS and rest[1:2] in ("/", "-"):
             migration.option(_LETTERS[rest[0]], map_path(rest[1:]), place)
         else:
-            migration.not_carried(
-                place, f"a line of sendmail.cf itself: {' '.join(text.split())[:60]}"
-            )
+            # Of another file than the one that was given nothing is shown: it may be anything.
+            shown = f": {' '.join(text.split())[:60]}" if place.path == self._path else ""
+            migration.not_carried(place, f"a line of sendmail.cf itself{shown}")
 
     # --- understanding ----------------------------------------------------------------------------
 

@@ -64,7 +64,10 @@ def _ssmtp_line(migration: Migration, key: str, value: str, place: ForeignPlace)
     if key in ("mailhub", "authuser", "authpass", "hostname", "usetls", "usestarttls"):
         return
     if key == "root":
-        if "@" in value:
+        if set(value) & set('|/:"\\, '):
+            # What ssmtp sends as an address would be a program or a file in our aliases.
+            migration.wrong(place, "root: an address, or a user, is wanted")
+        elif "@" in value:
             migration.row("AliasFile", "root", value)
             migration.told(
                 place,

@@ -7,6 +7,7 @@ from elsewhere are put into ours, and all other rows of them stay.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable
 from functools import partial
 from itertools import chain, count
@@ -73,7 +74,8 @@ class WrittenFiles:
         path = str(below(self._root, config))
         before = _octets_of(path)
         if before is not None:
-            placing.add(_free_name(f"{path}.bak"), before, 0o644)
+            mode = stat.S_IMODE(os.stat(path).st_mode)
+            placing.add(_free_name(f"{path}.bak"), before, mode)
         for table, rows in self._migration.rows.items():
             self._table(table, rows, placing)
         for table, words in self._migration.words.items():

@@ -248,10 +248,12 @@ def _secret(given: Namespace, asker: Asker, provider: MailProvider | None) -> st
 def _secret_of(path: str) -> str:
     """The first line of a file, of standard input for "-". Raise AdminError, without a piece of it."""
     if path == "-":
-        line = sys.stdin.buffer.readline(_MAX_SECRET)
+        line = sys.stdin.buffer.readline(_MAX_SECRET + 1)
     else:
         with open(path, "rb") as file:
-            line = file.readline(_MAX_SECRET)
+            line = file.readline(_MAX_SECRET + 1)
+    if len(line) > _MAX_SECRET:
+        raise AdminError(f"{path}: no password has more than {_MAX_SECRET} octets", os.EX_DATAERR)
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError:

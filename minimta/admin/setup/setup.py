@@ -9,7 +9,7 @@ has taken it do they take their places; whatever else happens, an interrupt too,
 the files say beside what was asked stays, to the comment and the blank.
 
     exit code    0 done; 64 words that make no sense, 65 a password that can be none, 69 the provider
-                 cannot be reached, 73 a file cannot be written, 75 it wants the letter later, 77 login or sender is refused,
+                 cannot be reached, 73 a file cannot be written, 75 it wants the letter later, or another setup is at work, 77 login or sender is refused,
                  78 minimta.cf is wrong, or a certificate; 130 interrupted
 """
 
@@ -30,6 +30,7 @@ from minimta.admin.install.services import has_systemd
 from minimta.admin.install.services import run as run_program
 from minimta.admin.output import say
 from minimta.admin.placing import Placing
+from minimta.admin.placing import alone as placing_alone
 from minimta.admin.setup import answers as questions
 from minimta.admin.setup import changes, letter
 from minimta.admin.setup.answers import Answers, Asker
@@ -74,16 +75,15 @@ def run(arguments: list[str]) -> int:
     if wanted.client_id:
         _get_token(given, wanted)
     try:
-        with Placing() as placing:
+        with placing_alone(files.config), Placing() as placing:
             files.add_changes(wanted, wanted.name or name, placing)
             if is_here and not given.no_test:
                 _send(files, placing, wanted, options)
             told = placing.paths
             placing.commit()
     except OSError as error:
-        raise AdminError(
-            f"{error.filename or config}: {error.strerror}", os.EX_CANTCREAT
-        ) from error
+        code = os.EX_TEMPFAIL if isinstance(error, BlockingIOError) else os.EX_CANTCREAT
+        raise AdminError(f"{error.filename or config}: {error.strerror}", code) from error
     except ValueError as error:
         raise AdminError(str(error), os.EX_CONFIG) from error
     _finish(files, told, root, options)

@@ -215,6 +215,33 @@ def test_a_mailname_that_others_read_stays(
     assert rows[0].is_done() and not rows[0].is_ours()
 
 
+def test_a_link_of_the_administrators_that_leads_nowhere_now_stays(tmp_path: Path) -> None:
+    (tmp_path / "aliases").symlink_to("/nowhere/aliases")
+    step = TextFile(tmp_path, "/aliases", "ours", keep=True)
+    assert step.is_done() and not step.is_ours()
+
+
+def test_a_directory_goes_if_nothing_is_in_it_and_a_link_to_one_stays(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "link").symlink_to("other")
+    assert not Directory(tmp_path, "/link", 0o755, keep=True).is_ours()
+    assert Directory(tmp_path, "/other", 0o755, keep=True).is_ours()
+
+
+def test_every_directory_that_a_minimal_system_lacks_is_a_row(tmp_path: Path) -> None:
+    """Whoever writes below it makes it, too; only a row is taken back."""
+    rows = install.program_steps(tmp_path)
+    made = {row.path for row in rows if isinstance(row, Directory)}
+    has = ("/etc", "/etc/", "/usr/bin", "/usr/sbin", "/usr/lib", "/usr/libexec", "/usr/local/share")
+    given = ("/etc/cron.d", "/etc/logrotate.d", "/etc/systemd/system", "/usr/local/share/man")
+    files = [row for row in rows if isinstance(row, TextFile | Link)]
+    for row in files:
+        parent = os.path.dirname(row.path)
+        while parent not in (*has, *given):
+            assert parent in made, row.path
+            parent = os.path.dirname(parent)
+
+
 def test_a_file_of_ours_that_was_changed_is_written_again(tmp_path: Path) -> None:
     row = TextFile(tmp_path, "/etc/cron.d/minimta", "* * * * * root true\n")
     row.do()

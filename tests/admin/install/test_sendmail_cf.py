@@ -66,3 +66,10 @@ def test_while_the_configuration_is_wrong_it_stays_as_it_is(root: Path) -> None:
     assert step.is_done()
     step.do()
     assert (root / "etc/mail/sendmail.cf").read_text() == before
+
+
+def test_a_link_that_leads_nowhere_now_is_somebody_elses(root: Path) -> None:
+    place = root / "etc/mail/sendmail.cf"
+    place.symlink_to("/nowhere/sendmail.cf")
+    step = SendmailCf(root)
+    assert step.is_done() and not step.is_ours() and place.is_symlink()

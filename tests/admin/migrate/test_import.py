@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from minimta.admin import verbs
 from minimta.config import file as config_file
+from minimta.mailers.remote import authinfo
 from minimta.system import safefile
 
 MC = Path(__file__).parent / "mc"
@@ -484,3 +486,118 @@ def test_a_file_that_is_not_there_and_no_file_at_all(machine: OldMachine) -> Non
     machine.write("/etc/dma/dma.conf", "")
     found = machine.imports()
     assert found.code == os.EX_USAGE and "here there is /etc/dma/dma.conf" in found.err
+
+
+# --- hostile files ------------------------------------------------------------------------------------
+
+LAUGHS = "".join(f"define(`a{n}', {' '.join([f'a{n - 1}'] * 20)})\n" for n in range(1, 30))
+REFERENCES = "".join(f"a{n} = {' '.join([f'$a{n - 1}'] * 20)}\n" for n in range(1, 12))
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "told"),
+    [
+        ("/etc/mail/a.mc", LAUGHS, "definitions grow by each other"),
+        ("/etc/mail/a.mc", "FEATURE(`a\n" * 2000, "the rest is not read"),
+        ("/etc/mail/a.mc", "include(`/etc/mail/a.mc')\n" * 60, "too many, one in another"),
+        ("/etc/mail/a.mc", "C{x} y\n" * 40000, "line 40000: not carried"),
+        ("/etc/postfix/main.cf", f"{REFERENCES}myhostname = $a11\n", "HostName"),
+        ("/etc/postfix/main.cf", f"a = {'$a ' * 300}\nmyhostname = $a\n", "HostName"),
+    ],
+)
+def test_what_grows_without_end_is_told_in_time(
+    machine: OldMachine, path: str, text: str, told: str
+) -> None:
+    began = time.process_time()
+    assert told in machine.of({path: text}).err
+    assert time.process_time() - began < 20
+
+
+def test_conditions_too_deep_in_each_other_are_told(machine: OldMachine) -> None:
+    text = "ifdef(`z',,`" * 30 + "FEATURE(`nullclient')" + "')" * 30
+    found = machine.of({"/etc/mail/a.mc": text})
+    assert found.code == os.EX_DATAERR and "conditions in each other" in found.err
+
+
+def test_what_an_included_file_says_is_shown_to_nobody(machine: OldMachine) -> None:
+    machine.write("/etc/shadow", "root:hunter2:1\n")
+    for name in ("/etc/shadow", "/etc/../etc/shadow"):
+        found = machine.of({"/etc/mail/a.mc": f"include(`{name}')\n"})
+        assert "line 1: not carried: a line of sendmail.cf itself" in found.err
+        assert "hunter2" not in found.out + found.err
+    found = machine.of({"/etc/postfix/main.cf": "myorigin = /etc/shadow\n"})
+    assert found.code == os.EX_UNAVAILABLE and "hunter2" not in found.out + found.err
+
+
+def test_an_include_that_cannot_be_read_is_not_said_to_have_no_effect(machine: OldMachine) -> None:
+    (machine.root / "etc/mail").mkdir(parents=True)
+    os.mkfifo(machine.root / "etc/mail/fifo.m4")
+    for name in ("/etc/mail/fifo.m4", "/etc/mail/nothing.m4", "/etc/../tmp/x.m4", "/opt/x.m4"):
+        found = machine.of({"/etc/mail/a.mc": f"include(`{name}')\n"})
+        assert found.code == os.EX_UNAVAILABLE and f"not carried: include({name})" in found.err
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("/etc/postfix/main.cf", "smtp_sasl_password_maps = static:emma:hunter2\n"),
+        ("/etc/postfix/main.cf", "smtp_sasl_password_maps = inline:{ [h.example]=emma:hunter2 }\n"),
+        ("/etc/postfix/main.cf", "[h.example]:587 emma:hunter2\n"),
+        ("/etc/nullmailer/remotes", "h.example smtp --user=emma --pass hunter2\n"),
+    ],
+)
+def test_a_password_in_an_unusual_place_is_not_shown(
+    machine: OldMachine, path: str, text: str
+) -> None:
+    found = machine.of({path: text})
+    assert found.named and "hunter2" not in found.out + found.err
+
+
+def test_a_login_that_stands_in_main_cf_is_carried(machine: OldMachine) -> None:
+    text = "relayhost = [h.example]:587\nsmtp_sasl_password_maps = static:emma:hunter2\n"
+    found = machine.of({"/etc/postfix/main.cf": text}, "--write")
+    assert found.code == os.EX_OK and "hunter2" not in found.out + found.err
+    assert machine.read("/etc/mail/authinfo") == 'AuthInfo:h.example:587 "U:emma" "P:hunter2"\n'
+
+
+def test_a_user_with_a_quotation_mark_stays_one_field(machine: OldMachine) -> None:
+    text = 'account default\nhost h.example\nfrom e@h.example\nauth on\nuser a"b\npassword c"d\n'
+    assert machine.of({"/etc/msmtprc": text}, "--write").code == os.EX_OK
+    [row] = authinfo.parse(machine.read("/etc/mail/authinfo").encode())
+    assert (row.fault, row.user, row.value) == ("", 'a"b', b'c"d')
+
+
+def test_a_login_that_can_be_no_row_is_wrong(machine: OldMachine) -> None:
+    text = "account default\nhost h.example\nauth on\nuser a\x85b\npassword hunter2\n"
+    found = machine.of({"/etc/msmtprc": text}, "--write")
+    assert found.code == os.EX_DATAERR and "U: has a control character" in found.err
+    assert "hunter2" not in found.err and not (machine.root / "etc/mail/authinfo").exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("/etc/ssmtp/ssmtp.conf", "mailhub=h.example\nroot=|/bin/id@h.example\n"),
+        ("/etc/postfix/main.cf", "virtual_alias_maps = hash:/etc/postfix/virtual\n"),
+    ],
+)
+def test_an_address_never_becomes_a_program(machine: OldMachine, path: str, text: str) -> None:
+    machine.write("/etc/postfix/virtual", "root |/bin/id\n")
+    found = machine.of({path: text})
+    assert found.code == os.EX_DATAERR and "/bin/id" not in found.out
+
+
+def test_what_was_kept_stays_and_nobody_else_may_read_it_then(machine: OldMachine) -> None:
+    machine.write("/etc/mail/minimta.cf", "HostName = first.example\n")
+    (machine.root / "etc/mail/minimta.cf").chmod(0o640)
+    path = machine.write("/etc/mail/a.mc", "define(`SMART_HOST', `h.example')\n")
+    for _ in range(3):
+        assert machine.imports("--write", "--force", path).code == os.EX_OK
+    assert machine.read("/etc/mail/minimta.cf.bak") == "HostName = first.example\n"
+    assert machine.mode("/etc/mail/minimta.cf.bak") == 0o640
+    assert machine.read("/etc/mail/minimta.cf.bak.1") == machine.read("/etc/mail/minimta.cf")
+
+
+def test_a_file_that_is_too_large_is_told_so(machine: OldMachine) -> None:
+    found = machine.of({"/etc/mail/a.mc": "dnl\n" * (1 << 20) + "dnl\n"})
+    assert found.code == os.EX_DATAERR and "larger than 4 MB" in found.err

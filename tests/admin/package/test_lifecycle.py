@@ -87,7 +87,7 @@ def test_mail_outlives_upgrade_removal_and_purge(machine: OverlayRoot) -> None:
     )
     assert not machine.exists("/usr/share/minimta")
     assert not machine.exists("/usr/sbin/sendmail")
-    assert machine.exists("/etc/mail/minimta.cf")
+    assert machine.exists("/etc/mail/minimta.cf") and not machine.exists("/etc/mail/sendmail.cf")
     said = machine.must("dpkg", "-P", "minimta")
     assert "1 message(s) stay in /var/spool/mqueue" in said
     assert "the user minimta stays as well: /var/spool/mqueue is not empty" in said

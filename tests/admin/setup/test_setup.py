@@ -20,6 +20,7 @@ from minimta.admin import authorize, token, verbs
 from minimta.admin.authorize import Provider as Microsoft
 from minimta.admin.checkout import HOME
 from minimta.admin.install.sendmail_cf import SendmailCf
+from minimta.admin.placing import alone
 from minimta.admin.setup import letter, setup
 from minimta.config.options import Options
 from minimta.system.tls import server_context
@@ -362,6 +363,28 @@ def test_a_tree_for_another_machine(tmp_path: Path) -> None:
     assert (mail / "genericstable").read_text() == "@vm9.example.org\temma@gmail.com\n"
     assert stat.S_IMODE((mail / "authinfo").stat().st_mode) == 0o600
     assert (tmp_path / "etc/aliases").read_text() == "root: emma@gmail.com\n"
+
+
+def test_a_password_that_is_too_long_is_not_cut(
+    machine: SetupMachine, capfd: pytest.CaptureFixture[str]
+) -> None:
+    machine.write_secret("x" * 4096)
+    before = machine.state()
+    assert machine.provider("gmail", 1, "--no-test") == os.EX_DATAERR
+    told = capfd.readouterr()
+    assert "no password has more than 4096 octets" in told.err and "xxx" not in told.err
+    assert machine.state() == before
+
+
+def test_of_two_at_the_same_time_the_second_changes_nothing(
+    machine: SetupMachine, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = machine.state()
+    with alone(str(machine.cf)):
+        assert machine.provider("gmail", 1, "--no-test") == os.EX_TEMPFAIL
+    assert "another minimta setup or import is at work" in capfd.readouterr().err
+    assert machine.state() == before
+    assert machine.provider("gmail", 1, "--no-test") == os.EX_OK
 
 
 @pytest.mark.parametrize(
