@@ -143,7 +143,9 @@ def _names(cf: MainCf) -> None:
     cf.values.setdefault("myhostname", (host, ForeignPlace(cf.path)))
     origin, place = cf.origin(), cf.place("myorigin")
     if cf.value("myorigin") and not origin:
-        cf.migration.not_carried(place, f"myorigin: {cf.value('myorigin')}: no name of a host is there")
+        cf.migration.not_carried(
+            place, f"myorigin: {cf.value('myorigin')}: no name of a host is there"
+        )
     if origin and origin.lower() != host.lower():
         cf.migration.option("MasqueradeAs", origin, place)
         cf.migration.option("MasqueradeEnvelope", "True", place)

@@ -166,11 +166,18 @@ class _Mc:
             return
         is_own = os.path.normpath(path).startswith("/etc/")
         text = self._included(path) if is_own else None
-        if text is None and is_own and os.path.basename(path) in _EMPTY and not self._is_there(path):
+        if (
+            text is None
+            and is_own
+            and os.path.basename(path) in _EMPTY
+            and not self._is_there(path)
+        ):
             self._migration.no_effect(place, f"include({path}): there is none")
             return
         if text is None:
-            self._migration.not_carried(place, f"include({path}): cannot be read, or is not below /etc")
+            self._migration.not_carried(
+                place, f"include({path}): cannot be read, or is not below /etc"
+            )
             return
         self.read(text, path, depth + 1)
 

@@ -126,7 +126,9 @@ def _told(program: subprocess.Popen[bytes], began: float) -> str:
 
 def _result(said: str, recipient: str, took: float) -> LetterResult:
     lines = [line.rstrip() for line in said.split("\n") if line.strip()]
-    verdicts = [line for line in lines if f"{recipient}" in line.partition("... ")[0]]
+    # What the other side says is no verdict: "221 emma@example.org... Sent" neither.
+    own = [line for line in lines if not _REPLY.match(line)]
+    verdicts = [line for line in own if recipient in line.partition("... ")[0]]
     verdict = verdicts[-1].partition("... ")[2] if verdicts else ""
     if verdict.startswith("Connecting to "):
         verdict = ""
@@ -137,6 +139,10 @@ def _result(said: str, recipient: str, took: float) -> LetterResult:
     reason = verdict.removeprefix("Deferred: ") or (lines[-1] if lines else "")
     if lines and lines[-1].startswith("no answer in "):
         reason = lines[-1]
+    if "timed out" in reason and any(line.startswith("220") for line in lines):
+        # Not a port that is blocked, nor a letter that certainly was not taken.
+        said = [line[4:] for line in lines if line.startswith(">>> ")] or ["the greeting"]
+        reason = f"it greeted, and gave no answer to {said[-1]}: try again later"
     return LetterResult(False, reason, _last_refusal(lines), took)
 
 

@@ -16,6 +16,7 @@ the worker, and has nothing to do with files.
 from __future__ import annotations
 
 import secrets
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 
 from minimta.mailers.remote import reply_outcomes
@@ -183,6 +184,8 @@ class _Dialogue:
         self._mechanism = mechanism
         self._sasl: SaslClient = sasl.client(mechanism, login, surroundings)
         self._secret = login.secret.decode("utf-8", "replace")
+        #: as LOGIN has it, and who repeats what PLAIN has said may cut out
+        self._encoded = b64encode(login.secret).decode("ascii")
         self._reason = ""
 
     def run(self) -> Reply:
@@ -235,9 +238,8 @@ class _Dialogue:
     def _say(self, line: bytes) -> Reply:
         client = self._connection.client
         said = line.decode("ascii")
-        client.authenticate(
-            line, self._secret, said[5:].partition(" ")[2] if said[:5] == "AUTH " else said
-        )
+        initial = said[5:].partition(" ")[2] if said[:5] == "AUTH " else said
+        client.authenticate(line, self._secret, initial, self._encoded)
         self._connection.converse()
         assert client.auth_reply is not None
         return client.auth_reply

@@ -189,15 +189,22 @@ def test_a_port_that_is_blocked_is_told_within_ten_seconds(
         ({"RCPT": ["550 5.1.1 No such user"]}, 69, "--root-address"),
         ({"MAIL": ["421 4.3.2 Come again"]}, 75, "it is tried again"),
         ({"RCPT": ["550 5.4.5 Daily user sending limit exceeded"]}, 75, "when the limit is over"),
+        ({"RCPT": ["550 5.1.1 No such user"], "QUIT": ["221 emma@example.org... Sent (it lies)"]},
+         69, "--root-address"),
+        ({".": ["hang"]}, 69, "it greeted, and gave no answer to ."),
+        ({"RCPT": ["550 \x1b[2J"]}, 69, "550 ?[2J"),
+        ({"greeting": ["220 " + "x" * 100_000]}, 69, "reply line too long"),
     ],
 )  # fmt: skip
 def test_what_the_provider_does_not_take_is_told_in_words(
     machine: SetupMachine,
     capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
     answers: dict[str, list[str]],
     code: int,
     words: str,
 ) -> None:
+    monkeypatch.setitem(letter._TIMES, "datafinal", "3s")
     before = machine.state()
     plain = ["--user", "", "--from", "emma@example.org", "--port"]
     with FakeSmtp(answers=answers) as server:
