@@ -14,6 +14,8 @@ from minimta.admin.migrate.migration import (
 )
 from minimta.admin.migrate.relay import Reader
 
+#: an address with one of these would be a program, a file or several addresses in our aliases
+_NO_ADDRESS = set('|/:"\\, ')
 _YES = ("yes", "on", "true", "1")
 _SSMTP_IDLE = {"debug": "for the log alone", "authmethod": "M: in a row of authinfo"}
 
@@ -37,7 +39,7 @@ def carry(text: str, path: str, migration: Migration, included: Reader, own_name
         domain = given.get("rewritedomain", ("", place))[0]
         name = given.get("hostname", ("", place))[0] or own_name
         root, line = given.get("root", ("", place))
-        if "@" in root:
+        if "@" in root and not set(root) & _NO_ADDRESS:
             migration.row("AliasFile", "root", root)
         without_users(migration, found, name, domain, place)
         if uses_tls or uses_starttls:
@@ -64,7 +66,7 @@ def _ssmtp_line(migration: Migration, key: str, value: str, place: ForeignPlace)
     if key in ("mailhub", "authuser", "authpass", "hostname", "usetls", "usestarttls"):
         return
     if key == "root":
-        if set(value) & set('|/:"\\, '):
+        if set(value) & _NO_ADDRESS:
             # What ssmtp sends as an address would be a program or a file in our aliases.
             migration.wrong(place, "root: an address, or a user, is wanted")
         elif "@" in value:

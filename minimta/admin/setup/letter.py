@@ -141,8 +141,8 @@ def _result(said: str, recipient: str, took: float) -> LetterResult:
         reason = lines[-1]
     if "timed out" in reason and any(line.startswith("220") for line in lines):
         # Not a port that is blocked, nor a letter that certainly was not taken.
-        said = [line[4:] for line in lines if line.startswith(">>> ")] or ["the greeting"]
-        reason = f"it greeted, and gave no answer to {said[-1]}: try again later"
+        asked = [line[4:] for line in lines if line.startswith(">>> ")] or ["the greeting"]
+        reason = f"it greeted, and gave no answer to {asked[-1]}: try again later"
     return LetterResult(False, reason, _last_refusal(lines), took)
 
 
