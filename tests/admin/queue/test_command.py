@@ -13,7 +13,7 @@ import pytest
 
 from minimta.admin import mail_status, status, verbs
 from minimta.admin.checkout import AdminError
-from minimta.admin.queue import command, retry
+from minimta.admin.queue import command
 from minimta.admin.status import Threshold
 from minimta.message.envelope import Recipient
 from minimta.queue import listing, own_letters, permission
@@ -578,18 +578,16 @@ def test_what_became_of_a_batch_is_not_looked_for_in_the_whole_queue(
     desk: QueueDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With 10,000 messages each batch would read 10,000 files."""
-    monkeypatch.setattr(retry, "batch_size", lambda: 2)
-    ids = [desk.waiting() for _ in range(6)]
-    opened: list[str] = []
-    read = listing._read
+    qid = desk.waiting()
+    asked: list[object] = []
+    scan = listing.scan
 
-    def reading(folder: int, name: str, *others: Any) -> Any:
-        opened.append(name)
-        return read(folder, name, *others)
+    def scanning(*given: Any, only: Any = None, **more: Any) -> Any:
+        asked.append(only)
+        return scan(*given, only=only, **more)
 
-    monkeypatch.setattr(listing, "_read", reading)
-    desk.say("retry", "all")
-    assert {f"qf{qid}" for qid in ids} <= set(opened)
-    assert len([name for name in opened if name.startswith("qf") and name[2:] in ids]) <= 4 * len(
-        ids
-    )
+    monkeypatch.setattr(listing, "scan", scanning)
+    desk.say("retry", qid)
+    whole = asked.index([qid])
+    assert asked[:whole] == [None] * whole
+    assert asked[whole:] == [[qid]] * whole
