@@ -386,7 +386,8 @@ def test_after_kill_9_of_everything_under_load_it_is_balanced(tmp_path: Path, se
                 for thread in threads:
                     thread.join()
         daemon.start("-bD", "-q1s")
-        wait_for(lambda: not [n for n in os.listdir(tmp_path / "mqueue") if n[:2] == "qf"])
+        # As long as a busy machine takes for all that came meanwhile.
+        wait_for(lambda: not [n for n in os.listdir(tmp_path / "mqueue") if n[:2] == "qf"], 120.0)
     finally:
         daemon.stop()
     found = ledger.make(daemon.host.options, [str(daemon.log)], now=time.time() + 1)

@@ -95,6 +95,7 @@ def test_cron_tells_of_an_outage_twice(host: PrivateHost, calls: Path) -> None:
     assert events(calls) == ["trouble", "over"]
 
 
+@pytest.mark.root  # of what is no directory nobody else is the owner
 def test_a_run_that_fails_tells_too(host: PrivateHost, calls: Path) -> None:
     os.rename(host.options.queue_directory, f"{host.root}/aside")
     Path(host.options.queue_directory).touch()  # no directory, and so no run

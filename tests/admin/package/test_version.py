@@ -84,6 +84,7 @@ def test_without_git_the_newest_file_tells_the_time(
     assert version(tmp_path) == Version(__version__, MOMENT)
 
 
+@pytest.mark.debian("git")
 def test_a_directory_in_another_projects_clone_is_no_clone(clone: Path) -> None:
     (clone / "inner").mkdir()
     (clone / "inner" / "file").touch()
