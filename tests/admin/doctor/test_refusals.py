@@ -113,10 +113,11 @@ def test_a_file_of_the_log_that_nobody_can_make_is_told(
     ]
 
 
-def test_a_log_that_cannot_be_read_is_unknown_and_none_is_none(
+def test_a_log_that_is_not_there_or_cannot_be_read_is_unknown(
     machine: Machine, log_file: Path
 ) -> None:
     log_file.unlink()
-    assert not machine.told(refusals.returned)
+    told = [f"mail log: unknown: {log_file}: there is no such file"]
+    assert machine.told(refusals.returned) == told
     log_file.mkdir()
     assert machine.told(refusals.returned)[0].startswith("mail log: unknown: ")
