@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -102,8 +103,7 @@ REFUSED = [
     (["-C", "{e}/cf", "carol"], 77, "Permission denied"),
     (["-C{secret}", "carol"], 72, "cannot open: Permission denied"),
     (["-C", "/etc/shadow", "carol"], 72, "cannot open: Permission denied"),
-    (["-X", "{e}/traffic", "carol"], 77, "Permission denied"),
-    (["-X{canary}", "carol"], 77, "Permission denied"),
+    (["-X{canary}", "carol"], 73, "Permission denied"),
     (["-oQ{e}/queue", "carol"], 77, "Permission denied"),
     (["-OQueueDirectory={e}", "carol"], 77, "Permission denied"),
     (["-O", "ClientQueueDirectory={e}", "carol"], 77, "Permission denied"),
@@ -166,6 +166,14 @@ def test_what_an_untrusted_caller_asks_for_makes_no_file_and_sends_nothing(
     host.lines.append(output)
     assert host.leaks() == []
     assert "root:" not in output
+
+
+def test_a_traffic_log_is_the_callers_own_file(host: SharedHost, command: Command) -> None:
+    log = host.evidence / "traffic"
+    done = command.run("mallory", "-X", str(log), "carol", stdin=b"Subject: t\n\nx\n")
+    assert (done.returncode, done.stderr) == (0, b"")
+    found = log.stat()
+    assert (found.st_uid, stat.S_IMODE(found.st_mode)) == (UIDS["mallory"], 0o600)
 
 
 @pytest.mark.parametrize("option", ["DeliveryMode=background", "ErrorMode=print"])
