@@ -91,6 +91,7 @@ def test_a_directory_in_another_projects_clone_is_no_clone(clone: Path) -> None:
     assert version(clone / "inner").number == __version__
 
 
+@pytest.mark.debian("git")
 @pytest.mark.parametrize(("told", "epoch"), [("86400", 86400), ("", MOMENT)])
 def test_source_date_epoch_is_heeded(
     clone: Path, monkeypatch: pytest.MonkeyPatch, told: str, epoch: int
@@ -99,6 +100,7 @@ def test_source_date_epoch_is_heeded(
     assert version(clone).epoch == epoch
 
 
+@pytest.mark.debian("git")
 @pytest.mark.parametrize("told", ["yesterday", "-1", "1.5"])
 def test_a_time_that_is_none_is_told(
     clone: Path, monkeypatch: pytest.MonkeyPatch, told: str
