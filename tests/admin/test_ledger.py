@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -404,9 +405,11 @@ def kill_all(daemon: Daemon) -> None:
     assert daemon.process
     pids = [daemon.process.pid]
     for pid in pids:
-        pids += children(pid) if Path(f"/proc/{pid}").exists() else []
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            pids += children(pid)
     for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     daemon.process.wait(20)
     wait_for(lambda: all(is_gone(pid) for pid in pids[1:]))
 

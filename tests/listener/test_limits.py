@@ -257,7 +257,7 @@ def test_that_connections_are_still_refused_is_told_again(
     lines: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    now = [time.monotonic() + 60]
+    now = [float(int(time.monotonic()) + 60)]  # whole seconds: no sum is rounded down
     monkeypatch.setattr("minimta.listener.limits.time.monotonic", lambda: now[0])
     monkeypatch.setattr("minimta.system.load.average", lambda: 30.0)
     listening = start()

@@ -55,7 +55,7 @@ class FakeHook(OwnProcess):
                 """Nothing."""
 
         self._server = Server(("127.0.0.1", 0), Handler)
-        self.url = f"https://localhost:{self._server.server_address[1]}{SECRET_PATH}"
+        self.url = f"https://127.0.0.1:{self._server.server_address[1]}{SECRET_PATH}"
 
     def __enter__(self) -> FakeHook:
         self.start([self._server.socket])
