@@ -4,8 +4,8 @@
                             whoever looks holds flock(2) on it, also while something is told
 
 It is written over in its place and never grows, so that a full disk, which is to be told of, does not
-keep us from remembering that it was. Where the queue's file system has become read-only, _RUN takes
-its place; where neither can be written the caller hears it (NotRemembered).
+keep us from remembering that it was. Where the queue's file system has become read-only, a file in _RUN
+takes its place, and is made only then; where neither can be written the caller hears it (NotRemembered).
 
     what is told      when
     once              more is wrong than was told (NONE < AGE < LOGIN < QUEUE)
@@ -30,7 +30,7 @@ from minimta.system import files
 FIRST_PAUSE, LONGEST_PAUSE = 60.0, 3600.0
 _SIZE = 1024
 _RUN = "/run"
-_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class Trouble(enum.IntEnum):
@@ -97,51 +97,80 @@ def nothing_new(record: AlertRecord, found: Trouble) -> AlertRecord:
 
 
 class StateFile:
-    """The open, locked file; ``record`` is what it says."""
+    """The open, locked file or files; ``record`` is what they say."""
 
-    def __init__(self, opened: Sequence[int]) -> None:
+    def __init__(self, opened: list[int], spare: str) -> None:
         self._opened = opened
+        self._spare = spare
         self.record = max((_decoded(file) for file in opened), key=lambda one: one.written)
 
     def write(self, record: AlertRecord, now: float) -> None:
         """Remember. Raise NotRemembered if no place takes it."""
         self.record = replace(record, written=now)
         text = json.dumps({**asdict(self.record), "told": int(record.told)}).encode("ascii")
-        why = OSError("nothing is open")
-        for file in self._opened:
-            try:
-                os.lseek(file, 0, os.SEEK_SET)
-                files.write_all(file, text.ljust(_SIZE))
-                os.fsync(file)
-                return
-            except OSError as error:
-                why = error
-        raise NotRemembered(why.errno, why.strerror)
+        try:
+            if not any(_put(file, text) for file in self._opened):
+                self._opened.append(_open_locked(self._spare, create=True))
+                _write(self._opened[-1], text)
+        except OSError as error:
+            raise NotRemembered(error.errno, error.strerror) from error
+
+
+def _put(file: int, text: bytes) -> bool:
+    """Does *file* take it?"""
+    try:
+        _write(file, text)
+    except OSError:
+        return False
+    return True
+
+
+def _write(file: int, text: bytes) -> None:
+    os.lseek(file, 0, os.SEEK_SET)
+    files.write_all(file, text.ljust(_SIZE))
+    os.fsync(file)
 
 
 @contextlib.contextmanager
 def locked(queue_directory: str, run: str = _RUN) -> Iterator[StateFile | None]:
     """The state of a queue; None if another process is just at it. Raise OSError if none can be had."""
+    spare = aside(queue_directory, run)
     opened: list[int] = []
-    try:
-        why = OSError("no place")
-        for path in (beside(queue_directory), aside(queue_directory, run)):
-            try:
-                opened.append(os.open(path, _FLAGS, 0o600))
-            except OSError as error:
-                why = error
+    state = None
+    with contextlib.suppress(BlockingIOError):
+        why = _open_into(opened, beside(queue_directory), create=True)
+        # What an outage before left in the other may be newer.
+        why = _open_into(opened, spare, create=not opened) or why
         if not opened:
-            raise why
-        try:
-            for file in opened:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield None
-            return
-        yield StateFile(opened)
+            raise why or OSError("no place")
+        state = StateFile(opened, spare)
+    try:
+        yield state
     finally:
         for file in opened:
             os.close(file)
+
+
+def _open_into(opened: list[int], path: str, *, create: bool) -> OSError | None:
+    """Why it could not be. Raise BlockingIOError if another process has it."""
+    try:
+        opened.append(_open_locked(path, create=create))
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        return error
+    return None
+
+
+def _open_locked(path: str, *, create: bool) -> int:
+    """Raise BlockingIOError if another process has it."""
+    file = os.open(path, _FLAGS | (os.O_CREAT if create else 0), 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        os.close(file)
+        raise
+    return file
 
 
 def read(queue_directory: str, run: str = _RUN) -> AlertRecord:

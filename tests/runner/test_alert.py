@@ -216,6 +216,27 @@ def test_it_is_remembered_on_a_full_disk(watcher: Watcher, monkeypatch: pytest.M
         assert path.stat().st_size == size
 
 
+def test_nothing_is_made_in_run_while_the_file_beside_the_queue_can_be_written(
+    watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for found in (NONE, AGE, NONE):
+        watcher.look(found)
+    assert os.listdir(watcher.run) == []
+    beside = os.stat(alert_state.beside(watcher.options.queue_directory))
+    really_write = files.write_all
+
+    def written(file: int, octets: bytes) -> None:
+        if os.path.samestat(os.fstat(file), beside):
+            raise OSError(5, "I/O error")
+        really_write(file, octets)
+
+    monkeypatch.setattr(files, "write_all", written)
+    for found in (AGE, AGE, NONE, NONE):
+        watcher.look(found)
+    assert len(os.listdir(watcher.run)) == 1
+    assert watcher.events == ["trouble", "over", "trouble", "over"]
+
+
 def test_beside_a_queue_that_has_become_read_only_run_remembers(
     watcher: Watcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
