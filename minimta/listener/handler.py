@@ -127,6 +127,7 @@ class Handler:
 
     def mail(self, mail: Mail) -> Reply:
         """MAIL: begin an envelope, under a new id."""
+        self._shared.activity.note()
         self._qid = queue_id.new(self._shared.clock())
         self._size, self._is_utf8 = max(mail.parameters.size, 0), mail.parameters.utf8
         refusal = self._refuse_size(mail) or self._checks.mail(mail, self._qid)

@@ -63,6 +63,7 @@ class ConnectionLimits:
         # Before its thread runs: close() must not miss it.
         with self._changed:
             self._inside.add(connection)
+        self._shared.activity.note()
         try:
             self._threads.start(lambda: self._serve(connection))
         except RuntimeError as error:  # no more threads
@@ -206,6 +207,10 @@ class ConnectionLimits:
             lasts = dates.duration(now - self._refusing_since)
             log.line("", f"have been refusing connections for {lasts} on daemon {why}", level=8)
         self._refusing = why
+
+    def connections(self) -> int:
+        """How many clients are connected."""
+        return len(self._inside)
 
     # --- the end ----------------------------------------------------------------------------------
 

@@ -23,10 +23,13 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 
 from minimta.config.options import Options
 from minimta.config.ports import Port
-from minimta.listener import starttls
+from minimta.listener import cpu_affinity, starttls
+from minimta.listener.activity import Activity
+from minimta.listener.cpu_affinity import OneProcessor
 from minimta.listener.limits import ConnectionLimits
 from minimta.listener.shared_state import SharedState
 from minimta.listener.sockets import Server
@@ -54,6 +57,10 @@ READY, RETIRE, CLOSED, STALE = b"+", b"r", b"!", b"?"
 GRACE = 8.0
 #: seconds for the sessions of a listener that retires, and then for the messages at hand
 _LAST_SESSIONS, _LAST_MESSAGES = 30.0, 1800.0
+#: seconds between two looks while sessions are at work, and while none is
+_BUSY, _AT_REST = 0.5, 60.0
+#: the same where the kernel does not say when the parent has gone (Linux before 5.3)
+_WITHOUT_PIDFD = 0.5
 #: seconds until it is looked again where the files are that are read, and until STALE is said again
 _LOOK, _ASK_AGAIN = 2.0, 60.0
 #: seconds for an accepting thread to see that it is to stop
@@ -107,6 +114,7 @@ class Listener:
         spool.reads_back = shared.has_filters
         # Now: RunAsUser may neither write beside the queue nor, in its sandbox, open anything there.
         self._statistics = _statistics(options)
+        self._processor = cpu_affinity.one_processor()
         privileges.become(options.run_as_user, with_groups=True)
         _confine(options, spool)
         self._servers = servers
@@ -130,12 +138,9 @@ class Listener:
         orders = _Orders(control, parent)
         with contextlib.suppress(OSError):  # the parent is gone, which orders will say
             control.send(READY)
-        look = time.monotonic() + _LOOK
+        watch = _Watch(self._shared.activity, self._limits, self._processor, control)
         while not (orders.ends() or orders.retires):
-            orders.wait(0.5)
-            if time.monotonic() > look:
-                is_stale = sandbox.is_elsewhere() and _ask(control, STALE)
-                look = time.monotonic() + (_ASK_AGAIN if is_stale else _LOOK)
+            orders.wait(watch.look(orders.wake))
         for server, thread in zip(self._servers, self._threads, strict=True):
             server.stop()
             thread.join(_PATIENCE)
@@ -171,6 +176,40 @@ def _ask(control: socket.socket, order: bytes) -> bool:
         return False
 
 
+class _Watch:
+    """What is looked after beside the sessions: often while they are at work, seldom else."""
+
+    def __init__(
+        self,
+        activity: Activity,
+        limits: ConnectionLimits,
+        processor: OneProcessor | None,
+        control: socket.socket,
+    ) -> None:
+        """The parent is asked by *control* for another listener when this one is stale."""
+        self._activity = activity
+        self._limits = limits
+        self._processor = processor
+        self._control = control
+        self._looked = time.monotonic()
+        #: when it is to be asked again whether we are stale
+        self._asks_at = self._looked + _LOOK
+
+    def look(self, wake: Callable[[], None]) -> float:
+        """Returns the seconds until the next look; wake() is called if it has to be earlier."""
+        now, is_busy = time.monotonic(), self._activity.is_new()
+        if self._processor is not None:
+            connections = self._limits.connections() if is_busy else 0
+            self._processor.look(connections, now - self._looked)
+        self._looked = now
+        if now >= self._asks_at:
+            is_stale = sandbox.is_elsewhere() and _ask(self._control, STALE)
+            self._asks_at = now + (_ASK_AGAIN if is_stale else _LOOK)
+        if not is_busy:
+            self._activity.rest(wake)
+        return _BUSY if is_busy else _AT_REST
+
+
 class _Orders:
     """What the listener was told."""
 
@@ -180,8 +219,9 @@ class _Orders:
         self._parent = parent
         # Every other thread has these signals blocked. Not sigtimedwait(2): that of CPython before
         # 3.12 returns garbage when a stop (SIGSTOP, docker pause, a debugger) outlasts its time.
-        self._woken, wakes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+        self._woken, self._wakes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(self._wakes, warn_on_full_buffer=False)
+        self._parent_ends = _pidfd(parent)
         self._told = processes.signal_flag(*ENDING)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
@@ -195,12 +235,27 @@ class _Orders:
     def wait(self, seconds: float) -> None:
         """Until something is told, at most *seconds*."""
         control = -1 if self.retires else self._control.fileno()
-        heard = [one for one in (self._woken, control) if one >= 0]
+        heard = [one for one in (self._woken, control, self._parent_ends) if one >= 0]
+        if self._parent_ends < 0:
+            seconds = min(seconds, _WITHOUT_PIDFD)
         found = waiting.readable(heard, seconds)
         if self._woken in found:
             os.read(self._woken, 100)
         if control in found:
             self.retires = self._control.recv(1) == RETIRE
+
+    def wake(self) -> None:
+        """From another thread: let wait() return."""
+        with contextlib.suppress(OSError):  # it is full: somebody else has
+            os.write(self._wakes, b"\0")
+
+
+def _pidfd(process: int) -> int:
+    """What can be read from when *process* has ended; -1 if there is no such thing."""
+    try:
+        return os.pidfd_open(process)
+    except OSError:
+        return -1
 
 
 def be_listener(

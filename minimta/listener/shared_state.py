@@ -15,6 +15,7 @@ from minimta.config.options import Options
 from minimta.config.ports import Port
 from minimta.listener.access import AccessRows
 from minimta.listener.access_problems import tell_problems
+from minimta.listener.activity import Activity
 from minimta.listener.auth import ClientLogins
 from minimta.listener.dnsbl import BlockLists
 from minimta.listener.login_senders import LoginSenders
@@ -71,6 +72,8 @@ class SharedState:
         self.has_null_mx = has_null_mx
         self.clock = clock
         self.tls = tls
+        #: noted by sessions
+        self.activity = Activity()
         self._access = Table(options.access_file, tell_problems)
         self._access_rows: tuple[Get, AccessRows] | None = None
         self.block_lists = BlockLists(options.block_lists, ask)

@@ -6,8 +6,8 @@
     connections  from clients, to other hosts, turned away
 
 Whoever counts only puts a pair into a deque of its process: no lock, no call to the kernel. flush()
-adds what came together to the file: the resident listener once a second, in a thread of its own, the
-runner at the end of an attempt. If somebody else has the lock, or the disk fails, it is tried again at
+adds what came together to the file: the resident listener within a second, in a thread of its own that
+sleeps while nothing is counted, the runner at the end of an attempt. If somebody else has the lock, or the disk fails, it is tried again at
 the next; kill -9 loses what was not yet added, a power cut perhaps the file. Statistics are for graphs:
 who has to know what became of mail asks the ledger.
 
@@ -22,6 +22,7 @@ import os
 import stat
 import struct
 import time
+from _thread import allocate_lock
 from collections import Counter, deque
 
 #: Sendmail's numbers of mailers are those of its sendmail.cf; ours are these, where it has them
@@ -62,6 +63,8 @@ _slot = {
     for place, column in enumerate(COLUMNS)
 } | {("", name): len(MAILERS) * _WIDTH + n for n, name in enumerate(CONNECTIONS)}
 _pending: deque[tuple[int, int]] = deque(maxlen=_MOST)
+#: closed while the thread of keep() sleeps until something is counted
+_gate = allocate_lock()
 
 
 class NoStatistics(ValueError):
@@ -101,6 +104,11 @@ def count(mailer: str, column: str, number: int = 1) -> None:
     slot = _slot.get((mailer, column))
     if slot is not None:
         _pending.append((slot, number))
+        if _gate.locked():
+            try:
+                _gate.release()
+            except RuntimeError:
+                pass  # another thread was faster
 
 
 def kibibytes(octets: int) -> int:
@@ -166,15 +174,21 @@ def flush_to(path: str) -> None:
 
 
 def keep(file: int) -> None:
-    """For a thread of its own: flush() once a second, for ever."""
+    """For a thread of its own: flush() a second after something was counted, for ever."""
+    gate = _gate
+    gate.acquire()
     while True:
+        if not _pending:
+            gate.acquire()
         time.sleep(1)
         flush(file)
 
 
 def forget() -> None:
     """In a forked child: what the parent has counted is the parent's to add."""
+    global _gate
     _pending.clear()
+    _gate = allocate_lock()
 
 
 os.register_at_fork(after_in_child=forget)

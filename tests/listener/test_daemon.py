@@ -290,6 +290,31 @@ def test_no_signal_ends_it_by_accident(daemon: Daemon) -> None:
     send(daemon)
 
 
+def test_a_listener_that_has_nothing_to_do_does_not_wake_up(daemon: Daemon) -> None:
+    daemon.start("-bD")
+    listener = daemon.listener()
+    send(daemon)
+
+    def is_at_rest() -> bool:
+        before = sleeps(listener)
+        time.sleep(1.2)  # what was counted is added a second later
+        return sleeps(listener) == before
+
+    wait_for(is_at_rest)
+    assert is_at_rest()
+    send(daemon)
+    assert not is_at_rest()
+
+
+def sleeps(pid: int) -> list[str]:
+    """How often each thread of a process has gone to sleep."""
+    found = []
+    for status in sorted(Path(f"/proc/{pid}/task").glob("*/status")):
+        lines = status.read_text().split("\n")
+        found += [line for line in lines if line.startswith("voluntary_ctxt_switches")]
+    return found
+
+
 @pytest.mark.parametrize("words", [("-bD",), ("-bD", "-q15m")])
 def test_a_listener_that_ends_unasked_is_no_success(daemon: Daemon, words: tuple[str, ...]) -> None:
     daemon.start(*words)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import math
 import os
 import struct
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -50,6 +54,47 @@ def test_processes_lose_nothing_of_each_other(tmp_path: Path) -> None:
     for child in children:
         assert os.waitpid(child, 0)[1] == 0
     assert statistics.read(path).of("local")[2] == 800
+
+
+def test_the_thread_that_adds_sleeps_while_nothing_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, pauses = str(tmp_path / "st"), list[float]()
+    pause = time.sleep
+
+    def note(seconds: float) -> None:
+        pauses.append(seconds)
+        pause(0.001)
+        if is_over.is_set():
+            raise SystemExit
+
+    monkeypatch.setattr(time, "sleep", note)
+    is_over = threading.Event()
+    file = statistics.open_file(path)
+
+    def keep() -> None:
+        with contextlib.suppress(SystemExit):
+            statistics.keep(file)
+
+    thread = threading.Thread(target=keep, daemon=True)
+    thread.start()
+    for total in (1, 2, 3):
+        statistics.count("local", "msgsto")
+        until(lambda total=total: statistics.read(path).of("local")[2] == total)  # type: ignore[misc]
+        until(statistics._gate.locked)
+    pause(0.1)
+    # One for each; and one more, where the next count came before it slept.
+    assert 3 <= pauses.count(1) <= 6
+    is_over.set()
+    statistics.count("local", "msgsto")
+    thread.join()
+    os.close(file)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20.0
+    while not condition():
+        assert time.monotonic() < end
 
 
 def test_a_child_does_not_add_what_its_parent_counted(tmp_path: Path) -> None:
