@@ -60,7 +60,6 @@ class _Way:
 
 def main(argv: list[str]) -> int:
     """Run the command; its exit code (sysexits)."""
-    occupy_standard_descriptors()
     try:
         given, users = gnu_getopt(argv[1:], "D:T")
     except GetoptError as error:
@@ -73,6 +72,7 @@ def main(argv: list[str]) -> int:
             complain(f"rmail: dash precedes argument: {user}")
             return os.EX_USAGE
     try:
+        occupy_standard_descriptors()
         return _send(dict(given), users)
     except OSError as error:
         complain(f"rmail: {error.strerror or error}")

@@ -42,9 +42,9 @@ _FEATURES = "DANE LOG MILTER MIME8TO7 NETINET NETINET6 NETUNIX PIPELINING STARTT
 
 def main(argv: list[str]) -> int:
     """Run one command; returns its exit code (sysexits.h)."""
-    occupy_standard_descriptors()
     os.umask(0o077)
     try:
+        occupy_standard_descriptors()
         command = commandline.parse(argv)
         if argv[1:] == ["--help"]:
             return _help(command)
@@ -55,7 +55,7 @@ def main(argv: list[str]) -> int:
     except OptionError as error:
         say(f"readcf: {error}")
         return os.EX_SOFTWARE
-    except OSError as error:  # a look that failed: who calls, whom RunAsUser names
+    except OSError as error:  # a look that failed: who calls, whom RunAsUser names; no /dev/null
         complain(f"sendmail: {error}")
         return os.EX_TEMPFAIL
 

@@ -34,7 +34,12 @@ _GO_AHEAD = reply(354, "", "End data with <CR><LF>.<CR><LF>")
 _TOO_MANY = reply(452, "4.5.3", "Too many recipients")
 _NOT_PLAIN = "... Cannot mail directly to programs or files"
 _QUEUE_FAILED = reply(451, "4.3.0", "Queue error; try again later")
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_RESOURCES = reply(452, "4.3.1", "Insufficient system resources; try again later")
+#: what the queue met -> how it is told; _QUEUE_FAILED for all else
+_SHORTAGES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), DISK_FULL),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE, errno.ENOMEM), _NO_RESOURCES),
+}
 
 
 class Handler:
@@ -325,7 +330,7 @@ class Handler:
         number = error.errno if isinstance(error, OSError) else None
         reason = os.strerror(number) if number else str(error)
         log.line(self.qid, f"SYSERR(root): queueing: {log.clean(reason)}", level=1, error=True)
-        return DISK_FULL if number in _NO_SPACE else _QUEUE_FAILED
+        return _SHORTAGES.get(number or 0, _QUEUE_FAILED)
 
     def violation(self, text: str) -> None:
         """Log the line end that could smuggle a second message; the session ends."""

@@ -44,7 +44,7 @@ def _write(descriptor: int, text: str, end: str = "\n") -> None:
 
 
 def occupy_standard_descriptors() -> None:
-    """Open /dev/null as each of the descriptors 0, 1 and 2 that the caller left closed.
+    """Open /dev/null as each of the descriptors 0, 1 and 2 that the caller left closed. Raise OSError.
 
     Otherwise the next file that is opened, perhaps a df, would get that number, and with it all that
     is printed.
