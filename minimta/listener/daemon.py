@@ -14,6 +14,7 @@ When one of the two processes ends, so does the other.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import signal
 import time
@@ -26,8 +27,9 @@ from minimta.listener.supervisor import Supervisor
 from minimta.message import dates
 from minimta.milter import input_filters
 from minimta.runner.redirect import announce
-from minimta.system import activation, hostnames, locks, log, notify, pidfile, processes, waiting
+from minimta.system import activation, hostnames, locks, log, notify, pidfile, processes
 from minimta.system.terminal import complain
+from minimta.system.wakeup import WakeUp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -174,7 +176,7 @@ def _run_both(options: Options, listeners: Supervisor, interval: int | None, beg
         return told() or listeners.has_ended()
 
     try:
-        code = _run_queue(options, interval, stop, begun, listeners.renewed)
+        code = _run_queue(options, interval, stop, begun, listeners)
     finally:
         listeners.end()
     return code or _ended(listeners, was_told=told())
@@ -189,18 +191,14 @@ def _ended(listeners: Supervisor, *, was_told: bool) -> int:
 
 def _only_listen(listeners: Supervisor, pid_file: str) -> int:
     """Look after the listener until told to end."""
-    # Not sigtimedwait(2): that of CPython before 3.12 returns garbage when a stop (SIGSTOP, docker
-    # pause, a debugger) outlasts its time.
-    woken, wakes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     listeners.start()
-    signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
     told = processes.signal_flag(*_ENDING)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
     try:
-        while not told() and not listeners.has_ended():
-            listeners.look()
-            if waiting.readable([woken], 0.5):
-                os.read(woken, 100)
+        with WakeUp() as wake:
+            while not told() and not listeners.has_ended():
+                listeners.look()
+                wake.wait([listeners.awaited()], math.inf)
     finally:
         pidfile.remove(pid_file)  # while the ports are ours: then comes another's
         listeners.end()
@@ -212,7 +210,7 @@ def _run_queue(
     interval: int | None,
     stop: Callable[[], bool],
     begun: _Begun,
-    renewed: Callable[[], Options | None],
+    listeners: Supervisor,
 ) -> int:
     """Be the runner until stop(), as soon as a runner without a listener is gone; the exit code.
 
@@ -246,7 +244,8 @@ def _run_queue(
             begins=begun.runs,
             waits=begun.listens,
             ends=ends,
-            renewed=renewed,
+            renewed=listeners.renewed,
+            also=listeners.awaited,
         )
 
 

@@ -15,6 +15,7 @@ The sockets are never closed in between: a connection that comes meanwhile is ac
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import socket
@@ -33,6 +34,7 @@ from minimta.runner import asked_runs
 from minimta.runner.asked_runs import AskedRuns
 from minimta.system import log, processes
 from minimta.system.activation import PassedSocket
+from minimta.system.waiting import Wait
 
 #: gives the options as they are now, and lets the log follow them. Raises ConfigError, OptionError
 Reread = Callable[[], Options]
@@ -140,8 +142,20 @@ class Supervisor:
 
     # --- while it runs ----------------------------------------------------------------------------
 
+    def awaited(self) -> Wait:
+        """When look() is due again; after a signal, which the end of a child is, it is in any case."""
+        due = math.inf
+        if self._next is not None:
+            due = _BEGINNING - self._next[0].age
+        elif self._closing is None and self._is_wanted:
+            due = 0.0
+        elif self._closing is None and self._current is not None and self._current.says_stale:
+            due = self._renewed + _RENEWAL - time.monotonic()
+        heard = [child.descriptor for child in self._children()]
+        return Wait([descriptor for descriptor in heard if descriptor >= 0], due)
+
     def look(self) -> None:
-        """What has happened? To be called several times a second. Raises nothing."""
+        """What has happened? To be called when what is awaited() has come. Raises nothing."""
         self._retired = [child for child in self._retired if not child.has_ended()]
         self._obey_clients()
         if self._next is not None:
@@ -151,7 +165,7 @@ class Supervisor:
         elif self._is_wanted:
             self._is_wanted = False
             self._begin_reload()
-        elif self._current is not None and self._current.is_stale() and self._may_renew():
+        elif self._current is not None and self._may_renew() and self._current.is_stale():
             self._begin_renewal()
 
     def _obey_clients(self) -> None:
@@ -195,7 +209,7 @@ class Supervisor:
         self._start_next(options, servers)
 
     def _may_renew(self) -> bool:
-        return time.monotonic() - self._renewed > _RENEWAL
+        return time.monotonic() - self._renewed >= _RENEWAL
 
     def _begin_renewal(self) -> None:
         self._renewed = time.monotonic()
@@ -276,6 +290,7 @@ class _Child:
         self._heard = b""
         self._said = b""
         self._orders: list[bytes] = []
+        self._is_silent = False
         self._told = False
         self._born = time.monotonic()
         self.exit_code = 0
@@ -284,6 +299,16 @@ class _Child:
     def age(self) -> float:
         """Seconds since it was forked."""
         return time.monotonic() - self._born
+
+    @property
+    def descriptor(self) -> int:
+        """Where it speaks, -1 if it has said its last word."""
+        return -1 if self._is_silent or not self._pid else self._control.fileno()
+
+    @property
+    def says_stale(self) -> bool:
+        """Has it said that another is wanted, and nobody has asked is_stale() since?"""
+        return process.STALE in self._heard
 
     def is_ready(self) -> bool:
         """Does it accept connections?"""
@@ -295,15 +320,20 @@ class _Child:
 
     def is_stale(self) -> bool:
         """Has it said that another is wanted? Once each time that it has."""
-        was_said = process.STALE in self._heard
+        was_said = self.says_stale
         self._heard = self._heard.replace(process.STALE, b"")
         return was_said
 
     def _listen(self) -> bytes:
         """What it has said of itself."""
         said = b""
-        with contextlib.suppress(OSError):  # nothing new, or it has ended
+        try:
             said = self._control.recv(_READ, socket.MSG_DONTWAIT)
+            self._is_silent = not said
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._is_silent = True  # it has ended
         for word in (process.READY, process.CLOSED, process.STALE):
             # Both may stand between orders, but in none of them.
             if word in said:

@@ -1,7 +1,8 @@
 """The loop of the resident runner: it watches the queue, and forks children for what is new.
 
-Ten times a second it looks at the mtimes of mqueue and clientmqueue, and lists mqueue only when
-that has changed. It delivers nothing itself: it forks while it has one thread and nothing open.
+It sleeps until mqueue or clientmqueue tells of a new name (``watch``), a child of its own, a signal, or a
+time that has come; a directory that does not tell is looked at ten times a second. It lists mqueue only
+when that has changed. It delivers nothing itself: it forks while it has one thread and nothing open.
 
     new messages     a child delivers to mailboxes and files, one child at a time, so that what comes
                      meanwhile is taken together by the next; but nobody waits long for one that is
@@ -22,6 +23,7 @@ A child that dies has lost nothing: its locks go with it, the next full run find
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import time
@@ -31,11 +33,15 @@ from minimta.runner.queue_child import GOES_ON, NO_SLOT, Child, RunnerPipes, hel
 from minimta.runner.queue_work import Work
 from minimta.runner.turns import Turns
 from minimta.runner.watch import Watch
-from minimta.system import log, processes, waiting
+from minimta.system import log, processes
 from minimta.system.slots import Slots
+from minimta.system.waiting import Wait
+from minimta.system.wakeup import WakeUp
 
-#: seconds between two looks, and what a child may take to end
+#: seconds between two looks where nobody tells that something has changed, and what a child may take to end
 POLL, PATIENCE = 0.1, 10.0
+#: seconds between two looks where somebody does: a directory may be another one by now
+_LONGEST = 60.0
 #: seconds between two looks for an outage, after one whose alert nothing remembers, and until the first:
 #: what grew old while the host was off is delivered by then
 _ALERT_PERIOD, _LONG_ALERT_PERIOD, _FIRST_ALERT = 60.0, 3600.0, 300.0
@@ -48,6 +54,11 @@ HELD_PAUSE = 5.0
 STUCK, MOST_STUCK = 5.0, 10
 #: messages that one child takes; each is two open files
 MOST_MESSAGES = 200
+
+
+def _nothing_else() -> Wait:
+    """Only signals."""
+    return Wait((), math.inf)
 
 
 class Loop:
@@ -91,28 +102,38 @@ class Loop:
         self._must_adopt = False
         #: until then (monotonic seconds) trouble is not told again
         self._silent_until = 0.0
+        #: did the last look fail?
+        self._in_trouble = False
+        #: not before (monotonic seconds) mqueue is looked at again: many come at a time
+        self._next_look = 0.0
+        #: when (monotonic seconds) there is something to do if nothing happens before
+        self._due = 0.0
 
-    def stay(self, stop: Callable[[], bool]) -> None:
-        """Until stop(). Then end() is due.
+    def stay(self, stop: Callable[[], bool], also: Callable[[], Wait] = _nothing_else) -> None:
+        """Until stop(), which is asked after each step; also() is what it waits for. Then end() is due.
 
         What is in the queue at the start is left to the first full run, which begins at once; if
         there are none, it is tried like new messages.
         """
-        self._queue.has_changed()
-        try:
-            self._known = set(self._names())
-        except OSError:
-            self._look_again()  # what is found then counts as new
-        if self._interval is None:
-            self._new = sorted(self._known)
-        self._next_alert = time.monotonic() + _FIRST_ALERT
-        while not stop():
-            self.step(time.monotonic())
-            self._wait(POLL)
+        with WakeUp() as wake, self._queue.telling(), self._client.telling():
+            self._queue.has_changed()
+            try:
+                self._known = set(self._names())
+            except OSError:
+                self._look_again()  # what is found then counts as new
+            if self._interval is None:
+                self._new = sorted(self._known)
+            self._next_alert = time.monotonic() + _FIRST_ALERT
+            while not stop():
+                self._wait(wake, self._due - time.monotonic(), also())
+                self.step(time.monotonic())
+                now = time.monotonic()
+                self._due = now + self._rest(now)
 
     def renew(self, work: Work) -> None:
         """From now on children do *work*; those that are there do no other batch."""
         self._work = work
+        self._due = 0.0
         for child in self._children.values():
             child.dismiss()
 
@@ -124,7 +145,9 @@ class Loop:
         """
         try:
             self._step(now)
+            self._in_trouble = False
         except Exception as error:
+            self._in_trouble = True
             self._look_again()
             if now >= self._silent_until:
                 self._silent_until = now + _SILENCE
@@ -134,6 +157,29 @@ class Loop:
         """The last look failed, or was not finished: the next one is not to count on it."""
         self._queue.forget()
         self._client.forget()
+        self._next_look = 0.0
+
+    def _rest(self, now: float) -> float:
+        """Seconds from *now* on for which there is nothing to do, as far as nothing happens.
+
+        What has its time but must wait for a child is no reason to look: the end of the child is told.
+        """
+        if self._in_trouble or not (self._queue.tells and self._client.tells):
+            return POLL
+        due = [now + _LONGEST, self._turns.next]
+        if self._interval is not None and not self._count("full"):
+            due.append(self._next_run)
+        if self._work.has_alerts() and not self._count("alert"):
+            due.append(self._next_alert)
+        if self._held and self._has_place:
+            due.append(self._next_held)
+        if self._is_at_mailboxes(now):
+            due += (begun for one in self._at_mailboxes() if (begun := one.begun + STUCK) > now)
+        elif self._new or self._half:  # for a slot, or a lower load
+            due.append(now + POLL)
+        elif self._next_look > now:
+            due.append(self._next_look)
+        return max(0.0, min(due) - now)
 
     @staticmethod
     def _tell(error: Exception) -> None:
@@ -147,7 +193,7 @@ class Loop:
     def _step(self, now: float) -> None:
         self._reap()
         self._note_idle(now)
-        self._look()
+        self._look(now)
         if self._interval is not None and now >= self._next_run and not self._count("full"):
             self._fork("full", [])
             self._next_run = now + self._interval
@@ -173,14 +219,20 @@ class Loop:
             self._has_place = False
             self._next_held = now + HELD_PAUSE
 
-    def _look(self) -> None:
+    def _look(self, now: float) -> None:
         # A rewritten qf changes the directory, too, but not the set of names: it is not new.
         if self._client.has_changed():
             self._must_adopt = True
-        if self._queue.has_changed():
+        # Of what nobody could begin with we need not know.
+        if now >= self._next_look and not self._is_at_mailboxes(now) and self._queue.has_changed():
             names = set(self._names())
-            self._new += sorted(names - self._known)
+            new = sorted(names - self._known)
+            self._new += new
             self._known = names
+            if (
+                len(new) > 1
+            ):  # where several come at a time more are near, and one child has them all
+                self._next_look = now + POLL
 
     def _start_attempts(self, now: float) -> None:
         # One local phase at a time: two children would lock each other out of the same mailboxes, and
@@ -222,9 +274,12 @@ class Loop:
 
     def _is_at_mailboxes(self, now: float) -> bool:
         """Is a child there that will soon be done, or are too many stuck?"""
-        there = [child for child in self._children.values() if child.what in ("local", "half")]
+        there = self._at_mailboxes()
         stuck = [child for child in there if now - child.begun > STUCK]
         return len(stuck) < len(there) or len(stuck) >= MOST_STUCK
+
+    def _at_mailboxes(self) -> list[Child]:
+        return [child for child in self._children.values() if child.what in ("local", "half")]
 
     def _count(self, *what: str) -> int:
         return sum(child.what in what for child in self._children.values())
@@ -287,11 +342,13 @@ class Loop:
         pipes.say(GOES_ON if has_slot else NO_SLOT)
         return has_slot
 
-    def _wait(self, seconds: float) -> None:
-        """Until a child has something to tell, at most *seconds*."""
+    def _wait(self, wake: WakeUp, seconds: float, *others: Wait) -> None:
+        """Until a child has something to tell, or *others* have, at most *seconds*."""
+        seconds = max(0.0, seconds)
         by_pipe = {child.pipe: child for child in self._children.values() if child.pipe >= 0}
-        for pipe in waiting.readable(by_pipe, seconds):
-            by_pipe[pipe].listen()
+        for pipe in wake.wait([Wait(by_pipe, seconds), *others], seconds):
+            if pipe in by_pipe:
+                by_pipe[pipe].listen()
 
     def _reap(self) -> None:
         for pid, child in list(self._children.items()):
@@ -348,9 +405,11 @@ class Loop:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + PATIENCE
-        while self._children and time.monotonic() < deadline:
-            self._wait(POLL)
-            self._reap()
+        with WakeUp() as wake:
+            while self._children and (left := deadline - time.monotonic()) > 0:
+                self._reap()
+                if self._children:
+                    self._wait(wake, left)
         # A child that waits for a slow host ends by itself when it has the answer: it must not be
         # killed between the answer and its record.
         for child in self._children.values():

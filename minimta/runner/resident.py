@@ -19,6 +19,7 @@ from minimta.system import locks, log, tls
 from minimta.system.slots import Slots, of_queue
 from minimta.system.terminal import complain
 from minimta.system.users import Users
+from minimta.system.waiting import Wait
 
 #: seconds for a runner that was told to end to leave its place
 RESTART = 3.0
@@ -32,6 +33,11 @@ def _no_news() -> None:
     """The options stay as they are."""
 
 
+def _no_other() -> Wait:
+    """Only signals."""
+    return Wait((), math.inf)
+
+
 def stay(
     options: Options,
     interval: int | None,
@@ -41,6 +47,7 @@ def stay(
     waits: Callable[[], None] | None = None,
     ends: Callable[[], None] = _nothing,
     renewed: Callable[[], Options | None] = _no_news,
+    also: Callable[[], Wait] = _no_other,
 ) -> int:
     """Be the resident runner until stop(): new messages at once, a full run each *interval* seconds.
 
@@ -48,7 +55,8 @@ def stay(
     moment; if it stays the exit code is 75. With waits(), which is called then, its end is waited for.
     ends() is called just before the queue is free again for others: what names us, who run it, must
     not go when it names the next one; our children may still work then. renewed() gives new options,
-    once they are there; attempts that have begun go on with the old ones.
+    once they are there; attempts that have begun go on with the old ones. also() is what, beside a
+    signal, makes it worth while to ask stop() and renewed().
     """
     try:
         lock = _place(options, stop, waits)
@@ -77,7 +85,7 @@ def stay(
                 loop.renew(QueueWork(news, slots))
             return stop()
 
-        loop.stay(look)
+        loop.stay(look, also)
         # A runner that only waits for its children is in nobody's way: a restart need not wait.
         ends()
         lock.release()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 #: seconds after which a message is tried in any case
@@ -19,6 +20,11 @@ class Turns:
         """Its *turn* comes then (epoch seconds)."""
         left = min(max(0.0, turn - time.time()), LONGEST)
         self._turns[qid] = time.monotonic() + left
+
+    @property
+    def next(self) -> float:
+        """When the first of them comes (monotonic seconds); infinite if there is none."""
+        return min(self._turns.values(), default=math.inf)
 
     def come(self, now: float) -> list[str]:
         """Ids of those whose turn has come *now* (monotonic seconds), earliest first; they are forgotten."""

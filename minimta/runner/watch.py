@@ -1,21 +1,44 @@
-"""A directory that is looked at again and again."""
+"""A directory in which new names are waited for: it tells of them, or is looked at again and again."""
 
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from minimta.system.dirwatch import DirectoryWatch
+
+#: nanoseconds within which two changes may have the same time: two ticks of the slowest kernel's clock
+_TICK = 20_000_000
 
 
 class Watch:
     """Has a directory changed since the last look?
 
     A change within the same tick of the clock leaves the mtime as it was when we looked; so after
-    a change we look once more.
+    a change in this tick the next look finds one again.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, clock: Callable[[], int] = time.time_ns) -> None:
+        """*clock* gives nanoseconds since the epoch."""
         self._path = path
+        self._clock = clock
+        self._told: DirectoryWatch | None = None
+        #: does the next new name end the wait of the ``WakeUp``? As of the last look
+        self.tells = False
         self._seen = -1
         self._again = False
+
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """Within this a ``WakeUp`` hears of new names, if the system tells of them."""
+        self._told = DirectoryWatch(self._path)
+        try:
+            yield
+        finally:
+            self._told.close()
+            self._told, self.tells = None, False
 
     def forget(self) -> None:
         """Let the next look find a change."""
@@ -23,11 +46,17 @@ class Watch:
 
     def has_changed(self) -> bool:
         """Was anything made, renamed or removed in it? A directory that is not there did not."""
+        self.tells = (
+            self._told is not None and self._told.arm()
+        )  # first: what comes after the look is told of
+        now = self._clock()
         try:
             mtime = os.stat(self._path).st_mtime_ns
         except OSError:
             return False
         changed = mtime != self._seen
         look = changed or self._again
-        self._seen, self._again = mtime, changed
+        # The clock of another machine's files is another.
+        self._again = abs(now - mtime) < _TICK if self.tells else changed
+        self._seen = mtime
         return look

@@ -34,7 +34,7 @@ class Wait:
 
 
 def readable(descriptors: Iterable[int], seconds: float) -> list[int]:
-    """Those of *descriptors* that have something to read; one has, or *seconds* are over.
+    """Those of *descriptors* that have something to read; one has, or *seconds* (inf: any time) are over.
 
     Not select(2), which knows no descriptor above 1023, nor is it asked: it raises ValueError.
     """
@@ -42,7 +42,8 @@ def readable(descriptors: Iterable[int], seconds: float) -> list[int]:
     for descriptor in descriptors:
         poll.register(descriptor, select.POLLIN)
     # Rounded up: with a fraction of a millisecond left a caller would else turn and turn.
-    return [descriptor for descriptor, _ in poll.poll(math.ceil(seconds * 1000))]
+    timeout = None if seconds == math.inf else math.ceil(seconds * 1000)
+    return [descriptor for descriptor, _ in poll.poll(timeout)]
 
 
 def together(waits: Iterable[Wait], seconds: float) -> list[int]:

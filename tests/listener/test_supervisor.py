@@ -88,6 +88,27 @@ def test_sighup_brings_new_options_and_tables(daemon: Daemon, words: tuple[str, 
     assert daemon.pid() == daemon.process.pid  # type: ignore[union-attr]
 
 
+def wake_ups(pid: int) -> int:
+    """How often a process has waited for something (proc(5))."""
+    lines = Path("/proc", str(pid), "status").read_text().splitlines()
+    (count,) = (line for line in lines if line.startswith("voluntary_ctxt_switches:"))
+    return int(count.split(":")[1])
+
+
+@BOTH
+def test_the_parent_sleeps_until_something_happens(daemon: Daemon, words: tuple[str, ...]) -> None:
+    daemon.start(*words)
+    listener = listens(daemon)
+    pid = daemon.process.pid  # type: ignore[union-attr]
+    wait_for(lambda: children(pid) == [listener])
+    time.sleep(0.5)
+    before = wake_ups(pid)
+    time.sleep(1.5)
+    assert wake_ups(pid) - before <= 2, "twice, or ten times, a second are too many"
+    os.kill(listener, signal.SIGKILL)
+    assert daemon.process.wait(PATIENCE) != 0  # type: ignore[union-attr]
+
+
 @BOTH
 @pytest.mark.parametrize(
     ("line", "why"),

@@ -829,12 +829,11 @@ class ManyHosts:
 
     def count(self, runner: int) -> list[int]:
         """Look who lives below *runner*; the attempts that have workers."""
-        workers = {}
-        for child in children_of(runner):
-            with contextlib.suppress(OSError):  # it has just ended
-                workers[child] = sum(map(lives, children_of(child)))
-        self.most_workers = max(self.most_workers, sum(workers.values()))
-        return [child for child, number in workers.items() if number]
+        workers = {child: children_of(child) for child in children_of(runner)}
+        # All that still live have lived at the same time: one may have ended before another was found.
+        living = {child: list(filter(lives, found)) for child, found in workers.items()}
+        self.most_workers = max(self.most_workers, sum(map(len, living.values())))
+        return [child for child, found in living.items() if found]
 
     def messages(self) -> int:
         return sum(len(server.messages) for server in self.servers)
