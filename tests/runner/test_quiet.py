@@ -12,8 +12,8 @@ from minimta.runner import loop as looping
 from minimta.runner.asked_runs import hand_over
 from minimta.runner.queue_child import Child
 from minimta.runner.watch import Watch
-from minimta.system import dirwatch
 from minimta.system.dirwatch import DirectoryWatch
+from minimta.system.mounts import Mounts
 from minimta.system.wakeup import WakeUp
 from tests.runner.test_resident import DAVE, EMMA, Still, children_of, residing, touch, wait_for
 from tests.support.privatehost import PrivateHost
@@ -70,7 +70,7 @@ def test_where_nobody_tells_it_looks(
     if why == "refused":
         monkeypatch.setattr(DirectoryWatch, "arm", lambda watch: False)
     else:
-        monkeypatch.setattr(dirwatch.Mounts, "may_hang", lambda mounts, path: True)
+        monkeypatch.setattr(Mounts, "may_hang", lambda mounts, path: True)
     with residing(host, interval=900) as pid:
         wait_for(lambda: not children_of(pid))
         host.submit(EMMA, DAVE)
