@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import minimta
+from minimta.admin.install.startup_code import StartupFile
 
 HOME = Path(minimta.__file__).parent.parent
 PROGRAM = HOME / "bin" / "sendmail"
@@ -36,11 +38,25 @@ ROOMS = {
     "submission.caller", "submission.delivery_mode", "submission.sender", "submission.stdin",
     "submission.submit", "system", "system.files", "system.hostnames",
     "system.hosts_file", "system.log",
-    "system.safefile", "system.terminal", "system.users",
+    "system.safefile", "system.startup_code", "system.terminal", "system.users",
 }  # fmt: skip
 #: what else looks up a local recipient: the text of the aliases if they have no database, else that
 TEXT = {"aliases.rebuild_report", "aliases.text"}
 DATABASE = {"maps.cdb"}
+
+#: how its modules are loaded where minimta is installed, less those before that can be known
+FROM_FILE = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from minimta.system import startup_code
+startup_code.use(sys.argv[1] + "/minimta", os.getuid())
+before = set(sys.modules)
+from minimta.commands.sendmail import main
+code = main(["sendmail", "-C", sys.argv[2], "dave@lab2.campus", "emma"])
+ours = {name for name in sys.modules if name.startswith("minimta")} - before
+odd = {name for name in ours if type(sys.modules[name].__loader__).__name__ != "StartupCode"}
+print(code, len(ours), *odd)
+"""
 
 SCRIPT = """
 import sys
@@ -116,6 +132,30 @@ def test_a_submission_loads_the_rooms_on_its_way_and_no_others(configuration: Pa
     ]
     subprocess.run(newaliases, check=True)
     assert rooms(configuration, "emma") == ROOMS | DATABASE
+
+
+def test_an_installation_has_all_of_them_in_one_file(configuration: Path, tmp_path: Path) -> None:
+    """Of local recipients, too, with the alias database and a port in the configuration."""
+    ignored = shutil.ignore_patterns("__pycache__", "man")
+    home = shutil.copytree(HOME / "minimta", tmp_path / "home" / "minimta", ignore=ignored).parent
+    step = StartupFile(home / "minimta")
+    assert not step.is_done()
+    step.do()
+    assert step.is_done()
+    configuration.write_text(configuration.read_text() + "DaemonPortOptions = Port=25\n")
+    newaliases = [sys.executable, "-I", str(PROGRAM.with_name("newaliases"))]
+    subprocess.run([*newaliases, "-C", str(configuration)], check=True)
+    command = [sys.executable, "-IS", "-c", FROM_FILE, str(home), str(configuration)]
+    done = subprocess.run(command, input=b"Subject: x\n\nx\n", capture_output=True, check=False)
+    code, number, *odd = done.stdout.decode().split()
+    assert (code, odd) == ("0", []), done.stderr
+    assert int(number) >= len(ROOMS)
+
+    os.utime(home / "minimta/queue/qid.py")
+    assert not step.is_done()
+    assert step.is_ours()
+    step.undo()
+    assert not step.is_ours()
 
 
 def test_nothing_is_looked_through_for_garbage_in_a_submission(configuration: Path) -> None:

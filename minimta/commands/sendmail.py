@@ -20,7 +20,7 @@ from minimta.config.commandline import UsageError
 from minimta.config.option import OptionError
 from minimta.config.options import Options
 from minimta.queue import permission
-from minimta.system import log, safefile
+from minimta.system import log, safefile, startup_code
 from minimta.system.terminal import complain, occupy_standard_descriptors, say
 
 TYPE_CHECKING = False
@@ -70,6 +70,8 @@ def _run(command: Command) -> int:
         _show_version(command, options)
     if command.traffic_log:
         _log_traffic(command.traffic_log)
+    if command.mode in "dD" or command.queue_runs:
+        startup_code.forget()  # this may run for months
     return _MODES[command.mode](command, options)
 
 

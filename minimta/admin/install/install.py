@@ -42,6 +42,7 @@ from minimta.admin.install.services import (
     ByteCode,
     Service,
 )
+from minimta.admin.install.startup_code import StartupFile
 from minimta.admin.install.steps import Step, below
 from minimta.admin.output import say
 from minimta.admin.virtual_environment import RUN_TIME
@@ -98,7 +99,9 @@ def steps(root: Path) -> list[Step]:
     """
     units = machine_files.ENABLED_UNITS if root == Path("/") else ()
     services = [Service(unit) for unit in units]
-    return [ByteCode(Path(HOME, "minimta")), *state_steps(root), *program_steps(root), *services]
+    package = Path(HOME, "minimta")
+    code: list[Step] = [ByteCode(package), StartupFile(package)]
+    return [*code, *state_steps(root), *program_steps(root), *services]
 
 
 def state_steps(root: Path) -> list[Step]:
@@ -230,7 +233,7 @@ def run_packaged(root: Path, *, is_dry: bool) -> int:
     So what lies in files of the administrator (a line of the aliases, a name) is told and stops nothing.
     """
     warn_of_configuration(root)
-    rows = [*state_steps(root), packaged_cron(root)]
+    rows = [StartupFile(Path(HOME, "minimta")), *state_steps(root), packaged_cron(root)]
     missing = [row for row in rows if not row.is_done()]
     for row in missing:
         try:

@@ -37,6 +37,10 @@ set -e
 if [ "$1" = rtupdate ]; then
     py3clean -p minimta {PACKAGED}
     py3compile -p minimta {PACKAGED}
+    rm -f {PACKAGED}/minimta/__pycache__/startup.*
+    python3 -I -c 'import sys; sys.path.insert(0, "{PACKAGED}")
+from minimta.admin.install.startup_code import StartupFile as File
+from pathlib import Path; File(Path("{PACKAGED}/minimta")).do()' || true
 fi
 """
 
