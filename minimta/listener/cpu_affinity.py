@@ -12,7 +12,9 @@ was never more than one thread at work.
     0 or 1        run anywhere: one session that waits for its client and its disk would only have
                   to share a processor with them
     2 or more     from the second look on are tied to the processor that does least
-    the same, but another program holds that processor: tied to another that does less
+    the same, and others have a quarter of it, another does less: are tied to that
+    the same, and others have half of it, as of all: run anywhere. Where programs wait in line for
+                  every processor, who waits in one line only gets less
 
 A machine or cpuset with one processor is left alone, and so is one whose /proc/stat does not tell of
 the processors that we may use, and an interpreter without that lock. A thread that is started inherits
@@ -35,8 +37,10 @@ _AT_REST = (3, 4)
 _COLUMNS = 8
 #: looks with several connections before anything is tied: a burst is over by then
 _PATIENCE = 2
-#: part of a processor that others may have of ours
-_TOLERATED = 0.25
+#: looks until it is tried again, once it was given up
+_PAUSE = 20
+#: part of our processor that others may have before we look for another, and before we give it up
+_TOLERATED, _TOO_MUCH = 0.25, 0.5
 
 
 class ProcessorLoad:
@@ -102,12 +106,16 @@ class OneProcessor:
         """Processors have *worked* so many seconds, for us *own*."""
         calmest = min(self._all, key=lambda one: (worked[one], one))
         if self._held is None:
-            if self._looks >= _PATIENCE:
+            # Even if all that we did was done there, so much is what others did.
+            if self._looks >= _PATIENCE and worked[calmest] - own <= _TOO_MUCH * seconds:
                 self._tie(calmest)
             return
         others = worked[self._held] - own
         if others > _TOLERATED * seconds and worked[calmest] < others / 2:
             self._tie(calmest)
+        elif others > _TOO_MUCH * seconds:
+            self.let_go()
+            self._looks = -_PAUSE
 
     def let_go(self) -> None:
         """All threads may run where the process might when it began. Raises nothing."""

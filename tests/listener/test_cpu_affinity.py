@@ -110,12 +110,30 @@ def test_another_program_that_holds_the_processor_moves_us(
     assert kernel.allowed() == {2}
 
 
-def test_where_all_processors_are_held_we_stay(kernel: Kernel, ours: OneProcessor) -> None:
+@pytest.mark.parametrize(("others", "allowed"), [(0.2, {1}), (0.3, ALL)])
+def test_where_others_have_half_of_every_processor_we_are_let_go(
+    kernel: Kernel, ours: OneProcessor, others: float, allowed: set[int]
+) -> None:
     look(ours, 9, 2)
     kernel.own += 0.2
-    kernel.work = {0: 0.4, 1: 0.5, 2: 0.4}
+    kernel.work = {0: 0.4, 1: 0.2 + others, 2: 0.4}
     look(ours, 9)
-    assert kernel.allowed() == {1}
+    assert kernel.allowed() == allowed
+    kernel.work = dict.fromkeys(ALL, 0.0)
+    look(ours, 9, 10)
+    assert kernel.allowed() == allowed  # not at once
+    look(ours, 9, 20)
+    assert len(kernel.allowed()) == 1
+
+
+def test_where_others_have_more_than_half_of_every_processor_nothing_is_tied(
+    kernel: Kernel, ours: OneProcessor
+) -> None:
+    for _ in range(4):
+        kernel.own += 0.2
+        kernel.work = dict.fromkeys(ALL, 0.5)
+        look(ours, 9)
+        assert kernel.allowed() == ALL
 
 
 def test_a_processor_of_which_the_kernel_tells_nothing_ties_nothing(
