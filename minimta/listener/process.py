@@ -112,6 +112,8 @@ class Listener:
         _read_tables(shared) if is_first else shared.read_tables()
         # Only filters look at a letter once it is written.
         spool.reads_back = shared.has_filters
+        if spool.may_list:
+            spool.learn_leftovers()
         # Now: RunAsUser may neither write beside the queue nor, in its sandbox, open anything there.
         self._statistics = _statistics(options)
         self._processor = cpu_affinity.one_processor()

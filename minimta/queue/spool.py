@@ -23,6 +23,7 @@ from minimta.system import log
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.queue.commit import Committer
+    from minimta.queue.leftovers import Leftovers
     from minimta.queue.locked import LockedMessage
 
 #: seconds after which what a dead process left is swept away
@@ -51,6 +52,14 @@ class Spool(QueueDirectory):
         self._committer = commit or PlainCommitter()
         #: locks that accept() kept, by queue id; lock() takes them up
         self._kept: dict[str, int] = {}
+        #: what is known of new ids; None: every file of each is looked for
+        self._leftovers: Leftovers | None = None
+
+    def learn_leftovers(self) -> None:
+        """For a process that will put in many messages, while it may list the directory. Raise OSError."""
+        from minimta.queue.leftovers import Leftovers  # not for who puts in one
+
+        self._leftovers = Leftovers(self.descriptor)
 
     # --- in ---------------------------------------------------------------------------------------
 
@@ -62,13 +71,18 @@ class Spool(QueueDirectory):
         data = self.create_file("df" + qid)
         try:
             fcntl.flock(data, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for kind in _KINDS[1:]:
-                if self.find(kind + qid):
-                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), kind + qid)
+            if self._is_taken(qid):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), qid)
         except BaseException:
             self.discard(qid, data)
             raise
         return data
+
+    def _is_taken(self, qid: str) -> bool:
+        """Is any file of this id there but the df? Raise OSError."""
+        if self._leftovers is not None and self._leftovers.know(qid):
+            return qid in self._leftovers
+        return any(self.find(kind + qid) for kind in _KINDS[1:])
 
     def accept(self, qid: str, data: int, control: Control, *, keep_lock: bool = False) -> None:
         """End a message whose df is written: durable on return, and *data* is closed.

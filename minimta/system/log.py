@@ -66,7 +66,7 @@ def line(qid: str, text: str, *, level: int = 9, error: bool = False) -> None:
     if level > _level:
         return
     whole = f"{qid}: {text}" if qid else text
-    if _write(f"{_tag}[{os.getpid()}]: {whole}\n"):
+    if _sinks == ("syslog",) or _write(f"{_tag}[{os.getpid()}]: {whole}\n"):
         # A constant format: the text is never interpreted (CVE-2011-1764).
         syslog.syslog(syslog.LOG_ERR if error else syslog.LOG_INFO, whole)
 
