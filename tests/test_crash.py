@@ -19,7 +19,8 @@ import pytest
 from minimta.mailers.files import dotlock
 from minimta.mailers.files.mbox import MboxMailer
 from minimta.system.users import Users
-from tests.support.powercut import Disk, Identity, State, playground
+from tests.support.powercut import Disk, playground
+from tests.support.survivors import Identity, State
 from tests.support.privatehost import BUSY, Elsewhere, PrivateHost
 
 EMMA, DAVE, X, Y = (

@@ -82,7 +82,10 @@ def open_spool(options: Options) -> Spool:
         if user is None or not user.uid:
             why = "is root; leave the option empty to keep root" if user else "no such user"
             raise OSError(0, why, f"RunAsUser {options.run_as_user}")
-    return Spool(options.queue_directory, commit=commit.committer(options.group_commit))
+    return Spool(
+        options.queue_directory,
+        commit=commit.committer(options.group_commit, options.queue_directory),
+    )
 
 
 class Listener:

@@ -43,6 +43,14 @@ if TYPE_CHECKING:
 
 #: from here on syncfs(2) reports what could not be written (man page, "BUGS")
 _SYNCFS_REPORTS = (5, 8)
+#: f_type of statfs(2): another program or machine has the disk, and syncfs(2) does not ask it to sync
+_OTHERS_DISKS = {
+    0x65735546: "fuse",
+    0x01021997: "9p",
+    0x6969: "nfs",
+    0xFF534D42: "cifs",
+    0xFE534D42: "smb2",
+}
 
 
 def rename(directory: QueueDirectory, qid: str) -> None:
@@ -182,14 +190,28 @@ class GroupCommitter:
         return 0
 
 
-def committer(group: bool) -> Committer:
-    """What option GroupCommit asks for; the plain one where syncfs(2) cannot be relied upon."""
-    return GroupCommitter() if group and _reports_errors(os.uname().release) else PlainCommitter()
+def committer(group: bool, directory: str) -> Committer:
+    """What option GroupCommit asks for; the plain one where syncfs(2) cannot be relied upon.
+
+    *directory* is that of the queue.
+    """
+    is_safe = group and _reports_errors(os.uname().release) and not _is_others(directory)
+    return GroupCommitter() if is_safe else PlainCommitter()
 
 
 def _reports_errors(release: str) -> bool:
     numbers = [int(part) for part in release.split(".")[:2] if part.isdigit()]
     return tuple(numbers) >= _SYNCFS_REPORTS
+
+
+def _is_others(directory: str) -> bool:
+    """Has another program or machine the disk of *directory*, or is that not known?"""
+    import ctypes
+
+    words = (ctypes.c_uint32 * 64)()  # struct statfs: f_type comes first, a long in most places
+    if ctypes.CDLL(None).statfs(os.fsencode(directory), words):
+        return True
+    return not _OTHERS_DISKS.keys().isdisjoint(words[:2])
 
 
 def syncfs(directory: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -199,11 +200,23 @@ def test_syncfs_reports_its_errors(queue: Path) -> None:
     ],
 )
 def test_syncfs_is_relied_upon_from_linux_5_8(
-    release: str, kind: type, monkeypatch: pytest.MonkeyPatch
+    release: str, kind: type, queue: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "uname", lambda: os.uname_result(("Linux", "h", release, "v", "m")))
-    assert isinstance(committer(True), kind)
-    assert isinstance(committer(False), PlainCommitter)
+    assert isinstance(committer(True, str(queue)), kind)
+    assert isinstance(committer(False, str(queue)), PlainCommitter)
+
+
+def test_syncfs_is_not_relied_upon_where_it_is_not_known_to_reach_the_disk(
+    queue: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of FUSE and file servers: Linux does not pass it on (the test on LazyFS sees mail lost)."""
+    assert isinstance(committer(True, str(queue / "missing")), PlainCommitter)
+    words = subprocess.run(
+        ["stat", "--file-system", "--format=%t", queue], capture_output=True, check=True
+    )
+    monkeypatch.setitem(commit._OTHERS_DISKS, int(words.stdout, 16), "this one")
+    assert isinstance(committer(True, str(queue)), PlainCommitter)
 
 
 # --- every call may fail --------------------------------------------------------------------------

@@ -15,7 +15,8 @@ from minimta.message.envelope import Recipient
 from minimta.queue.commit import GroupCommitter, PlainCommitter
 from minimta.queue.control import Control
 from minimta.queue.spool import Spool
-from tests.support.powercut import Disk, State, playground
+from tests.support.powercut import Disk, playground
+from tests.support.survivors import State
 
 QIDS = ("6AM9CfOn000096", "6AM9CfOo000096", "6AM9CfOp000096", "6AM9CfOq000096")
 BODY = {qid: f"body of {qid}\n".encode() * 20 for qid in QIDS}

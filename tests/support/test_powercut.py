@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tests.support.powercut import Disk, State, playground
+from tests.support.powercut import Disk, playground
+from tests.support.survivors import State
 
 
 def put(root: Path, name: str, content: bytes, *, sync: bool) -> None:
