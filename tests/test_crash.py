@@ -19,7 +19,7 @@ import pytest
 from minimta.mailers.files import dotlock
 from minimta.mailers.files.mbox import MboxMailer
 from minimta.system.users import Users
-from tests.support.powercut import Disk, playground
+from tests.support.powercut import Disk, playground, without_waiting
 from tests.support.survivors import Identity, State
 from tests.support.privatehost import BUSY, Elsewhere, PrivateHost
 
@@ -117,7 +117,7 @@ class Scenario:
                     raise AssertionError(f"{state.label}: {error}") from error
 
     def _came(self, state: State) -> Came:
-        with pytest.MonkeyPatch.context() as patch:
+        with pytest.MonkeyPatch.context() as patch, without_waiting():
             patch.setattr(dotlock, "_boot", lambda: "the boot after")
             return self._recovered(state)
 
