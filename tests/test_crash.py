@@ -20,8 +20,8 @@ from minimta.mailers.files import dotlock
 from minimta.mailers.files.mbox import MboxMailer
 from minimta.system.users import Users
 from tests.support.powercut import Disk, playground, without_waiting
-from tests.support.survivors import Identity, State
 from tests.support.privatehost import BUSY, Elsewhere, PrivateHost
+from tests.support.survivors import Identity, State
 
 EMMA, DAVE, X, Y = (
     b"<emma@lab1.campus>",

@@ -46,6 +46,8 @@ def _read(path: str) -> tuple[bytes, ...]:
 def _make(path: str) -> None:
     """A new key, durable under its name, or another process's if that was first."""
     name = f"{path}.{os.getpid()}"
+    if os.path.lexists(name):
+        os.unlink(name)  # left by a dead process that had our number, as all have in a container
     file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         files.write_all(file, os.urandom(32).hex().encode() + b"\n")

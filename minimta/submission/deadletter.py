@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 
 from minimta.message import address, dates
 from minimta.message.printable import printable
@@ -53,5 +54,8 @@ def _append(incoming: Incoming, path: str, now: float) -> None:
         incoming.copy_body(file)
         files.write_all(file, b"\n")
         os.fsync(file)
+        if not status.st_size:
+            with suppress(PermissionError):  # no right to list it: then the journal has the name
+                files.sync_directory(os.path.dirname(path) or ".")
     finally:
         os.close(file)

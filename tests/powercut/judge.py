@@ -200,8 +200,8 @@ class Marked:
         self._mailer, self._disk = mailer, disk
 
     def deliver(self, jobs: Sequence[Job]) -> Iterator[Settled]:
-        for name in (user.name for job in jobs for user in job.users):
-            self._disk.mark(f"begin {name.decode()}")
+        for user in (user.name.decode() for job in jobs for user in job.users):
+            self._disk.mark(f"begin {user}")
         for job, outcomes in self._mailer.deliver(jobs):
             sent = [name.decode() for name, one in outcomes.items() if one.fate is Fate.SENT]
             for name in sent:

@@ -51,6 +51,7 @@ CHANGES = (
 )
 SYNCS = ("fsync", "fdatasync", "sync")
 EVERY_SYNC = (*SYNCS, "syncfs")
+_OF_ONE = ("fsync", "fdatasync")
 #: change what is in the open file that they are given, and no names
 _CONTENT = ("write", "writev", "pwrite", "pwritev", "ftruncate", "posix_fallocate", "fchmod")
 #: without one of these open(2) changes nothing
@@ -120,7 +121,7 @@ class Disk:
             self.before()
             with self._mutex:
                 if name in EVERY_SYNC:
-                    self._note(Call(name, synced=self._synced(name, args)))
+                    self._note(Call(name), _descriptor(args))
                     return None
                 try:
                     return real(*args, **options)
@@ -129,9 +130,6 @@ class Disk:
                         self._note(Call(name, _subject(args)), _descriptor(args))
 
         setattr(owner, name, wrapped)
-
-    def _synced(self, name: str, args: tuple[Any, ...]) -> Identity | None:
-        return None if name in ("sync", "syncfs") else self._opened(args[0])
 
     def _opened(self, descriptor: int) -> Identity | None:
         with contextlib.suppress(OSError):
@@ -148,6 +146,8 @@ class Disk:
             self._scan(touched)
             call.changes = changes(names, self._names)
         call.files = {i: f for i, f in self._files.items() if files.get(i) != f}
+        if call.name in _OF_ONE:
+            call.synced = self._opened(descriptor)
         if call.changes or call.files or call.name in EVERY_SYNC:
             self._add(call)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from minimta.admin.install.services import call, has_program
 from minimta.admin.install.steps import below
 from minimta.config.options import Options
+from minimta.system.files import sync_directory
 
 #: where the listener looks for certificate and key if it is told nothing
 PLACE = Options().server_cert_file
@@ -60,6 +61,7 @@ class Certificate:
                 out.flush()
                 os.fsync(out.fileno())
             new.rename(self._place)
+            sync_directory(str(self._place.parent))
         finally:
             shutil.rmtree(aside)
 

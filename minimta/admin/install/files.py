@@ -11,6 +11,7 @@ from pathlib import Path
 from minimta.admin.checkout import HOME
 from minimta.admin.install.accounts import group_number
 from minimta.admin.install.steps import below
+from minimta.system.files import sync_directory
 
 #: everybody may look
 _COUNTS_MODE = 0o664
@@ -156,9 +157,10 @@ class TextFile:
         with open(aside, "w", encoding="utf-8") as file:
             file.write(self.content)
             file.flush()
+            os.fchmod(file.fileno(), self.mode)
             os.fsync(file.fileno())
-        aside.chmod(self.mode)
         aside.rename(self._place)
+        sync_directory(str(self._place.parent))
 
     def undo(self) -> None:
         """Remove it. Raise OSError."""

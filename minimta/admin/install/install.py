@@ -16,7 +16,13 @@ from argparse import ArgumentError, ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
 
-from minimta.admin.checkout import HOME, SENDMAIL, AdminError, is_packaged, need_checkout
+from minimta.admin.checkout import (
+    HOME,
+    SENDMAIL,
+    AdminError,
+    is_packaged,
+    need_checkout,
+)
 from minimta.admin.install import machine_files, other_mta
 from minimta.admin.install.accounts import Account
 from minimta.admin.install.advice import tell_next, warn_of_configuration
@@ -47,7 +53,13 @@ from minimta.admin.install.steps import Step, below
 from minimta.admin.output import say
 from minimta.admin.virtual_environment import RUN_TIME
 from minimta.config import file as config_file
-from minimta.mailers.remote import host_status, login_memory, pace, sts_cache, tls_results
+from minimta.mailers.remote import (
+    host_status,
+    login_memory,
+    pace,
+    sts_cache,
+    tls_results,
+)
 from minimta.runner import alert_state
 from minimta.system import hostnames, safefile, slots, statistics, terminal
 from minimta.system.locks import beside, of_daemon
