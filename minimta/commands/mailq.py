@@ -9,17 +9,19 @@ from __future__ import annotations
 import errno
 import os
 import time
+from itertools import islice
 
 from minimta.message import dates
 from minimta.queue import listing, own_letters, permission
 from minimta.queue.qid import valid
 from minimta.queue.rest import rest_after
 from minimta.system import load, log
+from minimta.system.external_sort import ExternalSort
 from minimta.system.terminal import complain, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from minimta.config.options import Options
     from minimta.queue.listing import Listed
@@ -57,15 +59,14 @@ def show(
         complain(permission.NO_RIGHTS)
         return os.EX_CONFIG
     printer = _Printer(options, verbose)
-    found = _select(main, selections)
-    lines = printer.listing(main, found)
+    found = _read(printer, main, selections)
+    waiting = None if client else _waiting(options, printer, selections)
+    _say_all(printer.listing(main, found))
     total = len(found)
-    if not client:
-        waiting = _waiting(options.client_queue_directory, selections)
-        explain(options, waiting)
-        lines += printer.listing(options.client_queue_directory, waiting) if waiting else []
+    if waiting:
+        _say_all(printer.listing(options.client_queue_directory, waiting))
         total += len(waiting)
-    lines.append(f"\t\tTotal requests: {total}")
+    lines = [f"\t\tTotal requests: {total}"]
     if not selections:
         directories = {main, options.client_queue_directory}
         aside = sum(map(_count_put_aside, directories))
@@ -73,6 +74,16 @@ def show(
         lines += [f"{aside} put aside: mailq -qL"] if aside else []
     say("\n".join([*lines, *_redirected(options)]))
     return os.EX_OK
+
+
+#: lines that are written at a time
+_LINES = 1000
+
+
+def _say_all(lines: Iterator[str]) -> None:
+    """Print a listing as it comes: of a long queue it shall never be in memory whole."""
+    while block := list(islice(lines, _LINES)):
+        say("\n".join(block))
 
 
 def _redirected(options: Options) -> list[str]:
@@ -88,13 +99,16 @@ def _show_own(options: Options, printer: _Printer, selections: Sequence[Selectio
     # DIFFERS: Sendmail is set-group-id and shows all or nothing; here only one's own files open.
     directory = options.client_queue_directory
     try:
-        found = _select(directory, selections, only=_own(directory))
+        letters = list(_select(directory, selections, only=_own(directory)))
     except OSError as error:
         reason = error.strerror or str(error)
         complain(f"mailq: cannot tell what waits in {directory}: {reason}")
         return os.EX_TEMPFAIL
-    explain(options, found)
-    lines = printer.listing(directory, found) if found else [f"{directory}: no letter of yours"]
+    explain(options, letters)
+    found = printer.sorted(letters)
+    lines = [f"{directory}: no letter of yours"]
+    if found:
+        lines = list(printer.listing(directory, found))
     lines += [f"\t\tTotal requests: {len(found)}", _TAKEN, *_redirected(options)]
     say("\n".join(lines))
     return os.EX_OK
@@ -111,7 +125,8 @@ def _own(directory: str) -> list[str]:
 def _count_put_aside(directory: str) -> int:
     """How many Qf there are; 0 if it is not for this caller to know."""
     try:
-        return sum(1 for name in os.listdir(directory) if name[:2] == "Qf" and valid(name[2:]))
+        with os.scandir(directory) as entries:
+            return sum(entry.name[:2] == "Qf" and valid(entry.name[2:]) for entry in entries)
     except OSError:
         return 0
 
@@ -141,30 +156,36 @@ def explain(options: Options, waiting: list[Listed]) -> None:
             one.message = _FILTERS
 
 
-def _waiting(directory: str, selections: Sequence[Selection]) -> list[Listed]:
+def _read(printer: _Printer, directory: str, selections: Sequence[Selection]) -> ExternalSort:
+    """What is to be listed of *directory*. Raise OSError if it cannot be read."""
+    return printer.sorted(_select(directory, selections))
+
+
+def _waiting(
+    options: Options, printer: _Printer, selections: Sequence[Selection]
+) -> ExternalSort | None:
+    """What waits in clientmqueue, each with its reason."""
     try:
-        return _select(directory, selections)
+        letters = list(_select(options.client_queue_directory, selections))
     except OSError:
-        return []  # there is none, or it is not for this caller to read and count
+        return None  # there is none, or it is not for this caller to read and count
+    explain(options, letters)
+    return printer.sorted(letters)
 
 
 def _select(
     directory: str, selections: Sequence[Selection], *, only: Iterable[str] | None = None
-) -> list[Listed]:
-    """What is to be listed, in the order of a queue run: lowest priority number first.
+) -> Iterator[Listed]:
+    """What is to be listed, in no order. Raise OSError if it cannot be read.
 
     *only* are ids of the caller's letters, None: all that is there.
     """
     kinds = {selection.file_kind for selection in selections} or {"qf"}
     owner = None if only is None else os.geteuid()
-    found = [
-        entry for kind in kinds for entry in listing.scan(directory, kind, only=only, owner=owner)
-    ]
-    if selections:
-        found = [entry for entry in found if _is_meant(selections, entry)]
-    return sorted(
-        found, key=lambda entry: (entry.is_empty, entry.priority, entry.created, entry.qid)
-    )
+    for kind in kinds:
+        for entry in listing.scan(directory, kind, only=only, owner=owner):
+            if not selections or _is_meant(selections, entry):
+                yield entry
 
 
 def _is_meant(selections: Sequence[Selection], entry: Listed) -> bool:
@@ -189,15 +210,24 @@ class _Printer:
         self._now = time.time()
         self._times: dict[int, str] = {}
 
-    def listing(self, directory: str, found: Iterable[Listed]) -> list[str]:
-        entries = list(found)
-        if not entries:
-            return [f"{directory} is empty"]
-        requests = "1 request" if len(entries) == 1 else f"{len(entries)} requests"
-        lines = [f"\t\t{directory} ({requests})", _VERBOSE if self._verbose else _PLAIN]
-        for entry in entries:
-            lines += self._entry(entry)
-        return lines
+    def sorted(self, found: Iterable[Listed]) -> ExternalSort:
+        """Their lines in the order of a queue run: lowest priority number first. Raise OSError."""
+        texts = ExternalSort()
+        for entry in found:
+            # One number for three, which the interpreter compares at once; each has 20 digits at most.
+            rank = (entry.is_empty * 10**22 + entry.priority) * 10**22 + entry.created
+            texts.add((rank, entry.qid), "\n".join(self._entry(entry)))
+        return texts
+
+    def listing(self, directory: str, found: ExternalSort) -> Iterator[str]:
+        """The lines for one directory."""
+        if not found:
+            yield f"{directory} is empty"
+            return
+        requests = "1 request" if len(found) == 1 else f"{len(found)} requests"
+        yield f"\t\t{directory} ({requests})"
+        yield _VERBOSE if self._verbose else _PLAIN
+        yield from found
 
     def _entry(self, entry: Listed) -> list[str]:
         if entry.is_empty:

@@ -15,6 +15,7 @@ from minimta.commands import mailq
 from minimta.config.options import Options
 from minimta.queue import own_letters, permission
 from minimta.queue.selectors import Selection, parse_selection
+from minimta.system.external_sort import ExternalSort
 
 CREATED = 1795340226  # Sun Nov 22 09:37:06 2026 UTC
 HEAD = "-----Q-ID----- --Size-- -----Q-Time----- ------------Sender/Recipient-----------\n"
@@ -515,6 +516,18 @@ def test_a_control_file_with_thousands_of_recipients_is_shown_whole(
 ) -> None:
     put(options, "6AM9bJoP003680", recipients="".join(f"RPFD:<u{n}@x>\n" for n in range(3000)))
     assert show(options).count("\n\t\t\t\t\t <u") == 3000
+
+
+def test_a_queue_longer_than_what_is_kept_in_memory_is_listed_alike(
+    options: Options, show: Listing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(130):
+        put(options, f"6AM9bJ{number:08}", priority=30000 - number * 7 % 100)
+    whole = show(options)
+    monkeypatch.setattr(mailq, "ExternalSort", lambda: ExternalSort(20))
+    monkeypatch.setattr(mailq, "_LINES", 3)
+    assert show(options) == whole
+    assert whole.endswith("\t\tTotal requests: 130\n")
 
 
 @pytest.mark.long
