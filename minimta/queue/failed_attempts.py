@@ -23,7 +23,7 @@ import json
 import os
 import stat
 from collections.abc import Collection, Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from minimta.message.excerpt import LINE
@@ -71,6 +71,11 @@ def note(directory: QueueDirectory, qid: str, found: Iterable[FailedAttempt]) ->
         return
     try:
         text = b"".join(_encoded(one) for one in found)
+        if (
+            not os.fstat(file).st_size and len(text) < MOST // 2
+        ):  # the first that fails is most of all
+            files.write_all(file, _FIRST + text)
+            return
         there = files.read_to_limit(file, MOST + 1)
         whole = _kept(there, text)
         if there and whole == there + text:
@@ -141,10 +146,10 @@ def _kept(there: bytes, text: bytes) -> bytes:
 
 
 def _encoded(one: FailedAttempt) -> bytes:
-    return json.dumps(asdict(one)).encode("ascii") + b"\n"
+    return json.dumps({name: getattr(one, name) for name in _NAMES}).encode("ascii") + b"\n"
 
 
-_NAMES = {field.name for field in fields(FailedAttempt)}
+_NAMES = [field.name for field in fields(FailedAttempt)]
 _NUMBERS = ("number", "time", "seconds")
 _LISTS = ("to", "dialogue")
 
@@ -155,7 +160,7 @@ def _decoded(line: bytes) -> FailedAttempt | None:
         said = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(said, dict) or said.keys() != _NAMES:
+    if not isinstance(said, dict) or said.keys() != set(_NAMES):
         return None
     checked: dict[str, Any] = {}
     for name, value in said.items():
@@ -165,7 +170,7 @@ def _decoded(line: bytes) -> FailedAttempt | None:
             checked[name] = _texts(value)
         elif name not in (*_NUMBERS, *_LISTS) and isinstance(value, str):
             checked[name] = shown(value, _FACT)
-    return FailedAttempt(**checked) if checked.keys() == _NAMES else None
+    return FailedAttempt(**checked) if checked.keys() == set(_NAMES) else None
 
 
 def _texts(value: list[object]) -> tuple[str, ...]:

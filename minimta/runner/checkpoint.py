@@ -36,20 +36,53 @@ if TYPE_CHECKING:
 
 #: seconds that a message rests whose fate could not be written down
 BACK_OFF = 300
+#: messages that are written back together at most
+_TOGETHER = 100
 
 
 class Unrecorded(Exception):
     """The queue file cannot be written. The message is stopped: what was done may be done again."""
 
 
+class Deferrals:
+    """Messages that nobody got, and that have to wait: they are written back together, soon.
+
+    Each has its own fsync before its new qf has the name, as ever; but the disk has begun with all of
+    them by then. Nothing was done for them: after a crash in between they are as they were.
+    """
+
+    def __init__(self) -> None:
+        self._begun: list[MessageProgress] = []
+
+    def add(self, progress: MessageProgress) -> None:
+        """The rewrite of *progress* is begun."""
+        self._begun.append(progress)
+        if len(self._begun) >= _TOGETHER:
+            self.flush()
+
+    def flush(self) -> None:
+        """All are written back, and let go; due before anything is waited for. Raises nothing."""
+        begun, self._begun = self._begun, []
+        for progress in begun:
+            progress.end_deferral()
+
+
 class MessageProgress:
     """A locked message, its destinations and their outcomes."""
 
     def __init__(
-        self, message: LockedMessage, destinations: Sequence[Destination], now: float
+        self,
+        message: LockedMessage,
+        destinations: Sequence[Destination],
+        now: float,
+        deferrals: Deferrals | None = None,
     ) -> None:
-        """*destinations* are what its recipients expand to, *now* epoch seconds: the attempt begins."""
+        """*destinations* are what its recipients expand to, *now* epoch seconds: the attempt begins.
+
+        It may be one of several *deferrals*.
+        """
         self.message = message
+        self._deferrals = deferrals
         self._begun = now
         self.qid = message.qid
         self.control = message.control
@@ -180,9 +213,33 @@ class MessageProgress:
         # If nobody got it and nobody was dropped, the qf before says the same of everybody: the
         # power may fail before the new name is on disk. It saves an fsync for each host that is down.
         due = now + rest_after(options, control.created, control.last_attempt)
-        self._keep(left, due, lasting=lasting or self._unrecorded)
+        if lasting or self._unrecorded or self._deferrals is None:
+            self._keep(left, due, lasting=lasting or self._unrecorded)
+            self._let_go()
+        else:
+            self._note_left(left)
+            self._begin_deferral(due, self._deferrals)
+
+    def _let_go(self) -> None:
         self.note_failures()
         self.message.release()
+
+    def _begin_deferral(self, due: float, deferrals: Deferrals) -> None:
+        try:
+            self.message.begin_rewrite(due)
+        except (OSError, ValueError) as error:
+            self._stop(error)
+        deferrals.add(self)
+
+    def end_deferral(self) -> None:
+        """The second half of a close() that ``Deferrals`` have put off. Raises nothing."""
+        try:
+            self.message.end_rewrite()
+            self._let_go()
+        except OSError as error:
+            with contextlib.suppress(Unrecorded):
+                self._stop(error)
+            self.message.release()
 
     def leave(self) -> None:
         """Let go of a message that was not closed; what was done, and why_left, is written down."""
@@ -213,10 +270,13 @@ class MessageProgress:
         return delays[-1].stat if delays else self.control.message
 
     def _keep(self, recipients: list[Recipient], due: float, *, lasting: bool = True) -> None:
+        self._note_left(recipients)
+        self._rewrite(due, lasting=lasting)
+
+    def _note_left(self, recipients: list[Recipient]) -> None:
         if settled := self._settled_before + len(self.destinations) - len(recipients):
             self.control.macros[SETTLED] = b"%d" % settled
         self.control.recipients = recipients
-        self._rewrite(due, lasting=lasting)
 
     def _rewrite(self, due: float, *, lasting: bool) -> None:
         try:

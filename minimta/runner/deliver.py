@@ -33,7 +33,7 @@ from minimta.routing.destination import Destination, not_in_time, too_many_hops
 from minimta.routing.expand import expand
 from minimta.routing.local_host import LocalHost
 from minimta.routing.sender_relay import SenderRelays
-from minimta.runner.checkpoint import MessageProgress, Unrecorded
+from minimta.runner.checkpoint import Deferrals, MessageProgress, Unrecorded
 from minimta.runner.delivery_log import DeliveryLog
 from minimta.runner.due import waits_for_full_run
 from minimta.runner.make_jobs import Task, tasks
@@ -103,8 +103,14 @@ class Deliverer:
         self._stop = stop
         self._log = DeliveryLog(here.users, here.router, say)
         self._report_sender: ReportSender | None = None
+        self._deferrals = Deferrals()
         self._rounds = Rounds(
-            self.mailers, self._record, connecting=self._connecting, stop=stop, clock=clock
+            self.mailers,
+            self._record,
+            connecting=self._connecting,
+            before_waits=self._deferrals.flush,
+            stop=stop,
+            clock=clock,
         )
         self._fresh = False
         #: called whenever the attempt at a message is over
@@ -158,6 +164,7 @@ class Deliverer:
                     tried.append(progress)
             self._deliver(tried, go_on)
         finally:
+            self._deferrals.flush()
             for progress in tried:
                 if not progress.closed:
                     progress.leave()
@@ -187,7 +194,8 @@ class Deliverer:
                 return None
             is_held = bool(message.control.quarantine) and kind == "qf"
             if not is_held and not (self._fresh and waits_for_full_run(message.control)):
-                progress = MessageProgress(message, self._expand(message), self._clock())
+                found, now = self._expand(message), self._clock()
+                progress = MessageProgress(message, found, now, self._deferrals)
                 progress.note_came()
                 return progress
         if message is not None:

@@ -23,13 +23,13 @@ A child that dies has lost nothing: its locks go with it, the next full run find
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
-from minimta.runner.queue_child import GOES_ON, NO_SLOT, Child, RunnerPipes, held
+from minimta.runner.queue_child import GOES_ON, NO_SLOT, Child, Children, RunnerPipes, forked, held
 from minimta.runner.queue_work import Work
 from minimta.runner.turns import Turns
 from minimta.runner.watch import Watch
@@ -54,11 +54,6 @@ HELD_PAUSE = 5.0
 STUCK, MOST_STUCK = 5.0, 10
 #: messages that one child takes; each is two open files
 MOST_MESSAGES = 200
-
-
-def _nothing_else() -> Wait:
-    """Only signals."""
-    return Wait((), math.inf)
 
 
 class Loop:
@@ -96,7 +91,7 @@ class Loop:
         self._turns = Turns()
         #: not before (monotonic seconds) it is tried again
         self._next_held = 0.0
-        self._children: dict[int, Child] = {}
+        self._children = Children()
         #: next hop -> when a message went there (monotonic seconds)
         self._lately: dict[str, float] = {}
         self._must_adopt = False
@@ -109,7 +104,7 @@ class Loop:
         #: when (monotonic seconds) there is something to do if nothing happens before
         self._due = 0.0
 
-    def stay(self, stop: Callable[[], bool], also: Callable[[], Wait] = _nothing_else) -> None:
+    def stay(self, stop: Callable[[], bool], also: Callable[[], Wait]) -> None:
         """Until stop(), which is asked after each step; also() is what it waits for. Then end() is due.
 
         What is in the queue at the start is left to the first full run, which begins at once; if
@@ -167,14 +162,16 @@ class Loop:
         if self._in_trouble or not (self._queue.tells and self._client.tells):
             return POLL
         due = [now + _LONGEST, self._turns.next]
-        if self._interval is not None and not self._count("full"):
+        if self._interval is not None and not self._children.count("full"):
             due.append(self._next_run)
-        if self._work.has_alerts() and not self._count("alert"):
+        if self._work.has_alerts() and not self._children.count("alert"):
             due.append(self._next_alert)
         if self._held and self._has_place:
             due.append(self._next_held)
         if self._is_at_mailboxes(now):
-            due += (begun for one in self._at_mailboxes() if (begun := one.begun + STUCK) > now)
+            due += (
+                begun for one in self._children.at_mailboxes() if (begun := one.begun + STUCK) > now
+            )
         elif self._new or self._half:  # for a slot, or a lower load
             due.append(now + POLL)
         elif self._next_look > now:
@@ -194,10 +191,14 @@ class Loop:
         self._reap()
         self._note_idle(now)
         self._look(now)
-        if self._interval is not None and now >= self._next_run and not self._count("full"):
+        if (
+            self._interval is not None
+            and now >= self._next_run
+            and not self._children.count("full")
+        ):
             self._fork("full", [])
             self._next_run = now + self._interval
-        if self._must_adopt and not self._count("adopt"):
+        if self._must_adopt and not self._children.count("adopt"):
             self._fork("adopt", [])
             self._must_adopt = False
         self._look_for_outage(now)
@@ -206,7 +207,11 @@ class Loop:
 
     def _look_for_outage(self, now: float) -> None:
         """The ids that it needs are in our memory, and so in that of the child."""
-        if now >= self._next_alert and self._work.has_alerts() and not self._count("alert"):
+        if (
+            now >= self._next_alert
+            and self._work.has_alerts()
+            and not self._children.count("alert")
+        ):
             self._next_alert = now + _ALERT_PERIOD
             self._fork("alert", [])
 
@@ -254,16 +259,11 @@ class Loop:
 
     def _go_on_or_fork(self, qids: list[str], now: float) -> None:
         """Give messages to who has a connection already, perhaps, or to a new child with our slot."""
-        for child in reversed(self._idle()):
+        for child in reversed(self._children.idle()):
             self._slots.leave()  # it looks for one itself
             if child.give(qids, now):
                 return
         self._fork("local", qids)
-
-    def _idle(self) -> list[Child]:
-        """Children that keep connections for another batch, the oldest first."""
-        idle = [child for child in self._children.values() if child.what == "idle"]
-        return sorted(idle, key=lambda child: child.begun)
 
     def _note_idle(self, now: float) -> None:
         """Of some the batch is over."""
@@ -274,37 +274,16 @@ class Loop:
 
     def _is_at_mailboxes(self, now: float) -> bool:
         """Is a child there that will soon be done, or are too many stuck?"""
-        there = self._at_mailboxes()
+        there = self._children.at_mailboxes()
         stuck = [child for child in there if now - child.begun > STUCK]
         return len(stuck) < len(there) or len(stuck) >= MOST_STUCK
-
-    def _at_mailboxes(self) -> list[Child]:
-        return [child for child in self._children.values() if child.what in ("local", "half")]
-
-    def _count(self, *what: str) -> int:
-        return sum(child.what in what for child in self._children.values())
 
     # --- children ---------------------------------------------------------------------------------
 
     def _fork(self, what: str, qids: list[str]) -> None:
         """Start a child. Raise OSError; what it was to do is then taken off no list."""
-        # Not blocking: a grandchild that outlives its parent may still have the other end.
-        pipes: list[int] = []
-        try:
-            for _ in range(2):
-                pipes += os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-            ours, saying, taking, orders = pipes
-            theirs = RunnerPipes(saying, taking)
-            pid = processes.fork(
-                "queue child", lambda: self._be_child(what, qids, (ours, orders), theirs)
-            )
-        except OSError as error:
-            for end in pipes:
-                os.close(end)
-            raise OSError(error.errno, f"cannot fork: {error.strerror}") from error
-        os.close(saying)
-        os.close(taking)
-        self._children[pid] = Child(pid, ours, what, qids, time.monotonic(), orders)
+        child = forked(what, qids, partial(self._be_child, what, qids))
+        self._children[child.pid] = child
 
     def _be_child(
         self, what: str, qids: Sequence[str], unused: tuple[int, int], pipes: RunnerPipes
@@ -345,7 +324,7 @@ class Loop:
     def _wait(self, wake: WakeUp, seconds: float, *others: Wait) -> None:
         """Until a child has something to tell, or *others* have, at most *seconds*."""
         seconds = max(0.0, seconds)
-        by_pipe = {child.pipe: child for child in self._children.values() if child.pipe >= 0}
+        by_pipe = self._children.by_pipe()
         for pipe in wake.wait([Wait(by_pipe, seconds), *others], seconds):
             if pipe in by_pipe:
                 by_pipe[pipe].listen()
@@ -383,7 +362,7 @@ class Loop:
             return
         found_no_place = child.held
         if found_no_place:  # a kept connection may be what has it
-            for one in self._idle():
+            for one in self._children.idle():
                 one.dismiss()
         if child.what == "half":
             self._half += child.qids

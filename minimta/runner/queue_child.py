@@ -16,9 +16,11 @@ Each is a line of a pipe of its own. A child that ends before it has taken a bat
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from minimta.mailers.remote.kept_workers import KeptWorkers
+from minimta.system import processes
 from minimta.system.waiting import readable
 
 GOES_ON, NO_SLOT, TAKEN = b"+\n", b"-\n", b"*\n"
@@ -125,6 +127,46 @@ class Child:
         if self.pipe >= 0:
             os.close(self.pipe)
             self.pipe = -1
+
+
+def forked(what: str, qids: list[str], act: Callable[[tuple[int, int], RunnerPipes], int]) -> Child:
+    """A new child, which does act(the runner's ends of the pipes, its own). Raise OSError."""
+    # Not blocking: a grandchild that outlives its parent may still have the other end.
+    pipes: list[int] = []
+    try:
+        for _ in range(2):
+            pipes += os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        ours, saying, taking, orders = pipes
+        theirs = RunnerPipes(saying, taking)
+        pid = processes.fork("queue child", lambda: act((ours, orders), theirs))
+    except OSError as error:
+        for end in pipes:
+            os.close(end)
+        raise OSError(error.errno, f"cannot fork: {error.strerror}") from error
+    os.close(saying)
+    os.close(taking)
+    return Child(pid, ours, what, qids, time.monotonic(), orders)
+
+
+class Children(dict[int, Child]):
+    """Those that the runner has, by pid."""
+
+    def count(self, what: str) -> int:
+        """How many of this kind there are."""
+        return sum(child.what == what for child in self.values())
+
+    def idle(self) -> list[Child]:
+        """Those that keep connections for another batch, the oldest first."""
+        idle = [child for child in self.values() if child.what == "idle"]
+        return sorted(idle, key=lambda child: child.begun)
+
+    def at_mailboxes(self) -> list[Child]:
+        """Those that have not yet said that all mailboxes are served, or that got no slot for the rest."""
+        return [child for child in self.values() if child.what in ("local", "half")]
+
+    def by_pipe(self) -> dict[int, Child]:
+        """Those that may say something, by the descriptor where they do."""
+        return {child.pipe: child for child in self.values() if child.pipe >= 0}
 
 
 class RunnerPipes:

@@ -45,16 +45,19 @@ class Rounds:
         record: Record,
         *,
         connecting: Callable[[Task], None],
+        before_waits: Callable[[], None],
         stop: Callable[[], bool],
         clock: Callable[[], float],
     ) -> None:
-        """*record* is called once for each task that was not stopped, *connecting* before it begins.
+        """*record* is called once for each task that was not stopped, *connecting* before it begins,
+        *before_waits* before anything may take long.
 
         *stop* is asked between acts; *clock* gives epoch seconds.
         """
         self._mailers = mailers
         self._record = record
         self._connecting = connecting
+        self._before_waits = before_waits
         self._stop = stop
         self._clock = clock
         #: host -> why it was not reached; nobody waits for it again in this run
@@ -202,6 +205,12 @@ class Rounds:
 
     def _steps(self, name: str, given: Iterable[Task]) -> Steps:
         """Let the mailer *name* do its tasks, and record each as it is done."""
+        try:
+            yield from self._asked_and_recorded(name, given)
+        finally:
+            self._before_waits()
+
+    def _asked_and_recorded(self, name: str, given: Iterable[Task]) -> Steps:
         # What cannot be recorded must not be done again and again: see checkpoint.
         waiting = [task for task in given if not task.progress.stopped]
         if not waiting:
@@ -214,6 +223,7 @@ class Rounds:
         try:
             for made in self._asked_of(name, [task.job for task in waiting]):
                 if isinstance(made, Wait):
+                    self._before_waits()
                     yield made
                 else:
                     job, outcomes = made
@@ -223,7 +233,7 @@ class Rounds:
             if len(undone) > 1:
                 # One of them is poison; alone, each harms nobody but itself.
                 for task in undone.values():
-                    yield from self._steps(name, [task])
+                    yield from self._asked_and_recorded(name, [task])
                 return
         self._put_off(undone.values(), deferred("4.3.0", f"mailer {name} failed"), begun)
 

@@ -32,6 +32,7 @@ from minimta.system import locks, log, resolv_conf
 from minimta.system.dns import Resolver
 from minimta.system.slots import Slots, of_queue
 from minimta.system.users import Users
+from minimta.system.waiting import Wait
 from tests.support.fakedns import FakeDns
 from tests.support.fakesmtp import DROP, HANG, FakeSmtp
 from tests.support.privatehost import PrivateHost
@@ -420,7 +421,7 @@ def test_a_first_listing_that_fails_leaves_no_message_unseen(
         return real()
 
     loop._names = fails_once
-    loop.stay(lambda: bool(loop._count("local")) or len(looks) > 20)
+    loop.stay(lambda: bool(loop._children.count("local")) or len(looks) > 20, lambda: Wait((), 1.0))
     assert ("local", ["a"]) in loop.started
 
 

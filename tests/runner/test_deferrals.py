@@ -1,0 +1,164 @@
+"""Messages that have to wait are written back together, each as safely as alone, and none too late."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from minimta.mailers.job import Job
+from minimta.message.outcome import Outcome
+from minimta.queue.spool import Spool
+from minimta.runner import checkpoint
+from minimta.system import log
+from minimta.system.waiting import Wait
+from tests.support.privatehost import DOWN, Elsewhere, PrivateHost
+
+EMMA, X, Y = b"<emma@lab1.campus>", b"<x@lab2.campus>", b"<y@lab3.campus>"
+WHY = "Deferred: Connection refused by lab2.campus."
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> PrivateHost:
+    return PrivateHost(tmp_path)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is asked of the disk for control files: "begin ID", "fsync ID", "rename ID"."""
+    found: list[str] = []
+
+    def name_of(file: int) -> str:
+        return os.path.basename(os.readlink(f"/proc/self/fd/{file}"))
+
+    advise, fsync, rename = os.posix_fadvise, os.fsync, os.rename
+
+    def advised(file: int, *what: int) -> None:
+        found.append(f"begin {name_of(file)[2:]}")
+        advise(file, *what)
+
+    def synced(file: int) -> None:
+        if name_of(file).startswith("tf"):
+            found.append(f"fsync {name_of(file)[2:]}")
+        fsync(file)
+
+    def renamed(old: str, new: str, **where: int) -> None:
+        found.append(f"rename {new[2:]}")
+        rename(old, new, **where)
+
+    monkeypatch.setattr(os, "posix_fadvise", advised)
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "rename", renamed)
+    return found
+
+
+def waiting(host: PrivateHost) -> list[str]:
+    """Ids of those that have been tried, and say why they wait."""
+    return [qid for qid in host.queued() if host.control(qid).message == WHY]
+
+
+def down(*addresses: bytes) -> Elsewhere:
+    return Elsewhere(dict.fromkeys(addresses, DOWN))
+
+
+def test_all_are_begun_before_the_first_is_ended_and_each_is_synced_before_its_name(
+    host: PrivateHost, calls: list[str]
+) -> None:
+    qids = [host.submit(EMMA, X) for _ in range(5)]
+    calls.clear()
+    host.deliverer(esmtp=down(b"x@lab2.campus")).attempt(qids)
+    ended = [f"{call} {qid}" for qid in qids for call in ("fsync", "rename")]
+    assert calls == [f"begin {qid}" for qid in qids] + ended
+    assert waiting(host) == sorted(qids)
+    assert [host.control(qid).attempts for qid in qids] == [1] * 5
+
+
+def test_there_is_an_end_to_how_many_wait_for_each_other(
+    host: PrivateHost, calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "_TOGETHER", 2)
+    qids = [host.submit(EMMA, X) for _ in range(3)]
+    calls.clear()
+    host.deliverer(esmtp=down(b"x@lab2.campus")).attempt(qids)
+    assert [call.split()[0] for call in calls] == [
+        *["begin", "begin", "fsync", "rename", "fsync", "rename"],
+        *["begin", "fsync", "rename"],
+    ]
+
+
+def test_before_anything_is_waited_for_all_are_written_back(host: PrivateHost) -> None:
+    """A host that is mute holds nobody up whose host is down."""
+    qids = [host.submit(EMMA, X) for _ in range(3)]
+    seen: list[list[str]] = []
+
+    class OneIsMute(Elsewhere):
+        def steps(
+            self, jobs: Sequence[Job]
+        ) -> Iterator[tuple[Job, Mapping[bytes, Outcome]] | Wait]:
+            *settled, last = self.deliver(jobs)
+            yield from settled
+            yield Wait((), 0.0)
+            seen.append(waiting(host))
+            yield last
+
+    host.deliverer(esmtp=OneIsMute({b"x@lab2.campus": DOWN})).attempt(qids)
+    assert seen == [sorted(qids)[:2]]
+    assert waiting(host) == sorted(qids)
+
+
+def test_who_has_it_is_written_down_at_once(host: PrivateHost, calls: list[str]) -> None:
+    """Only what nobody got can wait: of two recipients one has it."""
+    qids = [host.submit(EMMA, X, Y), host.submit(EMMA, X)]
+    calls.clear()
+    host.deliverer(esmtp=down(b"x@lab2.campus")).attempt(qids)
+    assert f"begin {qids[0]}" not in calls
+    assert f"begin {qids[1]}" in calls
+    assert [r.address for r in host.control(qids[0]).recipients] == [X]
+
+
+@pytest.mark.parametrize("call", ["fsync", "rename"])
+def test_one_that_cannot_be_written_back_stays_as_it_was_and_the_others_go_on(
+    host: PrivateHost, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(log, "line", lambda qid, text, **more: told.append(f"{qid}: {text}"))
+    qids = [host.submit(EMMA, X) for _ in range(3)]
+    before = Path(host.options.queue_directory, "qf" + qids[1]).read_bytes()
+    real = getattr(os, call)
+
+    def fails(file: int | str, *more: str, **where: int) -> None:
+        name = file if isinstance(file, str) else os.readlink(f"/proc/self/fd/{file}")
+        if name.endswith("tf" + qids[1]):
+            raise OSError(errno.EIO, "Input/output error")
+        real(file, *more, **where)
+
+    monkeypatch.setattr(os, call, fails)
+    host.deliverer(esmtp=down(b"x@lab2.campus")).attempt(qids)
+    assert waiting(host) == [qids[0], qids[2]]
+    qf = Path(host.options.queue_directory, "qf" + qids[1])
+    assert qf.read_bytes() == before
+    assert "tf" + qids[1] not in host.files()
+    assert any(line.startswith(f"{qids[1]}: SYSERR(root): cannot record") for line in told)
+    spool = Spool(host.options.queue_directory)
+    for qid in qids:
+        message = spool.lock(qid)
+        assert message is not None, "it is locked no more"
+        message.release()
+    spool.close()
+
+
+def test_what_was_begun_and_never_ended_leaves_the_message_as_it_was(host: PrivateHost) -> None:
+    qid = host.submit(EMMA, X)
+    spool = Spool(host.options.queue_directory)
+    message = spool.lock(qid)
+    assert message is not None
+    message.control.attempts = 7
+    message.begin_rewrite(1.0)
+    assert "tf" + qid in host.files()
+    message.release()
+    spool.close()
+    assert "tf" + qid not in host.files()
+    assert host.control(qid).attempts == 0
