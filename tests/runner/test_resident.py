@@ -907,6 +907,7 @@ def test_attempts_and_their_workers_are_no_more_than_the_total(
 def test_what_a_killed_attempt_held_is_free_again(host: PrivateHost) -> None:
     many = ManyHosts(host, 8)
     host.options.max_queue_children = 2
+    host.options.connection_cache_size = 0  # a worker that is kept has no slot
     with residing(host, interval=1) as pid, many.serving():
         for number in (1, 2):
             host.submit(EMMA, *many.recipients, envelope=by_client(number))

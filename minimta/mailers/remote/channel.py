@@ -64,7 +64,8 @@ MAX_POLICIES = 20
 MAX_HANDED = 200
 #: results of TLS that one worker tells of: each is a line
 MAX_RESULTS = 1000
-_READ = 256 * 1024
+#: octets that are read at a time: what is larger than 128 KiB the allocator maps anew for each read
+_READ = 64 * 1024
 _RECORDED, _JOBS = b".", b"J"
 
 
