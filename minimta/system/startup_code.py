@@ -6,9 +6,14 @@ code that it stands for, as minimta/__pycache__/startup.cpython-311; no run of s
 
     magic number of the byte code, so that no other Python takes it        importlib.util.MAGIC_NUMBER
     size of the index in octets                                            8 octets, the lowest first
-    index: source -> is it a package, time (ns) and size of its source,    marshal
-           where its code begins and ends in what follows
+    index: name of a module -> its source, is it a package, time (ns) and  marshal
+           size of the source, where its code begins and ends below
+    order: name -> the modules that it imports and those that they do,     marshal, behind the index
+           each behind all that it needs itself
     code of each                                                           marshal
+
+What a module imports is put in place before it runs, without the import system, which would take as
+long for it as all the code takes to run.
 
 It is a cache like the byte code, and obeyed under the same terms: a module whose source is not the one
 that is written down is loaded as ever, and so is everything if the file is damaged. Only root's file
@@ -31,6 +36,10 @@ if TYPE_CHECKING:
 
     #: a module's full name -> the row of its source
     Index = dict[str, tuple[str, bool, int, int, int, int]]
+    #: a module's full name -> names of modules
+    Order = dict[str, list[str]]
+else:
+    ModuleType = type(sys)  # the module ``types`` does not do it otherwise
 
 _SIZE = 8
 #: what marshal and the index may raise for octets that are none
@@ -42,9 +51,9 @@ def path_of(package: str) -> str:
     return os.path.join(package, "__pycache__", f"startup.{sys.implementation.cache_tag}")
 
 
-def encode(index: Index, code: bytes) -> bytes:
+def encode(index: Index, order: Order, code: bytes) -> bytes:
     """The octets of the file."""
-    head = marshal.dumps(index)
+    head = marshal.dumps((index, order))
     return MAGIC_NUMBER + len(head).to_bytes(_SIZE, "little") + head + code
 
 
@@ -61,7 +70,8 @@ class StartupCode:
         if octets[: len(MAGIC_NUMBER)] != MAGIC_NUMBER:
             raise ValueError("of another Python")
         #: what it has
-        self.index: Index = marshal.loads(octets[begin:end])
+        self.index: Index
+        self.index, self._order = marshal.loads(octets[begin:end])
         if self.index["minimta"][0] != os.path.join(package, "__init__.py"):
             raise ValueError("of a copy elsewhere")
         self._octets = octets
@@ -82,16 +92,40 @@ class StartupCode:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """How to load module *name*, None if somebody else has to."""
+        """How to load module *name*, None if somebody else has to; what it needs is loaded then."""
+        for needed in self._order.get(name, ()):
+            self._load(needed)
         code = self.code(name)
         if code is None:
             return None
+        return self._spec(name, code)
+
+    def _spec(self, name: str, code: CodeType) -> ModuleSpec:
         source, is_package = self.index[name][:2]
         spec = ModuleSpec(name, self, origin=source, loader_state=code, is_package=is_package)  # type: ignore[arg-type]
         spec.has_location = True
         if is_package:
             spec.submodule_search_locations = [os.path.dirname(source)]
         return spec
+
+    def _load(self, name: str) -> None:
+        """What ``import`` would do, for a module that finds there all that it imports itself."""
+        if name in sys.modules or (code := self.code(name)) is None:
+            return
+        spec = self._spec(name, code)
+        module = sys.modules[name] = ModuleType(name)
+        module.__file__, module.__package__ = spec.origin, spec.parent
+        module.__spec__, module.__loader__ = spec, self  # type: ignore[assignment]
+        if spec.submodule_search_locations is not None:
+            module.__path__ = spec.submodule_search_locations
+        try:
+            self.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+        parent, _, child = name.rpartition(".")
+        if parent:
+            setattr(sys.modules[parent], child, module)
 
     def create_module(self, spec: ModuleSpec) -> None:
         """The usual one."""

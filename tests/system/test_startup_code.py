@@ -7,7 +7,7 @@ import marshal
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -20,22 +20,28 @@ UID = os.getuid()
 #: what stands in the source; the file says something else, to tell the two apart
 SOURCE = "def origin():\n    return 'source'\n"
 IN_FILE = "def origin():\n    return 'file'  \n\ndef fail():\n    raise RuntimeError\n"
-ROOM = "minimta.room"
+ROOM, FIRST = "minimta.room", "minimta.first"
+MODULES = (
+    ("minimta", "__init__", IN_FILE),
+    (ROOM, "room", IN_FILE),
+    (FIRST, "first", "from minimta import room\nimport minimta.room\n"),
+)
 
 
 def write(package: Path) -> Path:
-    """A package of two modules, with its file, of which only the owner may write."""
+    """A package of three modules, with its file, of which only the owner may write."""
     (package / "__pycache__").mkdir(parents=True)
     index: startup_code.Index = {}
     code = b""
-    for name, path in (("minimta", package / "__init__.py"), (ROOM, package / "room.py")):
+    for name, stem, text in MODULES:
+        path = package / f"{stem}.py"
         path.write_text(SOURCE)
         found = path.stat()
-        begin, code = len(code), code + marshal.dumps(compile(IN_FILE, path, "exec"))
+        begin, code = len(code), code + marshal.dumps(compile(text, path, "exec"))
         row = (str(path), path.name == "__init__.py", found.st_mtime_ns, found.st_size)
         index[name] = (*row, begin, len(code))
     file = Path(startup_code.path_of(str(package)))
-    file.write_bytes(startup_code.encode(index, code))
+    file.write_bytes(startup_code.encode(index, {FIRST: ["minimta", ROOM]}, code))
     file.chmod(0o644)
     return file
 
@@ -71,6 +77,60 @@ def test_a_module_is_made_of_the_code_in_the_file(package: Path) -> None:
 def test_a_package_is_one(package: Path) -> None:
     module = load(read(package), "minimta")
     assert list(module.__path__) == [str(package)]
+
+
+@pytest.fixture
+def no_modules() -> Iterator[None]:
+    """As at the start of a program: nothing of minimta is there."""
+    before = dict(sys.modules)
+
+    def forget() -> None:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "minimta"]:
+            del sys.modules[name]
+
+    forget()
+    yield
+    forget()
+    sys.modules.update(before)
+
+
+@pytest.mark.usefixtures("no_modules")
+def test_what_a_module_imports_is_in_place_before_it_runs(package: Path) -> None:
+    found = read(package)
+    first = load(found, FIRST)
+    room = sys.modules[ROOM]
+    assert first.room is room and first.minimta.room is room
+    assert (room.origin(), room.__name__, room.__package__) == ("file", ROOM, "minimta")
+    assert room.__file__ == str(package / "room.py") and room.__loader__ is found
+    assert room.__spec__ is not None and room.__spec__.origin == room.__file__
+    assert list(sys.modules["minimta"].__path__) == [str(package)]
+
+
+@pytest.mark.usefixtures("no_modules")
+def test_of_what_it_imports_another_source_counts(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (package / "room.py").write_text(SOURCE + "\n")
+    monkeypatch.setattr(sys, "path", [str(package.parent), *sys.path])
+    assert load(read(package), FIRST).room.origin() == "source"
+
+
+@pytest.mark.usefixtures("no_modules")
+def test_what_is_there_already_stays(package: Path) -> None:
+    mine = sys.modules[ROOM] = ModuleType(ROOM)
+    found = read(package)
+    found.find_spec(FIRST)
+    assert sys.modules[ROOM] is mine
+
+
+@pytest.mark.usefixtures("no_modules")
+def test_a_module_that_fails_is_not_left_behind(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(StartupCode, "exec_module", lambda self, module: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        read(package).find_spec(FIRST)
+    assert "minimta" not in sys.modules
 
 
 def test_other_modules_are_left_to_others(package: Path) -> None:
@@ -161,7 +221,7 @@ def test_what_was_cut_off_is_not_there_and_no_cut_is_an_error(package: Path) -> 
     for size in range(len(whole)):
         file.write_bytes(whole[:size])
         found = startup_code.read(str(package), UID)
-        assert found is None or found.find_spec(ROOM) is None
+        assert found is None or found.code(FIRST) is None
         seen.add(found is None)
     assert seen == {True, False}
 

@@ -6,33 +6,40 @@ import marshal
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from minimta.admin.checkout import AdminError
 from minimta.system import files, startup_code
 
-#: What a submission imports, also on its way, is found by importing it, and so never out of date.
-#: The rest of this module comes after the look.
-_SCRIPT = """
+#: What is begun with, and what a submission imports only when it is needed. What else those import is
+#: found by importing it, and so never out of date: with the code of each module it is seen to end.
+_FIRST = ("minimta.commands.sendmail", "minimta.submission.submit")
+_LATER = (
+    *("minimta.config.ports", "minimta.maps.cdb", "minimta.maps.text_table"),
+    *("minimta.queue.client_limits", "minimta.queue.own_letters"),
+)
+_SCRIPT = f"""
 import os, sys
 sys.path.insert(0, sys.argv[1])
-before = set(sys.modules)
-import minimta.commands.sendmail, minimta.submission.submit, minimta.config.ports, minimta.maps.cdb
-import minimta.queue.client_limits, minimta.queue.own_letters, minimta.maps.text_table
-names = set(sys.modules) - before
+names = []
+def note(frame, event, value):
+    if event == "return" and frame.f_code.co_name == "<module>":
+        names.append(frame.f_globals["__name__"])
+sys.setprofile(note)
+import {", ".join((*_FIRST, *_LATER))}
+sys.setprofile(None)
 from minimta.admin.install import startup_code
 sys.stdout.buffer.write(startup_code.compiled(names))
 """
 
 
-def compiled(names: Iterable[str]) -> bytes:
-    """The file for the loaded modules *names*, as far as they have a source. Raise OSError."""
+def compiled(names: list[str]) -> bytes:
+    """The file for the loaded modules *names*, each behind those that it imports. Raise OSError."""
     index: startup_code.Index = {}
     code = b""
-    for name in sorted(names):
-        source = getattr(sys.modules[name], "__file__", None) or ""
+    for name in names:
+        source = getattr(sys.modules.get(name), "__file__", None) or ""
         if not source.endswith(".py"):
             continue
         with open(source, "rb") as file:
@@ -42,7 +49,9 @@ def compiled(names: Iterable[str]) -> bytes:
         begin, code = len(code), code + marshal.dumps(module)
         is_package = os.path.basename(source) == "__init__.py"
         index[name] = (source, is_package, found.st_mtime_ns, found.st_size, begin, len(code))
-    return startup_code.encode(index, code)
+    there = list(index)
+    order = {first: there[: there.index(first)] for first in _FIRST if first in index}
+    return startup_code.encode(index, order, code)
 
 
 @dataclass(frozen=True, slots=True)
