@@ -11,15 +11,14 @@ takes the next id if that is there.
 from __future__ import annotations
 
 import os
-from itertools import count
 from time import gmtime
 
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx"
 _ROUND = len(_DIGITS) ** 2
 
-# next() of a count is one step for the interpreter: threads never get the same number, and no lock
-# can be left held in a forked child. The child goes on counting, under its own pid.
-_sequence = count(int.from_bytes(os.urandom(2), "big") % _ROUND)
+# next() is one step for the interpreter: threads never get the same number, and no lock can be left
+# held in a forked child. The child goes on counting, under its own pid.
+_sequence = iter(range(int.from_bytes(os.urandom(2), "big") % _ROUND, 1 << 62))
 #: sequence -> second in which it was last used
 _used: dict[int, int] = {}
 

@@ -98,11 +98,13 @@ class StartupCode:
         code = self.code(name)
         if code is None:
             return None
-        return self._spec(name, code)
+        spec = self._spec(name)
+        spec.loader_state = code
+        return spec
 
-    def _spec(self, name: str, code: CodeType) -> ModuleSpec:
+    def _spec(self, name: str) -> ModuleSpec:
         source, is_package = self.index[name][:2]
-        spec = ModuleSpec(name, self, origin=source, loader_state=code, is_package=is_package)  # type: ignore[arg-type]
+        spec = ModuleSpec(name, self, origin=source, is_package=is_package)  # type: ignore[arg-type]
         spec.has_location = True
         if is_package:
             spec.submodule_search_locations = [os.path.dirname(source)]
@@ -112,14 +114,15 @@ class StartupCode:
         """What ``import`` would do, for a module that finds there all that it imports itself."""
         if name in sys.modules or (code := self.code(name)) is None:
             return
-        spec = self._spec(name, code)
+        spec = self._spec(name)
         module = sys.modules[name] = ModuleType(name)
-        module.__file__, module.__package__ = spec.origin, spec.parent
-        module.__spec__, module.__loader__ = spec, self  # type: ignore[assignment]
+        known = vars(module)
+        known["__spec__"], known["__loader__"] = spec, self
+        known["__file__"], known["__package__"] = spec.origin, spec.parent
         if spec.submodule_search_locations is not None:
-            module.__path__ = spec.submodule_search_locations
+            known["__path__"] = spec.submodule_search_locations
         try:
-            self.exec_module(module)
+            exec(code, known)
         except BaseException:
             del sys.modules[name]
             raise

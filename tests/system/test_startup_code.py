@@ -127,7 +127,7 @@ def test_what_is_there_already_stays(package: Path) -> None:
 def test_a_module_that_fails_is_not_left_behind(
     package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(StartupCode, "exec_module", lambda self, module: 1 / 0)
+    monkeypatch.setattr(StartupCode, "code", lambda self, name: compile("1 / 0", name, "exec"))
     with pytest.raises(ZeroDivisionError):
         read(package).find_spec(FIRST)
     assert "minimta" not in sys.modules
