@@ -92,7 +92,7 @@ class LocalHost:
         self.aliases = Aliases(options.alias_files, options.dont_blame)
         #: asked for a domain it reads the names, for one that is not ours the mailer table (OSError)
         self.router = Router(
-            lambda: hostnames.local_names(options),
+            lambda: hostnames.local_names(options, name=self.name),
             options.smart_host,
             self._row,
             self._virtual_rows,

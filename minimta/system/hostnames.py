@@ -132,22 +132,25 @@ def gateways() -> set[str]:
     return found - {"0.0.0.0", "::"}
 
 
-def local_names(options: Options, addresses: set[str] | None = None) -> frozenset[bytes]:
+def local_names(
+    options: Options, addresses: set[str] | None = None, name: str = ""
+) -> frozenset[bytes]:
     """Domains that are this host (Sendmail's class w), in small letters, literals in brackets.
 
     Our name and the kernel's, their first labels, localhost, our addresses as literals, the names
-    that /etc/hosts has for them, and the LocalHostNames file. *addresses* are own_addresses(), if
-    they are known. Raise OSError.
+    that /etc/hosts has for them, and the LocalHostNames file. *addresses* are own_addresses() and
+    *name* is own_name(), if they are known. Raise OSError.
     """
     node = os.uname().nodename
-    names = {"localhost", *_with_first_label(own_name(options)), *_with_first_label(node)}
+    name = name or own_name(options)
+    names = {"localhost", *_with_first_label(name), *_with_first_label(node)}
     if addresses is None:
         addresses = own_addresses()
     names |= {f"[IPv6:{ip}]" if ":" in ip else f"[{ip}]" for ip in addresses}
     names |= _names_in_hosts(node, addresses)
     found = {name.lower().encode("utf-8", "surrogateescape") for name in names}
     found |= set(map(_as_domain, _listed(options.local_host_names)))
-    return frozenset(name.removesuffix(b".") for name in found)
+    return frozenset(domain.removesuffix(b".") for domain in found)
 
 
 def _with_first_label(name: str) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ that is written down is loaded as ever, and so is everything if the file is dama
 counts, and none that others can write: what runs here may be root's.
 """
 
-from __future__ import annotations
+# No "from __future__ import annotations": that is a module to look for, too.
 
 import marshal
 import os
@@ -51,7 +51,7 @@ def path_of(package: str) -> str:
     return os.path.join(package, "__pycache__", f"startup.{sys.implementation.cache_tag}")
 
 
-def encode(index: Index, order: Order, code: bytes) -> bytes:
+def encode(index: "Index", order: "Order", code: bytes) -> bytes:
     """The octets of the file."""
     head = marshal.dumps((index, order))
     return MAGIC_NUMBER + len(head).to_bytes(_SIZE, "little") + head + code
@@ -77,7 +77,7 @@ class StartupCode:
         self._octets = octets
         self._code_begin = end
 
-    def code(self, name: str) -> CodeType | None:
+    def code(self, name: str) -> "CodeType | None":
         """Of module *name*; None if it is not here, its source is another by now, or it is damaged."""
         try:
             source, _, mtime, size, begin, end = self.index[name]
@@ -90,7 +90,7 @@ class StartupCode:
         return code if hasattr(code, "co_code") else None
 
     def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+        self, name: str, path: "Sequence[str] | None" = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """How to load module *name*, None if somebody else has to; what it needs is loaded then."""
         for needed in self._order.get(name, ()):

@@ -426,13 +426,13 @@ def unreadable(kind: str, directory: Path, monkeypatch: pytest.MonkeyPatch) -> s
         path.mkdir()
         return str(path)
 
-    def refuse(name: str, *given: Any) -> object:
+    def refuse(name: str, *given: Any, **more: Any) -> int:
         if name == str(path):
             raise OSError(getattr(errno, kind), os.strerror(getattr(errno, kind)), name)
-        return really(name, *given)
+        return really(name, *given, **more)
 
-    really = open
-    monkeypatch.setattr("builtins.open", refuse)
+    really = os.open
+    monkeypatch.setattr(os, "open", refuse)
     return str(path)
 
 

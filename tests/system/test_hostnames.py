@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 import socket
 import subprocess
@@ -219,19 +218,19 @@ def test_a_list_that_blocks_advertisements_costs_little_and_makes_nothing_ours(
 
 # --- files that cannot be read --------------------------------------------------------------------
 
+REALLY_OPEN = os.open
 TROUBLES = ["EIO", "EACCES", "EMFILE", "ENOMEM", "EISDIR", "ENOTDIR", "ELOOP"]
 
 
 def fail(monkeypatch: pytest.MonkeyPatch, path: str, kind: str) -> None:
     """Opening *path* fails from now on; with kind "" no more."""
 
-    def refuse(name: str, *given: Any, **more: Any) -> object:
+    def refuse(name: str, *given: Any, **more: Any) -> int:
         if kind and name == path:
             raise OSError(getattr(errno, kind), os.strerror(getattr(errno, kind)), name)
-        return really(name, *given, **more)
+        return REALLY_OPEN(name, *given, **more)
 
-    really = io.open
-    monkeypatch.setattr("builtins.open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
 
 
 @pytest.mark.parametrize("kind", TROUBLES)
