@@ -25,7 +25,7 @@ from minimta.config import file as config_file
 from minimta.config.options import Options
 from minimta.message import dates
 from minimta.message.outcome import Fate
-from minimta.queue import listing, permission
+from minimta.queue import listing, pattern, permission
 from minimta.system import log, safefile
 from minimta.system.users import Users
 
@@ -184,8 +184,9 @@ def _messages(accounts: LedgerEntries, since: float, now: float) -> Iterable[Led
 def _queued(options: Options) -> list[tuple[str, listing.Listed]]:
     """All messages with their kinds. Raise OSError."""
     found: list[tuple[str, listing.Listed]] = []
+    own = {"qf": "qf", "hf": "hf", "Qf": "Qf"}
     for directory, kinds in (
-        (options.queue_directory, {"qf": "qf", "hf": "hf", "Qf": "Qf"}),
+        *((path, own) for path in pattern.paths(options)),
         (options.client_queue_directory, {"qf": "client", "Qf": "Qf"}),
     ):
         for kind, name in kinds.items():

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from minimta.admin import mail_log
 from minimta.config.options import Options
-from minimta.queue import listing
+from minimta.queue import listing, pattern
 from minimta.system import locks, statistics
 
 _DAY = 86400
@@ -60,7 +60,8 @@ def look(options: Options, now: float) -> Status:
     _look_at_queue(found, options)
     found.has_runner = locks.is_resident(locks.beside(options.queue_directory))
     found.daemon = _daemon(options.pid_file)
-    disk = os.statvfs(options.queue_directory)
+    # One that has room is enough.
+    disk = max(map(os.statvfs, pattern.paths(options)), key=lambda one: one.f_bavail * one.f_frsize)
     found.free_octets, found.free_inodes = disk.f_bavail * disk.f_frsize, disk.f_favail
     found.has_space = disk.f_bavail >= options.min_free_blocks
     try:
@@ -73,12 +74,13 @@ def look(options: Options, now: float) -> Status:
 
 
 def _look_at_queue(found: Status, options: Options) -> None:
-    queue, client = options.queue_directory, options.client_queue_directory
-    for directory, kind in ((queue, "qf"), (queue, "hf"), (queue, "Qf"), (client, "qf")):
+    queues, client = pattern.paths(options), options.client_queue_directory
+    kinds = [(queue, kind) for queue in queues for kind in ("qf", "hf", "Qf")]
+    for directory, kind in (*kinds, (client, "qf")):
         try:
             rows = list(listing.scan(directory, kind))
         except (FileNotFoundError, NotADirectoryError):
-            if directory == queue:
+            if directory != client:
                 raise
             rows = []
         for one in rows:
@@ -90,7 +92,7 @@ def _look_at_queue(found: Status, options: Options) -> None:
             found.states["in client queue" if directory == client else here] += 1
             if one.created and (not found.oldest or one.created < found.oldest):
                 found.oldest = float(one.created)
-            if directory == queue:
+            if directory != client:
                 _note_due(found, os.path.join(directory, kind + one.qid))
 
 

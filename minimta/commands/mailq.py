@@ -12,7 +12,7 @@ import time
 from itertools import islice
 
 from minimta.message import dates
-from minimta.queue import listing, own_letters, permission
+from minimta.queue import directories, listing, own_letters, pattern, permission
 from minimta.queue.qid import valid
 from minimta.queue.rest import rest_after
 from minimta.system import load, log
@@ -50,8 +50,11 @@ def show(
     if "restrictmailq" in options.privacy_options and not permission.may_see(options):
         say(permission.NOT_TO_SEE)
         return os.EX_NOPERM
-    main = options.client_queue_directory if client else options.queue_directory
-    reason = permission.why_not_queue(main)
+    reason = (
+        permission.why_not_queue(options.client_queue_directory)
+        if client
+        else directories.why_not_queue(options)
+    )
     if reason.endswith(os.strerror(errno.EACCES)):
         return _show_own(options, _Printer(options, verbose), selections)
     if reason:
@@ -59,17 +62,18 @@ def show(
         complain(permission.NO_RIGHTS)
         return os.EX_CONFIG
     printer = _Printer(options, verbose)
-    found = _read(printer, main, selections)
+    wanted = [options.client_queue_directory] if client else pattern.paths(options)
+    listings = {path: _read(printer, path, selections) for path in wanted}
     waiting = None if client else _waiting(options, printer, selections)
-    _say_all(printer.listing(main, found))
-    total = len(found)
+    for path, found in listings.items():
+        _say_all(printer.listing(path, found))
+    total = sum(map(len, listings.values()))
     if waiting:
         _say_all(printer.listing(options.client_queue_directory, waiting))
         total += len(waiting)
     lines = [f"\t\tTotal requests: {total}"]
     if not selections:
-        directories = {main, options.client_queue_directory}
-        aside = sum(map(_count_put_aside, directories))
+        aside = sum(map(_count_put_aside, {*wanted, options.client_queue_directory}))
         # DIFFERS: Sendmail's ends with the total; what it lost is seen by who knows -qL.
         lines += [f"{aside} put aside: mailq -qL"] if aside else []
     say("\n".join([*lines, *_redirected(options)]))

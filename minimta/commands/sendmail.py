@@ -202,7 +202,9 @@ def _log_traffic(path: str) -> None:
 
 def _require_queue(options: Options) -> None:
     """Raise UsageError (78) if the caller may not enter the MTA queue."""
-    reason = permission.why_not_queue(options.queue_directory)
+    from minimta.queue import directories
+
+    reason = directories.why_not_queue(options)
     if not reason:
         return
     from minimta.submission.caller import Caller
@@ -371,9 +373,12 @@ def _count_queue(command: Command, options: Options) -> int:
     """-bP, as Sendmail has it where its processes share memory."""
     _require_queue(options)
     # DIFFERS: Sendmail keeps the number in shared memory (SharedMemoryKey), or does not know it.
-    number = sum(name.startswith("qf") for name in os.listdir(options.queue_directory))
-    many = f": entries={number}" if number else " is empty"
-    say(f"{options.queue_directory}{many}")
+    from minimta.queue import pattern
+
+    for path in pattern.paths(options):
+        number = sum(name.startswith("qf") for name in os.listdir(path))
+        many = f": entries={number}" if number else " is empty"
+        say(f"{path}{many}")
     return os.EX_OK
 
 

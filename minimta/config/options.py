@@ -59,6 +59,14 @@ if TYPE_CHECKING:
 _domain = host_name
 
 
+def _queue_pattern(text: str) -> str:
+    """A place, or one with "*" at its end, for all directories whose names begin so. Raise ValueError."""
+    place = _place(text)
+    if "*" in place[:-1] or place[-2:] == "**":
+        raise ValueError(f"{place}: a * can only be the last character")
+    return place
+
+
 def _daemon_ports(text: str) -> tuple[Port, ...]:
     """Rows of DaemonPortOptions, separated by semicolons: see ``ports``. Raise ValueError."""
     from minimta.config import ports  # the default is read by the daemon alone
@@ -132,7 +140,7 @@ class Options:
 
     # fmt: off
     host_name = _option("HostName", "", host_name, "this host's full name ($j); empty: ask the system (ours)")
-    queue_directory = _option("QueueDirectory", "/var/spool/mqueue", _place, "where qf and df files live", "Q")
+    queue_pattern = _option("QueueDirectory", "/var/spool/mqueue", _queue_pattern, "where qf and df files live; with * at its end in several directories, all those whose names begin so", "Q")
     client_queue_directory = _option("ClientQueueDirectory", "/var/spool/clientmqueue", _place, "where callers without rights leave their messages (ours)")
     mailbox_directory = _option("MailboxDirectory", "/var/mail", _place, "where the mailboxes are, one file a user (ours)")
     alias_files = _option("AliasFile", "/etc/aliases", alias_files, "sources of the alias databases that newaliases compiles, separated by commas; the first that has a name counts; -o PATH: it may be missing", "A")
@@ -330,6 +338,27 @@ class Options:
         self.warnings: list[str] = []
         #: how many lines of the configuration file have set something
         self.configured = 0
+
+    @property
+    def has_queue_group(self) -> bool:
+        """Is QueueDirectory a pattern, for several directories? See ``queue.directories``."""
+        return self.queue_pattern.endswith("*")
+
+    @property
+    def queue_directory(self) -> str:
+        """QueueDirectory; of a pattern the directory that the queue directories are in.
+
+        What is kept for the queue as a whole (locks, statistics, what is known of hosts) has a name
+        that begins with it.
+        """
+        if not self.has_queue_group:
+            return self.queue_pattern
+        return self.queue_pattern.rpartition("/")[0] or "/"
+
+    @queue_directory.setter
+    def queue_directory(self, path: str) -> None:
+        """Let it be *path*, as a line of the configuration file would."""
+        self.queue_pattern = path
 
     def supersede(self) -> None:
         """What accumulates begins anew: the command line replaces what the file says."""

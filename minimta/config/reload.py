@@ -6,7 +6,7 @@ from minimta.config.option import OptionError
 from minimta.config.options import Options
 
 #: locks, descriptors and names that others rely on stay where they are
-_FIXED = ("queue_directory", "client_queue_directory", "pid_file", "one_user")
+_FIXED = ("queue_pattern", "client_queue_directory", "pid_file", "one_user")
 
 
 def refuse_changes(old: Options, new: Options) -> None:

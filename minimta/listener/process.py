@@ -24,6 +24,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from minimta.config.options import Options
 from minimta.config.ports import Port
@@ -35,7 +36,7 @@ from minimta.listener.shared_state import SharedState
 from minimta.listener.sockets import Server
 from minimta.milter import input_filters
 from minimta.queue import commit
-from minimta.queue.spool import Spool
+from minimta.queue.directories import open_queue
 from minimta.system import (
     dns,
     locks,
@@ -50,6 +51,10 @@ from minimta.system import (
     waiting,
 )
 from minimta.system.tls_values import TlsError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minimta.queue.directories import Queue
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
 READY, RETIRE, CLOSED, STALE = b"+", b"r", b"!", b"?"
@@ -75,24 +80,21 @@ _TABLES = (
 # fmt: on
 
 
-def open_spool(options: Options) -> Spool:
+def open_spool(options: Options) -> Queue:
     """The MTA queue, for many threads. Raise OSError, also if RunAsUser cannot be used."""
     if os.geteuid() == 0 and options.run_as_user:
         user = users.Users("").find(options.run_as_user.encode())
         if user is None or not user.uid:
             why = "is root; leave the option empty to keep root" if user else "no such user"
             raise OSError(0, why, f"RunAsUser {options.run_as_user}")
-    return Spool(
-        options.queue_directory,
-        commit=commit.committer(options.group_commit, options.queue_directory),
-    )
+    return open_queue(options, commit=partial(commit.committer, options.group_commit))
 
 
 class Listener:
     """What is served, and by which rules."""
 
     def __init__(
-        self, options: Options, servers: list[Server], spool: Spool, *, is_first: bool
+        self, options: Options, servers: list[Server], spool: Queue, *, is_first: bool
     ) -> None:
         """Read what must be read as root; then be RunAsUser. Raise OSError.
 
@@ -115,8 +117,9 @@ class Listener:
         _read_tables(shared) if is_first else shared.read_tables()
         # Only filters look at a letter once it is written.
         spool.reads_back = shared.has_filters
-        if spool.may_list:
-            spool.learn_leftovers()
+        for one in spool.spools:
+            if one.may_list:
+                one.learn_leftovers()
         # Now: RunAsUser may neither write beside the queue nor, in its sandbox, open anything there.
         self._statistics = _statistics(options)
         self._processor = cpu_affinity.one_processor()
@@ -266,7 +269,7 @@ def _pidfd(process: int) -> int:
 def be_listener(
     options: Options,
     servers: list[Server],
-    spool: Spool | None,
+    spool: Queue | None,
     control: socket.socket,
     parent: int,
 ) -> int:
@@ -323,7 +326,7 @@ def _statistics(options: Options) -> int:
     return file
 
 
-def _confine(options: Options, spool: Spool) -> None:
+def _confine(options: Options, spool: Queue) -> None:
     """Enter the sandbox, and tell what is on. A later listener has one of its own: its parent has none."""
     confined = sandbox.enter(options, _needs(options, spool))
     # Which logwatch(8) knows, as all that begins so.
@@ -332,7 +335,7 @@ def _confine(options: Options, spool: Spool) -> None:
         log.line("", f"sandbox: {log.clean(problem)}", level=1, error=True)
 
 
-def _needs(options: Options, spool: Spool) -> sandbox.Needs:
+def _needs(options: Options, spool: Queue) -> sandbox.Needs:
     """What sessions will ask for: tables, users; of the queue only to put into it.
 
     Logins are checked by sockets of this host, which no rule is about, and DNS by UDP, or by TCP.
@@ -346,7 +349,10 @@ def _needs(options: Options, spool: Spool) -> sandbox.Needs:
             *(path for path in tables if path),
             service_credentials.directory(),
         ),
-        fills=(spool.directory,),
+        # Of several queue directories also that in which another may be made.
+        fills=tuple(
+            {options.queue_directory: None} | {one.directory: None for one in spool.spools}
+        ),
         reads_back=spool.reads_back,
         connects=(sandbox.DNS_PORT, *filters),
     )

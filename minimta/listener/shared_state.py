@@ -24,11 +24,14 @@ from minimta.listener.starttls import ServerTls
 from minimta.maps.table import Get, Table
 from minimta.message import dates
 from minimta.milter import input_filters
-from minimta.queue.spool import Spool
 from minimta.routing import local_host, recipients
 from minimta.routing.local_host import LocalHost
 from minimta.smtp.reply import Reply, reply
 from minimta.system import load, log
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minimta.queue.directories import Queue
 
 #: seconds for which a recipient who was found is not looked for again
 _REMEMBER, _MOST_REMEMBERED = 2.0, 10000
@@ -45,7 +48,7 @@ class SharedState:
     def __init__(
         self,
         options: Options,
-        spool: Spool,
+        spool: Queue,
         *,
         ask: Callable[[str, float], list[str]] = lambda name, seconds: [],
         resolves: Callable[[str], bool | None] = lambda domain: True,
@@ -169,7 +172,7 @@ class SharedState:
             free = self.spool.free_blocks()
             self._free = (now + _FREE_AGE, free)
             if free < self.options.min_free_blocks:
-                where = self.options.queue_directory
+                where = self.spool.directory
                 log.line("", f"low on space ({free} blocks free) in {where}")
         if free < self.options.min_free_blocks:
             return DISK_FULL

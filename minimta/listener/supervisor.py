@@ -29,12 +29,15 @@ from minimta.config.options import Options
 from minimta.config.reload import refuse_changes
 from minimta.listener import process
 from minimta.listener.sockets import Server, bind, close_all_but, take
-from minimta.queue.spool import Spool
 from minimta.runner import asked_runs
 from minimta.runner.asked_runs import AskedRuns
 from minimta.system import log, processes
 from minimta.system.activation import PassedSocket
 from minimta.system.waiting import Wait
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minimta.queue.directories import Queue
 
 #: gives the options as they are now, and lets the log follow them. Raises ConfigError, OptionError
 Reread = Callable[[], Options]
@@ -62,7 +65,7 @@ class Supervisor:
         self,
         options: Options,
         servers: list[Server],
-        spool: Spool,
+        spool: Queue,
         reread: Reread,
         *,
         passed: Sequence[PassedSocket] = (),
@@ -76,7 +79,7 @@ class Supervisor:
         self.exit_code = 0
         self._options = options
         self._servers = servers
-        self._spool: Spool | None = spool
+        self._spool: Queue | None = spool
         self._reread = reread
         self._passed = passed
         self._hands_over = hands_over
@@ -118,7 +121,7 @@ class Supervisor:
         self,
         options: Options,
         servers: list[Server],
-        spool: Spool | None,
+        spool: Queue | None,
         inherits: Callable[[], None] = _nothing,
     ) -> _Child:
         ours, theirs = socket.socketpair()

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from minimta.config.options import Options
+    from minimta.queue.directories import Queue
     from minimta.queue.letter_judge import Judge
 
 #: seconds after which a file that cannot be adopted is put aside
@@ -60,7 +61,7 @@ _copied: set[tuple[str, ...]] = set()
 
 def adopt(
     client_directory: str,
-    spool: Spool,
+    spool: Queue,
     options: Options,
     users: Users,
     *,
@@ -152,7 +153,7 @@ class _Adoption:
     def __init__(
         self,
         client: Spool,
-        spool: Spool,
+        spool: Queue,
         options: Options,
         users: Users,
         now: float,
@@ -300,27 +301,21 @@ class _Adoption:
 
     def _copy(self, source: int, size: int, control: Control, owner: User) -> str:
         """Make it a message of ours, with a Received field of this hop; durable on return."""
-        while True:
-            new = qid.new(self.now)
-            try:
-                data = self.spool.create(new)
-                break
-            except FileExistsError:
-                continue
+        spool, new, data = self.spool.begin(qid.new(self.now), self.now)
         try:
             _copy_body(source, data, size)
             judged = self._judge.judge(new, data, control) if self._judge else JudgedLetter()
             add_trace(control, owner, self.options, qid=new, now=self.now)
         except BaseException:
-            self.spool.discard(new, data)
+            spool.discard(new, data)
             raise
         if judged.is_discarded:
-            self.spool.discard(new, data)
+            spool.discard(new, data)
             log.line(new, "discarded")
             return new
         control.headers[1:1] = [(b"", field) for field in judged.above]
         try:
-            self.spool.accept(new, data, control)
+            spool.accept(new, data, control)
         except BaseException:
             close(data)
             raise

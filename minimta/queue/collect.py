@@ -17,7 +17,6 @@ import os
 
 from minimta.message import headers
 from minimta.queue import first_control
-from minimta.queue import qid as queue_id
 from minimta.queue.directory import close
 from minimta.queue.first_control import FirstControl
 from minimta.queue.spool import Spool
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from minimta.config.options import Options
     from minimta.message.envelope import Envelope
     from minimta.queue.control import Control
+    from minimta.queue.directories import Queue
 
 #: octets of a body that stay in memory
 _IN_MEMORY = 65536
@@ -50,7 +50,7 @@ class Incoming:
 
     def __init__(
         self,
-        spool: Spool,
+        queue: Queue,
         options: Options,
         envelope: Envelope,
         *,
@@ -62,7 +62,7 @@ class Incoming:
         response: bool = False,
         hops: int = 0,
     ) -> None:
-        """*qid* is the id it gets if that is free, *now* epoch seconds, *host* our full name.
+        """It goes into *queue*. *qid* is the id it gets if that is free, *now* epoch seconds, *host* our full name.
 
         *submit* marks the submission form of the product, *qualify* completes unqualified addresses
         in the header, *response* marks a bounce, *hops* is what the message has behind it (-h).
@@ -75,7 +75,11 @@ class Incoming:
         self.first = FirstControl(
             options, host, now, submit=submit, qualify=qualify, response=response
         )
-        self._spool = spool
+        self._queue = queue
+        #: the directory that it lies in, once there is a df
+        self._spool: Spool
+        #: those that have failed
+        self._tried: tuple[Spool, ...] = ()
         self._options = options
         self._now = now
         self._hops = hops
@@ -168,6 +172,14 @@ class Incoming:
         Raise MessageRefused or OSError; then nothing is left in the queue, as far as the disk
         obeys, but ``text()`` and ``copy_body()`` still give the message until abort().
         """
+        while True:
+            try:
+                return self._commit(keep_lock)
+            except OSError:
+                if not self._goes_elsewhere():
+                    raise
+
+    def _commit(self, keep_lock: bool) -> str:
         try:
             self.finish()
             control = self.control()
@@ -190,13 +202,13 @@ class Incoming:
             log.line(self.qid, f"split: rcpts={len(control.recipients)}, ids={', '.join(ids)}")
         self._data = -1
         self._log(control)
-        if self._spool.is_client:
+        if self._queue.is_client:
             self._spool.note_own(ids)
         return self.qid
 
     def _parts(self, control: Control) -> list[Control]:
         """The messages that it becomes: one, or as many as a runner will adopt. Raise MessageRefused."""
-        if not self._spool.is_client:
+        if not self._queue.is_client:
             return [control]
         from minimta.queue import client_limits  # not on the way into the MTA queue
 
@@ -229,6 +241,10 @@ class Incoming:
 
     def copy_body(self, file: int) -> None:
         """Write the body to the descriptor *file*, wherever it is kept. Raise OSError."""
+        self._copy_stored(file)
+        files.write_all(file, b"".join(self._body))
+
+    def _copy_stored(self, file: int) -> None:
         position = 0
         # What a failed write has left in the df is still in memory, too.
         while position < self._stored:
@@ -237,7 +253,6 @@ class Incoming:
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
             files.write_all(file, piece)
             position += len(piece)
-        files.write_all(file, b"".join(self._body))
 
     # --- header -----------------------------------------------------------------------------------
 
@@ -281,20 +296,59 @@ class Incoming:
         """Put what is held of the body into the df."""
         if self._data < 0:
             self._data = self._create()
-        files.write_all(self._data, b"".join(self._body))
+        while True:
+            try:
+                files.write_all(self._data, b"".join(self._body))
+                break
+            except OSError:
+                if not self._goes_elsewhere():
+                    raise
         self._body.clear()
         self._stored += self._held
         self._held = 0
 
     def _create(self) -> int:
-        while True:
+        self._spool, self.qid, data = self._queue.begin(self.qid, self._now)
+        self._is_named = True
+        return data
+
+    def _goes_elsewhere(self) -> bool:
+        """The directory that it lies in has failed: does another one take over what is stored?
+
+        If not, this is as after any failure: the text can still be had, until abort().
+        """
+        if isinstance(self._queue, Spool) or self._data < 0:
+            return False
+        while self._spool not in self._tried:
+            self._tried += (self._spool,)
+            self._queue.leave_out(self._spool)
+            self._lose_name()
             try:
-                data = self._spool.create(self.qid)
-            except FileExistsError:
-                self.qid = queue_id.new(self._now)
-                continue
-            self._is_named = True
-            return data
+                data = self._create()
+            except OSError:
+                return False
+            if self._spool not in self._tried and self._copied(data):
+                close(self._data)
+                self._data = data
+                return True
+            close(data)
+        self._lose_name()
+        return False
+
+    def _copied(self, data: int) -> bool:
+        try:
+            self._copy_stored(data)
+        except OSError:
+            return False
+        return True
+
+    def _lose_name(self) -> None:
+        if self._is_named:
+            self._is_named = False
+            try:
+                self._spool.unlink("df" + self.qid)
+            except OSError:
+                pass  # a df of nobody's is swept
 
     # --- control file -----------------------------------------------------------------------------
 

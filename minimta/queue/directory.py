@@ -28,6 +28,7 @@ class QueueEntry:
     __slots__ = ("mtime", "qid")
 
     def __init__(self, qid: str, mtime: float) -> None:
+        #: or its name in a queue of several directories: see ``directories``
         self.qid = qid
         #: when it came, or, once deferred, when it is due (epoch seconds); the qf's mtime. One far
         #: in the future means that the clock was set back, not that the message has to wait.

@@ -35,6 +35,7 @@ class Listed:
         "last_attempt",
         "locked",
         "message",
+        "name",
         "priority",
         "qid",
         "quarantine",
@@ -52,6 +53,8 @@ class Listed:
         something of a recipient.
         """
         self.qid = qid
+        #: what a run calls it: see ``directories``
+        self.name = qid
         self.locked = locked
         #: the control file has no content (yet)
         self.is_empty = not text

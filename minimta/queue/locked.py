@@ -54,7 +54,10 @@ class Unusable(Exception):
 class LockedMessage:
     """One locked message. ``control`` is edited by the holder and written back by rewrite()."""
 
-    __slots__ = ("_directory", "_lock", "_new", "control", "data", "kind", "owner", "qid", "size")
+    __slots__ = (
+        *("_directory", "_lock", "_new", "control", "data"),
+        *("kind", "name", "owner", "qid", "size"),
+    )
 
     def __init__(
         self,
@@ -73,6 +76,8 @@ class LockedMessage:
         #: what is to be the qf, locked, -1 if nothing is
         self._new = -1
         self.qid = qid
+        #: what a run calls it: see ``directories``
+        self.name = qid
         self.control = control
         #: the df, opened read-only
         self.data = data
@@ -188,6 +193,17 @@ class LockedMessage:
         self._directory.unlink(self.kind + self.qid)
         self._directory.retired.append(self.qid)
         self.release()
+
+    def put_aside(self, text: str, reason: str) -> None:
+        """See QueueDirectory.lose, but nobody is told. Raise OSError."""
+        lost = self._directory.lost
+        noted = len(lost)
+        self._directory.lose(self.qid, text, reason, self.kind)
+        del lost[noted:]
+
+    def is_gone(self) -> bool:
+        """Is it not in the queue any more? Raise OSError."""
+        return self._directory.find(self.kind + self.qid) is None
 
     def release(self) -> None:
         """Let go of the message; may be called twice."""

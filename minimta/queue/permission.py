@@ -35,25 +35,31 @@ def may_listen(options: Options) -> bool:
     """
     if may_administer(options):
         return True
-    if not options.run_as_user or why_not_fill(options.queue_directory):
-        return False
+    from minimta.queue import pattern  # not for submission
     from minimta.system.users import Users
+
+    if not options.run_as_user or not any(map(_may_fill, pattern.paths(options))):
+        return False
 
     user = Users().find(options.run_as_user.encode())
     return user is not None and user.uid == os.geteuid()
 
 
-def why_not_fill(directory: str) -> str:
-    """What keeps this process from making files in a queue directory; "" if nothing does."""
-    if os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
-        return ""
-    return f"{directory}: Permission denied"
+def _may_fill(directory: str) -> bool:
+    """May this process make files in a queue directory?"""
+    return os.access(directory, os.W_OK | os.X_OK, effective_ids=True)
 
 
 def make_queues(options: Options) -> None:
     """OneUser: make the directories that a new volume lacks. Raise OSError."""
+    from minimta.queue import pattern
+
+    try:
+        first = pattern.paths(options)[0]
+    except FileNotFoundError:
+        first = f"{options.queue_pattern[:-1]}1"
     for path in (
-        options.queue_directory,
+        first,
         options.client_queue_directory,
         options.mailbox_directory,
     ):

@@ -31,7 +31,7 @@ def accept(spool: Spool, qid: str, data: int, parts: list[Control], *, now: floa
     ids, copies, locks = [qid], [], []
     try:
         for _ in parts[1:]:
-            part, copy = _create(spool, now)
+            _, part, copy = spool.begin(queue_id.new(now), now)
             ids.append(part)
             copies.append(copy)
             _copy(data, copy)
@@ -56,15 +56,6 @@ def accept(spool: Spool, qid: str, data: int, parts: list[Control], *, now: floa
             close(file)
     close(data)
     return ids
-
-
-def _create(spool: Spool, now: float) -> tuple[str, int]:
-    while True:
-        qid = queue_id.new(now)
-        try:
-            return qid, spool.create(qid)
-        except FileExistsError:
-            continue
 
 
 def _copy(source: int, target: int) -> None:

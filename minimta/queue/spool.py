@@ -14,6 +14,7 @@ import fcntl
 import os
 import stat
 
+from minimta.queue import qid as queue_id
 from minimta.queue.commit import KeepingCommitter, PlainCommitter
 from minimta.queue.control import Control, encode
 from minimta.queue.directory import READING, QueueDirectory, close, is_still
@@ -62,6 +63,22 @@ class Spool(QueueDirectory):
         self._leftovers = Leftovers(self.descriptor)
 
     # --- in ---------------------------------------------------------------------------------------
+
+    @property
+    def spools(self) -> list[Spool]:
+        """Itself: what a QueueGroup has several of."""
+        return [self]
+
+    def begin(self, qid: str, now: float) -> tuple[Spool, str, int]:
+        """Begin a message: (where it lies, its id, its df as create() makes it).
+
+        The id is *qid*, or if that is taken another one of *now* (epoch seconds). Raise OSError.
+        """
+        while True:
+            try:
+                return self, qid, self.create(qid)
+            except FileExistsError:
+                qid = queue_id.new(now)
 
     def create(self, qid: str) -> int:
         """Begin a message: an empty df, open for reading and writing, safe from sweep().

@@ -29,6 +29,10 @@ from minimta.queue.qid import valid
 from minimta.queue.selectors import Selection
 from minimta.system import locks, log, processes, slots
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minimta.queue.queue_group import QueueGroup
+
 #: as the listener says it to its parent: b"e@lab3.campus\n", b"e.lab3.campus\n" with those below, b"e#\n"
 ORDER = re.compile(rb"e(#|[@.][a-z0-9_-]+(?:\.[a-z0-9_-]+)*)\n")
 #: octets of an order at most; handed on it is the name of a file, which has 255
@@ -119,16 +123,26 @@ class AskedRuns:
 class HandedRuns:
     """What listeners have left in the queue directory, for the resident runner."""
 
-    def __init__(self, directory: QueueDirectory, runs: AskedRuns | None = None) -> None:
+    def __init__(
+        self,
+        directory: QueueDirectory,
+        runs: AskedRuns | None = None,
+        group: QueueGroup | None = None,
+    ) -> None:
+        """*directory* is looked at, for messages too if they are not in the directories of a *group*."""
         self._directory = directory
+        self._group = group
         self._runs = runs or AskedRuns()
         self._found: list[bytes] = []
 
     def names(self) -> list[str]:
-        """The queue ids in the directory, in no order; what else is looked for is noted. Raise OSError."""
+        """The names of all messages, in no order; what else is looked for is noted. Raise OSError."""
         files = self._directory.files()
         asked = (os.fsencode(name.removeprefix(_HANDED)) for name in files if name[:3] == _HANDED)
         self._found += [order for order in asked if ORDER.fullmatch(b"e%b\n" % order)]
+        if self._group:
+            self._group.look()
+            return self._group.names()
         return [name[2:] for name in files if name.startswith("qf") and valid(name[2:])]
 
     def begin(self, options: Options) -> None:

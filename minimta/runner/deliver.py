@@ -26,9 +26,10 @@ from minimta.message import deliver_by, headers
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome, deferred
 from minimta.queue import always_bcc
+from minimta.queue.directories import open_queue
 from minimta.queue.directory import UNKNOWN_UID
 from minimta.queue.locked import LockedMessage
-from minimta.queue.spool import Spool
+from minimta.queue.pattern import of_message
 from minimta.routing.destination import Destination, not_in_time, too_many_hops
 from minimta.routing.expand import expand
 from minimta.routing.local_host import LocalHost
@@ -45,6 +46,7 @@ from minimta.system.users import Users
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.mailers.remote.kept_workers import KeptWorkers
+    from minimta.queue.directories import Queue
     from minimta.routing.rewrite import Rewriter
     from minimta.runner.send_reports import ReportSender
 
@@ -74,7 +76,7 @@ class Deliverer:
     def __init__(
         self,
         here: LocalHost,
-        spool: Spool | None = None,
+        spool: Queue | None = None,
         *,
         slots: Slots | None = None,
         is_run: bool = True,
@@ -117,7 +119,7 @@ class Deliverer:
         self.finished: Callable[[], None] = lambda: None
         #: what rewrites addresses, or None; () until it is known
         self._rewriter: tuple[()] | tuple[Rewriter | None] = ()
-        #: ids of messages of which something was not begun, because others crowd there, or because
+        #: ids (names) of messages of which something was not begun, because others crowd there, or because
         #: it has its turn later: then (epoch seconds), else 0.0
         self.held: dict[str, float] = {}
 
@@ -129,7 +131,8 @@ class Deliverer:
         fresh: bool = False,
         kind: str = "qf",
     ) -> list[AttemptResult]:
-        """Try these messages once, and then the bounces that came of it.
+        """Try the messages of these ids, or names (``queue.directories``), once, and then the bounces
+        that came of it.
 
         *go_on* is asked when all that is quick is done and programs or other hosts are left: False
         leaves them for another attempt. Without it they are tried, in a slot if one is free. *fresh*
@@ -155,11 +158,11 @@ class Deliverer:
     def _attempt(
         self, qids: Sequence[str], go_on: Callable[[], bool], kind: str = "qf"
     ) -> list[AttemptResult]:
-        results = {qid: AttemptResult(qid, locked=True) for qid in qids}
+        results = {name: AttemptResult(of_message(name)[1], locked=True) for name in qids}
         tried: list[MessageProgress] = []
         try:
-            for qid in results:
-                progress = self._open(qid, kind)
+            for name in results:
+                progress = self._open(name, kind)
                 if progress is not None:
                     tried.append(progress)
             self._deliver(tried, go_on)
@@ -173,7 +176,7 @@ class Deliverer:
                     for position, outcome in progress.outcomes.items()
                     if not self._is_blind_copy(progress.destinations[position].recipient)
                 )
-                results[progress.qid] = AttemptResult(progress.qid, exit_code=code)
+                results[progress.message.name] = AttemptResult(progress.qid, exit_code=code)
         if self.spool.retired:
             # One fsync for the whole batch; until it is done each df stays: see QueueDirectory.flush.
             with self._trouble_with(""):
@@ -184,12 +187,12 @@ class Deliverer:
         """Is it that of AlwaysBcc? What becomes of it is nothing that a sender hears."""
         return always_bcc.is_copy(recipient, self._options, self._here.name)
 
-    def _open(self, qid: str, kind: str) -> MessageProgress | None:
+    def _open(self, name: str, kind: str) -> MessageProgress | None:
         """Lock and expand; None if there is nothing to be done for it now."""
         message = None
-        with self._trouble_with(qid):
+        with self._trouble_with(of_message(name)[1]):
             # Lock first, then look: what was listed may have been delivered by another meanwhile.
-            message = self.spool.lock(qid, kind=kind)
+            message = self.spool.lock(name, kind=kind)
             if message is None:
                 return None
             is_held = bool(message.control.quarantine) and kind == "qf"
@@ -303,7 +306,7 @@ class Deliverer:
         """A task is over: tell, record, and if it was the message's last one, finish."""
         progress = task.progress
         if held := [outcome.turn for outcome in outcomes.values() if outcome.is_crowded]:
-            self.held[progress.qid] = max(held)
+            self.held[progress.message.name] = max(held)
         with self._trouble_with(progress.qid):
             together: dict[Outcome, list[int]] = {}
             for name, positions in task.users.items():
@@ -380,9 +383,9 @@ def _exit_code(outcomes: Iterable[Outcome]) -> int:
     return failed[0] if is_one else os.EX_UNAVAILABLE if failed else os.EX_OK
 
 
-def open_spool(options: Options) -> Spool:
+def open_spool(options: Options) -> Queue:
     """The MTA queue, as a runner sees it. Raise OSError, also if RunAsUser cannot be looked up."""
     if not options.run_as_user:
-        return Spool(options.queue_directory)
+        return open_queue(options)
     user = Users("").find(options.run_as_user.encode())
-    return Spool(options.queue_directory, listener_uid=user.uid if user else UNKNOWN_UID)
+    return open_queue(options, listener_uid=user.uid if user else UNKNOWN_UID)

@@ -19,7 +19,7 @@ def is_due(mtime: float, now: float, longest: int) -> bool:
 
 
 def ordered(found: Iterable[Listed], order: str, times: dict[str, float]) -> list[Listed]:
-    """The messages in the *order* of QueueSortOrder; *times* are the mtimes of their qf, by id."""
+    """The messages in the *order* of QueueSortOrder; *times* are the mtimes of their qf, by name."""
     if order == "none":
         return list(found)
     keys: dict[str, Callable[[Listed], object]] = {
@@ -27,7 +27,7 @@ def ordered(found: Iterable[Listed], order: str, times: dict[str, float]) -> lis
         "host": lambda one: (_first_host(one), one.priority, one.qid),
         "time": lambda one: (one.created, one.qid),
         "filename": lambda one: one.qid,
-        "modification": lambda one: (times.get(one.qid, 0.0), one.qid),
+        "modification": lambda one: (times.get(one.name, 0.0), one.qid),
     }
     return sorted(found, key=keys[order])  # type: ignore[arg-type]
 

@@ -30,13 +30,16 @@ from minimta.queue import client_limits, patience
 from minimta.queue.control import Control
 from minimta.queue.letter_judge import JudgedLetter, NotNow
 from minimta.queue.locked import LockedMessage
-from minimta.queue.spool import Spool
 from minimta.routing.destination import Destination
 from minimta.routing.local_host import LocalHost
 from minimta.runner.checkpoint import MessageProgress, Unrecorded
 from minimta.runner.send_reports import ReportSender
 from minimta.system import log, privileges, sandbox
 from minimta.system.users import Users
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minimta.queue.directories import Queue
 
 #: what holds a letter until its bounce is durable
 _HELD = "refused by a filter, a bounce is on its way;"
@@ -50,7 +53,7 @@ _STARTING = 3600.0
 class LetterFilters:
     """The Judge of letters: see queue.letter_judge."""
 
-    def __init__(self, options: Options, spool: Spool, users: Users, now: float) -> None:
+    def __init__(self, options: Options, spool: Queue, users: Users, now: float) -> None:
         """Letters go to *spool*; *now* is epoch seconds."""
         self._options = options
         self._spool = spool
@@ -141,11 +144,11 @@ class LetterFilters:
         with contextlib.suppress(Unrecorded):  # logged, and the letter stays held
             reports.finish(progress, self._now)
             self._spool.flush()
-            self._let_go(qid, reason)
+            self._let_go(message.name, reason)
 
-    def _let_go(self, qid: str, reason: str) -> None:
+    def _let_go(self, name: str, reason: str) -> None:
         """Those who were not refused get it, unless a filter holds it for another *reason*."""
-        message = self._spool.lock(qid, kind="hf") if self._spool.find("hf" + qid) else None
+        message = self._spool.lock(name, kind="hf")
         if message is None:
             return
         with message:

@@ -12,18 +12,21 @@ from minimta.mailers.by_name import Mailers
 from minimta.message.outcome import Fate, Outcome
 from minimta.message.printable import shown
 from minimta.queue.locked import LockedMessage
-from minimta.queue.spool import Spool
 from minimta.routing.destination import Destination
 from minimta.routing.local_host import LocalHost
 from minimta.runner.checkpoint import MessageProgress, Unrecorded
 from minimta.runner.delivery_log import DeliveryLog
 from minimta.runner.send_reports import ReportSender
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minimta.queue.directories import Queue
+
 
 class GivingUp:
     """Returns messages of one queue."""
 
-    def __init__(self, here: LocalHost, spool: Spool) -> None:
+    def __init__(self, here: LocalHost, spool: Queue) -> None:
         self._options = here.options
         self._spool = spool
         self._log = DeliveryLog(here.users, here.router, None)
@@ -56,7 +59,7 @@ class GivingUp:
             message.release()
         self._reports.made.clear()
         self._spool.flush()
-        return self._spool.find(message.kind + message.qid) is None
+        return message.is_gone()
 
 
 def _outcome(why: str, before: str) -> Outcome:

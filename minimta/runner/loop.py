@@ -1,8 +1,9 @@
 """The loop of the resident runner: it watches the queue, and forks children for what is new.
 
-It sleeps until mqueue or clientmqueue tells of a new name (``watch``), a child of its own, a signal, or a
-time that has come; a directory that does not tell is looked at ten times a second. It lists mqueue only
-when that has changed. It delivers nothing itself: it forks while it has one thread and nothing open.
+It sleeps until mqueue (any of its directories, if there are several) or clientmqueue tells of a new name
+(``watch``), a child of its own, a signal, or a time that has come; a directory that does not tell is looked
+at ten times a second. It lists mqueue only when that has changed. It delivers nothing itself: it forks while
+it has one thread and nothing open.
 
     new messages     a child delivers to mailboxes and files, one child at a time, so that what comes
                      meanwhile is taken together by the next; but nobody waits long for one that is
@@ -26,13 +27,13 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from minimta.runner.queue_child import GOES_ON, NO_SLOT, Child, Children, RunnerPipes, forked, held
 from minimta.runner.queue_work import Work
 from minimta.runner.turns import Turns
-from minimta.runner.watch import Watch
+from minimta.runner.watch import Watch, Watches, no_more
 from minimta.system import log, processes
 from minimta.system.slots import Slots
 from minimta.system.waiting import Wait
@@ -67,14 +68,16 @@ class Loop:
         slots: Slots,
         *,
         interval: int | None,
+        more: Callable[[], Iterable[str]] = no_more,
     ) -> None:
-        """*directories* are mqueue and clientmqueue, *names* lists the first.
+        """*directories* are mqueue and clientmqueue, *names* lists the first, and *more* directories
+        whose paths may be others once the first has changed.
 
         *slots* are for children whose deliveries are slow; *interval* is seconds between full runs,
         None for none.
         """
         self._work = work
-        self._queue, self._client = (Watch(path) for path in directories)
+        self._queue, self._client = Watches(directories[0], more), Watch(directories[1])
         self._names = names
         self._slots = slots
         self._interval = interval

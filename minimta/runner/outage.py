@@ -13,7 +13,6 @@ oldest messages are known from the names, and only those few are opened.
 from __future__ import annotations
 
 import errno
-import heapq
 import os
 import time
 from collections.abc import Collection, Iterator
@@ -25,7 +24,7 @@ from minimta.mailers.remote import login_memory, token_file
 from minimta.mailers.remote.credentials import CredentialStore, source
 from minimta.mailers.remote.login_memory import LoginMemory, LoginRecord
 from minimta.message import dates
-from minimta.queue import listing
+from minimta.queue import directories, pattern
 from minimta.runner.alert_state import Trouble
 from minimta.system import log, privileges
 from minimta.system.safefile import Untrusted
@@ -63,10 +62,13 @@ def look(options: Options, names: Collection[str], now: float) -> Outage:
 
 def queue_trouble(options: Options) -> str:
     """Why nothing can be put into a queue directory, "" if it can. Raises nothing."""
-    directories = [options.queue_directory]
+    try:
+        wanted = pattern.paths(options)
+    except OSError as error:
+        return f"nothing can be written in {options.queue_pattern}: {error.strerror}"
     if os.path.lexists(options.client_queue_directory):  # a container without users needs none
-        directories.append(options.client_queue_directory)
-    for directory in directories:
+        wanted.append(options.client_queue_directory)
+    for directory in wanted:
         try:
             why = os.fsdecode(privileges.in_child(partial(_probe, options, directory), _PROBE_TIME))
         except OSError as error:
@@ -160,7 +162,7 @@ def age_trouble(options: Options, names: Collection[str], now: float) -> str:
     if not options.alert_age or not names:
         return ""
     try:
-        found = list(listing.scan(options.queue_directory, only=heapq.nsmallest(_FEW, names)))
+        found = list(directories.listed(options, only=directories.oldest(names, _FEW)))
     except OSError:
         return ""  # queue_trouble() has told
     waiting = [(one.created, one.qid) for one in found if one.created and not one.quarantine]

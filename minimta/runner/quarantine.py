@@ -15,13 +15,16 @@ import time
 from collections.abc import Callable, Sequence
 
 from minimta.config.options import Options
-from minimta.queue import listing
+from minimta.queue import directories
 from minimta.queue.listing import Listed
 from minimta.queue.locked import LockedMessage
 from minimta.queue.selectors import Selection, all_match, file_kinds
-from minimta.queue.spool import Spool
 from minimta.runner.deliver import open_spool
 from minimta.system import log
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minimta.queue.directories import Queue
 
 
 def change(
@@ -33,8 +36,8 @@ def change(
     """
     spool, missed = open_spool(options), 0
     for kind in sorted(file_kinds(selections) - {"Qf"}):
-        for one in list(listing.scan(options.queue_directory, kind)):
-            if _is_meant(selections, one) and not _change(spool, one.qid, kind, reason):
+        for one in list(directories.listed(options, kind)):
+            if _is_meant(selections, one) and not _change(spool, one.name, kind, reason):
                 say(f"{one.qid}: locked")
                 missed += 1
     return missed
@@ -50,9 +53,9 @@ def _is_meant(selections: Sequence[Selection], one: Listed) -> bool:
     )
 
 
-def _change(spool: Spool, qid: str, kind: str, reason: str) -> bool:
+def _change(spool: Queue, name: str, kind: str, reason: str) -> bool:
     """False if another has the message."""
-    message = spool.lock(qid, kind=kind)
+    message = spool.lock(name, kind=kind)
     if message is None:
         return False
     with message:

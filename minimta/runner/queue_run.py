@@ -16,7 +16,7 @@ from contextlib import suppress
 
 from minimta.config.options import Options
 from minimta.mailers.remote import host_status, sts_cache, tls_results
-from minimta.queue import listing, permission
+from minimta.queue import directories, permission
 from minimta.queue.listing import Listed
 from minimta.queue.rest import longest_rest, rest_after
 from minimta.queue.selectors import (
@@ -26,7 +26,6 @@ from minimta.queue.selectors import (
     file_kinds,
     parse_selection,
 )
-from minimta.queue.spool import Spool
 from minimta.routing.local_host import LocalHost
 from minimta.runner.deliver import Deliverer
 from minimta.runner.due import is_due, ordered
@@ -61,7 +60,7 @@ def run(
     by hand takes one if there is one, and does not wait. *held* gets what ``Deliverer.held`` has of
     messages that found no place at their next hop.
     """
-    reason = permission.why_not_queue(options.queue_directory)
+    reason = directories.why_not_queue(options)
     if reason:
         say(reason)
         complain(permission.NO_RIGHTS)
@@ -91,11 +90,7 @@ def look_after(options: Options) -> None:
 
     names: list[str] = []
     with suppress(OSError):  # of which it tells
-        spool = Spool(options.queue_directory)
-        try:
-            names = spool.names()
-        finally:
-            spool.close()
+        names = directories.names(options)
     alert.look(options, names)
 
 
@@ -177,19 +172,19 @@ class _Run:
         )
 
     def _chosen(self, now: float) -> list[str]:
-        """Ids of the messages to be tried, in order."""
+        """Names of the messages to be tried, in order."""
         options, spool = self._options, self._deliverer.spool
         # As Sendmail: who asks for certain messages wants them tried now.
         wants_all, longest = bool(self._selections), longest_rest(options)
         entries = spool.entries(self._kind)
         due = [e for e in entries if wants_all or is_due(e.mtime, now, longest)]
         times = {entry.qid: entry.mtime for entry in due}
-        listed = list(listing.scan(options.queue_directory, self._kind, only=times))
+        listed = list(directories.listed(options, self._kind, only=times))
         found = [one for one in listed if self._is_chosen(one, now)]
-        chosen = [one.qid for one in ordered(found, options.queue_sort_order, times)]
+        chosen = [one.name for one in ordered(found, options.queue_sort_order, times)]
         if not self._selections:
             # A link, a fifo: an attempt locks it, looks, and puts it aside.
-            chosen += sorted(times.keys() - {one.qid for one in listed})
+            chosen += sorted(times.keys() - {one.name for one in listed})
         return chosen[: options.max_queue_run_size or None]
 
     def _is_chosen(self, one: Listed, now: float) -> bool:

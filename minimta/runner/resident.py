@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
+from functools import partial
 
 from minimta.config.options import Options
 from minimta.mailers.by_name import Mailers
-from minimta.queue.spool import Spool
+from minimta.queue import pattern
+from minimta.queue.directory import QueueDirectory
 from minimta.runner.asked_runs import HandedRuns
 from minimta.runner.loop import Loop
 from minimta.runner.make_jobs import MAILERS
@@ -20,6 +22,10 @@ from minimta.system.slots import Slots, of_queue
 from minimta.system.terminal import complain
 from minimta.system.users import Users
 from minimta.system.waiting import Wait
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minimta.queue.queue_group import QueueGroup
 
 #: seconds for a runner that was told to end to leave its place
 RESTART = 3.0
@@ -72,7 +78,7 @@ def stay(
         announce(options)
         slots = of_queue(options)
         _load_for_children(options, slots)
-        handed = HandedRuns(Spool(options.queue_directory))
+        handed = HandedRuns(QueueDirectory(options.queue_directory), group=_group(options))
         loop = _loop(options, slots, interval, handed)
 
         def look() -> bool:
@@ -93,6 +99,15 @@ def stay(
     return os.EX_OK
 
 
+def _group(options: Options) -> QueueGroup | None:
+    """All directories, if there may be several. Raise OSError."""
+    if not options.has_queue_group:
+        return None
+    from minimta.queue.queue_group import QueueGroup
+
+    return QueueGroup(options)
+
+
 def _loop(options: Options, slots: Slots, interval: int | None, handed: HandedRuns) -> Loop:
     return Loop(
         QueueWork(options, slots),
@@ -100,7 +115,16 @@ def _loop(options: Options, slots: Slots, interval: int | None, handed: HandedRu
         handed.names,
         slots,
         interval=interval,
+        more=partial(_several, options),
     )
+
+
+def _several(options: Options) -> list[str]:
+    """The queue directories in QueueDirectory, if there may be several."""
+    try:
+        return pattern.paths(options) if options.has_queue_group else []
+    except OSError:
+        return []  # told when the queue is listed
 
 
 def _place(

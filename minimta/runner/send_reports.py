@@ -21,12 +21,15 @@ from minimta.message.envelope import Envelope, Recipient
 from minimta.message.outcome import Fate
 from minimta.queue import collect
 from minimta.queue import qid as queue_id
-from minimta.queue.spool import Spool
 from minimta.routing import controlling_user, recipients
 from minimta.routing.local_host import LocalHost
 from minimta.runner import delivery_log, last_resort
 from minimta.runner.checkpoint import MessageProgress
 from minimta.system import log
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minimta.queue.directories import Queue
 
 _UNREPORTED = "Deferred: cannot queue the report of failed delivery"
 
@@ -34,7 +37,7 @@ _UNREPORTED = "Deferred: cannot queue the report of failed delivery"
 class ReportSender:
     """Makes bounces, warnings, receipts and notes to the postmaster."""
 
-    def __init__(self, here: LocalHost, spool: Spool, mailers: Mailers) -> None:
+    def __init__(self, here: LocalHost, spool: Queue, mailers: Mailers) -> None:
         """*spool* is where reports are queued, and may have lost something; *here* knows who is a user.
 
         One of *mailers* puts into a mailbox what could be reported to nobody.
@@ -103,12 +106,11 @@ class ReportSender:
 
     def _put_aside(self, progress: MessageProgress) -> None:
         """A double bounce that can be saved nowhere is kept as Qf: nobody is left to be told of it."""
-        noted = len(self._spool.lost)
-        self._spool.lose(
-            progress.qid, "savemail: cannot save rejected email anywhere", "savemail panic"
+        # Nobody is told: a note to the postmaster is what has just failed.
+        progress.message.put_aside(
+            "savemail: cannot save rejected email anywhere", "savemail panic"
         )
         progress.note_failures()
-        del self._spool.lost[noted:]  # a note to the postmaster is what has just failed
         progress.message.release()
 
     def _queued(self, notifier: notify.Notifier, progress: MessageProgress, report: Report) -> bool:

@@ -20,13 +20,17 @@ from minimta.routing.local_host import LocalHost
 from minimta.system import log, processes, waiting
 from minimta.system.users import Users
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minimta.queue.directories import Queue
+
 #: letters that filters look at beside each other
 MOST = 10
 #: seconds for which a run waits for the next of them
 PATIENCE = 10.0
 
 
-def take_in(options: Options, spool: Spool, now: float) -> list[str]:
+def take_in(options: Options, spool: Queue, now: float) -> list[str]:
     """Sweep, and adopt what waits in clientmqueue. Trouble there does not keep the queue waiting.
 
     Returns the new ids, with filters none of them.
@@ -45,7 +49,7 @@ def take_in(options: Options, spool: Spool, now: float) -> list[str]:
         return []
 
 
-def give_back(options: Options, spool: Spool, now: float) -> None:
+def give_back(options: Options, spool: Queue, now: float) -> None:
     """Send the bounces of letters that filters refused and that somebody, or a crash, left unsent."""
     try:
         if not options.input_mail_filters or not spool.entries("hf"):
@@ -57,7 +61,7 @@ def give_back(options: Options, spool: Spool, now: float) -> None:
         log.line("", f"SYSERR(root): giving back: {log.clean(str(error))}", error=True)
 
 
-def _report_losses(options: Options, spool: Spool, users: Users, now: float) -> None:
+def _report_losses(options: Options, spool: Queue, users: Users, now: float) -> None:
     """Tell the postmaster, and those whose it was, what had to be put aside."""
     if not (spool.lost or spool.refused):
         return
@@ -69,7 +73,7 @@ def _report_losses(options: Options, spool: Spool, users: Users, now: float) -> 
 # --- with filters -----------------------------------------------------------------------------------
 
 
-def _each_by_itself(options: Options, spool: Spool, now: float) -> None:
+def _each_by_itself(options: Options, spool: Queue, now: float) -> None:
     """Raise OSError."""
     try:
         client = Spool(options.client_queue_directory)
@@ -94,7 +98,7 @@ def _each_by_itself(options: Options, spool: Spool, now: float) -> None:
             os.close(pipe)
 
 
-def _start(options: Options, spool: Spool, name: str, now: float) -> tuple[int, int]:
+def _start(options: Options, spool: Queue, name: str, now: float) -> tuple[int, int]:
     reading, writing = os.pipe2(os.O_CLOEXEC)
     try:
         act = partial(_adopt_one, options, spool, name, now)
@@ -115,7 +119,7 @@ def _wait(running: dict[int, int]) -> bool:
     return bool(ended)
 
 
-def _adopt_one(options: Options, spool: Spool, name: str, now: float) -> int:
+def _adopt_one(options: Options, spool: Queue, name: str, now: float) -> int:
     """In a process of its own: adopt the letter *name*, if the filters let it pass."""
     from minimta.runner.filter_letters import LetterFilters  # few hosts have filters
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 
 from minimta.system.dirwatch import DirectoryWatch
 
@@ -60,3 +60,60 @@ class Watch:
         self._again = abs(now - mtime) < _TICK if self.tells else changed
         self._seen = mtime
         return look
+
+
+def no_more() -> Iterable[str]:
+    """One directory is all."""
+    return ()
+
+
+class Watches:
+    """A directory and those that hang on it: which they are is asked again when it has changed."""
+
+    def __init__(self, path: str, more: Callable[[], Iterable[str]] = no_more) -> None:
+        """*more* gives the paths of the others, and raises nothing."""
+        self._first = Watch(path)
+        self._more = more
+        self._others: dict[str, Watch] = {}
+        #: do all of them? See Watch
+        self.tells = False
+        self._is_telling = False
+        #: what ends their telling, by path
+        self._ends: dict[str, ExitStack] = {}
+
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """See Watch; of all."""
+        self._is_telling = True
+        try:
+            with self._first.telling():
+                yield
+        finally:
+            self._is_telling = self.tells = False
+            self._drop(list(self._others))
+
+    def forget(self) -> None:
+        """Let the next look find a change."""
+        self._first.forget()
+
+    def has_changed(self) -> bool:
+        """Has any of them changed since the last look?"""
+        has_changed = self._first.has_changed()
+        if has_changed:
+            wanted = list(self._more())
+            self._drop([path for path in self._others if path not in wanted])
+            for path in wanted:
+                self._others.setdefault(path, Watch(path))
+                if self._is_telling and path not in self._ends:
+                    self._ends[path] = ExitStack()
+                    self._ends[path].enter_context(self._others[path].telling())
+        # All are looked at, and so are told of from now on.
+        for watch in self._others.values():
+            has_changed = watch.has_changed() or has_changed
+        self.tells = all(watch.tells for watch in (self._first, *self._others.values()))
+        return has_changed
+
+    def _drop(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            del self._others[path]
+            self._ends.pop(path, ExitStack()).close()

@@ -17,6 +17,7 @@ from minimta.system.users import Users
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.config.options import Options
+    from minimta.queue.directories import Queue
     from minimta.system.users import User
 
 
@@ -82,7 +83,7 @@ def _may_write(options: Options) -> bool:
         return False  # the client queue takes the letters of all
 
 
-def choose_spool(options: Options, queue: str) -> tuple[Spool, bool]:
+def choose_spool(options: Options, queue: str) -> tuple[Queue, bool]:
     """The queue to write, open if that can be, and whether it is the MTA's.
 
     *queue* is what -A asked for: "m", "c", or "" for what the caller's rights allow.
@@ -90,8 +91,12 @@ def choose_spool(options: Options, queue: str) -> tuple[Spool, bool]:
     # What filters shall see is adopted, whoever it is from.
     is_direct = queue != "c" and not options.input_mail_filters and _may_write(options)
     is_mta = queue == "m" or is_direct
-    path = options.queue_directory if is_mta else options.client_queue_directory
+    path = options.queue_pattern if is_mta else options.client_queue_directory
     try:
+        if is_mta and options.has_queue_group:
+            from minimta.queue.queue_group import QueueGroup  # few hosts have it
+
+            return QueueGroup(options), is_mta
         spool = Spool(path, is_client=not is_mta)
     except OSError as error:
         error.filename = error.filename or path

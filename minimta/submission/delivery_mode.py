@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from minimta.config.options import Options
     from minimta.queue.collect import Incoming
-    from minimta.queue.spool import Spool
+    from minimta.queue.directories import Queue
     from minimta.routing.local_host import LocalHost
 
 
@@ -43,7 +43,7 @@ def is_ours(options: Options, *, verbose: bool) -> bool:
 
 def first(
     here: LocalHost,
-    spool: Spool,
+    spool: Queue,
     qid: str,
     *,
     hear: Callable[[str], None] | None,
@@ -66,7 +66,7 @@ def first(
 
 def _attempt(
     here: LocalHost,
-    spool: Spool,
+    spool: Queue,
     qid: str,
     *,
     hear: Callable[[str], None] | None,

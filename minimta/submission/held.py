@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.config.commandline import Command
     from minimta.config.file import ConfigError
-    from minimta.queue.spool import Spool
+    from minimta.queue.directories import Queue
 
 #: where the letter waits, within which limits, whose it is, how its text reads
 QUEUEING = frozenset(
@@ -54,7 +54,7 @@ class HeldSubmission(Submission):
         if self._is_kept:
             super()._require_address()
 
-    def _open_queue(self) -> tuple[Spool, bool]:
+    def _open_queue(self) -> tuple[Queue, bool]:
         if self._is_kept:
             return choose_spool(self._options, "c")
         return UnusableSpool(OSError(self._reason())), False

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from minimta.config.commandline import Command
     from minimta.config.options import Options
     from minimta.message.addresslist import ListedAddress
-    from minimta.queue.spool import Spool
+    from minimta.queue.directories import Queue
     from minimta.routing.refusal import Refusal
 
 _RECIPIENT_FIELDS = (b"to", b"cc", b"bcc", b"apparently-to")
@@ -80,7 +80,7 @@ class Submission:
             who = log.clean(self._caller.name)
             raise SubmissionError(f"{who} is no address: state one with -f", os.EX_USAGE)
 
-    def _open_queue(self) -> tuple[Spool, bool]:
+    def _open_queue(self) -> tuple[Queue, bool]:
         """The queue, and whether it is the MTA's."""
         return choose_spool(self._options, self._command.queue)
 
@@ -344,7 +344,7 @@ class Submission:
     @property
     def _queue_path(self) -> str:
         options = self._options
-        return options.queue_directory if self._is_mta else options.client_queue_directory
+        return options.queue_pattern if self._is_mta else options.client_queue_directory
 
     def _trouble(self, error: OSError) -> str:
         """What the queue could not do, with the queue's path: that names the file system."""

@@ -553,3 +553,44 @@ def test_a_time_that_nobody_knows_hides_no_message(
     made_up.write_bytes(re.sub(rb"\n[TKN]\d+", rb"\nT%b" % number.encode(), made_up.read_bytes()))
     printed = show(options, verbose=verbose)
     assert "6AM9b6S0003617" in printed and "6AM9b6S0003618" in printed
+
+
+# --- several directories ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def several(options: Options) -> Options:
+    for name in ("q1", "q2", "q3"):
+        os.mkdir(f"{options.queue_directory}/{name}", 0o700)
+    options.queue_pattern = f"{options.queue_directory}/q*"
+    return options
+
+
+def test_each_directory_has_its_heading_and_all_have_one_total(
+    several: Options, show: Listing
+) -> None:
+    for number, name in enumerate(("q1", "q1", "q3")):
+        queue = f"{several.queue_directory}/{name}"
+        put(several, f"6AM9b6r{number}001915", queue=queue, priority=30036 + number)
+    line = "{}      36 Sun Nov 22 09:37 <emma@lab1.campus>\n\t\t\t\t\t <dave@lab2.campus>\n"
+    assert show(several) == (
+        f"\t\tMQ/q1 (2 requests)\n{HEAD}"
+        + line.format("6AM9b6r0001915 ")
+        + line.format("6AM9b6r1001915 ")
+        + f"MQ/q2 is empty\n\t\tMQ/q3 (1 request)\n{HEAD}"
+        + line.format("6AM9b6r2001915 ")
+        + "\t\tTotal requests: 3\n"
+    )
+    assert show(several, parse_selection("I6AM9b6r2")).endswith("\t\tTotal requests: 1\n")
+
+
+def test_what_was_put_aside_in_any_directory_is_counted(several: Options, show: Listing) -> None:
+    for name in ("q1", "q2"):
+        put(several, "6AM9b6r3001915", kind="Qf", queue=f"{several.queue_directory}/{name}")
+    assert show(several).endswith("\t\tTotal requests: 0\n2 put aside: mailq -qL\n")
+
+
+def test_without_any_directory_it_is_said_what_to_do(several: Options, show: Listing) -> None:
+    several.queue_pattern = f"{several.queue_directory}/none*"
+    assert show(several).startswith("MQ/none*: there is no such directory; mkdir -m 1730 MQ/none1")
+    assert show.code == os.EX_CONFIG

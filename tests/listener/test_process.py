@@ -76,6 +76,7 @@ class Place:
 
         def listen() -> bytes:
             spool = process.open_spool(self.options)
+            assert isinstance(spool, Spool)
             Listener(self.options, [], spool, is_first=False)
             return act(spool)
 

@@ -78,9 +78,9 @@ def test_of_many_messages_only_the_oldest_are_opened(
     opened: list[str] = []
     scan = listing.scan
 
-    def counted(directory: str, *, only: list[str]) -> Iterator[listing.Listed]:
+    def counted(directory: str, kind: str, *, only: list[str]) -> Iterator[listing.Listed]:
         opened.extend(only)
-        return scan(directory, only=only)
+        return scan(directory, kind, only=only)
 
     monkeypatch.setattr(listing, "scan", counted)
     assert old in look(host).text

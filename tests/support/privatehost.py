@@ -23,6 +23,7 @@ from minimta.message.outcome import Fate, Outcome
 from minimta.queue import collect
 from minimta.queue import qid as queue_id
 from minimta.queue.control import Control, decode
+from minimta.queue.queue_group import QueueGroup
 from minimta.queue.spool import Spool
 from minimta.routing.local_host import LocalHost
 from minimta.runner.deliver import Deliverer
@@ -52,6 +53,7 @@ class PrivateHost:
         self.root = root
         #: what the clock of attempts says; None is the real one
         self.now = now
+        self._group: QueueGroup | None = None
         for name in ("mqueue", "clientmqueue", "mail", "home"):
             (root / name).mkdir(mode=0o700, exist_ok=True)
         options = self.options = Options()
@@ -80,6 +82,16 @@ class PrivateHost:
     def aliases(self, *lines: str) -> None:
         Path(self.options.alias_files[0]).write_text("\n".join(lines) + "\n")
 
+    def spread(self, *names: str) -> list[Path]:
+        """From now on the queue has these directories: QueueDirectory is mqueue/q*."""
+        base = Path(self.options.queue_directory)
+        self.options.queue_pattern = f"{base}/q*"
+        for name in names:
+            (base / name).mkdir(mode=0o700, exist_ok=True)
+        self._group = self._group or QueueGroup(self.options)
+        self._group.look()
+        return [base / name for name in names]
+
     def clock(self) -> float:
         return time.time() if self.now is None else self.now
 
@@ -102,7 +114,10 @@ class PrivateHost:
         )
         envelope(made)
         now = self.clock()
-        spool = Spool(self.options.queue_directory)
+        group = self._group if self.options.has_queue_group else None
+        if group:
+            group.look()
+        spool = group or Spool(self.options.queue_directory)
         try:
             incoming = collect.Incoming(
                 spool, self.options, made, qid=queue_id.new(now), now=now, host="lab1.campus"
@@ -110,7 +125,8 @@ class PrivateHost:
             incoming.write(text)
             return incoming.commit()
         finally:
-            spool.close()
+            if not group:
+                spool.close()
 
     def deliverer(
         self,

@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator
 
 from minimta.admin.doctor.patient import Diagnosis, Patient, fault, ok, warning
+from minimta.queue import directories, pattern
 from minimta.queue import qid as queue_id
-from minimta.queue.spool import Spool
 
 #: epoch seconds: nobody has run this before, and nobody will after
 _FIRST, _LAST = 1_735_689_600.0, 4_102_444_800.0  # 2025, 2100
@@ -47,14 +47,9 @@ def _from_the_future(patient: Patient) -> Iterator[str]:
     """Ids of messages that are to be newer than now."""
     limit = queue_id.new(patient.now + _AHEAD)[:6]
     try:
-        spool = Spool(patient.options.queue_directory)
+        names = directories.names(patient.options)
     except OSError:
         return
-    try:
-        names = spool.names()
-    except OSError:
-        return
-    finally:
-        spool.close()
+    ids = [pattern.of_message(name)[1] for name in names]
     # An id sorts by its time; after the round of sixty years it would be from the past.
-    yield from sorted(name for name in names if name[:1] == limit[:1] and name[:6] > limit)
+    yield from sorted(name for name in ids if name[:1] == limit[:1] and name[:6] > limit)

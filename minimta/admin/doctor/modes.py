@@ -1,7 +1,7 @@
 """Who may read and write what: queues, mailboxes, tables, secrets, the program itself.
 
 path                         wanted
-mqueue                       root's, group RunAsUser's, sticky, others nothing (1730)
+mqueue, each directory of it root's, group RunAsUser's, sticky, others nothing (1730)
 clientmqueue                 sticky, everybody may put in, nobody may list (1733)
 mailbox directory            root's; sticky if others may write
 mailboxes                    their users', nothing for others
@@ -22,6 +22,8 @@ from minimta.admin.doctor.patient import Diagnosis, Patient, fault, ok, unknown,
 from minimta.admin.install.modes import is_readable_by_others, is_writable_by_others
 from minimta.config.options import Options
 from minimta.maps.table import SUFFIX
+from minimta.queue import pattern
+from minimta.queue.qid import valid
 from minimta.system import log, safefile
 from minimta.system.users import Users
 
@@ -32,11 +34,28 @@ _NO_MAILBOX = (".lock", ".tmp", ".bak")
 
 
 def queues(patient: Patient) -> Iterator[Diagnosis]:
-    """mqueue and clientmqueue."""
+    """mqueue, or all that it may be, and clientmqueue."""
     options = patient.options
-    path = options.queue_directory
-    group = _group_of(options)
-    remedy = f"chown root:{group or 'root'} {path} && chmod 1730 {path}"
+    group = _group_of(options) or "root"
+    try:
+        paths = pattern.paths(options)
+    except pattern.NoQueueDirectory:
+        text = "there is no such directory: nothing can be taken"
+        remedy = f"install -d -m 1730 -o root -g {group} {options.queue_pattern[:-1]}1"
+        yield fault(options.queue_pattern, text, remedy)
+        paths = []
+    except OSError:
+        paths = [options.queue_directory]
+    for path in paths:
+        yield from _queue(path, f"chown root:{group} {path} && chmod 1730 {path}")
+    if options.has_queue_group:
+        yield from _left_in_base(options, paths[:1])
+    # Where all is one user's (no RunAsUser) there may be nobody who sends by command.
+    if options.run_as_user or _stat(options.client_queue_directory) is not None:
+        yield from _client_queue(options.client_queue_directory)
+
+
+def _queue(path: str, remedy: str) -> Iterator[Diagnosis]:
     found = _stat(path)
     if found is None:
         yield fault(path, "there is no queue: nothing can be taken", "minimta install")
@@ -51,11 +70,25 @@ def queues(patient: Patient) -> Iterator[Diagnosis]:
     elif found.st_mode & stat.S_IWGRP and not found.st_mode & stat.S_ISVTX:
         text = f"mode {_mode(found)}: without the sticky bit the listener could remove others' mail"
         yield fault(path, text, remedy)
+    elif inner := [name for name in ("qf", "df", "xf") if os.path.isdir(os.path.join(path, name))]:
+        text = f"has subdirectories ({', '.join(inner)}), as Sendmail may: mail there is not seen"
+        yield fault(path, text, f"with both stopped: mv {path}/[dqx]f/* {path}/, then rmdir them")
     else:
         yield ok(path, f"mode {_mode(found)}")
-    # Where all is one user's (no RunAsUser) there may be nobody who sends by command.
-    if options.run_as_user or _stat(options.client_queue_directory) is not None:
-        yield from _client_queue(options.client_queue_directory)
+
+
+def _left_in_base(options: Options, targets: list[str]) -> Iterator[Diagnosis]:
+    """Mail from before there were several queue directories, which no run looks at."""
+    base = options.queue_directory
+    try:
+        left = [name for name in os.listdir(base) if name[:2] in ("qf", "hf", "Qf")]
+    except OSError as error:
+        yield unknown(base, error.strerror or str(error))
+        return
+    for target in targets if any(valid(name[2:]) for name in left) else ():
+        text = f"{len(left)} messages lie beside the queue directories: no run sees them"
+        move = f"{base}/[dax]f* {target}/ && mv {base}/[qhQ]f* {target}/"
+        yield fault(base, text, f"minimta stopped: mv {move}")
 
 
 def _client_queue(path: str) -> Iterator[Diagnosis]:

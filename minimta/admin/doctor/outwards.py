@@ -7,14 +7,12 @@ and a host for which something waits is tried once. With a SmartHost nothing is 
 from __future__ import annotations
 
 import errno
-import heapq
 from collections.abc import Iterator
 
 from minimta.admin.doctor.patient import Diagnosis, Patient, ok, outside, unknown
 from minimta.mailers.remote import host_status
 from minimta.message import address
-from minimta.queue import listing
-from minimta.queue.spool import Spool
+from minimta.queue import directories
 from minimta.routing.local_host import LocalHost
 from minimta.system import log
 from minimta.system.dns_wire import LookupFailed
@@ -56,15 +54,13 @@ def _known_hosts(patient: Patient, silent: set[str], reached: set[str]) -> list[
 
 def _of_waiting(patient: Patient) -> list[str]:
     here = LocalHost(patient.options)
-    directory = patient.options.queue_directory
+    options = patient.options
     try:
-        spool = Spool(directory)
-        try:
-            names = heapq.nsmallest(_MESSAGES, spool.names())
-        finally:
-            spool.close()
+        names = directories.oldest(directories.names(options), _MESSAGES)
         waiting = [
-            one for found in listing.scan(directory, only=names) for one, _, _ in found.recipients
+            one
+            for found in directories.listed(options, only=names)
+            for one, _, _ in found.recipients
         ]
         domains = {
             address.split(address.bare(one))[1]

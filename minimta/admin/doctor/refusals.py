@@ -8,7 +8,6 @@ the mail log             of the last day: replies (5yz) by which mail was return
 
 from __future__ import annotations
 
-import heapq
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -19,8 +18,7 @@ from minimta.admin.provider_replies import ReplyKind, ReplyMeaning
 from minimta.mailers.remote import host_status, login_memory, token_file
 from minimta.mailers.remote.login_memory import LoginMemory
 from minimta.message import dates
-from minimta.queue import listing
-from minimta.queue.spool import Spool
+from minimta.queue import directories
 from minimta.system import log
 
 #: messages that are read, lines of the log, and reasons that are told
@@ -76,9 +74,10 @@ def _tokens(patient: Patient) -> Iterator[Diagnosis]:
 
 def waiting(patient: Patient) -> Iterator[Diagnosis]:
     """Why the oldest messages wait."""
-    directory = patient.options.queue_directory
+    directory = patient.options.queue_pattern
     try:
-        found = list(listing.scan(directory, only=_oldest(directory)))
+        names = directories.oldest(directories.names(patient.options), _MOST)
+        found = list(directories.listed(patient.options, only=names))
     except FileNotFoundError:
         return  # "queues" tells
     except OSError as error:
@@ -96,15 +95,6 @@ def waiting(patient: Patient) -> Iterator[Diagnosis]:
         yield _told(meaning, f"{number} wait, {qid}", said)
     if not reasons:
         yield ok(directory, "nothing waits for a refusal")
-
-
-def _oldest(directory: str) -> list[str]:
-    """Ids. Raise OSError."""
-    spool = Spool(directory)
-    try:
-        return heapq.nsmallest(_MOST, spool.names())
-    finally:
-        spool.close()
 
 
 def _meanings(texts: Iterable[bytes]) -> Iterator[tuple[ReplyMeaning, str]]:

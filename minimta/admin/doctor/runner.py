@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 
 from minimta.admin.doctor.patient import Diagnosis, Patient, fault, ok, unknown, warning
-from minimta.queue.spool import Spool
+from minimta.queue import directories, pattern
 from minimta.runner import outage
 from minimta.system import locks, log
 
@@ -103,22 +103,17 @@ def _is_enabled(patient: Patient, unit: str) -> bool:
 
 def left_over(patient: Patient) -> Iterator[Diagnosis]:
     """Messages that were put aside (Qf), and those that wait for hours."""
-    directory = patient.options.queue_directory
+    directory = patient.options.queue_pattern
     try:
-        spool = Spool(directory)
+        lost = directories.names(patient.options, "Qf")
+        names = directories.names(patient.options)
     except FileNotFoundError:
         return  # "queues" tells
     except OSError as error:
         yield unknown(directory, f"{error.strerror}; only root can see what waits")
         return
-    try:
-        lost, names = spool.names("Qf"), spool.names()
-    except OSError as error:
-        yield unknown(directory, f"{error.strerror}; only root can see what waits")
-        return
-    finally:
-        spool.close()
     if lost:
+        lost = [pattern.of_message(name)[1] for name in lost]
         text = f"{len(lost)} messages could not be read, and were put aside (Qf{lost[0]})"
         yield warning(
             directory, text, f"mailq -qL; the log says why: grep {lost[0]} /var/log/mail.log"

@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 
 from minimta.admin.doctor.patient import Diagnosis, Patient, fault, ok, unknown, warning
+from minimta.config.options import Options
+from minimta.queue import pattern
 
 #: part of a file system below which it is told, and octets from which on it never is
 _LITTLE, _PLENTY = 0.05, 5 << 30
@@ -17,7 +19,7 @@ def space(patient: Patient) -> Iterator[Diagnosis]:
     options = patient.options
     seen, temporary = set[int](), str(patient.below("/tmp"))
     for path in (
-        options.queue_directory,
+        *_queues(options),
         options.client_queue_directory,
         options.mailbox_directory,
         temporary,
@@ -35,6 +37,13 @@ def space(patient: Patient) -> Iterator[Diagnosis]:
             continue  # "queues" and "mailboxes" tell
         except OSError as error:
             yield unknown(path, error.strerror or str(error))
+
+
+def _queues(options: Options) -> list[str]:
+    try:
+        return pattern.paths(options)
+    except OSError:
+        return []  # "queues" tells
 
 
 def _of(path: str, found: os.statvfs_result, least: int) -> Diagnosis:

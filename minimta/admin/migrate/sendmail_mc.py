@@ -268,9 +268,6 @@ class _Mc:
                 return
         if option in ("TrustedUsers", "LocalHostNames", "RelayDomains", "AliasFile"):
             value = map_path(value) if option != "AliasFile" else value
-        if option == "QueueDirectory" and "*" in value:
-            migration.not_carried(place, "QUEUE_DIR: there is one queue directory")
-            return
         migration.option(option, value, place)
 
     def _words(self, option: str, value: str, place: ForeignPlace) -> None:

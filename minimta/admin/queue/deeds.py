@@ -15,6 +15,7 @@ removed where it is.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,6 +37,10 @@ from minimta.runner.deliver import open_spool
 from minimta.runner.give_up import GivingUp
 from minimta.system import log
 from minimta.system.users import Users
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minimta.queue.directories import Queue
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +66,22 @@ class Administration:
         self._who = log.fact(who)
         self._criteria = criteria
         self._now = now
-        self._spool: Spool | None = None
+        self._spool: Queue | None = None
         self._giving_up: GivingUp | None = None
 
     @property
-    def spool(self) -> Spool:
+    def spool(self) -> Queue:
         """The MTA queue. Raise OSError."""
         if self._spool is None:
             self._spool = open_spool(self._options)
         return self._spool
+
+    def _directory_of(self, one: QueuedMessage) -> Spool:
+        """The queue directory that it lies in. Raise OSError."""
+        for spool in self.spool.spools:
+            if spool.directory == one.directory:
+                return spool
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), one.directory)
 
     def close(self) -> None:
         """Close the queue."""
@@ -91,7 +103,7 @@ class Administration:
     def release(self, one: QueuedMessage) -> Deed:
         """Give it back to the runner."""
         if one.kind == "Qf" and not one.is_client:
-            if not put_aside.take_back(self.spool, one.qid):
+            if not put_aside.take_back(self._directory_of(one), one.qid):
                 return self._why_not(one)
             log.line(one.qid, f"taken back by {self._who}")
             return Deed("taken back: it is tried again")
@@ -119,9 +131,7 @@ class Administration:
 
     def _remove(self, one: QueuedMessage) -> Deed:
         owner = None if may_see_all(self._options) else os.geteuid()
-        directory = (
-            QueueDirectory(self._options.client_queue_directory) if one.is_client else self.spool
-        )
+        directory = QueueDirectory(one.directory) if one.is_client else self._directory_of(one)
         try:
             if not put_aside.remove(directory, one.qid, one.kind, owner=owner):
                 return self._why_not(one, directory)
@@ -184,7 +194,7 @@ class Administration:
             return Deed(
                 "cannot be acted on: release it when its fault is mended", os.EX_UNAVAILABLE
             )
-        message = self.spool.lock(one.qid, kind=one.kind)
+        message = self.spool.lock(one.name, kind=one.kind)
         if message is None:
             return self._why_not(one)
         with message:
@@ -217,7 +227,7 @@ class Administration:
         complaints, self.spool.complaints[:] = list(self.spool.complaints), []
         if complaints:
             return Deed(f"was put aside: {log.clean(complaints[0])}", os.EX_UNAVAILABLE)
-        if (directory or self.spool).find(one.kind + one.qid) is None:
+        if (directory or self._directory_of(one)).find(one.kind + one.qid) is None:
             return _GONE
         return _DELIVERING
 

@@ -22,7 +22,7 @@ from minimta.commands import mailq
 from minimta.config.options import Options
 from minimta.message import address
 from minimta.message.printable import shown
-from minimta.queue import listing, own_letters, permission
+from minimta.queue import directories, listing, own_letters, pattern, permission
 from minimta.queue.control import Control
 from minimta.queue.listing import Listed
 from minimta.queue.rest import rest_after
@@ -40,7 +40,11 @@ class QueuedMessage:
     """One message. Times are epoch seconds."""
 
     qid: str
-    #: is it in the client queue?
+    #: what a run calls it: see ``queue.pattern``
+    name: str
+    #: the path of the directory that it lies in
+    directory: str
+    #: is that the client queue?
     is_client: bool
     #: "qf", "hf", "Qf"
     kind: str
@@ -103,9 +107,9 @@ def found(options: Options, only: Collection[str] | None = None) -> list[QueuedM
     """
     if may_see_all(options):
         there = [
-            _made(one, kind, is_client=False)
+            _made(one, kind, pattern.path_of(options, one.name))
             for kind in _KINDS
-            for one in listing.scan(options.queue_directory, kind, only=only)
+            for one in directories.listed(options, kind, only=only)
         ]
     else:
         there = []
@@ -124,8 +128,8 @@ def _of_clients(options: Options, only: Collection[str] | None) -> list[QueuedMe
     except FileNotFoundError:
         return []
     mailq.explain(options, waiting)
-    return [_made(one, "qf", is_client=True) for one in waiting] + [
-        _made(one, "Qf", is_client=True) for one in aside
+    return [_made(one, "qf", directory, is_client=True) for one in waiting] + [
+        _made(one, "Qf", directory, is_client=True) for one in aside
     ]
 
 
@@ -140,12 +144,14 @@ def _own(directory: str) -> list[str]:
         os.close(folder)
 
 
-def _made(one: Listed, kind: str, *, is_client: bool) -> QueuedMessage:
+def _made(one: Listed, kind: str, directory: str, *, is_client: bool = False) -> QueuedMessage:
     state = "submitted" if is_client and kind == "qf" else _STATES[kind]
     if one.locked and not is_client:
         state = "delivering"
     return QueuedMessage(
         one.qid,
+        one.name,
+        directory,
         is_client,
         kind,
         state,

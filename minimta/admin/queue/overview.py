@@ -115,7 +115,7 @@ def facts(one: QueuedMessage, options: Options) -> dict[str, object]:
     """The same as a dictionary."""
     return {
         "id": one.qid,
-        "queue": options.client_queue_directory if one.is_client else options.queue_directory,
+        "queue": one.directory,
         "state": one.state,
         "sender": _text(one.sender),
         "recipients": [

@@ -38,7 +38,7 @@ def retry(
         deliverer.finished = progress.step
         for start in range(0, len(ready), size):
             batch = ready[start : start + size]
-            results = deliverer.attempt([one.qid for one in batch])
+            results = deliverer.attempt([one.name for one in batch])
             progress.pause()
             waits = _tell(options, results, say) or waits
     return os.EX_TEMPFAIL if waits else os.EX_OK

@@ -43,7 +43,7 @@ class QueuedMessageReport:
         """Raise OSError if it cannot be read."""
         self.one = one
         self._options = options
-        self.path = options.client_queue_directory if one.is_client else options.queue_directory
+        self.path = one.directory
         directory = QueueDirectory(self.path)
         try:
             owner = None if may_see_all(options) else os.geteuid()

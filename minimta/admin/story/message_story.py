@@ -122,9 +122,7 @@ class MessageStory:
         one = self._queued
         if one is None:
             return self._gone()
-        where = self._options.client_queue_directory if one.is_client else ""
-        where = where or self._options.queue_directory
-        told = f"{_STATES[one.state]} in {log.clean(where)}"
+        told = f"{_STATES[one.state]} in {log.clean(one.directory)}"
         if one.attempts:
             told += f": {wording.count(one.attempts, 'attempt')}"
             told += f", the last {wording.moment(one.last_attempt, now)}"

@@ -164,3 +164,44 @@ def test_code_that_users_cannot_read(machine: Machine, program: Path) -> None:
 def test_a_set_user_id_sendmail(machine: Machine, program: Path) -> None:
     machine.write("/usr/sbin/sendmail", "").chmod(0o4755)
     assert "no program of minimta is set-user-id" in machine.told(modes.program)[0]
+
+
+@pytest.fixture
+def base(machine: Machine) -> Path:
+    """A machine with several queue directories, and where they are."""
+    base = Path(machine.options.queue_directory)
+    machine.options.queue_pattern = f"{base}/q*"
+    for name in ("q1", "q2"):
+        (base / name).mkdir()
+        (base / name).chmod(0o1730)
+    return base
+
+
+def test_each_queue_directory_is_looked_at(machine: Machine, base: Path) -> None:
+    assert machine.told(modes.queues) == []
+    (base / "q2").chmod(0o1777)
+    [line] = machine.told(modes.queues)
+    assert f"{base}/q2: mode 1777: others may read and write all mail" in line
+    assert line.endswith(f"{base}/q2 && chmod 1730 {base}/q2")
+
+
+def test_without_a_queue_directory_the_first_is_to_be_made(machine: Machine, base: Path) -> None:
+    for name in ("q1", "q2"):
+        (base / name).rmdir()
+    [line] = machine.told(modes.queues)
+    assert f"{base}/q*: there is no such directory" in line
+    assert line.endswith(f" {base}/q1")
+    assert "install -d -m 1730 -o root -g " in line
+
+
+def test_mail_from_before_there_were_several_is_told(machine: Machine, base: Path) -> None:
+    (base / "qf6AM9CfOn000096").touch()
+    [line] = machine.told(modes.queues)
+    assert f"{base}: 1 messages lie beside the queue directories: no run sees them" in line
+    assert line.endswith(f"mv {base}/[dax]f* {base}/q1/ && mv {base}/[qhQ]f* {base}/q1/")
+
+
+def test_subdirectories_as_sendmail_may_have_are_told(machine: Machine, base: Path) -> None:
+    (base / "q2" / "df").mkdir()
+    [line] = machine.told(modes.queues)
+    assert f"{base}/q2: has subdirectories (df), as Sendmail may" in line

@@ -591,3 +591,83 @@ def test_what_became_of_a_batch_is_not_looked_for_in_the_whole_queue(
     whole = asked.index([qid])
     assert asked[:whole] == [None] * whole
     assert asked[whole:] == [[qid]] * whole
+
+
+# --- a queue of several directories -------------------------------------------------------------------
+
+
+@pytest.fixture
+def twins(desk: QueueDesk) -> dict[str, str]:
+    """Two messages of one id in q1 and q2; the directory -> its recipient."""
+    desk.host.spread("q1", "q2")
+    qid = desk.waiting(X)
+    base = Path(desk.host.options.queue_directory)
+    [there] = [name for name in ("q1", "q2") if (base / name / f"qf{qid}").exists()]
+    other = "q1" if there == "q2" else "q2"
+    for kind in ("df", "qf"):
+        text = (base / there / (kind + qid)).read_bytes().replace(b"<x@lab2", b"<y@lab3")
+        (base / other / (kind + qid)).write_bytes(text)
+        (base / other / (kind + qid)).chmod(0o600)
+    return {there: "x@lab2.campus", other: "y@lab3.campus"}
+
+
+def listed(desk: QueueDesk) -> dict[str, tuple[str, str]]:
+    """Recipient -> directory and state, of what waits."""
+    code, text = desk.say("list", "--json")
+    assert code == 0
+    rows = [json.loads(line) for line in text.splitlines()]
+    return {
+        row["recipients"][0]["address"].strip("<>"): (Path(row["queue"]).name, row["state"])
+        for row in rows
+    }
+
+
+@pytest.mark.parametrize(
+    ("verb", "left", "state"),
+    [
+        ("hold", "x@lab2.campus", "held"),
+        ("delete", "", ""),
+        ("bounce", "emma@lab1.campus", "waiting"),
+        ("redirect", "dave", "waiting"),
+    ],
+)
+def test_a_verb_is_about_the_message_in_its_directory_alone(
+    desk: QueueDesk, twins: dict[str, str], verb: str, left: str, state: str
+) -> None:
+    more = ("--to", "dave") if verb == "redirect" else ()
+    code, text = desk.say(verb, "--recipient", "x@lab2.campus", *more)
+    assert code == 0, text
+    [other] = [name for name, recipient in twins.items() if recipient == "y@lab3.campus"]
+    after = listed(desk)
+    assert after.pop("y@lab3.campus") == (other, "waiting")
+    assert {name.partition("@")[0]: one[1] for name, one in after.items()} == (
+        {left.partition("@")[0]: state} if left else {}
+    )
+
+
+def test_what_is_put_aside_is_given_back_where_it_is(
+    desk: QueueDesk, twins: dict[str, str]
+) -> None:
+    base = Path(desk.host.options.queue_directory)
+    [qid] = {path.name[2:] for path in base.glob("q*/qf*")}
+    os.rename(base / "q2" / f"qf{qid}", base / "q2" / f"Qf{qid}")
+    assert set(listed(desk).values()) == {("q1", "waiting"), ("q2", "aside")}
+    code, text = desk.say("release", "--state", "aside")
+    assert code == 0, text
+    assert set(listed(desk).values()) == {("q1", "waiting"), ("q2", "waiting")}
+
+
+def test_show_says_in_which_directory_it_is(desk: QueueDesk, twins: dict[str, str]) -> None:
+    _, text = desk.say("show", "all")
+    base = desk.host.options.queue_directory
+    for directory, recipient in twins.items():
+        [part] = [one for one in text.split("\n\n") if f"in {base}/{directory}" in one] or [text]
+        assert recipient in part
+
+
+def test_retry_tries_both_of_one_id(desk: QueueDesk, twins: dict[str, str]) -> None:
+    desk.say("redirect", "all", "--to", "dave")
+    code, text = desk.say("retry", "all")
+    assert code == 0, text
+    assert len(desk.host.letters("dave")) == 2
+    assert listed(desk) == {}
