@@ -40,7 +40,7 @@ def mixture() -> Iterator[Mixture]:
 
 # The long one takes about two minutes, the short one five seconds.
 @pytest.mark.parametrize(
-    ("messages", "kills"), [(150, 5), pytest.param(5000, 30, marks=pytest.mark.long)]
+    ("messages", "kills"), [(100, 4), pytest.param(5000, 30, marks=pytest.mark.long)]
 )
 def test_what_was_acknowledged_comes_though_processes_are_killed(
     mixture: Mixture, messages: int, kills: int

@@ -353,7 +353,8 @@ def test_after_a_power_cut_nothing_is_counted_as_delivered_that_was_not(
     assert checked > balanced > 10
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=LONG) for n in range(1, 4))])
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(4))
 def test_after_kill_9_of_everything_under_load_it_is_balanced(tmp_path: Path, seed: int) -> None:
     daemon = Daemon(tmp_path)
     luck = random.Random(seed)

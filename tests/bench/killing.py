@@ -11,7 +11,7 @@ from minimta.admin.demo.privateroot import wait_for
 from tests.bench.host import Host, descendants, descriptors
 
 #: who is killed, in turn. A worker is a child that talks to another host
-VICTIMS = ("listener", "worker", "runner", "child", "everything", "program")
+VICTIMS = ("listener", "runner", "child", "everything", "worker", "program")
 #: seconds for a victim of its kind to be there, and for what is left of a service to end by itself
 _PATIENCE, _LEAVING = 3.0, 10.0
 

@@ -106,7 +106,7 @@ def submit(bench: Bench) -> Iterator[Row]:
     CPU is that of the command.
     """
     host = bench.host(DeliveryMode="queueonly")
-    count = max(10, bench.messages // 10)
+    count = max(5, bench.messages // 10)
     text = copies.text("bench", 1000)
 
     def call(_: int) -> None:
