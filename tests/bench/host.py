@@ -231,6 +231,16 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def running(program: str) -> list[int]:
+    """Processes with *program* in their command line; they need not be anybody's descendants."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if os.fsencode(program) in entry.read_bytes():
+                found.append(int(entry.parent.name))
+    return found
+
+
 def descriptors(pid: int) -> dict[int, str]:
     """What the descriptors of a process lead to; empty if it is gone."""
     found: dict[int, str] = {}

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from minimta.admin.demo.privateroot import wait_for
-from tests.bench.host import Host, descendants, descriptors
+from tests.bench.host import Host, descendants, descriptors, running
 
 #: who is killed, in turn. A worker is a child that talks to another host
 VICTIMS = ("listener", "runner", "child", "everything", "worker", "program")
@@ -58,8 +58,10 @@ class Killer:
             return [host.pid]
         if victim == "listener":
             return host.listeners()
+        if victim == "program":
+            return running(str(host.program))
         below = set(everything[1:]).difference(*map(descendants, host.listeners()))
-        return [pid for pid in below if victim in ("child", _kind(pid))]
+        return [pid for pid in below if victim == "child" or _has_connection(pid)]
 
     def _raise_again(self) -> None:
         """Start a daemon anew that has ended (as it does without its listener), when the rest of it has."""
@@ -83,17 +85,6 @@ class Killer:
         for box, size in left.items():
             wait_for(lambda box=box, size=size: box.stat().st_size != size, 20)  # type: ignore[misc]
             self.longest_lock = max(self.longest_lock, time.monotonic() - begin)
-
-
-def _kind(pid: int) -> str:
-    """ "program" if it has another program's name, "worker" if it has a connection, else "child"."""
-    try:
-        name = Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
-        return ""
-    if name in ("sh", "sleep", "cat", "mv", "date", "program.sh"):
-        return "program"
-    return "worker" if _has_connection(pid) else "child"
 
 
 def _has_connection(pid: int) -> bool:

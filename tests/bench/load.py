@@ -21,8 +21,8 @@ from tests.bench.sender import Refused, Session
 
 #: seconds until a client comes again to a host that does not answer
 _PAUSE = 0.05
-#: messages of one smtp-source
-_BATCH = 50
+#: messages of one smtp-source, and seconds between two: the load shall last while processes are killed
+_BATCH, _REST = 20, 0.5
 _ACKNOWLEDGED = re.compile(r"<<< 250 2\.0\.0 (\w{14}) ")
 
 
@@ -110,7 +110,7 @@ class SourceLoad(Load):
 
     def __init__(self, mixture: Mixture, messages: int, program: str) -> None:
         """*program* is the path of smtp-source; two of it run at once, with two connections each."""
-        super().__init__(mixture, messages, clients=2)
+        super().__init__(mixture, messages, clients=2, rest=_REST)
         self._program = program
 
     def _client(self) -> None:
@@ -135,6 +135,5 @@ class SourceLoad(Load):
             text=True,
             check=False,
         )
-        if done.returncode:
-            time.sleep(_PAUSE)
+        self._over.wait(self._rest)
         return _ACKNOWLEDGED.findall(done.stderr + done.stdout)

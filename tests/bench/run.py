@@ -116,7 +116,10 @@ def killed(directory: Path, generators: Generators, messages: int, kills: int) -
     mixture.host.up("-bD", "-q15m")
     source = generators.source
     try:
-        with SourceLoad(mixture, messages, source) if source else Load(mixture, messages) as load:
+        loaded = (
+            SourceLoad(mixture, messages, source) if source else Load(mixture, messages, rest=0.1)
+        )
+        with loaded as load:
             for number in range(kills):
                 goal = messages * (number + random.random()) / (kills + 1)
                 while mixture.acknowledged < goal and load.is_going():
