@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import threading
 from collections.abc import Callable, Collection, Iterator
@@ -11,15 +12,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from minimta.message.envelope import Recipient
+from minimta.config.options import Options
+from minimta.message.envelope import Envelope, Recipient
+from minimta.queue.collect import Incoming
 from minimta.queue.commit import GroupCommitter, PlainCommitter
 from minimta.queue.control import Control
+from minimta.queue.queue_group import QueueGroup
 from minimta.queue.spool import Spool
 from tests.support.powercut import Disk, playground
 from tests.support.survivors import State
 
 QIDS = ("6AM9CfOn000096", "6AM9CfOo000096", "6AM9CfOp000096", "6AM9CfOq000096")
 BODY = {qid: f"body of {qid}\n".encode() * 20 for qid in QIDS}
+NOW = 1795340561.0
 BOTH = (b"<dave@lab2.campus>", b"<carol@lab2.campus>")
 
 
@@ -266,3 +271,59 @@ def test_the_plain_committer_needs_three_fsyncs(queue: Path) -> None:
     with Disk(queue) as disk, opened(queue, commit=PlainCommitter()) as spool:
         submit(spool, QIDS[0])
     assert len(disk.syncs()) == 3
+
+
+# --- several directories --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fails", ["", "sync_names", "create_file", "rename"])
+def test_what_is_accepted_into_several_directories_survives_a_power_cut_at_any_call(
+    queue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    """Also if one *fails* to do that from some moment on, and another takes over what was there."""
+    options = Options()
+    options.queue_pattern, options.min_free_blocks = f"{queue}/q*", 0
+    for name in ("q1", "q2"):
+        (queue / name).mkdir(mode=0o700)
+    bodies: dict[str, bytes] = {}
+    group = QueueGroup(options)
+
+    def fail(*unused: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with Disk(queue) as disk, contextlib.closing(group):
+        for number in range(2):
+            envelope = Envelope(b"<emma@lab1.campus>", [Recipient(r, "PFD") for r in BOTH])
+            incoming = Incoming(
+                group, options, envelope, qid=QIDS[number], now=NOW, host="lab1.campus"
+            )
+            incoming.write(b"Subject: x\n\n" + BODY[QIDS[number]])
+            if number and fails:
+                for spool in group.spools[:1]:
+                    monkeypatch.setattr(spool, fails, fail)
+            qid = incoming.commit()
+            bodies[qid] = BODY[QIDS[number]]
+            disk.mark(qid)
+
+    def all_there(fresh: Path, marks: list[str]) -> None:
+        there: dict[str, bytes] = {}
+        options.queue_pattern = f"{fresh}/q*"
+        with contextlib.closing(QueueGroup(options)) as found:
+            for name in found.names():
+                message = found.lock(name)
+                if message is not None:
+                    with message:
+                        there[message.qid] = os.pread(message.data, 10_000, 0)
+        assert all(there.get(qid) == bodies[qid] for qid in marks), f"{marks}, found {there}"
+
+    for cut in disk.cuts():
+        for state in disk.survivors(after=cut):
+            with playground(tmp_path / "after") as fresh:
+                state.write(fresh)
+                all_there(fresh, disk.marks(cut))
+    with pytest.raises(AssertionError):
+        for sync in disk.syncs()[-1:]:
+            for state in disk.survivors(after=len(disk.calls), without={sync}):
+                with playground(tmp_path / "after") as fresh:
+                    state.write(fresh)
+                    all_there(fresh, disk.marks(len(disk.calls)))

@@ -16,8 +16,8 @@ from minimta.listener.connection import session
 from minimta.listener.handler import Handler
 from minimta.listener.peer import Peer
 from minimta.listener.shared_state import SharedState
+from minimta.queue import directories
 from minimta.queue.control import Control, decode
-from minimta.queue.spool import Spool
 
 PASSWD = """\
 root:x:0:0:root:/root:/bin/sh
@@ -70,7 +70,7 @@ class SmtpHost:
         self.now = NOW
 
     def shared_state(self) -> SharedState:
-        spool = Spool(self.options.queue_directory)
+        spool = directories.open_queue(self.options)
         return SharedState(
             self.options,
             spool,

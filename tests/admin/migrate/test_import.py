@@ -111,6 +111,7 @@ def test_the_order_of_the_lines_does_not_matter(machine: OldMachine) -> None:
          ["SmartHost = a.example:587, b.example:587"]),
         ("FEATURE(`delay_checks')", ["DelayChecks = yes"]),
         ("FEATURE(delay_checks, hater)", ["DelayChecks = hater"]),
+        ("define(`QUEUE_DIR', `/var/spool/mqueue/q*')", ["QueueDirectory = /var/spool/mqueue/q*"]),
         ("define(`confMAX_HOP', `25') dnl was 100", ["MaxHopCount = 25"]),
         ("define(`confMAX_HOP', `25')\ndefine(`confMAX_HOP', `30')", ["MaxHopCount = 30"]),
         ("define(`confMAX_HOP', `25')\nundefine(`confMAX_HOP')", []),
