@@ -7,7 +7,8 @@ that it had; the other files are compiled all the same.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 from minimta.aliases.rebuild import rebuild
 from minimta.config.commandline import UsageError
@@ -18,6 +19,9 @@ from minimta.submission.caller import Caller
 from minimta.system import log
 from minimta.system.progress import ProgressLine
 from minimta.system.terminal import complain, say
+
+#: names and right-hand sides that are kept in mind, the latest
+_REMEMBERED = 10_000
 
 
 def run(options: Options) -> int:
@@ -51,19 +55,24 @@ def _warn_of_nobody(here: LocalHost) -> None:
 
     DIFFERS: Sendmail says nothing. The alias stands: the user may come with the next login.
     """
+    # A long list names few people, each of whom is looked up in passwd.
+    is_unknown = lru_cache(_REMEMBERED)(lambda name: recipients.is_unknown(name, here))
+    unknown = lru_cache(_REMEMBERED)(lambda value: tuple(_nobody(value, is_unknown)))
     with ProgressLine("looking up names") as progress:
         for source in here.aliases.sources:
             try:
                 for name, value in source.records():
                     progress.step()
-                    for shown in _nobody(name, value, here):
+                    for target in unknown(value):
                         progress.pause()
+                        shown = f"{log.clean(name)}: {log.clean(target)}"
                         say(f"{source.path}: {shown}... Warning: no such user or alias")
             except OSError:
                 continue  # told already, when it was compiled
 
 
-def _nobody(name: bytes, value: bytes, here: LocalHost) -> Iterator[str]:
+def _nobody(value: bytes, is_unknown: Callable[[bytes], bool]) -> Iterator[bytes]:
+    """The names on a right-hand side that *is_unknown*."""
     for target in targets.parse(value):
-        if target.kind == "user" and recipients.is_unknown(target.value, here):
-            yield f"{log.clean(name)}: {log.clean(target.value)}"
+        if target.kind == "user" and is_unknown(target.value):
+            yield target.value

@@ -11,6 +11,10 @@ import pytest
 
 from minimta.admin.checkout import HOME
 from minimta.aliases.lookup import Aliases
+from minimta.commands import newaliases
+from minimta.config import file as config_file
+from minimta.routing import recipients
+from minimta.routing.local_host import LocalHost
 
 ONE, TWO = "1 aliases, longest 4 bytes, 7 bytes total", "1 aliases, longest 5 bytes, 8 bytes total"
 
@@ -120,3 +124,21 @@ def test_a_local_target_that_does_not_exist_is_told(place: Place) -> None:
         f"{place.one}: root: rooot... Warning: no such user or alias",
         f"{place.two}: two: carol... Warning: no such user or alias",
     ]
+
+
+def test_a_name_is_looked_up_once_however_often_it_stands_there(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    place.one.write_text("".join(f"a{n}: dave, ghost\nb{n}: ghost\n" for n in range(9)))
+    options = config_file.load(str(place.root / "cf"), [], lambda found, owners: "")
+    options.alias_files = (str(place.one),)
+    asked, really = list[bytes](), recipients.is_unknown
+
+    def ask(name: bytes, here: LocalHost) -> bool:
+        asked.append(name)
+        return really(name, here)
+
+    monkeypatch.setattr(recipients, "is_unknown", ask)
+    assert newaliases.run(options) == 0
+    assert sorted(asked) == [b"dave", b"ghost"]
+    assert capfd.readouterr().out.count("ghost... Warning: no such user or alias") == 18
