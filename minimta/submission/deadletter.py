@@ -6,9 +6,10 @@ file with one name: a link that somebody else put there would make them write in
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 from minimta.message import address, dates
 from minimta.message.printable import printable
@@ -16,6 +17,8 @@ from minimta.system import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from minimta.queue.collect import Incoming
 
 
@@ -37,14 +40,7 @@ def save(incoming: Incoming, home: str, drop: str, now: float) -> str:
 
 
 def _append(incoming: Incoming, path: str, now: float) -> None:
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    file = os.open(path, flags, 0o600)
-    try:
-        status = os.fstat(file)
-        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-            raise OSError(f"{path} is not a plain file")
-        if status.st_uid != os.geteuid():
-            raise OSError(f"{path} belongs to somebody else")
+    with opened(path) as file:
         sender = printable(address.bare(incoming.envelope.reverse_path))
         from_line = b"From %b %b\n" % (
             sender or b"MAILER-DAEMON",
@@ -53,6 +49,23 @@ def _append(incoming: Incoming, path: str, now: float) -> None:
         files.write_all(file, from_line + incoming.text(sender) + b"\n")
         incoming.copy_body(file)
         files.write_all(file, b"\n")
+
+
+@contextmanager
+def opened(path: str) -> Iterator[int]:
+    """A file of the caller's that letters are appended to, open for one; on disk when it is left.
+
+    Raise OSError, too if it is not what the head of this module asks for.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    file = os.open(path, flags, 0o600)
+    try:
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            raise OSError(errno.EINVAL, "is not a plain file with one name", path)
+        if status.st_uid != os.geteuid():
+            raise OSError(errno.EPERM, "belongs to somebody else", path)
+        yield file
         os.fsync(file)
         if not status.st_size:
             with suppress(PermissionError):  # no right to list it: then the journal has the name

@@ -8,6 +8,7 @@ import time
 from minimta.commands.mail import piped
 from minimta.commands.mail.draft import Draft
 from minimta.message import addresslist, dates
+from minimta.submission import deadletter
 from minimta.system import files
 from minimta.system.terminal import complain
 
@@ -63,17 +64,12 @@ def keep(message: bytes, home: str) -> None:
 
 def append(path: str, message: bytes) -> None:
     """Append *message* as one of an mbox file, made with mode 0600. Raise OSError."""
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    file = os.open(path, flags, 0o600)
-    try:
-        user = os.environ.get("LOGNAME") or str(os.getuid())
-        line = f"From {user} {dates.asctime(time.time())}\n".encode()
-        quoted = (b"\n" + message).replace(b"\nFrom ", b"\n>From ")[1:]
-        end = b"\n" if quoted.endswith(b"\n") else b"\n\n"
+    user = os.environ.get("LOGNAME") or str(os.getuid())
+    line = f"From {user} {dates.asctime(time.time())}\n".encode()
+    quoted = (b"\n" + message).replace(b"\nFrom ", b"\n>From ")[1:]
+    end = b"\n" if quoted.endswith(b"\n") else b"\n\n"
+    with deadletter.opened(path) as file:
         files.write_all(file, line + quoted + end)
-        os.fsync(file)
-    finally:
-        os.close(file)
 
 
 def _bare(sender: str) -> str:

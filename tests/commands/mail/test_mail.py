@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from minimta.commands.mail import hand_over
+
 PROGRAM = Path(__file__).parents[3] / "bin" / "mail"
 LETTER = b"""\
 From emma@lab1.campus  Sun Nov 22 09:37:57 2026
@@ -145,6 +147,18 @@ def test_what_cannot_be_meant(words: list[str], code: int, says: str, desk: Desk
 def test_what_sendmail_says_is_what_mail_says(desk: Desk) -> None:
     done = desk.run("dave", stdin="text\n", CODE="75")
     assert (done.returncode, "exit code is 75" in done.stderr) == (75, True)
+
+
+def test_nothing_is_appended_to_a_file_that_has_another_name(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Somebody may have linked another file of the user's there."""
+    other = tmp_path / "other"
+    other.write_text("of another program\n")
+    os.link(other, tmp_path / "dead.letter")
+    hand_over.keep(b"Subject: x\n\nx\n", str(tmp_path))
+    assert other.read_text() == "of another program\n"
+    assert "not a plain file with one name: the message is lost" in capfd.readouterr().err
 
 
 def test_without_a_sendmail_the_message_is_in_dead_letter(desk: Desk) -> None:
