@@ -16,6 +16,7 @@ first thread is started, so that none can be left with root's rights.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import os
 import resource
@@ -277,6 +278,7 @@ def be_listener(
 
     Without *spool*, which the first one gets, it is a later one: see Listener.
     """
+    gc.freeze()  # what the parent left is not ours to collect: it would copy every page
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # What the runner has locked must not outlive it in us.
     queue = options.queue_directory

@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple, Protocol
 
-from minimta.smtp.data import check
+from minimta.smtp.data import stored
 from minimta.smtp.reply import refusal
 
 # RFC 3030 section 2: chunk-size is one digit or more; 20 of them are more than anybody has.
@@ -64,13 +64,9 @@ class LineDecoder:
         """Take *octets*; a CR at their end waits for its LF. Raise Violation."""
         octets = self._held + octets
         self._held = b"\r" if octets[-1:] == b"\r" else b""
-        return self._text(octets[: len(octets) - len(self._held)])
+        return stored(octets[: len(octets) - len(self._held)], self._eol)
 
     def finish(self) -> bytes:
         """All was given. Raise Violation."""
         held, self._held = self._held, b""
-        return self._text(held)
-
-    def _text(self, octets: bytes) -> bytes:
-        check(octets, self._eol)
-        return octets.replace(b"\r\n", b"\n") if self._eol == b"\r\n" else octets
+        return stored(held, self._eol)

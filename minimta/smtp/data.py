@@ -52,6 +52,19 @@ def check(octets: bytes, eol: bytes) -> None:
         raise Violation("NUL byte not allowed")
 
 
+def stored(octets: bytes, eol: bytes) -> bytes:
+    """*octets*, which end as for check(), with LF line ends. Raise Violation as check() does."""
+    if eol == b"\n":
+        check(octets, eol)
+        return octets
+    # Twice as fast as to count the line ends of three kinds, and then to replace them.
+    lines = octets.split(b"\r\n")
+    text = b"\n".join(lines)
+    if b"\r" in text or b"\0" in text or text.count(b"\n") >= len(lines):
+        check(octets, eol)
+    return text
+
+
 def check_stored(text: bytes) -> None:
     """Raise BadText if *text*, with LF line ends, has a CR or NUL."""
     if b"\r" in text or b"\0" in text:
@@ -61,12 +74,13 @@ def check_stored(text: bytes) -> None:
 class DataReader:
     """Incremental decoder: feed it chunks, take message text with LF line ends out."""
 
-    __slots__ = ("_end", "_eol", "_held", "_is_first", "done", "trailing")
+    __slots__ = ("_dot", "_end", "_eol", "_held", "_is_first", "done", "trailing")
 
     def __init__(self, eol: bytes) -> None:
         """*eol* is the line end of the session, b"\\r\\n" or b"\\n"."""
         self._eol = eol
-        self._end = eol + b"." + eol
+        self._dot = eol + b"."
+        self._end = self._dot + eol
         # What may be the beginning of the end is held back. Data begins at the start of a line,
         # as if a line end had come before it.
         self._held = eol
@@ -80,14 +94,16 @@ class DataReader:
         """Take *chunk*; return the text that is certain by now. Raise Violation."""
         assert not self.done, "feed() after the final dot"
         buffer = self._held + chunk
-        stop = buffer.find(self._end)
+        # Few lines begin with a dot: where none does, it need be looked for but once.
+        dot = buffer.find(self._dot)
+        stop = buffer.find(self._end, dot) if dot >= 0 else -1
         if stop >= 0:
             self.done = True
             self.trailing = buffer[stop + len(self._end) :]
-            return self._text(buffer[: stop + len(self._eol)])
+            return self._text(buffer[: stop + len(self._eol)], has_dots=dot < stop)
         keep = self._beginning_of_end(buffer)
         self._held = buffer[len(buffer) - keep :]
-        return self._text(buffer[: len(buffer) - keep])
+        return self._text(buffer[: len(buffer) - keep], has_dots=dot >= 0)
 
     def _beginning_of_end(self, buffer: bytes) -> int:
         """How many octets at the end of *buffer* may begin the final dot."""
@@ -96,13 +112,13 @@ class DataReader:
                 return length
         return 0
 
-    def _text(self, octets: bytes) -> bytes:
+    def _text(self, octets: bytes, *, has_dots: bool) -> bytes:
         """Whole line ends only: no CR here has its LF in the next chunk, for it was held back."""
         if not octets:
             return b""
-        check(octets, self._eol)
-        text = octets.replace(b"\r\n", b"\n") if self._eol == b"\r\n" else octets
-        text = text.replace(b"\n.", b"\n")
+        text = stored(octets, self._eol)
+        if has_dots:
+            text = text.replace(b"\n.", b"\n")
         if self._is_first:
             self._is_first = False
             text = text[1:]  # the line end that was made up before the first line

@@ -15,8 +15,9 @@ from collections.abc import Iterator
 
 from minimta.mailers.job import Job
 
-#: octets of a message that are in memory at a time, and written at once
-CHUNK = 1 << 20
+#: octets of a message that are read and written at a time; some copies of them are in memory. Larger
+#: ones are not faster, and memory of this size is used again instead of given back and asked for
+CHUNK = 1 << 16
 
 
 class MboxText:

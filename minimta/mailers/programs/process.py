@@ -41,7 +41,7 @@ from minimta.system.waiting import Wait
 #: octets of output that are kept
 _OUTPUT = 8192
 #: octets of a body that are in memory at a time
-_CHUNK = 1 << 20
+_CHUNK = 1 << 16
 #: seconds in which the rest of the output is read, although what was left behind still writes
 _REST = 0.5
 #: seconds between SIGTERM and SIGKILL

@@ -18,6 +18,7 @@ import pytest
 
 from minimta.mailers.files.file_mailer import FileMailer, PlainFile
 from minimta.mailers.files.locked_file import LockedFile
+from minimta.mailers.files.mbox_format import CHUNK
 from minimta.mailers.job import Job
 from minimta.message import dates
 from minimta.message.outcome import Fate, Outcome
@@ -377,7 +378,7 @@ def test_a_failed_write_leaves_the_file_as_it_was(
     full: Path, dave: User, monkeypatch: pytest.MonkeyPatch, code: int, status: str, size: int
 ) -> None:
     before = full.read_bytes()
-    failing(monkeypatch, "writev", code, 2 if size > 1 << 20 else 1)
+    failing(monkeypatch, "writev", code, 2 if size > CHUNK else 1)
     found = outcome(to(full, dave, b"x" * size))
     assert (found.fate, found.status) == (Fate.DEFERRED, status)
     assert found.text == f"{full}: {os.strerror(code)}"
@@ -492,15 +493,15 @@ def test_a_child_that_is_killed_defers_and_the_next_one_delivers_whole(
     real = os.writev
 
     def writev(file: int, parts: list[bytes]) -> int:
-        if len(b"".join(parts)) < 1 << 20:
+        if len(b"".join(parts)) < CHUNK:
             os.kill(os.getpid(), signal.SIGKILL)
         return real(file, parts)
 
-    big = b"x" * ((1 << 20) + 5)
+    big = b"x" * (CHUNK + 5)
     with monkeypatch.context() as patched:
         patched.setattr(os, "writev", writev)
         assert outcome(to(full, dave, big)).fate is Fate.DEFERRED
-    assert full.stat().st_size > 1 << 20, "this fault leaves a torn message"
+    assert full.stat().st_size > CHUNK, "this fault leaves a torn message"
     assert outcome(to(full, dave, b"whole\n")) == SENT
     text = full.read_bytes()
     assert text.startswith(b"From a then\n\nkept\n\nFrom emma")

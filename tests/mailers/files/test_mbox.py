@@ -10,6 +10,7 @@ import pytest
 
 from minimta.config.options import Options
 from minimta.mailers.files.mbox import MboxMailer
+from minimta.mailers.files.mbox_format import CHUNK
 from minimta.mailers.job import Job
 from minimta.mailers.job import JobUser as To
 from minimta.message import dates
@@ -171,7 +172,7 @@ def test_a_failed_write_leaves_the_mailbox_as_it_was(
     box = Path(mailer.directory) / "dave"
     box.write_bytes(KEPT)
     box.chmod(0o600)
-    monkeypatch.setattr(os, "writev", failing_writev(code, 2 if size > 1 << 20 else 1, part))
+    monkeypatch.setattr(os, "writev", failing_writev(code, 2 if size > CHUNK else 1, part))
     it = job(b"x" * size + b"\n")
     outcome = deliver(mailer, it)[it][b"dave"]
     assert outcome.fate is Fate.DEFERRED
