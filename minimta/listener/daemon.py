@@ -21,12 +21,11 @@ import time
 
 import minimta
 from minimta.config.options import Options
-from minimta.listener.process import open_spool
+from minimta.listener.incoming_queue import open_spool
 from minimta.listener.sockets import Server, bind, take
 from minimta.listener.supervisor import Supervisor
 from minimta.message import dates
 from minimta.milter import input_filters
-from minimta.runner.redirect import announce
 from minimta.system import activation, hostnames, locks, log, notify, pidfile, processes
 from minimta.system.terminal import complain
 from minimta.system.wakeup import WakeUp
@@ -83,7 +82,10 @@ def run(
         try:
             if queue_runner:
                 return _run_both(options, listeners, interval, _Begun(options, command, ready))
-            announce(options)
+            if options.redirect_all:
+                from minimta.runner import redirect  # few hosts have the option
+
+                redirect.announce(options)
             # A service manager that opens our ports knows us.
             if not passed and not _names_the_runner(options):
                 pidfile.write(options.pid_file, command)

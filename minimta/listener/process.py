@@ -25,21 +25,19 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
 
 from minimta.config.options import Options
 from minimta.config.ports import Port
-from minimta.listener import cpu_affinity, starttls
+from minimta.listener import cpu_affinity, name_questions, starttls
 from minimta.listener.activity import Activity
 from minimta.listener.cpu_affinity import OneProcessor
+from minimta.listener.incoming_queue import open_spool
 from minimta.listener.limits import ConnectionLimits
+from minimta.listener.orders import CLOSED, ENDING, READY, RETIRE, STALE
 from minimta.listener.shared_state import SharedState
 from minimta.listener.sockets import Server
 from minimta.milter import input_filters
-from minimta.queue import commit
-from minimta.queue.directories import open_queue
 from minimta.system import (
-    dns,
     locks,
     log,
     privileges,
@@ -48,7 +46,6 @@ from minimta.system import (
     service_credentials,
     slots,
     statistics,
-    users,
     waiting,
 )
 from minimta.system.tls_values import TlsError
@@ -57,8 +54,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.queue.directories import Queue
 
-ENDING = (signal.SIGTERM, signal.SIGINT)
-READY, RETIRE, CLOSED, STALE = b"+", b"r", b"!", b"?"
 #: seconds for the messages at hand when the end has been ordered
 GRACE = 8.0
 #: seconds for the sessions of a listener that retires, and then for the messages at hand
@@ -81,16 +76,6 @@ _TABLES = (
 # fmt: on
 
 
-def open_spool(options: Options) -> Queue:
-    """The MTA queue, for many threads. Raise OSError, also if RunAsUser cannot be used."""
-    if os.geteuid() == 0 and options.run_as_user:
-        user = users.Users("").find(options.run_as_user.encode())
-        if user is None or not user.uid:
-            why = "is root; leave the option empty to keep root" if user else "no such user"
-            raise OSError(0, why, f"RunAsUser {options.run_as_user}")
-    return open_queue(options, commit=partial(commit.committer, options.group_commit))
-
-
 class Listener:
     """What is served, and by which rules."""
 
@@ -110,9 +95,9 @@ class Listener:
         shared = SharedState(
             options,
             spool,
-            ask=dns.ipv4_addresses,
-            resolves=dns.resolves,
-            has_null_mx=dns.has_null_mx,
+            ask=name_questions.ipv4_addresses,
+            resolves=name_questions.resolves,
+            has_null_mx=name_questions.has_null_mx,
             tls=tls,
         )
         _read_tables(shared) if is_first else shared.read_tables()
@@ -383,4 +368,4 @@ def _load_all(options: Options) -> None:
         for module in ("hashlib", "ipaddress"):  # certificates of clients; who is inside
             importlib.import_module(module)
     if not options.trust_loopback or any(map(_has_strangers, options.daemon_ports)):
-        dns.load()  # asked only about senders of clients from elsewhere
+        name_questions.load()  # asked only about senders of clients from elsewhere

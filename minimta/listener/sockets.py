@@ -16,10 +16,13 @@ from collections.abc import Callable, Sequence
 
 from minimta.config.options import Options
 from minimta.config.ports import Port
-from minimta.listener.limits import ConnectionLimits
-from minimta.listener.stream import plain_address
+from minimta.listener.addresses import plain_address
 from minimta.system import log
 from minimta.system.activation import PassedSocket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minimta.listener.limits import ConnectionLimits
 
 
 class Server(socketserver.TCPServer):

@@ -23,6 +23,7 @@ import socket
 import struct
 import time
 
+from minimta.listener.addresses import plain_address
 from minimta.system import tls_handshake
 from minimta.system.tls import TlsLayer
 
@@ -210,11 +211,6 @@ class Stream:
         """End the connection both ways."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
-
-
-def plain_address(address: object) -> str:
-    """An address of a socket without what IPv6 puts around it: "::ffff:10.0.3.1", "fe80::1%eth0"."""
-    return str(address).removeprefix("::ffff:").partition("%")[0]
 
 
 def _timeval(seconds: int) -> bytes:

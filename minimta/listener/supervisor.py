@@ -27,7 +27,7 @@ from minimta.config.file import ConfigError
 from minimta.config.option import OptionError
 from minimta.config.options import Options
 from minimta.config.reload import refuse_changes
-from minimta.listener import process
+from minimta.listener.orders import CLOSED, ENDING, READY, RETIRE, STALE
 from minimta.listener.sockets import Server, bind, close_all_but, take
 from minimta.runner import asked_runs
 from minimta.runner.asked_runs import AskedRuns
@@ -131,10 +131,13 @@ class Supervisor:
             inherits()
             ours.close()
             close_all_but(self._servers, servers)
+            # What serves clients is not for the parent to keep, who does not.
+            from minimta.listener import process
+
             return process.be_listener(options, servers, spool, theirs, parent)
 
         # It is told to end as soon as it can obey in good order.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, process.ENDING)
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         self._forks_listener = True
         try:
             return _Child(processes.fork("listener", be_child), ours)
@@ -311,20 +314,20 @@ class _Child:
     @property
     def says_stale(self) -> bool:
         """Has it said that another is wanted, and nobody has asked is_stale() since?"""
-        return process.STALE in self._heard
+        return STALE in self._heard
 
     def is_ready(self) -> bool:
         """Does it accept connections?"""
-        return process.READY in self._listen()
+        return READY in self._listen()
 
     def has_closed(self) -> bool:
         """Does it accept no more?"""
-        return process.CLOSED in self._listen()
+        return CLOSED in self._listen()
 
     def is_stale(self) -> bool:
         """Has it said that another is wanted? Once each time that it has."""
         was_said = self.says_stale
-        self._heard = self._heard.replace(process.STALE, b"")
+        self._heard = self._heard.replace(STALE, b"")
         return was_said
 
     def _listen(self) -> bytes:
@@ -337,7 +340,7 @@ class _Child:
             pass
         except OSError:
             self._is_silent = True  # it has ended
-        for word in (process.READY, process.CLOSED, process.STALE):
+        for word in (READY, CLOSED, STALE):
             # Both may stand between orders, but in none of them.
             if word in said:
                 self._heard += word
@@ -356,7 +359,7 @@ class _Child:
     def retire(self) -> None:
         """Let it end its sessions, and then itself."""
         with contextlib.suppress(OSError):  # it has ended
-            self._control.send(process.RETIRE)
+            self._control.send(RETIRE)
 
     def has_ended(self) -> bool:
         """Has it? Then it was waited for."""

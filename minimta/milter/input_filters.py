@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from minimta.config.filters import MailFilter, chosen
-from minimta.milter.filter import FilterConnection
-from minimta.milter.protocol import FilterFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +32,9 @@ def why_not(options: Options) -> str:
 
 def silent(options: Options) -> list[tuple[MailFilter, str]]:
     """Those of all ports and of commands that cannot be talked to now, and why. Takes seconds."""
+    from minimta.milter.filter import FilterConnection  # who only looks at options does not talk
+    from minimta.milter.protocol import FilterFailed
+
     used = {row for port in (None, *options.daemon_ports) for row in of_port(port, options)}
     found = []
     for row in sorted(used, key=lambda row: row.name):

@@ -26,12 +26,12 @@ from collections.abc import Callable, Iterator
 from minimta.config.options import Options
 from minimta.queue.directory import QueueDirectory
 from minimta.queue.qid import valid
-from minimta.queue.selectors import Selection
 from minimta.system import locks, log, processes, slots
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.queue.queue_group import QueueGroup
+    from minimta.queue.selectors import Selection
 
 #: as the listener says it to its parent: b"e@lab3.campus\n", b"e.lab3.campus\n" with those below, b"e#\n"
 ORDER = re.compile(rb"e(#|[@.][a-z0-9_-]+(?:\.[a-z0-9_-]+)*)\n")
@@ -54,6 +54,8 @@ def selections(order: bytes) -> list[Selection]:
     node = order[1:].decode("ascii")
     if order == b"#":
         return []
+    from minimta.queue.selectors import Selection  # not before somebody asks
+
     found = [Selection("R", f"@{node}")]
     return [*found, Selection("R", f".{node}")] if order[:1] == b"." else found
 

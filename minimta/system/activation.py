@@ -13,17 +13,18 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from dataclasses import dataclass
 
 _FIRST = 3
 
 
-@dataclass(frozen=True, slots=True)
 class PassedSocket:
     """A listening TCP socket that we were started with."""
 
-    name: str
-    socket: socket.socket
+    __slots__ = ("name", "socket")
+
+    def __init__(self, name: str, socket: socket.socket) -> None:
+        self.name = name
+        self.socket = socket
 
 
 def sockets() -> list[PassedSocket]:

@@ -12,7 +12,7 @@ import pytest
 
 from minimta.config.options import Options
 from minimta.config.ports import Port
-from minimta.listener import process
+from minimta.listener.orders import CLOSED, READY
 from minimta.listener.supervisor import _Child
 from minimta.queue.directory import QueueDirectory
 from minimta.queue.selectors import Selection
@@ -105,15 +105,15 @@ def test_no_order_is_taken_for_what_the_listener_says_of_itself() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         child = _Child(os.getpid(), ours)
-        for said in (b"e@my-host.campus\n", process.READY, b"e#\n", b"e.a_b.campus\n"):
+        for said in (b"e@my-host.campus\n", READY, b"e#\n", b"e.a_b.campus\n"):
             theirs.send(said)
         assert child.orders() == [b"@my-host.campus", b"#", b".a_b.campus"]
         assert child.is_ready()
         assert not child.has_closed()
-        theirs.send(b"e@x--1.campus\n" + process.CLOSED)
+        theirs.send(b"e@x--1.campus\n" + CLOSED)
         assert child.has_closed()
         assert child.orders() == [b"@x--1.campus"]
-    for word in (process.READY, process.CLOSED):
+    for word in (READY, CLOSED):
         assert not ORDER.fullmatch(b"e@a" + word + b"a\n")
 
 

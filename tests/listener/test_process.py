@@ -22,6 +22,7 @@ import pytest
 from minimta.config import filters, ports
 from minimta.config.options import Options
 from minimta.listener import process, refusals
+from minimta.listener.incoming_queue import open_spool
 from minimta.listener.process import Listener
 from minimta.message.envelope import Envelope, Recipient
 from minimta.queue import collect
@@ -75,7 +76,7 @@ class Place:
         """What *act* returns inside a listener that is ready for its first client."""
 
         def listen() -> bytes:
-            spool = process.open_spool(self.options)
+            spool = open_spool(self.options)
             assert isinstance(spool, Spool)
             Listener(self.options, [], spool, is_first=False)
             return act(spool)

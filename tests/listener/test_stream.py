@@ -9,7 +9,8 @@ from typing import cast
 import pytest
 
 from minimta.listener import stream
-from minimta.listener.stream import Stream, plain_address
+from minimta.listener.addresses import plain_address
+from minimta.listener.stream import Stream
 from minimta.system.tls import TlsLayer
 
 PATIENCE = 10.0
