@@ -4,7 +4,7 @@
 both are on disk under their names; only then may anyone say 250. When it raises OSError nobody knows
 what is on disk, and the caller removes qf, then df.
 
-    alone       fsync df; write tf, fsync tf; rename tf -> qf; fsync directory
+    alone       write tf, begin its write-back; fsync df, fsync tf; rename tf -> qf; fsync directory
     together    each session writes df and tf; one of them, for all: syncfs; rename every tf -> qf;
                 fsync directory
 
@@ -12,6 +12,10 @@ The content comes before the name: a qf that survives a power cut is whole, and 
 fsync of the directory comes last, because the rename is in no file's journal entry: without it a
 message of which we said 250 could be gone. After a failing fsync the descriptor is never asked
 again: Linux reports the error once and calls the pages clean.
+
+A file system with a journal gives a new file its blocks when it is written back, and each fsync of a
+file that has got some waits for a commit of the journal. Begun early, the tf has its blocks by the
+time the df is fsynced, and one commit serves both: two for a message instead of three.
 """
 
 from __future__ import annotations
@@ -63,11 +67,10 @@ class PlainCommitter:
 
     def commit(self, directory: QueueDirectory, qid: str, data: int, text: bytes) -> None:
         """Durable on return. Raise OSError: the caller removes what is there."""
-        os.fsync(data)
         control = directory.create_file("tf" + qid)
         try:
             files.write_all(control, text)
-            _finish(directory, qid, control)
+            _finish(directory, qid, data, control)
         finally:
             close(control)
 
@@ -84,19 +87,24 @@ class KeepingCommitter:
 
     def commit(self, directory: QueueDirectory, qid: str, data: int, text: bytes) -> None:
         """Durable and locked on return. Raise OSError: the caller removes what is there."""
-        os.fsync(data)
         control = directory.create_file("tf" + qid)
         try:
             fcntl.flock(control, fcntl.LOCK_EX | fcntl.LOCK_NB)
             files.write_all(control, text)
-            _finish(directory, qid, control)
+            _finish(directory, qid, data, control)
         except BaseException:
             close(control)
             raise
         self._kept[qid] = control
 
 
-def _finish(directory: QueueDirectory, qid: str, control: int) -> None:
+def _finish(directory: QueueDirectory, qid: str, data: int, control: int) -> None:
+    """Both files are written: make them durable, then the name."""
+    try:
+        os.posix_fadvise(control, 0, 0, os.POSIX_FADV_DONTNEED)
+    except OSError:
+        pass  # it is only faster
+    os.fsync(data)
     os.fsync(control)
     rename(directory, qid)
     directory.sync_names(control)
@@ -177,8 +185,7 @@ class GroupCommitter:
         try:
             if len(batch) == 1 or not directory.may_list:
                 for waiting in batch:
-                    os.fsync(waiting.data)
-                    _finish(directory, waiting.qid, waiting.control)
+                    _finish(directory, waiting.qid, waiting.data, waiting.control)
                 return 0
             # Of the directory, open since the start: it is told of all errors since then.
             self._sync(directory.descriptor)

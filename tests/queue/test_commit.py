@@ -103,6 +103,39 @@ def test_those_who_wait_share_one_syncfs(open_spool: Callable[[Gate], Spool]) ->
     assert sorted(spool.names()) == sorted(accepted)
 
 
+@pytest.mark.parametrize("how", ["plain", "kept", "group"])
+def test_the_tf_is_on_its_way_to_disk_before_the_df_is_waited_for(
+    open_spool: Callable[[commit.Committer], Spool], monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    calls: list[str] = []
+
+    def note(what: str, act: Callable[..., None]) -> Callable[..., None]:
+        def noted(file: int, *rest: int) -> None:
+            name = os.path.basename(os.readlink(f"/proc/self/fd/{file}"))
+            calls.append(f"{what} {name[:2]}")
+            act(file, *rest)
+
+        return noted
+
+    monkeypatch.setattr(os, "posix_fadvise", note("begin", os.posix_fadvise))
+    monkeypatch.setattr(os, "fsync", note("fsync", os.fsync))
+    spool = open_spool(GroupCommitter() if how == "group" else PlainCommitter())
+    submit(spool, QID, keep_lock=how == "kept")
+    assert calls == ["begin tf", "fsync df", "fsync tf", "fsync mq"]
+
+
+def test_a_kernel_that_takes_no_advice_is_no_reason_to_refuse_mail(
+    open_spool: Callable[[commit.Committer], Spool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*unused: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(os, "posix_fadvise", refuse)
+    spool = open_spool(PlainCommitter())
+    submit(spool, QID)
+    assert spool.names() == [QID]
+
+
 def test_an_error_is_everybodys_and_leaves_nothing(
     open_spool: Callable[[Gate], Spool], queue: Path
 ) -> None:
