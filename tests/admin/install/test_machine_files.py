@@ -99,6 +99,14 @@ def test_the_listener_is_exposed_little(name: str, most: float, tmp_path: Path) 
     assert float(overall.partition(": ")[2].split()[0]) <= most
 
 
+@pytest.mark.parametrize("name", ["minimta-listener.service", "minimta.service"])
+def test_a_listener_may_keep_its_threads_on_one_processor(name: str) -> None:
+    filters = [line for line in lines_of(name) if line.startswith("SystemCallFilter=")]
+    # The call is one of @resources: what is said later counts.
+    denied = next(number for number, line in enumerate(filters) if "@resources" in line)
+    assert "SystemCallFilter=sched_setaffinity" in filters[denied + 1 :]
+
+
 def test_programs_of_users_inherit_no_filter_of_the_runner() -> None:
     given = {line.partition("=")[0] for line in lines_of(RUNNER)}
     harmful = {
