@@ -245,10 +245,12 @@ def test_the_resident_runner_sees_a_directory_that_is_made_while_it_runs(
     host: PrivateHost,
 ) -> None:
     with residing(host):
+        host.submit(EMMA, DAVE)
+        wait_for(lambda: len(host.letters("dave")) == 1)  # it has begun
         host.spread("q4")
         for _ in range(8):
             host.submit(EMMA, DAVE)
-        wait_for(lambda: len(host.letters("dave")) == 8)
+        wait_for(lambda: len(host.letters("dave")) == 9)
         wait_for(lambda: not os.listdir(Path(host.options.queue_directory, "q4")))
 
 
