@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 def fork(name: str, act: Callable[[], int]) -> int:
     """Do *act* in a child, which exits with what it returns; the child's pid. Raise OSError.
 
-    An exception in the child is logged with its *name*, and ends it with EX_SOFTWARE.
+    An exception in the child is logged with its *name*, and ends it with EX_SOFTWARE; an OSError,
+    which is the machine's and no bug, with EX_OSERR.
     """
     child = os.fork()
     if child:
@@ -27,6 +28,11 @@ def fork(name: str, act: Callable[[], int]) -> int:
     code = os.EX_SOFTWARE
     try:
         code = act()
+    except OSError as error:
+        from minimta.system import log
+
+        code = os.EX_OSERR
+        log.line("", f"SYSERR(root): {name}: {log.clean(str(error))}", level=1, error=True)
     except BaseException:
         from minimta.system import log
 

@@ -16,12 +16,16 @@ sees it.
 from __future__ import annotations
 
 import builtins
+import contextlib
 import errno
 import fcntl
 import io
+import itertools
 import mmap
+import multiprocessing
 import os
 import socket
+import stat
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -88,16 +92,22 @@ class CallFault:
 
 
 def faults(made: Sequence[Made], *, is_full: bool) -> Iterator[CallFault]:
-    """Every call of a run with every error, once and for ever; else with one error of each, in turn."""
+    """Every call of a run with every error, once and for ever.
+
+    If it is not *is_full*: with one error of each, in turn, every fifth time for ever; of calls that
+    are the same to look at, the first and every fourth.
+    """
     counts = dict.fromkeys(KINDS, 0)
+    alike: dict[Made, int] = {}
     for turn, call in enumerate(made):
-        nth = counts[call.kind]
-        counts[call.kind] += 1
+        nth, seen = counts[call.kind], alike.get(call, 0)
+        counts[call.kind], alike[call] = nth + 1, seen + 1
         codes = (*_ERRORS, *_MORE.get(call.kind, ()))
-        for lasting in (False, True):
-            chosen = codes if is_full else (codes[(turn + 3 * lasting) % len(codes)],)
-            for code in chosen:
+        if is_full:
+            for lasting, code in itertools.product((False, True), codes):
                 yield CallFault(call.kind, nth, code, lasting, call)
+        elif seen % 4 == 0:
+            yield CallFault(call.kind, nth, codes[turn % len(codes)], turn % 5 == 0, call)
 
 
 class Calls:
@@ -106,6 +116,7 @@ class Calls:
     def __init__(self, fault: CallFault | None = None) -> None:
         self._fault = fault
         self._saved: list[tuple[Any, str, Any]] = []
+        self._mutex = multiprocessing.get_context("fork").RLock()
         # In memory that children share: what they have of their own nobody here would see.
         self._memory = mmap.mmap(-1, 8 * (len(KINDS) + 2) + _LARGE)
         self._numbers = memoryview(self._memory)[: 8 * (len(KINDS) + 2)].cast("Q")
@@ -121,7 +132,8 @@ class Calls:
     @property
     def made(self) -> list[Made]:
         """All calls, in order, of a run without a fault."""
-        return [Made(*line.split("\t", 1)) for line in self._lines() if "\t" in line]
+        found = [line.partition("\t") for line in self._lines() if "\t" in line]
+        return [Made(kind, subject) for kind, _, subject in found if kind in KINDS]
 
     @property
     def log(self) -> list[str]:
@@ -135,10 +147,21 @@ class Calls:
         whole = bytes(self._text[: self._numbers[-2]])
         return whole.decode("utf-8", "replace").split("\n")[:-1]
 
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No other process comes between, unless one was killed while it was here."""
+        is_mine = self._mutex.acquire(timeout=0.2)
+        try:
+            yield
+        finally:
+            if is_mine:
+                self._mutex.release()
+
     def _note(self, line: str) -> None:
         octets = line.encode("utf-8", "replace") + b"\n"
-        begin = self._numbers[-2]
-        self._numbers[-2] = begin + len(octets)
+        with self._alone():
+            begin = self._numbers[-2]
+            self._numbers[-2] = begin + len(octets)
         self._text[begin : begin + len(octets)] = octets
 
     # --- calls ------------------------------------------------------------------------------------
@@ -149,7 +172,7 @@ class Calls:
         for name in _LOCKS:
             self._wrap(fcntl, name)
         for name in _SOCKETS:
-            self._wrap(socket.socket, name, skip=1)
+            self._wrap(socket.socket, name)
         self._wrap(socket, "socketpair")
         self._wrap(subprocess, "_fork_exec", "fork_exec")
         self._wrap(commit, "syncfs")
@@ -168,8 +191,9 @@ class Calls:
     def reach(self, kind: str, subject: object = "") -> None:
         """A call is about to be made. Raise OSError if it is the one that fails."""
         place = KINDS.index(kind)
-        nth = self._numbers[place]
-        self._numbers[place] = nth + 1
+        with self._alone():
+            nth = self._numbers[place]
+            self._numbers[place] = nth + 1
         fault = self._fault
         if fault is None:
             self._note(f"{kind}\t{_shown(subject)}")
@@ -181,12 +205,14 @@ class Calls:
         self._saved.append((owner, name, getattr(owner, name)))
         setattr(owner, name, new)
 
-    def _wrap(self, owner: Any, name: str, kind: str = "", skip: int = 0) -> None:
+    def _wrap(self, owner: Any, name: str, kind: str = "") -> None:
         real, kind = getattr(owner, name), kind or name
 
         def call(*args: Any, **options: Any) -> Any:
+            if kind == "close" and not _may_fail_to_close(args[0]):
+                return real(*args)
             try:
-                self.reach(kind, args[skip] if len(args) > skip else "")
+                self.reach(kind, args[0] if args else "")
             except OSError:
                 if kind == "close":  # which does close, and then reports
                     real(*args)
@@ -259,7 +285,7 @@ def _shown(subject: object) -> str:
     if hasattr(path, "fileno"):
         path = path.fileno()
     if isinstance(path, int):
-        path = _real_readlink(f"/proc/self/fd/{path}") if path >= 0 else ""
+        path = _target(path)
     if not isinstance(path, str | bytes | os.PathLike):
         return ""
     name = os.path.basename(os.fsdecode(path).removesuffix(" (deleted)"))
@@ -267,4 +293,22 @@ def _shown(subject: object) -> str:
     return name[:2] if is_queued else name.partition(":")[0]
 
 
-_real_readlink = os.readlink
+_real_readlink, _real_fstat, _real_fcntl = os.readlink, os.fstat, fcntl.fcntl
+
+
+def _may_fail_to_close(descriptor: int) -> bool:
+    """close(2) reports what could not be written, and nothing else."""
+    try:
+        found = _real_fstat(descriptor)
+        has_content = stat.S_ISREG(found.st_mode) and found.st_size > 0
+        return has_content and bool(_real_fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE)
+    except OSError:
+        return False
+
+
+def _target(descriptor: int) -> str:
+    """What it leads to, as far as a process in a sandbox may know."""
+    try:
+        return _real_readlink(f"/proc/self/fd/{descriptor}")
+    except OSError:
+        return ""
