@@ -41,9 +41,20 @@ def test_a_child_exits_with_what_its_act_returns(code: int) -> None:
     assert exit_code(processes.fork("test", lambda: code)) == code
 
 
-@pytest.mark.parametrize("error", [ValueError, OSError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ValueError, os.EX_SOFTWARE),
+        (OSError, os.EX_OSERR),
+        (KeyboardInterrupt, os.EX_SOFTWARE),
+        (SystemExit, os.EX_SOFTWARE),
+    ],
+)
 def test_a_child_never_returns_into_the_code_of_its_parent(
-    error: type[BaseException], log_lines: Callable[[], str], capfd: pytest.CaptureFixture[str]
+    error: type[BaseException],
+    code: int,
+    log_lines: Callable[[], str],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     parent = os.getpid()
 
@@ -55,7 +66,7 @@ def test_a_child_never_returns_into_the_code_of_its_parent(
     finally:
         if os.getpid() != parent:
             os._exit(99)
-    assert exit_code(child) == os.EX_SOFTWARE
+    assert exit_code(child) == code
 
 
 def test_what_a_child_dies_of_is_logged_with_its_name(
