@@ -236,6 +236,9 @@ def decode(text: bytes) -> Control:
         if dot:
             raise _extra(rest)
         raise CorruptControlFile("incomplete queue file read", "incomplete queue file")
+    if b"\0" in text:
+        # What encode() cannot write must not be delivered: nobody could record that it was.
+        raise CorruptControlFile("NUL in queue file", "bogus queue line")
     reader = _Reader()
     # A field's continuation lines begin with white space; all other lines begin with a letter.
     for number, line in enumerate(text[:-3].split(b"\n"), 1):
@@ -301,6 +304,8 @@ class _Reader:
             self._field.append(line)
             return
         self._end_field()
+        if b"\r" in line and letter != b"H":
+            raise ValueError(f"a carriage return: {_shown(line)}")
         if letter in _STORED:
             attribute, meaning = _STORED[letter]
             setattr(self.control, attribute, meaning(value))

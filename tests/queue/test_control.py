@@ -174,6 +174,16 @@ def test_what_would_forge_a_line_is_not_written(control: Control) -> None:
         encode(control)
 
 
+@pytest.mark.parametrize("octet", [b"\0", b"\r"])
+def test_what_could_not_be_written_again_is_not_read(octet: bytes) -> None:
+    # Else it would be delivered, and nobody could record that it was: again and again.
+    recipient = Recipient(b"<x@lab2.campus>", "PFD", final=b"rfc822; x@lab2.campus")
+    text = encode(Control(1, b"<emma@lab1.campus>", [recipient]))
+    assert decode(text).recipients == [recipient]
+    with pytest.raises(CorruptControlFile):
+        decode(text.replace(b"rfc822; x@", b"rfc822; x" + octet))
+
+
 def test_a_reason_is_written_in_ascii_and_never_with_a_newline() -> None:
     # Replies of other hosts come here cleaned; the last guard is that they forge nothing.
     with pytest.raises(ValueError, match="forge"):
