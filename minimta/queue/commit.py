@@ -202,8 +202,12 @@ def committer(group: bool, directory: str) -> Committer:
 
     *directory* is that of the queue.
     """
-    is_safe = group and _reports_errors(os.uname().release) and not _is_others(directory)
-    return GroupCommitter() if is_safe else PlainCommitter()
+    return GroupCommitter() if may_sync_all(group, directory) else PlainCommitter()
+
+
+def may_sync_all(group: bool, directory: str) -> bool:
+    """May files in the queue *directory* be made durable by one syncfs(2)? (option GroupCommit)"""
+    return group and _reports_errors(os.uname().release) and not _is_others(directory)
 
 
 def _reports_errors(release: str) -> bool:

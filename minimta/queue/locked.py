@@ -107,18 +107,22 @@ class LockedMessage:
     def begin_rewrite(self, due: float) -> None:
         """The first half of a rewrite() that need not be lasting: the disk begins with it.
 
-        Who has many begins them all, and then ends them: the first fsync has the disk's journal wait
-        for all of them, and the others find it done. Raises what rewrite() does, as end_rewrite().
+        Who has many begins them all, and then ends them: the disk writes them together. Raises what
+        rewrite() does, as end_rewrite().
         """
         self._write(due)
         with contextlib.suppress(OSError):  # it is only asked to begin: the fsync counts
             os.posix_fadvise(self._new, 0, 0, os.POSIX_FADV_DONTNEED)
 
-    def end_rewrite(self) -> None:
-        """The second half: the new qf has the name on return, its content first."""
+    def end_rewrite(self, *, is_synced: bool = False) -> None:
+        """The second half: the new qf has the name on return, its content first.
+
+        *is_synced*: since begin_rewrite() a syncfs(2) has made all durable.
+        """
         new, self._new = self._new, -1
         try:
-            os.fsync(new)
+            if not is_synced:
+                os.fsync(new)
             self._directory.rename("tf" + self.qid, self.kind + self.qid)
         except BaseException:
             self._discard(new)

@@ -18,7 +18,7 @@ full disk would let everybody have it again and again.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from minimta.config.options import Options
@@ -47,11 +47,14 @@ class Unrecorded(Exception):
 class Deferrals:
     """Messages that nobody got, and that have to wait: they are written back together, soon.
 
-    Each has its own fsync before its new qf has the name, as ever; but the disk has begun with all of
-    them by then. Nothing was done for them: after a crash in between they are as they were.
+    The content of each is on disk before its new qf has the name, as ever: by one syncfs(2) for all,
+    or by an fsync of each when the disk has begun with all of them. Nothing was done for them: after a
+    crash in between they are as they were.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sync: Callable[[], None] | None = None) -> None:
+        """*sync* makes all durable that was written, None: each is made so. Raises OSError."""
+        self._sync = sync
         self._begun: list[MessageProgress] = []
 
     def add(self, progress: MessageProgress) -> None:
@@ -63,8 +66,14 @@ class Deferrals:
     def flush(self) -> None:
         """All are written back, and let go; due before anything is waited for. Raises nothing."""
         begun, self._begun = self._begun, []
+        is_synced, failed = len(begun) > 1 and self._sync is not None, None
+        try:
+            if is_synced and self._sync is not None:
+                self._sync()
+        except OSError as error:
+            failed = error  # of which of them, nobody knows
         for progress in begun:
-            progress.end_deferral()
+            progress.end_deferral(is_synced=is_synced, failed=failed)
 
 
 class MessageProgress:
@@ -231,10 +240,15 @@ class MessageProgress:
             self._stop(error)
         deferrals.add(self)
 
-    def end_deferral(self) -> None:
-        """The second half of a close() that ``Deferrals`` have put off. Raises nothing."""
+    def end_deferral(self, *, is_synced: bool, failed: OSError | None) -> None:
+        """The second half of a close() that ``Deferrals`` have put off. Raises nothing.
+
+        It *is_synced* already, or that has *failed*.
+        """
         try:
-            self.message.end_rewrite()
+            if failed is not None:
+                raise failed
+            self.message.end_rewrite(is_synced=is_synced)
             self._let_go()
         except OSError as error:
             with contextlib.suppress(Unrecorded):

@@ -25,7 +25,7 @@ from minimta.maps.table import all_rows
 from minimta.message import deliver_by, headers
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate, Outcome, deferred
-from minimta.queue import always_bcc
+from minimta.queue import always_bcc, commit
 from minimta.queue.directories import open_queue
 from minimta.queue.directory import UNKNOWN_UID
 from minimta.queue.locked import LockedMessage
@@ -105,7 +105,9 @@ class Deliverer:
         self._stop = stop
         self._log = DeliveryLog(here.users, here.router, say)
         self._report_sender: ReportSender | None = None
-        self._deferrals = Deferrals()
+        options = here.options
+        together = commit.may_sync_all(options.group_commit, options.queue_directory)
+        self._deferrals = Deferrals(self._sync_all if together else None)
         self._rounds = Rounds(
             self.mailers,
             self._record,
@@ -182,6 +184,10 @@ class Deliverer:
             with self._trouble_with(""):
                 self.spool.flush()
         return list(results.values())
+
+    def _sync_all(self) -> None:
+        """Raise OSError."""
+        commit.syncfs(self.spool.descriptor)
 
     def _is_blind_copy(self, recipient: Recipient) -> bool:
         """Is it that of AlwaysBcc? What becomes of it is nothing that a sender hears."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from minimta.mailers.job import Job
 from minimta.message.outcome import Outcome
+from minimta.queue import commit
 from minimta.queue.spool import Spool
 from minimta.runner import checkpoint
 from minimta.system import log
@@ -74,6 +76,45 @@ def test_all_are_begun_before_the_first_is_ended_and_each_is_synced_before_its_n
     assert calls == [f"begin {qid}" for qid in qids] + ended
     assert waiting(host) == sorted(qids)
     assert [host.control(qid).attempts for qid in qids] == [1] * 5
+
+
+@pytest.fixture
+def syncs(host: PrivateHost, monkeypatch: pytest.MonkeyPatch, calls: list[str]) -> list[str]:
+    """The same, with GroupCommit: "sync" for all."""
+    host.options.group_commit = True
+    monkeypatch.setattr(commit, "_reports_errors", lambda release: True)
+    monkeypatch.setattr(commit, "syncfs", lambda directory: calls.append("sync"))
+    return calls
+
+
+def test_with_group_commit_one_call_makes_all_durable_before_the_first_name(
+    host: PrivateHost, syncs: list[str]
+) -> None:
+    qids = [host.submit(EMMA, X) for _ in range(3)]
+    syncs.clear()
+    host.deliverer(esmtp=down(b"x@lab2.campus")).attempt(qids)
+    assert syncs == [f"begin {q}" for q in qids] + ["sync"] + [f"rename {q}" for q in qids]
+    syncs.clear()
+    host.deliverer(esmtp=down(b"x@lab2.campus")).attempt(qids[:1])
+    assert syncs == [f"{call} {qids[0]}" for call in ("begin", "fsync", "rename")], "it is alone"
+    assert waiting(host) == sorted(qids)
+
+
+def test_if_that_fails_all_stay_as_they_were_and_rest(
+    host: PrivateHost, syncs: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(directory: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(commit, "syncfs", fails)
+    qids = [host.submit(EMMA, X) for _ in range(3)]
+    syncs.clear()
+    host.deliverer(esmtp=down(b"x@lab2.campus")).attempt(qids)
+    assert not any(call.startswith("rename") for call in syncs)
+    assert [host.control(qid).attempts for qid in qids] == [0] * 3
+    queue = Path(host.options.queue_directory)
+    assert all((queue / f"qf{qid}").stat().st_mtime > time.time() + 100 for qid in qids)
+    assert not list(queue.glob("tf*"))
 
 
 def test_there_is_an_end_to_how_many_wait_for_each_other(
