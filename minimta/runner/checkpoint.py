@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 #: seconds that a message rests whose fate could not be written down
 BACK_OFF = 300
-#: messages that are written back together at most
-_TOGETHER = 100
+#: messages that are written back together at most, and how many are worth a syncfs(2)
+_TOGETHER, _MANY = 100, 10
 
 
 class Unrecorded(Exception):
@@ -52,8 +52,8 @@ class Deferrals:
     crash in between they are as they were.
     """
 
-    def __init__(self, sync: Callable[[], None] | None = None) -> None:
-        """*sync* makes all durable that was written, None: each is made so. Raises OSError."""
+    def __init__(self, sync: Callable[[], bool]) -> None:
+        """sync() makes all durable that was written; False if it cannot. Raises OSError."""
         self._sync = sync
         self._begun: list[MessageProgress] = []
 
@@ -66,10 +66,9 @@ class Deferrals:
     def flush(self) -> None:
         """All are written back, and let go; due before anything is waited for. Raises nothing."""
         begun, self._begun = self._begun, []
-        is_synced, failed = len(begun) > 1 and self._sync is not None, None
+        is_synced, failed = False, None
         try:
-            if is_synced and self._sync is not None:
-                self._sync()
+            is_synced = len(begun) >= _MANY and self._sync()
         except OSError as error:
             failed = error  # of which of them, nobody knows
         for progress in begun:

@@ -105,9 +105,7 @@ class Deliverer:
         self._stop = stop
         self._log = DeliveryLog(here.users, here.router, say)
         self._report_sender: ReportSender | None = None
-        options = here.options
-        together = commit.may_sync_all(options.group_commit, options.queue_directory)
-        self._deferrals = Deferrals(self._sync_all if together else None)
+        self._deferrals = Deferrals(self._sync_all)
         self._rounds = Rounds(
             self.mailers,
             self._record,
@@ -185,9 +183,12 @@ class Deliverer:
                 self.spool.flush()
         return list(results.values())
 
-    def _sync_all(self) -> None:
-        """Raise OSError."""
+    def _sync_all(self) -> bool:
+        """See Deferrals."""
+        if not commit.may_sync_all(self._options.group_commit, self.spool.directory):
+            return False
         commit.syncfs(self.spool.descriptor)
+        return True
 
     def _is_blind_copy(self, recipient: Recipient) -> bool:
         """Is it that of AlwaysBcc? What becomes of it is nothing that a sender hears."""
