@@ -65,7 +65,7 @@ def stay(
     signal, makes it worth while to ask stop() and renewed().
     """
     try:
-        lock = _place(options, stop, waits)
+        lock = _place(options, stop, waits, also)
     except OSError as error:
         path = locks.beside(options.queue_directory)
         complain(f"sendmail: cannot lock {path}: {error.strerror or error}")
@@ -128,7 +128,10 @@ def _several(options: Options) -> list[str]:
 
 
 def _place(
-    options: Options, stop: Callable[[], bool], waits: Callable[[], None] | None
+    options: Options,
+    stop: Callable[[], bool],
+    waits: Callable[[], None] | None,
+    also: Callable[[], Wait],
 ) -> locks.Lock | None:
     """The place of the one resident runner; None if it is not to be had. Raise OSError."""
     path = locks.beside(options.queue_directory)
@@ -142,7 +145,7 @@ def _place(
         return None
     log.line("", f"{text}; its end is waited for", level=1)
     waits()
-    return locks.wait_for(path, stop, math.inf)
+    return locks.wait_long_for(path, stop, also)
 
 
 def _load_for_children(options: Options, slots: Slots) -> None:

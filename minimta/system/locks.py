@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import math
 import os
 import stat
 import time
+from functools import partial
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,8 +27,12 @@ if TYPE_CHECKING:
 
     from filelock import BaseFileLock
 
+    from minimta.system.waiting import Wait
+
 #: is_resident() takes the lock for an instant; retry
 _ATTEMPTS = 3
+#: seconds between two looks at a lock for which a child could not wait
+_PAUSE = 1.0
 _FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
@@ -66,6 +72,44 @@ def wait_for(path: str, stop: Callable[[], bool], seconds: float) -> Lock | None
     while (lock := _take(path)) is None and time.monotonic() < end and not stop():
         time.sleep(0.1)
     return lock
+
+
+def wait_long_for(path: str, stop: Callable[[], bool], also: Callable[[], Wait]) -> Lock | None:
+    """Hold *path* as soon as nobody else does; None if stop() came first. Raise OSError.
+
+    stop() is asked after a signal and when what also() waits for has come. Nobody tells of a lock that
+    is free, but flock(2) may wait for it: a child does, and its end is told.
+    """
+    from minimta.system import processes
+    from minimta.system.wakeup import WakeUp
+
+    with WakeUp() as wake:
+        waiter, pause = 0, math.inf
+        try:
+            while not stop():
+                if (lock := _take(path)) is not None:
+                    return lock
+                if waiter and processes.has_ended(waiter, 0.0):
+                    waiter, pause = (
+                        0,
+                        _PAUSE,
+                    )  # somebody was faster, or the lock cannot be waited for
+                waiter = waiter or processes.fork("wait for a lock", partial(_wait_in_child, path))
+                wake.wait([also()], pause)
+        finally:
+            if waiter:
+                processes.kill_session(waiter)
+                processes.has_ended(waiter, math.inf)
+    return None
+
+
+def _wait_in_child(path: str) -> int:
+    """Until nobody holds *path*. The exit code."""
+    from minimta.system import processes
+
+    processes.isolate(())  # a lock or a port of ours must not outlive us in it
+    fcntl.flock(os.open(path, os.O_RDONLY | _FLAGS), fcntl.LOCK_SH)
+    return os.EX_OK
 
 
 def resident(path: str) -> Lock | None:

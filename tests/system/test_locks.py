@@ -5,13 +5,17 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from minimta.system import locks
+from minimta.system import locks, processes
+from minimta.system.locks import Lock
+from minimta.system.waiting import Wait
 
 HOME = Path(locks.__file__).resolve().parents[2]
 
@@ -191,3 +195,100 @@ def test_locking_says_nothing_whatever_the_filelock(tmp_path: Path) -> None:
     command = [sys.executable, "-I", "-c", script, str(tmp_path / "lock")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+# --- a lock that another holds for long --------------------------------------------------------------
+
+
+def waits_long(path: Path, stops_after: int) -> tuple[Lock | None, int]:
+    """What wait_long_for() gives, and how often it asked whether to stop."""
+    asked = 0
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > stops_after
+
+    return locks.wait_long_for(str(path), stop, lambda: Wait((), 30.0)), asked
+
+
+def holds_for(path: Path, seconds: float) -> int:
+    """Pid of a process that has the lock, when this returns, and ends after *seconds*."""
+    ready, says = os.pipe()
+
+    def hold() -> int:
+        lock = locks.resident(str(path))
+        os.write(says, b"y" if lock else b"n")
+        time.sleep(seconds)
+        return 0
+
+    pid = processes.fork("holder", hold)
+    assert os.read(ready, 1) == b"y"
+    os.close(ready)
+    os.close(says)
+    return pid
+
+
+def test_a_lock_is_waited_for_without_looking_again_and_again(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    holder = holds_for(path, 1.0)
+    lock, asked = waits_long(path, 30)
+    assert lock is not None
+    with lock:
+        assert locks.is_resident(str(path))
+    assert asked <= 5, "it was ten times a second"
+    processes.has_ended(holder, 30.0)
+
+
+def test_who_is_told_to_stop_waits_for_no_lock_and_leaves_no_child(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    holder = holds_for(path, 60.0)
+    try:
+        told = processes.signal_flag(signal.SIGUSR1)
+        parent = os.getpid()
+
+        def tell() -> int:
+            time.sleep(0.3)
+            os.kill(parent, signal.SIGUSR1)
+            return 0
+
+        teller = processes.fork("teller", tell)
+        assert locks.wait_long_for(str(path), told, lambda: Wait((), 60.0)) is None
+        processes.has_ended(teller, 30.0)
+        left = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        assert left == [str(holder)]
+    finally:
+        signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+        os.kill(holder, signal.SIGKILL)
+        os.waitpid(holder, 0)
+
+
+def test_the_child_that_waits_holds_nothing_of_its_parent(tmp_path: Path) -> None:
+    """Else a daemon that is killed would leave its ports and its other lock in it."""
+    path, other = tmp_path / "lock", tmp_path / "other"
+    holder = holds_for(path, 60.0)
+    mine = locks.resident(str(other))
+    assert mine is not None
+    children: list[int] = []
+
+    def stop() -> bool:
+        found = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+        children[:] = [int(pid) for pid in found if int(pid) != holder]
+        if children:
+            deadline = time.monotonic() + 30
+            while held := links(children[0]) - {"/dev/null", str(path)}:
+                assert time.monotonic() < deadline, held
+                time.sleep(0.01)
+        return bool(children)
+
+    try:
+        assert locks.wait_long_for(str(path), stop, lambda: Wait((), 0.01)) is None
+        assert children
+    finally:
+        mine.release()
+        os.kill(holder, signal.SIGKILL)
+        os.waitpid(holder, 0)
+
+
+def links(pid: int) -> set[str]:
+    return {os.readlink(one) for one in Path(f"/proc/{pid}/fd").iterdir()}
