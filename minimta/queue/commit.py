@@ -210,6 +210,14 @@ def may_sync_all(group: bool, directory: str) -> bool:
     return group and _reports_errors(os.uname().release) and not _is_others(directory)
 
 
+def sync_all(directory: QueueDirectory, group: bool) -> bool:
+    """Make all durable that the disk of *directory* holds; False if it may not be. Raise OSError."""
+    if not may_sync_all(group, directory.directory):
+        return False
+    syncfs(directory.descriptor)
+    return True
+
+
 def _reports_errors(release: str) -> bool:
     numbers = [int(part) for part in release.split(".")[:2] if part.isdigit()]
     return tuple(numbers) >= _SYNCFS_REPORTS

@@ -30,6 +30,7 @@ from minimta.queue.directories import open_queue
 from minimta.queue.directory import UNKNOWN_UID
 from minimta.queue.locked import LockedMessage
 from minimta.queue.pattern import of_message
+from minimta.queue.spool import Spool
 from minimta.routing.destination import Destination, not_in_time, too_many_hops
 from minimta.routing.expand import expand
 from minimta.routing.local_host import LocalHost
@@ -184,11 +185,9 @@ class Deliverer:
         return list(results.values())
 
     def _sync_all(self) -> bool:
-        """See Deferrals."""
-        if not commit.may_sync_all(self._options.group_commit, self.spool.directory):
-            return False
-        commit.syncfs(self.spool.descriptor)
-        return True
+        """See Deferrals. Several directories may be on several disks."""
+        group = self._options.group_commit
+        return isinstance(self.spool, Spool) and commit.sync_all(self.spool, group)
 
     def _is_blind_copy(self, recipient: Recipient) -> bool:
         """Is it that of AlwaysBcc? What becomes of it is nothing that a sender hears."""
