@@ -54,9 +54,11 @@ class SharedState:
         resolves: Callable[[str], bool | None] = lambda domain: True,
         has_null_mx: Callable[[str], bool | None] = lambda domain: False,
         clock: Callable[[], float] = time.time,
+        ticks: Callable[[], float] = time.monotonic,
         tls: ServerTls | None = None,
     ) -> None:
-        """*spool* is the queue that messages go to; *clock* gives seconds since the epoch.
+        """*spool* is the queue that messages go to; *clock* gives seconds since the epoch,
+        and *ticks* seconds that no setting of the clock changes: what is remembered goes by these.
 
         *ask* gives the IPv4 addresses of a name in a block list, in so many seconds. *resolves* tells if
         a sender's domain exists, *has_null_mx* if it takes no mail; None: nobody can tell now. *tls*
@@ -74,6 +76,7 @@ class SharedState:
         self.resolves = resolves
         self.has_null_mx = has_null_mx
         self.clock = clock
+        self._ticks = ticks
         self.tls = tls
         #: noted by sessions
         self.activity = Activity()
@@ -91,7 +94,7 @@ class SharedState:
         )
         self._greeting = (0, "")
         self._known: dict[bytes, tuple[float, local_host.LocalRecipient | None]] = {}
-        self._free = (0.0, 0)
+        self._free = (-1.0, 0)
         self._load = (0.0, 0.0)
 
     def greeting(self, product_suffix: str = "") -> str:
@@ -141,7 +144,7 @@ class SharedState:
 
         Raise OSError if aliases or users cannot be asked now.
         """
-        now = self.clock()
+        now = self._ticks()
         until, known = self._known.get(bare, (0.0, None))
         if until > now:
             return known
@@ -167,7 +170,7 @@ class SharedState:
 
     def lacks_space(self, size: int) -> Reply | None:
         """The refusal if a message of *size* octets (-1: not told) has no room in the queue."""
-        now, free = self.clock(), self._free[1]
+        now, free = self._ticks(), self._free[1]
         if now > self._free[0]:
             free = self.spool.free_blocks()
             self._free = (now + _FREE_AGE, free)

@@ -253,7 +253,7 @@ def test_a_user_who_was_found_is_found_again_without_looking(host: SmtpHost) -> 
     os.unlink(host.options.passwd_file)
     peer.says("RSET", "MAIL FROM:<>")
     assert peer.says("RCPT TO:<dave>")[0].startswith("250")
-    host.now += 3
+    host.elapsed += 3
     peer.says("RSET", "MAIL FROM:<>")
     assert peer.says("RCPT TO:<dave>")[0].startswith("451")
 

@@ -68,6 +68,8 @@ class SmtpHost:
         #: name in a block list -> its addresses
         self.listed: dict[str, list[str]] = {}
         self.now = NOW
+        #: seconds since it was started
+        self.elapsed = 0.0
 
     def shared_state(self) -> SharedState:
         spool = directories.open_queue(self.options)
@@ -78,6 +80,7 @@ class SmtpHost:
             resolves=self._resolves,
             has_null_mx=lambda domain: NULL_MX.get(domain, False),
             clock=lambda: self.now,
+            ticks=lambda: self.elapsed,
         )
 
     def _ask(self, name: str, seconds: float) -> list[str]:
