@@ -12,13 +12,12 @@ from pathlib import Path
 from minimta.admin.checkout import AdminError
 from minimta.system import files, startup_code
 
-#: What is begun with, and what a submission imports only when it is needed. What else those import is
-#: found by importing it, and so never out of date: with the code of each module it is seen to end.
-_FIRST = ("minimta.commands.sendmail", "minimta.submission.submit")
-_LATER = (
-    *("minimta.config.ports", "minimta.maps.cdb", "minimta.maps.text_table"),
-    *("minimta.queue.client_limits", "minimta.queue.own_letters"),
-)
+#: What is begun with; what nearly every submission imports on its way; and what only some do. What
+#: else those import is found by importing it, and so never out of date: with the code of each module
+#: it is seen to end.
+_BEGIN, _SUBMIT = "minimta.commands.sendmail", "minimta.submission.submit"
+_ON_THE_WAY = ("minimta.maps.cdb", "minimta.queue.client_limits", "minimta.queue.own_letters")
+_PERHAPS = ("minimta.config.ports", "minimta.maps.text_table")
 _SCRIPT = f"""
 import os, sys
 sys.path.insert(0, sys.argv[1])
@@ -27,7 +26,7 @@ def note(frame, event, value):
     if event == "return" and frame.f_code.co_name == "<module>":
         names.append(frame.f_globals["__name__"])
 sys.setprofile(note)
-import {", ".join((*_FIRST, *_LATER))}
+import {", ".join((_BEGIN, *_ON_THE_WAY, _SUBMIT, *_PERHAPS))}
 sys.setprofile(None)
 from minimta.admin.install import startup_code
 sys.stdout.buffer.write(startup_code.compiled(names))
@@ -50,7 +49,7 @@ def compiled(names: list[str]) -> bytes:
         is_package = os.path.basename(source) == "__init__.py"
         index[name] = (source, is_package, found.st_mtime_ns, found.st_size, begin, len(code))
     there = list(index)
-    order = {first: there[: there.index(first)] for first in _FIRST if first in index}
+    order = {name: there[: there.index(name)] for name in (_BEGIN, _SUBMIT)}
     return startup_code.encode(index, order, code)
 
 
