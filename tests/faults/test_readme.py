@@ -12,7 +12,7 @@ SOURCES = [path.read_text(encoding="utf-8") for path in Path(__file__).parent.gl
 
 def test_every_path_of_the_table_is_run() -> None:
     paths = re.findall(r"^\| ([^|]+) \|[^|]+\| \d+ \| \d+ \|$", TABLE.read_text("utf-8"), re.M)
-    assert len(paths) == 16
+    assert len(paths) == 18
     for path in paths:
         last = path.rpartition(", ")[2]
         assert any(last.lower() in source.lower() for source in SOURCES), path
