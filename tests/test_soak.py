@@ -63,17 +63,20 @@ class Soak:
         self._sessions: list[Session | None] = [None, None, None]
         self._aliases = self.host.file("aliases").read_text()
         self._turns = 0
+        #: when half of the time is over
+        self._half = 0.0
         self._timetable: list[tuple[float, Callable[[], None]]] = [
             (_EVERY, self.look),
             (30.0, self.cron),
             (45.0, self.change_aliases),
-            (60.0, self.host.reload),
+            (60.0, self.reload),
             (60.0, self.remote_goes_or_comes),
         ]
 
     def run(self, seconds: float) -> None:
         """All of it, for so long."""
         begin = time.monotonic()
+        self._half = begin + seconds / 2
         due = [begin + interval for interval, _ in self._timetable]
         sent = 0
         while (now := time.monotonic()) < begin + seconds:
@@ -120,6 +123,11 @@ class Soak:
         for name, pids in (("runner", [self.host.pid]), ("listener", self.host.listeners()[-1:])):
             for pid in pids:
                 self.samples[name].append(Sample.of(pid))
+
+    def reload(self) -> None:
+        """SIGHUP, in the first half: in the second the listener shall grow old."""
+        if time.monotonic() < self._half:
+            self.host.reload()
 
     def cron(self) -> None:
         """A run beside the resident one's."""
