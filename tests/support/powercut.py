@@ -57,7 +57,7 @@ _CONTENT = ("write", "writev", "pwrite", "pwritev", "ftruncate", "posix_fallocat
 #: without one of these open(2) changes nothing
 _CREATING = os.O_CREAT | os.O_TRUNC
 _MEMORY = "/dev/shm"
-#: one for each state that survivors() gave: for who counts the cases of a test
+#: one for each state that was given: for who counts the cases of a test
 EXAMINED: list[int] = []
 
 
@@ -72,7 +72,7 @@ class Disk:
         self.root = root
         self._ignored = ignored
         self.calls: list[Call] = []
-        #: called before each call, outside the lock: a scheduler's turn
+        #: called before each call that may concern *root*, outside the lock: a scheduler's turn
         self.before: Callable[[], None] = lambda: None
         self._mutex = threading.RLock()
         self._saved: list[tuple[Any, str, Any]] = []
@@ -118,7 +118,8 @@ class Disk:
         self._saved.append((owner, name, real))
 
         def wrapped(*args: Any, **options: Any) -> Any:
-            self.before()
+            if self._is_below(args):
+                self.before()
             with self._mutex:
                 if name in EVERY_SYNC:
                     self._note(Call(name), _descriptor(args))
@@ -130,6 +131,11 @@ class Disk:
                         self._note(Call(name, _subject(args)), _descriptor(args))
 
         setattr(owner, name, wrapped)
+
+    def _is_below(self, args: tuple[Any, ...]) -> bool:
+        """Not a path of the system, which some read once and remember."""
+        path = os.fspath(args[0]) if args and not isinstance(args[0], int) else ""
+        return not os.path.isabs(path) or os.fsdecode(path).startswith(str(self.root))
 
     def _opened(self, descriptor: int) -> Identity | None:
         with contextlib.suppress(OSError):
@@ -239,6 +245,7 @@ class Disk:
     def survivor(self, rng: random.Random, *, after: int, without: Collection[int] = ()) -> State:
         """One of all that may be on the disk if the power fails after *after* calls."""
         names, files = self._memory(after, without).chance(rng)
+        EXAMINED.append(1)
         return State(self._top, names, files, f"after {after} calls, at random")
 
     def _memory(
