@@ -168,30 +168,39 @@ class Spool(QueueDirectory):
     # --- housekeeping -----------------------------------------------------------------------------
 
     def sweep(self, now: float) -> None:
-        """Remove what dead processes left an hour ago: df, xf and af without message, and every tf.
+        """Remove what dead processes left an hour ago: df, tf, xf and af without message.
 
-        A complete tf without qf was never acknowledged and goes too. An empty qf (Sendmail writes
-        its qf in place) is put aside.
+        A complete tf without qf was never acknowledged and goes too; one beside a qf goes with the
+        next rewrite, which makes another of that name. An empty qf (Sendmail writes its qf in place)
+        is put aside. Raise OSError.
         """
         names = set(self.files())
+        swept = False
         for name in names:
             kind, qid = name[:2], name[2:]
             if not valid(qid) or kind not in _KINDS:
                 continue
             if kind == "qf":
                 self._sweep_empty(qid, now)
-            elif kind == "tf" or (kind in ("df", "xf", "af") and not _has_owner(names, qid)):
-                self._sweep_one(name, now)
+            elif kind in ("df", "tf", "xf", "af") and not _has_owner(names, qid):
+                swept = self._sweep_one(name, now, is_first=not swept) or swept
 
-    def _sweep_one(self, name: str, now: float) -> None:
+    def _sweep_one(self, name: str, now: float, *, is_first: bool) -> bool:
+        """Is it gone? Before the *first* goes, that the qf of a df is gone becomes durable."""
         file = self._open_old(name, now)
         if file < 0:
-            return
+            return False
         try:
             # A process that still writes it holds a lock on it.
-            if _try_lock(file) and not self._is_message(name):
-                self.unlink(name)
-                log.line(name[2:], f"removed {name}, left by a process that died")
+            if not _try_lock(file) or self._is_message(name):
+                return False
+            if is_first:
+                # Its runner was killed, or has not flushed yet: a qf that a power cut brings back
+                # must find its df. What was listed without qf before this stays without.
+                os.fsync(self.descriptor)
+            self.unlink(name)
+            log.line(name[2:], f"removed {name}, left by a process that died")
+            return True
         finally:
             os.close(file)
 
@@ -224,8 +233,7 @@ class Spool(QueueDirectory):
 
     def _is_message(self, name: str) -> bool:
         """Now that nobody writes it: has it become part of a message meanwhile?"""
-        kinds = () if name.startswith("tf") else ("qf", "hf", "Qf")
-        return any(self.find(kind + name[2:]) for kind in kinds)
+        return any(self.find(kind + name[2:]) for kind in ("qf", "hf", "Qf"))
 
 
 def _has_owner(names: set[str], qid: str) -> bool:

@@ -231,6 +231,25 @@ def test_a_retired_message_is_whole_or_gone_and_stays_gone_after_flush(
     court.every_fsync_counts(expected=1)
 
 
+def test_a_df_is_swept_when_it_is_durable_that_its_qf_is_gone(queue: Path, tmp_path: Path) -> None:
+    """Its runner was killed in between, or has not come so far; then the power fails."""
+
+    def no_qf_without_df(there: dict[str, tuple[bytes, ...]], marks: list[str]) -> None:
+        assert not lost, "a qf without df"
+
+    with opened(queue) as spool:
+        submit(spool, QIDS[0])
+        with Disk(queue) as disk:
+            message = spool.lock(QIDS[0])
+            assert message
+            message.retire()
+            spool.sweep(10**10)
+    assert list(queue.iterdir()) == []
+    court = Court(disk, tmp_path / "after", no_qf_without_df)
+    court.judge()
+    court.every_fsync_counts(expected=1)
+
+
 def test_a_failed_accept_is_undone_qf_first_and_for_good(
     queue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -170,6 +170,8 @@ class PlainFile:
         except OSError as error:
             raise _judged(error) from error
         self.check(found)  # before it is opened: to open a device may do something
+        if not found.st_size:  # who made it may have been killed before its name was durable
+            _sync_name(directory)
         try:
             return self._open(directory, found)
         except OSError as error:
@@ -189,7 +191,7 @@ class PlainFile:
 
     def _create(self, directory: int) -> int:
         try:
-            return locked_file.create(self.name, directory, _sync_name)
+            return locked_file.create(self.name, directory, lambda _, made: _sync_name(made))
         except PermissionError as error:
             raise _refusal(error, directory, 3) from error
 
@@ -215,7 +217,7 @@ class PlainFile:
             raise Untrusted("World writable file")
 
 
-def _sync_name(_: int, directory: int) -> None:
+def _sync_name(directory: int) -> None:
     try:
         sync_directory(".", directory)
     except PermissionError:

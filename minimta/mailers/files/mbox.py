@@ -105,7 +105,11 @@ class Mailbox:
     def open(self, directory: int) -> int:
         """See UserFile. Raise UnusableFile or OSError."""
         try:
-            self.check(os.stat(self.name, dir_fd=directory, follow_symlinks=False))
+            found = os.stat(self.name, dir_fd=directory, follow_symlinks=False)
+            self.check(found)
+            if not found.st_size:
+                # Who made it may have been killed, or not have come so far as to make its name durable.
+                os.fsync(directory)
             return os.open(self.name, os.O_RDWR | locked_file.FLAGS, dir_fd=directory)
         except FileNotFoundError:
             return locked_file.create(self.name, directory, self._finish)

@@ -101,11 +101,23 @@ def test_the_next_message_begins_after_an_empty_line(
     assert (spool / "dave").read_bytes().startswith(before + between + b"From emma@lab1.campus  ")
 
 
+def test_the_name_of_an_empty_mailbox_is_made_durable_once_more(
+    mailer: MboxMailer, spool: Path, job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who made it may have been killed in between; its name would be gone with the next power cut."""
+    (spool / "dave").touch(0o600)
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.fstat(file).st_ino))
+    deliver(mailer, job(b"x\n"))
+    assert synced == [spool.stat().st_ino, (spool / "dave").stat().st_ino]
+
+
 def test_all_messages_for_a_mailbox_share_one_lock_and_one_fsync(
     mailer: MboxMailer, spool: Path, job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = counted(monkeypatch, "fsync", "link")
     (spool / "dave").touch(0o600)
+    (spool / "dave").write_bytes(KEPT)
     jobs = [job(b"%d\n" % number) for number in range(20)]
     assert list(deliver(mailer, *jobs)) == jobs
     assert sorted(calls) == ["fsync", "link"]

@@ -1,0 +1,55 @@
+"""Every state of the queue is visited, and a model that is wrong in one place is found out."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.model.explore import SCENARIOS, Explored, explore
+from tests.model.machine import Scenario
+from tests.model.mutants import HARMLESS, JUDGED, is_noticed, mutants
+
+#: all of it, whatever scenarios there are
+LEAST = 100_000
+_explored: list[Explored] = []
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: str(scenario.name))
+def test_no_state_breaks_a_promise(scenario: Scenario) -> None:
+    found = explore(scenario)
+    print(found)
+    assert found.ends
+    _explored.append(found)
+
+
+def test_a_hundred_thousand_states_were_visited() -> None:
+    if len(_explored) < len(SCENARIOS):
+        pytest.skip("not all scenarios were explored")
+    assert sum(found.states for found in _explored) >= LEAST
+
+
+#: program: the lines without which it must break a promise; the shortest ones to look at
+NEEDED = {
+    "accept": ("fsync new/df", "fsync new/tf", "fsync directory", "write new/df"),
+    "accept together": ("syncfs directory", "fsync directory"),
+    "accept and keep": ("fsync new/df", "fsync new/tf", "fsync directory"),
+    "submit": ("fsync client/df", "fsync client/qf"),
+    "let the letter go": ("fsync client/directory",),
+    "record": ("lock tf", "write tf", "fsync tf", "fsync directory"),
+    "finish": ("fsync directory",),
+    "take": ("lock qf", "look qf"),
+}
+
+
+@pytest.mark.parametrize(
+    ("program", "line"), [(name, line) for name, lines in NEEDED.items() for line in lines]
+)
+def test_each_line_is_needed(program: str, line: str) -> None:
+    programs = dict(mutants(program))[f"{program}: without {line}"]
+    assert is_noticed(program, programs)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("program", JUDGED)
+def test_every_change_of_a_program_is_noticed_or_explained(program: str) -> None:
+    for change, programs in mutants(program):
+        assert bool(is_noticed(program, programs)) is (change not in HARMLESS), change
