@@ -47,9 +47,9 @@ _CREATE = """
     write new/df
 """
 _COMMIT = """
-    fsync new/df
     create new/tf
     write new/tf
+    fsync new/df
     fsync new/tf
     rename new/tf new/qf
     fsync directory
@@ -69,10 +69,10 @@ _TEXT = {
     # sendmail(8) of the queue's owner, which delivers it at once: no runner comes between
     "accept and keep": _CREATE
     + """
-    fsync new/df
     create new/tf
     lock new/tf
     write new/tf
+    fsync new/df
     fsync new/tf
     rename new/tf new/qf
     fsync directory
