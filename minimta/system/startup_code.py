@@ -112,7 +112,12 @@ class StartupCode:
 
     def _load(self, name: str) -> None:
         """What ``import`` would do, for a module that finds there all that it imports itself."""
-        if name in sys.modules or (code := self.code(name)) is None:
+        parent, _, child = name.rpartition(".")
+        # If its package has another source by now, ``import`` comes to both.
+        if name in sys.modules or (parent and parent not in sys.modules):
+            return
+        code = self.code(name)
+        if code is None:
             return
         spec = self._spec(name)
         module = sys.modules[name] = ModuleType(name)
@@ -126,7 +131,6 @@ class StartupCode:
         except BaseException:
             del sys.modules[name]
             raise
-        parent, _, child = name.rpartition(".")
         if parent:
             setattr(sys.modules[parent], child, module)
 

@@ -116,6 +116,18 @@ def test_of_what_it_imports_another_source_counts(
 
 
 @pytest.mark.usefixtures("no_modules")
+def test_of_its_package_another_source_counts(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (package / "__init__.py").write_text(SOURCE + "\n")
+    found = read(package)
+    monkeypatch.setattr(sys, "path", [str(package.parent), *sys.path])
+    monkeypatch.setattr(sys, "meta_path", [found, *sys.meta_path])
+    first = load(found, FIRST)
+    assert (first.minimta.origin(), first.room.origin()) == ("source", "file")
+
+
+@pytest.mark.usefixtures("no_modules")
 def test_what_is_there_already_stays(package: Path) -> None:
     mine = sys.modules[ROOM] = ModuleType(ROOM)
     found = read(package)
