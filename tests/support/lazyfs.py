@@ -52,7 +52,7 @@ class LazyFs:
         configuration, below = self._directory / "lazyfs.toml", self._directory / "below"
         configuration.write_text(_CONFIGURATION.format(directory=self._directory))
         for directory in (self.mounted, below):
-            directory.mkdir()
+            directory.mkdir(exist_ok=True)
         # Its path of a configuration must not have "-o" in it.
         words = [self._program, str(self.mounted), "--config-path", configuration.name]
         words += ["-o", "allow_other", "-o", "modules=subdir", "-o", f"subdir={below}", "-f"]
@@ -91,9 +91,17 @@ class LazyFs:
             os.close(self._done)
 
     def forget(self) -> None:
-        """Lose what was not fsynced. Nobody has a file open any more."""
+        """Lose what was not fsynced, and come back. Nobody has a file open any more.
+
+        It is mounted anew: what it remembers of a file across its own "clear" (a length of 0 of one whose
+        octets are below) no power cut leaves.
+        """
         (self._directory / "faults").write_text("lazyfs::clear-cache\n")
         poll = select.poll()
         poll.register(self._done, select.POLLIN)
         assert poll.poll(_PATIENCE * 1000), "LazyFS does not answer"
         assert b"finished::clear-cache" in os.read(self._done, 1000)
+        self.__exit__(None, None, None)
+        for name in ("done", "faults"):
+            (self._directory / name).unlink()
+        self.__enter__()
