@@ -81,7 +81,9 @@ def _options(command: Command) -> Options:
     DIFFERS: Sendmail obeys unsafe options and gives up its privileges. Here are none to give up,
     but whoever has no rights on the queue gets a refusal, not a second mail system.
     """
-    options = config_file.load(command.config_file, [], safefile.why_untrusted)
+    # Who brings a letter does not ask for ports, and what is wrong there the daemon says.
+    whole = command.mode not in "am" or bool(command.queue_runs)
+    options = config_file.load(command.config_file, [], safefile.why_untrusted, whole=whole)
     _require_rights(command, options)
     config_file.override(options, command.settings)
     if options.one_user:

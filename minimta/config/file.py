@@ -69,14 +69,16 @@ class ConfigError(Exception):
         self.unknown = unknown
 
 
-def load(path: str | None, overrides: list[tuple[str, str]], judge: Judge) -> Options:
+def load(
+    path: str | None, overrides: list[tuple[str, str]], judge: Judge, *, whole: bool = True
+) -> Options:
     """Read *path* (None: the default file, which may be missing), then set *overrides*.
 
-    *judge* is ``safefile.why_untrusted``. Raise ConfigError for the file, OptionError for a bad
-    override.
+    *judge* is ``safefile.why_untrusted``. If it is not *whole*, lines of options that are ``late``
+    are read when they are asked for. Raise ConfigError for the file, OptionError for a bad override.
     """
     options = Options()
-    _read_into(options, path or DEFAULT_FILE, judge, required=path is not None)
+    _read_into(options, path or DEFAULT_FILE, judge, required=path is not None, whole=whole)
     override(options, overrides)
     return options
 
@@ -92,7 +94,7 @@ def override(options: Options, settings: list[tuple[str, str]]) -> None:
         time.tzset()
 
 
-def _read_into(options: Options, path: str, judge: Judge, *, required: bool) -> None:
+def _read_into(options: Options, path: str, judge: Judge, *, required: bool, whole: bool) -> None:
     try:
         text = _text(options, path, judge, required=required)
     except FileNotFoundError as error:
@@ -102,7 +104,7 @@ def _read_into(options: Options, path: str, judge: Judge, *, required: bool) -> 
         return
     except OSError as error:
         raise _unreadable(path, error, required=required) from error
-    _Lines(options, path).read(text)
+    _Lines(options, path, whole=whole).read(text)
 
 
 def _unreadable(path: str, error: OSError, *, required: bool) -> ConfigError:
@@ -117,9 +119,10 @@ def _unreadable(path: str, error: OSError, *, required: bool) -> ConfigError:
 class _Lines:
     """The lines of one file, each read by itself: a wrong one does not hide the next."""
 
-    def __init__(self, options: Options, path: str) -> None:
+    def __init__(self, options: Options, path: str, *, whole: bool) -> None:
         self._options = options
         self._path = path
+        self._whole = whole
         #: small letters -> number of the last line that has set it
         self._seen: dict[str, int] = {}
         self._faults: list[tuple[int, str]] = []
@@ -147,7 +150,8 @@ class _Lines:
         if not equals:
             raise OptionError(f'unknown configuration line "{line[:60]}"; wanted: Name = value')
         option = by_name(name)
-        self._options.set(option, value.strip())
+        take = self._options.keep if option.late and not self._whole else self._options.set
+        take(option, value.strip())
         self._options.configured += 1
         key = option.name.lower()
         if key in self._seen and not option.accumulates:

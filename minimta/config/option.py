@@ -26,6 +26,7 @@ class Option:
         "attribute",
         "default",
         "file_only",
+        "late",
         "letter",
         "meaning",
         "name",
@@ -43,12 +44,14 @@ class Option:
         anybody: bool = False,
         accumulates: bool = False,
         file_only: bool = False,
+        late: bool = False,
     ) -> None:
         """*name*, *letter* (for -oX, "" if none) and *default*, as it would stand in the file.
 
         *read* turns text into the value, or raises ValueError. *anybody* may set it for their own
         message; what *accumulates* gives a tuple, and each line of the file adds to it.
-        What is *file_only* nobody may set on a command line.
+        What is *file_only* nobody may set on a command line. What is *late* only the daemon asks
+        for, and other commands need not read it: see ``Options.keep``.
         """
         self.name = name
         #: of Options; "" in ALWAYS
@@ -60,6 +63,7 @@ class Option:
         self.anybody = anybody
         self.accumulates = accumulates
         self.file_only = file_only
+        self.late = late
 
     def __set_name__(self, owner: type, attribute: str) -> None:
         """Called for each row when the class Options is made."""
@@ -69,12 +73,19 @@ class Option:
         """Read the default when it is first asked for, then it is an attribute like any other.
 
         A command asks for few of them, and the start of ``sendmail`` does not wait for the rest.
-        Threads that ask at the same time both read it, and find the same.
+        Threads that ask at the same time both read it, and find the same. Raise OptionError if a
+        text that was kept is no value.
         """
         if options is None:
             return self
-        value = vars(options)[self.attribute] = self.read(self.default)
+        values = vars(options)
+        texts: list[str] | None = values["kept"].get(self.attribute)
+        value = values[self.attribute] = self._sum(texts) if texts else self.read(self.default)
         return value
+
+    def _sum(self, texts: list[str]) -> tuple[object, ...]:
+        """The value of several lines. Raise OptionError."""
+        return tuple(item for text in texts for item in self.value(text))  # type: ignore[attr-defined]
 
     def value(self, text: str) -> object:
         """What *text* means. Raise OptionError if it is no value, or not what is always so."""

@@ -205,7 +205,7 @@ class Options:
     login_senders = _option("LoginSenders", "", directory, "text table sender, or @domain -> users, with commas between them, who may send as that, others only as themselves; PATH.cdb counts before it; empty: as anybody (ours)")
     # DIFFERS: Sendmail defers, unless it is set; as Postfix does it mail goes out where TLS is broken.
     tls_fallback_to_clear = _option("TLSFallbacktoClear", "True", boolean, "when a handshake fails that need not be made, the host is tried once more in clear")
-    daemon_ports = _option("DaemonPortOptions", "Name=MTA, Addr=127.0.0.1, Port=25; Name=MTA-v6, Addr=::1, Port=25", _daemon_ports, "where to listen: Name, Addr, Port, Family, Modifiers, Listen, ReceiveSize, SendSize, children, delayLA, refuseLA, queueLA, DeliveryMode, TLS, HAProxy; one line a port", "O", accumulates=True)
+    daemon_ports = _option("DaemonPortOptions", "Name=MTA, Addr=127.0.0.1, Port=25; Name=MTA-v6, Addr=::1, Port=25", _daemon_ports, "where to listen: Name, Addr, Port, Family, Modifiers, Listen, ReceiveSize, SendSize, children, delayLA, refuseLA, queueLA, DeliveryMode, TLS, HAProxy; one line a port", "O", accumulates=True, late=True)
     client_ports = _option("ClientPortOptions", "", _client_ports, "by which addresses other hosts are reached: Family=inet or inet6, Addr; one line a family, and without any both", accumulates=True)
     mail_filters = _option("MailFilter", "", mail_filters, "a filter of mail (milter): name, S=unix:PATH or inet:PORT@HOST, F=T, R or 4 (when it fails: 451, 554, 421), T=C:5m;S:10s;R:10s;E:5m; one line a filter (Sendmail's X lines)", accumulates=True)
     input_mail_filters = _option("InputMailFilters", "", filter_names, "names of the filters that mail passes, in this order; a port may have others (InputMailFilters=)")
@@ -334,6 +334,8 @@ class Options:
     def __init__(self) -> None:
         #: names of accumulating options that were given: the first value replaces the default
         self._given: set[str] = set()
+        #: attribute of what is late -> its texts, as long as nobody has asked for the value
+        self.kept: dict[str, list[str]] = {}
         #: what in the configuration file is no error and yet suspicious, a line of text each
         self.warnings: list[str] = []
         #: how many lines of the configuration file have set something
@@ -373,6 +375,14 @@ class Options:
             self._given.add(option.name)
         if option.attribute:
             setattr(self, option.attribute, value)
+
+    def keep(self, option: Option, text: str) -> None:
+        """Like set(), but *text* is read when the value is asked for; OptionError is raised then.
+
+        Only for what is ``late``, which accumulates. To read ports takes as long as the rest of a file.
+        """
+        self._given.add(option.name)
+        self.kept.setdefault(option.attribute, []).append(text)
 
 
 #: all that may be set, in the order of the manual

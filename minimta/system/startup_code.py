@@ -74,8 +74,7 @@ class StartupCode:
         self.index, self._order = marshal.loads(octets[begin:end])
         if self.index["minimta"][0] != os.path.join(package, "__init__.py"):
             raise ValueError("of a copy elsewhere")
-        self._octets = octets
-        self._code_begin = end
+        self._code = memoryview(octets)[end:]
 
     def code(self, name: str) -> "CodeType | None":
         """Of module *name*; None if it is not here, its source is another by now, or it is damaged."""
@@ -84,7 +83,7 @@ class StartupCode:
             found = os.stat(source)
             if (found.st_mtime_ns, found.st_size) != (mtime, size):
                 return None
-            code = marshal.loads(self._octets[self._code_begin + begin : self._code_begin + end])
+            code = marshal.loads(self._code[begin:end])
         except (OSError, *_DAMAGED):
             return None
         return code if hasattr(code, "co_code") else None

@@ -66,6 +66,16 @@ def test_ports_on_the_command_line_replace_those_of_the_file_and_add_up(file: Pa
     assert [port.name for port in load(file, ("MaxHopCount", "9")).daemon_ports] == ["a", "b"]
 
 
+def test_a_file_that_is_not_read_whole_leaves_ports_for_who_asks(file: Path) -> None:
+    file.write_text("DaemonPortOptions = Name=a\nMaxHopCount = 7\nDaemonPortOptions = Prot=b\n")
+    options = config_file.load(str(file), [], safefile.why_untrusted, whole=False)
+    assert options.max_hop_count == 7
+    with pytest.raises(OptionError, match="unknown key Prot"):
+        _ = options.daemon_ports
+    with pytest.raises(ConfigError, match="line 3: option DaemonPortOptions: unknown key Prot"):
+        load(file)
+
+
 def test_no_file_at_all_is_a_good_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config_file, "DEFAULT_FILE", "/nonexistent/minimta.cf")
     assert load(None).queue_directory == "/var/spool/mqueue"

@@ -129,6 +129,26 @@ def test_daemon_ports_accumulate_and_replace_the_default() -> None:
     )
 
 
+def test_ports_that_are_kept_are_read_when_they_are_asked_for() -> None:
+    chosen, ports = Options(), options.by_name("DaemonPortOptions")
+    for text in ("Port=26", "Port=27"):
+        chosen.keep(ports, text)
+    assert [port.port for port in chosen.daemon_ports] == [26, 27]
+
+    chosen = Options()
+    chosen.keep(ports, "Port=26")
+    chosen.set(ports, "Port=27")
+    assert [port.port for port in chosen.daemon_ports] == [26, 27]
+    chosen.supersede()
+    chosen.set(ports, "Port=28")
+    assert [port.port for port in chosen.daemon_ports] == [28]
+
+    chosen = Options()
+    chosen.keep(ports, "Port=x")
+    with pytest.raises(OptionError, match="option DaemonPortOptions: Port: service"):
+        _ = chosen.daemon_ports
+
+
 @pytest.mark.parametrize("text", ["Port=70000", "Prot=25", "Port=x", "Addr"])
 def test_a_bad_port_is_refused(text: str) -> None:
     with pytest.raises(OptionError):

@@ -49,7 +49,6 @@ HARMLESS = (
     "LogLevel = loud",
     "MaxQueueChildren = 0",
     "DeliveryMode = never",
-    "DaemonPortOptions = Port=0x19",
     "Timeout.queuereturn = soon",
     "LocalMailer = pigeon \udcff",
 )
@@ -85,6 +84,14 @@ def test_a_wrong_line_that_does_not_concern_it_lets_a_letter_wait(host: Host, li
     ]
     assert (control.reverse_path, body) == (b"<emma@lab1.campus>", b"hello\n")
     assert (host.queued(), host.dead_letter()) == ([], b"")
+
+
+def test_what_only_the_daemon_reads_holds_no_letter(host: Host) -> None:
+    add(host, "DaemonPortOptions = Port=0x19")
+    assert host.run("dave@lab2.campus").code == 0
+    assert (len(host.queued()), host.queued("clientmqueue")) == (1, [])
+    checked = host.run("-bC")
+    assert (checked.code, "not a number: '0x19'" in checked.out) == (78, True)
 
 
 @pytest.mark.parametrize("line", HARMFUL)
