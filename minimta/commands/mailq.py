@@ -44,7 +44,8 @@ def show(
     """Print the MTA queue, and the client queue if something waits there; with *client* only that.
 
     *selections* leaves others out (-qR...). Who may not read the queue gets their own letters. Returns
-    the exit code: 77 if restrictmailq (PrivacyOptions) forbids it, 78 if there is no queue. Raise
+    the exit code: 75 if not every directory can be read, 77 if restrictmailq (PrivacyOptions) forbids it, 78 if
+    there is no queue. Raise
     OSError if it cannot be known what the caller may see.
     """
     if "restrictmailq" in options.privacy_options and not permission.may_see(options):
@@ -63,7 +64,7 @@ def show(
         return os.EX_CONFIG
     printer = _Printer(options, verbose)
     wanted = [options.client_queue_directory] if client else pattern.paths(options)
-    listings = {path: _read(printer, path, selections) for path in wanted}
+    listings, code = _read_all(printer, wanted, selections)
     waiting = None if client else _waiting(options, printer, selections)
     for path, found in listings.items():
         _say_all(printer.listing(path, found))
@@ -77,7 +78,23 @@ def show(
         # DIFFERS: Sendmail's ends with the total; what it lost is seen by who knows -qL.
         lines += [f"{aside} put aside: mailq -qL"] if aside else []
     say("\n".join([*lines, *_redirected(options)]))
-    return os.EX_OK
+    return code
+
+
+def _read_all(
+    printer: _Printer, directories: Iterable[str], selections: Sequence[Selection]
+) -> tuple[dict[str, ExternalSort], int]:
+    """What is to be listed of each, and the exit code. Raise OSError if none can be read."""
+    found, trouble = {}, None
+    for path in directories:
+        try:
+            found[path] = _read(printer, path, selections)
+        except OSError as error:
+            trouble = error
+            complain(f"mailq: {log.clean(path)}: {error.strerror or error}")
+    if trouble and not found:
+        raise trouble
+    return found, os.EX_TEMPFAIL if trouble else os.EX_OK
 
 
 #: lines that are written at a time

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import os
 
-from minimta.queue import listing, permission
+from minimta.queue import listing, pattern, permission
 from minimta.queue.pattern import of_message, paths
 from minimta.queue.spool import Spool
+from minimta.system import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,12 +79,13 @@ def listed(
 ) -> Iterator[Listed]:
     """All messages as ``listing.scan`` gives them, or *only* those of these names, or ids.
 
-    Raise OSError.
+    One of several directories that cannot be read is logged, and passed over. Raise OSError if none can be read.
     """
     if not options.has_queue_group:
         yield from listing.scan(options.queue_directory, kind, only=only)
         return
     chosen = None if only is None else [of_message(name) for name in only]
+    trouble, is_read = None, False
     for path in paths(options):
         directory = os.path.basename(path)
         here = None
@@ -91,9 +93,16 @@ def listed(
             here = [qid for where, qid in chosen if where in ("", directory)]
             if not here:
                 continue  # nor does it matter whether it can be read
-        for one in listing.scan(path, kind, only=here):
-            one.name = f"{directory}/{one.qid}"
-            yield one
+        try:
+            for one in listing.scan(path, kind, only=here):
+                one.name = f"{directory}/{one.qid}"
+                yield one
+            is_read = True
+        except OSError as error:
+            trouble = error
+            log.line("", pattern.broken(path, error), level=1, error=True)
+    if trouble and not is_read:
+        raise trouble
 
 
 def oldest(some: Iterable[str], number: int) -> list[str]:

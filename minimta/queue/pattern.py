@@ -13,6 +13,8 @@ import errno
 import os
 import stat
 
+from minimta.system import log
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.config.options import Options
@@ -62,8 +64,17 @@ def _can_be_named(name: str) -> bool:
 def _is_directory(base: int, name: str) -> bool:
     try:
         return stat.S_ISDIR(os.stat(name, dir_fd=base).st_mode)
-    except OSError:
-        return False  # a link that leads nowhere, a disk that is gone
+    except OSError as error:
+        # A link that leads nowhere is none. What we may not look at, or a broken disk, may be one: who opens
+        # it is told what is wrong.
+        return error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+
+
+def broken(path: str, error: OSError) -> str:
+    """What the log says of the queue directory *path*, which is passed over."""
+    return (
+        f"SYSERR(root): {log.clean(path)}: {error.strerror or error}; the other directories go on"
+    )
 
 
 def of_message(name: str) -> tuple[str, str]:

@@ -34,6 +34,23 @@ if TYPE_CHECKING:
 
 #: seconds between two looks for new directories, and for which one that failed is left out
 _LOOK, _LEFT_OUT = 10.0, 60.0
+#: seconds after which what is wrong is logged once more
+_SAY = 86400.0
+
+
+class _Member(Spool):
+    """One of the directories. It is closed when nobody has it any more: when it goes, threads may be using it."""
+
+    descriptor = -1
+
+    def close(self) -> None:
+        """May be called twice."""
+        if self.descriptor >= 0:
+            super().close()
+            self.descriptor = -1
+
+    def __del__(self) -> None:
+        self.close()
 
 
 class QueueGroup:
@@ -64,8 +81,8 @@ class QueueGroup:
         self._spools: dict[str, Spool] = {}
         #: path -> until when it is left out
         self._left_out: dict[str, float] = {}
-        #: what was logged
-        self._said: set[str] = set()
+        #: what was logged, and until when it need not be said again
+        self._said: dict[str, float] = {}
         self._turns = count(os.urandom(1)[0])
         self._mutex = allocate_lock()
         self._next_look = 0.0
@@ -94,11 +111,12 @@ class QueueGroup:
         """Find directories that are new, or gone. Raise OSError if none can be used."""
         with self._mutex:
             self._next_look = self._clock() + _LOOK
-            found, trouble = {}, None
+            found: dict[str, Spool] = {}
+            trouble = None
             try:
                 names = pattern.names_in(self._base, self.directory)
             except pattern.NoQueueDirectory:
-                self._spools = {}  # what is put into one that was moved away would be lost
+                self._use({})  # what is put into one that was moved away would be lost
                 raise
             for name in names:
                 try:
@@ -108,18 +126,35 @@ class QueueGroup:
                     self._say(name, error)
             if trouble and not found:
                 raise trouble
-            self._spools = found  # others may be using the one before
+            self._use(found)
+
+    def _use(self, found: dict[str, Spool]) -> None:
+        gone = [name for name in self._spools if name not in found]
+        self._spools = found  # others may be using the one before
+        for name in gone:
+            path = log.clean(os.path.join(self._options.queue_directory, name))
+            log.line(
+                "", f"{path}: it is gone; mail in it waits until it is back", level=1, error=True
+            )
 
     def _open(self, name: str) -> Spool:
         known = self._spools.get(name)
-        if known and os.path.samestat(os.stat(name, dir_fd=self._base), os.fstat(known.descriptor)):
+        if known and self._leads_to(name, known):
             return known
         path = os.path.join(self._options.queue_directory, name)
         commit = self._commit(path) if self._commit else None
-        spool = Spool(path, commit=commit, listener_uid=self._listener_uid)
+        spool = _Member(path, commit=commit, listener_uid=self._listener_uid)
         spool.lost, spool.refused = self.lost, self.refused
         spool.complaints, spool.reads_back = self.complaints, self._reads_back
         return spool
+
+    def _leads_to(self, name: str, known: Spool) -> bool:
+        """Has it still that name? One that cannot be asked is kept: it is open, and the disk tells the rest."""
+        try:
+            found = os.stat(name, dir_fd=self._base)
+        except OSError:
+            return True
+        return os.path.samestat(found, os.fstat(known.descriptor))
 
     @property
     def reads_back(self) -> bool:
@@ -258,11 +293,11 @@ class QueueGroup:
             raise trouble
 
     def _say(self, where: str, error: OSError) -> None:
-        """Once: a listener meets it with each message."""
-        path = os.path.join(self._options.queue_directory, where)
-        text = f"SYSERR(root): {log.clean(path)}: {error.strerror or error}; the other directories go on"
-        if text not in self._said:
-            self._said.add(text)
+        """Once a day: a listener meets it with each message."""
+        text = pattern.broken(os.path.join(self._options.queue_directory, where), error)
+        now = self._clock()
+        if now >= self._said.get(text, now):
+            self._said[text] = now + _SAY
             log.line("", text, level=1, error=True)
 
 

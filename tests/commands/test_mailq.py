@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from minimta.commands import mailq
 from minimta.config.options import Options
-from minimta.queue import own_letters, permission
+from minimta.queue import directories, listing, own_letters, permission
 from minimta.queue.selectors import Selection, parse_selection
 from minimta.system.external_sort import ExternalSort
 
@@ -594,3 +596,28 @@ def test_without_any_directory_it_is_said_what_to_do(several: Options, show: Lis
     several.queue_pattern = f"{several.queue_directory}/none*"
     assert show(several).startswith("MQ/none*: there is no such directory; mkdir -m 1730 MQ/none1")
     assert show.code == os.EX_CONFIG
+
+
+def test_a_directory_that_cannot_be_read_does_not_hide_the_others(
+    several: Options,
+    show: Listing,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    put(several, "6AM9b6r0001915", queue=f"{several.queue_directory}/q3")
+    scan = listing.scan
+
+    def broken(directory: str, *words: Any, **options: Any) -> Iterator[listing.Listed]:
+        if directory.endswith("/q2"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return scan(directory, *words, **options)
+
+    monkeypatch.setattr(listing, "scan", broken)
+    assert show(several).endswith("\t\tTotal requests: 1\n")
+    assert show.code == os.EX_TEMPFAIL
+    assert "/q2: Input/output error" in show.err
+    assert [one.name for one in directories.listed(several)] == ["q3/6AM9b6r0001915"]
+    for name in ("q1", "q3"):
+        os.rename(f"{several.queue_directory}/{name}", f"{several.queue_directory}/old-{name}")
+    with pytest.raises(OSError, match="Input/output"):
+        list(directories.listed(several))

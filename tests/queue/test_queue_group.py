@@ -366,6 +366,50 @@ def test_if_all_are_gone_nothing_is_taken(group: Group, logged: list[str]) -> No
     assert group.put().name == "q1"
 
 
+def test_where_the_names_cannot_be_looked_up_what_is_open_goes_on(
+    group: Group, monkeypatch: pytest.MonkeyPatch, logged: list[str]
+) -> None:
+    # As for a listener that was root, in a /var/spool/mqueue of mode 700.
+    def refuse(name: str, **unused: object) -> os.stat_result:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name)
+
+    before = group.queue.spools
+    with monkeypatch.context() as patch:
+        patch.setattr("minimta.queue.pattern.os.stat", refuse)
+        group.queue.look()
+    assert group.queue.spools == before
+    group.now += 9
+    there = {group.put(f"6AM9CfOn0000{number}").name for number in range(10, 20)}
+    assert there == {"q1", "q2", "q3"}
+    assert logged == []
+
+
+def test_a_directory_that_goes_is_told_of_each_time_and_leaves_nothing_open(
+    group: Group, logged: list[str]
+) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        (group.base / "q1").rename(group.base / "away")
+        group.queue.look()
+        (group.base / "away").rename(group.base / "q1")
+        group.queue.look()
+    told = [line for line in logged if f"{group.base}/q1: " in line]
+    assert len(told) == 3
+    assert "it is gone" in told[0]
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_what_is_told_once_is_told_again_the_next_day(
+    group: Group, monkeypatch: pytest.MonkeyPatch, logged: list[str]
+) -> None:
+    fails(monkeypatch, group.spool("q1"), "begin", errno.EIO)
+    for seconds in (0, 100, 100, 86400):
+        group.now += seconds
+        for number in range(10, 14):
+            group.put(f"6AM9CfOn0000{number}")
+    assert len([line for line in logged if "Input/output error" in line]) == 2
+
+
 def test_none_at_the_beginning_is_an_error(tmp_path: Path) -> None:
     options = Options()
     options.queue_pattern = f"{tmp_path}/q*"

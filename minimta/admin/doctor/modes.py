@@ -13,8 +13,9 @@ our code                     nobody but root may write, all may read
 from __future__ import annotations
 
 import os
+import shlex
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from minimta.admin.checkout import HOME
@@ -29,6 +30,8 @@ from minimta.system.users import Users
 
 #: mailboxes whose owners are looked up
 _MOST_MAILBOXES = 2000
+#: the directories in a queue directory that Sendmail may have for its files
+_SPLIT = ("qf", "df", "xf")
 #: what stands in the directory and is nobody's mailbox
 _NO_MAILBOX = (".lock", ".tmp", ".bak")
 
@@ -48,8 +51,8 @@ def queues(patient: Patient) -> Iterator[Diagnosis]:
         paths = [options.queue_directory]
     for path in paths:
         yield from _queue(path, f"chown root:{group} {path} && chmod 1730 {path}")
-    if options.has_queue_group:
-        yield from _left_in_base(options, paths[:1])
+    if paths:
+        yield from _left_elsewhere(options, paths)
     # Where all is one user's (no RunAsUser) there may be nobody who sends by command.
     if options.run_as_user or _stat(options.client_queue_directory) is not None:
         yield from _client_queue(options.client_queue_directory)
@@ -70,25 +73,40 @@ def _queue(path: str, remedy: str) -> Iterator[Diagnosis]:
     elif found.st_mode & stat.S_IWGRP and not found.st_mode & stat.S_ISVTX:
         text = f"mode {_mode(found)}: without the sticky bit the listener could remove others' mail"
         yield fault(path, text, remedy)
-    elif inner := [name for name in ("qf", "df", "xf") if os.path.isdir(os.path.join(path, name))]:
+    elif inner := [name for name in _SPLIT if os.path.isdir(os.path.join(path, name))]:
         text = f"has subdirectories ({', '.join(inner)}), as Sendmail may: mail there is not seen"
         yield fault(path, text, f"with both stopped: mv {path}/[dqx]f/* {path}/, then rmdir them")
     else:
         yield ok(path, f"mode {_mode(found)}")
 
 
-def _left_in_base(options: Options, targets: list[str]) -> Iterator[Diagnosis]:
-    """Mail from before there were several queue directories, which no run looks at."""
+def _left_elsewhere(options: Options, paths: Sequence[str]) -> Iterator[Diagnosis]:
+    """Mail from when QueueDirectory meant other directories in the same place, which no run looks at."""
     base = options.queue_directory
     try:
-        left = [name for name in os.listdir(base) if name[:2] in ("qf", "hf", "Qf")]
+        with os.scandir(base) as entries:
+            inner = sorted(one.path for one in entries if one.name not in _SPLIT and one.is_dir())
     except OSError as error:
-        yield unknown(base, error.strerror or str(error))
+        if options.has_queue_group:
+            yield unknown(base, error.strerror or str(error))
         return
-    for target in targets if any(valid(name[2:]) for name in left) else ():
-        text = f"{len(left)} messages lie beside the queue directories: no run sees them"
-        move = f"{base}/[dax]f* {target}/ && mv {base}/[qhQ]f* {target}/"
-        yield fault(base, text, f"minimta stopped: mv {move}")
+    for place in (base, *inner):
+        if place not in paths and (number := _messages_in(place)):
+            text = f"{number} message{'s'[: number > 1]} in it, which is no queue directory: no run sees them"
+            yield fault(place, text, f"minimta stopped: {_moved(place, paths[0])}")
+
+
+def _messages_in(directory: str) -> int:
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        return 0
+    return sum(name[:2] in ("qf", "hf", "Qf") and valid(name[2:]) for name in names)
+
+
+def _moved(source: str, target: str) -> str:
+    source, target = shlex.quote(f"{source}/"), shlex.quote(f"{target}/")
+    return f"mv {source}[dax]f* {target} && mv {source}[qhQ]f* {target}"
 
 
 def _client_queue(path: str) -> Iterator[Diagnosis]:

@@ -197,8 +197,33 @@ def test_without_a_queue_directory_the_first_is_to_be_made(machine: Machine, bas
 def test_mail_from_before_there_were_several_is_told(machine: Machine, base: Path) -> None:
     (base / "qf6AM9CfOn000096").touch()
     [line] = machine.told(modes.queues)
-    assert f"{base}: 1 messages lie beside the queue directories: no run sees them" in line
+    assert f"{base}: 1 message in it, which is no queue directory: no run sees them" in line
     assert line.endswith(f"mv {base}/[dax]f* {base}/q1/ && mv {base}/[qhQ]f* {base}/q1/")
+
+
+def test_mail_in_directories_that_the_option_no_longer_means_is_told(
+    machine: Machine, base: Path
+) -> None:
+    for name in ("q1/qf6AM9CfOn000096", "q2/hf6AM9CfOn000097", "q2/QfwhateverQfIs"):
+        (base / name).touch()
+    machine.options.queue_pattern = f"{base}/q1*"
+    [line] = machine.told(modes.queues)
+    assert f"{base}/q2: 1 message in it, which is no queue directory: no run sees them" in line
+    machine.options.queue_pattern = str(base)
+    base.chmod(0o1730)
+    lines = machine.told(modes.queues)
+    assert [line.partition(" in it")[0].split()[-3:] for line in lines] == [
+        [f"{base}/{name}:", "1", "message"] for name in ("q1", "q2")
+    ]
+    assert f"mv {base}/q1/[dax]f* {base}/ && mv {base}/q1/[qhQ]f* {base}/" in lines[0]
+
+
+def test_a_directory_whose_name_nothing_can_mean_is_told(machine: Machine, base: Path) -> None:
+    (base / "q 3").mkdir()
+    (base / "q 3" / "qf6AM9CfOn000096").touch()
+    [line] = machine.told(modes.queues)
+    assert f"{base}/q 3: 1 message in it" in line
+    assert f"mv '{base}/q 3/'[dax]f* {base}/q1/" in line
 
 
 def test_subdirectories_as_sendmail_may_have_are_told(machine: Machine, base: Path) -> None:
