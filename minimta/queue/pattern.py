@@ -48,11 +48,15 @@ def names_in(base: int, pattern: str) -> list[str]:
     Raise OSError, NoQueueDirectory.
     """
     prefix = os.path.basename(pattern.removesuffix("*"))
-    names = [name for name in sorted(os.listdir(base)) if name.startswith(prefix)]
-    found = [name for name in names if _can_be_named(name) and _is_directory(base, name)]
+    names = [name for name in os.listdir(base) if name.startswith(prefix) and _can_be_named(name)]
+    # DIFFERS: Sendmail takes a link to one of them for another directory, whose messages it lists, and tries, twice.
+    found: dict[object, str] = {}
+    for name in sorted(names):
+        if (directory := _directory(base, name)) is not None:
+            found.setdefault(directory, name)
     if not found:
         raise NoQueueDirectory(pattern)
-    return found
+    return list(found.values())
 
 
 def _can_be_named(name: str) -> bool:
@@ -61,13 +65,15 @@ def _can_be_named(name: str) -> bool:
     return name.isascii() and name.isprintable() and " " not in name
 
 
-def _is_directory(base: int, name: str) -> bool:
+def _directory(base: int, name: str) -> object:
+    """Which directory has that *name*: its device and inode; None if it is the name of none."""
     try:
-        return stat.S_ISDIR(os.stat(name, dir_fd=base).st_mode)
+        found = os.stat(name, dir_fd=base)
     except OSError as error:
         # A link that leads nowhere is none. What we may not look at, or a broken disk, may be one: who opens
         # it is told what is wrong.
-        return error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+        return None if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP) else name
+    return (found.st_dev, found.st_ino) if stat.S_ISDIR(found.st_mode) else None
 
 
 def broken(path: str, error: OSError) -> str:

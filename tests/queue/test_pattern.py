@@ -38,6 +38,15 @@ def test_a_star_means_all_directories_and_links_to_some_whose_names_begin_so(
     assert there.queue_directory == str(tmp_path)
 
 
+def test_a_directory_of_two_names_is_one(tmp_path: Path) -> None:
+    for name in ("q1", "q2"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "q3").symlink_to("q1")
+    (tmp_path / "q4").symlink_to("q5")
+    (tmp_path / "q5").symlink_to("q4")
+    assert pattern.paths(options(f"{tmp_path}/q*")) == [f"{tmp_path}/q1", f"{tmp_path}/q2"]
+
+
 def test_a_star_alone_means_all(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     assert pattern.paths(options(f"{tmp_path}/*")) == [f"{tmp_path}/a"]

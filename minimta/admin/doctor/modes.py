@@ -50,7 +50,8 @@ def queues(patient: Patient) -> Iterator[Diagnosis]:
     except OSError:
         paths = [options.queue_directory]
     for path in paths:
-        yield from _queue(path, f"chown root:{group} {path} && chmod 1730 {path}")
+        quoted = shlex.quote(path)
+        yield from _queue(path, f"chown root:{group} {quoted} && chmod 1730 {quoted}")
     if paths:
         yield from _left_elsewhere(options, paths)
     # Where all is one user's (no RunAsUser) there may be nobody who sends by command.
@@ -75,7 +76,8 @@ def _queue(path: str, remedy: str) -> Iterator[Diagnosis]:
         yield fault(path, text, remedy)
     elif inner := [name for name in _SPLIT if os.path.isdir(os.path.join(path, name))]:
         text = f"has subdirectories ({', '.join(inner)}), as Sendmail may: mail there is not seen"
-        yield fault(path, text, f"with both stopped: mv {path}/[dqx]f/* {path}/, then rmdir them")
+        where = shlex.quote(f"{path}/")
+        yield fault(path, text, f"with both stopped: mv {where}[dqx]f/* {where}, then rmdir them")
     else:
         yield ok(path, f"mode {_mode(found)}")
 
@@ -85,15 +87,25 @@ def _left_elsewhere(options: Options, paths: Sequence[str]) -> Iterator[Diagnosi
     base = options.queue_directory
     try:
         with os.scandir(base) as entries:
-            inner = sorted(one.path for one in entries if one.name not in _SPLIT and one.is_dir())
+            inner = sorted(one.path for one in entries if _may_be_queue(one))
     except OSError as error:
         if options.has_queue_group:
             yield unknown(base, error.strerror or str(error))
         return
+    seen = [found for path in paths if (found := _stat(path))]
     for place in (base, *inner):
-        if place not in paths and (number := _messages_in(place)):
+        found = _stat(place)
+        is_seen = found is None or any(os.path.samestat(found, one) for one in seen)
+        if not is_seen and (number := _messages_in(place)):
             text = f"{number} message{'s'[: number > 1]} in it, which is no queue directory: no run sees them"
             yield fault(place, text, f"minimta stopped: {_moved(place, paths[0])}")
+
+
+def _may_be_queue(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.name not in _SPLIT and entry.is_dir()
+    except OSError:
+        return False  # a link in a circle
 
 
 def _messages_in(directory: str) -> int:

@@ -218,6 +218,15 @@ def test_mail_in_directories_that_the_option_no_longer_means_is_told(
     assert f"mv {base}/q1/[dax]f* {base}/ && mv {base}/q1/[qhQ]f* {base}/" in lines[0]
 
 
+def test_links_and_names_of_any_kind_disturb_nothing(machine: Machine, base: Path) -> None:
+    (base / "q3").symlink_to("q1")
+    (base / "q4").symlink_to("q4")
+    (base / "q$(id)").mkdir(mode=0o755)
+    (base / "q1" / "qf6AM9CfOn000096").touch()
+    [line] = machine.told(modes.queues)
+    assert line.endswith(f"'{base}/q$(id)' && chmod 1730 '{base}/q$(id)'")
+
+
 def test_a_directory_whose_name_nothing_can_mean_is_told(machine: Machine, base: Path) -> None:
     (base / "q 3").mkdir()
     (base / "q 3" / "qf6AM9CfOn000096").touch()
