@@ -303,7 +303,7 @@ class QueueGroup:
 
 def _has(spool: Spool, qid: str) -> bool:
     try:
-        return bool(spool.find("df" + qid) or spool.find("qf" + qid))
+        return spool.has(qid)
     except OSError:
         return False  # nobody can look there
 

@@ -101,6 +101,12 @@ class Spool(QueueDirectory):
             return qid in self._leftovers
         return any(self.find(kind + qid) for kind in _KINDS[1:])
 
+    def has(self, qid: str) -> bool:
+        """Is there a message of this id? Nothing is looked for if ``learn_leftovers`` knows. Raise OSError."""
+        if self._leftovers is not None and self._leftovers.know(qid):
+            return qid in self._leftovers
+        return bool(self.find("df" + qid) or self.find("qf" + qid))
+
     def accept(self, qid: str, data: int, control: Control, *, keep_lock: bool = False) -> None:
         """End a message whose df is written: durable on return, and *data* is closed.
 

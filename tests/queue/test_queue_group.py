@@ -14,6 +14,7 @@ import pytest
 from minimta.config.options import Options
 from minimta.message.envelope import Envelope, Recipient
 from minimta.queue import directories, pattern
+from minimta.queue import qid as queue_id
 from minimta.queue.collect import Incoming
 from minimta.queue.control import Control
 from minimta.queue.queue_group import QueueGroup
@@ -105,6 +106,22 @@ def test_no_id_is_given_twice_in_different_directories(group: Group) -> None:
         group.put(QID)
     ids = [name.rpartition("/")[2] for name in group.queue.names()]
     assert len(set(ids)) == 6
+
+
+def test_who_knows_what_was_left_looks_nowhere_for_an_id(
+    group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = queue_id.new(NOW)
+    (group.base / "q2" / f"qf{left}").touch()
+    for spool in group.queue.spools:
+        spool.learn_leftovers()
+    asked: list[str] = []
+    monkeypatch.setattr(Spool, "find", lambda self, name: asked.append(name))
+    for qid in (left, *(queue_id.new(NOW + number) for number in range(6))):
+        spool, given, data = group.queue.begin(qid, NOW)
+        assert (given == qid) == (qid != left)
+        os.close(data)
+    assert asked == []
 
 
 @pytest.mark.parametrize("code", ERRORS)
