@@ -79,7 +79,7 @@ class Incoming:
         #: the directory that it lies in, once there is a df
         self._spool: Spool
         #: those that have failed
-        self._tried: tuple[Spool, ...] = ()
+        self._failed: list[Spool] = []
         self._options = options
         self._now = now
         self._hops = hops
@@ -317,29 +317,20 @@ class Incoming:
 
         If not, this is as after any failure: the text can still be had, until abort().
         """
-        if isinstance(self._queue, Spool) or self._data < 0:
+        if isinstance(self._queue, Spool) or self._data < 0 or self._spool in self._failed:
             return False
-        while self._spool not in self._tried:
-            self._tried += (self._spool,)
-            self._queue.leave_out(self._spool)
-            self._lose_name()
-            try:
-                data = self._create()
-            except OSError:
-                return False
-            if self._spool not in self._tried and self._copied(data):
-                close(self._data)
-                self._data = data
-                return True
-            close(data)
-        self._lose_name()
-        return False
+        from minimta.queue import another_directory  # hardly ever
 
-    def _copied(self, data: int) -> bool:
-        try:
-            self._copy_stored(data)
-        except OSError:
+        self._lose_name()
+        self._failed.append(self._spool)
+        there = another_directory.begin(
+            self._queue, self._failed, self.qid, self._now, self._copy_stored
+        )
+        if there is None:
             return False
+        close(self._data)
+        self._spool, self.qid, self._data = there
+        self._is_named = True
         return True
 
     def _lose_name(self) -> None:
