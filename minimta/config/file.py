@@ -15,7 +15,7 @@ import time
 from codecs import BOM_UTF8
 
 from minimta.config.option import OptionError
-from minimta.config.options import Options, by_name, meant
+from minimta.config.options import TABLE, Options, by_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -138,7 +138,9 @@ class _Lines:
                 self._apply(number, line)
             except OptionError as error:
                 self._faults.append((number, str(error)))
-                self._unknown.add(meant(line))
+                from minimta.config import unknown_names  # hardly ever
+
+                self._unknown.add(unknown_names.meant(line, TABLE))
         if self._faults:
             unknown = frozenset(self._unknown)
             raise ConfigError(self._path, self._faults, options=self._options, unknown=unknown)

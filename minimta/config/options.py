@@ -44,7 +44,6 @@ from minimta.config.values import (
     luser_relay,
     mail_address,
     mail_filters,
-    nearest,
     privacy,
     proxy,
     smart_host,
@@ -401,7 +400,10 @@ def by_name(name: str) -> Option:
 
         option = sendmail_names.always(key)
     if option is None:
-        raise OptionError(f"unknown option name {name.strip()}{_hint(name.strip())}")
+        from minimta.config import unknown_names  # only on the way to an error
+
+        hint = unknown_names.hint(name.strip(), TABLE)
+        raise OptionError(f"unknown option name {name.strip()}{hint}")
     return option
 
 
@@ -416,42 +418,3 @@ def by_letter(letter: str) -> Option:
         shown = letter if letter.isascii() and letter.isalnum() else f"0x{ord(letter):x}"
         raise OptionError(f"unknown option name {shown}")
     return option
-
-
-def meant(line: str) -> str:
-    """The name of the option that a wrong *line* of the file is most likely about; "" if of none.
-
-    A misspelt name counts as the one that the error proposes; whatever speaks of a queue or spool,
-    and is near no name, as QueueDirectory.
-    """
-    name, equals, _ = line.lower().partition("=")
-    word = "".join(name.split()) if equals else name.split()[0]
-    names = _names()
-    if word in names:
-        return names[word]
-    # Only on the way to an error, as in nearest().
-    from difflib import get_close_matches
-
-    from minimta.config.postfix_names import NAMES
-
-    if word in NAMES:
-        return NAMES[word]
-    near = get_close_matches(word, list(names), 1)
-    if near:
-        return names[near[0]]
-    return "QueueDirectory" if "queue" in word or "spool" in word else ""
-
-
-def _hint(name: str) -> str:
-    from minimta.config.postfix_names import NAMES  # only on the way to an error, too
-
-    if name.lower() in NAMES:
-        return f" (here it is {NAMES[name.lower()]})"
-    return nearest(name.lower(), _names())
-
-
-def _names() -> dict[str, str]:
-    """Name in small letters -> name, of all that may be set."""
-    from minimta.config.sendmail_names import ALWAYS
-
-    return {row.name.lower(): row.name for row in (*TABLE, *ALWAYS)}

@@ -602,7 +602,6 @@ def test_a_directory_that_cannot_be_read_does_not_hide_the_others(
     several: Options,
     show: Listing,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     put(several, "6AM9b6r0001915", queue=f"{several.queue_directory}/q3")
     scan = listing.scan

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from minimta.config import options, sendmail_names
+from minimta.config import options, sendmail_names, unknown_names
 from minimta.config.option import Option, OptionError
 from minimta.config.options import Options
 from minimta.config.ports import Port
@@ -28,8 +28,8 @@ def test_who_comes_from_postfix_is_told_the_name_here() -> None:
         options.by_name("relayhost")
     assert {options.by_name(name).name for name in NAMES.values()} == set(NAMES.values())
     assert not [name for name in NAMES if name != name.lower()]
-    assert options.meant("message_size_limit = 0") == "MaxMessageSize"
-    assert options.meant("spooldir = /x") == "QueueDirectory"
+    assert unknown_names.meant("message_size_limit = 0", options.TABLE) == "MaxMessageSize"
+    assert unknown_names.meant("spooldir = /x", options.TABLE) == "QueueDirectory"
 
 
 def test_an_unknown_letter_is_told_as_sendmail_does() -> None:
@@ -227,7 +227,7 @@ def test_a_privacy_option_that_nothing_obeys_is_refused(text: str, reason: str) 
     ],
 )
 def test_a_wrong_line_is_about_the_option_that_it_most_likely_means(line: str, name: str) -> None:
-    assert options.meant(line) == name
+    assert unknown_names.meant(line, options.TABLE) == name
 
 
 PLACES = ["QueueDirectory", "ClientQueueDirectory", "MailboxDirectory"]
