@@ -15,6 +15,10 @@ import os
 from minimta.queue.qid import valid
 from minimta.system import log
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 # Nonblocking, no terminal, no link: a planted fifo, tty or symbolic link does no harm.
 READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -78,23 +82,33 @@ class QueueDirectory:
         """Queue ids of all that is queued ("hf": in quarantine), in no order. Raise OSError."""
         return [name[2:] for name in self.files() if name.startswith(kind) and valid(name[2:])]
 
-    def entries(self, kind: str = "qf") -> list[QueueEntry]:
-        """The same with their times; a stat for each. What vanishes meanwhile is left out."""
-        found = []
-        for qid in self.names(kind):
-            there = self.find(kind + qid)
-            if there:
-                found.append(QueueEntry(qid, there.st_mtime))
-        return found
+    def entries(self, kind: str = "qf") -> Iterator[QueueEntry]:
+        """The same with their times, one after the other as they are read: there may be very many.
+
+        What vanishes meanwhile is left out, what comes may be. Raise OSError.
+        """
+        directory = self._open_again()
+        try:
+            with os.scandir(directory) as found:
+                for one in found:
+                    name = one.name
+                    there = self.find(name) if name[:2] == kind and valid(name[2:]) else None
+                    if there:
+                        yield QueueEntry(name[2:], there.st_mtime)
+        finally:
+            os.close(directory)
 
     def files(self) -> list[str]:
         """All names in the directory, of any kind, in no order. Raise OSError."""
-        # A descriptor of its own: threads that share one would share the position in it.
-        directory = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=self.descriptor)
+        directory = self._open_again()
         try:
             return os.listdir(directory)
         finally:
             os.close(directory)
+
+    def _open_again(self) -> int:
+        """A descriptor of its own: threads that share one would share the position in it."""
+        return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.descriptor)
 
     def find(self, name: str) -> os.stat_result | None:
         """What *name* is in this directory, links not followed; None if it is not there."""

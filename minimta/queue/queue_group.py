@@ -23,7 +23,7 @@ from minimta.system import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import TypeVar
 
     from minimta.config.options import Options
@@ -239,32 +239,26 @@ class QueueGroup:
 
     def names(self, kind: str = "qf") -> list[str]:
         """The names of all that is queued; see QueueDirectory. Raise OSError if no directory can be read."""
-        return [
-            f"{directory}/{qid}"
-            for directory, found in self._each(lambda spool: spool.names(kind))
-            for qid in found
-        ]
+        found = self._each(lambda spool: spool.names(kind))
+        return [f"{directory}/{qid}" for directory, qid in found]
 
-    def entries(self, kind: str = "qf") -> list[QueueEntry]:
-        """The same with their times."""
-        return [
-            QueueEntry(f"{directory}/{one.qid}", one.mtime)
-            for directory, found in self._each(lambda spool: spool.entries(kind))
-            for one in found
-        ]
+    def entries(self, kind: str = "qf") -> Iterator[QueueEntry]:
+        """See QueueDirectory."""
+        for directory, one in self._each(lambda spool: spool.entries(kind)):
+            yield QueueEntry(f"{directory}/{one.qid}", one.mtime)
 
-    def _each(self, act: Callable[[Spool], _T]) -> Iterator[tuple[str, _T]]:
-        """What *act* gives of each directory where it does not fail. Raise OSError if it fails everywhere."""
+    def _each(self, act: Callable[[Spool], Iterable[_T]]) -> Iterator[tuple[str, _T]]:
+        """All that *act* gives of each directory, until it fails there. Raise OSError if it fails everywhere."""
         trouble, done = None, False
         for directory, spool in list(self._spools.items()):
             try:
-                found = act(spool)
+                for one in act(spool):
+                    yield directory, one
             except OSError as error:
                 trouble = error
                 self._say(spool.directory, error)
                 continue
             done = True
-            yield directory, found
         if trouble and not done:
             raise trouble
 
@@ -272,7 +266,12 @@ class QueueGroup:
 
     def sweep(self, now: float) -> None:
         """See Spool."""
-        for _ in self._each(lambda spool: spool.sweep(now)):
+
+        def swept(spool: Spool) -> tuple[()]:
+            spool.sweep(now)
+            return ()
+
+        for _ in self._each(swept):
             pass
 
     @property

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 
 from minimta.queue.control import DELIVERY_MODE, Control
 from minimta.queue.listing import Listed
 from minimta.runner.checkpoint import BACK_OFF
+from minimta.system.external_sort import ExternalSort
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minimta.system.external_sort import Key
 
 
 def is_due(mtime: float, now: float, longest: int) -> bool:
@@ -18,18 +23,41 @@ def is_due(mtime: float, now: float, longest: int) -> bool:
     return mtime <= now or mtime > now + max(longest, BACK_OFF)
 
 
-def ordered(found: Iterable[Listed], order: str, times: dict[str, float]) -> list[Listed]:
-    """The messages in the *order* of QueueSortOrder; *times* are the mtimes of their qf, by name."""
-    if order == "none":
-        return list(found)
-    keys: dict[str, Callable[[Listed], object]] = {
-        "priority": lambda one: (one.priority, one.created, one.qid),
-        "host": lambda one: (_first_host(one), one.priority, one.qid),
-        "time": lambda one: (one.created, one.qid),
-        "filename": lambda one: one.qid,
-        "modification": lambda one: (times.get(one.name, 0.0), one.qid),
-    }
-    return sorted(found, key=keys[order])  # type: ignore[arg-type]
+class RunOrder:
+    """Messages come in, and their names go out as a run tries them; of very many few are in memory."""
+
+    def __init__(self, order: str) -> None:
+        """The *order* is one of QueueSortOrder."""
+        self._key = _KEYS[order]
+        self._names = ExternalSort()
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def add(self, one: Listed, mtime: float) -> None:
+        """A message, and the *mtime* of its qf (epoch seconds)."""
+        # Two directories may have the same id.
+        key = self._key(one, mtime) or (len(self._names),)
+        self._names.add((0, *key, one.name), one.name)
+
+    def add_last(self, name: str) -> None:
+        """One of which nothing is known but its *name*, behind all others."""
+        self._names.add((1, name), name)
+
+    def __iter__(self) -> Iterator[str]:
+        """All names in order, once. Raise OSError if what was put aside cannot be read back."""
+        return iter(self._names)
+
+
+#: order -> by what a message, with the mtime of its qf, is sorted; nothing: as they come
+_KEYS: dict[str, Callable[[Listed, float], Key]] = {
+    "none": lambda one, mtime: (),
+    "priority": lambda one, mtime: (one.priority, one.created, one.qid),
+    "host": lambda one, mtime: (_first_host(one), one.priority, one.qid),
+    "time": lambda one, mtime: (one.created, one.qid),
+    "filename": lambda one, mtime: (one.qid,),
+    "modification": lambda one, mtime: (mtime, one.qid),
+}
 
 
 def _first_host(one: Listed) -> bytes:

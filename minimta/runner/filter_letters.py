@@ -120,8 +120,8 @@ class LetterFilters:
 
     def give_all_back(self) -> None:
         """The bounces that a crash, or a full disk, has kept from being sent. Raise OSError."""
-        for entry in self._spool.entries("hf"):
-            self.give_back(entry.qid)
+        for name in self._spool.names("hf"):
+            self.give_back(name)
 
     def give_back(self, qid: str) -> None:
         """See Judge."""

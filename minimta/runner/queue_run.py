@@ -13,6 +13,7 @@ import resource
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import islice
 
 from minimta.config.options import Options
 from minimta.mailers.remote import host_status, sts_cache, tls_results
@@ -28,7 +29,7 @@ from minimta.queue.selectors import (
 )
 from minimta.routing.local_host import LocalHost
 from minimta.runner.deliver import Deliverer
-from minimta.runner.due import is_due, ordered
+from minimta.runner.due import RunOrder, is_due
 from minimta.runner.redirect import announce
 from minimta.runner.take_in import give_back, take_in
 from minimta.system import load, log
@@ -41,6 +42,8 @@ __all__ = ["Selection", "SelectionError", "parse_selection", "run"]
 
 #: messages that are locked at the same time
 BATCH = 100
+#: messages that are looked at together, of those that are due
+_PORTION = 1000
 _TOO_BUSY = "Skipping queue run -- load average too high"
 
 
@@ -138,13 +141,14 @@ class _Run:
                 self._say(_TOO_BUSY)
             return os.EX_OK
         chosen = self._chosen(time.time())  # later than what was taken in
+        total = min(len(chosen), self._options.max_queue_run_size or len(chosen))
+        names, number = islice(chosen, total), 1
         # What is shown shall be in order: one message after the other.
         size = 1 if self._say else batch_size()
-        with self._progress(len(chosen)):
-            for start in range(0, len(chosen), size):
-                if self._stop():
-                    break
-                self._batch(chosen[start : start + size], start + 1, len(chosen))
+        with self._progress(total):
+            while not self._stop() and (batch := list(islice(names, size))):
+                self._batch(batch, number, total)
+                number += len(batch)
         return os.EX_OK
 
     def _progress(self, total: int) -> ProgressLine:
@@ -171,21 +175,29 @@ class _Run:
             self._slots.enter_when_free(self._stop) if self._waits else self._slots.enter() or True
         )
 
-    def _chosen(self, now: float) -> list[str]:
-        """Names of the messages to be tried, in order."""
+    def _chosen(self, now: float) -> RunOrder:
+        """The messages to be tried, in order."""
         options, spool = self._options, self._deliverer.spool
         # As Sendmail: who asks for certain messages wants them tried now.
         wants_all, longest = bool(self._selections), longest_rest(options)
         entries = spool.entries(self._kind)
-        due = [e for e in entries if wants_all or is_due(e.mtime, now, longest)]
-        times = {entry.qid: entry.mtime for entry in due}
-        listed = list(directories.listed(options, self._kind, only=times))
-        found = [one for one in listed if self._is_chosen(one, now)]
-        chosen = [one.name for one in ordered(found, options.queue_sort_order, times)]
+        due = (e for e in entries if wants_all or is_due(e.mtime, now, longest))
+        chosen = RunOrder(options.queue_sort_order)
+        while some := {entry.qid: entry.mtime for entry in islice(due, _PORTION)}:
+            self._choose(chosen, some, now)
+        return chosen
+
+    def _choose(self, chosen: RunOrder, times: dict[str, float], now: float) -> None:
+        """Of these messages, with the *times* of their qf."""
+        unread = set(times)
+        for one in directories.listed(self._options, self._kind, only=times):
+            unread.discard(one.name)
+            if self._is_chosen(one, now):
+                chosen.add(one, times[one.name])
         if not self._selections:
             # A link, a fifo: an attempt locks it, looks, and puts it aside.
-            chosen += sorted(times.keys() - {one.name for one in listed})
-        return chosen[: options.max_queue_run_size or None]
+            for name in unread:
+                chosen.add_last(name)
 
     def _is_chosen(self, one: Listed, now: float) -> bool:
         if one.is_empty or (one.quarantine and self._kind == "qf"):

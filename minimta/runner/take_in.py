@@ -52,7 +52,7 @@ def take_in(options: Options, spool: Queue, now: float) -> list[str]:
 def give_back(options: Options, spool: Queue, now: float) -> None:
     """Send the bounces of letters that filters refused and that somebody, or a crash, left unsent."""
     try:
-        if not options.input_mail_filters or not spool.entries("hf"):
+        if not options.input_mail_filters or not spool.names("hf"):
             return
         from minimta.runner.filter_letters import LetterFilters
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     #: what texts are sorted by: no two are equal
-    Key = tuple[int | str, ...]
+    Key = tuple[float | str | bytes, ...]
 
 _PLACES = ("/var/tmp", "/tmp")
 #: pairs that are read at a time of each run

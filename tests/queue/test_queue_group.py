@@ -304,12 +304,12 @@ def test_a_directory_that_cannot_be_read_does_not_hide_the_others(
 ) -> None:
     twins(group)
     fails(monkeypatch, group.spool("q1"), method, errno.EIO)
-    assert len(getattr(group.queue, method)()) == 1
+    assert len(list(getattr(group.queue, method)())) == 1
     assert f"{group.base}/q1: {os.strerror(errno.EIO)}" in logged[0]
     for name in ("q2", "q3"):
         fails(monkeypatch, group.spool(name), method, errno.EIO)
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
-        getattr(group.queue, method)()
+        list(getattr(group.queue, method)())
 
 
 def test_what_dead_processes_left_is_swept_in_all_directories(

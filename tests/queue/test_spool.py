@@ -8,7 +8,9 @@ import os
 import stat
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -755,7 +757,9 @@ def test_a_hundred_thousand_names_cost_no_open(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     many = [f"{kind}6AM9CfOn{n:06}" for n in range(100_000) for kind in ("qf", "df")]
+    found = nullcontext([SimpleNamespace(name=name) for name in many])
     monkeypatch.setattr(os, "listdir", lambda directory: many)
+    monkeypatch.setattr(os, "scandir", lambda directory: found)
     monkeypatch.setattr(spool, "find", lambda name: os.stat_result([0] * 10))
     opened: list[object] = []
     real = os.open
@@ -767,6 +771,6 @@ def test_a_hundred_thousand_names_cost_no_open(
     monkeypatch.setattr(os, "open", counting)
     began = time.process_time()
     assert len(spool.names()) == 100_000
-    assert len(spool.entries()) == 100_000
+    assert sum(1 for _ in spool.entries()) == 100_000
     assert len(opened) == 2
     assert time.process_time() - began < 2

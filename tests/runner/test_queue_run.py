@@ -6,6 +6,8 @@ import itertools
 import os
 import resource
 import time
+import tracemalloc
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -17,8 +19,9 @@ from minimta.queue.listing import Listed
 from minimta.queue.rest import rest_after
 from minimta.queue.spool import Spool
 from minimta.runner import queue_run, queue_work, take_in
-from minimta.runner.due import is_due, ordered
+from minimta.runner.due import RunOrder, is_due
 from minimta.runner.queue_run import parse_selection, run
+from minimta.system import log
 from minimta.system.slots import of_queue
 from tests.support.fakesmtp import FakeSmtp
 from tests.support.privatehost import DOWN, Elsewhere, PrivateHost
@@ -58,7 +61,52 @@ TIMES = {"a": 9.0, "b": 8.0, "c": 7.0}
     ],
 )
 def test_the_order_is_that_of_queue_sort_order(order: str, expected: str) -> None:
-    assert "".join(one.qid for one in ordered(QUEUE, order, TIMES)) == expected
+    found = RunOrder(order)
+    for one in QUEUE:
+        found.add(one, TIMES[one.qid])
+    assert len(found) == 3
+    assert "".join(found) == expected
+
+
+def test_the_order_of_very_many_messages_needs_no_more_memory() -> None:
+    def peak(number: int) -> int:
+        tracemalloc.start()
+        found = RunOrder("priority")
+        for n in range(number):
+            found.add(listed(f"{n:014}", 30000 + n * 7919 % number, n, DAVE), NOW)
+        names = list(islice(found, 2))
+        grown = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert names[0] == f"{0:014}"
+        return grown
+
+    peak(10)
+    assert peak(20_000) < 1.5 * peak(5_000)
+
+
+@pytest.mark.parametrize("portion", [1, 2, 1000])
+def test_all_that_is_due_is_tried_in_order_however_few_are_looked_at_together(
+    host: PrivateHost, monkeypatch: pytest.MonkeyPatch, portion: int
+) -> None:
+    logged: list[str] = []
+    monkeypatch.setattr(log, "line", lambda qid, text, **_: logged.append(f"{qid}: {text}"))
+    monkeypatch.setattr(queue_run, "_PORTION", portion)
+    host.options.queue_sort_order = "filename"
+    qids = [host.submit(EMMA, DAVE) for _ in range(5)]
+    link = Path(host.options.queue_directory) / ("qf" + "0" * 14)
+    link.symlink_to("elsewhere")
+    run(host.options)
+    assert len(host.letters("dave")) == 5
+    done = [line.partition(":")[0] for line in logged if ": done;" in line]
+    assert done == sorted(qids)
+    assert any("Losing ./qf" in line and line.startswith("0" * 14) for line in logged)
+
+
+def test_what_cannot_be_read_comes_last() -> None:
+    found = RunOrder("filename")
+    found.add_last("a")
+    found.add(listed("b", 0, 0, DAVE), NOW)
+    assert list(found) == ["b", "a"]
 
 
 @pytest.mark.parametrize(
