@@ -152,7 +152,10 @@ class QueueGroup:
         """Has it still that name? One that cannot be asked is kept: it is open, and the disk tells the rest."""
         try:
             found = os.stat(name, dir_fd=self._base)
-        except OSError:
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            self._say(name, error)
             return True
         return os.path.samestat(found, os.fstat(known.descriptor))
 
@@ -175,6 +178,9 @@ class QueueGroup:
         self._look_sometimes()
         trouble = None
         for spool in self._in_turn():
+            if not self._leads_to(os.path.basename(spool.directory), spool):
+                self.look()  # moved away, or mounted over, just now: nobody would look for what goes there
+                return self.begin(qid, now)
             try:
                 return self._begin(spool, qid, now)
             except OSError as error:

@@ -370,6 +370,19 @@ def test_a_directory_that_was_moved_away_gets_nothing_more_and_keeps_what_it_has
     assert group.files()["away"] == group.files()["aside"] == [f"df{QID}", f"qf{QID}"]
 
 
+def test_what_has_just_been_moved_away_or_mounted_over_gets_nothing(group: Group) -> None:
+    (group.base / "q1").rename(group.base / "away")
+    (group.base / "q2").rename(group.base / "aside")
+    (group.base / "q2").mkdir(mode=0o700)
+    there = {group.put(f"6AM9CfOn0000{number}").name for number in range(10, 20)}
+    assert there == {"q2", "q3"}
+    assert group.files()["away"] == group.files()["aside"] == []
+    for name in ("q2", "q3"):
+        (group.base / name).rename(group.base / f"old-{name}")
+    with pytest.raises(OSError, match="there is no such directory"):
+        group.put()
+
+
 def test_if_all_are_gone_nothing_is_taken(group: Group, logged: list[str]) -> None:
     for name in ("q1", "q2", "q3"):
         (group.base / name).rename(group.base / f"old-{name}")
@@ -398,7 +411,8 @@ def test_where_the_names_cannot_be_looked_up_what_is_open_goes_on(
     group.now += 9
     there = {group.put(f"6AM9CfOn0000{number}").name for number in range(10, 20)}
     assert there == {"q1", "q2", "q3"}
-    assert logged == []
+    assert len(logged) == 3
+    assert all("Permission denied" in line for line in logged)
 
 
 def test_a_directory_that_goes_is_told_of_each_time_and_leaves_nothing_open(

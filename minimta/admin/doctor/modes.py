@@ -52,6 +52,8 @@ def queues(patient: Patient) -> Iterator[Diagnosis]:
     for path in paths:
         quoted = shlex.quote(path)
         yield from _queue(path, f"chown root:{group} {quoted} && chmod 1730 {quoted}")
+    if options.has_queue_group:
+        yield from _base(options, group)
     if paths:
         yield from _left_elsewhere(options, paths)
     # Where all is one user's (no RunAsUser) there may be nobody who sends by command.
@@ -80,6 +82,18 @@ def _queue(path: str, remedy: str) -> Iterator[Diagnosis]:
         yield fault(path, text, f"with both stopped: mv {where}[dqx]f/* {where}, then rmdir them")
     else:
         yield ok(path, f"mode {_mode(found)}")
+
+
+def _base(options: Options, group: str) -> Iterator[Diagnosis]:
+    """Where the queue directories are: the listener asks there which there are."""
+    base, found = options.queue_directory, _stat(options.queue_directory)
+    user = Users().find(os.fsencode(options.run_as_user)) if options.run_as_user else None
+    if found is None or user is None or user.uid == 0 or found.st_mode & 0o001:
+        return
+    if found.st_gid != user.gid or not found.st_mode & 0o010:
+        text = f"mode {_mode(found)}: the listener cannot see which queue directories there are"
+        quoted = shlex.quote(base)
+        yield fault(base, text, f"chgrp {group} {quoted} && chmod g+x {quoted}")
 
 
 def _left_elsewhere(options: Options, paths: Sequence[str]) -> Iterator[Diagnosis]:

@@ -218,6 +218,18 @@ def test_mail_in_directories_that_the_option_no_longer_means_is_told(
     assert f"mv {base}/q1/[dax]f* {base}/ && mv {base}/q1/[qhQ]f* {base}/" in lines[0]
 
 
+def test_a_listener_that_cannot_see_the_queue_directories_is_told(
+    machine: Machine, base: Path
+) -> None:
+    machine.options.run_as_user = "daemon"
+    base.chmod(0o700)
+    [line] = machine.told(modes.queues)
+    assert f"{base}: mode 700: the listener cannot see which queue directories there are" in line
+    assert line.endswith(f"chgrp daemon {base} && chmod g+x {base}")
+    base.chmod(0o711)
+    assert machine.told(modes.queues) == []
+
+
 def test_links_and_names_of_any_kind_disturb_nothing(machine: Machine, base: Path) -> None:
     (base / "q3").symlink_to("q1")
     (base / "q4").symlink_to("q4")
