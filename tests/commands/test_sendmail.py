@@ -93,6 +93,20 @@ def test_queue_files_are_their_owners_alone(host: Host) -> None:
     assert modes == {0o600}
 
 
+def test_whatever_it_makes_without_a_mode_is_the_callers_alone(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    masks: list[int] = []
+
+    def run(command: object) -> int:
+        masks.append(os.umask(0o077))
+        return 0
+
+    monkeypatch.setattr(sendmail, "_run", run)
+    assert host.run("dave").code == 0
+    assert masks == [0o077]
+
+
 def test_with_Am_addresses_stand_as_they_were_given(host: Host) -> None:
     host.run("-Am", "-f", "dave@lab2.campus", "emma", "Henry E <henry@lab3.campus>")
     control, _ = host.only()

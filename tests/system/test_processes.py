@@ -272,3 +272,22 @@ def test_the_first_process_of_a_container_passes_signals_on_and_waits_for_all() 
 
 def test_any_other_process_does_it_itself() -> None:
     assert processes.tended("daemon", os.getpid) == os.getpid()
+
+
+def test_who_starts_a_daemon_waits_until_it_says_that_it_has_begun(tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+
+    def act(ready: Callable[[], None]) -> int:
+        time.sleep(0.3)
+        begun.touch()
+        ready()
+        return 3
+
+    code = processes.start_daemon("daemon", act)
+    is_there = begun.exists()
+    _, status = os.wait()
+    assert (code, is_there, os.waitstatus_to_exitcode(status)) == (os.EX_OK, True, 3)
+
+
+def test_who_starts_a_daemon_that_cannot_begin_hears_its_exit_code() -> None:
+    assert processes.start_daemon("daemon", lambda ready: os.EX_CONFIG) == os.EX_CONFIG

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import os
+import signal
 import socket
 from collections.abc import Iterator
+from unittest.mock import Mock
 
 import pytest
 
 from minimta.mailers.job import Job, JobUser
-from minimta.mailers.remote.channel import JobProgress, WorkerChannel
+from minimta.mailers.remote.channel import JobProgress, WorkerChannel, WorkerProcess
 from minimta.mailers.remote.lines import Line, LogLine, OutcomesLine
 from minimta.mailers.remote.protocol import MAX_LINE, BadLine, decode
 from minimta.message.outcome import Fate, Outcome
+from minimta.system import processes
 from tests.support.jobs import job
 
 
@@ -76,3 +80,19 @@ def test_many_outcomes_with_the_longest_words_of_a_peer_are_lines_that_can_be_re
         assert isinstance(told, OutcomesLine)
         progress.add(told.outcomes)
     assert progress.is_complete
+
+
+def test_when_a_worker_is_ended_nothing_of_it_stays_open(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    ours, theirs = ends
+    pid = processes.fork("worker", signal.pause)  # type: ignore[arg-type]
+    logins, place = Mock(), Mock()
+    child = WorkerProcess(pid, ours, [job("h")], rides=True, place=place, logins=logins)
+    assert child.end()
+    theirs.settimeout(10)
+    assert (ours.fileno(), theirs.recv(1)) == (-1, b"")
+    logins.close.assert_called_once_with()
+    place.close.assert_called_once_with()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(pid, 0)

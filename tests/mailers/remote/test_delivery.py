@@ -11,6 +11,8 @@ import pytest
 
 from minimta.config.options import Options
 from minimta.mailers.job import Job, JobUser
+from minimta.mailers.remote import delivery
+from minimta.mailers.remote.connection import OutgoingConnection
 from minimta.mailers.remote.delivery import Delivery
 from minimta.mailers.remote.host_status import HostMemory, Hosts, HostStatus
 from minimta.mailers.remote.mx_targets import Ourselves
@@ -89,6 +91,23 @@ def test_the_dialogue_is_as_recorded() -> None:
         relay="[127.0.0.1] [127.0.0.1]",
         remote_mta="[127.0.0.1]",
     )
+
+
+@pytest.mark.parametrize("greeting", ["220 lab2.campus ESMTP", "554 no"])
+def test_a_connection_is_closed_when_it_is_over(
+    greeting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    class Kept(OutgoingConnection):
+        def connect(self, timeout: float) -> None:
+            super().connect(timeout)
+            made.append(self._stream)
+
+    monkeypatch.setattr(delivery, "OutgoingConnection", Kept)
+    with FakeSmtp(answers={"greeting": [greeting]}) as peer:
+        deliver(job(peer.host))
+    assert [stream is not None and stream.fileno() for stream in made] == [-1]
 
 
 def test_a_server_without_esmtp_gets_helo_and_no_parameters() -> None:
