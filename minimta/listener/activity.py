@@ -29,8 +29,10 @@ class Activity:
 
     def is_new(self) -> bool:
         """Was anything noted since this was asked last?"""
-        found, self._is_new = self._is_new, False
-        return found
+        if not self._is_new:
+            return False  # and what comes in this instant is left for rest()
+        self._is_new = False
+        return True
 
     def rest(self, wake: Callable[[], None]) -> None:
         """Call wake() at the next note(), which may have come already."""

@@ -120,11 +120,11 @@ class OneProcessor:
     def let_go(self) -> None:
         """All threads may run where the process might when it began. Raises nothing."""
         if self._held is not None:
-            self._held = None
             try:
                 _allow(self._all)
             except OSError:
                 self._all = set()
+            self._held = None  # not before: a process that is forked meanwhile is untied
 
     def _tie(self, processor: int) -> None:
         self._held = processor

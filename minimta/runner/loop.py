@@ -124,9 +124,10 @@ class Loop:
             self._next_alert = time.monotonic() + _FIRST_ALERT
             while not stop():
                 self._wait(wake, self._due - time.monotonic(), also())
-                self.step(time.monotonic())
                 now = time.monotonic()
-                self._due = now + self._rest(now)
+                self.step(now)
+                # As of the step: what it has put off must not count as done when it ends later.
+                self._due = time.monotonic() + self._rest(now)
 
     def renew(self, work: Work) -> None:
         """From now on children do *work*; those that are there do no other batch."""
@@ -158,7 +159,7 @@ class Loop:
         self._next_look = 0.0
 
     def _rest(self, now: float) -> float:
-        """Seconds from *now* on for which there is nothing to do, as far as nothing happens.
+        """Seconds for which there is nothing to do after the step of *now*, as far as nothing happens.
 
         What has its time but must wait for a child is no reason to look: the end of the child is told.
         """

@@ -49,11 +49,11 @@ class Watch:
         self.tells = (
             self._told is not None and self._told.arm()
         )  # first: what comes after the look is told of
-        now = self._clock()
         try:
             mtime = os.stat(self._path).st_mtime_ns
         except OSError:
             return False
+        now = self._clock()  # behind it: whatever is not seen now comes later than this
         changed = mtime != self._seen
         look = changed or self._again
         # The clock of another machine's files is another.

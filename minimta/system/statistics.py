@@ -174,7 +174,12 @@ def flush_to(path: str) -> None:
 
 
 def keep(file: int) -> None:
-    """For a thread of its own: flush() a second after something was counted, for ever."""
+    """For a thread of its own: flush() a second after something was counted, for ever.
+
+    Without a file, -1, there is nothing to keep.
+    """
+    if file < 0:
+        return
     gate = _gate
     gate.acquire()
     while True:

@@ -91,6 +91,21 @@ def test_they_are_let_go_when_the_others_have_left(
     assert kernel.allowed() == ALL
 
 
+def test_what_is_forked_while_they_are_let_go_is_untied(
+    kernel: Kernel, ours: OneProcessor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look(ours, 9, 2)
+    kernel.threads[0] = {1}  # what a fork leaves: one thread, tied as its parent was
+
+    def listdir(path: str) -> list[str]:
+        ours._untie_child()
+        return ["100", "101"]
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    look(ours, 1)
+    assert kernel.threads[0] == ALL
+
+
 def test_our_own_work_moves_us_nowhere(kernel: Kernel, ours: OneProcessor) -> None:
     look(ours, 9, 2)
     for _ in range(4):

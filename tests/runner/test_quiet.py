@@ -14,6 +14,7 @@ from minimta.runner.queue_child import Child
 from minimta.runner.watch import Watch
 from minimta.system.dirwatch import DirectoryWatch
 from minimta.system.mounts import Mounts
+from minimta.system.waiting import Wait
 from minimta.system.wakeup import WakeUp
 from tests.runner.test_resident import DAVE, EMMA, Still, children_of, residing, touch, wait_for
 from tests.support.privatehost import PrivateHost
@@ -161,6 +162,24 @@ def test_where_many_come_at_a_time_the_next_look_waits_for_more(loop: Still) -> 
     assert loop.started[1:] == [("local", ["c", "d"])]
 
 
+def test_a_look_that_was_put_off_for_an_instant_is_made_then(
+    loop: Still, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its time comes while the step that put it off is still at work."""
+    now = [99.999]
+
+    def step(begun: float) -> None:
+        Still.step(loop, begun)
+        now[0] += 0.002
+
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(loop, "step", step)
+    monkeypatch.setattr(loop, "_wait", lambda *unused: setattr(loop, "_next_look", 100.0))
+    stops = iter((False, True))
+    loop.stay(lambda: next(stops), lambda: Wait((), 0.0))
+    assert loop._due <= 100.0 + looping.POLL
+
+
 def test_of_those_that_come_one_by_one_nobody_waits(loop: Still) -> None:
     for number, qid in enumerate("abc"):
         loop.arrive(qid)
@@ -195,6 +214,27 @@ def test_a_second_change_within_a_tick_is_found(tmp_path: Path) -> None:
         if not watch.tells:
             pytest.skip("this kernel, or this file system, tells of nothing")
     assert found == [True, True, True, True, False]
+
+
+def test_a_change_between_the_look_at_the_clock_and_the_directory_is_found(tmp_path: Path) -> None:
+    """It is long in coming, and a second one within the same tick is not told apart from it."""
+    stamp = time.time_ns()
+    os.utime(tmp_path, ns=(stamp, stamp))
+    late = stamp + 50_000_000
+    changes = iter((stamp, late, late))
+
+    def clock() -> int:
+        change = next(changes)
+        os.utime(tmp_path, ns=(change, change))
+        return stamp + 30_000_000
+
+    watch = Watch(str(tmp_path), clock)
+    with WakeUp(), watch.telling():
+        watch.has_changed()
+        if not watch.tells:
+            pytest.skip("this kernel, or this file system, tells of nothing")
+        watch.has_changed()
+        assert watch.has_changed(), "the second"
 
 
 def test_after_a_change_that_nobody_tells_of_the_next_look_finds_one(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import os
 import struct
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -89,6 +90,14 @@ def test_the_thread_that_adds_sleeps_while_nothing_is_counted(
     statistics.count("local", "msgsto")
     thread.join()
     os.close(file)
+
+
+def test_where_there_is_no_file_nobody_wakes_up_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "_pending", deque())
+    monkeypatch.setattr("time.sleep", lambda _: pytest.fail("it waits for a file"))
+    statistics.count("local", "msgsto")
+    statistics.keep(-1)
+    assert not statistics._gate.locked()
 
 
 def until(condition: Callable[[], bool]) -> None:
