@@ -38,14 +38,16 @@ def wake_ups(pid: int) -> int:
     return int(count.split(":")[1])
 
 
+def wakes_in(pid: int, seconds: float) -> int:
+    before = wake_ups(pid)
+    time.sleep(seconds)
+    return wake_ups(pid) - before
+
+
 def settled(pid: int) -> None:
     """Its children have ended, and it sleeps."""
     wait_for(lambda: not children_of(pid))
-    while True:
-        before = wake_ups(pid)
-        time.sleep(0.3)
-        if wake_ups(pid) == before:
-            return
+    wait_for(lambda: wakes_in(pid, 0.3) == 0)
 
 
 # --- the real thing ---------------------------------------------------------------------------------
@@ -57,11 +59,11 @@ def test_with_nothing_to_do_it_does_not_wake_up(host: PrivateHost) -> None:
         told.has_changed()
         if not told.tells:
             pytest.skip("this kernel, or this file system, tells of nothing")
+    host.submit(EMMA, DAVE)
     with residing(host, interval=900) as pid:
+        wait_for(lambda: host.queued() == [])  # it has begun, whatever else the machine does
         settled(pid)
-        before = wake_ups(pid)
-        time.sleep(1.0)
-        assert wake_ups(pid) - before <= 2, "it was 10"
+        wait_for(lambda: wakes_in(pid, 1.0) <= 2)  # it was 10
 
 
 @pytest.mark.parametrize("why", ["refused", "foreign"])
