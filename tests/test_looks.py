@@ -26,7 +26,7 @@ from minimta.listener.peer import Peer
 from minimta.listener.shared_state import SharedState
 from minimta.queue.spool import Spool
 from minimta.routing import controlling_user, include
-from minimta.system import log, safefile, users
+from minimta.system import log, safedirpath, users
 from tests.support.privatehost import Elsewhere, PrivateHost
 from tests.support.smtphost import STRANGER, ClientEnd
 
@@ -180,7 +180,7 @@ class House:
         monkeypatch.setattr(
             include,
             "read_as",
-            lambda _, *more: safefile.read_trusted(more[0], os.getuid(), *more[1:]),
+            lambda _, *more: safedirpath.read_trusted(more[0], os.getuid(), *more[1:]),
         )
         monkeypatch.setattr(log, "line", lambda *_, **__: None)
         self.esmtp, self.prog = Elsewhere({}), Elsewhere({})

@@ -33,7 +33,7 @@ from minimta.smtp import sasl_server, scram
 from minimta.smtp.sasl_server import SaslServer
 from minimta.smtp.saslprep import saslprep
 from minimta.smtp.scram import ScramKeys, ScramServer
-from minimta.system import safefile
+from minimta.system import safedirpath, safefile
 from minimta.system.safefile import Untrusted
 
 #: how the text ends: a file that was cut must not make users unknown
@@ -190,7 +190,7 @@ def _octets(text: str) -> bytes:
 def read(path: str) -> SmtpUserFile:
     """The file *path*. Raise OSError for all that is wrong with it, FileNotFoundError for none."""
     try:
-        found = safefile.read_trusted(path, 0, MAX_FILE)
+        found = safedirpath.read_trusted(path, 0, MAX_FILE)
         if safefile.readers(os.stat(path)) & stat.S_IROTH:
             raise Untrusted("World readable file")
         return decode(found.text)

@@ -23,7 +23,7 @@ from minimta.system.users import User, Users, has_valid_shell
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.message.envelope import Recipient
-    from minimta.system.safefile import TrustedFile
+    from minimta.system.safedirpath import TrustedFile
 
 #: flag of a recipient whose messages come from the owner of the list (ours; Sendmail ignores it)
 #: DIFFERS: Sendmail makes a second message with the owner as sender, which a crash may send twice.

@@ -14,14 +14,15 @@ import os
 
 from minimta.system.mounts import Mounts
 from minimta.system.privileges import read_as
-from minimta.system.safefile import Allowance, Untrusted
+from minimta.system.safedirpath import Allowance
+from minimta.system.safefile import Untrusted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from minimta.routing.local_host import LocalHost
-    from minimta.system.safefile import TrustedFile
+    from minimta.system.safedirpath import TrustedFile
     from minimta.system.users import User
 
 #: octets of a .forward that are read; a longer one is not followed

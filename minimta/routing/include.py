@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 
 from minimta.system.privileges import read_as
-from minimta.system.safefile import Allowance, Untrusted
+from minimta.system.safedirpath import Allowance
+from minimta.system.safefile import Untrusted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.config.options import Options
-    from minimta.system.safefile import TrustedFile
+    from minimta.system.safedirpath import TrustedFile
     from minimta.system.users import User
 
 #: octets of a list that are read: some 100,000 addresses

@@ -33,7 +33,7 @@ from minimta.config import alerts
 from minimta.config.options import Options
 from minimta.mailers.remote.oauth import ENDING
 from minimta.routing.local_host import LocalHost
-from minimta.system import executables, log, privileges, safefile, sandbox
+from minimta.system import executables, log, privileges, safedirpath, sandbox
 from minimta.system.https import Endpoint, HttpsClient
 from minimta.system.safefile import Untrusted
 from minimta.system.tls_values import TlsError, Trust
@@ -182,7 +182,7 @@ def read_hook(path: str) -> Webhook:
     """What the file says. Raise OSError, Untrusted if it is not private, ValueError for nonsense."""
     shown = log.clean(path)
     try:
-        found = safefile.read_trusted(path, os.geteuid(), _MAX_FILE, safefile.SECRET)
+        found = safedirpath.read_trusted(path, os.geteuid(), _MAX_FILE, safedirpath.SECRET)
     except Untrusted as error:
         raise Untrusted(f"{shown}: {error}; it must be root's, mode 600") from error
     lines = [line.strip() for line in found.text.decode("utf-8", "replace").split("\n")]

@@ -1,6 +1,6 @@
 """May a program be run? Only if nobody but root could have put it there or modified it.
 
-It is found step by step from /, links included (see ``safefile``).
+It is found step by step from /, links included (see ``safedirpath``).
 
 DIFFERS: Sendmail runs a program that others may write, and says so in the log. The names
 RunProgramInUnsafeDirPath and RunWritableProgram of DontBlameSendmail let us do the same.
@@ -12,8 +12,9 @@ import errno
 import os
 import stat
 
-from minimta.system import safefile
-from minimta.system.safefile import Allowance, Untrusted
+from minimta.system import safedirpath, safefile
+from minimta.system.safedirpath import Allowance
+from minimta.system.safefile import Untrusted
 
 _MAX_LINKS = 40
 #: octets (NAME_MAX)
@@ -41,7 +42,7 @@ def why_not(path: bytes, owners: tuple[int, ...], blamed: frozenset[str]) -> str
     for _ in range(_MAX_LINKS):
         directory, name = os.path.split(way)
         try:
-            place = safefile.walk(directory, owners, allowed)
+            place = safedirpath.walk(directory, owners, allowed)
         except (FileNotFoundError, NotADirectoryError):
             return "stat failed"
         try:

@@ -24,7 +24,8 @@ from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import contextmanager
 
 from minimta.system import files, processes
-from minimta.system.safefile import STRICT, Allowance, TrustedFile, Untrusted, read_trusted
+from minimta.system.safedirpath import STRICT, Allowance, TrustedFile, read_trusted
+from minimta.system.safefile import Untrusted
 from minimta.system.users import User, Users, groups_of
 from minimta.system.waiting import Wait, returned
 

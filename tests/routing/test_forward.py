@@ -16,7 +16,7 @@ from minimta.config.values import blame
 from minimta.routing import forward
 from minimta.routing.local_host import LocalHost
 from minimta.system import hostnames
-from minimta.system.safefile import TrustedFile
+from minimta.system.safedirpath import TrustedFile
 from minimta.system.users import User
 from tests.support import homes
 from tests.support.homes import put

@@ -12,7 +12,8 @@ import pytest
 from minimta.config.options import Options
 from minimta.config.values import blame
 from minimta.routing import include
-from minimta.system.safefile import TrustedFile, Untrusted
+from minimta.system.safedirpath import TrustedFile
+from minimta.system.safefile import Untrusted
 from minimta.system.users import User
 from tests.support import homes
 from tests.support.homes import put

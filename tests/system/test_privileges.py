@@ -16,7 +16,8 @@ import pytest
 
 from minimta.system import privileges, processes
 from minimta.system.privileges import as_user, read_as
-from minimta.system.safefile import STRICT, Allowance, Untrusted
+from minimta.system.safedirpath import STRICT, Allowance
+from minimta.system.safefile import Untrusted
 from minimta.system.users import User, groups_of
 from tests.support import homes
 from tests.support.homes import put

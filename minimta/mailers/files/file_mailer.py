@@ -30,7 +30,8 @@ from minimta.mailers.job import Job
 from minimta.message.outcome import Outcome, deferred, from_exit_code
 from minimta.system import log, privileges
 from minimta.system.files import sync_directory
-from minimta.system.safefile import Untrusted, walk
+from minimta.system.safedirpath import walk
+from minimta.system.safefile import Untrusted
 from minimta.system.users import User
 
 #: what is written here is gone; it is not even opened

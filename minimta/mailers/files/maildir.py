@@ -26,7 +26,8 @@ from minimta.mailers.job import Job
 from minimta.message.outcome import Outcome, deferred, from_exit_code
 from minimta.system import log
 from minimta.system.files import sync_directory, write_all
-from minimta.system.safefile import Untrusted, walk
+from minimta.system.safedirpath import walk
+from minimta.system.safefile import Untrusted
 from minimta.system.users import User, Users
 
 #: seconds after which a file in tmp is abandoned

@@ -40,7 +40,7 @@ from minimta.mailers.remote.oauth import TokenTrouble
 from minimta.maps import cdb
 from minimta.maps.table import SUFFIX
 from minimta.smtp.sasl import Login
-from minimta.system import executables, files, log, memory, privileges, safefile
+from minimta.system import executables, files, log, memory, privileges, safedirpath
 from minimta.system.safefile import Untrusted
 
 #: seconds that a program may take to print a password, and that all of reading may
@@ -207,7 +207,7 @@ class CredentialStore:
             ).encode("ascii")
         path = _path_of(row)
         try:
-            found = safefile.read_trusted(path, os.geteuid(), _MAX_SECRET, safefile.SECRET)
+            found = safedirpath.read_trusted(path, os.geteuid(), _MAX_SECRET, safedirpath.SECRET)
         except Untrusted as error:
             raise Untrusted(f"{log.clean(path)}: {error}; it must be root's, mode 600") from error
         return _first_line(found.text, path)
@@ -279,9 +279,9 @@ def source(path: str) -> str:
 def _read(path: str) -> tuple[bytes, str]:
     """The text, of a database as it would be, and its stamp. Raise OSError, Untrusted."""
     if not path.endswith(SUFFIX):
-        found = safefile.read_trusted(path, os.geteuid(), _MAX_FILE, safefile.SECRET)
+        found = safedirpath.read_trusted(path, os.geteuid(), _MAX_FILE, safedirpath.SECRET)
         return found.text, _stamp(os.stat(path))
-    found = safefile.read_trusted(path, os.geteuid(), _MAX_FILE, safefile.SECRET_DATABASE)
+    found = safedirpath.read_trusted(path, os.geteuid(), _MAX_FILE, safedirpath.SECRET_DATABASE)
     rows = cdb.read_records(BytesIO(found.text), len(found.text), path)
     text = b"".join(b"%b %b\n" % row for row in rows)
     return text, _stamp(os.stat(path))

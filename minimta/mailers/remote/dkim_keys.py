@@ -25,7 +25,7 @@ from minimta.mailers.remote import dkim
 from minimta.mailers.remote.dkim import SigningKey
 from minimta.maps.table import all_rows
 from minimta.message import address, addresslist, headers
-from minimta.system import safefile
+from minimta.system import safedirpath, safefile
 from minimta.system.safefile import Untrusted
 
 _SELECTOR = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", re.ASCII)
@@ -145,7 +145,7 @@ def _opened(row: bytes, value: bytes) -> SigningKey | str:
 def _open(domain: str, selector: str, path: str) -> SigningKey:
     """Raise Untrusted, OSError."""
     owners = (0, os.geteuid())
-    directory = safefile.walk(os.path.dirname(path), owners)
+    directory = safedirpath.walk(os.path.dirname(path), owners)
     try:
         file = os.open(os.path.basename(path), _OPEN, dir_fd=directory)
     finally:

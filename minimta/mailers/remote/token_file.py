@@ -24,7 +24,7 @@ from types import TracebackType
 
 from minimta.mailers.remote import authinfo
 from minimta.mailers.remote.oauth import OAuthClient, Tokens
-from minimta.system import files, safefile
+from minimta.system import files, safedirpath
 from minimta.system.safefile import Untrusted
 
 #: octets of a file
@@ -83,7 +83,7 @@ def names(directory: str) -> list[str]:
 
 def read(path: str) -> TokenFile:
     """Raise OSError, Untrusted, ValueError; the text tells nothing of what is in it."""
-    text = safefile.read_trusted(path, os.geteuid(), _MAX_SIZE, safefile.SECRET).text
+    text = safedirpath.read_trusted(path, os.geteuid(), _MAX_SIZE, safedirpath.SECRET).text
     try:
         said = json.loads(text)
         return TokenFile(**{**_checked(said, TokenFile), "client": _client(said)})  # type: ignore[arg-type]

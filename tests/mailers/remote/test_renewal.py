@@ -17,7 +17,7 @@ from minimta.mailers.remote import oauth, renewal, token_file
 from minimta.mailers.remote.login_memory import FIRST_REST
 from minimta.mailers.remote.token_file import TokenFile
 from minimta.message.outcome import Fate
-from minimta.system import safefile
+from minimta.system import safedirpath
 from minimta.system.safefile import Untrusted
 from minimta.system.tls_values import KeyPair
 from tests.mailers.remote.conftest import NOW, SECRETS, Place
@@ -291,9 +291,9 @@ def test_a_token_that_does_not_exist_delays_and_is_told(host: Host, tmp_path: Pa
 def test_a_token_that_cannot_be_read_delays_and_is_told(
     host: Host, authority: Authority, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-    real = safefile.read_trusted
+    real = safedirpath.read_trusted
 
-    def fail(path: str, *more: Any) -> safefile.TrustedFile:
+    def fail(path: str, *more: Any) -> safedirpath.TrustedFile:
         if path.endswith(".json"):
             raise OSError(code, os.strerror(code), path)
         return real(path, *more)
@@ -303,7 +303,7 @@ def test_a_token_that_cannot_be_read_delays_and_is_told(
         host.write('AuthInfo:127.0.0.1 "U:emma" "T:office"')
         with FakeProvider(PROVIDERS["office365"], {"emma": "old-access-token"}) as provider:
             with monkeypatch.context() as patch:
-                patch.setattr(safefile, "read_trusted", fail)
+                patch.setattr(safedirpath, "read_trusted", fail)
                 (outcome,) = host.run(to(provider))
             assert outcome.fate is Fate.DEFERRED
             assert os.strerror(code) in outcome.text

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from minimta.system import safefile
-from minimta.system.safefile import STRICT, Allowance, Untrusted, read_trusted, walk
+from minimta.system import safedirpath
+from minimta.system.safedirpath import STRICT, Allowance, read_trusted, walk
+from minimta.system.safefile import Untrusted
 from minimta.system.users import User
 from tests.support import homes
 from tests.support.faults import Faults
@@ -25,7 +26,9 @@ def dave(tmp_path: Path) -> User:
     return homes.own_home(tmp_path)
 
 
-def read(user: User, *names: str, limit: int = 100, name: str = ".forward") -> safefile.TrustedFile:
+def read(
+    user: User, *names: str, limit: int = 100, name: str = ".forward"
+) -> safedirpath.TrustedFile:
     """With *names* of DontBlameSendmail."""
     allowed = Allowance("Forward", frozenset(names)) if names else STRICT
     return read_trusted(os.path.join(user.home, name), user.uid, limit, allowed)
@@ -338,7 +341,7 @@ def test_whoever_renames_between_check_and_use_gets_nothing_read(
         put(dave, b"mine\n", "d/fw")
         Path(dave.home, ".forward").symlink_to("d/fw")
         between = Between(at, lambda home=Path(dave.home): swap(home))  # type: ignore[misc]
-        monkeypatch.setattr(safefile, "os", between)
+        monkeypatch.setattr(safedirpath, "os", between)
         try:
             outcomes.add(read(dave).text)
         except (Untrusted, OSError) as error:
