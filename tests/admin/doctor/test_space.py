@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 
@@ -54,6 +55,26 @@ def test_tmp_of_a_container_may_be_read_only(
     assert machine.told(space.space)[0].startswith(f"{tmp}: the file system is read-only")
     machine.options.one_user = True
     assert not machine.told(space.space)
+
+
+def test_of_several_queue_directories_one_may_be_full(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, real = machine.options.queue_directory, os.stat
+    machine.options.queue_pattern = f"{base}/q*"
+    for name in ("q1", "q2"):
+        os.mkdir(f"{base}/{name}")
+    machine.changes["statvfs"] = lambda path: disk(f_bavail=50 if path.endswith("q2") else 1 << 19)
+    assert not machine.told(space.space)  # all on one disk: the first stands for it
+
+    def stat(path: str, **more: Any) -> os.stat_result:
+        found = list(real(path, **more))
+        found[2] = 99 if str(path).endswith("q2") else found[2]  # st_dev
+        return os.stat_result(found)
+
+    monkeypatch.setattr(os, "stat", stat)
+    [line] = machine.told(space.space)
+    assert f"{base}/q2: 50 blocks are free, less than MinFreeBlocks: the other queue " in line
 
 
 def test_a_file_system_without_numbers_of_inodes(machine: Machine) -> None:
