@@ -10,6 +10,7 @@ What is wrong with one of them is logged, and does not keep the others waiting.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from _thread import allocate_lock
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 #: seconds between two looks for new directories, and for which one that failed is left out
 _LOOK, _LEFT_OUT = 10.0, 60.0
+_PLACE = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 #: seconds after which what is wrong is logged once more
 _SAY = 86400.0
 
@@ -87,7 +89,7 @@ class QueueGroup:
         self._mutex = allocate_lock()
         self._next_look = 0.0
         # Open for good: a listener that has given up root may not list it any more.
-        self._base = os.open(options.queue_directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._base = os.open(options.queue_directory, _PLACE)
         try:
             self.look()
         except BaseException:
@@ -111,6 +113,7 @@ class QueueGroup:
         """Find directories that are new, or gone. Raise OSError if none can be used."""
         with self._mutex:
             self._next_look = self._clock() + _LOOK
+            self._follow_base()
             found: dict[str, Spool] = {}
             trouble = None
             try:
@@ -127,6 +130,18 @@ class QueueGroup:
             if trouble and not found:
                 raise trouble
             self._use(found)
+
+    def _follow_base(self) -> None:
+        """The place that they are in may be another by now. Who may not open it keeps the old one."""
+        try:
+            if os.path.samestat(os.stat(self._options.queue_directory), os.fstat(self._base)):
+                return
+            base = os.open(self._options.queue_directory, _PLACE)
+        except OSError as error:
+            self._say("", error)
+            return
+        os.dup2(base, self._base, inheritable=False)  # at once, for all threads
+        os.close(base)
 
     def _use(self, found: dict[str, Spool]) -> None:
         gone = [name for name in self._spools if name not in found]
@@ -178,16 +193,26 @@ class QueueGroup:
         self._look_sometimes()
         trouble = None
         for spool in self._in_turn():
-            if not self._leads_to(os.path.basename(spool.directory), spool):
-                self.look()  # moved away, or mounted over, just now: nobody would look for what goes there
-                return self.begin(qid, now)
             try:
-                return self._begin(spool, qid, now)
+                return self._begin(self._in_place(spool), qid, now)
             except OSError as error:
                 trouble = error
                 self.leave_out(spool)
                 self._say(spool.directory, error)
         raise trouble or pattern.NoQueueDirectory(self.directory)
+
+    def _in_place(self, spool: Spool) -> Spool:
+        """It, or the one that has its name now. Raise OSError if it is gone.
+
+        What goes into one that was moved away or mounted over just now would be looked for by nobody.
+        """
+        name = os.path.basename(spool.directory)
+        if self._leads_to(name, spool):
+            return spool
+        self.look()
+        if name not in self._spools:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return self._spools[name]
 
     def _begin(self, spool: Spool, qid: str, now: float) -> tuple[Spool, str, int]:
         others = [one for one in self.spools if one is not spool]
