@@ -59,6 +59,8 @@ class Host:
             "PidFile": self.root / "pid",
             "LogTo": "none",
             "MinFreeBlocks": "0",
+            "QueueLA": "10000",
+            "RefuseLA": "10000",
             "DeliveryMode": "queueonly",
             **options,
         }
