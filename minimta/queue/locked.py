@@ -67,8 +67,13 @@ class LockedMessage:
         control: Control,
         data: int,
         kind: str = "qf",
+        *,
+        size: int,
+        owner: int,
     ) -> None:
-        """*lock* is the locked qf (or *kind*), *data* the df: descriptors, which release() closes."""
+        """*lock* is the locked qf (or *kind*), of the uid *owner*, and *data* the df, of *size* octets:
+        descriptors, which release() closes.
+        """
         #: how the name of its control file begins: "qf", or "hf" in quarantine
         self.kind = kind
         self._directory = directory
@@ -82,9 +87,9 @@ class LockedMessage:
         #: the df, opened read-only
         self.data = data
         #: octets of the df
-        self.size = os.fstat(data).st_size
+        self.size = size
         #: uid of the qf
-        self.owner = os.fstat(lock).st_uid
+        self.owner = owner
 
     def __enter__(self) -> LockedMessage:
         return self
@@ -292,14 +297,9 @@ def _look(
             f"bogus queue file, uid={found.st_uid} names a program, a file or a controlling user",
             "bogus file uid/gid in mqueue",
         )
-    data = _open_data(
-        directory, qid, control.size, _owners(directory) if may_command else {found.st_uid}
-    )
-    try:
-        return LockedMessage(directory, qid, lock, control, data, kind)
-    except BaseException:
-        os.close(data)
-        raise
+    owners = _owners(directory) if may_command else {found.st_uid}
+    data, size = _open_data(directory, qid, control.size, owners)
+    return LockedMessage(directory, qid, lock, control, data, kind, size=size, owner=found.st_uid)
 
 
 def _owners(directory: QueueDirectory) -> set[int]:
@@ -352,8 +352,8 @@ def _read(qid: str, file: int) -> Control:
         raise Unusable(f"{where}{error}", error.reason) from error
 
 
-def _open_data(directory: QueueDirectory, qid: str, size: int, owners: set[int]) -> int:
-    """The df. Raise Unusable if it is missing, another's, or not as long as was recorded."""
+def _open_data(directory: QueueDirectory, qid: str, size: int, owners: set[int]) -> tuple[int, int]:
+    """The df, and its octets. Raise Unusable if it is missing, another's, or not as long as was recorded."""
     name = "df" + qid
     try:
         data = open_file(directory, name)
@@ -361,8 +361,10 @@ def _open_data(directory: QueueDirectory, qid: str, size: int, owners: set[int])
         # DIFFERS: Sendmail delivers "<<< No Message Collected >>>".
         raise Unusable(f"readqf: cannot open ./{name}: {error.strerror}", "no data file") from error
     try:
-        several = os.fstat(data).st_uid in (0, os.geteuid()) and directory.has_all_names(data)
-        found = os.fstat(data)  # now: the other message may be done meanwhile
+        found, several = os.fstat(data), False
+        if found.st_nlink > 1 and found.st_uid in (0, os.geteuid()):
+            several = directory.has_all_names(data)
+            found = os.fstat(data)  # now: the other message may be done meanwhile
         if improper(found, several=several) or found.st_uid not in owners:
             raise Unusable(_bogus(found).replace("queue file", "data file"), "bogus data file")
         if size not in (-1, found.st_size):
@@ -372,4 +374,4 @@ def _open_data(directory: QueueDirectory, qid: str, size: int, owners: set[int])
     except BaseException:
         os.close(data)
         raise
-    return data
+    return data, found.st_size

@@ -24,6 +24,8 @@ class LogFile:
     def __init__(self, path: str) -> None:
         self._path = path
         self._file = -1
+        #: (device, inode) of it
+        self._identity = (-1, -1)
 
     def open(self) -> bool:
         """Have the file that is under that name now, if that can be. Can anything be written?"""
@@ -31,7 +33,9 @@ class LogFile:
             new = os.open(self._path, _FLAGS | os.O_CLOEXEC, _MODE)
         except OSError:
             return self._file >= 0
-        if not os.fstat(new).st_size:
+        found = os.fstat(new)
+        self._identity = found.st_dev, found.st_ino
+        if not found.st_size:
             with contextlib.suppress(OSError):  # it is another's
                 os.fchmod(new, _MODE)  # our umask is for mail
         old, self._file = self._file, new
@@ -55,6 +59,7 @@ class LogFile:
 
     def _is_gone(self) -> bool:
         try:
-            return not os.path.samestat(os.fstat(self._file), os.stat(self._path))
+            found = os.stat(self._path)
+            return (found.st_dev, found.st_ino) != self._identity
         except OSError:
             return True

@@ -14,6 +14,9 @@ TLS (after STARTTLS, or from the start on port 465) lies between these methods a
 
 from __future__ import annotations
 
+import contextlib
+import math
+import select
 import socket
 import time
 
@@ -26,7 +29,7 @@ from minimta.system.waiting import readable
 #: how a record begins that may answer one: alert, handshake
 _RECORDS = (b"\x15", b"\x16")
 _CHUNK = 65536
-#: a timeout of 0 would be a socket that does not wait at all
+#: seconds that are waited in any case
 _LEAST = 0.001
 
 
@@ -34,6 +37,9 @@ class PeerStream:
     """A connected socket, TCP or of this host, used by one thread."""
 
     def __init__(self, sock: socket.socket) -> None:
+        # Whose socket has a timeout asks before each call whether it would wait, and says it anew
+        # each time that the timeout is another.
+        sock.setblocking(False)
         self._socket = sock
         self._layer: TlsLayer | None = None
 
@@ -107,13 +113,28 @@ class PeerStream:
         self._send(octets, time.monotonic() + seconds)
 
     def _recv(self, deadline: float) -> bytes:
-        self._socket.settimeout(max(deadline - time.monotonic(), _LEAST))
-        return self._socket.recv(_CHUNK)
+        while True:
+            # Nearly always the peer has to think first.
+            self._wait(select.POLLIN, deadline)
+            with contextlib.suppress(BlockingIOError):
+                return self._socket.recv(_CHUNK)
 
     def _send(self, octets: bytes, deadline: float) -> None:
-        if octets:
-            self._socket.settimeout(max(deadline - time.monotonic(), _LEAST))
-            self._socket.sendall(octets)
+        left = memoryview(octets)
+        while left:
+            try:
+                left = left[self._socket.send(left) :]
+            except BlockingIOError:  # the peer reads slowly
+                if time.monotonic() > deadline:
+                    raise TimeoutError("timed out") from None  # a little now and then is not enough
+                self._wait(select.POLLOUT, deadline)
+
+    def _wait(self, event: int, deadline: float) -> None:
+        """Until the socket can be read, or written. Raise TimeoutError."""
+        poll = select.poll()
+        poll.register(self._socket, event)
+        if not poll.poll(math.ceil(max(deadline - time.monotonic(), _LEAST) * 1000)):
+            raise TimeoutError("timed out")
 
     def fileno(self) -> int:
         """The descriptor: it is readable when is_quiet() may have another answer."""

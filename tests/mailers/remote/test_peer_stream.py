@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import threading
 import time
@@ -66,6 +67,31 @@ def test_a_peer_that_does_not_read_is_a_timeout(ends: tuple[PeerStream, socket.s
     stream, _ = ends
     with pytest.raises(TimeoutError):
         stream.send(b"x" * (1 << 24), 0.05)
+
+
+def test_a_peer_that_reads_slowly_gets_all_of_it(ends: tuple[PeerStream, socket.socket]) -> None:
+    stream, peer = ends
+    text = bytes(range(256)) * 8192
+    got: list[bytes] = []
+
+    def take_all() -> None:
+        while sum(map(len, got)) < len(text):
+            got.append(peer.recv(10_000))
+
+    reader = threading.Thread(target=take_all)
+    reader.start()
+    stream.send(text, 20)
+    reader.join()
+    assert b"".join(got) == text
+
+
+def test_what_there_is_room_for_is_sent_without_asking(
+    ends: tuple[PeerStream, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream, peer = ends
+    monkeypatch.delattr(select, "poll")
+    stream.send(b"MAIL From:<emma@lab1.campus>\r\n", 5)
+    assert peer.recv(100) == b"MAIL From:<emma@lab1.campus>\r\n"
 
 
 def test_the_time_to_send_is_for_all_of_it(ends: tuple[PeerStream, socket.socket]) -> None:
