@@ -6,10 +6,13 @@ lost, nothing torn, hardly anything twice, the ledger adds up, and no lock of th
 
 from __future__ import annotations
 
+import itertools
 import random
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -32,7 +35,6 @@ def mixture() -> Iterator[Mixture]:
     with tempfile.TemporaryDirectory(prefix="minimta-kill-") as name:
         made = Mixture(Path(name))
         made.build()
-        made.host.up()
         yield made
         made.host.kill(made.host.processes())
         made.close()
@@ -45,6 +47,44 @@ def mixture() -> Iterator[Mixture]:
 def test_what_was_acknowledged_comes_though_processes_are_killed(
     mixture: Mixture, messages: int, kills: int
 ) -> None:
+    mixture.host.up()
+    killer = _come_through(mixture, messages, kills)
+    assert killer.longest_lock < _HELD
+
+
+@pytest.mark.long  # about a minute
+def test_the_same_while_queue_directories_come_and_go(mixture: Mixture) -> None:
+    mixture.host.spread("q1", "q2", "q3")
+    mixture.host.up()
+    with _coming_and_going(mixture.host.queue):
+        _come_through(mixture, 600, 15)
+
+
+@contextmanager
+def _coming_and_going(queue: Path) -> Iterator[None]:
+    """All the time one directory is moved away and back, and now and then there is a new one."""
+    over = threading.Event()
+
+    def shuffle() -> None:
+        for number in itertools.count(4):
+            if over.wait(1.5):
+                return
+            (queue / "q2").rename(queue / "away")
+            time.sleep(0.7)
+            (queue / "away").rename(queue / "q2")
+            (queue / f"q{number}").mkdir(mode=0o700)
+
+    thread = threading.Thread(target=shuffle)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _come_through(mixture: Mixture, messages: int, kills: int) -> Killer:
+    """Load the host with so many messages, kill so often, and compare what came."""
     luck = random.Random(messages)
     killer = Killer(mixture.host, luck)
     with Load(mixture, messages, rest=0.1) as load:
@@ -67,7 +107,7 @@ def test_what_was_acknowledged_comes_though_processes_are_killed(
     assert {place: tally.torn for place, tally in tallies.items() if tally.torn} == {}
     # A message in flight at each kill; of few messages they are more than one in a hundred.
     assert twice <= max(copies * _TWICE, 4 * kills)
-    assert killer.longest_lock < _HELD
     assert not account.unknown, ledger.told(account)
     assert account.endings[Ending.WAITING] == 0
     assert "Traceback" not in mixture.host.log()
+    return killer

@@ -155,10 +155,19 @@ class Host(PrivateRoot):
         """The queue directory."""
         return self.directory / "spool" / "mqueue"
 
+    def spread(self, *names: str) -> None:
+        """Let the queue have these directories; what is built is there, the daemon is not up."""
+        for name in names:
+            path = self.queue / name
+            path.mkdir()
+            path.chmod(0o1730)
+        self._set({"QueueDirectory": f"{self.queue}/q*"})
+
     def queue_files(self) -> list[str]:
-        """What is in both queue directories."""
+        """What is in both queues, whatever directories they have."""
         client = self.directory / "spool" / "clientmqueue"
-        return sorted(name for place in (self.queue, client) for name in os.listdir(place))
+        walks = (os.walk(place) for place in (self.queue, client))
+        return sorted(name for walk in walks for _, _, names in walk for name in names)
 
     def queued(self) -> int:
         """Messages in both queues."""
