@@ -234,7 +234,12 @@ class MessageProgress:
 
     def _begin_deferral(self, due: float, deferrals: Deferrals) -> None:
         try:
-            self.message.begin_rewrite(due)
+            try:
+                self.message.begin_rewrite(due)
+            except OSError:
+                # Those that are begun may have the descriptors, or the room, that it wants.
+                deferrals.flush()
+                self.message.begin_rewrite(due)
         except (OSError, ValueError) as error:
             self._stop(error)
         deferrals.add(self)

@@ -7,8 +7,10 @@ file with one name: a link that somebody else put there would make them write in
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
+import time
 from contextlib import contextmanager, suppress
 
 from minimta.message import address, dates
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from minimta.queue.collect import Incoming
+
+#: seconds between two looks whether another program is done with its letter, and how many looks
+_PAUSE, _LOOKS = 0.05, 100
 
 
 def save(incoming: Incoming, home: str, drop: str, now: float) -> str:
@@ -65,6 +70,7 @@ def opened(path: str) -> Iterator[int]:
             raise OSError(errno.EINVAL, "is not a plain file with one name", path)
         if status.st_uid != os.geteuid():
             raise OSError(errno.EPERM, "belongs to somebody else", path)
+        _wait_for_others(file)
         yield file
         os.fsync(file)
         if not status.st_size:
@@ -72,3 +78,18 @@ def opened(path: str) -> Iterator[int]:
                 files.sync_directory(os.path.dirname(path) or ".")
     finally:
         os.close(file)
+
+
+def _wait_for_others(file: int) -> None:
+    """A letter is written in pieces, and another's must not come between them.
+
+    But for a lock that somebody keeps, or that there cannot be, no letter is lost.
+    """
+    for _ in range(_LOOKS):
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_PAUSE)
+        except OSError:
+            return None
+    return None

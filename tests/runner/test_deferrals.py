@@ -131,6 +131,25 @@ def test_there_is_an_end_to_how_many_wait_for_each_other(
     ]
 
 
+def test_where_descriptors_are_few_fewer_wait_for_each_other(
+    host: PrivateHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    qids = [host.submit(EMMA, X) for _ in range(4)]
+    create, begun = Spool.create_file, list[str]()
+
+    def create_file(spool: Spool, name: str) -> int:
+        tfs = [one for one in os.listdir(spool.directory) if one.startswith("tf")]
+        if len(tfs) == 2:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), name)
+        begun.append(name)
+        return create(spool, name)
+
+    monkeypatch.setattr(Spool, "create_file", create_file)
+    host.deliverer(esmtp=down(b"x@lab2.campus")).attempt(qids)
+    assert waiting(host) == sorted(qids)
+    assert sorted(begun) == sorted("tf" + qid for qid in qids)
+
+
 def test_before_anything_is_waited_for_all_are_written_back(host: PrivateHost) -> None:
     """A host that is mute holds nobody up whose host is down."""
     qids = [host.submit(EMMA, X) for _ in range(3)]

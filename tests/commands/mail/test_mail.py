@@ -7,11 +7,13 @@ import os
 import pty
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from minimta.commands.mail import hand_over
+from minimta.submission import deadletter
 
 PROGRAM = Path(__file__).parents[3] / "bin" / "mail"
 LETTER = b"""\
@@ -159,6 +161,29 @@ def test_nothing_is_appended_to_a_file_that_has_another_name(
     hand_over.keep(b"Subject: x\n\nx\n", str(tmp_path))
     assert other.read_text() == "of another program\n"
     assert "not a plain file with one name: the message is lost" in capfd.readouterr().err
+
+
+def test_letters_of_two_programs_do_not_mix_in_dead_letter(tmp_path: Path) -> None:
+    path = str(tmp_path / "dead.letter")
+    with deadletter.opened(path) as file:
+        os.write(file, b"From emma Mon Nov 30 18:00:00 2026\nSubject: one\n\n")
+        other = threading.Thread(target=hand_over.append, args=(path, b"Subject: two\n\n"))
+        other.start()
+        other.join(0.2)
+        os.write(file, b"its end\n\n")
+    other.join()
+    one, two = mailbox.mbox(path)
+    assert (one["Subject"], two["Subject"], one.get_payload()) == ("one", "two", "its end\n")
+
+
+def test_who_keeps_dead_letter_locked_loses_no_letter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(tmp_path / "dead.letter")
+    monkeypatch.setattr(deadletter, "_PAUSE", 0.0)
+    with deadletter.opened(path):
+        hand_over.append(path, b"Subject: two\n\n")
+    assert b"Subject: two" in Path(path).read_bytes()
 
 
 def test_without_a_sendmail_the_message_is_in_dead_letter(desk: Desk) -> None:
