@@ -1,4 +1,5 @@
-"""The esmtp mailer: one unprivileged process for each next hop, as many as there are slots.
+"""The esmtp mailer: one unprivileged process for each next hop, as many as there are slots; several for
+one where very much is to go.
 
 The runner is root and parses nothing that comes from the network: a forked ``worker`` does, as
 RunAsUser, and tells what became of the messages in the lines of ``protocol``. A worker that dies,
@@ -61,6 +62,8 @@ from minimta.system.waiting import Wait, alone, together
 
 #: seconds a worker may be silent beyond the longest timeout it has to wait for
 GRACE = 90
+#: messages over one connection; for more of them there is another one beside it, if there may be
+SHARE = 50
 #: seconds after which it is tried again whether there is a slot for one more worker
 _SLOT_POLL = 1.0
 
@@ -91,8 +94,9 @@ class RemoteMailer:
         self._kept = kept
         self._desk = LoginDesk(options, slots)
         self._pace = Pace(options)
-        most = 1 if options.single_thread_delivery else options.destination_concurrency
-        self._admission = Admission(slots, self._desk, self._hop, most=most, kept=kept)
+        #: workers of one next hop, 0: as many as the slots have places
+        self._most = 1 if options.single_thread_delivery else options.destination_concurrency
+        self._admission = Admission(slots, self._desk, self._hop, most=self._most, kept=kept)
         #: workers of each delivery that is under way
         self._busy: list[dict[int, WorkerProcess]] = []
         names = (name for name in dir(options) if name.startswith("timeout_"))
@@ -189,12 +193,21 @@ class RemoteMailer:
             yield job, {user.name: outcome for user in job.users}
 
     def _by_host(self, jobs: Sequence[Job], transport: Transport) -> list[list[Job]]:
-        """Jobs that one worker can do, without those that cannot be signed."""
+        """Jobs that one worker shall do, without those that cannot be signed."""
         groups: dict[object, list[Job]] = {}
         for job in jobs:
             if job not in transport.keys.faults:
                 groups.setdefault(self._admission.group(job, transport), []).append(job)
-        return list(groups.values())
+        shares = [share for group in groups.values() for share in enumerate(self._shares(group))]
+        # No next hop gets a second worker before all others have one.
+        return [share for _, share in sorted(shares, key=lambda numbered: numbered[0])]
+
+    def _shares(self, jobs: list[Job]) -> list[list[Job]]:
+        """The *jobs* for one next hop, for as many workers as are worth their connections."""
+        number = min(-(-len(jobs) // SHARE), self._most or self._slots.most)
+        if self._pace.delay:
+            number = 1  # each message waits for its turn
+        return [jobs[first::number] for first in range(number)]
 
     @property
     def _has_rider(self) -> bool:

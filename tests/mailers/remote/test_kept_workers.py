@@ -12,7 +12,7 @@ import pytest
 
 from minimta.config.options import Options
 from minimta.mailers.job import Job
-from minimta.mailers.remote import connection
+from minimta.mailers.remote import connection, mailer
 from minimta.mailers.remote.channel import MAX_HANDED, WorkerProcess
 from minimta.mailers.remote.kept_workers import KeptWorkers
 from minimta.mailers.remote.mailer import RemoteMailer
@@ -112,7 +112,10 @@ def test_a_message_comes_as_it_is_however_it_is_handed_over(runner: Runner) -> N
     assert mails[1].endswith("BODY=8BITMIME ENVID=e1 RET=HDRS")
 
 
-def test_more_than_can_be_handed_over_gets_a_new_worker(runner: Runner) -> None:
+def test_more_than_can_be_handed_over_gets_a_new_worker(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mailer, "SHARE", MAX_HANDED + 1)
     with FakeSmtp() as peer:
         assert runner.sends(job(peer.host))
         one = job(peer.host)

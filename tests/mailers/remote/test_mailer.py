@@ -30,7 +30,7 @@ from minimta.mailers.remote.delivery import Delivery
 from minimta.mailers.remote.findings import Findings
 from minimta.mailers.remote.host_status import HostMemory, HostStatus
 from minimta.mailers.remote.lines import AliveLine, NameLine, OutcomesLine, ResultLine, StsLine
-from minimta.mailers.remote.mailer import RemoteMailer
+from minimta.mailers.remote.mailer import SHARE, RemoteMailer
 from minimta.mailers.remote.sts_cache import StsCache
 from minimta.mailers.remote.tls_results import TlsResults, counts
 from minimta.mailers.remote.transport import Transport
@@ -121,6 +121,52 @@ def test_who_does_not_know_its_own_names_waits(tmp_path: Path) -> None:
         assert peer.messages == []
     told = {outcome for outcomes in fates.values() for outcome in outcomes.values()}
     assert {(o.fate, o.text) for o in told} == {(Fate.DEFERRED, f"{tmp_path}: Is a directory")}
+
+
+@pytest.mark.parametrize(
+    "messages, limits, connections",
+    [
+        (SHARE, {}, 1),
+        (SHARE + 1, {}, 2),
+        (2 * SHARE + 1, {}, 3),
+        (2 * SHARE + 1, {"destination_concurrency": 2}, 2),
+        (2 * SHARE + 1, {"single_thread_delivery": True}, 1),
+    ],
+)
+def test_very_many_messages_go_over_several_connections(
+    messages: int, limits: dict[str, Any], connections: int
+) -> None:
+    with FakeSmtp() as peer:
+        jobs = [job(peer.host, f"u{n}@a") for n in range(messages)]
+        fates = deliver(*jobs, configured=options(**limits))
+    assert all(only(fates[one]).fate is Fate.SENT for one in jobs)
+    assert len(peer.messages) == messages
+    assert len(peer.commands) == connections
+
+
+def test_the_last_share_goes_in_the_slot_of_the_first_if_there_is_no_other() -> None:
+    with FakeSmtp() as peer:
+        jobs = [job(peer.host, f"u{n}@a") for n in range(SHARE + 1)]
+        fates = deliver(*jobs, number=1)
+    assert all(only(fates[one]).fate is Fate.SENT for one in jobs)
+    assert len(peer.messages) == len(jobs)
+
+
+def test_no_next_hop_gets_a_second_worker_before_the_others_have_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[str] = []
+    start = RemoteMailer._start
+
+    def noting(self: RemoteMailer, jobs: list[Job], *rest: Any) -> Any:
+        started.append(jobs[0].host)
+        return start(self, jobs, *rest)
+
+    monkeypatch.setattr(RemoteMailer, "_start", noting)
+    with FakeSmtp() as one, FakeSmtp() as two:
+        jobs = [job(one.host, f"u{n}@a") for n in range(SHARE + 1)]
+        deliver(*jobs, job(two.host, "x@b"))
+    assert started == [one.host, two.host, one.host]
 
 
 def test_what_somebody_wrote_is_not_what_was_configured() -> None:
