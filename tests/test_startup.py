@@ -173,6 +173,19 @@ def test_nothing_is_looked_through_for_garbage_in_a_submission(configuration: Pa
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+def test_a_listener_does_not_keep_what_only_type_checkers_read() -> None:
+    """typing takes 0.4 MB of each process; it comes with dnspython, where strangers are clients."""
+    script = (
+        f"import sys; sys.path.insert(0, {str(HOME)!r})\n"
+        "from minimta.listener import daemon, process\n"
+        "assert 'typing' not in sys.modules\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", script], capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def submit(
     configuration: Path, environment: dict[str, str], directory: Path
 ) -> subprocess.CompletedProcess[bytes]:

@@ -7,7 +7,7 @@ by minimta check   with the line of each
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from minimta.config.values import nearest
 from minimta.listener.access import verdict
@@ -33,7 +33,8 @@ _MOST_TOLD = 20
 _MOST_LOOKED_AT = 200_000
 
 
-class Problem(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Problem:
     """What is wrong with one row."""
 
     #: as the table has it, in small letters

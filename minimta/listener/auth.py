@@ -14,10 +14,9 @@ wrong only the log tells. A back end that cannot be asked is 454, and nobody's f
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from minimta.listener import rights
-from minimta.listener.auth_backend import AuthBackend, LoginPlace, PasswordVerdict
+from minimta.listener.auth_backend import LoginPlace, PasswordVerdict
 from minimta.listener.dovecot_auth import DovecotAuth
 from minimta.listener.login_failures import LoginFailures
 from minimta.listener.peer import Peer
@@ -25,11 +24,14 @@ from minimta.listener.saslauthd import Saslauthd
 from minimta.listener.smtp_users import SmtpUsers
 from minimta.smtp import sasl_server
 from minimta.smtp.reply import Reply, reply
-from minimta.smtp.sasl_server import Accepted, CheckPassword, Refused, SaslServer
+from minimta.smtp.sasl_server import Accepted, CheckPassword, Refused
 from minimta.system import log, service_credentials
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.config.options import Options
+    from minimta.listener.auth_backend import AuthBackend
+    from minimta.smtp.sasl_server import SaslServer
 
 #: failed logins in one session, the last of which ends it
 MOST_FAILURES = 5

@@ -23,8 +23,12 @@ from types import TracebackType
 
 from minimta.listener.auth_backend import LoginPlace, PasswordVerdict
 from minimta.smtp import sasl
-from minimta.smtp.sasl_server import Accepted, Challenge, Refused, SaslServer, Step
+from minimta.smtp.sasl_server import Accepted, Challenge, Refused, Step
 from minimta.smtp.scram import SaslError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minimta.smtp.sasl_server import SaslServer
 
 #: seconds for one answer: Dovecot makes an address wait up to 15 that fails often
 PATIENCE = 30.0

@@ -11,12 +11,11 @@ starts a queue run, for one domain at most once in a while.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from minimta.message import address
 from minimta.runner.asked_runs import MAX_ORDER, ORDER
 from minimta.smtp.reply import Reply, quoted, reply
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.listener.peer import Peer
     from minimta.listener.shared_state import SharedState

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
 
 from minimta.maps.table import SUFFIX, all_rows
 from minimta.message import address
@@ -24,6 +23,7 @@ from minimta.smtp.command import Mail
 from minimta.smtp.reply import Reply, quoted, reply
 from minimta.system import log
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.listener.peer import Peer
 

@@ -18,7 +18,10 @@ import struct
 import time
 
 from minimta.listener.auth_backend import LoginPlace, PasswordVerdict
-from minimta.smtp.sasl_server import SaslServer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minimta.smtp.sasl_server import SaslServer
 
 #: seconds: PAM waits some before it says no
 PATIENCE = 30.0

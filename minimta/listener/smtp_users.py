@@ -30,11 +30,14 @@ from dataclasses import dataclass, field
 
 from minimta.listener.auth_backend import LoginPlace, PasswordVerdict
 from minimta.smtp import sasl_server, scram
-from minimta.smtp.sasl_server import SaslServer
 from minimta.smtp.saslprep import saslprep
 from minimta.smtp.scram import ScramKeys, ScramServer
 from minimta.system import safedirpath, safefile
 from minimta.system.safefile import Untrusted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minimta.smtp.sasl_server import SaslServer
 
 #: how the text ends: a file that was cut must not make users unknown
 _END = "# end\n"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from minimta.message.printable import shown
 
@@ -29,7 +29,8 @@ class BadDeliverBy(ValueError):
         self.status = status
 
 
-class DeliverBy(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class DeliverBy:
     """A wish of the sender."""
 
     #: after the message has come

@@ -11,7 +11,6 @@ what the first has changed. A filter that has failed counts as its F= says:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from minimta.config.filters import MailFilter
 from minimta.milter import protocol
@@ -30,6 +29,7 @@ from minimta.milter.protocol import (
     Word,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minimta.config.options import Options
 

@@ -16,12 +16,48 @@ Who is who an ``Authenticator`` knows. No response is ever told to anybody but t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from minimta.smtp import sasl
 from minimta.smtp.reply import Reply, quoted, reply
-from minimta.smtp.sasl_server import Accepted, Challenge, CheckPassword, Refused, SaslServer
+from minimta.smtp.sasl_server import Accepted, Challenge, CheckPassword, Refused
 from minimta.smtp.scram import SaslError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from minimta.smtp.sasl_server import SaslServer
+
+    class Authenticator(Protocol):
+        """Knows the users; one for each session."""
+
+        def offered(self) -> Sequence[str]:
+            """The mechanisms that may be used now; those of EHLO, in its order."""
+            ...
+
+        def possible(self) -> Sequence[str]:
+            """Those that could be used inside TLS; none: there is no AUTH here."""
+            ...
+
+        def begin(self, mechanism: str) -> SaslServer | Reply:
+            """A login by *mechanism*, one of offered(); or why there is none now (4yz)."""
+            ...
+
+        def unavailable(self, mechanism: str, error: OSError) -> Reply:
+            """The users cannot be asked now: 454."""
+            ...
+
+        def finish(self, mechanism: str, step: CheckPassword | Accepted | Refused) -> Reply:
+            """The dialogue is over: 235, 535, or 454; 421 ends the session."""
+            ...
+
+        def take_pause(self) -> float:
+            """Seconds that the reply to the last step is to wait; asked once for each."""
+            ...
+
+        def note(self, text: str) -> None:
+            """A fact for the log; *text* is printable, and holds nothing that the client said."""
+
 
 #: octets of a line of a dialogue, and of AUTH with an initial response, with the line end
 MAX_LINE = sasl.MAX_LINE + 2
@@ -38,37 +74,6 @@ _GIVEN_UP = reply(501, "5.0.0", "AUTH aborted")
 _TOO_LONG = reply(500, "5.5.6", "Authentication exchange line is too long")
 # DIFFERS: Sendmail says that the mechanism is not available; RFC 4954 section 6 can tell why not.
 _TLS_NEEDED = reply(538, "5.7.11", "Encryption required for requested authentication mechanism")
-
-
-class Authenticator(Protocol):
-    """Knows the users; one for each session."""
-
-    def offered(self) -> Sequence[str]:
-        """The mechanisms that may be used now; those of EHLO, in its order."""
-        ...
-
-    def possible(self) -> Sequence[str]:
-        """Those that could be used inside TLS; none: there is no AUTH here."""
-        ...
-
-    def begin(self, mechanism: str) -> SaslServer | Reply:
-        """A login by *mechanism*, one of offered(); or why there is none now (4yz)."""
-        ...
-
-    def unavailable(self, mechanism: str, error: OSError) -> Reply:
-        """The users cannot be asked now: 454."""
-        ...
-
-    def finish(self, mechanism: str, step: CheckPassword | Accepted | Refused) -> Reply:
-        """The dialogue is over: 235, 535, or 454; 421 ends the session."""
-        ...
-
-    def take_pause(self) -> float:
-        """Seconds that the reply to the last step is to wait; asked once for each."""
-        ...
-
-    def note(self, text: str) -> None:
-        """A fact for the log; *text* is printable, and holds nothing that the client said."""
 
 
 class AuthCommand:

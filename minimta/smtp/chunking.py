@@ -16,16 +16,33 @@ LF as an end of line.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
 
 from minimta.smtp.data import stored
 from minimta.smtp.reply import refusal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Decoder(Protocol):
+        """Makes text with LF line ends of the octets of a message, in pieces of any size."""
+
+        def feed(self, octets: bytes) -> bytes:
+            """The text that is certain by now."""
+            ...
+
+        def finish(self) -> bytes:
+            """The rest of it."""
+            ...
+
 
 # RFC 3030 section 2: chunk-size is one digit or more; 20 of them are more than anybody has.
 _ARGUMENT = re.compile(rb"([0-9]{1,20})(?:[ \t]+(LAST))?", re.IGNORECASE)
 
 
-class Chunk(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Chunk:
     """What a BDAT command says."""
 
     size: int
@@ -38,18 +55,6 @@ def parse(argument: bytes) -> Chunk:
     if match is None:
         raise refusal(501, "5.5.4", "Syntax error in BDAT: no chunk size; closing connection")
     return Chunk(int(match[1]), match[2] is not None)
-
-
-class Decoder(Protocol):
-    """Makes text with LF line ends of the octets of a message, in pieces of any size."""
-
-    def feed(self, octets: bytes) -> bytes:
-        """The text that is certain by now."""
-        ...
-
-    def finish(self) -> bytes:
-        """The rest of it."""
-        ...
 
 
 class LineDecoder:

@@ -8,13 +8,14 @@ What is unknown or no number is as if it had not been said (section 3).
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from dataclasses import dataclass
 
 # RFC 9422 section 4: one to six digits, of which the first is no zero.
 _LIMIT = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)=([1-9][0-9]{0,5})", re.ASCII)
 
 
-class Limits(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Limits:
     """What a peer has told; 0: nothing."""
 
     #: messages in one session

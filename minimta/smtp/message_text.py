@@ -12,10 +12,14 @@ from __future__ import annotations
 
 from minimta.message.binary_mime import BinaryMime
 from minimta.message.mime_entity import NotConvertible
-from minimta.smtp.chunking import Chunk, Decoder, LineDecoder
+from minimta.smtp.chunking import Chunk, LineDecoder
 from minimta.smtp.data import DataReader, Violation
-from minimta.smtp.receiver import Receiver
 from minimta.smtp.reply import Reply, reply
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minimta.smtp.chunking import Decoder
+    from minimta.smtp.receiver import Receiver
 
 #: octets of chunks that one session may have thrown away
 MAX_DISCARDED = 16 << 20

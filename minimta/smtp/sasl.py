@@ -21,10 +21,26 @@ import json
 from base64 import b64encode
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from minimta.message.printable import shown
 from minimta.smtp.scram import ChannelBinding, SaslError, ScramClient
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class SaslClient(Protocol):
+        """The client's side of one login."""
+
+        def initial(self) -> bytes | None:
+            """The first message, None if the server speaks first."""
+
+        def step(self, challenge: bytes) -> bytes:
+            """The answer to a challenge. Raise SaslError."""
+
+        def finish(self) -> None:
+            """The server has accepted us. Raise SaslError if it should have proven something first."""
+
 
 #: octets of a line of base64 (RFC 4954 section 4)
 MAX_LINE = 12288
@@ -90,19 +106,6 @@ class Surroundings:
     #: name and port of the host (OAUTHBEARER)
     host: str = ""
     port: int = 0
-
-
-class SaslClient(Protocol):
-    """The client's side of one login."""
-
-    def initial(self) -> bytes | None:
-        """The first message, None if the server speaks first."""
-
-    def step(self, challenge: bytes) -> bytes:
-        """The answer to a challenge. Raise SaslError."""
-
-    def finish(self) -> None:
-        """The server has accepted us. Raise SaslError if it should have proven something first."""
 
 
 def usable(offered: str, login: Login, *, binding: bool, tried: Collection[str] = ()) -> list[str]:

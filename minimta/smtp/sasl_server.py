@@ -16,11 +16,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from minimta.smtp import scram
 from minimta.smtp.saslprep import saslprep
 from minimta.smtp.scram import SaslError, ScramServer, ScramState
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class SaslServer(Protocol):
+        """The server's side of one login."""
+
+        def step(self, response: bytes | None) -> Step:
+            """Take a response, None if there was none with the AUTH command. Raise SaslError."""
+
 
 #: octets of a user name, identity or password that a server takes; RFC 4616 section 2: 255 at least
 MAX_NAME = 1024
@@ -60,13 +70,6 @@ class Refused:
 
 
 Step = Challenge | CheckPassword | Accepted | Refused
-
-
-class SaslServer(Protocol):
-    """The server's side of one login."""
-
-    def step(self, response: bytes | None) -> Step:
-        """Take a response, None if there was none with the AUTH command. Raise SaslError."""
 
 
 def server(mechanism: str, keys: ScramServer | None = None) -> SaslServer:

@@ -20,7 +20,6 @@ import hmac
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from minimta.smtp.saslprep import saslprep
 
@@ -44,7 +43,8 @@ class SaslError(Exception):
     """
 
 
-class ChannelBinding(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ChannelBinding:
     """What identifies a TLS connection at both of its ends."""
 
     #: "tls-exporter"

@@ -22,11 +22,14 @@ from minimta.smtp import fixed_replies as fixed
 from minimta.smtp.auth import AuthCommand
 from minimta.smtp.data import Violation, check
 from minimta.smtp.message_text import MessageText
-from minimta.smtp.receiver import Receiver
 from minimta.smtp.reply import CommandError, Reply, reply, temporary
 from minimta.smtp.state import State, advance, out_of_order
 from minimta.smtp.throttle import LIMITED, Throttle
 from minimta.smtp.verbs import Verbs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minimta.smtp.receiver import Receiver
 
 #: what is answered after a client talked before it was its turn
 _ALWAYS = frozenset(("EHLO", "HELO", "NOOP", "RSET", "QUIT"))

@@ -12,9 +12,12 @@ from minimta.smtp import command, extensions, help
 from minimta.smtp import fixed_replies as fixed
 from minimta.smtp.auth import AuthCommand
 from minimta.smtp.parameters import MailParameters
-from minimta.smtp.receiver import Receiver
 from minimta.smtp.reply import CommandError, Reply, quoted, reply
 from minimta.smtp.throttle import Throttle
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minimta.smtp.receiver import Receiver
 
 
 class Verbs:

@@ -17,7 +17,6 @@ import contextlib
 import os
 import stat
 from collections.abc import Collection
-from typing import TYPE_CHECKING
 
 from minimta.system import certificates, safefile
 from minimta.system.certificates import PeerCertificate, is_hashed, server_name
@@ -32,6 +31,7 @@ from minimta.system.tls_values import (
     Trust,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ssl
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from minimta.smtp import sasl_server, scram
 from minimta.smtp.reply import Reply, reply
-from minimta.smtp.sasl_server import Accepted, CheckPassword, Refused, SaslServer
+from minimta.smtp.sasl_server import Accepted, CheckPassword, Refused
 from minimta.smtp.scram import ScramServer
+
+if TYPE_CHECKING:
+    from minimta.smtp.sasl_server import SaslServer
 
 KEYS = scram.keys_of("secret", b"salt of emma 16x", 4096)
 

@@ -29,8 +29,12 @@ from minimta.mailers.remote.transport import is_here
 from minimta.message.outcome import Outcome
 from minimta.smtp import sasl
 from minimta.smtp.reply import Reply, verbatim
-from minimta.smtp.sasl import Login, SaslClient, Surroundings
+from minimta.smtp.sasl import Login, Surroundings
 from minimta.smtp.scram import SaslError, Unproven, WrongPassword
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minimta.smtp.sasl import SaslClient
 
 #: the mechanism, not the password, is what does not please
 _TECHNICAL = (500, 501, 502, 503, 504, 538)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import marshal
 import os
 from collections.abc import Sequence
+from dataclasses import astuple
 
 from minimta.mailers.job import Job, JobUser
 from minimta.message.deliver_by import DeliverBy
@@ -27,7 +28,7 @@ def written(jobs: Sequence[Job], has_slot: bool) -> int:
         (
             [getattr(job, name) for name in _FIELDS],
             [[getattr(user, name) for name in _USER] for user in job.users],
-            job.deliver_by and tuple(job.deliver_by),  # marshal knows no class
+            job.deliver_by and astuple(job.deliver_by),  # marshal knows no class
         )
         for job in jobs
     ]
