@@ -47,6 +47,9 @@ SUITES = (
     "tests/faults",
     "tests/model",
 )
+#: they see each call that makes something durable, and are quick
+_CALLS = ("tests/model/test_same_calls.py", "tests/queue/test_crash.py")
+_WITH_CALLS = ("queue", "mailers", "runner")
 #: seconds without a word of pytest after which the test under way hangs
 SILENCE = 120.0
 _NOBODY = 65534
@@ -235,7 +238,8 @@ def stages(module: str, home: Path = HOME, suites: Sequence[str] = SUITES) -> li
     importers = [str(test) for test in _importers(path, home)]
     near = [test for test in importers if test in neighbours]
     found: list[list[str]] = []
-    for stage in ([*own, *near], importers, neighbours, *([suite] for suite in suites)):
+    calls = _CALLS if path.parts[1] in _WITH_CALLS else ()
+    for stage in ([*own, *near], calls, importers, neighbours, *([suite] for suite in suites)):
         known = [test for before in found for test in before]
         found.append(
             [test for test in dict.fromkeys(stage) if test not in known and (home / test).exists()]

@@ -544,10 +544,13 @@ def test_a_login_beyond_ascii_leaves_no_such_octet_in_the_trace(house: House) ->
     assert encode(house.stored()).isascii()
 
 
-def test_a_message_that_its_owner_holds_is_left_for_later(house: House, logged: list[str]) -> None:
+@pytest.mark.parametrize("lock", [fcntl.LOCK_EX, fcntl.LOCK_SH])
+def test_a_message_that_its_owner_holds_is_left_for_later(
+    house: House, logged: list[str], lock: int
+) -> None:
     house.put(submitted())
     with (house.client / ("qf" + QID)).open("rb") as mine:
-        fcntl.flock(mine, fcntl.LOCK_EX)
+        fcntl.flock(mine, lock)
         assert house.adopt() == []
     assert logged == []
     assert len(house.adopt()) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import subprocess
 import threading
@@ -113,6 +114,7 @@ def test_the_tf_is_on_its_way_to_disk_before_the_df_is_waited_for(
         def noted(file: int, *rest: int) -> None:
             name = os.path.basename(os.readlink(f"/proc/self/fd/{file}"))
             calls.append(f"{what} {name[:2]}")
+            assert os.fstat(file).st_size, "all of it is written by then"
             act(file, *rest)
 
         return noted
@@ -212,6 +214,22 @@ def test_many_sessions_under_load_are_all_served(
     assert (len(accepted), errors) == (100, [])
     assert not committer._led
     assert sorted(spool.names()) == sorted(accepted)
+
+
+def test_what_sessions_share_changes_under_the_mutex_alone(
+    open_spool: Callable[[commit.Committer], Spool],
+) -> None:
+    changed = []
+
+    class Watched(GroupCommitter):
+        def __setattr__(self, name: str, value: object) -> None:
+            if hasattr(self, "_led") and name in ("_led", "_waiting"):
+                changed.append(name)
+                assert self._mutex.locked()
+            super().__setattr__(name, value)
+
+    submit(open_spool(Watched()), QID)
+    assert changed == ["_led", "_waiting", "_led"]
 
 
 def test_syncfs_reports_its_errors(queue: Path) -> None:
@@ -373,6 +391,12 @@ def test_who_delivers_himself_keeps_the_lock_and_no_runner_comes_between(queue: 
     taken = runner.lock(QID)
     assert taken is not None
     taken.release()
+
+
+def test_its_lock_keeps_out_who_would_share_it(queue: Path) -> None:
+    submit(Spool(str(queue)), QID, keep_lock=True)
+    with (queue / f"qf{QID}").open("rb") as other, pytest.raises(BlockingIOError):
+        fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
 def test_a_commit_that_fails_keeps_no_lock(queue: Path) -> None:
