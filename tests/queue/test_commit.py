@@ -349,6 +349,7 @@ def test_a_rewrite_that_fails_leaves_a_whole_message_still_locked(
             except OSError:
                 assert faults.failed
         assert spool.lock(QID) is None, "the lock was lost"
+        assert lasting or not (queue / f"tf{QID}").exists(), "what was begun is taken back"
         held.release()
         if not faults.failed:
             break

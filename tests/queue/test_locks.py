@@ -73,6 +73,28 @@ def test_a_message_is_its_holders_alone_also_when_it_is_written_anew(spool: Spoo
     assert is_shared(spool, "qf" + QID)
 
 
+def test_a_message_is_free_once_it_is_let_go_although_a_child_has_its_descriptor(
+    spool: Spool,
+) -> None:
+    put(spool)
+    message = spool.lock(QID)
+    assert message is not None
+    of_a_child = os.dup(message._lock)
+    message.release()
+    assert is_shared(spool, "qf" + QID)
+    os.close(of_a_child)
+
+
+def test_of_what_was_begun_and_not_ended_nothing_is_left(spool: Spool) -> None:
+    put(spool)
+    message = spool.lock(QID)
+    assert message is not None
+    message.begin_rewrite(LATER)
+    assert "tf" + QID in spool.files()
+    message.release()
+    assert sorted(spool.files()) == ["df" + QID, "qf" + QID]
+
+
 def test_what_somebody_looks_at_is_not_swept(spool: Spool) -> None:
     os.close(spool.create_file("tf" + QID))
     with shared(spool, "tf" + QID):
