@@ -774,3 +774,20 @@ def test_a_hundred_thousand_names_cost_no_open(
     assert sum(1 for _ in spool.entries()) == 100_000
     assert len(opened) == 2
     assert time.process_time() - began < 2
+
+
+def test_a_message_that_cannot_be_removed_keeps_its_body(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Spool, name: str) -> bool:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), name)
+
+    put(spool)
+    message = spool.lock(QID)
+    assert message is not None
+    with monkeypatch.context() as patch, pytest.raises(OSError):
+        patch.setattr(Spool, "unlink", refuse)
+        message.retire()
+    spool.flush()
+    assert sorted(spool.files()) == ["df" + QID, "qf" + QID]
+    message.release()
