@@ -104,6 +104,32 @@ def test_what_somebody_looks_at_is_not_swept(spool: Spool) -> None:
     assert spool.files() == []
 
 
+def test_an_empty_qf_is_not_put_aside_while_somebody_has_it(spool: Spool) -> None:
+    os.close(spool.create_file("qf" + QID))
+    with shared(spool, "qf" + QID):
+        spool.sweep(LATER)
+    assert spool.files() == ["qf" + QID]
+    spool.sweep(LATER)
+    assert spool.files() == ["Qf" + QID]
+
+
+def test_a_qf_that_takes_the_place_of_an_empty_one_is_not_put_aside(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.close(spool.create_file("qf" + QID))
+    open_old = spool._open_old
+
+    def opened(name: str, now: float) -> int:
+        file = open_old(name, now)
+        os.close(spool.create_file("tf" + QID))
+        spool.rename("tf" + QID, "qf" + QID)
+        return file
+
+    monkeypatch.setattr(spool, "_open_old", opened)
+    spool.sweep(LATER)
+    assert spool.files() == ["qf" + QID]
+
+
 @pytest.mark.parametrize("act", [put_aside.remove, put_aside.take_back])
 def test_what_was_put_aside_is_its_holders_alone(
     spool: Spool, act: Callable[[Spool, str], bool]

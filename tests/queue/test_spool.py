@@ -791,3 +791,14 @@ def test_a_message_that_cannot_be_removed_keeps_its_body(
     spool.flush()
     assert sorted(spool.files()) == ["df" + QID, "qf" + QID]
     message.release()
+
+
+def test_a_message_that_begins_in_quarantine_has_the_name_that_keeps_runs_away(
+    spool: Spool,
+) -> None:
+    data = spool.create(QID)
+    held = control()
+    held.quarantine = "judged"
+    spool.accept(QID, data, held)
+    assert sorted(spool.files()) == ["df" + QID, "hf" + QID]
+    assert spool.names() == []
