@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -111,6 +112,25 @@ def test_the_time_to_send_is_for_all_of_it(ends: tuple[PeerStream, socket.socket
     assert time.monotonic() - begin < 2
     over.set()
     reader.join()
+
+
+class _Sipping(socket.socket):
+    """It always says that there is room, and then there is for one octet, or none."""
+
+    is_full = False
+
+    def send(self, octets: Any, flags: int = 0) -> int:
+        self.is_full = not self.is_full
+        if self.is_full:
+            raise BlockingIOError
+        return 1
+
+
+def test_a_peer_that_takes_an_octet_at_any_time_is_a_timeout() -> None:
+    ours, theirs = socket.socketpair()
+    stream = PeerStream(_Sipping(fileno=ours.detach()))
+    with theirs, contextlib.closing(stream), pytest.raises(TimeoutError):
+        stream.send(b"x" * 1_000_000, 0.05)
 
 
 class _Wordless(TlsLayer):
