@@ -71,9 +71,8 @@ def note(directory: QueueDirectory, qid: str, found: Iterable[FailedAttempt]) ->
         return
     try:
         text = b"".join(_encoded(one) for one in found)
-        if (
-            not os.fstat(file).st_size and len(text) < MOST // 2
-        ):  # the first that fails is most of all
+        is_first = not os.fstat(file).st_size
+        if is_first and len(text) < MOST // 2:  # as with most of those that wait
             files.write_all(file, _FIRST + text)
             return
         there = files.read_to_limit(file, MOST + 1)

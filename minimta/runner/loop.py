@@ -238,9 +238,8 @@ class Loop:
             new = sorted(names - self._known)
             self._new += new
             self._known = names
-            if (
-                len(new) > 1
-            ):  # where several come at a time more are near, and one child has them all
+            if len(new) > 1:
+                # Where several come at a time more are near, and one child has them all.
                 self._next_look = now + POLL
 
     def _start_attempts(self, now: float) -> None:

@@ -46,9 +46,8 @@ class Watch:
 
     def has_changed(self) -> bool:
         """Was anything made, renamed or removed in it? A directory that is not there did not."""
-        self.tells = (
-            self._told is not None and self._told.arm()
-        )  # first: what comes after the look is told of
+        # First: what comes after the look is told of.
+        self.tells = self._told is not None and self._told.arm()
         try:
             mtime = os.stat(self._path).st_mtime_ns
         except OSError:
