@@ -48,9 +48,8 @@ def alone(path: str) -> Iterator[None]:
     try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not _is_still(
-                file, place
-            ):  # its holder has removed it, and somebody may have the next
+            # Its holder may have removed it, and somebody may have the next.
+            if not _is_still(file, place):
                 raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         except BlockingIOError as error:
             text = "another minimta setup or import is at work: try again when it is done"

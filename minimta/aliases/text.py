@@ -79,9 +79,8 @@ def line_of(text: bytes, key: bytes, value: bytes) -> int:
     """The first line of the entry that gives *key* this *value*; 0 if the text says otherwise."""
     number = 0
     for first, _, line in logical_lines(text):
-        if (
-            line[:1].lower() in (key[:1], b'"') or not key.isascii()
-        ):  # most are another's by the first letter
+        # Most are another's by the first letter.
+        if line[:1].lower() in (key[:1], b'"') or not key.isascii():
             name, found, problem = _split_entry(line, lambda domain: True)
             if not problem and address.folded(name) == key:
                 number = first if found == value else 0

@@ -70,9 +70,8 @@ class DotLock:
         except FileExistsError:  # of a dead process that had our number
             os.unlink(temporary, dir_fd=self._spool)
             file = os.open(temporary, flags, 0o644, dir_fd=self._spool)
-        with contextlib.suppress(
-            OSError
-        ):  # a full disk: without its text the lock is judged by age
+        # On a full disk there is no text, and the lock is judged by its age.
+        with contextlib.suppress(OSError):
             pid = os.getpid()
             os.write(file, f"{_host()}:{pid}:{_boot()}:{_start(pid)}\n".encode())
         return file
