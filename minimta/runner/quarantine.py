@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 
 from minimta.config.options import Options
 from minimta.queue import directories
@@ -34,12 +35,13 @@ def change(
 
     Returns how many there were that another process had. Raise OSError.
     """
-    spool, missed = open_spool(options), 0
-    for kind in sorted(file_kinds(selections) - {"Qf"}):
-        for one in list(directories.listed(options, kind)):
-            if _is_meant(selections, one) and not _change(spool, one.name, kind, reason):
-                say(f"{one.qid}: locked")
-                missed += 1
+    missed = 0
+    with closing(open_spool(options)) as spool:
+        for kind in sorted(file_kinds(selections) - {"Qf"}):
+            for one in list(directories.listed(options, kind)):
+                if _is_meant(selections, one) and not _change(spool, one.name, kind, reason):
+                    say(f"{one.qid}: locked")
+                    missed += 1
     return missed
 
 

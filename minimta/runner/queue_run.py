@@ -12,7 +12,7 @@ import os
 import resource
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from itertools import islice
 
 from minimta.config.options import Options
@@ -75,10 +75,10 @@ def run(
         give_way(options)
         announce(options)  # the resident runner has
     try:
-        one = _Run(options, selections, say if verbose else None, stop, slots)
-        code = one.all()
-        if held is not None:
-            held.update(one.held)
+        with closing(_Run(options, selections, say if verbose else None, stop, slots)) as one:
+            code = one.all()
+            if held is not None:
+                held.update(one.held)
     finally:
         if slots is None:  # a resident runner looks itself
             look_after(options)
@@ -123,6 +123,12 @@ class _Run:
         self._waits = slots is not None
         self._slots = slots or of_queue(options)
         self._deliverer = Deliverer(LocalHost(options), slots=self._slots, say=say, stop=stop)
+
+    def close(self) -> None:
+        """Nothing of it stays open; the slot of a resident runner is the runner's."""
+        self._deliverer.spool.close()
+        if not self._waits:
+            self._slots.leave()
 
     @property
     def held(self) -> dict[str, float]:

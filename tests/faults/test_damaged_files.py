@@ -172,7 +172,7 @@ def test_a_run_over_damaged_messages_delivers_the_others(
     qids = sorted({path.name[2:] for path in mqueue.glob("qf*")})
     for start in range(0, len(qids), 50):
         deliverer.attempt(qids[start : start + 50])
-    deliverer.spool.close()
+    host.end(deliverer)
     assert not [line for line in lines if "Traceback" in line]
     mailbox = (tmp_path / "mail" / "dave").read_bytes()
     assert mailbox.count(b"\nSubject: whole\n") == len(whole)

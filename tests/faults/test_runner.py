@@ -192,7 +192,7 @@ class Run:
             take_in.take_in(self.host.options, deliverer.spool, self.host.clock())
             deliverer.attempt(self.host.queued())
         deliverer.spool.sweep(self.host.clock() + 2 * ORPHAN_AGE)
-        deliverer.spool.close()
+        self.host.end(deliverer)
 
     def copies(self) -> list[int]:
         """How often each letter has come; a piece of one is an error."""

@@ -14,7 +14,6 @@ from __future__ import annotations
 import functools
 import os
 import re
-import select
 import shutil
 import signal
 import subprocess
@@ -25,6 +24,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from minimta.system import waiting
 from tests.mutation.changes import Change
 
 HOME = Path(__file__).resolve().parent.parent.parent
@@ -208,7 +208,7 @@ class Workplace:
         return text, None
 
     def _until_silent(self, out: int) -> Iterator[bytes]:
-        while select.select([out], [], [], self._silence)[0]:
+        while waiting.readable([out], self._silence):
             piece = os.read(out, 1 << 16)
             if not piece:
                 return

@@ -184,7 +184,7 @@ class Trial:
             if queued := host.queued():
                 deliverer.attempt(queued)
         deliverer.spool.sweep(NOW + 10**9)
-        deliverer.spool.close()
+        host.end(deliverer)
         for text in outside.texts:
             assert b"MAILER-DAEMON" in text or text.endswith(_WHOLE), "torn on its way out"
         texts = {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}

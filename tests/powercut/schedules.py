@@ -11,6 +11,7 @@ flight. What is wrong is printed with its seed, which does the same again on the
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import os
 import random
@@ -21,7 +22,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
@@ -197,7 +197,7 @@ def played(plan: Schedule, root: Path) -> Disk:
             ]
             turns.run(acts)
         for runner in runners:
-            runner.spool.close()
+            host.end(runner)
         spool.close()
     return disk
 
@@ -217,7 +217,8 @@ def recovered(root: Path) -> tuple[dict[str, Counter[str]], str]:
     deliverer = host.deliverer()
     deliverer.mailers["esmtp"] = elsewhere
     deliverer.mailers["local"] = local(host)
-    with closing(deliverer.spool):
+    with contextlib.ExitStack() as stack:
+        stack.callback(host.end, deliverer)
         for _ in range(3):
             if queued := host.queued():
                 deliverer.attempt(queued)
@@ -234,9 +235,9 @@ def recovered(root: Path) -> tuple[dict[str, Counter[str]], str]:
 
 
 def leaves_only_lost(host: PrivateHost) -> bool:
-    """What is put aside (nobody was promised it) keeps its body."""
+    """What is put aside (nobody was promised it) keeps its body, and what was to replace its qf."""
     names = host.files()
-    return all(name[:2] in ("Qf", "df", "af") and "Qf" + name[2:] in names for name in names)
+    return all(name[:2] in ("Qf", "df", "tf", "af") and "Qf" + name[2:] in names for name in names)
 
 
 def count_letters(path: Path, name: str, found: dict[str, Counter[str]]) -> str:

@@ -140,6 +140,12 @@ class PrivateHost:
         made.mailers["esmtp"] = esmtp or Elsewhere({})
         return made
 
+    @staticmethod
+    def end(deliverer: Deliverer) -> None:
+        """What the end of its process would close."""
+        deliverer.spool.close()
+        deliverer.mailers.slots.leave()
+
     def queued(self) -> list[str]:
         return sorted(n[2:] for n in os.listdir(self.options.queue_directory) if n[:2] == "qf")
 
