@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import resource
 import signal
@@ -627,6 +628,7 @@ def test_without_processes_everything_waits(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(os, "fork", fork)
     jobs = [job("[127.0.0.1]"), job("[127.0.0.2]")]
+    gc.collect()  # what other tests have left closes now
     before = len(os.listdir("/proc/self/fd"))
     fates = deliver(*jobs)
     assert all(only(outcomes).status == "4.3.0" for outcomes in fates.values())
