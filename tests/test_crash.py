@@ -143,19 +143,8 @@ class Scenario:
                 self.check(ok, (k,))
             except AssertionError:
                 continue
-            found.append(self.synced(k))
+            found.append(self.disk.synced(k))
         return found
-
-    def synced(self, k: int) -> str:
-        """Name of what call *k* made durable; ids cut off."""
-        target = self.disk.calls[k].synced
-        for call in reversed(self.disk.calls[:k]):
-            for _, change in call.changes:
-                for name, identity in change.items():
-                    if identity == target:
-                        return name if len(name) < 14 else name[:2]
-        found = [p for p in self.host_root.rglob("*") if target and p.stat().st_ino == target[0]]
-        return found[0].name if found else "?"
 
 
 def content(state: State, identity: Identity) -> Any:

@@ -90,10 +90,8 @@ def wait_long_for(path: str, stop: Callable[[], bool], also: Callable[[], Wait])
                 if (lock := _take(path)) is not None:
                     return lock
                 if waiter and processes.has_ended(waiter, 0.0):
-                    waiter, pause = (
-                        0,
-                        _PAUSE,
-                    )  # somebody was faster, or the lock cannot be waited for
+                    # Somebody was faster, or the lock cannot be waited for.
+                    waiter, pause = 0, _PAUSE
                 waiter = waiter or processes.fork("wait for a lock", partial(_wait_in_child, path))
                 wake.wait([also()], pause)
         finally:

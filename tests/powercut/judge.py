@@ -127,7 +127,7 @@ class Trial:
                 self.check(ok, (k,))
             except AssertionError:
                 continue
-            found.append(self._name_of(k))
+            found.append(self.disk.synced(k))
         return sorted(found)
 
     def check_all(self, ok: Check, *, redundant: Sequence[str] = ()) -> None:
@@ -136,16 +136,6 @@ class Trial:
         self.check(ok)
         unnoticed = self.unnoticed(ok)
         assert unnoticed == sorted(redundant), f"for nothing: {unnoticed}"
-
-    def _name_of(self, k: int) -> str:
-        target = self.disk.calls[k].synced
-        for call in reversed(self.disk.calls[:k]):
-            for _, change in call.changes:
-                for name, identity in change.items():
-                    if identity == target:
-                        return name if len(name) < 14 else name[:2]
-        found = [p for p in self.root.rglob("*") if target and p.stat().st_ino == target[0]]
-        return found[0].name if found else "?"
 
     def _found(self, state: State) -> Found:
         key = content(state, state.root)

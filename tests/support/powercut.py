@@ -222,6 +222,17 @@ class Disk:
         """Which calls are syncs, for *without*."""
         return [k for k, call in enumerate(self.calls) if call.name in EVERY_SYNC]
 
+    def synced(self, k: int) -> str:
+        """The name of what call *k* made durable, as it was last; ids cut off."""
+        target = self.calls[k].synced
+        for call in reversed(self.calls[:k]):
+            for _, change in call.changes:
+                for name, identity in change.items():
+                    if identity == target:
+                        return name if len(name) < 14 else name[:2]
+        found = [p for p in self.root.rglob("*") if target and p.stat().st_ino == target[0]]
+        return found[0].name if found else "?"
+
     def marks(self, cut: int) -> list[str]:
         """What was promised before the cut."""
         return [call.subject for call in self.calls[:cut] if call.name == "mark"]
