@@ -166,6 +166,12 @@ def _bind_in_time(options: Options) -> list[Server]:
 
 
 def _run_both(options: Options, listeners: Supervisor, interval: int | None, begun: _Begun) -> int:
+    # Before a client is answered: who came first is the runner, whatever it has yet to load.
+    try:
+        held = _free_places(options)
+    except OSError as error:
+        complain(f"sendmail: cannot lock {error.filename}: {error.strerror or error}")
+        return os.EX_OSERR
     listeners.start(begun.is_inherited)
     told = processes.signal_flag(*_ENDING)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
@@ -178,10 +184,21 @@ def _run_both(options: Options, listeners: Supervisor, interval: int | None, beg
         return told() or listeners.has_ended()
 
     try:
-        code = _run_queue(options, interval, stop, begun, listeners)
+        code = _run_queue(options, interval, stop, begun, listeners, held)
     finally:
         listeners.end()
     return code or _ended(listeners, was_told=told())
+
+
+def _free_places(options: Options) -> list[locks.Lock]:
+    """That of the daemon and that of the runner, as far as they are free. Raise OSError."""
+    held: list[locks.Lock] = []
+    queue = options.queue_directory
+    for path in (locks.of_daemon(queue), locks.beside(queue)):
+        if (lock := locks.resident(path)) is None:
+            break  # its end is waited for when clients are answered
+        held.append(lock)
+    return held
 
 
 def _ended(listeners: Supervisor, *, was_told: bool) -> int:
@@ -213,16 +230,18 @@ def _run_queue(
     stop: Callable[[], bool],
     begun: _Begun,
     listeners: Supervisor,
+    held: list[locks.Lock],
 ) -> int:
     """Be the runner until stop(), as soon as a runner without a listener is gone; the exit code.
 
-    75 if another daemon runs the queue, or waits to.
+    75 if another daemon runs the queue, or waits to. *held* is what _free_places() found.
     """
     from minimta.runner import resident
 
+    lock, place = (*held, None, None)[:2]
     path = locks.of_daemon(options.queue_directory)
     try:
-        lock = locks.wait_for(path, stop, resident.RESTART)
+        lock = lock or locks.wait_for(path, stop, resident.RESTART)
     except OSError as error:
         complain(f"sendmail: cannot lock {path}: {error.strerror or error}")
         return os.EX_OSERR
@@ -248,6 +267,7 @@ def _run_queue(
             ends=ends,
             renewed=listeners.renewed,
             also=listeners.awaited,
+            place=place,
         )
 
 

@@ -54,6 +54,7 @@ def stay(
     ends: Callable[[], None] = _nothing,
     renewed: Callable[[], Options | None] = _no_news,
     also: Callable[[], Wait] = _no_other,
+    place: locks.Lock | None = None,
 ) -> int:
     """Be the resident runner until stop(): new messages at once, a full run each *interval* seconds.
 
@@ -62,10 +63,10 @@ def stay(
     ends() is called just before the queue is free again for others: what names us, who run it, must
     not go when it names the next one; our children may still work then. renewed() gives new options,
     once they are there; attempts that have begun go on with the old ones. also() is what, beside a
-    signal, makes it worth while to ask stop() and renewed().
+    signal, makes it worth while to ask stop() and renewed(). The queue is ours already with its *place*.
     """
     try:
-        lock = _place(options, stop, waits, also)
+        lock = place or _place(options, stop, waits, also)
     except OSError as error:
         path = locks.beside(options.queue_directory)
         complain(f"sendmail: cannot lock {path}: {error.strerror or error}")

@@ -378,6 +378,17 @@ def test_when_the_runner_dies_the_listener_ends(daemon: Daemon) -> None:
     wait_for(lambda: not daemon.answers())  # a queue child that has just been forked lets go, too
 
 
+def test_who_answers_a_client_has_the_place_of_the_runner_already(daemon: Daemon) -> None:
+    daemon.start("-bD", "-q15m")
+    connection, _ = daemon.connect()
+    queue = daemon.host.options.queue_directory
+    assert [locks.is_resident(path) for path in (locks.of_daemon(queue), locks.beside(queue))] == [
+        True,
+        True,
+    ]
+    connection.close()
+
+
 def test_a_second_runner_is_refused_and_takes_its_listener_along(daemon: Daemon) -> None:
     daemon.start("-bD", "-q15m")
     daemon.listener()
