@@ -15,7 +15,8 @@ import time
 # fmt: off
 _OWN = {
     "ext2", "ext3", "ext4", "xfs", "btrfs", "bcachefs", "f2fs", "jfs", "reiserfs", "zfs", "tmpfs",
-    "ramfs", "rootfs", "overlay", "squashfs", "erofs", "vfat", "exfat", "ntfs3", "iso9660", "udf",
+    "devtmpfs", "ramfs", "rootfs", "overlay", "squashfs", "erofs", "vfat", "exfat", "ntfs3", "iso9660",
+    "udf",
 }
 # fmt: on
 _TABLE = "/proc/self/mountinfo"

@@ -17,8 +17,9 @@ from minimta.config.options import Options
 from minimta.message.envelope import Recipient
 from minimta.queue import adopt as room
 from minimta.queue import sanitize
-from minimta.queue.adopt import adopt
+from minimta.queue.adopt import _Adoption, adopt
 from minimta.queue.control import Control, decode, encode
+from minimta.queue.letter_judge import JudgedLetter
 from minimta.queue.spool import Spool
 from minimta.system import hostnames, log
 from minimta.system.users import Users
@@ -252,6 +253,45 @@ def test_a_body_without_a_final_line_end_gets_one(house: House) -> None:
     (new,) = house.adopt()
     assert (house.main / ("df" + new)).read_bytes() == b"no end\n"
     assert house.taken().size == 7
+
+
+def test_the_bodies_of_many_go_a_batch_at_a_time(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "_BATCH", 2)
+    left, take = [], _Adoption._take
+
+    def noted(self: _Adoption, name: str, opened: list[int]) -> str:
+        left.append(sorted(names(house.client)))
+        return take(self, name, opened)
+
+    monkeypatch.setattr(_Adoption, "_take", noted)
+    qids = [f"6AM9CfO{letter}000096" for letter in "abc"]
+    for qid in qids:
+        house.put(submitted(), qid)
+    house.adopt()
+    assert left[2] == ["df" + qids[2], "qf" + qids[2]]
+
+
+def test_of_what_is_gone_nothing_is_remembered(house: House) -> None:
+    house.put(submitted())
+    house.adopt()
+    assert room._copied == set()
+
+
+def test_a_letter_that_filters_throw_away_leaves_nothing(house: House) -> None:
+    class Discards:
+        def judge(self, qid: str, data: int, control: Control) -> JudgedLetter:
+            judged = JudgedLetter()
+            judged.is_discarded = True
+            return judged
+
+        def give_back(self, qid: str) -> None:
+            raise AssertionError("nobody is refused")
+
+    house.put(submitted())
+    adopt(str(house.client), house.spool, house.options, house.users, now=NOW, judge=Discards())
+    assert names(house.client) == names(house.main) == set()
 
 
 # --- the sender -----------------------------------------------------------------------------------

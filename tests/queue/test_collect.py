@@ -529,6 +529,22 @@ def test_root_and_the_owner_write_mqueue_and_others_clientmqueue(
     assert not permission.owns_queue(options)
 
 
+def test_what_is_in_memory_and_what_is_in_the_file_are_one_body(
+    spool: Spool, options: Options, tmp_path: Path
+) -> None:
+    incoming = Incoming(spool, options, over_smtp(), qid=QID, now=NOW, host="lab1.campus")
+    incoming.write(b"\n" + b"x" * 100_000 + b"\n")
+    incoming.write(b"the end\n")
+    body = b"x" * 100_000 + b"\nthe end\n"
+    with open(tmp_path / "copy", "w+b") as copy:
+        incoming.copy_body(copy.fileno())
+        copy.seek(0)
+        assert copy.read() == body
+    file, size = incoming.body_file()
+    assert (os.pread(file, size + 1, 0), size) == (body, len(body))
+    incoming.abort()
+
+
 def test_between_finish_and_commit_body_and_header_may_be_replaced(
     spool: Spool, options: Options, tmp_path: Path
 ) -> None:

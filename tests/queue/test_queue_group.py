@@ -463,3 +463,17 @@ def test_none_at_the_beginning_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(pattern.NoQueueDirectory):
         directories.open_queue(options)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_threads_look_for_directories_one_at_a_time(
+    group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, use = [], group.queue._use
+
+    def used(found: dict[str, Spool]) -> None:
+        seen.append(group.queue._mutex.locked())
+        use(found)
+
+    monkeypatch.setattr(group.queue, "_use", used)
+    group.queue.look()
+    assert seen == [True]

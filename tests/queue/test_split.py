@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import time
 from collections.abc import Callable
@@ -172,3 +173,28 @@ def test_all_are_durable_before_the_first_has_its_name(
     first = calls.index("rename")
     assert calls[:first] == ["fsync"] * 6
     assert calls[first : first + 3] == ["rename"] * 3
+
+
+def test_each_control_file_is_locked_then_written_then_durable(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.options.max_recipients = 2
+    calls: list[tuple[str, bool]] = []
+    flock, fsync = fcntl.flock, os.fsync
+
+    def note(call: str, file: int) -> None:
+        if os.path.basename(os.readlink(f"/proc/self/fd/{file}")).startswith("tf"):
+            calls.append((call, os.fstat(file).st_size > 0))
+
+    def locked(file: int, how: int) -> None:
+        note("flock", file)
+        flock(file, how)
+
+    def synced(file: int) -> None:
+        note("fsync", file)
+        fsync(file)
+
+    monkeypatch.setattr(fcntl, "flock", locked)
+    monkeypatch.setattr(os, "fsync", synced)
+    place.submit(*many(6))
+    assert calls == [("flock", False), ("fsync", True)] * 3

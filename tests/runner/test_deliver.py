@@ -17,13 +17,16 @@ from minimta.mailers.job import Job
 from minimta.mailers.remote import reply_outcomes
 from minimta.message.envelope import Envelope, Recipient
 from minimta.message.outcome import Fate, Outcome
+from minimta.queue import collect
 from minimta.queue.commit import PlainCommitter
 from minimta.queue.control import Control
+from minimta.queue.directory import QueueDirectory
 from minimta.queue.locked import LockedMessage
+from minimta.queue.put_aside import take_back
 from minimta.queue.spool import Spool
 from minimta.runner import deliver, rounds
 from minimta.runner.deliver import AttemptResult, Deliverer
-from minimta.system import log
+from minimta.system import files, log
 from minimta.system.slots import of_queue
 from minimta.system.users import Users
 from tests.support.privatehost import BUSY, DOWN, REFUSED, SENT, Elsewhere, PrivateHost
@@ -588,6 +591,25 @@ def test_a_last_mailbox_that_cannot_be_written_now_is_waited_for(host: PrivateHo
     assert host.files() == []
 
 
+def test_what_was_put_aside_is_free_while_others_are_delivered(host: PrivateHost) -> None:
+    Path(host.options.mailbox_directory, "root").mkdir()
+    double_bounce(host, "postmaster: nosuch2")
+    (waiting,) = host.queued()
+    without_user(host, "root")
+    is_free: list[bool] = []
+
+    def look(job: Job) -> None:
+        directory = QueueDirectory(host.options.queue_directory)
+        is_free.append(take_back(directory, waiting))
+        directory.close()
+
+    elsewhere = Elsewhere({})
+    elsewhere.before = look
+    host.deliverer(esmtp=elsewhere).attempt([waiting, host.submit(EMMA, X)])
+    assert is_free == [True]
+    assert host.queued() == [waiting]
+
+
 def test_a_remote_failure_of_a_bounce_is_returned_to_the_postmaster(
     host: PrivateHost, lines: list[str]
 ) -> None:
@@ -646,6 +668,24 @@ def test_failed_recipients_wait_while_the_bounce_cannot_be_queued(
     host.deliverer().attempt([qid])
     assert len(host.letters("emma")) == len(host.letters("dave")) == 1
     assert host.files() == []
+
+
+def test_of_a_bounce_that_finds_no_room_nothing_is_left(
+    host: PrivateHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    qid = host.submit(EMMA, b"<nosuch@lab1.campus>")
+    monkeypatch.setattr(collect, "_IN_MEMORY", 10)
+    write_all = files.write_all
+
+    def full(file: int, text: bytes) -> None:
+        if os.path.basename(os.readlink(f"/proc/self/fd/{file}")).startswith("df"):
+            os.write(file, text[:100])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_all(file, text)
+
+    monkeypatch.setattr(files, "write_all", full)
+    host.deliverer().attempt([qid])
+    assert [name for name in host.files() if name[:2] != "af"] == ["df" + qid, "qf" + qid]
 
 
 def test_the_bounce_is_durable_before_the_failed_are_dropped(

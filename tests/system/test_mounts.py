@@ -13,6 +13,7 @@ from minimta.system.mounts import Mounts
 def mounts(tmp_path: Path) -> Mounts:
     table = tmp_path / "mountinfo"
     kinds = {"/": "ext4", "": "tmpfs", "/srv": "nfs4", "/a b": "fuse.sshfs", "/own": "xfs"}
+    kinds["/dev"] = "devtmpfs"
     table.write_text(
         "".join(
             f"36 35 98:0 / {tmp_path if point else ''}{point} rw shared:1 - {kind} x rw\n".replace(
@@ -32,6 +33,7 @@ def mounts(tmp_path: Path) -> Mounts:
         ("/a b/x", True),
         ("/own/dave/.forward", False),
         ("/srvx/dave", False),
+        ("/dev/shm/x", False),
         ("/home/dave/.forward", True),
         ("/home/eve/.forward", True),
         ("/home/../own/x", False),

@@ -135,14 +135,10 @@ class LockedFile:
         # From now on a signal would leave the dot lock behind, or a torn message. Between two
         # attempts it may end us.
         self._old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, _DEADLY)
-        try:
-            # The dot lock last: it is what a kill leaves behind. Then it is seen again whether we
-            # locked the right file: what was checked under the name may have been replaced since.
-            if self._kernel_locks() and self._dot_locked() and self._is_current():
-                return True
-        except BaseException:
-            self._let_go()
-            raise
+        # The dot lock last: it is what a kill leaves behind. Then it is seen again whether we
+        # locked the right file: what was checked under the name may have been replaced since.
+        if self._kernel_locks() and self._dot_locked() and self._is_current():
+            return True
         self._let_go()
         return False
 

@@ -457,6 +457,15 @@ def test_a_date_of_another_attempt_is_no_difference(box: int, no_attributes: Non
     assert Tail(box).mend([text()]) == 9000
 
 
+def test_who_rewrites_a_mailbox_moves_its_text_and_its_end(box: int) -> None:
+    tail = Tail(box)
+    tail.resize(len(KEPT) + 3)
+    assert content(box) == KEPT + b"\0\0\0"
+    tail.overwrite(5, b"bob  now")
+    tail.resize(13)
+    assert content(box) == b"From bob  now"
+
+
 def test_a_file_that_may_only_be_written_is_appended_to(tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(whole(text())[:9000])
     file = os.open(tmp_path / "log", os.O_WRONLY | os.O_APPEND)

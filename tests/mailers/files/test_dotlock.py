@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from minimta.mailers.files import dotlock
-from minimta.mailers.files.dotlock import STALE_AGE, WATCHED
+from minimta.mailers.files.dotlock import STALE_AGE, WATCHED, DotLock
 from minimta.mailers.files.locked_file import PAUSES, Busy, LockedFile
 from minimta.mailers.files.mbox import Mailbox
 from minimta.system.users import User
@@ -58,14 +58,45 @@ def test_the_lock_file_names_host_process_boot_and_start(spool: Path, dave: User
     host, pid, boot, start = text.strip().split(":")
     assert (host, pid) == (os.uname().nodename, str(os.getpid()))
     assert boot == dotlock._boot() != ""
-    assert start == dotlock._start(os.getpid()) != dotlock._start(1)
-    assert start.isdigit()
+    assert start == dotlock._start(os.getpid())
+    with subprocess.Popen(["sleep", "60"]) as later:
+        assert int(start) < int(dotlock._start(later.pid))
+        later.kill()
 
 
 def test_a_lock_of_a_process_whose_number_another_one_has_is_stale(spool: Path, dave: User) -> None:
     text = f"{os.uname().nodename}:{os.getpid()}:{dotlock._boot()}:12345\n"
     (spool / "dave.lock").write_text(text)
     assert pauses_needed(spool, dave) == 0
+
+
+def test_what_a_dead_process_of_our_number_has_begun_is_in_nobodys_way(
+    spool: Path, dave: User
+) -> None:
+    (spool / f".dave.lock.{os.getpid()}").touch()
+    assert pauses_needed(spool, dave) == 0
+    assert os.listdir(spool) == ["dave"]
+
+
+def test_who_comes_second_to_a_stale_lock_does_not_have_it(
+    spool: Path, dave: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another delivery has made its own where the stale one was removed."""
+    lock, is_stale = spool / "dave.lock", DotLock._is_stale
+    lock.write_bytes(text_of_a_dead_process())
+
+    def judged(self: DotLock, now: float) -> bool:
+        found = is_stale(self, now)
+        lock.write_text("another's\n")
+        return found
+
+    monkeypatch.setattr(DotLock, "_is_stale", judged)
+    directory = os.open(spool, os.O_RDONLY)
+    one = DotLock(directory, "dave")
+    assert not one.take()
+    one.release()
+    os.close(directory)
+    assert lock.read_text() == "another's\n"
 
 
 def test_the_start_of_a_process_is_read_whatever_it_is_called(tmp_path: Path) -> None:

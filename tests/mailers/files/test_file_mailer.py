@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from minimta.mailers.files import file_mailer
 from minimta.mailers.files.file_mailer import FileMailer, PlainFile
 from minimta.mailers.files.locked_file import LockedFile
 from minimta.mailers.files.mbox_format import CHUNK
@@ -90,6 +91,20 @@ def test_a_new_file_is_the_users_alone_and_durable_with_its_name(
     assert (found.st_uid, found.st_gid) == (dave.uid, dave.gid)
     assert stat.S_IMODE(found.st_mode) == 0o600
     assert inbox in synced and inbox.parent in synced
+
+
+def test_where_the_directory_cannot_be_read_all_is_made_durable(
+    inbox: Path, dave: User, monkeypatch: pytest.MonkeyPatch, synced: Any
+) -> None:
+    """Its name alone cannot be: fsync(2) asks for a descriptor that may read."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(file_mailer, "sync_directory", refuse)
+    monkeypatch.setattr(os, "sync", lambda: synced.add(0))
+    assert outcome(to(inbox, dave)) == SENT
+    assert synced.inodes() == [0, inbox.stat().st_ino]
 
 
 def test_an_existing_file_keeps_its_text_and_mode(full: Path, dave: User) -> None:

@@ -282,13 +282,14 @@ def in_child(action: Callable[[], bool]) -> bool:
 
 
 @pytest.mark.parametrize("lock", [fcntl.lockf, fcntl.flock])
+@pytest.mark.parametrize("how", [fcntl.LOCK_EX, fcntl.LOCK_SH], ids=["alone", "shared"])
 def test_a_locked_mailbox_is_locked_for_every_kind_of_reader(
-    spool: Path, dave: User, lock: Callable[[int, int], None]
+    spool: Path, dave: User, lock: Callable[[int, int], None], how: int
 ) -> None:
     def is_free() -> bool:
         file = os.open(spool / "dave", os.O_RDWR)
         try:
-            lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file, how | fcntl.LOCK_NB)
         except OSError:
             return False
         return True

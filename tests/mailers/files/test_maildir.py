@@ -93,6 +93,18 @@ def test_a_message_is_durable_before_it_can_be_seen_and_its_name_when_it_is_yiel
     assert Path(dave.home) in synced and Path(dave.home, "Maildir") in synced
 
 
+def test_all_of_it_is_written_before_it_is_made_durable(
+    dave: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda file: sizes.append(os.fstat(file).st_size))
+    with Maildir(dave, lambda: NOW) as folder:
+        sizes.clear()
+        folder.add(job("", body=b"x" * 300_000))
+    (message,) = Path(dave.home, "Maildir", "new").iterdir()
+    assert sizes == [message.stat().st_size]
+
+
 def test_messages_for_one_maildir_share_the_last_fsync(dave: User, synced: Any) -> None:
     deliver(dave, job(""))
     before = len(synced.inodes())
