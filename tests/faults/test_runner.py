@@ -17,7 +17,7 @@ import pytest
 
 from minimta.queue.spool import ORPHAN_AGE
 from minimta.routing.local_host import LocalHost
-from minimta.runner import queue_run, rounds, take_in
+from minimta.runner import queue_run, take_in
 from minimta.runner.deliver import Deliverer
 from tests.faults.sweep import AMOUNTS, compare, sweep
 from tests.support.callfaults import CallFault
@@ -200,13 +200,6 @@ class Run:
         found = [int(number) for text in texts for number in _WHOLE.findall(text)]
         assert len(found) == sum(len(_ANY.findall(text)) for text in texts), "a piece"
         return [found.count(number) for number in range(COUNT)]
-
-
-@pytest.fixture(autouse=True)
-def nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cannot be locked need not be tried for half a minute."""
-    monkeypatch.setattr(rounds, "_BUSY_TIME", 0.0)
-    monkeypatch.setattr(rounds, "_BUSY_PAUSE", 0.0)
 
 
 @pytest.mark.parametrize(

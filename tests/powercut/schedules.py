@@ -1,8 +1,8 @@
-"""Random schedules: listener sessions and two queue runners, call by call in any order, and the power fails.
+"""Random schedules: listener sessions, commands and two queue runners, call by call in any order, and the power fails.
 
     python3 -m tests.powercut.schedules --schedules 100000 --seed 1
 
-Each seed is one schedule: which messages come, to whom, what other hosts say, who goes on at each call,
+Each seed is one schedule: which messages come, which way, to whom, what other hosts say, who goes on at each call,
 where the power fails and what of names and octets is left. Then the host starts again. Whatever was
 acknowledged before is delivered, returned or still queued, whole; twice at most, and only if it was in
 flight. What is wrong is printed with its seed, which does the same again on the same machine.
@@ -31,7 +31,7 @@ from minimta.mailers.files.mbox import MboxMailer
 from minimta.mailers.job import Job, Settled
 from minimta.message.envelope import Envelope, Recipient
 from minimta.message.outcome import Outcome
-from minimta.queue import collect
+from minimta.queue import adopt, collect, message_log
 from minimta.queue import qid as queue_id
 from minimta.queue.commit import GroupCommitter
 from minimta.queue.spool import Spool
@@ -43,14 +43,22 @@ from tests.support.powercut import Disk, without_waiting
 from tests.support.privatehost import BUSY, REFUSED, SENT, PrivateHost
 from tests.support.survivors import State
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minimta.queue.directories import Queue
+
 NOW = 1795339967.0
 #: cuts of each schedule, and what is left is drawn for each
 CUTS = 2
+#: which part of the messages comes by sendmail(8)
+_BY_COMMAND = 0.4
 #: how often each runner looks for mail
 ROUNDS = 3
 LOCAL = ("dave", "carol")
 REMOTE = ("x@lab2.campus", "y@lab2.campus", "z@lab3.campus")
 NOBODY = "nosuch@lab1.campus"
+#: kinds of files that stay of a message that is put aside
+_KEPT = ("Qf", "df", "tf", "af")
 _TAG = re.compile(rb"^Subject: (m\d+)$", re.M)
 _FAILED = re.compile(rb"\nFinal-Recipient: RFC822; (\S+)\n(?:[^\n]+\n)*?Action: failed\n", re.I)
 
@@ -66,6 +74,8 @@ class Letter:
     tag: str
     recipients: tuple[str, ...]
     lines: int
+    #: does it come by sendmail(8), into clientmqueue?
+    is_by_command: bool = False
 
     @property
     def body(self) -> bytes:
@@ -78,10 +88,20 @@ class Schedule:
 
     seed: int
     letters: dict[str, Letter] = field(default_factory=dict)
-    #: tag -> queue id
+    #: tag -> queue id in mqueue
     ids: dict[str, str] = field(default_factory=dict)
     #: recipient -> what another host says of it
     answers: dict[bytes, Outcome] = field(default_factory=dict)
+
+    def adopted(self, old: str, new: str, *unused: object, **named: object) -> None:
+        """A letter has another id in mqueue than it had in clientmqueue."""
+        self.ids.update({tag: new for tag, qid in self.ids.items() if qid == old})
+
+    def is_over(self, tag: str, marks: Collection[str]) -> bool:
+        """Is it removed for good, wherever it was?"""
+        qid = self.ids[tag]
+        is_taken = not self.letters[tag].is_by_command or f"taken {qid}" in marks
+        return is_taken and f"done {qid}" in marks
 
     def is_sent(self, name: str) -> bool:
         """Does *name* get the letter itself, and no report comes of it?"""
@@ -124,13 +144,14 @@ def planned(seed: int) -> Schedule:
     for number in range(rng.randint(2, 4)):
         everybody = [*LOCAL, *REMOTE, NOBODY]
         some = tuple(rng.sample(everybody, rng.choice((1, 1, 2, 3))))
-        made.letters[f"m{number}"] = Letter(f"m{number}", some, rng.choice((0, 3, 30)))
+        lines, is_by_command = rng.choice((0, 3, 30)), rng.random() < _BY_COMMAND
+        made.letters[f"m{number}"] = Letter(f"m{number}", some, lines, is_by_command)
     made.answers = {name.encode(): rng.choice((SENT, SENT, BUSY, REFUSED)) for name in REMOTE}
     return made
 
 
 def accept(host: PrivateHost, spool: Spool, disk: Disk, letter: Letter, plan: Schedule) -> None:
-    """As a session of the listener does."""
+    """As a session of the listener does, or a command that may list its queue; *spool* is where."""
     to = [
         Recipient(f"<{name}{'' if '@' in name else '@lab1.campus'}>".encode())
         for name in letter.recipients
@@ -144,12 +165,30 @@ def accept(host: PrivateHost, spool: Spool, disk: Disk, letter: Letter, plan: Sc
         host="lab1.campus",
     )
     incoming.write(f"Subject: {letter.tag}\n\n".encode() + letter.body)
-    plan.ids[letter.tag] = incoming.commit()
+    plan.ids[letter.tag] = incoming.qid
+    incoming.commit()
     disk.mark(f"accepted {letter.tag}")
 
 
+def take_in(host: PrivateHost, spool: Queue) -> list[str]:
+    """As a queue runner does; nothing is swept, by whatever clock. Returns the new ids."""
+    waiting = in_clientmqueue(host)
+    directory, users = host.options.client_queue_directory, Users(host.options.passwd_file)
+    if not waiting:
+        return []
+    return adopt.adopt(directory, spool, host.options, users, now=host.clock(), only=waiting)
+
+
+def in_clientmqueue(host: PrivateHost) -> list[str]:
+    names = os.listdir(host.options.client_queue_directory)
+    return sorted(name[2:] for name in names if name[:2] == "qf")
+
+
 def run(host: PrivateHost, deliverer: Deliverer, disk: Disk, wait: Wait) -> None:
-    """As a queue runner does, when there is something; what it has removed for good is marked."""
+    """As a queue runner does, when there is something.
+
+    What it has taken in and what it has removed, each for good, is marked.
+    """
     flush = deliverer.spool.flush
 
     def flushed() -> None:
@@ -160,7 +199,9 @@ def run(host: PrivateHost, deliverer: Deliverer, disk: Disk, wait: Wait) -> None
 
     deliverer.spool.flush = flushed  # type: ignore[method-assign]
     for _ in range(ROUNDS):
-        wait(lambda: bool(host.queued()))
+        wait(lambda: bool(host.queued() or in_clientmqueue(host)))
+        for qid in take_in(host, deliverer.spool):
+            disk.mark(f"taken {qid}")
         deliverer.attempt(host.queued())
 
 
@@ -177,18 +218,22 @@ def played(plan: Schedule, root: Path) -> Disk:
     with (
         mock.patch.object(queue_id, "_sequence", itertools.count()),
         mock.patch.object(dotlock, "_boot", lambda: "the boot before"),  # else read once
+        mock.patch.object(message_log, "adopted", plan.adopted),
         turns.instead_of_waiting(),
     ):
         queue_id._used.clear()
         with Disk(root, ignored=".slots") as disk:
             spool = Spool(host.options.queue_directory, commit=GroupCommitter())
+            client = Spool(host.options.client_queue_directory)
             runners = [host.deliverer(), host.deliverer()]
             for runner in runners:
                 runner.mailers["esmtp"] = Elsewhere(disk, plan.answers)
                 runner.mailers["local"] = local(host)
             disk.before = turns.step
             acts = [
-                lambda letter=letter: accept(host, spool, disk, letter, plan)
+                lambda letter=letter: accept(
+                    host, client if letter.is_by_command else spool, disk, letter, plan
+                )
                 for letter in plan.letters.values()
             ]
             acts += [
@@ -199,6 +244,7 @@ def played(plan: Schedule, root: Path) -> Disk:
         for runner in runners:
             host.end(runner)
         spool.close()
+        client.close()
     return disk
 
 
@@ -214,15 +260,19 @@ def recovered(root: Path) -> tuple[dict[str, Counter[str]], str]:
     for path in (root / "mail").glob("*.lock"):
         os.utime(path, (time.time() - 3600, time.time() - 3600))
     host, elsewhere = made_host(root, NOW + 3600), Elsewhere(None, {})
+    client = host.options.client_queue_directory
     deliverer = host.deliverer()
     deliverer.mailers["esmtp"] = elsewhere
     deliverer.mailers["local"] = local(host)
     with contextlib.ExitStack() as stack:
         stack.callback(host.end, deliverer)
         for _ in range(3):
+            take_in(host, deliverer.spool)
             if queued := host.queued():
                 deliverer.attempt(queued)
         deliverer.spool.sweep(NOW + 10**9)
+        users = Users(host.options.passwd_file)
+        later = adopt.adopt(client, deliverer.spool, host.options, users, now=NOW + 10**9)
     found: dict[str, Counter[str]] = {}
     for (tag, name), count in elsewhere.taken.items():
         found.setdefault(tag, Counter())[name] += count
@@ -230,14 +280,15 @@ def recovered(root: Path) -> tuple[dict[str, Counter[str]], str]:
     for name in LOCAL:
         torn = count_letters(root / "mail" / name, name, found) or torn
     count_reports(root / "mail" / "emma", found)
-    left = [name for name in host.files() if name[:2] != "Qf"]
-    return found, torn or ("left: " + " ".join(left) if left and not leaves_only_lost(host) else "")
+    left = [name for names in (host.files(), os.listdir(client)) for name in remains(names)]
+    return found, torn or (f"left: {' '.join([*left, *later])}" if left or later else "")
 
 
-def leaves_only_lost(host: PrivateHost) -> bool:
-    """What is put aside (nobody was promised it) keeps its body, and what was to replace its qf."""
-    names = host.files()
-    return all(name[:2] in ("Qf", "df", "tf", "af") and "Qf" + name[2:] in names for name in names)
+def remains(names: Collection[str]) -> list[str]:
+    """Those that should not be there. What is put aside (nobody was promised it) keeps its body, and
+    what was to replace its qf."""
+    kept = {kind + name[2:] for name in names if name[:2] == "Qf" for kind in _KEPT}
+    return [name for name in names if name not in kept]
 
 
 def count_letters(path: Path, name: str, found: dict[str, Counter[str]]) -> str:
@@ -279,7 +330,7 @@ def judged(plan: Schedule, disk: Disk, cut: int, state: State, parent: Path) -> 
             copies = found.get(tag, Counter())[name] + sent[tag, name]
             if f"accepted {tag}" in marks and not copies:
                 return f"lost: {tag} to {name}"
-            if copies > (1 if f"done {plan.ids[tag]}" in marks and plan.is_sent(name) else 3):
+            if copies > (1 if plan.is_over(tag, marks) and plan.is_sent(name) else 3):
                 return f"{copies} times: {tag} to {name}"
     return ""
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from minimta.queue import failed_attempts
+from minimta.queue import commit, failed_attempts
 from minimta.queue.selectors import parse_selection
 from minimta.queue.spool import Spool
-from minimta.runner import quarantine
+from minimta.runner import checkpoint, quarantine
 from minimta.system import privileges
 from tests.powercut.judge import (
     DAVE,
@@ -29,6 +29,7 @@ from tests.powercut.judge import (
     Trial,
     X,
     Y,
+    Z,
     check_outside,
 )
 from tests.support.powercut import Disk
@@ -55,6 +56,37 @@ def attempted(trial: Trial, elsewhere: Elsewhere | None = None, *, now: float = 
         disk.mark("over")
 
     trial.record(act)
+
+
+# --- deferrals ----------------------------------------------------------------------------------------
+
+
+def test_many_that_wait_are_written_back_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One syncfs(2) for all; one of them has another recipient, who has it, and is written alone."""
+    monkeypatch.setattr(commit, "may_sync_all", lambda group, directory: group)
+    monkeypatch.setattr(checkpoint, "_MANY", 3)
+    trial = Trial(tmp_path, grouped)
+    everybody = (X, Y, Z)
+    qids = [trial.host.submit(EMMA, one, text=TEXT) for one in everybody]
+    trial.host.submit(EMMA, DAVE, X, text=TEXT)
+    attempted(trial, Elsewhere({one[1:-1]: BUSY for one in everybody}))
+    assert [trial.host.control(qid).attempts for qid in qids] == [1] * 3
+
+    def ok(found: Found, marks: list[str]) -> None:
+        for one, copies in ((X, 2), (Y, 1), (Z, 1)):
+            assert found.outside[one[1:-1]] == copies, one
+        copies = found.whole("mail/dave")
+        assert copies == 1 if "recorded dave" in marks else copies in (1, 2)
+        assert found.left == ()
+
+    trial.check_all(ok)
+    assert [call.name for call in trial.disk.calls].count("syncfs") == 1
+
+
+def grouped(host: PrivateHost) -> None:
+    host.options.group_commit = True
 
 
 # --- expansions --------------------------------------------------------------------------------------
