@@ -2,7 +2,7 @@
 
     --durable            every change of the durable path that durable.tsv has no row for
     --durable --write    the same, and the table brought up to date: rows of what is gone go, too
-    --table              every row of durable.tsv: does the test that it names still notice?
+    --table --root       every row of durable.tsv: does the test that it names still notice?
     --random N           N changes of the whole code, by --seed
     --module PATH        all changes of one module, or with --durable those of its durable path
 

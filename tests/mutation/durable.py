@@ -30,9 +30,6 @@ MODULES = (
     "minimta/maps/cdbwriter.py",
 )
 
-#: whose statements all have rows; of the others some have
-COMPLETE = MODULES[:4]
-
 #: calls that ask the kernel, and ours that stand for several of them, by their last name
 _DURABLE = frozenset(
     (

@@ -60,15 +60,15 @@ _STARTED = re.compile(r"^(tests?[^ ]*::.*?) *$", re.MULTILINE)
 class Verdict(NamedTuple):
     """What became of a change."""
 
-    #: "killed", "timed out" or "survived"
+    #: "killed", "timed out" or "survived"; "skipped" if the one test that was asked does not run here
     fate: str
     #: the test that noticed, "" if none did
     test: str = ""
 
     @property
     def is_killed(self) -> bool:
-        """A test that hangs has noticed, too."""
-        return self.fate != "survived"
+        """A test that hangs has noticed, too; one that is skipped has not."""
+        return self.fate in ("killed", "timed out")
 
 
 class Workplace:

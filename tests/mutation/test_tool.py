@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.mutation.changes import changes
-from tests.mutation.run import HOME, Workplace, stages
+from tests.mutation.run import HOME, Verdict, Workplace, stages
 
 TOY = """\
 import fcntl, os
@@ -29,6 +29,7 @@ def keep(file, lock):
 """
 #: nobody asks for one who is just 18
 TESTS = """\
+import pytest
 from toy import enter, may_vote
 
 def test_children_may_not_vote():
@@ -38,6 +39,10 @@ def test_names_are_in_order():
     book = ["b"]
     enter(book, "a")
     assert book == ["a", "b"]
+
+@pytest.mark.skip
+def test_one_who_is_just_18_may_vote():
+    assert may_vote(18)
 """
 
 
@@ -66,6 +71,13 @@ def test_a_hole_in_the_tests_is_found_and_nothing_else(place: Workplace) -> None
         "swapped: book.append(name) and book.sort()": noticed,
     }
     assert (place.root / "toy.py").read_text() == TOY
+
+
+def test_a_test_that_is_skipped_has_not_noticed(place: Workplace) -> None:
+    (change,) = (one for one in changes(TOY) if one.what == "age >= 18 turned: age > 18")
+    test = "tests/test_toy.py::test_one_who_is_just_18_may_vote"
+    fate = place.notices("toy.py", change, test)
+    assert fate == "skipped" and not Verdict(fate, test).is_killed
 
 
 def test_one_place_is_changed_at_a_time() -> None:
