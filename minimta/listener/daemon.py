@@ -8,7 +8,7 @@
 
 The ports are bound by the first, or by the service manager that started it (system/activation); the first
 keeps them, for listeners to come (see supervisor: SIGHUP).
-When one of the two processes ends, so does the other.
+The listener ends with the first. If it dies alone the first starts another (see supervisor).
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ from minimta.system.wakeup import WakeUp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from minimta.listener.supervisor import Reread
+    from minimta.system.activation import PassedSocket
 
 #: seconds for the ports of a daemon that is ending
 _RESTART = 2.0
@@ -60,15 +61,11 @@ def run(
         complain(f"sendmail: {why_not}")
         return os.EX_CONFIG
     _hold_signals()
-    # Who listens as a service of its own is confined, or no root: it can run no queue.
-    hands_over = not queue_runner and notify.is_awaited()
     try:
-        hostnames.own_name(options)  # whoever greets must have one
-        spool = open_spool(options)
         passed = activation.sockets()
-        servers = take(options, passed) if passed else _bind(options)
-        listeners = Supervisor(
-            options, servers, spool, reread, passed=passed, hands_over=hands_over
+        # Who listens as a service of its own is confined, or no root: it can run no queue.
+        listeners = _opened(
+            options, reread, passed, hands_over=not queue_runner and notify.is_awaited()
         )
     except OSError as error:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
@@ -79,22 +76,27 @@ def run(
     def serve(ready: Callable[[], None]) -> int:
         mode = f"SMTP+queueing@{dates.duration(interval or 0)}" if queue_runner else "SMTP"
         log.line("", f"starting daemon ({minimta.__version__}): {mode}", level=1)
+        begun = _Begun(options, command, ready)
         try:
             if queue_runner:
-                return _run_both(options, listeners, interval, _Begun(options, command, ready))
-            if options.redirect_all:
-                from minimta.runner import redirect  # few hosts have the option
-
-                redirect.announce(options)
+                return _run_both(options, listeners, interval, begun)
             # A service manager that opens our ports knows us.
-            if not passed and not _names_the_runner(options):
-                pidfile.write(options.pid_file, command)
-            ready()
+            begun.listens_alone(writes_pid=not passed and not _names_the_runner(options))
             return _only_listen(listeners, options.pid_file)
         finally:
             pidfile.remove(options.pid_file)
 
     return serve(notify.ready) if foreground else processes.start_daemon("daemon", serve)
+
+
+def _opened(
+    options: Options, reread: Reread, passed: Sequence[PassedSocket], *, hands_over: bool
+) -> Supervisor:
+    """Who has queue and sockets, of which some may be *passed* to us. Raise OSError: no daemon can be."""
+    hostnames.own_name(options)  # whoever greets must have one
+    spool = open_spool(options)
+    servers = take(options, passed) if passed else _bind(options)
+    return Supervisor(options, servers, spool, reread, passed=passed, hands_over=hands_over)
 
 
 def _nothing() -> None:
@@ -108,13 +110,14 @@ def _names_the_runner(options: Options) -> bool:
 
 
 class _Begun:
-    """What is done when a daemon that is to run the queue has begun."""
+    """What is done when a daemon has begun."""
 
     def __init__(self, options: Options, command: list[str], ready: Callable[[], None]) -> None:
         """*command* is for the PidFile; ready() lets the command that started us return."""
         self._options = options
         self._command = command
         self._ready = ready
+        self._is_in_foreground = ready is notify.ready
 
     def runs(self) -> None:
         """The queue is ours: the PidFile names us; scripts read it once the command has returned."""
@@ -123,13 +126,23 @@ class _Begun:
 
     def is_inherited(self) -> None:
         """In the listener, which is forked before that: nobody reads what it says."""
-        if self._ready is not notify.ready:
+        if not self._is_in_foreground:
             processes.silence()
 
     def listens(self) -> None:
         """Another runner has the queue; until it ends we only listen."""
         ready, self._ready = self._ready, _nothing
         ready()
+
+    def listens_alone(self, *, writes_pid: bool) -> None:
+        """The queue is not for us to run; the PidFile may be for who does."""
+        if self._options.redirect_all:
+            from minimta.runner import redirect  # few hosts have the option
+
+            redirect.announce(self._options)
+        if writes_pid:
+            pidfile.write(self._options.pid_file, self._command)
+        self.listens()
 
 
 def _hold_signals() -> None:

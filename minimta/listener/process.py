@@ -1,4 +1,4 @@
-"""The process that listens: what the daemon forks, now and at each SIGHUP.
+"""The process that listens: what the daemon forks, now and at each SIGHUP, and when it has died.
 
 It opens the queue and reads what only root may read; then it becomes RunAsUser for good before its
 first thread is started, so that none can be left with root's rights.
@@ -80,18 +80,21 @@ class Listener:
     """What is served, and by which rules."""
 
     def __init__(
-        self, options: Options, servers: list[Server], spool: Queue, *, is_first: bool
+        self, options: Options, servers: list[Server], spool: Queue, *, has_to_listen: bool
     ) -> None:
         """Read what must be read as root; then be RunAsUser. Raise OSError.
 
-        The first listener does without TLS, or tables, rather than not to listen; a later one is not
-        wanted without what *options* name: the one before it has something to go on with.
+        The first listener *has to listen*, and one that takes the place of a dead one: it does without
+        TLS, or tables, rather than not to. Another is not wanted without what *options* name: the one
+        before it has something to go on with.
         """
         _raise_file_limit()
+        for server in servers:
+            server.wake_alone()
         _load_all(options)
         if why_not := input_filters.why_not(options):
             raise OSError(0, why_not)
-        tls = _server_tls(options) if is_first else starttls.from_options(options)
+        tls = _server_tls(options) if has_to_listen else starttls.from_options(options)
         shared = SharedState(
             options,
             spool,
@@ -100,7 +103,7 @@ class Listener:
             has_null_mx=name_questions.has_null_mx,
             tls=tls,
         )
-        _read_tables(shared) if is_first else shared.read_tables()
+        _read_tables(shared) if has_to_listen else shared.read_tables()
         # Only filters look at a letter once it is written.
         spool.reads_back = shared.has_filters
         for one in spool.spools:
@@ -258,10 +261,12 @@ def be_listener(
     spool: Queue | None,
     control: socket.socket,
     parent: int,
+    *,
+    has_to_listen: bool,
 ) -> int:
     """In a child of *parent*: listen until the end; the exit code.
 
-    Without *spool*, which the first one gets, it is a later one: see Listener.
+    Only the first one gets a *spool*. For *has_to_listen* see Listener.
     """
     gc.freeze()  # what the parent left is not ours to collect: it would copy every page
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -270,9 +275,8 @@ def be_listener(
     for path in (locks.beside(queue), locks.of_daemon(queue), slots.beside(queue)):
         locks.forget(path)
     try:
-        listener = Listener(
-            options, servers, spool or open_spool(options), is_first=spool is not None
-        )
+        spool = spool or open_spool(options)
+        listener = Listener(options, servers, spool, has_to_listen=has_to_listen)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         text = f"cannot listen: {where}{error.strerror or error}"

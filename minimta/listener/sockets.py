@@ -33,7 +33,7 @@ class Server(socketserver.TCPServer):
     def __init__(self, port: Port, bound: socket.socket | None = None) -> None:
         """Raise OSError if the address cannot be had. *bound* is a socket that has it already."""
         self.port = port
-        #: written to when it is to stop: each process has a Server of its own, and all one socket
+        #: written to when it is to stop
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._is_stopping = False
         self.limits: ConnectionLimits | None = None
@@ -105,6 +105,11 @@ class Server(socketserver.TCPServer):
         assert isinstance(request, socket.socket)
         assert isinstance(client_address, tuple)
         self.limits.admit(request, plain_address(client_address[0]), self.port)
+
+    def wake_alone(self) -> None:
+        """In a process that was forked: stop() of another one's is not for us. Raise OSError."""
+        self.forget()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
     def stop(self) -> None:
         """From another thread: accept no more; accept_forever() returns. Others still may."""

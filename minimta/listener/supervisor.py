@@ -1,4 +1,4 @@
-"""The parent of the listener: owns the sockets, and at SIGHUP puts a new listener in the old one's place.
+"""The parent of the listener: owns the sockets, and puts a new listener in the place of one that is old or dead.
 
     SIGHUP    the options are read anew; a wrong file is logged, and nothing changes
               sockets that the new options want as well stay, others are opened
@@ -9,12 +9,14 @@
 
 A listener that says that it is stale is replaced in the same way, by one with the same options.
 
-The sockets are never closed in between: a connection that comes meanwhile is accepted by either.
+One that has died (kill -9, out of memory) takes only its own sessions along: that is logged, and another is
+forked, again and again but not for ever (see ``restarts``). If the first one cannot begin there is no daemon.
+
+The sockets are never closed in between: a connection that comes meanwhile is accepted by either, or waits.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import signal
@@ -27,7 +29,9 @@ from minimta.config.file import ConfigError
 from minimta.config.option import OptionError
 from minimta.config.options import Options
 from minimta.config.reload import refuse_changes
-from minimta.listener.orders import CLOSED, ENDING, READY, RETIRE, STALE
+from minimta.listener.listener_child import ListenerChild
+from minimta.listener.orders import ENDING
+from minimta.listener.restarts import Restarts
 from minimta.listener.sockets import Server, bind, close_all_but, take
 from minimta.runner import asked_runs
 from minimta.runner.asked_runs import AskedRuns
@@ -50,8 +54,6 @@ _BEGINNING = 60.0
 _RENEWAL = 30.0
 #: listeners that retire at the same time; the oldest are ended
 _MOST_RETIRED = 5
-#: octets that are heard of a listener at a time, and orders of its clients
-_READ, _MOST_ORDERS = 4096, 50
 
 
 def _nothing() -> None:
@@ -83,15 +85,19 @@ class Supervisor:
         self._reread = reread
         self._passed = passed
         self._hands_over = hands_over
-        self._current: _Child | None = None
-        self._retired: list[_Child] = []
+        self._current: ListenerChild | None = None
+        self._retired: list[ListenerChild] = []
         #: the next one, until it accepts; with what it was given
-        self._next: tuple[_Child, Options, list[Server]] | None = None
+        self._next: tuple[ListenerChild, Options, list[Server]] | None = None
         #: the last one, until it accepts no more
-        self._closing: _Child | None = None
+        self._closing: ListenerChild | None = None
         self._is_wanted = False
         self._news: Options | None = None
         self._forks_listener = False
+        self._inherits = _nothing
+        self._restarts = Restarts()
+        #: has any listener begun, and shall there be no more?
+        self._has_begun = self._is_given_up = False
         self._runs = AskedRuns()
         #: when a listener was replaced that said it was stale (monotonic seconds)
         self._renewed = -_RENEWAL
@@ -103,14 +109,20 @@ class Supervisor:
     def _let_go(self) -> None:
         """In any child but a listener: the sockets are not for it."""
         if not self._forks_listener:
-            for server in (*self._servers, *(self._next[2] if self._next else ())):
-                server.server_close()
+            close_all_but(self._all_servers(), ())
+
+    def _all_servers(self) -> list[Server]:
+        return [*self._servers, *(self._next[2] if self._next else ())]
 
     def start(self, inherits: Callable[[], None] = _nothing) -> None:
-        """Fork the first listener, in which inherits() is called first. Raise OSError."""
-        self._current = self._fork(self._options, self._servers, self._spool, inherits)
+        """Fork the first listener, in which inherits() is called first, as in all others. Raise OSError."""
+        self._inherits = inherits
         assert self._spool is not None
+        self._current = self._fork(
+            self._options, self._servers, spool=self._spool, has_to_listen=True
+        )
         self._spool.close()
+        self._spool = None
         # A delivery that outlives us would keep the ports, and nobody would answer there.
         os.register_at_fork(after_in_child=self._let_go)
 
@@ -121,26 +133,30 @@ class Supervisor:
         self,
         options: Options,
         servers: list[Server],
-        spool: Queue | None,
-        inherits: Callable[[], None] = _nothing,
-    ) -> _Child:
+        *,
+        spool: Queue | None = None,
+        has_to_listen: bool = False,
+    ) -> ListenerChild:
+        """One that *has_to_listen* because nobody else does; it opens a queue itself without *spool*."""
         ours, theirs = socket.socketpair()
         parent = os.getpid()
 
         def be_child() -> int:
-            inherits()
+            self._inherits()
             ours.close()
-            close_all_but(self._servers, servers)
+            close_all_but(self._all_servers(), servers)
             # What serves clients is not for the parent to keep, who does not.
             from minimta.listener import process
 
-            return process.be_listener(options, servers, spool, theirs, parent)
+            return process.be_listener(
+                options, servers, spool, theirs, parent, has_to_listen=has_to_listen
+            )
 
         # It is told to end as soon as it can obey in good order.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         self._forks_listener = True
         try:
-            return _Child(processes.fork("listener", be_child), ours)
+            return ListenerChild(processes.fork("listener", be_child), ours)
         finally:
             self._forks_listener = False
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -150,6 +166,7 @@ class Supervisor:
 
     def awaited(self) -> Wait:
         """When look() is due again; after a signal, which the end of a child is, it is in any case."""
+        in_place_of_dead = 0.0 if self._is_given_up else self._restarts.due - time.monotonic()
         due = math.inf
         if self._next is not None:
             due = _BEGINNING - self._next[0].age
@@ -158,12 +175,19 @@ class Supervisor:
         elif self._closing is None and self._current is not None and self._current.says_stale:
             due = self._renewed + _RENEWAL - time.monotonic()
         heard = [child.descriptor for child in self._children()]
-        return Wait([descriptor for descriptor in heard if descriptor >= 0], due)
+        return Wait(
+            [descriptor for descriptor in heard if descriptor >= 0], min(due, in_place_of_dead)
+        )
 
     def look(self) -> None:
         """What has happened? To be called when what is awaited() has come. Raises nothing."""
-        self._retired = [child for child in self._retired if not child.has_ended()]
-        self._obey_clients()
+        ended = [child for child in self._retired if child.has_ended()]
+        if self._current is not None and self._current.has_ended() and not self._is_replaced():
+            self._note_death(self._current)
+        self._obey_clients()  # those that have ended may have said something, too
+        self._retired = [child for child in self._retired if child not in ended]
+        if self._restarts.is_due():
+            self._restart()
         if self._next is not None:
             self._await_next(*self._next)
         elif self._closing is not None:
@@ -185,11 +209,34 @@ class Supervisor:
                     self._runs.begin(order, self._options)
 
     def has_ended(self) -> bool:
-        """Has the listener that accepts ended by itself?"""
-        if self._current is None or not self._current.has_ended():
-            return False
-        self.exit_code = self._current.exit_code
-        return True
+        """Is there no listener, and shall there be none? Then ``exit_code`` is that of the last one."""
+        return self._is_given_up
+
+    def _is_replaced(self) -> bool:
+        """Is it known that the listener has died, and another will come, or none?"""
+        return self._is_given_up or self._restarts.is_wanted
+
+    def _note_death(self, child: ListenerChild) -> None:
+        """The listener that accepts has ended by itself; until there is another one connections wait."""
+        self.exit_code = child.exit_code
+        self._has_begun = self._has_begun or child.is_ready()
+        pause = self._restarts.note_death() if self._has_begun else math.inf
+        if pause < math.inf:
+            then = "; another one begins" + (f" in {pause:g} seconds" if pause else "")
+        else:
+            self._is_given_up = True
+            then = ", once more within a minute, and so does the daemon" if self._has_begun else ""
+        text = f"the listener has ended {child.end_told}{then}"
+        log.line("", text, level=1, error=True)
+
+    def _restart(self) -> None:
+        """Put another one in the place of the dead."""
+        try:
+            self._current = self._fork(self._options, self._servers, has_to_listen=True)
+            self._restarts.note_start()
+        except OSError as error:
+            self._restarts.put_off()
+            log.line("", f"no listener can be forked: {error.strerror}", level=1, error=True)
 
     def renewed(self) -> Options | None:
         """The options that a new listener has brought, once; None if there are none."""
@@ -226,7 +273,7 @@ class Supervisor:
 
     def _start_next(self, options: Options, servers: list[Server]) -> None:
         try:
-            self._next = (self._fork(options, servers, None), options, servers)
+            self._next = (self._fork(options, servers), options, servers)
         except OSError as error:
             close_all_but(servers, self._servers)
             self._keep_old(f"cannot fork: {error.strerror}")
@@ -236,12 +283,13 @@ class Supervisor:
         text = f"reload: nothing is changed: {log.clean(why, 400)}"
         log.line("", text, level=1, error=True)
 
-    def _await_next(self, child: _Child, options: Options, servers: list[Server]) -> None:
+    def _await_next(self, child: ListenerChild, options: Options, servers: list[Server]) -> None:
         if child.is_ready():
             old, self._current = self._current, child
             assert old is not None
             old.retire()
             self._retired.append(old)
+            self._restarts.note_start()  # the old one may be dead
             close_all_but(self._servers, servers)
             self._options, self._servers, self._news = options, servers, options
             self._closing = old
@@ -260,14 +308,14 @@ class Supervisor:
             return
         self._next = None
 
-    def _await_closing(self, old: _Child) -> None:
+    def _await_closing(self, old: ListenerChild) -> None:
         if old.has_closed() or old.has_ended():
             log.line("", "reload: done, the old listener ends its sessions", level=1)
             self._closing = None
 
     # --- the end ----------------------------------------------------------------------------------
 
-    def _children(self) -> list[_Child]:
+    def _children(self) -> list[ListenerChild]:
         following = [self._next[0]] if self._next else []
         return [child for child in (self._current, *following, *self._retired) if child]
 
@@ -284,107 +332,3 @@ class Supervisor:
         end = time.monotonic() + PATIENCE
         for child in self._children():
             child.end(end)
-
-
-class _Child:
-    """A listener, as its parent sees it."""
-
-    def __init__(self, pid: int, control: socket.socket) -> None:
-        self._pid = pid
-        self._control = control
-        #: READY, CLOSED and STALE, if they were said; what else was, up to the end of a line
-        self._heard = b""
-        self._said = b""
-        self._orders: list[bytes] = []
-        self._is_silent = False
-        self._told = False
-        self._born = time.monotonic()
-        self.exit_code = 0
-
-    @property
-    def age(self) -> float:
-        """Seconds since it was forked."""
-        return time.monotonic() - self._born
-
-    @property
-    def descriptor(self) -> int:
-        """Where it speaks, -1 if it has said its last word."""
-        return -1 if self._is_silent or not self._pid else self._control.fileno()
-
-    @property
-    def says_stale(self) -> bool:
-        """Has it said that another is wanted, and nobody has asked is_stale() since?"""
-        return STALE in self._heard
-
-    def is_ready(self) -> bool:
-        """Does it accept connections?"""
-        return READY in self._listen()
-
-    def has_closed(self) -> bool:
-        """Does it accept no more?"""
-        return CLOSED in self._listen()
-
-    def is_stale(self) -> bool:
-        """Has it said that another is wanted? Once each time that it has."""
-        was_said = self.says_stale
-        self._heard = self._heard.replace(STALE, b"")
-        return was_said
-
-    def _listen(self) -> bytes:
-        """What it has said of itself."""
-        said = b""
-        try:
-            said = self._control.recv(_READ, socket.MSG_DONTWAIT)
-            self._is_silent = not said
-        except BlockingIOError:
-            pass
-        except OSError:
-            self._is_silent = True  # it has ended
-        for word in (READY, CLOSED, STALE):
-            # Both may stand between orders, but in none of them.
-            if word in said:
-                self._heard += word
-                said = said.replace(word, b"")
-        found, self._said = asked_runs.orders(self._said + said)
-        self._orders += list(found)[: _MOST_ORDERS - len(self._orders)]
-        return self._heard
-
-    def orders(self) -> list[bytes]:
-        """What clients have asked it for since the last time."""
-        if self._pid:
-            self._listen()
-        found, self._orders = self._orders, []
-        return found
-
-    def retire(self) -> None:
-        """Let it end its sessions, and then itself."""
-        with contextlib.suppress(OSError):  # it has ended
-            self._control.send(RETIRE)
-
-    def has_ended(self) -> bool:
-        """Has it? Then it was waited for."""
-        if self._pid:
-            pid, status = os.waitpid(self._pid, os.WNOHANG)
-            if pid:
-                self._pid, self.exit_code = 0, abs(os.waitstatus_to_exitcode(status))
-                self._control.close()
-        return not self._pid
-
-    def tell(self) -> None:
-        """Send SIGTERM, once."""
-        if not self._told and not self.has_ended():
-            self._told = True
-            os.kill(self._pid, signal.SIGTERM)
-
-    def kill(self) -> None:
-        """Send SIGKILL; has_ended() says when that has come about."""
-        if not self.has_ended():
-            os.kill(self._pid, signal.SIGKILL)
-
-    def end(self, deadline: float) -> None:
-        """Wait for it, until *deadline* (time.monotonic()) without force."""
-        self.tell()
-        while not self.has_ended():
-            if time.monotonic() > deadline:
-                self.kill()
-            time.sleep(0.02)

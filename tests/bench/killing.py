@@ -64,7 +64,7 @@ class Killer:
         return [pid for pid in below if victim == "child" or _has_connection(pid)]
 
     def _raise_again(self) -> None:
-        """Start a daemon anew that has ended (as it does without its listener), when the rest of it has."""
+        """Start a daemon anew that has ended, when the rest of it has; a new listener comes by itself."""
         host = self._host
         if wait_for(lambda: host.listeners() or not host.is_up(), _LEAVING) and host.is_up():
             return

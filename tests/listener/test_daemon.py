@@ -315,15 +315,6 @@ def sleeps(pid: int) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("words", [("-bD",), ("-bD", "-q15m")])
-def test_a_listener_that_ends_unasked_is_no_success(daemon: Daemon, words: tuple[str, ...]) -> None:
-    daemon.start(*words)
-    assert daemon.process is not None
-    pid = daemon.listener() if len(words) > 1 else daemon.process.pid
-    os.kill(pid, signal.SIGABRT)
-    assert daemon.process.wait(PATIENCE) not in (None, 0)
-
-
 def test_in_the_background_the_command_returns_and_the_port_answers(daemon: Daemon) -> None:
     done = subprocess.run(daemon.command("-bd"), timeout=PATIENCE, check=True, capture_output=True)
     pid = daemon.pid()
@@ -360,13 +351,6 @@ def test_a_client_is_not_kept_waiting_for_a_slow_program(daemon: Daemon) -> None
     begin = time.monotonic()
     send(daemon, "slow")
     assert time.monotonic() - begin < 2
-
-
-def test_when_the_listener_dies_the_runner_ends(daemon: Daemon) -> None:
-    daemon.start("-bD", "-q15m")
-    assert daemon.process is not None
-    os.kill(daemon.listener(), signal.SIGKILL)
-    assert daemon.process.wait(PATIENCE) not in (0, None)
 
 
 def test_when_the_runner_dies_the_listener_ends(daemon: Daemon) -> None:

@@ -127,7 +127,7 @@ def test_the_listener_asks_its_lists_by_dns(
     spool = Spool(host.options.queue_directory)
 
     def asked() -> bytes:
-        listener = process.Listener(host.options, [], spool, is_first=True)
+        listener = process.Listener(host.options, [], spool, has_to_listen=True)
         refusal = listener._limits._shared.block_lists.refusal("10.0.3.134")
         return refusal.text.encode() if refusal else b""
 

@@ -12,8 +12,8 @@ import pytest
 
 from minimta.config.options import Options
 from minimta.config.ports import Port
+from minimta.listener.listener_child import ListenerChild
 from minimta.listener.orders import CLOSED, READY
-from minimta.listener.supervisor import _Child
 from minimta.queue.directory import QueueDirectory
 from minimta.queue.selectors import Selection
 from minimta.runner import asked_runs
@@ -104,7 +104,7 @@ def test_no_order_is_taken_for_what_the_listener_says_of_itself() -> None:
     """A hyphen in a domain once said that it accepts no more, and was lost."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        child = _Child(os.getpid(), ours)
+        child = ListenerChild(os.getpid(), ours)
         for said in (b"e@my-host.campus\n", READY, b"e#\n", b"e.a_b.campus\n"):
             theirs.send(said)
         assert child.orders() == [b"@my-host.campus", b"#", b".a_b.campus"]

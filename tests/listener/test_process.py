@@ -78,7 +78,7 @@ class Place:
         def listen() -> bytes:
             spool = open_spool(self.options)
             assert isinstance(spool, Spool)
-            Listener(self.options, [], spool, is_first=False)
+            Listener(self.options, [], spool, has_to_listen=False)
             return act(spool)
 
         return privileges.in_child(listen, 20)
