@@ -110,12 +110,15 @@ class LockedMessage:
             self._directory.sync_names(self._lock)
 
     def begin_rewrite(self, due: float) -> None:
-        """The first half of a rewrite() that need not be lasting: the disk begins with it.
-
-        Who has many begins them all, and then ends them: the disk writes them together. Raises what
-        rewrite() does, as end_rewrite().
-        """
+        """The first half of a rewrite() that need not be lasting. Raises what that does, as end_rewrite()."""
         self._write(due)
+
+    def write_back(self) -> None:
+        """Have the disk begin with what begin_rewrite() wrote.
+
+        Who has many, and no syncfs(2) for them all, begins with all before the first is ended: the disk
+        writes them together.
+        """
         with contextlib.suppress(OSError):  # it is only asked to begin: the fsync counts
             os.posix_fadvise(self._new, 0, 0, os.POSIX_FADV_DONTNEED)
 

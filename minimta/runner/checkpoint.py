@@ -71,6 +71,8 @@ class Deferrals:
             is_synced = len(begun) >= _MANY and self._sync()
         except OSError as error:
             failed = error  # of which of them, nobody knows
+        for progress in () if is_synced or failed else begun:
+            progress.message.write_back()
         for progress in begun:
             progress.end_deferral(is_synced=is_synced, failed=failed)
 
