@@ -58,6 +58,8 @@ class Outcome:
     is_busy: bool = False
     #: of one that is_crowded: when it has its turn (epoch seconds), 0.0: when another delivery ended
     turn: float = 0.0
+    #: nobody was asked for this message: another of the same run had found the host so
+    is_remembered: bool = field(default=False, compare=False)
     #: what was said before it came to that, at most DIALOGUE octets; of no meaning to who compares
     dialogue: tuple[str, ...] = field(default=(), compare=False)
 

@@ -42,7 +42,10 @@ _FACT, _NAMED = 400, 20
 
 @dataclass(frozen=True, slots=True)
 class FailedAttempt:
-    """What one host, program or mailbox did not take, or when it was not reached."""
+    """What one host, program or mailbox did not take, or when it was not reached.
+
+    A message for which nobody was asked, because a run had just found the host down, has none.
+    """
 
     #: attempts before it; those with the same number belong together
     number: int

@@ -340,7 +340,7 @@ class Deliverer:
             progress.note_sent(mailer, len(positions))
         now = self._clock()
         self._log.write(progress, recipients, outcome, mailer=mailer, now=now, took=now - begun)
-        if outcome.fate is not Fate.SENT and not outcome.is_crowded:
+        if outcome.fate is not Fate.SENT and not (outcome.is_crowded or outcome.is_remembered):
             progress.failed(recipients, outcome, mailer=mailer, begun=begun, now=now)
 
     # --- the end of a message ---------------------------------------------------------------------

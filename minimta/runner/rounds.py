@@ -16,6 +16,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
+from dataclasses import replace
 
 from minimta.mailers.by_name import Mailers
 from minimta.mailers.job import Job, Settled, SteppedMailer
@@ -255,7 +256,8 @@ class Rounds:
             # Not if the host itself said so of a recipient: a smart host that cannot reach another.
             unreached = outcome.status == "4.4.1" and not outcome.diagnostic
             if outcome.fate is Fate.DEFERRED and unreached:
-                self._unreachable[task.job.host] = outcome
+                known = replace(outcome, is_remembered=True, dialogue=())
+                self._unreachable[task.job.host] = known
         self._record(task, outcomes, begun)
 
     def _reachable(self, waiting: list[Task]) -> Iterator[Task]:

@@ -252,6 +252,8 @@ def test_a_host_that_refuses_connections_is_not_asked_again_in_this_run(host: Pr
     deliverer.attempt([second])
     assert len(elsewhere.jobs) == 1
     assert host.control(second).message == host.control(first).message
+    assert f"af{first}" in host.files()
+    assert f"af{second}" not in host.files(), "nobody was asked for it"
 
 
 @pytest.mark.parametrize(

@@ -273,6 +273,7 @@ _FIELDS: dict[type, dict[str, _Check]] = {
         "dsn_passed_on": _flag,
         "is_busy": _flag,
         "turn": _no_turn,
+        "is_remembered": _flag,
     },
     Target: {
         "name": _text,

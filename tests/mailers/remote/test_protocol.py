@@ -71,6 +71,7 @@ GOOD = {
     "dsn_passed_on": False,
     "is_busy": False,
     "turn": 0.0,
+    "is_remembered": False,
 }
 TARGET = {
     "name": "mx.campus.",
@@ -201,6 +202,7 @@ def test_every_field_of_a_value_crosses(value: type) -> None:
         ("turn", 5.0),
         ("turn", 0),
         ("turn", False),
+        ("is_remembered", 1),
         ("unheard_of", 1),
     ],
 )

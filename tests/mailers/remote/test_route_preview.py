@@ -146,6 +146,7 @@ PROBLEM = {
     **dict.fromkeys(("relay", "remote_mta", "diagnostic"), ""),
     "fate": "failed", "status": "5.1.2", "text": "red \x1b[31m",
     "transcript": [], "exit_code": 68, "dsn_passed_on": False, "is_busy": False, "turn": 0.0,
+    "is_remembered": False,
 }  # fmt: skip
 ANSWERS: list[tuple[bytes, str]] = [
     (b"", "no clear answer"),
