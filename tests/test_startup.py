@@ -186,6 +186,24 @@ def test_a_listener_does_not_keep_what_only_type_checkers_read() -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+def test_a_run_over_an_empty_queue_loads_nothing_that_talks_to_other_hosts(
+    configuration: Path, tmp_path: Path
+) -> None:
+    """Cron starts it every few minutes, and most often nothing waits."""
+    for made in ("mqueue.hosts", "mqueue.sts", "mqueue.tlsrpt"):
+        (tmp_path / made).mkdir(mode=0o700)  # as deliveries leave them
+    script = (
+        f"import sys; sys.path.insert(0, {str(HOME)!r})\n"
+        "from minimta.commands.sendmail import main\n"
+        f"code = main(['sendmail', '-C', {str(configuration)!r}, '-qf'])\n"
+        "print(code, *sorted({'socket', 'ssl', 'hmac', 'subprocess'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", script], capture_output=True, check=False
+    )
+    assert (done.stdout, done.stderr) == (b"0\n", b"")
+
+
 def submit(
     configuration: Path, environment: dict[str, str], directory: Path
 ) -> subprocess.CompletedProcess[bytes]:

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 
 from minimta.config.options import Options
 from minimta.mailers.by_name import Mailers
-from minimta.mailers.remote import reply_outcomes
 from minimta.maps.table import all_rows
 from minimta.message import deliver_by, headers
 from minimta.message.envelope import Recipient
@@ -333,6 +332,8 @@ class Deliverer:
     ) -> None:
         """These recipients have their answer: remember it, and say so."""
         if self._options.soft_bounce and outcome.fate is Fate.FAILED:
+            from minimta.mailers.remote import reply_outcomes  # few hosts have the option
+
             outcome = reply_outcomes.for_now(outcome)
         progress.settle(positions, outcome)
         recipients, mailer = progress.recipients(positions), progress.mailer(positions[0])

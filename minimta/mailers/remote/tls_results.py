@@ -21,12 +21,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from minimta.config.options import Options
-from minimta.mailers.remote.connection import OutgoingConnection
-from minimta.mailers.remote.lines import ResultLine
-from minimta.mailers.remote.mx_targets import NextHop, Target
 from minimta.mailers.remote.own_directory import OwnDirectory
-from minimta.mailers.remote.tls_policy import Policy, Reported
 from minimta.system import files
+
+# A run over an empty queue calls forget_old(), and needs nothing that talks to hosts.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minimta.mailers.remote.connection import OutgoingConnection
+    from minimta.mailers.remote.lines import ResultLine
+    from minimta.mailers.remote.mx_targets import NextHop, Target
+    from minimta.mailers.remote.tls_policy import Policy, Reported
 
 #: octets of one day, and days that are kept
 _MOST, _DAYS = 16 << 20, 10
@@ -59,6 +63,8 @@ class TlsTally:
         self, result: str, target: Target, reported: Reported | None, hop: NextHop | None
     ) -> None:
         """*result* is what was the matter, in the words of RFC 8460 section 4.3."""
+        from minimta.mailers.remote.lines import ResultLine  # who tells has it anyway
+
         if hop is not None and not hop.bracketed and "." in hop.name and reported is not None:
             host = target.name.removesuffix(".").lower()
             policy_type, strings = reported.policy_type, reported.strings
