@@ -11,11 +11,10 @@ meanwhile sees the old one or the new one. The text that the map was made from i
 from __future__ import annotations
 
 import os
-import sys
 from getopt import GetoptError, gnu_getopt
 
 from minimta.commands.map_file import MapFile, RefusedMap
-from minimta.system.terminal import complain, wrong_option
+from minimta.system.terminal import complain, print_octets, printed, wrong_option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,9 +54,8 @@ def main(argv: list[str]) -> int:
 def _query(made: MapFile, key: bytes) -> int:
     for known, value in made.records():
         if known == key:
-            sys.stdout.buffer.write(value.removesuffix(b"\0") + b"\n")
-            sys.stdout.buffer.flush()
-            return os.EX_OK
+            print_octets([value.removesuffix(b"\0"), b"\n"])
+            return printed("editmap", os.EX_OK)
     complain(f"editmap: couldn't find key {_shown(key)} in map {made.name}")
     return os.EX_UNAVAILABLE
 

@@ -7,7 +7,6 @@ last reply, or why it was not reached. Files older than Timeout.hoststatus are w
 from __future__ import annotations
 
 import os
-import sys
 import time
 
 from minimta.config.options import Options
@@ -17,7 +16,7 @@ from minimta.message import dates
 from minimta.message.outcome import from_exit_code
 from minimta.message.printable import shown
 from minimta.system import log
-from minimta.system.terminal import complain
+from minimta.system.terminal import complain, say
 
 _HEAD = " -------------- Hostname --------------- How long ago ---------Results---------"
 #: columns of the result
@@ -34,11 +33,8 @@ def show(options: Options, *, verbose: bool) -> int:
         f" {shown(found.host):<39} {dates.duration(now - when):>12} {_result(found, width)}"
         for found, when in (host_status.listed(path) if path else ())
     ]
-    try:
-        sys.stdout.write("".join(f"{line}\n" for line in [_HEAD, *lines]) if lines else "")
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is buffered has nowhere to go
+    if lines:
+        say("\n".join([_HEAD, *lines]))
     return os.EX_OK
 
 

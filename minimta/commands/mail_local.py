@@ -24,7 +24,7 @@ from minimta.message import address, headers
 from minimta.message.outcome import Fate, Outcome
 from minimta.system import files, log, safefile
 from minimta.system.hostnames import own_name
-from minimta.system.terminal import complain, wrong_option
+from minimta.system.terminal import complain, print_octets, printed, wrong_option
 from minimta.system.users import User, Users
 
 TYPE_CHECKING = False
@@ -133,7 +133,8 @@ def main(argv: list[str]) -> int:
         return os.EX_USAGE
     delivery = MailboxDelivery(options, home_file)
     if "-l" in flags:
-        return LmtpSession(delivery, own_name(options), is_for_good="-b" in flags).run()
+        session = LmtpSession(delivery, own_name(options), is_for_good="-b" in flags)
+        return printed("mail.local", session.run())
     sender = os.fsencode(flags.get("-f", flags.get("-r", "")))
     return _deliver_input(delivery, address.bare(sender), [os.fsencode(name) for name in names])
 
@@ -203,8 +204,7 @@ class LmtpSession:
         return os.EX_OK
 
     def _say(self, *lines: str) -> None:
-        sys.stdout.write("".join(f"{line}\r\n" for line in lines))
-        sys.stdout.flush()
+        print_octets(f"{line}\r\n".encode() for line in lines)
 
     def _hello(self, rest: bytes) -> None:
         self._reset()

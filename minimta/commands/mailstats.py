@@ -9,14 +9,13 @@ there are no statistics.
 from __future__ import annotations
 
 import os
-import sys
 from getopt import GetoptError, gnu_getopt
 
 from minimta.config import file as config_file
 from minimta.message import dates
 from minimta.system import log, safefile, statistics
 from minimta.system.statistics import Statistics
-from minimta.system.terminal import complain, wrong_option
+from minimta.system.terminal import complain, printed, say, wrong_option
 
 USAGE = "usage: mailstats [-C cffile] [-c] [-P] [-f stfile] [-o] [-p]"
 _HEAD = " M   msgsfr  bytes_from   msgsto    bytes_to  msgsrej msgsdis msgsqur"
@@ -59,12 +58,8 @@ def _show(path: str, flags: dict[str, str]) -> int:
         complain(f"mailstats: {log.clean(path)}: {error}")
         return os.EX_OSERR
     lines = told(found, programs="-p" in flags or "-P" in flags, names="-o" not in flags)
-    try:
-        sys.stdout.write("".join(f"{line}\n" for line in lines))
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is buffered has nowhere to go
-    return os.EX_OK
+    say("\n".join(lines))
+    return printed("mailstats", os.EX_OK)
 
 
 def told(found: Statistics, *, programs: bool, names: bool) -> list[str]:

@@ -16,7 +16,7 @@ from codecs import BOM_UTF8
 from getopt import GetoptError, gnu_getopt
 
 from minimta.commands.map_file import MapFile, RefusedMap, kinds
-from minimta.system.terminal import complain, wrong_option
+from minimta.system.terminal import complain, print_octets, printed, say, wrong_option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class _Table:
         if not value and "-e" not in self._flags:
             return f"no RHS for LHS {_shown(key)}"
         if "-v" in self._flags:
-            sys.stdout.buffer.write(b"key=`%b', val=`%b'\n" % (key, value))
+            print_octets([b"key=`%b', val=`%b'\n" % (key, value)])
         end = b"\0" if "-N" in self._flags else b""
         is_new = self._insert(key + end, value + end)
         return "" if is_new else f"key {_shown(key)}: duplicate key"
@@ -84,20 +84,17 @@ def main(argv: list[str]) -> int:
     """Run the command; its exit code (sysexits)."""
     try:
         given, words = gnu_getopt(argv[1:], "C:ND:c:defi:lorst:uvx")
-        return _run(dict(given), words)
+        return printed("makemap", _run(dict(given), words))
     except GetoptError as error:
         return wrong_option("makemap", error, USAGE)
     except RefusedMap as error:
         complain(f"makemap: {error}")
         return error.exit_code
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is buffered has nowhere to go
-        return os.EX_IOERR
 
 
 def _run(flags: dict[str, str], words: Sequence[str]) -> int:
     if "-l" in flags or "-x" in flags:
-        print(_known_kinds(with_suffix="-x" in flags))
+        say(_known_kinds(with_suffix="-x" in flags))
         return os.EX_OK
     if len(words) != 2:
         complain(USAGE)
@@ -118,11 +115,11 @@ def _known_kinds(*, with_suffix: bool) -> str:
 
 def _show(made: MapFile, flags: dict[str, str]) -> int:
     separator = _octet(flags.get("-t")) or b"\t"
-    for key, value in made.records():
-        # -N put a NUL behind both.
-        line = key.removesuffix(b"\0") + separator + value.removesuffix(b"\0") + b"\n"
-        sys.stdout.buffer.write(line)
-    sys.stdout.buffer.flush()
+    # -N put a NUL behind both.
+    print_octets(
+        key.removesuffix(b"\0") + separator + value.removesuffix(b"\0") + b"\n"
+        for key, value in made.records()
+    )
     return os.EX_OK
 
 
@@ -140,7 +137,6 @@ def _make(made: MapFile, flags: dict[str, str]) -> int:
             if problem:
                 complain(f"makemap: {made.name}: line {number}: {problem}")
                 exit_code = os.EX_DATAERR
-        sys.stdout.buffer.flush()
         made.write(table.records, old, duplicates="-d" in flags)
         return exit_code
     finally:

@@ -9,14 +9,13 @@ recorded in Sendmail 8.17 a file that cannot be read is told and is no failure.
 from __future__ import annotations
 
 import os
-import sys
 from getopt import GetoptError, gnu_getopt
 
 from minimta.aliases.source import Source
 from minimta.config import file as config_file
 from minimta.config.values import alias_files
 from minimta.system import log, safefile
-from minimta.system.terminal import complain, wrong_option
+from minimta.system.terminal import complain, print_octets, printed, wrong_option
 
 USAGE = "usage: praliases [-C cffile] [-f aliasfile] [key ...]"
 
@@ -34,7 +33,9 @@ def main(argv: list[str]) -> int:
     except ValueError as error:
         complain(f"praliases: {error}")
         return os.EX_USAGE
-    return _show(sources, [os.fsencode(key) for key in keys])
+    for source in sources:
+        _show_file(source, [os.fsencode(key) for key in keys])
+    return printed("praliases", os.EX_OK)
 
 
 def _sources(flags: dict[str, str]) -> list[Source]:
@@ -45,26 +46,13 @@ def _sources(flags: dict[str, str]) -> list[Source]:
     return [Source(file, given.dont_blame) for file in files]
 
 
-def _show(sources: list[Source], keys: list[bytes]) -> int:
-    try:
-        for source in sources:
-            _show_file(source, keys)
-            sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is buffered has nowhere to go
-    return os.EX_OK
-
-
 def _show_file(source: Source, keys: list[bytes]) -> None:
     try:
         lines = _found(source, keys) if keys else (b"%b:%b\n" % row for row in source.records())
-        sys.stdout.buffer.writelines(lines)
-    except BrokenPipeError:
-        raise
+        print_octets(lines)
     except OSError as error:
         is_missing = isinstance(error, FileNotFoundError)
         reason = os.strerror(error.errno or 0) if is_missing else error.strerror
-        sys.stdout.buffer.flush()
         complain(f"praliases: {source.path}: open: {reason}")
 
 

@@ -21,7 +21,7 @@ from minimta.config.option import OptionError
 from minimta.config.options import Options
 from minimta.queue import permission
 from minimta.system import log, safefile, startup_code
-from minimta.system.terminal import complain, occupy_standard_descriptors, say
+from minimta.system.terminal import complain, occupy_standard_descriptors, printed, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,9 +46,9 @@ def main(argv: list[str]) -> int:
     try:
         occupy_standard_descriptors()
         command = commandline.parse(argv)
-        if argv[1:] == ["--help"]:
-            return _help(command)
-        return _run(command)
+        is_help = argv[1:] == ["--help"]
+        code = _help(command) if is_help else _run(command)
+        return printed(os.path.basename(argv[0]), code) if is_help or _prints(command) else code
     except UsageError as error:
         (complain if error.on_stderr else say)(str(error))
         return error.exit_code
@@ -58,6 +58,11 @@ def main(argv: list[str]) -> int:
     except OSError as error:  # a look that failed: who calls, whom RunAsUser names; no /dev/null
         complain(f"sendmail: {error}")
         return os.EX_TEMPFAIL
+
+
+def _prints(command: Command) -> bool:
+    """Is what it prints all that it is for? Who brings a letter would bring it again."""
+    return command.mode not in "amsdD"
 
 
 def _run(command: Command) -> int:

@@ -1,21 +1,56 @@
 """What a command says to its caller, on standard output and standard error.
 
-Written at once and unbuffered: a caller may have closed its end, or never opened it, and that
-must neither stop the work nor change the exit code. Nothing here raises.
+Written at once and unbuffered: a caller may have closed its end, or never opened it, and that must not
+stop the work. Nothing here raises. What standard output did not take is remembered: a command that is
+there to print ends with ``printed``.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from getopt import GetoptError
+
+#: octets that are written at a time
+_BLOCK = 65536
+#: why standard output has not taken everything; EPIPE: nobody reads it any more
+_lost = 0
 
 
 def say(text: str) -> None:
     """Write a line to standard output."""
     _write(1, text)
+
+
+def print_octets(pieces: Iterable[bytes]) -> None:
+    """Write many *pieces* to standard output; who reads no more stops it. Raise what *pieces* raise, when
+    all that came before is written.
+    """
+    block = bytearray()
+    try:
+        for piece in pieces:
+            block += piece
+            if len(block) >= _BLOCK:
+                if not _write_all(1, block):
+                    return
+                block = bytearray()
+    finally:
+        _write_all(1, block)
+
+
+def printed(program: str, code: int) -> int:
+    """The exit code of a command whose work is to print: *code*, or 74 if the reader has not got it all.
+
+    The reason is told then, as coreutils do. Who has closed a pipe (mailq | head) has what they wanted.
+    """
+    if _lost in (0, errno.EPIPE):
+        return code
+    complain(f"{program}: standard output: {os.strerror(_lost)}")
+    return code or os.EX_IOERR
 
 
 def wrong_option(program: str, error: GetoptError, usage: str) -> int:
@@ -37,10 +72,21 @@ def complain(text: str) -> None:
 
 
 def _write(descriptor: int, text: str, end: str = "\n") -> None:
+    _write_all(descriptor, (text + end).encode("utf-8", "backslashreplace"))
+
+
+def _write_all(descriptor: int, octets: bytes | bytearray) -> bool:
+    """False if it did not take them all: nobody listens, or there is no room."""
+    global _lost
+    left = memoryview(octets)
     try:
-        os.write(descriptor, (text + end).encode("utf-8", "backslashreplace"))
-    except OSError:
-        pass  # nobody listens
+        while left:
+            left = left[os.write(descriptor, left) :]
+    except OSError as error:
+        if descriptor == 1:
+            _lost = _lost or error.errno or errno.EIO
+        return False
+    return True
 
 
 def occupy_standard_descriptors() -> None:
