@@ -39,13 +39,13 @@ class LmtpMailer(RemoteMailer):
     """Mailer ``local``: user.name is a login name, job.host the detail of user+detail."""
 
     name = "local"
+    has_destinations = False  # but this host
 
     def __init__(
         self, options: Options, slots: Slots, *, say: Callable[[str], None] | None = None
     ) -> None:
         """See RemoteMailer; but there is one worker at a time, which rides: *slots* are not asked."""
         super().__init__(options, slots, say=say)
-        self._most = self._pace.delay = 0  # this host is no destination
         #: path of a socket, or HOST:PORT
         self._place = options.local_mailer.removeprefix("lmtp:")
 

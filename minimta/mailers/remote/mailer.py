@@ -72,6 +72,9 @@ class RemoteMailer:
     """Deliver to other hosts by SMTP."""
 
     name = "esmtp"
+    #: do the options hold that limit what goes to one destination? (DestinationConcurrency,
+    #: SingleThreadDelivery, DestinationRateDelay)
+    has_destinations = True
 
     def __init__(
         self,
@@ -94,8 +97,11 @@ class RemoteMailer:
         self._kept = kept
         self._desk = LoginDesk(options, slots)
         self._pace = Pace(options)
+        most = 1 if options.single_thread_delivery else options.destination_concurrency
         #: workers of one next hop, 0: as many as the slots have places
-        self._most = 1 if options.single_thread_delivery else options.destination_concurrency
+        self._most = most if self.has_destinations else 0
+        if not self.has_destinations:
+            self._pace.delay = 0
         self._admission = Admission(slots, self._desk, self._hop, most=self._most, kept=kept)
         #: workers of each delivery that is under way
         self._busy: list[dict[int, WorkerProcess]] = []

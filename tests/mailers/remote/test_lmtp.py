@@ -81,6 +81,18 @@ def test_the_server_hears_lhlo_bare_names_and_no_return_path(path: str) -> None:
     assert server.messages == [b"Subject: x\r\n\r\nbody\r\n"]
 
 
+@pytest.mark.parametrize(
+    "limit", [{"destination_concurrency": 1}, {"single_thread_delivery": 1}, {}]
+)
+def test_this_host_is_no_destination_that_options_limit(path: str, limit: dict[str, Any]) -> None:
+    """Another attempt delivers there at the same time."""
+    taken = slots(10).place_at(f"hop lmtp:{path}", 1)
+    assert taken is not None
+    with taken, FakeLmtp(path) as server:
+        (outcomes,) = deliver(server.place, job("", "dave"), **limit)
+    assert fates(outcomes) == {b"dave": Fate.SENT}
+
+
 def test_who_does_not_know_its_own_names_waits(path: str, tmp_path: Path) -> None:
     with FakeLmtp(path) as server:
         (outcomes,) = deliver(server.place, job("", "dave"), local_host_names=str(tmp_path))
