@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from minimta.message.printable import shown
 
+_DAY = 86400.0
 _NOTIFY, _RETURN, _TRACE = 0x01, 0x02, 0x10
 #: RFC 2852 section 4: by-time has nine digits at most
 _VALUE = re.compile(rb"([+-]?[0-9]{1,9});([^;]?)(.*)", re.DOTALL)
@@ -42,6 +43,17 @@ class DeliverBy:
     def left(self, created: float, now: float) -> int:
         """Seconds that are left of a message *created* then."""
         return int(created + self.seconds - now)
+
+    def is_over(self, created: float, now: float, *, attempts: int, last_attempt: float) -> bool:
+        """Is a message *created* then to go back untried? It has had so many *attempts*.
+
+        DIFFERS: one that nobody has tried, or not for longer than this (and a day), is tried once more: the
+        machine was off, or its clock jumped, and neither says anything about the next hop. Sendmail's
+        sender gets back what was never on its way.
+        """
+        is_past = self.returns and self.left(created, now) <= 0
+        rested = now - max(last_attempt, created)
+        return is_past and attempts > 0 and rested <= max(self.seconds, _DAY)
 
     def parameter(self, left: int) -> bytes:
         """The value of BY= for the next hop, which has so many seconds *left*."""

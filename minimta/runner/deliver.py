@@ -217,7 +217,8 @@ class Deliverer:
             looping = too_many_hops(hops, self._options.max_hop_count)
             return [Destination(r, None, looping) for r in control.recipients]
         wish = deliver_by.of_lines(control.carried)
-        if wish is not None and wish.returns and wish.left(control.created, self._clock()) <= 0:
+        tried = {"attempts": control.attempts, "last_attempt": control.last_attempt}
+        if wish is not None and wish.is_over(control.created, self._clock(), **tried):
             late = not_in_time(wish.seconds)
             return [Destination(r, None, late) for r in control.recipients]
         try:

@@ -38,6 +38,11 @@ def letters(host: PrivateHost) -> list[str]:
     return [one.as_string() for one in host.letters("emma")]
 
 
+def returned(host: PrivateHost) -> list[str]:
+    """Not the warnings that it waits."""
+    return [letter for letter in letters(host) if "Action: failed" in letter]
+
+
 def test_the_queue_keeps_the_wish_as_sendmail_does(host: PrivateHost) -> None:
     qid = submit(host, b"600;NT")
     assert b"\n!\x11 600\n" in (host.root / "mqueue" / f"qf{qid}").read_bytes()
@@ -55,6 +60,36 @@ def test_what_is_late_goes_back_and_is_not_delivered(host: PrivateHost) -> None:
     assert "Action: failed" in letter and "Status: 5.4.7" in letter
     assert "delivery time expired 600s" in letter
     assert host.files() == []
+
+
+@pytest.mark.parametrize("jump", [600, 10 * 365 * 86400])
+def test_what_nobody_has_tried_is_tried_though_the_clock_says_that_it_is_late(
+    host: PrivateHost, jump: int
+) -> None:
+    """It may have jumped."""
+    qid = submit(host, b"600;R")
+    assert run(host, qid, later=jump).jobs
+    assert returned(host) == []
+    assert not run(host, qid, SENT, later=jump + 1).jobs
+    [letter] = returned(host)
+    assert "Status: 5.4.7" in letter
+    assert host.files() == []
+
+
+def test_what_was_tried_long_ago_is_tried_once_more(host: PrivateHost) -> None:
+    qid = submit(host, b"600;R")
+    run(host, qid, later=1)
+    assert run(host, qid, later=2 * 86400).jobs
+    assert returned(host) == []
+    assert not run(host, qid, SENT, later=2 * 86400 + 1).jobs
+    assert len(returned(host)) == 1
+
+
+def test_a_clock_that_is_put_right_brings_no_mail_back(host: PrivateHost) -> None:
+    qid = submit(host, b"600;R")
+    run(host, qid, later=10 * 365 * 86400)
+    assert run(host, qid, SENT, later=300).jobs
+    assert returned(host) == []
 
 
 def test_of_what_is_late_the_sender_is_told_once(host: PrivateHost) -> None:
