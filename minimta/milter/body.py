@@ -37,9 +37,7 @@ class MessageBody:
         held = bytearray()
         position = 0
         while position < self.size:
-            block = os.pread(self.descriptor, min(_BLOCK, self.size - position), position)
-            if not block:
-                raise OSError(0, "the data file is shorter than it was")
+            block = self._block(min(_BLOCK, self.size - position), position)
             position += len(block)
             held += block.replace(b"\n", b"\r\n")
             while len(held) >= octets:
@@ -79,7 +77,7 @@ class MessageBody:
             return
         position = 0
         while position < self._new:
-            block = os.pread(self.descriptor, _BLOCK, self.size + position)
+            block = self._block(_BLOCK, self.size + position)
             position += os.pwrite(self.descriptor, block, position)
         os.ftruncate(self.descriptor, self._new)
         self.size, self.is_replaced = self._new, True
@@ -90,3 +88,9 @@ class MessageBody:
         if self._has_new:
             os.ftruncate(self.descriptor, self.size)
         self._new, self._has_new, self._held = 0, False, b""
+
+    def _block(self, octets: int, position: int) -> bytes:
+        block = os.pread(self.descriptor, octets, position)
+        if not block:
+            raise OSError(0, "the data file is shorter than it was")
+        return block

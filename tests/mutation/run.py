@@ -1,7 +1,8 @@
 """Which test notices a change: the tests run on a copy of the tree in which one place is changed.
 
-Nearest first: the test file of the module, those of its room that import it, then others, the rest of its room, and then the
-suites that crash, cut the power and fail calls. The first test that fails ends it; it must pass without
+Nearest first: the test file of the module, those of its room that import it, then others, the rest of
+its room, those of rooms through which it is met, and then the suites that crash, cut the power and fail
+calls. The first test that fails ends it; it must pass without
 the change, so that no broken test counts.
 A test that says nothing for too long has noticed, too: the change is "timed out".
 
@@ -50,6 +51,11 @@ SUITES = (
 #: they see each call that makes something durable, and are quick
 _CALLS = ("tests/model/test_same_calls.py", "tests/queue/test_crash.py")
 _WITH_CALLS = ("queue", "mailers", "runner")
+#: rooms that are met through the door of another
+_THROUGH = {
+    "milter": ("tests/listener/test_filtering.py", "tests/listener/test_hostile_filters.py"),
+    "submission": ("tests/commands/test_sendmail.py",),
+}
 #: seconds without a word of pytest after which the test under way hangs
 SILENCE = 120.0
 _NOBODY = 65534
@@ -176,7 +182,9 @@ class Workplace:
         if not _can_unshare():
             return user
         # No exec: the first process of a namespace has to reap what the tests leave to it.
-        alone = ["unshare", "--pid", "--mount-proc", "--fork", "--kill-child"]
+        # All of them end with this one, however that ends.
+        with_us = ["setpriv", "--pdeathsig", "KILL"]
+        alone = [*with_us, "unshare", "--pid", "--mount-proc", "--fork", "--kill-child"]
         shell = ["bash", "-c", '"$@"; exit $?', "-"]
         return [*alone, *user, *shell]
 
@@ -239,7 +247,9 @@ def stages(module: str, home: Path = HOME, suites: Sequence[str] = SUITES) -> li
     near = [test for test in importers if test in neighbours]
     found: list[list[str]] = []
     calls = _CALLS if path.parts[1] in _WITH_CALLS else ()
-    for stage in ([*own, *near], calls, importers, neighbours, *([suite] for suite in suites)):
+    through = _THROUGH.get(path.parts[1], ())
+    rooms = ([*own, *near], calls, importers, neighbours, through)
+    for stage in (*rooms, *([suite] for suite in suites)):
         known = [test for before in found for test in before]
         found.append(
             [test for test in dict.fromkeys(stage) if test not in known and (home / test).exists()]

@@ -14,6 +14,7 @@ import pytest
 from minimta.message.envelope import Recipient
 from minimta.queue import put_aside, split
 from minimta.queue.control import Control
+from minimta.queue.letter_judge import in_hand
 from minimta.queue.spool import Spool
 
 QID, OTHER = "6AM9CfOn000096", "6AM9CfOn000097"
@@ -139,6 +140,14 @@ def test_what_was_put_aside_is_its_holders_alone(
     with shared(spool, "Qf" + QID):
         assert not act(spool, QID)
     assert act(spool, QID)
+
+
+def test_a_letter_that_somebody_looks_at_is_in_hand(spool: Spool) -> None:
+    put(spool)
+    with shared(spool, "qf" + QID):
+        assert in_hand(spool, [QID, OTHER]) == {QID}
+    assert in_hand(spool, [QID, OTHER]) == set()
+    assert is_shared(spool, "qf" + QID), "who looked has let go"
 
 
 def test_no_part_can_be_had_before_all_have_their_names(

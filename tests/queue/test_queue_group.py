@@ -189,22 +189,26 @@ def test_a_disk_that_fails_at_the_end_gives_the_message_to_another(
     assert not any(group.files()[name] for name in bad)
 
 
+@pytest.mark.parametrize("number", [1, 2])
 def test_a_disk_that_is_full_in_the_middle_of_a_long_message_gives_all_of_it_to_another(
-    group: Group, monkeypatch: pytest.MonkeyPatch
+    group: Group, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     incoming = group.incoming(b"Subject: long\n\n" + b"a" * 99_999 + b"\n")
-    full = next(name for name, files in group.files().items() if files)
+    full: set[str] = set()
     real = os.write
 
     def write(file: int, text: bytes) -> int:
-        if os.readlink(f"/proc/self/fd/{file}").startswith(f"{group.base}/{full}/"):
+        name = Path(os.readlink(f"/proc/self/fd/{file}")).parent.name
+        if name in full or len(full) < number:  # also the one that is to take it over
+            full.add(name)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return real(file, text)
 
     monkeypatch.setattr(os, "write", write)
     incoming.write(b"b" * 99_999 + b"\n")
     qid = incoming.commit()
-    assert not group.files()[full]
+    assert len(full) == number
+    assert not any(group.files()[name] for name in full)
     message = group.queue.lock(qid)
     assert message is not None
     with message:

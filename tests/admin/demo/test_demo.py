@@ -78,6 +78,12 @@ def test_commands_are_shown_as_one_types_them(played: tuple[Path, str]) -> None:
     assert not [line for line in typed if str(played[0]) in line]
 
 
+def test_all_is_shown_that_is_typed_and_answered(played: tuple[Path, str]) -> None:
+    lines = [line.strip() for line in played[1].split("\n")]
+    assert "> not sent" in lines
+    assert "Total requests: 1" in lines
+
+
 def test_they_work_when_they_are_typed(played: tuple[Path, str]) -> None:
     way = [line for line in played[1].split("\n") if "PATH=" in line]
     assert way[0] == "   $ " + way[1].strip() + "   # the commands of the checkout, for this host"

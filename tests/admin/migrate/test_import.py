@@ -237,6 +237,17 @@ def test_a_null_client_of_postfix(machine: OldMachine) -> None:
     assert machine.read("/etc/mail/relay-domains") == "10.1\n192.0.2\n192.0.3\n"
 
 
+def test_senders_at_myorigin_are_those_of_this_host(machine: OldMachine) -> None:
+    rows = ["Dave@example.org d.miller@example.net", "carol@old.example carol@example.net"]
+    files = {"/etc/postfix/main.cf": POSTFIX, "/etc/postfix/generic": "\n".join(rows) + "\n"}
+    found = machine.of(files).rows
+    assert [row.split("\t") for row in found if row.endswith("example.net")] == [
+        ["Dave@example.org", "d.miller@example.net"],
+        ["dave@vm1.example.org", "d.miller@example.net"],
+        ["carol@old.example", "carol@example.net"],
+    ]
+
+
 def test_a_small_host_of_postfix(machine: OldMachine) -> None:
     files = {
         "/etc/postfix/main.cf": (

@@ -9,7 +9,7 @@ from unittest.mock import Mock
 import pytest
 
 from minimta.mailers.job import Job, JobUser
-from minimta.mailers.remote.channel import JobProgress, WorkerChannel, WorkerProcess
+from minimta.mailers.remote.channel import WINDOW, JobProgress, WorkerChannel, WorkerProcess
 from minimta.mailers.remote.lines import Line, LogLine, OutcomesLine
 from minimta.mailers.remote.protocol import MAX_LINE, BadLine, decode
 from minimta.message.outcome import Fate, Outcome
@@ -63,6 +63,23 @@ def test_a_line_for_the_log_names_its_job(ends: tuple[socket.socket, socket.sock
     channel.log("about a message", two)
     channel.log("about none")
     assert read(ours, 2) == [LogLine(1, "about a message"), LogLine(-1, "about none")]
+
+
+def test_each_that_is_recorded_makes_room_for_one_more(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    ours, theirs = ends
+    jobs = [job("h", f"u{number}@a") for number in range(WINDOW + 1)]
+    channel = WorkerChannel(ours, jobs)
+    first, last, one_more = jobs[: WINDOW - 1], jobs[WINDOW - 1], jobs[WINDOW]
+    for one in first:
+        channel.report(one, {one.users[0].name: Outcome(Fate.SENT, "2.0.0", "Sent")})
+    theirs.send(b".")
+    assert channel.receive() == ([], -1)
+    ours.setblocking(False)
+    channel.report(last, {last.users[0].name: Outcome(Fate.SENT, "2.0.0", "Sent")})
+    with pytest.raises(BlockingIOError):  # it would wait
+        channel.report(one_more, {one_more.users[0].name: Outcome(Fate.SENT, "2.0.0", "Sent")})
 
 
 def test_many_outcomes_with_the_longest_words_of_a_peer_are_lines_that_can_be_read() -> None:
