@@ -278,3 +278,9 @@ def test_nothing_secret_is_in_the_file(watcher: Watcher) -> None:
         AGE, watcher.now, 0, 0.0, watcher.now
     )
     assert b"vm1" not in path.read_bytes()
+
+
+def test_when_it_is_over_nothing_is_remembered() -> None:
+    record = alert_state.was_told(AlertRecord(AGE, 5.0), NONE, 9.0)
+    assert record == AlertRecord(NONE, 0.0)
+    assert alert_state.was_told(record, AGE, 9.0) == AlertRecord(AGE, 9.0)

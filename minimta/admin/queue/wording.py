@@ -15,8 +15,6 @@ def age(seconds: float) -> str:
         number, left = divmod(left, unit)
         if number or (name == "s" and not told):
             told.append(f"{number}{name}")
-        if len(told) == 2:
-            break
     return "".join(told[:2])
 
 
