@@ -29,7 +29,6 @@ from collections.abc import Callable
 from minimta.config.options import Options
 from minimta.config.ports import Port
 from minimta.listener import cpu_affinity, name_questions, starttls
-from minimta.listener.activity import Activity
 from minimta.listener.cpu_affinity import OneProcessor
 from minimta.listener.incoming_queue import open_spool
 from minimta.listener.limits import ConnectionLimits
@@ -135,7 +134,7 @@ class Listener:
         orders = _Orders(control, parent)
         with contextlib.suppress(OSError):  # the parent is gone, which orders will say
             control.send(READY)
-        watch = _Watch(self._shared.activity, self._limits, self._processor, control)
+        watch = _Watch(self._shared, self._limits, self._processor, control)
         while not (orders.ends() or orders.retires):
             orders.wait(watch.look(orders.wake))
         for server, thread in zip(self._servers, self._threads, strict=True):
@@ -178,13 +177,14 @@ class _Watch:
 
     def __init__(
         self,
-        activity: Activity,
+        shared: SharedState,
         limits: ConnectionLimits,
         processor: OneProcessor | None,
         control: socket.socket,
     ) -> None:
         """The parent is asked by *control* for another listener when this one is stale."""
-        self._activity = activity
+        self._activity = shared.activity
+        self._spool = shared.spool
         self._limits = limits
         self._processor = processor
         self._control = control
@@ -200,8 +200,10 @@ class _Watch:
             self._processor.look(connections, now - self._looked)
         self._looked = now
         if now >= self._asks_at:
-            is_stale = sandbox.is_elsewhere() and _ask(self._control, STALE)
-            self._asks_at = now + (_ASK_AGAIN if is_stale else _LOOK)
+            # What goes into a queue that was moved away is looked for by nobody.
+            is_stale = sandbox.is_elsewhere() or not self._spool.is_in_place()
+            has_asked = is_stale and _ask(self._control, STALE)
+            self._asks_at = now + (_ASK_AGAIN if has_asked else _LOOK)
         if not is_busy:
             self._activity.rest(wake)
         return _BUSY if is_busy else _AT_REST

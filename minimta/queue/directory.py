@@ -72,6 +72,13 @@ class QueueDirectory:
         """Close the directory; messages that are locked stay so."""
         os.close(self.descriptor)
 
+    def is_in_place(self) -> bool:
+        """Is it still what its path leads to? As far as can be seen: one that was moved away may come back."""
+        try:
+            return os.path.samestat(os.stat(self.directory), os.fstat(self.descriptor))
+        except OSError:
+            return True
+
     def free_blocks(self) -> int:
         """Blocks of the file system that are free for us (option MinFreeBlocks)."""
         return os.fstatvfs(self.descriptor).f_bavail

@@ -250,6 +250,10 @@ class QueueGroup:
             return False
         return until is not None
 
+    def is_in_place(self) -> bool:
+        """See QueueDirectory; begin() and look() see to it that they are."""
+        return True
+
     def free_blocks(self) -> int:
         """Those of the directory that has most; see QueueDirectory."""
         return max(map(_free, self.spools), default=0)
@@ -335,7 +339,9 @@ def _has(spool: Spool, qid: str) -> bool:
     try:
         return spool.has(qid)
     except OSError:
-        return False  # nobody can look there
+        # Nobody can look there, and others are not to wait for it. Only a dead process of our number whose
+        # clock was wrong can have had an id that is new; and a message is locked by its directory as well.
+        return False
 
 
 def _free(spool: Spool) -> int:

@@ -139,6 +139,9 @@ class HandedRuns:
 
     def names(self) -> list[str]:
         """The names of all messages, in no order; what else is looked for is noted. Raise OSError."""
+        if not self._directory.is_in_place():
+            before, self._directory = self._directory, QueueDirectory(self._directory.directory)
+            before.close()
         files = self._directory.files()
         asked = (os.fsencode(name.removeprefix(_HANDED)) for name in files if name[:3] == _HANDED)
         self._found += [order for order in asked if ORDER.fullmatch(b"e%b\n" % order)]

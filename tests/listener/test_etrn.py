@@ -232,6 +232,21 @@ def test_what_is_handed_over_is_found_by_the_runner_once(runs: Runs, tmp_path: P
     assert len(runs.begun()) == 2
 
 
+def test_a_directory_that_was_moved_away_is_left_and_the_one_in_its_place_is_listed(
+    tmp_path: Path,
+) -> None:
+    queue = tmp_path / "mqueue"
+    queue.mkdir()
+    (queue / "qf6AM9CfOn000096").touch()
+    handed = HandedRuns(QueueDirectory(str(queue)))
+    assert handed.names() == ["6AM9CfOn000096"]
+    queue.rename(tmp_path / "away")
+    assert handed.names() == ["6AM9CfOn000096"]  # it may come back
+    queue.mkdir()
+    (queue / "qf6AM9CfOn000097").touch()
+    assert handed.names() == ["6AM9CfOn000097"]
+
+
 def test_a_queue_that_takes_no_order_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -270,6 +270,24 @@ def test_the_queue_runner_obeys_the_new_options(daemon: Daemon, tmp_path: Path) 
 
 
 @BOTH
+def test_a_queue_that_was_moved_away_gets_no_more_mail(
+    daemon: Daemon, words: tuple[str, ...]
+) -> None:
+    daemon.start(*words)
+    queue = Path(daemon.host.options.queue_directory)
+    send(daemon, "dave")
+    wait_for(lambda: (daemon.cf.parent / "mail" / "dave").exists() or len(words) == 1)
+    queue.rename(queue.with_name("away"))
+    queue.mkdir(mode=0o700)
+    wait_for(lambda: daemon.answers() and "reload: done" in daemon.log.read_text())
+    send(daemon, "carol")
+    if len(words) == 1:
+        assert list(queue.glob("qf*"))
+    else:  # its runner looks there, too
+        wait_for((daemon.cf.parent / "mail" / "carol").exists)
+
+
+@BOTH
 def test_one_signal_ends_all_of_them(daemon: Daemon, words: tuple[str, ...]) -> None:
     daemon.start(*words)
     assert daemon.process is not None

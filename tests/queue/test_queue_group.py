@@ -375,6 +375,26 @@ def test_a_directory_that_was_moved_away_gets_nothing_more_and_keeps_what_it_has
     assert group.files()["away"] == group.files()["aside"] == [f"df{QID}", f"qf{QID}"]
 
 
+def test_where_nobody_can_look_an_id_may_be_there_twice_and_both_messages_are_had(
+    group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others do not wait for a disk that is broken; who locks a message names its directory."""
+
+    def broken(qid: str) -> bool:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), qid)
+
+    first = group.put().name
+    monkeypatch.setattr(group.spool(first), "has", broken)
+    second = group.put().name
+    assert first != second
+    names = {f"{first}/{QID}", f"{second}/{QID}"}
+    assert set(group.queue.names()) == names
+    for name in names:
+        message = group.queue.lock(name)
+        assert message is not None and message.name == name
+        message.release()
+
+
 def test_what_has_just_been_moved_away_or_mounted_over_gets_nothing(group: Group) -> None:
     (group.base / "q1").rename(group.base / "away")
     (group.base / "q2").rename(group.base / "aside")
