@@ -29,6 +29,8 @@ SCENARIOS = (
         runners=2,
         crashes=2,
     ),
+    Scenario("done together", "accept", {"remote": (FAILED,)}, batch=2),
+    Scenario("swept meanwhile", "accept", {"remote": (SENT,)}, batch=2, runners=2),
     Scenario("delivered at once", "accept and keep", {"program": _ANY}, runners=2, crashes=2),
     Scenario("adopted", "submit", {"mailbox": (SENT,)}),
     Scenario("held, let go", "accept", {"remote": (SENT,)}, deeds=("hold", "let go"), runners=2),

@@ -34,6 +34,8 @@ class Scenario:
     #: what a person does, each once and in this order: "hold", "let go", "remove", "take back"
     deeds: tuple[str, ...] = ()
     has_mailbox: bool = True
+    #: messages of which the removals may be made durable together
+    batch: int = 1
     #: what becomes of reports
     report: tuple[str, ...] = (SENT,)
 
@@ -137,7 +139,8 @@ class Machine:
         except Wait:
             return
         if after is None:
-            yield Move(f"{label}: in vain", world.pack(None), is_vain=True)
+            rest = self._batch_over(process)
+            yield Move(f"{label}: in vain", world.pack(rest), is_vain=rest is None)
             return
         if step.call == "answer" and state.crashes:
             yield self._answer_lost(world, after)
@@ -197,7 +200,31 @@ class Machine:
             return self._sent(world, process)
         if name in ("record", "defer", "hold", "let go"):
             return self._recorded(world, process)
-        return [(True, None)]
+        if name == "retire":
+            return self._batch_goes_on(world, process)
+        return [(True, self._batch_over(process))]
+
+    def _batch_goes_on(self, world: World, process: Process) -> list[tuple[bool, Process | None]]:
+        """Another message of the batch is taken: any that is there, and of which there is no more to do."""
+        retired = (*process.retired, process.taken)
+        batch = Process(process.who, "take", retired=retired)
+        found = [
+            (True, batch._replace(taken="m" + name[4:]))
+            for name in sorted(world.names)
+            if name.startswith("m/qf") and "m" + name[4:] not in retired
+        ]
+        return [*found, (True, self._batch_over(batch))]
+
+    @staticmethod
+    def _batch_over(process: Process) -> Process | None:
+        """The last message is: the removals become durable, and then each df goes."""
+        if not process.retired:
+            return None
+        is_durable = process.program in ("finish", "flush", "drop")
+        first, *others = process.retired
+        return Process(
+            process.who, "drop" if is_durable else "flush", taken=first, retired=tuple(others)
+        )
 
     def _made(self, process: Process) -> Process:
         """A message is durable: it was to be acknowledged, or it is a copy, or a report."""
@@ -212,7 +239,12 @@ class Machine:
             return _begin(done._replace(then="", left=Control(())), "let the letter go")
         left = tuple(r for r in process.left.recipients if r not in process.failed)
         done = done._replace(left=process.left._replace(recipients=left), then="", failed=())
-        return _begin(done, "record" if left else "finish")
+        return _begin(done, "record") if left else self._done(done)
+
+    def _done(self, process: Process) -> Process:
+        """Nobody is left: it is removed, with what was before it in its batch."""
+        is_last = process.who != "runner" or len(process.retired) >= self.scenario.batch - 1
+        return _begin(process, "finish" if is_last else "retire")
 
     def _delivered_at_once(
         self, world: World, process: Process
@@ -302,7 +334,7 @@ class Machine:
         if process.failed:
             return self._reporting(world, process)
         if not process.left.recipients:
-            return _begin(process, "finish")
+            return self._done(process)
         return _begin(process, "record" if process.unrecorded else "defer")
 
     def _reporting(self, world: World, process: Process) -> Process:

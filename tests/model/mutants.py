@@ -27,29 +27,80 @@ WHERE = {
     "to a mailbox": ("a mailbox",),
     "to a new mailbox": ("several",),
     "record": ("a mailbox, another host",),
-    "finish": ("a mailbox", "another host says no"),
-    "sweep df": ("several",),
+    "to an empty mailbox": ("a mailbox",),
+    "to a torn mailbox": ("several",),
+    "finish": ("a mailbox", "another host says no", "done together"),
+    "retire": ("done together",),
+    "flush": ("done together",),
+    "hold": ("held",),
+    "let go": ("held",),
+    "put aside": ("nobody takes",),
+    "take back": ("nobody takes",),
+    "remove": ("nobody takes",),
+    "sweep df": ("swept",),
 }
 _LOOKS = "look new/qf new/tf new/xf new/af new/hf new/Qf"
 _AT_THE_END = "it is closed at the end of the process"
 _ONE_ID = "no id is used twice in the model"
+_OTHERS = "nobody replaces a letter in the model"
+_ALL_THREE = "all are made before anybody is told"
+#: what holds for whatever is accepted; "new" is "client" in clientmqueue
+_CREATING = {
+    "without lock new/df": "a df is swept an hour after its maker; see README",
+    f"without {_LOOKS}": _ONE_ID,
+    f"{_LOOKS} before lock new/df": _ONE_ID,
+    f"write new/df before {_LOOKS}": _ONE_ID,
+    "create new/tf before write new/df": "nothing is durable yet",
+}
+_COMMITTING = _CREATING | {
+    "fsync new/df before write new/tf": _ALL_THREE,
+    "fsync new/tf before fsync new/df": _ALL_THREE,
+    "rename new/tf new/qf before fsync new/tf": _ALL_THREE,
+}
 #: change -> why no promise is broken by it; of the programs in JUDGED
 HARMLESS = {
-    "accept together: without lock new/df": "a df is swept an hour after its maker; see README",
-    f"accept together: without {_LOOKS}": _ONE_ID,
-    f"accept together: {_LOOKS} before lock new/df": _ONE_ID,
-    f"accept together: write new/df before {_LOOKS}": _ONE_ID,
-    "accept together: create new/tf before write new/df": "nothing is durable yet",
+    **{f"accept: {change}": why for change, why in _COMMITTING.items()},
+    **{f"accept together: {change}": why for change, why in _CREATING.items()},
+    **{f"accept and keep: {change}": why for change, why in _COMMITTING.items()},
+    **{f"submit: {change}".replace("new/", "client/"): why for change, why in _COMMITTING.items()},
+    "accept and keep: write new/tf before lock new/tf": "it is locked before it is a qf",
+    "submit: without fsync client/tf": "it is fsynced once more as the qf",
     "adopt: without open client/df": "a letter without df is not acknowledged",
     "adopt: read client/qf before open client/df": "only reads",
+    "let the letter go: without look client/qf": _OTHERS,
+    "let the letter go: unlink client/qf before look client/qf": _OTHERS,
+    "let the letter go: without look client/df": _OTHERS,
+    "let the letter go: unlink client/df before look client/df": _OTHERS,
+    "let the letter go: look client/df before fsync client/directory": _OTHERS,
+    "let the letter go: without close client/qf": _AT_THE_END,
+    "let the letter go: fsync client/directory before close client/qf": "the name is gone before",
+    "let the letter go: without unlink client/df": "it is swept",
+    "take: read qf before look qf": "only reads",
+    "take: open df before read qf": "only reads",
+    "record: without utime tf": "when it is due is not in the model",
+    "record: utime tf before write tf": "when it is due is not in the model",
+    "record: fsync tf before utime tf": "when it is due is not in the model",
+    "record: write tf before lock tf": "it is locked before it is the qf",
+    "record: without close qf": _AT_THE_END,
+    "record: fsync directory before close qf": "the new qf is locked already",
     "finish: without unlock qf": _AT_THE_END,
     "finish: without close qf": _AT_THE_END,
     "finish: without unlink df": "it is swept",
     "finish: close qf before unlock qf": "both let go of the lock",
     "finish: fsync directory before close qf": "the name is gone before",
+    "retire: without unlock qf": _AT_THE_END,
+    "retire: without close qf": _AT_THE_END,
+    "retire: close qf before unlock qf": "both let go of the lock",
+    "flush: without unlink df": "it is swept",
+    "put aside: without look Qf": _ONE_ID,
+    "put aside: rename qf Qf before look Qf": _ONE_ID,
+    "put aside: without close Qf": _AT_THE_END,
 }
 #: programs of which every change was judged
-JUDGED = ("accept together", "adopt", "finish")
+JUDGED = (
+    *("accept", "accept together", "accept and keep", "submit", "adopt", "let the letter go"),
+    *("take", "record", "finish", "retire", "flush", "put aside"),
+)
 
 
 def mutants(name: str) -> Iterator[tuple[str, Programs]]:
@@ -67,7 +118,7 @@ def mutants(name: str) -> Iterator[tuple[str, Programs]]:
 def is_noticed(name: str, programs: Programs) -> str:
     """The promise that is broken; "" if none is."""
     for scenario in SCENARIOS:
-        for small in _small(scenario) if scenario.name.startswith(WHERE[name]) else ():
+        for small in _small(name, scenario) if scenario.name.startswith(WHERE[name]) else ():
             try:
                 Explorer(Machine(small, programs)).explore()
             except Broken as error:
@@ -75,8 +126,14 @@ def is_noticed(name: str, programs: Programs) -> str:
     return ""
 
 
-def _small(scenario: Scenario) -> Iterator[Scenario]:
-    """One runner and a crash, two runners without one: enough to see it, and fast."""
+def _small(name: str, scenario: Scenario) -> Iterator[Scenario]:
+    """One runner and a crash, two runners without one: enough to see it, and fast.
+
+    What is swept wants another runner, and a crash.
+    """
+    if name.startswith("sweep"):
+        yield scenario
+        return
     yield replace(scenario, crashes=1, runners=1)
     yield replace(scenario, crashes=0, runners=2)
 

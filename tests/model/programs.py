@@ -184,6 +184,14 @@ _TEXT = {
     fsync directory
     unlink df
     """,
+    # of a batch: all but the last one go so, and then one fsync is for all of them
+    "retire": """
+    unlink qf
+    unlock qf
+    close qf
+    """,
+    "flush": "fsync directory\nunlink df",
+    "drop": "unlink df",
     "release": "unlock qf\nclose qf",
     # --- quarantine: the letter in the qf keeps runs away before it has, and after it had, the name hf
     "hold": "rename qf hf\nfsync directory",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.model.explore import SCENARIOS, Explored, explore
@@ -10,6 +12,7 @@ from tests.model.mutants import HARMLESS, JUDGED, is_noticed, mutants
 
 #: all of it, whatever scenarios there are
 LEAST = 100_000
+README = Path(__file__).with_name("README.md")
 _explored: list[Explored] = []
 
 
@@ -24,7 +27,9 @@ def test_no_state_breaks_a_promise(scenario: Scenario) -> None:
 def test_a_hundred_thousand_states_were_visited() -> None:
     if len(_explored) < len(SCENARIOS):
         pytest.skip("not all scenarios were explored")
-    assert sum(found.states for found in _explored) >= LEAST
+    states = sum(found.states for found in _explored)
+    assert states >= LEAST
+    assert f"{states:,} states" in README.read_text(encoding="utf-8")
 
 
 #: program: the lines without which it must break a promise; the shortest ones to look at
@@ -35,7 +40,11 @@ NEEDED = {
     "submit": ("fsync client/df", "fsync client/qf"),
     "let the letter go": ("fsync client/directory",),
     "record": ("lock tf", "write tf", "fsync tf", "fsync directory"),
+    "to an empty mailbox": ("fsync mailbox",),
     "finish": ("fsync directory",),
+    "retire": ("unlink qf",),
+    "flush": ("fsync directory",),
+    "sweep df": ("fsync directory",),
     "take": ("lock qf", "look qf"),
 }
 
@@ -46,6 +55,14 @@ NEEDED = {
 def test_each_line_is_needed(program: str, line: str) -> None:
     programs = dict(mutants(program))[f"{program}: without {line}"]
     assert is_noticed(program, programs)
+
+
+def test_every_reason_is_one_for_a_change_that_there_is() -> None:
+    changes = {change for program in JUDGED for change, _ in mutants(program)}
+    assert HARMLESS.keys() <= changes
+    text = README.read_text(encoding="utf-8")
+    assert f"{len(changes)} changes of {len(JUDGED)} programs" in text
+    assert f"{len(changes) - len(HARMLESS)} break a promise" in text
 
 
 @pytest.mark.long

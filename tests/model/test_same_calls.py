@@ -188,6 +188,17 @@ def test_what_was_done_is_recorded_before_the_next_act(traced: Traced) -> None:
     traced.are("take", "to another host", "finish")
 
 
+def test_a_batch_is_done_with_one_fsync_of_the_directory(traced: Traced) -> None:
+    elsewhere = Elsewhere({})
+    qids = [traced.host.submit(EMMA, X) for _ in range(2)]
+    with traced.calls() as made:
+        elsewhere.before = lambda job: made.lines.append("act remote")
+        traced.host.deliverer(esmtp=elsewhere).attempt(qids)
+    # Both are locked before the first is delivered; the model takes one after the other. Of calls that
+    # are alike CallsMade shows one: "drop" is the second "unlink df".
+    traced.are("take", "take", *("to another host", "retire") * 2, "flush")
+
+
 def test_a_report_is_durable_before_anybody_is_dropped(traced: Traced) -> None:
     elsewhere = Elsewhere({X[1:-1]: REFUSED})
     deliverer = traced.host.deliverer(esmtp=elsewhere)

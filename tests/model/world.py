@@ -63,6 +63,8 @@ class Process(NamedTuple):
     is_unsynced: bool = False
     #: what follows when this program is over
     then: str = ""
+    #: messages of its batch that are done: their df stay until the directory is fsynced
+    retired: tuple[str, ...] = ()
 
     @property
     def files(self) -> tuple[int, ...]:
