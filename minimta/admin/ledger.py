@@ -34,8 +34,8 @@ UNBALANCED = 1
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx"
 #: of the unknown so many are named
 _NAMED = 1000
-#: seconds that reading the log takes at most
-_READING = 6 * 3600.0
+#: seconds by which the clock of whoever writes the log may differ from ours
+_SLACK = 60.0
 
 
 @dataclass(slots=True)
@@ -126,8 +126,9 @@ def time_of(qid: str, now: float) -> float:
     """When the id was made, epoch seconds (see queue.qid); 0.0 if it says nothing sensible."""
     try:
         numbers = [_DIGITS.index(digit) for digit in qid[:6]]
-        year = time.gmtime(now + 86400).tm_year
-        year -= (year - 1900 - numbers[0]) % 60
+        year = time.gmtime(now).tm_year
+        # The nearest: the clock may have been ahead.
+        year += (numbers[0] - (year - 1900) + 30) % 60 - 30
         return float(calendar.timegm((year, numbers[1] + 1, *numbers[2:6])))
     except (ValueError, OverflowError):
         return 0.0
@@ -148,12 +149,15 @@ def make(
     *watch* gets every line, *counted* every message. Raise OSError if a queue cannot be read.
     """
     ledger = Ledger(since, now)
+    begun = time.monotonic()
     queued = _queued(options)
     accounts = LedgerEntries(_trusted(options))
-    for line in mail_log.read(places, since, ledger.complaints.append):
+    # A clock that was set back makes what became of a message older than it is.
+    for line in mail_log.read(places, since, ledger.complaints.append, to_end=True):
         if host and line.host.partition(".")[0] != host.partition(".")[0]:
             continue
-        watch(line)
+        if not line.time or line.time >= since:
+            watch(line)
         accounts.take(line)
     for kind, one in queued:
         account = accounts.get(one.qid)
@@ -163,20 +167,25 @@ def make(
             account.time = account.time or float(one.created)
             account.sender = account.sender or log.clean(one.sender)
     ledger.lines = accounts.lines
-    for account in _messages(accounts, since, now):
+    for account in _messages(accounts, since, now, time.monotonic() - begun + _SLACK):
         counted(account, ledger.add(account))
     return ledger
 
 
-def _messages(accounts: LedgerEntries, since: float, now: float) -> Iterable[LedgerEntry]:
-    """Those that count: accepted in that time, and not gone on under another id."""
+def _messages(
+    accounts: LedgerEntries, since: float, now: float, reading: float
+) -> Iterable[LedgerEntry]:
+    """Those that count: accepted in that time, and not gone on under another id.
+
+    From *now* on, epoch seconds, queue and log were read for so many seconds.
+    """
     for account in accounts:
         if account.parts and account.qid not in account.parts and not account.queued:
             continue
         account.time = account.time or time_of(account.qid, now)
-        # What waits is there whatever its time says. From far behind "now" it did not come while we read:
-        # the clock was ahead when it came.
-        is_early = account.time <= now or account.time > now + _READING or account.queued
+        # What waits is there whatever its time says. What is from later than we read did not come
+        # meanwhile: the clock was ahead when it came.
+        is_early = account.time <= now or account.time > now + reading or account.queued
         if account.is_message and since <= account.time and is_early:
             yield account
 

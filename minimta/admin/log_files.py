@@ -24,22 +24,43 @@ from minimta.admin.log_line import LONGEST, LoggedLine
 from minimta.system import log
 
 _ROTATED = re.compile(r"(?:\.\d{1,6}|[-.]\d{8}(?:[-_.]?\d{1,10})?)(?P<packed>\.gz|\.bz2|\.xz)?")
+_NUMBER = re.compile(r"\.(\d{1,6})(?!\d)")
 #: seconds between the writing of a line and that of its file: not all clocks are one
 _SLACK = 60.0
 
 
-def lines(path: str, since: float, complain: Callable[[str], None]) -> Iterator[LoggedLine]:
-    """Of *path* and its rotated files those lines that are not older than *since* (epoch seconds).
+def lines(
+    path: str, since: float, complain: Callable[[str], None], *, to_end: bool = False
+) -> Iterator[LoggedLine]:
+    """Of *path* and its rotated files those lines that are not older than *since* (epoch seconds); with
+    *to_end* all that stand behind the first of them, too.
 
     *complain* gets a sentence for each file that cannot be read, or not to its end.
     """
     opened = _open_all(path, since, complain)
     try:
+        begin = _Begin(since, to_end=to_end)
         for name, file, changed in opened:
-            yield from _lines_of(name, file, changed, since, complain)
+            yield from _lines_of(name, file, changed, begin, complain)
     finally:
         for _, file, _ in opened:
             file.close()
+
+
+class _Begin:
+    """From where on lines count."""
+
+    def __init__(self, since: float, *, to_end: bool) -> None:
+        self._since = since
+        self._to_end = to_end
+
+    def is_before(self, when: float) -> bool:
+        """Does a line of then (0.0: it has no date) not count? Asked in the order of the lines."""
+        if not when or when < self._since:
+            return bool(when)
+        if self._to_end:
+            self._since = 0.0
+        return False
 
 
 def newest(path: str) -> float:
@@ -75,7 +96,14 @@ def _open_all(
             file.close()
             continue
         opened[key] = (whole, file, found.st_mtime)
-    return sorted(opened.values(), key=lambda one: one[2])
+    return sorted(opened.values(), key=lambda one: _order(base, one[0], one[2]))
+
+
+def _order(base: str, path: str, changed: float) -> tuple[bool, int, float]:
+    """Oldest first, as logrotate numbers them: the clock by which they were written may have been wrong."""
+    end = os.path.basename(path)[len(base) :]
+    number = _NUMBER.match(end)
+    return not end, -int(number[1]) if number else 0, changed
 
 
 def _is_of(base: str, name: str) -> bool:
@@ -100,7 +128,7 @@ def _unpacked(path: str, file: IO[bytes]) -> IO[bytes]:
 
 
 def _lines_of(
-    path: str, file: IO[bytes], changed: float, since: float, complain: Callable[[str], None]
+    path: str, file: IO[bytes], changed: float, begin: _Begin, complain: Callable[[str], None]
 ) -> Iterator[LoggedLine]:
     year = 0
     try:
@@ -114,7 +142,7 @@ def _lines_of(
     try:
         file.seek(0)
         for octets in _octets(_unpacked(path, file)):
-            yield from _dated(octets, dates, since)
+            yield from _dated(octets, dates, begin)
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         complain(f"{log.clean(path)}: read up to where it is damaged ({log.clean(str(error))})")
 
@@ -129,14 +157,14 @@ def _octets(file: IO[bytes]) -> Iterator[bytes]:
             line = file.readline(LONGEST)
 
 
-def _dated(octets: bytes, dates: log_dates.Dates, since: float) -> Iterator[LoggedLine]:
+def _dated(octets: bytes, dates: log_dates.Dates, begin: _Begin) -> Iterator[LoggedLine]:
     found = log_line.split(octets)
     if found is None:
         return
     when = (
         dates.of_bsd(found.bsd) if found.bsd else log_dates.of_iso(found.iso) if found.iso else 0.0
     )
-    if when and when < since:
+    if begin.is_before(when):
         return
     qid, text = log_line.identified(found.text)
     for _ in range(found.times):

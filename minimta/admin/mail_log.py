@@ -39,15 +39,20 @@ def places(options: Options, asked: Sequence[str] = ()) -> list[str]:
 
 
 def read(
-    where: Sequence[str], since: float, complain: Callable[[str], None]
+    where: Sequence[str],
+    since: float,
+    complain: Callable[[str], None],
+    *,
+    to_end: bool = False,
 ) -> Iterator[LoggedLine]:
     """All lines in these places that are not older than *since* (epoch seconds; 0.0: all).
 
-    *complain* gets a sentence for whatever cannot be read.
+    With *to_end* also all that stand behind one of these in a file, whatever their dates: a clock that was
+    set back makes later lines older. *complain* gets a sentence for whatever cannot be read.
     """
     return itertools.chain.from_iterable(
         journal.lines(since, complain)
         if place == JOURNAL
-        else log_files.lines(place, since, complain)
+        else log_files.lines(place, since, complain, to_end=to_end)
         for place in where
     )

@@ -23,11 +23,13 @@ from minimta.admin.report_figures import Figures
 from minimta.config.options import Options
 from minimta.mailers.files import dotlock
 from minimta.message.envelope import Recipient
+from minimta.queue import qid as queue_id
 from minimta.queue.spool import Spool
 from minimta.system import log
 from tests.listener.test_daemon import Daemon, children, is_gone, send, wait_for
 from tests.support.powercut import Disk, playground
 from tests.support.privatehost import BUSY, Elsewhere, PrivateHost
+from tests.support.privatehost import SENT as SENT_ELSEWHERE
 from tests.test_crash import content
 
 EMMA, DAVE, CAROL = b"<emma@lab1.campus>", b"<dave@lab1.campus>", b"<carol@lab1.campus>"
@@ -511,7 +513,9 @@ def test_a_number_without_end_is_no_number(tmp_path: Path) -> None:
     assert found.endings == {Ending.UNKNOWN: 1}
 
 
-@pytest.mark.parametrize(("ahead", "counts"), [(86400.0, True), (60.0, False), (-60.0, True)])
+@pytest.mark.parametrize(
+    ("ahead", "counts"), [(86400.0, True), (3600.0, True), (30.0, False), (-60.0, True)]
+)
 def test_what_came_while_the_clock_was_ahead_is_counted(
     tmp_path: Path, ahead: float, counts: bool
 ) -> None:
@@ -520,6 +524,91 @@ def test_what_came_while_the_clock_was_ahead_is_counted(
     (tmp_path / "log").write_text(f"{date} h sm-mta[9]: {A}: {FROM}\n")
     found = ledger.make(options_of(tmp_path), [str(tmp_path / "log")], now=now)
     assert found.endings == ({Ending.UNKNOWN: 1} if counts else {})
+
+
+NOW = 1795335161.0
+YEARS = 10 * 365 * 86400
+
+
+def at(moment: float, qid: str, text: str) -> str:
+    """A line of a file that was written when the clock showed that."""
+    date = datetime.fromtimestamp(moment, tz=UTC).isoformat()
+    return f"{date} h sm-mta[9]: {qid}: {text}\n"
+
+
+@pytest.mark.parametrize("jump", [3600, -3600, YEARS, -YEARS])
+@pytest.mark.parametrize("before", range(4))
+def test_a_clock_that_is_put_right_at_any_step_changes_no_sum(
+    tmp_path: Path, jump: int, before: int
+) -> None:
+    """It was wrong by *jump* until then; what has no right date counts in a ledger of all times."""
+    steps = [FROM, LATE, SENT, DONE + "1"]
+    wrong = [(NOW - 100 + step + (jump if step < before else 0)) for step in range(4)]
+    text = "".join(at(moment, A, step) for moment, step in zip(wrong, steps, strict=True))
+    (tmp_path / "log").write_text(at(NOW - 200, B, FROM) + text + at(NOW - 50, B, SENT))
+    (tmp_path / "log").write_text((tmp_path / "log").read_text() + at(NOW - 49, B, DONE + "1"))
+    found = ledger.make(options_of(tmp_path), [str(tmp_path / "log")], now=NOW)
+    assert found.endings == {Ending.DELIVERED: 2}
+    assert found.recipients == {"delivered": 2}
+
+
+@pytest.mark.parametrize("jump", [3600, YEARS])
+def test_what_was_done_after_the_clock_was_set_back_is_known_of_what_came_before(
+    tmp_path: Path, jump: int
+) -> None:
+    """Its last lines are older than --since."""
+    lines = [at(NOW + jump, A, FROM), at(NOW - 500, A, SENT), at(NOW - 499, A, DONE + "1")]
+    (tmp_path / "log").write_text("".join(lines))
+    seen: list[float] = []
+    found = ledger.make(
+        options_of(tmp_path),
+        [str(tmp_path / "log")],
+        since=NOW - 100,
+        now=NOW,
+        watch=lambda line: seen.append(line.time),
+    )
+    assert found.endings == {Ending.DELIVERED: 1}
+    assert seen == [NOW + jump]
+
+
+@pytest.mark.parametrize("jump", [3600, -3600, YEARS, -YEARS])
+@pytest.mark.parametrize("step", range(4))
+def test_mail_on_its_way_while_the_clock_is_wrong_for_a_step_is_balanced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: int, step: int
+) -> None:
+    """Real lines: accepted, deferred, deferred, delivered and returned."""
+    host = PrivateHost(tmp_path, now=NOW - 1000)
+
+    def line(qid: str, text: str, **unused: object) -> None:
+        with (tmp_path / "log").open("a") as file:
+            file.write(at(host.now or 0.0, qid, text))
+
+    monkeypatch.setattr(log, "line", line)
+    for number, answer in enumerate((None, BUSY, BUSY, SENT_ELSEWHERE)):
+        host.now = NOW - 1000 + number + (jump if number == step else 0)
+        if answer is None:
+            qid = host.submit(EMMA, X, DAVE, NOBODY)
+        else:
+            host.deliverer(esmtp=Elsewhere({X[1:-1]: answer})).attempt([qid])
+    for since in (0.0, NOW - 1000 - max(0, -jump)):
+        found = ledger.make(host.options, [str(tmp_path / "log")], since=since, now=NOW)
+        assert not found.unknown, told(found)
+        assert found.endings[Ending.RETURNED] == 1 and not found.endings[Ending.WAITING]
+
+
+def test_rotated_files_of_a_wrong_clock_are_read_in_their_order(tmp_path: Path) -> None:
+    (tmp_path / "log.1").write_text(at(NOW + YEARS, A, FROM) + at(NOW + YEARS, A, LATE))
+    os.utime(tmp_path / "log.1", (NOW + YEARS, NOW + YEARS))
+    (tmp_path / "log").write_text(at(NOW - 9, A, SENT) + at(NOW - 8, A, DONE + "1"))
+    os.utime(tmp_path / "log", (NOW - 8, NOW - 8))
+    found = ledger.make(options_of(tmp_path), [str(tmp_path / "log")], now=NOW)
+    assert found.endings == {Ending.DELIVERED: 1}
+
+
+@pytest.mark.parametrize("year", [2000, 2016, 2026, 2027, 2036])
+def test_an_id_of_a_wrong_clock_says_when_that_was(year: int) -> None:
+    made = datetime(year, 11, 22, 9, 12, 41, tzinfo=UTC).timestamp()
+    assert ledger.time_of(queue_id.new(made), NOW) == made
 
 
 def test_what_waits_is_counted_whatever_its_date(tmp_path: Path) -> None:
