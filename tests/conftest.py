@@ -23,7 +23,7 @@ import pytest
 from minimta.config.options import Options
 from minimta.maps import table
 from minimta.system import sandbox
-from tests.support import jobs
+from tests.support import children, jobs
 
 #: seconds that threads may take to end
 PATIENCE = 5.0
@@ -122,6 +122,7 @@ def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
     while threads() > 1:
         assert time.monotonic() < end, "the test left threads running"
         time.sleep(0.01)
+    children.wait_for_the_killed()
     with contextlib.suppress(ChildProcessError):  # there is none
         assert os.waitpid(-1, os.WNOHANG) == (0, 0), "the test left a child that nobody waited for"
 

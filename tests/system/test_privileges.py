@@ -20,6 +20,7 @@ from minimta.system.safedirpath import STRICT, Allowance
 from minimta.system.safefile import Untrusted
 from minimta.system.users import User, groups_of
 from tests.support import homes
+from tests.support.children import assert_none_left
 from tests.support.homes import put
 
 # -- reading as ourselves -------------------------------------------------------------------------
@@ -338,12 +339,7 @@ def test_a_child_that_dies_before_its_last_word_is_an_os_error(
     with pytest.raises(OSError, match="died") as caught:
         as_user(nobody, end, 9)
     assert caught.value.errno == errno.EIO
-    assert_no_children()
-
-
-def assert_no_children() -> None:
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert_none_left()
 
 
 # -- its end --------------------------------------------------------------------------------------
@@ -384,7 +380,7 @@ def test_a_child_that_is_too_slow_is_killed_and_no_zombie_is_left(
 ) -> None:
     with pytest.raises(TimeoutError, match=r"^\[Errno 110\] no answer within 0\.3 seconds$"):
         as_user(nobody, act, 0.3)
-    assert_no_children()
+    assert_none_left()
     assert privileges._lingering == []
 
 
@@ -445,7 +441,7 @@ def test_a_child_that_has_answered_and_does_not_exit_is_killed(
         return b"done"
 
     assert as_user(nobody, act, 9) == b"done"
-    assert_no_children()
+    assert_none_left()
 
 
 @pytest.mark.root
@@ -465,7 +461,7 @@ def test_a_child_that_cannot_be_killed_now_is_waited_for_later(
     os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
     assert as_user(nobody, lambda: b"next", 9) == b"next"
     assert privileges._lingering == []
-    assert_no_children()
+    assert_none_left()
 
 
 class Told(Exception):
@@ -514,7 +510,7 @@ def test_a_signal_while_the_child_acts_loses_no_answer(nobody: User, handler: st
             os.close(fd)
     assert answers == [b"done"]
     assert heard == [signal.SIGTERM]
-    assert_no_children()
+    assert_none_left()
 
 
 @pytest.mark.root
