@@ -234,6 +234,27 @@ def _is_active(unit: str) -> bool:
 
 def _parse(arguments: list[str]) -> Namespace:
     """Raise AdminError."""
+    parser = _parser()
+    try:
+        given, unknown = parser.parse_known_args(arguments)
+    except ArgumentError as error:
+        raise AdminError(str(error), os.EX_USAGE) from error
+    except SystemExit as end:  # --help
+        raise AdminError("", os.EX_USAGE if end.code else os.EX_OK) from end
+    if unknown:
+        # Not shown: it may be a password that somebody put there.
+        raise AdminError(f"{len(unknown)} word(s) too many; see --help", os.EX_USAGE)
+    if given.port is not None and not 0 < given.port < 65536:
+        raise AdminError(f"--port: there is no port {given.port}", os.EX_USAGE)
+    if given.root != "/" and given.client_id:
+        raise AdminError(
+            "--client-id: a token is got on the machine itself (minimta token)", os.EX_USAGE
+        )
+    return given
+
+
+def _parser() -> ArgumentParser:
+    """In the order of --help."""
     parser = ArgumentParser(prog="minimta setup", exit_on_error=False)
     known = ", ".join(PROVIDERS)
     parser.add_argument(
@@ -256,6 +277,13 @@ def _parse(arguments: list[str]) -> Namespace:
     parser.add_argument("--host", metavar="HOST", help="another host of the provider")
     parser.add_argument("--port", type=int, metavar="NUMBER", help="another port")
     parser.add_argument("--region", help="of Amazon SES (us-east-1)")
+    _add_oauth(parser)
+    parser.add_argument("--no-test", action="store_true", help="send no letter")
+    return parser
+
+
+def _add_oauth(parser: ArgumentParser) -> None:
+    """Instead of a password."""
     parser.add_argument("--client-id", metavar="ID", help="OAuth: of your application")
     parser.add_argument(
         "--client-secret-file", metavar="FILE", help="OAuth: its secret, the first line"
@@ -267,20 +295,3 @@ def _parse(arguments: list[str]) -> Namespace:
     parser.add_argument(
         "--token", metavar="NAME", help="OAuth: one that `minimta token list` tells"
     )
-    parser.add_argument("--no-test", action="store_true", help="send no letter")
-    try:
-        given, unknown = parser.parse_known_args(arguments)
-    except ArgumentError as error:
-        raise AdminError(str(error), os.EX_USAGE) from error
-    except SystemExit as end:  # --help
-        raise AdminError("", os.EX_USAGE if end.code else os.EX_OK) from end
-    if unknown:
-        # Not shown: it may be a password that somebody put there.
-        raise AdminError(f"{len(unknown)} word(s) too many; see --help", os.EX_USAGE)
-    if given.port is not None and not 0 < given.port < 65536:
-        raise AdminError(f"--port: there is no port {given.port}", os.EX_USAGE)
-    if given.root != "/" and given.client_id:
-        raise AdminError(
-            "--client-id: a token is got on the machine itself (minimta token)", os.EX_USAGE
-        )
-    return given
