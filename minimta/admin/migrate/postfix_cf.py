@@ -9,12 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from minimta.admin.migrate import postfix_tables
+from minimta.admin.migrate import postfix_tables, postfix_tls
 from minimta.admin.migrate.migration import ForeignPlace, Migration, without_users
 from minimta.admin.migrate.postfix_file import (
     TEXT_TABLES,
     MainCf,
-    hop_of,
     next_hop,
     read,
     relay_words,
@@ -247,29 +246,6 @@ def _aliases(cf: MainCf, name: str) -> None:
         cf.migration.option("AliasFile", ", ".join(paths), cf.place(name))
 
 
-def _tls_level(cf: MainCf, name: str) -> None:
-    level, place = cf.value(name), cf.place(name)
-    ours = {
-        "encrypt": "encrypt",
-        "verify": "verify",
-        "secure": "verify",
-        "dane-only": "dane-only",
-        "none": "none",
-    }
-    if level in ("", "may", "dane"):
-        cf.migration.no_effect(place, f"{name}: TLS is used wherever it is offered")
-        return
-    relay = hop_of(cf.value("relayhost"))
-    if level not in ours or not relay:
-        cf.migration.not_carried(place, f"{name} = {level}: a row for each next hop in tls-policy")
-    elif level == "encrypt" and cf.value("smtp_sasl_password_maps"):
-        cf.migration.no_effect(
-            place, f"{name}: with a login TLS must be there, with a good certificate"
-        )
-    else:
-        cf.migration.row("TLSPolicy", relay, ours[level])
-
-
 def _home_mailbox(cf: MainCf, name: str) -> None:
     if cf.value(name).endswith("/"):
         cf.migration.option("LocalMailer", "maildir", cf.place(name))
@@ -340,30 +316,6 @@ def _milters(cf: MainCf, name: str) -> None:
         cf.migration.option("InputMailFilters", ", ".join(names), cf.place(name))
 
 
-def _certificate(option: str) -> Callable[[MainCf, str], None]:
-    def carry(cf: MainCf, name: str) -> None:
-        value = cf.value(name)
-        if "snakeoil" in value:
-            cf.migration.no_effect(
-                cf.place(name), f"{name}: minimta install makes a certificate of its own"
-            )
-        elif value and value != "none":
-            cf.migration.option(option, value, cf.place(name))
-
-    return carry
-
-
-def _authorities(cf: MainCf, name: str) -> None:
-    value = cf.value(name)
-    if value in ("/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/certs", ""):
-        cf.migration.no_effect(
-            cf.place(name), f"{name}: the system's authorities are believed anyway"
-        )
-    else:
-        option = "CACertPath" if name.endswith("CApath") else "CACertFile"
-        cf.migration.option(option, value, cf.place(name))
-
-
 def _default_transport(cf: MainCf, name: str) -> None:
     value = cf.value(name)
     if value.startswith("error"):
@@ -384,13 +336,13 @@ _CARRY: dict[str, Callable[[MainCf, str], None]] = {
     "relay_domains": _relay_domains,
     "alias_maps": _aliases,
     "smtp_sasl_password_maps": postfix_tables.logins,
-    "smtp_tls_security_level": _tls_level,
-    "smtp_tls_CAfile": _authorities,
-    "smtp_tls_CApath": _authorities,
-    "smtp_tls_cert_file": _certificate("ClientCertFile"),
-    "smtp_tls_key_file": _certificate("ClientKeyFile"),
-    "smtpd_tls_cert_file": _certificate("ServerCertFile"),
-    "smtpd_tls_key_file": _certificate("ServerKeyFile"),
+    "smtp_tls_security_level": postfix_tls.level,
+    "smtp_tls_CAfile": postfix_tls.authorities,
+    "smtp_tls_CApath": postfix_tls.authorities,
+    "smtp_tls_cert_file": postfix_tls.certificate("ClientCertFile"),
+    "smtp_tls_key_file": postfix_tls.certificate("ClientKeyFile"),
+    "smtpd_tls_cert_file": postfix_tls.certificate("ServerCertFile"),
+    "smtpd_tls_key_file": postfix_tls.certificate("ServerKeyFile"),
     "smtp_generic_maps": postfix_tables.generic,
     "sender_canonical_maps": postfix_tables.generic,
     "canonical_maps": postfix_tables.generic,
