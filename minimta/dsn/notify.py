@@ -140,13 +140,15 @@ class Notifier:
 
     def is_late(self, control: Control) -> bool:
         """Is the one warning due? (Timeout.queuewarn, BY=...N) Bulk and list mail warns nobody."""
-        if "w" not in control.flags and self._is_past(control):
+        if "w" in control.flags:
+            return False
+        if self._is_past(control):
             return True
         limit = patience.warns_after(self.options, control)
+        if not limit or self.now - control.created <= limit:
+            return False
         classes = headers.find(control.headers, b"precedence")
-        bulk = any(headers.value(field).lower() in _NO_WARNING for field in classes)
-        waited = self.now - control.created
-        return bool(limit) and waited > limit and "w" not in control.flags and not bulk
+        return not any(headers.value(field).lower() in _NO_WARNING for field in classes)
 
     def _is_past(self, control: Control) -> bool:
         """Is the time over that BY=...N names? Who named one wants to hear it (RFC 2852 section 4)."""

@@ -44,7 +44,10 @@ def value(field: bytes) -> bytes:
 
 def find(headers: Iterable[Field], wanted: bytes) -> list[bytes]:
     """The fields of that name (small letters), in order."""
-    return [field for _, field in headers if name(field) == wanted]
+    size = len(wanted)
+    # Most fields are others, and are told by how they begin.
+    alike = [field for _, field in headers if field[:size].lower() == wanted]
+    return [field for field in alike if name(field) == wanted]
 
 
 def split_message(text: bytes) -> tuple[list[bytes], int]:

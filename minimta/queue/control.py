@@ -303,7 +303,8 @@ class _Reader:
                 raise ValueError("continuation line without a header field")
             self._field.append(line)
             return
-        self._end_field()
+        if self._field:
+            self._end_field()
         if b"\r" in line and letter != b"H":
             raise ValueError(f"a carriage return: {_shown(line)}")
         if letter in _STORED:
@@ -321,13 +322,13 @@ class _Reader:
             raise ValueError(f'bad line "{_shown(line)}"')
 
     def finish(self) -> Control:
-        self._end_field()
+        if self._field:
+            self._end_field()
         return self.control
 
     def _end_field(self) -> None:
-        if self._field:
-            self.control.headers.append((self._field_flags, b"\n".join(self._field)))
-            self._field = []
+        self.control.headers.append((self._field_flags, b"\n".join(self._field)))
+        self._field = []
 
     def _version(self, value: bytes) -> None:
         if _count(value) > VERSION:
