@@ -94,22 +94,26 @@ class QueueDirectory:
 
         What vanishes meanwhile is left out, what comes may be. Raise OSError.
         """
-        directory = self._open_again()
-        try:
-            with os.scandir(directory) as found:
-                for one in found:
-                    name = one.name
-                    there = self.find(name) if name[:2] == kind and valid(name[2:]) else None
-                    if there:
-                        yield QueueEntry(name[2:], there.st_mtime)
-        finally:
-            os.close(directory)
+        for name in self.each_file():
+            there = self.find(name) if name[:2] == kind and valid(name[2:]) else None
+            if there:
+                yield QueueEntry(name[2:], there.st_mtime)
 
     def files(self) -> list[str]:
         """All names in the directory, of any kind, in no order. Raise OSError."""
         directory = self._open_again()
         try:
             return os.listdir(directory)
+        finally:
+            os.close(directory)
+
+    def each_file(self) -> Iterator[str]:
+        """The same, one after the other as they are read. Raise OSError."""
+        directory = self._open_again()
+        try:
+            with os.scandir(directory) as found:
+                for one in found:
+                    yield one.name
         finally:
             os.close(directory)
 

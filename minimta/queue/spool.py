@@ -180,16 +180,22 @@ class Spool(QueueDirectory):
         next rewrite, which makes another of that name. An empty qf (Sendmail writes its qf in place)
         is put aside. Raise OSError.
         """
-        names = set(self.files())
+        from itertools import groupby  # not for who only puts messages in
+
+        from minimta.system.external_sort import ExternalSort
+
+        names = ExternalSort()  # of very many few are in memory
+        for name in self.each_file():
+            if name[:2] in _KINDS and valid(name[2:]):
+                names.add((name[2:], name), name)
         swept = False
-        for name in names:
-            kind, qid = name[:2], name[2:]
-            if not valid(qid) or kind not in _KINDS:
-                continue
-            if kind == "qf":
+        for qid, of_one in groupby(names, lambda name: name[2:]):
+            kinds = {name[:2] for name in of_one}
+            if "qf" in kinds:
                 self._sweep_empty(qid, now)
-            elif kind in ("df", "tf", "xf", "af") and not _has_owner(names, qid):
-                swept = self._sweep_one(name, now, is_first=not swept) or swept
+            elif kinds.isdisjoint(("hf", "Qf")):
+                for kind in sorted(kinds):
+                    swept = self._sweep_one(kind + qid, now, is_first=not swept) or swept
 
     def _sweep_one(self, name: str, now: float, *, is_first: bool) -> bool:
         """Is it gone? Before the *first* goes, that the qf of a df is gone becomes durable."""
@@ -240,10 +246,6 @@ class Spool(QueueDirectory):
     def _is_message(self, name: str) -> bool:
         """Now that nobody writes it: has it become part of a message meanwhile?"""
         return any(self.find(kind + name[2:]) for kind in ("qf", "hf", "Qf"))
-
-
-def _has_owner(names: set[str], qid: str) -> bool:
-    return "qf" + qid in names or "hf" + qid in names or "Qf" + qid in names
 
 
 def _try_lock(file: int) -> bool:

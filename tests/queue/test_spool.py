@@ -7,6 +7,7 @@ import fcntl
 import os
 import stat
 import time
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -802,3 +803,29 @@ def test_a_message_that_begins_in_quarantine_has_the_name_that_keeps_runs_away(
     spool.accept(QID, data, held)
     assert sorted(spool.files()) == ["df" + QID, "hf" + QID]
     assert spool.names() == []
+
+
+def test_of_a_very_long_queue_few_names_are_in_memory(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine with little memory may have to sweep what an outage of days has left."""
+    now, looked = time.time(), set[str]()
+
+    def each_file() -> Iterator[str]:
+        for _ in range(25_000):
+            qid = ids.new(now)
+            yield from ("df" + qid, "qf" + qid)
+
+    def find(name: str) -> None:
+        looked.add(name[:4])
+
+    monkeypatch.setattr(spool, "each_file", each_file)
+    monkeypatch.setattr(spool, "find", find)
+    tracemalloc.start()
+    try:
+        spool.sweep(now)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 3 << 20
+    assert {name[:2] for name in looked} == {"qf"}, "no df of a message is touched"
