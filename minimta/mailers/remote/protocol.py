@@ -109,15 +109,17 @@ def _plain_fields(value: object) -> dict[str, object]:
 
 
 def _plain(value: object) -> object:
-    if type(value) in _FIELDS:
-        return _plain_fields(value)
-    if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, tuple):
-        return [_plain(inner) for inner in value]
+    if isinstance(value, int | float):  # most are numbers and texts, and Mapping is slow to ask
+        return value
     if isinstance(value, str):
         # The reader cuts here too; a peer's endless lines must not become an endless line of ours.
         return value[: _MAX_TEXT + 1]
+    if type(value) in _FIELDS:
+        return _plain_fields(value)
+    if isinstance(value, tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
     return value.value if isinstance(value, Fate) else value
 
 
