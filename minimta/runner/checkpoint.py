@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 BACK_OFF = 300
 #: messages that are written back together at most, and how many are worth a syncfs(2)
 _TOGETHER, _MANY = 100, 10
+#: seconds after which the qf of a message says again when it was tried, although nobody was asked
+_STILL_TRIED = 6 * 3600
 
 
 class Unrecorded(Exception):
@@ -215,6 +217,10 @@ class MessageProgress:
         self, left: list[Recipient], now: float, options: Options, message: str, *, lasting: bool
     ) -> None:
         control = self.control
+        # DIFFERS: Sendmail counts it as an attempt, and writes all of them anew in each run.
+        if not lasting and self._is_no_news(left, now):
+            self._put_off(now + rest_after(options, control.created, now))
+            return
         control.last_attempt = int(now)
         control.attempts += 1
         if not all(outcome.is_crowded for outcome in self.outcomes.values()):
@@ -229,6 +235,28 @@ class MessageProgress:
         else:
             self._note_left(left)
             self._begin_deferral(due, self._deferrals)
+
+    def _is_no_news(self, left: list[Recipient], now: float) -> bool:
+        """Does the qf say already why they wait, and was nobody asked for them now?
+
+        Now and then it is written all the same that we still try: see ``Notifier.is_expired``.
+        """
+        control = self.control
+        return (
+            control.attempts > 0
+            and 0 <= now - control.last_attempt < _STILL_TRIED
+            and all(outcome.is_remembered for outcome in self.outcomes.values())
+            and control.message == self._reason()
+            and left == control.recipients
+        )
+
+    def _put_off(self, due: float) -> None:
+        """Of thousands of messages for a host that is down, only the time is new. Raise Unrecorded."""
+        try:
+            self.message.postpone(due)
+        except OSError as error:
+            self._stop(error)
+        self._let_go()
 
     def _let_go(self) -> None:
         self.note_failures()

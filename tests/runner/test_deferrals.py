@@ -223,3 +223,42 @@ def test_what_was_begun_and_never_ended_leaves_the_message_as_it_was(host: Priva
     spool.close()
     assert "tf" + qid not in host.files()
     assert host.control(qid).attempts == 0
+
+
+def test_what_is_known_to_be_down_still_has_only_its_time_changed(host: PrivateHost) -> None:
+    host.now = 1_700_000_000.0
+    host.options.timeout_queuewarn = 0  # which is written down as well
+    asked, known = (host.submit(EMMA, X) for _ in range(2))
+
+    def attempts() -> list[int]:
+        """Each of the two in a batch of its own, in one run."""
+        deliverer = host.deliverer(esmtp=down(b"x@lab2.campus"))
+        for qid in (asked, known):
+            deliverer.attempt([qid])
+        host.end(deliverer)
+        return [host.control(qid).attempts for qid in (asked, known)]
+
+    qf = Path(host.options.queue_directory, f"qf{known}")
+    assert attempts() == [1, 1], "why it waits is news"
+    first = qf.stat()
+    host.now += 3600
+    assert attempts() == [2, 1]
+    assert (qf.stat().st_ino, qf.stat().st_mtime) == (first.st_ino, first.st_mtime + 3600)
+    host.now += 6 * 3600
+    assert attempts() == [3, 2], "that we still try is written now and then: else it never expires"
+    host.rewrite(known, lambda control: setattr(control, "message", "Deferred: 452 4.2.2 full"))
+    assert attempts() == [4, 3], "another reason"
+    assert host.control(known).message == WHY
+
+
+def test_what_is_known_to_be_down_is_returned_in_the_end(host: PrivateHost) -> None:
+    host.now = 1_700_000_000.0
+    host.options.timeout_queuewarn = 0
+    asked, known = host.submit(EMMA, X), host.submit(EMMA, X)
+    for _ in range(host.options.timeout_queuereturn // 3600 + 3):
+        deliverer = host.deliverer(esmtp=down(b"x@lab2.campus"))
+        for qid in (asked, known):
+            deliverer.attempt([qid])
+        host.end(deliverer)
+        host.now += 3600
+    assert not {asked, known} & set(host.queued())
