@@ -127,6 +127,8 @@ class AccessRows:
 
     def wants_tls(self, ip: str, name: str, *, confirmed: bool) -> Requirement | None:
         """What TLS the client must have (TLS_Clt:), None: none. As ``client`` for the rest."""
+        if self._is_empty:
+            return None
         keys = chain(domain_keys(name) if confirmed else (), address_keys(ip), ("",))
         key, value = self._tagged("tls_clt", keys)
         return None if value is None else self._requirement(f"TLS_Clt:{key}", value)
@@ -143,6 +145,8 @@ class AccessRows:
 
     def sender(self, bare: bytes) -> Verdict | None:
         """Of the sender *bare*: full address, then "user@", then domain."""
+        if self._is_empty:
+            return None
         local, domain = parts(bare)
         found = self._full("from", local, domain) if domain else None
         return (
@@ -156,6 +160,8 @@ class AccessRows:
         """
         # DIFFERS: without FEATURE(blocklist_recipients) Sendmail obeys no row but "To:" RELAY. Who
         # writes "To:carol@ REJECT" wants it so.
+        if self._is_empty:
+            return None
         local, domain = parts(bare)
         found = self._full("to", local, domain, untagged) if domain else None
         if found is None and is_ours:
@@ -182,6 +188,8 @@ class AccessRows:
 
         Raise OSError, and ValueError if the row has no number.
         """
+        if self._is_empty:
+            return None
         key, value = self._tagged(tag, chain(domain_keys(name), address_keys(ip), ("",)))
         if value is None:
             return None

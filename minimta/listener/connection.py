@@ -34,6 +34,8 @@ TRANSACTION_DEADLINE = 1800.0
 _SLOW_AFTER = 60.0
 #: milliseconds that a row can ask for; RFC 5321 section 4.5.3.2.1: clients wait five minutes
 _LONGEST_PAUSE = 240_000
+#: what a client that may relay need not await the reply to
+_GROUPED = frozenset(("EHLO", "HELO", "DATA"))
 #: seconds of a pause in which nobody looks whether the client is still there
 _SHORT_PAUSE = 2.0
 
@@ -41,7 +43,7 @@ _SHORT_PAUSE = 2.0
 def _unawaited(client: Peer) -> frozenset[str]:
     """The commands whose reply *client* need not await: printf ... | sendmail -bs has to work."""
     # DIFFERS: Sendmail refuses its own host, and its own user's program, as it refuses strangers.
-    return frozenset(("EHLO", "HELO", "DATA") if client.rights.may_relay else ())
+    return _GROUPED if client.rights.may_relay else frozenset()
 
 
 def session(shared: SharedState, handler: Handler, client: Peer) -> Session:
@@ -51,7 +53,7 @@ def session(shared: SharedState, handler: Handler, client: Peer) -> Session:
         handler,
         host=shared.host,
         client=client.shown,
-        privacy=frozenset(options.privacy_options),
+        privacy=shared.privacy,
         max_message_size=options.max_message_size,
         bad_rcpt_throttle=options.bad_rcpt_throttle,
         max_noop_commands=options.max_noop_commands,

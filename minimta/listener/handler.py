@@ -18,7 +18,7 @@ from minimta.listener.new_envelope import new_envelope
 from minimta.listener.peer import Peer
 from minimta.listener.refusals import not_now, one_word
 from minimta.listener.shared_state import DISK_FULL, SharedState
-from minimta.message import address, headers, received
+from minimta.message import address, received
 from minimta.message.envelope import Envelope, Recipient
 from minimta.queue import collect
 from minimta.queue import qid as queue_id
@@ -314,7 +314,7 @@ class Handler:
 
     def _name_sender(self, incoming: collect.Incoming) -> None:
         """A From field that we have to add gets the name of a sender who is a user of this host."""
-        if any(headers.name(field) == b"from" for field in incoming.fields()):
+        if b"from" in incoming.names():
             return
         envelope = incoming.envelope
         try:

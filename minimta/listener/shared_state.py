@@ -66,6 +66,8 @@ class SharedState:
         """
         self.options = options
         self.spool = spool
+        #: the words of PrivacyOptions
+        self.privacy = frozenset(options.privacy_options)
         #: tells the parent of the listener what a client wants (``etrn``); was it heard?
         self.ask_parent: Callable[[bytes], bool] | None = None
         self.here = LocalHost(options)

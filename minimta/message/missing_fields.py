@@ -56,10 +56,19 @@ class Facts:
         self.qualify = qualify
 
 
-def complete(fields: list[bytes], envelope: Envelope, facts: Facts) -> list[headers.Field]:
-    """The header as the control file keeps it: (flags, field) pairs; *fields* are the message's own."""
-    own = [field for field in fields if headers.name(field) not in (b"return-path", b"full-name")]
-    present = {headers.name(field) for field in own}
+#: what others have put there, and only we may
+_LEFT_OUT = {b"return-path", b"full-name"}
+
+
+def complete(
+    fields: list[bytes], names: list[bytes], envelope: Envelope, facts: Facts
+) -> list[headers.Field]:
+    """The header as the control file keeps it: (flags, field) pairs.
+
+    *fields* are the message's own, *names* theirs.
+    """
+    present = set(names) - _LEFT_OUT
+    own = [field for field, name in zip(fields, names, strict=True) if name in present]
     resent = any(name.startswith(b"resent-") for name in present)
     whole: list[headers.Field] = [headers.RETURN_PATH, (b"", facts.trace)]
     for flag, text in _missing(present, resent, envelope, facts):

@@ -16,7 +16,6 @@ import errno
 import os
 
 from minimta.message import headers
-from minimta.queue import first_control
 from minimta.queue.directory import close
 from minimta.queue.first_control import FirstControl
 from minimta.queue.spool import Spool
@@ -87,6 +86,7 @@ class Incoming:
         self._checked = 0  # octets of _header that are whole lines and belong to the header
         self._count = 0
         self._fields: list[bytes] | None = None  # None while the header is not over
+        self._names: list[bytes] = []
         self._body: list[bytes] = []
         self._held = 0
         self._stored = 0  # octets of the body in the df
@@ -128,6 +128,11 @@ class Incoming:
         assert self._fields is not None
         return self._fields
 
+    def names(self) -> list[bytes]:
+        """Those of fields(), in small letters. Raise MessageRefused or OSError, as that does."""
+        self.fields()
+        return self._names
+
     def finish(self) -> None:
         """Header and body are complete: no more text comes. Nothing is durable, nothing promised.
 
@@ -161,7 +166,8 @@ class Incoming:
         old = sum(len(field) + 1 for field in self.fields())
         self.size += sum(len(field) + 1 for field in (*above, *fields)) - old
         self._eight_bit = self._eight_bit or not all(one.isascii() for one in (*above, *fields))
-        self.first.above, self._fields = above, fields
+        self.first.above = above
+        self._set_fields(fields)
 
     # --- the end ----------------------------------------------------------------------------------
 
@@ -279,9 +285,12 @@ class Incoming:
 
     def _end_header(self, end: int, skip: int = 0) -> None:
         body = bytes(self._header[end + skip :])
-        self._fields = headers.split_message(bytes(self._header[:end]))[0]
+        self._set_fields(headers.split_message(bytes(self._header[:end]))[0])
         self._header.clear()
         self._write_body(body)
+
+    def _set_fields(self, fields: list[bytes]) -> None:
+        self._fields, self._names = fields, [headers.name(field) for field in fields]
 
     # --- body -------------------------------------------------------------------------------------
 
@@ -356,12 +365,12 @@ class Incoming:
 
     def _control(self) -> Control:
         fields = self.fields()  # may add the line end that a last line lacks: asked first
-        return self.first.make(self.envelope, fields, self.qid, self.size, self._eight_bit)
+        size, eight_bit = self.size, self._eight_bit
+        return self.first.make(self.envelope, fields, self._names, self.qid, size, eight_bit)
 
     def _check_hops(self) -> None:
         """RFC 5321 section 6.3: count the Received fields, ours included."""
-        own = [field for field in self.fields() if headers.name(field) == b"received"]
-        hops = self._hops + 1 + len(own)
+        hops = self._hops + 1 + self.names().count(b"received")
         most = self._options.max_hop_count
         if hops > most:
             to = ", ".join(log.clean(r.address) for r in self.envelope.recipients[:1])
@@ -385,7 +394,7 @@ class Incoming:
         facts = [
             f"from={log.fact(envelope.reverse_path)}",
             f"size={self.size}",
-            f"class={first_control.precedence(self.fields())}",
+            f"class={self.first.message_class}",
             f"nrcpts={len(control.recipients)}",
         ]
         if message_id:

@@ -195,7 +195,7 @@ def _head_lines(control: Control) -> list[bytes]:
 def _header_line(flags: bytes, field: bytes) -> bytes:
     """Every line of a field but the first begins with white space; no NUL."""
     folds = field.count(b"\n")
-    if field.count(b"\n\t") + field.count(b"\n ") != folds or b"\0" in field:
+    if (folds and field.count(b"\n\t") + field.count(b"\n ") != folds) or b"\0" in field:
         raise ValueError("a newline in a header field would forge a line")
     if b":" not in field or b"?" in flags or b"\n" in flags:
         raise ValueError(f"no header field: {_shown(field)}")

@@ -48,6 +48,8 @@ class FirstControl:
         self.above: list[bytes] = []
         #: who is named after "for" in Received; None: the only recipient of an SMTP transaction
         self.trace_recipient: bytes | None = None
+        #: Sendmail's message class, by the fields that it was made for last
+        self.message_class = 0
         self._options = options
         self._host = host
         self._now = now
@@ -56,18 +58,25 @@ class FirstControl:
         self._response = response
 
     def make(
-        self, envelope: Envelope, fields: list[bytes], qid: str, size: int, eight_bit: bool
+        self,
+        envelope: Envelope,
+        fields: list[bytes],
+        names: list[bytes],
+        qid: str,
+        size: int,
+        eight_bit: bool,
     ) -> Control:
         """The control file; completes the recipients' r lines in *envelope*.
 
-        *fields* are the message's own, *size* its octets with LF line ends.
+        *fields* are the message's own, with their *names*, *size* its octets with LF line ends.
         """
         options = self._options
+        self.message_class = precedence(fields, names)
         for recipient in envelope.recipients:
             recipient.final = recipient.final or _final(recipient, self._host)
         facts = self._facts(envelope, qid.encode("ascii"))
         macros = _macros(envelope, envelope.delivery_mode or options.delivery_mode)
-        completed = missing_fields.complete(fields, envelope, facts)
+        completed = missing_fields.complete(fields, names, envelope, facts)
         completed[1:1] = [(b"", field) for field in self.above]  # Return-Path stays the first
         recipients = [*envelope.recipients, *self._blind_copy(envelope)]
         control = Control(int(self._now), envelope.reverse_path, recipients)
@@ -80,8 +89,8 @@ class FirstControl:
         control.headers = completed
         # What a queue run sorts by, low first.
         weight = options.recipient_factor * len(recipients)
-        control.priority = size + weight - options.class_factor * precedence(fields)
-        control.flags = self._flags(fields, envelope.ret, eight_bit)
+        control.priority = size + weight - options.class_factor * self.message_class
+        control.flags = self._flags(names, envelope.ret, eight_bit)
         return control
 
     def _blind_copy(self, envelope: Envelope) -> list[Recipient]:
@@ -94,33 +103,34 @@ class FirstControl:
         named = {recipient.final.lower() for recipient in envelope.recipients}
         return [] if added.final.lower() in named else [added]
 
-    def _flags(self, fields: list[bytes], ret: bytes, eight_bit: bool) -> str:
+    def _flags(self, names: list[bytes], ret: bytes, eight_bit: bool) -> str:
         """The F line, in Sendmail's order; "s" (split) always stands there."""
-        names = {headers.name(field) for field in fields}
         letters = {
             "r": self._response,
             "8": eight_bit,
-            "b": bool(names & _NAMING) and not self._response,
+            "b": not (_NAMING.isdisjoint(names) or self._response),
             "d": bool(ret),
-            "n": ret == b"HDRS" or precedence(fields) < 0,
+            "n": ret == b"HDRS" or self.message_class < 0,
             "s": True,
         }
         return "".join(letter for letter, is_set in letters.items() if is_set)
 
     def _facts(self, envelope: Envelope, qid: bytes) -> missing_fields.Facts:
         host = self._host.encode("ascii", "replace")
+        date = dates.rfc5322(self._now).encode("ascii")
+        own_date = date if self.date == self._now else dates.rfc5322(self.date).encode("ascii")
         qualify = (lambda field: addresslist.qualify_field(field, host)) if self._qualify else None
         return missing_fields.Facts(
             qid=qid,
             host=host,
-            date=dates.rfc5322(self.date).encode("ascii"),
+            date=own_date,
             compact_date=dates.compact(self._now).encode("ascii"),
-            trace=self._trace(envelope, host, qid),
+            trace=self._trace(envelope, host, qid, date),
             no_recipient_action=self._options.no_recipient_action,
             qualify=qualify,
         )
 
-    def _trace(self, envelope: Envelope, host: bytes, qid: bytes) -> bytes:
+    def _trace(self, envelope: Envelope, host: bytes, qid: bytes, date: bytes) -> bytes:
         """Our Received field."""
         recipient = self.trace_recipient
         if recipient is None:
@@ -134,16 +144,18 @@ class FirstControl:
             product=received.PRODUCT + b"/Submit" if self._submit else received.PRODUCT,
             qid=qid,
             recipient=recipient,
-            date=dates.rfc5322(self._now).encode("ascii"),
+            date=date,
             tls=envelope.tls,
             login=envelope.login,
         )
 
 
-def precedence(fields: list[bytes]) -> int:
-    """Sendmail's message class; the last Precedence field counts."""
-    words = [headers.value(f).lower() for f in fields if headers.name(f) == b"precedence"]
-    return _CLASSES.get(words[-1], 0) if words else 0
+def precedence(fields: list[bytes], names: list[bytes]) -> int:
+    """Sendmail's message class; the last Precedence field counts. *names* are those of the *fields*."""
+    if b"precedence" not in names:
+        return 0
+    last = max(number for number, name in enumerate(names) if name == b"precedence")
+    return _CLASSES.get(headers.value(fields[last]).lower(), 0)
 
 
 def _final(recipient: Recipient, host: str) -> bytes:

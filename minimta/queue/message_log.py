@@ -31,7 +31,7 @@ def adopted(old: str, new: str, control: Control, owner: User, *, size: int, now
     facts = [
         f"from={log.fact(control.reverse_path)}",
         f"size={whole}",
-        f"class={precedence(fields)}",
+        f"class={precedence(fields, list(map(headers.name, fields)))}",
         f"nrcpts={len(control.recipients)}",
     ]
     if ids := headers.find(control.headers, b"message-id"):

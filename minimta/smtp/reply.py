@@ -49,7 +49,7 @@ class Reply:
     utf8: bool = False
 
     def __post_init__(self) -> None:
-        if not all(line.isprintable() for line in self.lines):
+        if not "".join(self.lines).isprintable():
             raise ValueError(f"a control character would forge a reply line: {self.lines}")
 
     def __bytes__(self) -> bytes:

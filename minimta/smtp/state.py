@@ -20,6 +20,9 @@ class State(enum.Enum):
     HANDSHAKE = enum.auto()
     CLOSED = enum.auto()
 
+    # Enum's own is written in Python, and each command looks twice into the table below.
+    __hash__ = object.__hash__
+
 
 _I, _M, _R, _D, _B, _H, _X = State
 

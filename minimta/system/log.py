@@ -122,7 +122,10 @@ def fact(value: str | bytes, limit: int = 256) -> str:
 
     With a Message-Id that holds ", relay=[192.0.2.1]" a client could have others banned.
     """
-    first, *rest = clean(value, limit).split(", ")
+    text = clean(value, limit)
+    if ", " not in text:
+        return text
+    first, *rest = text.split(", ")
     return first + "".join((",?" if _begins_fact(part) else ", ") + part for part in rest)
 
 
