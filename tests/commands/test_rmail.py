@@ -48,6 +48,20 @@ def test_the_sender_is_the_user_at_the_host_that_is_farthest_away(
     assert body == b"x\n.\ny\n"
 
 
+def test_a_long_letter_comes_whole(host: Host) -> None:
+    line = b"From emma Sat Nov 16 00:19:13 2019 remote from lab1\n"
+    body = b"".join(b"line %d of many\n" % number for number in range(20_000))
+    ran = run(host.root / "cf", "rmail", "dave", stdin=line + b"Subject: u\n\n" + body)
+    assert ran.code == 0
+    assert host.only()[1] == body
+
+
+def test_a_last_line_without_an_end_is_text(host: Host) -> None:
+    line = b"From emma Sat Nov 16 00:19:13 2019 remote from lab1\n"
+    assert run(host.root / "cf", "rmail", "dave", stdin=line + b"just a word").code == 0
+    assert host.only()[1] == b"just a word\n"
+
+
 def test_d_names_another_way(host: Host) -> None:
     line = b"From emma Sat Nov 16 00:19:13 2019 remote from lab1\n"
     assert run(host.root / "cf", "rmail", "-D", "BSMTP", "dave", stdin=line + LETTER).code == 0

@@ -105,6 +105,15 @@ def test_a_secret_that_others_may_read(machine: Machine, name: str, what: str) -
     )
 
 
+@pytest.mark.parametrize(("mode", "lines"), [(0o600, 1), (0o640, 0)])
+def test_all_is_well_only_if_no_secret_can_be_read(machine: Machine, mode: int, lines: int) -> None:
+    path = machine.host.root / "authinfo"
+    path.touch()
+    path.chmod(mode)
+    found = [str(one) for one in machine.found(modes.secrets)]
+    assert found.count("secrets: nobody but root can read them") == lines
+
+
 def test_what_a_container_is_given_may_be_read_by_the_only_user(machine: Machine) -> None:
     machine.options.one_user = True
     path = machine.host.root / "authinfo"

@@ -373,6 +373,22 @@ def test_msmtp(machine: OldMachine) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("program", "row"),
+    [
+        ("/usr/bin/pass show home", '"C:/usr/bin/pass show home"'),
+        ("pass show home", ""),
+        ("/usr/bin/pass show home | head -1", ""),
+    ],
+)
+def test_a_program_that_prints_the_password(machine: OldMachine, program: str, row: str) -> None:
+    found = machine.of({"/etc/msmtprc": MSMTP.replace("cat /etc/home.secret", program)})
+    rows = [line for line in found.rows if line.startswith("AuthInfo:emma@home.example")]
+    assert [line.rpartition('work.example" ')[2] for line in rows] == ([row] if row else [])
+    refused = "passwordeval: a program with its full path, without a shell, or a file" in found.err
+    assert refused is not bool(row)
+
+
 def test_dma(machine: OldMachine) -> None:
     files = {
         "/etc/dma/dma.conf": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 from collections.abc import Callable
@@ -19,6 +20,73 @@ from tests.mailers.remote.conftest import NOW, Place
 from tests.support.powercut import Disk, playground
 
 pytestmark = pytest.mark.debian("openssl")
+
+
+@pytest.fixture
+def steps(place: Place, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is asked of the disk: the call, the end of the name, and of a file whether it is padded."""
+    place.put("https://127.0.0.1/token")
+    found: list[str] = []
+
+    def shown(file: int) -> str:
+        path = Path(os.readlink(f"/proc/self/fd/{file}"))
+        if path.is_dir():
+            return "directory"
+        text = path.read_bytes()
+        return f"{path.suffix} {'padded ' if text.endswith(bytes(1)) else ''}{text[:1].decode()}"
+
+    def noted(name: str) -> None:
+        real = getattr(os, name)
+
+        def call(what: int | str, *more: Any, **also: Any) -> None:
+            found.append(f"{name} {shown(what) if isinstance(what, int) else Path(what).suffix}")
+            real(what, *more, **also)
+
+        monkeypatch.setattr(os, name, call)
+
+    for name in ("ftruncate", "fsync", "rename", "unlink"):
+        noted(name)
+    return found
+
+
+def test_it_has_its_name_when_it_is_durable_and_room_until_it_is_written(
+    place: Place, steps: list[str]
+) -> None:
+    token_file.write(place.path, token_file.read(place.path))
+    begun = ["unlink .new", "fsync .new padded \0"]
+    written = ["ftruncate .new padded {", "fsync .new {", "rename .new", "fsync directory"]
+    assert steps == [*begun, *written, "unlink .new"]
+
+
+def test_what_a_dead_renewal_has_written_is_durable_before_it_takes_its_place(
+    place: Place, steps: list[str]
+) -> None:
+    aside = Path(f"{place.path}.new")
+    aside.write_bytes(Path(place.path).read_bytes() + bytes(100))
+    aside.chmod(0o600)
+    token_file.finish(place.path)
+    assert steps == [
+        *["ftruncate .new padded {", "fsync .new {"],
+        *["rename .new", "fsync directory"],
+    ]
+
+
+def test_of_what_is_removed_nothing_comes_back(place: Place, steps: list[str]) -> None:
+    token_file.note_trouble(place.path, NOW, "refused", is_final=True)
+    Path(f"{place.path}.new").write_bytes(b"{")
+    there = set(os.listdir(os.path.dirname(place.path)))
+    steps.clear()
+    token_file.remove(place.path)
+    assert steps[-1] == "fsync directory"
+    assert len(there - set(os.listdir(os.path.dirname(place.path)))) == 3
+    assert token_file.trouble(place.path) is None
+
+
+def test_who_shares_its_lock_is_waited_for(place: Place) -> None:
+    with Path(place.path).with_suffix(".lock").open("wb") as other:
+        fcntl.flock(other, fcntl.LOCK_SH)
+        with pytest.raises(TimeoutError), token_file.locked(place.path, 0):
+            pass
 
 
 def test_two_at_once_renew_once(place: Place, pair: KeyPair) -> None:
