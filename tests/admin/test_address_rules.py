@@ -9,6 +9,7 @@ import pytest
 
 from minimta.admin.address_rules import AddressRules
 from minimta.mailers.remote import sts_cache
+from minimta.mailers.remote.sts_cache import StsCache
 from minimta.routing.local_host import LocalHost
 from tests.support.privatehost import PrivateHost
 
@@ -63,7 +64,16 @@ def test_a_table_that_cannot_be_understood_is_told(host: PrivateHost) -> None:
     assert line.startswith("cannot be told now: ") and "REJCT" in line
 
 
-def test_a_policy_of_mta_sts_that_was_fetched_is_told(host: PrivateHost) -> None:
+def test_a_policy_of_mta_sts_that_was_fetched_is_told(
+    host: PrivateHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed, close = list[StsCache](), StsCache.close
+
+    def noted(cache: StsCache) -> None:
+        closed.append(cache)
+        close(cache)
+
+    monkeypatch.setattr(StsCache, "close", noted)
     path = Path(sts_cache.beside(host.options.queue_directory))
     path.mkdir()
     fetched = int(time.time()) - 60
@@ -74,3 +84,4 @@ def test_a_policy_of_mta_sts_that_was_fetched_is_told(host: PrivateHost) -> None
     (line,) = told(host, b"x@lab2.campus")
     assert line.startswith("MTA-STS of lab2.campus: enforce, mx.lab2.campus, fetched ")
     assert told(host, b"x@lab3.campus") == []
+    assert len(closed) == 2

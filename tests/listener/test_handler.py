@@ -12,6 +12,7 @@ from minimta.listener.shared_state import SharedState
 from minimta.message import headers
 from minimta.queue.control import OWN_MAIL
 from minimta.queue.spool import Spool
+from minimta.smtp.reply import reply
 from minimta.system.users import Users
 from tests.support.smtphost import NOW, STRANGER, ClientEnd, SmtpHost, begun, by_port
 
@@ -166,6 +167,27 @@ def test_a_connection_lost_in_the_text_leaves_nothing(host: SmtpHost, lines: lis
     assert host.files() == []
     assert "info=unexpected close" in lines[0]
     assert lines[1].startswith("from=<emma@lab1.campus>, size=")
+
+
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [("looping", "554"), ("bare", "421"), ("filtered", "550"), ("discarded", "250")],
+)
+def test_of_a_long_text_that_is_not_taken_nothing_is_left(
+    host: SmtpHost, monkeypatch: pytest.MonkeyPatch, end: str, code: str
+) -> None:
+    peer = begun(host)
+    peer.says("RCPT TO:<dave>", "DATA")
+    hops = b"Received: by x; y\r\n" * (200 if end == "looping" else 1)
+    peer.sends(hops + b"\r\n" + b"a line of many\r\n" * 10_000)
+    assert [name[:2] for name in host.files()] == ["df"]
+    if end == "discarded":
+        peer.handler._checks.discards = True
+    no = reply(550, "5.7.1", "no") if end == "filtered" else None
+    monkeypatch.setattr(peer.handler._filters, "message", lambda *unused: no)
+    answers = peer.sends(b"x\ny\r\n.\r\n" if end == "bare" else b".\r\n")
+    assert answers[0].startswith(code)
+    assert host.files() == []
 
 
 def test_a_connection_lost_before_is_told_with_the_last_command(

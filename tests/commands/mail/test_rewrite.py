@@ -175,3 +175,21 @@ def test_without_room_for_the_copy_nothing_is_changed(tmp_path: Path) -> None:
     with pytest.raises(OSError):
         rewritten(read, tmp_path / "nowhere", [1])
     assert subjects(box) == ["a", "b"]
+
+
+def test_a_copy_that_could_not_be_made_is_removed_and_one_of_a_dead_session_is_no_hindrance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box, home = tmp_path / "box", tmp_path / "home"
+    home.mkdir()
+    box.write_bytes(text("a") + text("b"))
+    Path(rewrite.copy_of(str(box), str(home))).write_bytes(b"half of one")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            rewritten(folder.read(str(box)), home, [1])
+    assert os.listdir(home) == []
+    assert subjects(box) == ["a", "b"]
+    rewritten(folder.read(str(box)), home, [1])
+    assert subjects(box) == ["b"]
+    assert os.listdir(home) == []
