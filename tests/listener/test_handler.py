@@ -190,6 +190,18 @@ def test_of_a_long_text_that_is_not_taken_nothing_is_left(
     assert host.files() == []
 
 
+def test_of_chunks_that_are_refused_in_the_middle_nothing_is_left(host: SmtpHost) -> None:
+    peer = begun(host)
+    peer.says("RCPT TO:<dave>")
+    text = b"Subject: x\r\n\r\n" + b"a line of many\r\n" * 10_000
+    assert peer.sends(b"BDAT %d\r\n" % len(text) + text)[0].startswith("250")
+    assert [name[:2] for name in host.files()] == ["df"]
+    assert peer.sends(b"BDAT 5\r\na\rb\r\n")[0].startswith("554 5.6.0")
+    assert host.files() == [], "at once"
+    assert peer.sends(b"BDAT 3 LAST\r\nc\r\n")[0].startswith("5")
+    assert host.files() == []
+
+
 def test_a_connection_lost_before_is_told_with_the_last_command(
     host: SmtpHost, lines: list[str]
 ) -> None:

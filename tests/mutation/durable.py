@@ -27,7 +27,14 @@ MODULES = (
     *("minimta/queue/put_aside.py", "minimta/queue/queue_group.py", "minimta/queue/leftovers.py"),
     *("minimta/mailers/files/mbox.py", "minimta/mailers/files/file_mailer.py"),
     *("minimta/mailers/files/dotlock.py", "minimta/aliases/rebuild.py"),
-    "minimta/maps/cdbwriter.py",
+    *("minimta/maps/cdbwriter.py", "minimta/maps/berkeley.py", "minimta/system/locks.py"),
+    *("minimta/listener/handler.py", "minimta/submission/submit.py", "minimta/milter/body.py"),
+    *("minimta/submission/deadletter.py", "minimta/queue/own_letters.py"),
+    *("minimta/queue/another_directory.py", "minimta/queue/letter_judge.py"),
+    *("minimta/runner/filter_letters.py", "minimta/runner/give_up.py"),
+    *("minimta/admin/queue/deeds.py", "minimta/mailers/remote/token_file.py"),
+    *("minimta/commands/mail/rewrite.py", "minimta/commands/mail_local.py"),
+    "minimta/commands/rmail.py",
 )
 
 #: calls that ask the kernel, and ours that stand for several of them, by their last name
