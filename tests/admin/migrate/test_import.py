@@ -225,6 +225,7 @@ def test_a_null_client_of_postfix(machine: OldMachine) -> None:
         "root: root@example.org",
         "10.1", "192.0.2", "192.0.3",
     ]  # fmt: skip
+    assert "\n# *** is a password, which only --write takes there\n" in found.out
     assert "main.cf: line 4: note: users of this host are called NAME@example.org at" in found.err
     assert found.named == [
         "/etc/postfix/main.cf: line 15: not carried: header_checks: nothing here is told so"
