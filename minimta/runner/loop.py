@@ -294,10 +294,6 @@ class Loop:
         """Do what is to do; *pipes* tell the runner how it goes. Returns the exit code."""
         for end in unused:
             os.close(end)
-        # Others would else not see the end of the runner, as long as we have these.
-        for child in self._children.values():
-            child.dismiss()
-            child.hang_up()
         ended = processes.signal_flag(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
         self._work.begin()
         self._slots.forget_waiting()

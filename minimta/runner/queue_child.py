@@ -149,7 +149,20 @@ def forked(what: str, qids: list[str], act: Callable[[tuple[int, int], RunnerPip
 
 
 class Children(dict[int, Child]):
-    """Those that the runner has, by pid."""
+    """Those that the runner has, by pid. A process has one of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        os.register_at_fork(after_in_child=self._let_go)
+
+    def _let_go(self) -> None:
+        """In any process that the runner forks, a listener, too.
+
+        One that has the ends of these pipes keeps a child from seeing that the runner has closed them.
+        """
+        for child in self.values():
+            child.dismiss()
+            child.hang_up()
 
     def count(self, what: str) -> int:
         """How many of this kind there are."""
