@@ -593,6 +593,16 @@ def test_a_last_mailbox_that_cannot_be_written_now_is_waited_for(host: PrivateHo
     assert host.files() == []
 
 
+@pytest.mark.parametrize(("flags", "told"), [("PF", []), ("PN", ["not returned: <x@lab2.campus>"])])
+def test_the_log_names_whose_failure_nobody_hears_of(
+    host: PrivateHost, lines: list[str], flags: str, told: list[str]
+) -> None:
+    qid = host.submit(EMMA, Recipient(X, flags))
+    host.deliverer(esmtp=Elsewhere({X[1:-1]: REFUSED})).attempt([qid])
+    assert [line for line in lines if "not returned" in line] == [f"{qid}: {one}" for one in told]
+    assert len(host.letters("emma")) == len(told) ^ 1
+
+
 def test_what_was_put_aside_is_free_while_others_are_delivered(host: PrivateHost) -> None:
     Path(host.options.mailbox_directory, "root").mkdir()
     double_bounce(host, "postmaster: nosuch2")
