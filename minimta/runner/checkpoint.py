@@ -112,6 +112,8 @@ class MessageProgress:
         #: the attempt is over: close() was called
         self.closed = False
         self._unrecorded = False
+        #: does a recipient wait for another reason of its own than the qf has?
+        self._has_new_status = False
         settled = message.control.macros.get(SETTLED, b"")
         self._settled_before = int(settled) if settled.isdigit() else 0
         #: what goes beside the message if it has to wait
@@ -218,8 +220,10 @@ class MessageProgress:
     ) -> None:
         control = self.control
         # DIFFERS: Sendmail counts it as an attempt, and writes all of them anew in each run.
-        if not lasting and self._is_no_news(left, now):
-            self._put_off(now + rest_after(options, control.created, now))
+        # Of what has to rest the qf says since when: mailq and Sendmail know from that until when.
+        rests = rest_after(options, control.created, now) > 0
+        if not (lasting or rests) and self._is_no_news(left, now):
+            self._put_off(now)
             return
         control.last_attempt = int(now)
         control.attempts += 1
@@ -247,6 +251,7 @@ class MessageProgress:
             and 0 <= now - control.last_attempt < _STILL_TRIED
             and all(outcome.is_remembered for outcome in self.outcomes.values())
             and control.message == self._reason()
+            and not self._has_new_status
             and left == control.recipients
         )
 
@@ -309,9 +314,14 @@ class MessageProgress:
             outcome = self.outcomes.get(number)
             if outcome is None or outcome.fate is not Fate.SENT:
                 if outcome is not None:
-                    destination.recipient.message = outcome.stat if outcome.diagnostic else ""
+                    self._note_status(destination.recipient, outcome)
                 waiting.append(destination.recipient)
         return waiting
+
+    def _note_status(self, recipient: Recipient, outcome: Outcome) -> None:
+        status = outcome.stat if outcome.diagnostic else ""
+        self._has_new_status = self._has_new_status or status != recipient.message
+        recipient.message = status
 
     def _reason(self) -> str:
         delays = [o for o in self.outcomes.values() if o.fate is Fate.DEFERRED]

@@ -262,3 +262,38 @@ def test_what_is_known_to_be_down_is_returned_in_the_end(host: PrivateHost) -> N
         host.end(deliverer)
         host.now += 3600
     assert not {asked, known} & set(host.queued())
+
+
+def test_of_what_rests_it_is_written_since_when(host: PrivateHost) -> None:
+    host.now = 1_700_000_000.0
+    host.options.timeout_queuewarn = 0
+    host.options.min_queue_age = 1800
+    ids = [host.submit(EMMA, X) for _ in range(2)]
+    for _ in range(2):
+        deliverer = host.deliverer(esmtp=down(b"x@lab2.campus"))
+        for qid in ids:
+            deliverer.attempt([qid])
+        host.end(deliverer)
+        host.now += 3600
+    controls = [host.control(qid) for qid in ids]
+    assert [(one.attempts, one.last_attempt) for one in controls] == [(2, 1_700_003_600)] * 2
+
+
+def test_a_recipient_that_waits_for_another_reason_is_news(host: PrivateHost) -> None:
+    host.now = 1_700_000_000.0
+    host.options.timeout_queuewarn = 0
+    elsewhere = down(b"x@lab2.campus")
+    asked, known = (host.submit(EMMA, X) for _ in range(2))
+
+    def run() -> None:
+        deliverer = host.deliverer(esmtp=elsewhere)
+        for qid in (asked, known):
+            deliverer.attempt([qid])
+        host.end(deliverer)
+
+    run()
+    host.rewrite(
+        known, lambda control: setattr(control.recipients[0], "message", "Deferred: 450 busy")
+    )
+    run()
+    assert host.control(known).recipients[0].message == "", "nobody says so any more"
