@@ -35,9 +35,9 @@ def print_octets(pieces: Iterable[bytes]) -> None:
         for piece in pieces:
             block += piece
             if len(block) >= _BLOCK:
-                if not _write_all(1, block):
+                full, block = block, bytearray()  # what is not taken is not written again
+                if not _write_all(1, full):
                     return
-                block = bytearray()
     finally:
         _write_all(1, block)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -123,6 +124,19 @@ def test_what_is_taken_in_pieces_is_written_whole(monkeypatch: pytest.MonkeyPatc
     terminal.print_octets(b"%d" % number for number in range(50_000))
     monkeypatch.undo()
     assert bytes(taken) == b"x" * 100 + b"\n" + b"".join(b"%d" % number for number in range(50_000))
+
+
+def test_what_is_not_taken_is_not_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal, "_lost", 0)
+    written: list[int] = []
+
+    def full(descriptor: int, octets: memoryview) -> int:
+        written.append(len(octets))
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(os, "write", full)
+    terminal.print_octets([b"x" * 70000, b"y"])
+    assert written == [70000]
 
 
 def test_what_came_before_an_error_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
