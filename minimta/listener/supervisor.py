@@ -295,6 +295,7 @@ class Supervisor:
             self._closing = old
             for one in self._retired[:-_MOST_RETIRED]:
                 one.tell()
+            self._await_closing(old)  # or nothing may happen for long: the dead say nothing
         elif child.has_ended():
             close_all_but(servers, self._servers)
             self._keep_old("the new listener could not begin; the lines before say why")

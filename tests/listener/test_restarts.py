@@ -177,6 +177,19 @@ def test_what_cannot_be_forked_now_is_forked_later(
     assert fakes.now not in (dead, None)
 
 
+def test_a_reload_in_place_of_a_dead_one_is_done_at_once(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(restarts, "_PAUSES", (60.0,))
+    assert not fakes.dies()
+    os.kill(os.getpid(), signal.SIGHUP)
+    fakes.supervisor.look()
+    assert fakes.speaks is not None
+    fakes.speaks.send(READY)
+    fakes.supervisor.look()
+    assert "reload: done" in capsys.readouterr().err
+
+
 def test_its_last_words_are_heard(fakes: Fakes) -> None:
     assert not fakes.dies(READY + b"e@lab3.campus\n")
     assert fakes.orders == [b"@lab3.campus"]
