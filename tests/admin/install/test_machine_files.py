@@ -144,6 +144,12 @@ def test_what_will_be_wrong_in_five_seconds_as_well_is_not_started_again(name: s
     assert checks == ["ExecStartPre=-/usr/sbin/sendmail -bC"]
 
 
+@pytest.mark.parametrize("name", [*LISTENERS, RUNNER])
+def test_a_process_that_grew_too_large_takes_no_other_along(name: str) -> None:
+    """What systemd does else, to all deliveries when it was a user's program."""
+    assert "OOMPolicy=continue" in lines_of(name)
+
+
 @pytest.mark.parametrize("name", LISTENERS)
 def test_who_starts_or_reloads_a_listener_does_it_to_the_runner(name: str) -> None:
     wants = [line for line in lines_of(name) if line.startswith("Wants=")]
