@@ -39,6 +39,7 @@ _REMEMBER, _MOST_REMEMBERED = 2.0, 10000
 _FREE_AGE, _LOAD_AGE = 0.5, 5.0
 
 DISK_FULL = reply(452, "4.3.1", "Insufficient disk space; try again later")
+_MOVED = reply(451, "4.3.0", "The queue was moved; try again later")
 _TOO_BIG_FOR_DISK = reply(452, "4.4.5", "Insufficient disk space; try again later")
 
 
@@ -171,9 +172,13 @@ class SharedState:
         return self._load[1]
 
     def lacks_space(self, size: int) -> Reply | None:
-        """The refusal if a message of *size* octets (-1: not told) has no room in the queue."""
+        """The refusal if a message of *size* octets (-1: not told) has no room in the queue, or nobody
+        would look for it there.
+        """
         now, free = self._ticks(), self._free[1]
         if now > self._free[0]:
+            if not self.spool.is_in_place():
+                return _MOVED  # a listener that was at rest hears of it by this client; see process
             free = self.spool.free_blocks()
             self._free = (now + _FREE_AGE, free)
             if free < self.options.min_free_blocks:

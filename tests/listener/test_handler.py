@@ -4,6 +4,7 @@ import errno
 import os
 import time
 import tracemalloc
+from pathlib import Path
 
 import pytest
 
@@ -374,6 +375,19 @@ def test_a_full_disk_is_452_at_mail(host: SmtpHost) -> None:
     host.options.min_free_blocks = 1 << 60
     answer = host.connect(*STRANGER).says("MAIL FROM:<a@lab1.campus>")
     assert answer == ["452 4.3.1 Insufficient disk space; try again later"]
+
+
+def test_a_queue_that_was_moved_away_takes_nothing(host: SmtpHost) -> None:
+    peer = host.connect(*STRANGER)
+    queue = Path(host.options.queue_directory)
+    queue.rename(queue.with_name("away"))
+    assert peer.says("NOOP")[0].startswith("250"), "it may come back"
+    queue.mkdir(mode=0o700)
+    answer = peer.says("MAIL FROM:<a@lab1.campus>")
+    assert answer == ["451 4.3.0 The queue was moved; try again later"]
+    queue.rmdir()
+    queue.with_name("away").rename(queue)
+    assert peer.says("MAIL FROM:<a@lab1.campus>")[0].startswith("250")
 
 
 class FailingSpool(Spool):
