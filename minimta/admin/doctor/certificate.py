@@ -58,8 +58,11 @@ def _of_file(patient: Patient, path: str) -> Iterator[Diagnosis]:
     name = hostnames.own_name(patient.options)
     if "." in name and not is_named(names, [name]):
         shown = log.clean(", ".join(names[:3])) or "nobody"
+        made = f" (a self-signed one: rm {path}, then minimta install)" if is_own else ""
         yield warning(
-            path, f"the certificate is for {shown}, not for {name}", f"one for {name}, or HostName"
+            path,
+            f"the certificate is for {shown}, not for {name}",
+            f"one for {name}{made}, or HostName",
         )
 
 

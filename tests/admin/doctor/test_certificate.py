@@ -51,9 +51,22 @@ def test_one_that_is_good_for_long(machine: Machine, pem: Path) -> None:
 
 def test_one_for_another_name(machine: Machine, pem: Path) -> None:
     machine.options.host_name = "mail.example.org"
+    path, told = machine.options.server_cert_file, have(machine, pem, 1)
+    assert told[1] == (
+        f"{path}: Warning: the certificate is for vm1.example.org, not for mail.example.org:"
+        " one for mail.example.org, or HostName"
+    )
+
+
+def test_one_of_install_for_another_name(
+    machine: Machine, pem: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(machine.options), "server_cert_file", machine.options.server_cert_file)
+    machine.options.host_name = "mail.example.org"
     told = have(machine, pem, 1)
-    assert told[1].startswith(
-        f"{machine.options.server_cert_file}: Warning: the certificate is for vm1.example.org, not for mail.example.org"
+    remedy = f"rm {machine.options.server_cert_file}, then minimta install"
+    assert told[1].endswith(
+        f": one for mail.example.org (a self-signed one: {remedy}), or HostName"
     )
 
 
