@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
     """Exit code 0; 1 if something was lost, torn, or could not be measured; 69 if a package is missing."""
     given = parse(arguments)
     if missing := [name for name in ("dns", "filelock") if not importlib.util.find_spec(name)]:
-        print(f"run.py: needs {' and '.join(missing)}: take var/venv/bin/python, or README.md")
+        print(f"run.py: needs {' and '.join(missing)}: see README.md, or take var/venv/bin/python")
         return os.EX_UNAVAILABLE
     os.umask(0o022)
     with tempfile.TemporaryDirectory(prefix="minimta-bench-", dir=given.directory) as name:

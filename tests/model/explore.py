@@ -201,7 +201,9 @@ def explore(scenario: Scenario, programs: Programs = PROGRAMS) -> Explored:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Print what was explored."""
+    """Print what was explored: of the scenarios that have one of the *arguments* in their name."""
+    if arguments and not any(word in one.name for word in arguments for one in SCENARIOS):
+        sys.exit(f"no such scenario; there are: {'; '.join(one.name for one in SCENARIOS)}")
     total = Explored("all")
     print(f"{'scenario':36}{'states':>10}{'transitions':>13}{'ends':>7}{'seconds':>9}")
     for scenario in SCENARIOS:

@@ -139,6 +139,8 @@ def _small(name: str, scenario: Scenario) -> Iterator[Scenario]:
 
 
 if __name__ == "__main__":
+    if unknown := set(sys.argv[1:]) - set(WHERE):
+        sys.exit(f"no such program: {', '.join(unknown)}; there are: {', '.join(WHERE)}")
     for program in sys.argv[1:] or WHERE:
         for change, programs in mutants(program):
             print(f"{change:60} {is_noticed(program, programs) or 'NOT NOTICED'}", flush=True)

@@ -6,29 +6,38 @@
     --random N           N changes of the whole code, by --seed
     --module PATH        all changes of one module, or with --durable those of its durable path
 
-One line for each change as it is judged, the survivors at the end; exit code 1 if there are any.
+One line for each change as it is judged, the survivors at the end; exit code 1 if there are any,
+69 if this Python has not what the tests need.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import queue
 import random
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from importlib.util import find_spec
 
 from tests.mutation import durable, table
 from tests.mutation.changes import COMMON, Change, changes
 from tests.mutation.run import HOME, Verdict, Workplace, stages
 
 Case = tuple[str, Change]
+#: what the tests import
+_WANTED = ("pytest", "freezegun", "dns", "filelock")
 
 
 def main(arguments: list[str]) -> int:
     """Judge what the *arguments* ask for; the exit code."""
     asked = _parser().parse_args(arguments)
+    # Without them every test fails, changed or not.
+    if missing := [name for name in _WANTED if not find_spec(name)]:
+        print(f"needs {', '.join(missing)}: see README.md, or take var/venv/bin/python")
+        return os.EX_UNAVAILABLE
     cases, survived = list(_cases(asked)), 0
     found = {row.key: row for row in table.rows(table.DURABLE)}
     for (module, change), verdict in _judged(cases, asked):
