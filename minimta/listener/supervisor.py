@@ -144,6 +144,8 @@ class Supervisor:
         def be_child() -> int:
             self._inherits()
             ours.close()
+            for other in self._children():
+                other.let_go()  # strangers talk with this one: it has no say in what others do
             close_all_but(self._all_servers(), servers)
             # What serves clients is not for the parent to keep, who does not.
             from minimta.listener import process

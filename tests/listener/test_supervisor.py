@@ -219,6 +219,18 @@ def test_a_session_that_has_begun_goes_on_with_the_old_listener(daemon: Daemon) 
     assert len(daemon.host.queued()) == 2
 
 
+def test_a_new_listener_cannot_speak_with_the_old_one(daemon: Daemon) -> None:
+    daemon.start("-bD")
+    assert daemon.process is not None
+    old = listens(daemon)
+    sock, _ = daemon.connect()
+    reload(daemon)
+    (new,) = set(children(daemon.process.pid)) - {old}
+    # Nor with the parent in its name: the port is all that they share.
+    assert len(sockets_of(new) & sockets_of(daemon.process.pid)) == 1
+    sock.close()
+
+
 def test_it_is_done_when_the_old_listener_accepts_no_more(daemon: Daemon) -> None:
     """Until then a client may still get the old certificate."""
     daemon.start("-bD", "-q15m")  # it looks ten times a second
