@@ -126,14 +126,15 @@ class Listener:
         False if the process *parent* was gone before.
         """
         self._shared.ask_parent = lambda order: _ask(control, order)
+        # First: who has answered a client, and dies then, did begin.
+        with contextlib.suppress(OSError):  # the parent is gone, which orders will say
+            control.send(READY)
         for server, thread in zip(self._servers, self._threads, strict=True):
             server.limits = self._limits
             thread.start()
         keeper = threading.Thread(target=statistics.keep, args=(self._statistics,), daemon=True)
         keeper.start()  # of its own: a disk that hangs holds nobody up
         orders = _Orders(control, parent)
-        with contextlib.suppress(OSError):  # the parent is gone, which orders will say
-            control.send(READY)
         watch = _Watch(self._shared, self._limits, self._processor, control)
         while not (orders.ends() or orders.retires):
             orders.wait(watch.look(orders.wake))

@@ -251,6 +251,32 @@ def has_gone(pid: int, parent: int) -> bool:
     return is_gone(pid) and pid not in children_of(parent)
 
 
+_SLOW = """\
+import sys, runpy, threading
+sys.path.insert(0, {package!r})
+from minimta.listener import process
+class Orders:
+    def __init__(self, *unused):
+        threading.Event().wait()
+process._Orders = Orders
+sys.argv = {words!r}
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_who_has_answered_a_client_has_begun(daemon: Daemon) -> None:
+    words = daemon.command("-bD")[2:]
+    text = _SLOW.format(package=str(SENDMAIL.parent.parent), words=words)
+    with daemon.log.open("ab") as told:
+        daemon.process = subprocess.Popen([sys.executable, "-c", text], stderr=told)
+    wait_for(daemon.answers)
+    send(daemon)
+    os.kill(listens(daemon), signal.SIGKILL)
+    wait_for(lambda: "another one begins" in daemon.log.read_text())
+    for pid in children_of(daemon.process.pid):
+        os.kill(pid, signal.SIGKILL)  # which hears nobody
+
+
 _WITHOUT_PAUSE = """\
 import sys, runpy
 sys.path.insert(0, {package!r})
