@@ -138,7 +138,12 @@ def isolate(kept: Collection[int]) -> None:
     Of the descriptors only *kept* stay open: a lock of the queue or a listening socket that a
     user's program inherits would outlive us in it. 0, 1 and 2 become /dev/null.
     """
+    import gc
     import signal
+
+    # What the parent has dropped, and not collected yet, would be collected here at some time, and close
+    # descriptors by their numbers: those of files and pipes by now that are opened later.
+    gc.freeze()
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, *_strays()):
         signal.signal(number, signal.SIG_DFL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import stat
@@ -14,6 +15,7 @@ from unittest.mock import Mock
 
 import pytest
 
+from minimta.maps.cdb import Cdb
 from minimta.system import log, processes
 
 HOME = Path(__file__).parent.parent.parent
@@ -129,6 +131,26 @@ def test_an_isolated_child_has_standard_descriptors_to_nowhere_and_what_it_keeps
     numbers = {int(word) for word in answer.strip("[]").split(",")}
     assert numbers >= {0, 1, 2, *kept}
     assert not numbers & (set(descriptors) - set(kept))
+
+
+def test_what_its_parent_has_dropped_closes_nothing_in_an_isolated_child(tmp_path: Path) -> None:
+    (tmp_path / "aliases.cdb").write_bytes(bytes(4096))
+
+    def look() -> list[int]:
+        opened = [os.open("/", os.O_RDONLY) for _ in range(100)]
+        gc.collect()
+        return [fd for fd in opened if not is_open(fd)]
+
+    gc.disable()
+    try:
+        # In a circle: it is collected at some time, in the parent or where the memory was copied to.
+        dropped: list[object] = [Cdb(str(tmp_path / "aliases.cdb"))]
+        dropped.append(dropped)
+        del dropped
+        assert told_by(look, ()) == "[]"
+    finally:
+        gc.enable()
+        gc.collect()
 
 
 def is_open(descriptor: int) -> bool:

@@ -46,6 +46,8 @@ _CHUNK = 1 << 16
 _REST = 0.5
 #: seconds between SIGTERM and SIGKILL
 _GRACE = 2.0
+#: seconds that who takes a message may take to let go of its data file, and between two looks
+_ACCEPTANCE, _LOOK = 5.0, 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ def run(
     """
     if os.fstat(job.body).st_size < job.size:
         raise OSError(errno.EIO, "data file is shorter than recorded")
-    _lock_data_file(job)
+    yield from _lock_data_file(job)
 
     def act() -> bytes:
         made = prepare()
@@ -114,17 +116,26 @@ def run(
     return ProgramResult(code, output, bool(timed_out))
 
 
-def _lock_data_file(job: Job) -> None:
+def _lock_data_file(job: Job) -> Generator[Wait, None, None]:
     """See that no child of an earlier, killed run of the queue still delivers this message.
 
-    The lock belongs to the open file, which our child shares: it ends when both have closed it.
+    The lock belongs to the open file, which our child shares: it ends when both have closed it. Who
+    has just taken the message (``Spool.create``) has it too, until the name of the qf, by which we have
+    come, is durable: that is waited for.
     """
-    try:
-        fcntl.flock(job.body, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise OSError(errno.EBUSY, "one that an earlier run left behind has not ended") from error
-    except OSError:  # no locks there; then it may run beside itself
-        pass
+    end = time.monotonic() + _ACCEPTANCE
+    while True:
+        try:
+            fcntl.flock(job.body, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() > end:
+                text = "one that an earlier run left behind has not ended"
+                raise OSError(errno.EBUSY, text) from error
+        except OSError:
+            return  # no locks there; then it may run beside itself
+        else:
+            return
+        yield Wait((), _LOOK)
 
 
 def outcome(result: ProgramResult, who: str, options: Options) -> Outcome:

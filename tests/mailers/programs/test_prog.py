@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
 import resource
@@ -207,6 +208,27 @@ def test_a_data_file_that_is_too_short_starts_nothing(place: Place) -> None:
             returned(process.run(job, place.user, prepare, place.options))
     assert not (place.path / "got").exists()
     assert place.run(b"exit 0", b"short\n", size=1000).fate is Fate.DEFERRED
+
+
+def test_who_has_just_taken_the_message_is_waited_for_and_an_earlier_run_for_a_time(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place.path / "df").write_bytes(b"hello\n")
+    with open(place.path / "df", "rb") as ours, open(place.path / "df", "rb") as theirs:
+        job = Job("id1", b"", "", (JobUser(b"x"),), b"", ours.fileno(), 0)
+        for patience in (5.0, 0.0):
+            monkeypatch.setattr(process, "_ACCEPTANCE", patience)
+            fcntl.flock(theirs, fcntl.LOCK_EX)
+            steps = process.run(job, place.user, lambda: process.ProgramResult(3), place.options)
+            if not patience:
+                with pytest.raises(OSError, match="earlier run left behind"):
+                    returned(steps)
+                continue
+            next(steps)
+            next(steps)
+            fcntl.flock(theirs, fcntl.LOCK_UN)
+            assert returned(steps).code == 3
+            fcntl.flock(ours, fcntl.LOCK_UN)
 
 
 def test_not_even_in_memory_is_all_of_an_endless_output(place: Place) -> None:
