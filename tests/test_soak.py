@@ -211,4 +211,6 @@ def test_an_hour_of_mixed_load_leaves_nothing_behind(mixture: Mixture) -> None:
         assert (tally.lost, tally.torn) == ((), 0), name
         # A host that is killed after it took a message and before it said so gets it again.
         assert tally.duplicates == 0 or name == "updown", name
-    assert [name for name, (_, last, most) in flat.items() if last > most] == []
+    # A listener that is young shares much with the runner, an old one does not: PSS grows in both.
+    judged = {name: found for name, found in flat.items() if not name.endswith(" pss")}
+    assert [name for name, (_, last, most) in judged.items() if last > most] == []
