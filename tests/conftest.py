@@ -22,7 +22,7 @@ import pytest
 
 from minimta.config.options import Options
 from minimta.maps import table
-from minimta.system import sandbox
+from minimta.system import sandbox, terminal
 from tests.support import children, jobs
 
 #: seconds that threads may take to end
@@ -115,6 +115,7 @@ def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
     """What a test leaves behind would fail another one, far away and only in some orders."""
     jobs.close_all()
     os.umask(_umask)  # of a command that was called here, and set its own
+    terminal._lost = 0  # and had an output that took nothing
     _libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)  # and hid its memory, and /proc/PID with it
     blocked = signal.pthread_sigmask(signal.SIG_SETMASK, ())
     assert not blocked, f"the test left signals blocked: {blocked}"

@@ -83,7 +83,7 @@ def _open_all(
     if not names:
         complain(f"{log.clean(path)}: there is no such file")
     opened: dict[tuple[int, int], tuple[str, IO[bytes], float]] = {}
-    for name in names:
+    for name in sorted(names):  # of two names of one file the one without a number counts
         whole = os.path.join(folder, name)
         try:
             file = os.fdopen(os.open(whole, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")

@@ -127,7 +127,12 @@ def test_rotated_files_are_read_from_the_oldest(tmp_path: Path) -> None:
     assert [line.pid for line in found] == [1, 0]
 
 
-def test_files_rotated_by_date_and_hard_links_count_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_backward", [False, True])
+def test_files_rotated_by_date_and_hard_links_count_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_backward: bool
+) -> None:
+    listed = os.listdir  # each file system has an order of its own
+    monkeypatch.setattr(os, "listdir", lambda path: sorted(listed(path), reverse=is_backward))
     write(tmp_path / "mail.log-20261121.gz", "Nov 21 09:12:41 h s[1]: x\n", NOVEMBER - 86400)
     write(tmp_path / "mail.log", "Nov 22 09:12:41 h s[2]: x\n")
     os.link(tmp_path / "mail.log", tmp_path / "mail.log.1")

@@ -219,6 +219,7 @@ def test_a_session_that_has_begun_goes_on_with_the_old_listener(daemon: Daemon) 
     assert len(daemon.host.queued()) == 2
 
 
+@pytest.mark.root
 def test_a_new_listener_cannot_speak_with_the_old_one(daemon: Daemon) -> None:
     daemon.start("-bD")
     assert daemon.process is not None
