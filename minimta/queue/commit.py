@@ -16,11 +16,6 @@ again: Linux reports the error once and calls the pages clean.
 A file system with a journal gives a new file its blocks when it is written back, and each fsync of a
 file that has got some waits for a commit of the journal. Begun early, the tf has its blocks by the
 time the df is fsynced, and one commit serves both: two for a message instead of three.
-
-Such a commit also serves all who fsync at the same time, so a few sessions do best each by itself: who
-leads others has to come by the interpreter's lock after each call, and the others, who wait for it,
-leave the processor idle. With ten connections that costs a quarter of the messages a second. Only
-where more come together is it worth it, as one syncfs costs the processor less than many fsyncs.
 """
 
 from __future__ import annotations
@@ -50,8 +45,6 @@ if TYPE_CHECKING:
             """
 
 
-#: sessions at once that make their messages durable each by itself, before others do it together
-_MOST_ALONE = 16
 #: from here on syncfs(2) reports what could not be written (man page, "BUGS")
 _SYNCFS_REPORTS = (5, 8)
 #: f_type of statfs(2): another program or machine has the disk, and syncfs(2) does not ask it to sync
@@ -136,21 +129,13 @@ class _Waiting:
 class GroupCommitter:
     """Messages that arrive together become durable together; for the threads of one process.
 
-    As long as there are few, each is on its own, as with PlainCommitter. Of the others one leads: there
-    is no thread of its own to wake. It commits all that wait, opens their gates, and hands the lead to
-    one of those that came meanwhile. Never do two call syncfs at once: an error of one's file would be
-    told to the other, and once only; fsync asks for those of its own file. Not for use in a child
-    forked while others commit.
+    There is no thread of its own to wake: the first session leads. It commits all that wait, opens
+    their gates, and hands the lead to one of those that came meanwhile. A session that is alone
+    pays no more than with PlainCommitter. Not for use in a child forked while others commit.
     """
 
-    def __init__(
-        self, sync: Callable[[int], None] | None = None, *, most_alone: int = _MOST_ALONE
-    ) -> None:
-        """*sync* is syncfs(2); so many sessions at once are on their own."""
+    def __init__(self, sync: Callable[[int], None] | None = None) -> None:
         self._sync = sync or syncfs
-        self._most_alone = most_alone
-        #: how many are
-        self._alone = 0
         self._mutex = allocate_lock()
         self._waiting: list[_Waiting] = []
         self._led = False
@@ -160,29 +145,13 @@ class GroupCommitter:
         control = directory.create_file("tf" + qid)
         try:
             files.write_all(control, text)
-            if self._is_one_of_few():
-                self._finish_alone(directory, qid, data, control)
-            else:
-                self._wait(directory, _Waiting(qid, data, control))
+            error = self._wait(directory, _Waiting(qid, data, control))
         finally:
             close(control)
+        if error:
+            raise OSError(error, os.strerror(error))
 
-    def _is_one_of_few(self) -> bool:
-        """May this session be on its own? Then _finish_alone() is called."""
-        with self._mutex:
-            is_one = self._alone < self._most_alone
-            self._alone += is_one
-        return is_one
-
-    def _finish_alone(self, directory: QueueDirectory, qid: str, data: int, control: int) -> None:
-        try:
-            _finish(directory, qid, data, control)
-        finally:
-            with self._mutex:
-                self._alone -= 1
-
-    def _wait(self, directory: QueueDirectory, waiting: _Waiting) -> None:
-        """Until it is durable. Raise OSError."""
+    def _wait(self, directory: QueueDirectory, waiting: _Waiting) -> int:
         with self._mutex:
             self._waiting.append(waiting)
             waiting.leads = not self._led
@@ -191,8 +160,7 @@ class GroupCommitter:
             waiting.gate.acquire()
         if waiting.leads:
             self._lead(directory)
-        if waiting.error:
-            raise OSError(waiting.error, os.strerror(waiting.error))
+        return waiting.error
 
     def _lead(self, directory: QueueDirectory) -> None:
         with self._mutex:

@@ -113,9 +113,7 @@ class Acceptance:
         self.host = SmtpHost(directory)
         self.shared = self.host.shared_state()
         if group:
-            self.shared.spool = Spool(
-                str(self.host.mqueue), commit=commit.GroupCommitter(most_alone=0)
-            )
+            self.shared.spool = Spool(str(self.host.mqueue), commit=commit.GroupCommitter())
         self.client = ScriptedSocket()
 
     def act(self) -> None:

@@ -223,7 +223,7 @@ def played(plan: Schedule, root: Path) -> Disk:
     ):
         queue_id._used.clear()
         with Disk(root, ignored=".slots") as disk:
-            spool = Spool(host.options.queue_directory, commit=GroupCommitter(most_alone=0))
+            spool = Spool(host.options.queue_directory, commit=GroupCommitter())
             client = Spool(host.options.client_queue_directory)
             runners = [host.deliverer(), host.deliverer()]
             for runner in runners:

@@ -8,7 +8,6 @@ import os
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -29,7 +28,7 @@ class Gate(GroupCommitter):
     """Holds the first batch until *crowd* sessions wait behind it."""
 
     def __init__(self, crowd: int, sync: Callable[[int], None]) -> None:
-        super().__init__(sync, most_alone=0)
+        super().__init__(sync)
         self.crowd = crowd
         self.sizes: list[int] = []
         self._pause = threading.Event()
@@ -105,42 +104,7 @@ def test_those_who_wait_share_one_syncfs(open_spool: Callable[[Gate], Spool]) ->
     assert sorted(spool.names()) == sorted(accepted)
 
 
-def test_a_few_sessions_are_each_on_their_own_at_the_same_time(
-    open_spool: Callable[[commit.Committer], Spool], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    synced: list[int] = []
-    real, met = os.fsync, threading.Barrier(3)
-
-    def fsync(file: int) -> None:
-        if os.readlink(f"/proc/self/fd/{file}").rpartition("/")[2].startswith("df"):
-            met.wait(60)  # BrokenBarrierError if two of them wait for the third
-        real(file)
-
-    monkeypatch.setattr(os, "fsync", fsync)
-    group = GroupCommitter(synced.append, most_alone=3)
-    spool = open_spool(group)
-    accepted, errors = submit_many(spool, 3)
-    assert (len(accepted), errors, synced) == (3, [], [])
-    assert sorted(spool.names()) == sorted(accepted)
-
-
-def test_who_fails_on_its_own_leaves_its_place_to_others(
-    open_spool: Callable[[commit.Committer], Spool], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fsync(file: int) -> None:
-        raise OSError(errno.EIO, "Input/output error")
-
-    group = GroupCommitter(most_alone=1)
-    spool = open_spool(group)
-    with monkeypatch.context() as patched, pytest.raises(OSError, match="Input/output error"):
-        patched.setattr(os, "fsync", fsync)
-        submit(spool, QID)
-    assert not group._alone
-    submit(spool, QID)
-    assert spool.names() == [QID]
-
-
-@pytest.mark.parametrize("how", ["plain", "kept", "alone", "group"])
+@pytest.mark.parametrize("how", ["plain", "kept", "group"])
 def test_the_tf_is_on_its_way_to_disk_before_the_df_is_waited_for(
     open_spool: Callable[[commit.Committer], Spool], monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
@@ -157,8 +121,7 @@ def test_the_tf_is_on_its_way_to_disk_before_the_df_is_waited_for(
 
     monkeypatch.setattr(os, "posix_fadvise", note("begin", os.posix_fadvise))
     monkeypatch.setattr(os, "fsync", note("fsync", os.fsync))
-    groups = {"alone": GroupCommitter(), "group": GroupCommitter(most_alone=0)}
-    spool = open_spool(groups.get(how) or PlainCommitter())
+    spool = open_spool(GroupCommitter() if how == "group" else PlainCommitter())
     submit(spool, QID, keep_lock=how == "kept")
     assert calls == ["begin tf", "fsync df", "fsync tf", "fsync mq"]
 
@@ -245,11 +208,11 @@ def test_a_directory_that_cannot_be_fsynced_means_each_by_itself(
 def test_many_sessions_under_load_are_all_served(
     open_spool: Callable[[GroupCommitter], Spool],
 ) -> None:
-    committer = GroupCommitter(lambda directory: None, most_alone=3)
+    committer = GroupCommitter(lambda directory: None)
     spool = open_spool(committer)
     accepted, errors = submit_many(spool, 100)
     assert (len(accepted), errors) == (100, [])
-    assert not (committer._led or committer._alone)
+    assert not committer._led
     assert sorted(spool.names()) == sorted(accepted)
 
 
@@ -260,16 +223,13 @@ def test_what_sessions_share_changes_under_the_mutex_alone(
 
     class Watched(GroupCommitter):
         def __setattr__(self, name: str, value: object) -> None:
-            if hasattr(self, "_led") and name in ("_led", "_waiting", "_alone"):
+            if hasattr(self, "_led") and name in ("_led", "_waiting"):
                 changed.append(name)
                 assert self._mutex.locked()
             super().__setattr__(name, value)
 
     submit(open_spool(Watched()), QID)
-    assert changed == ["_alone", "_alone"]
-    changed.clear()
-    submit(open_spool(Watched(most_alone=0)), ids.new(1e9))
-    assert changed == ["_alone", "_led", "_waiting", "_led"]
+    assert changed == ["_led", "_waiting", "_led"]
 
 
 def test_syncfs_reports_its_errors(queue: Path) -> None:
@@ -325,14 +285,9 @@ def whole_or_nothing(spool: Spool, queue: Path, what: str) -> None:
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EMFILE, errno.EINTR])
-@pytest.mark.parametrize(
-    "how", [PlainCommitter, GroupCommitter, partial(GroupCommitter, most_alone=0)]
-)
+@pytest.mark.parametrize("how", [PlainCommitter, GroupCommitter])
 def test_whatever_fails_the_client_hears_of_it_and_nothing_is_left(
-    open_spool: Callable[[commit.Committer], Spool],
-    queue: Path,
-    how: Callable[[], commit.Committer],
-    code: int,
+    open_spool: Callable[[commit.Committer], Spool], queue: Path, how: type, code: int
 ) -> None:
     spool = open_spool(how())
     for at in range(100):
@@ -357,13 +312,9 @@ def test_whatever_fails_the_client_hears_of_it_and_nothing_is_left(
     pytest.fail("there is no end")
 
 
-@pytest.mark.parametrize(
-    "how", [PlainCommitter, GroupCommitter, partial(GroupCommitter, most_alone=0)]
-)
+@pytest.mark.parametrize("how", [PlainCommitter, GroupCommitter])
 def test_when_everything_fails_from_some_point_on_nothing_torn_is_left(
-    open_spool: Callable[[commit.Committer], Spool],
-    queue: Path,
-    how: Callable[[], commit.Committer],
+    open_spool: Callable[[commit.Committer], Spool], queue: Path, how: type
 ) -> None:
     for at in range(100):
         spool = open_spool(how())

@@ -134,7 +134,7 @@ class Crowd(GroupCommitter):
     """The first session is alone; three others wait until it is acknowledged."""
 
     def __init__(self) -> None:
-        super().__init__(most_alone=0)
+        super().__init__()
         self.sizes: list[int] = []
         self.acknowledged = threading.Event()
         self._pause = threading.Event()
