@@ -204,11 +204,15 @@ def _run_both(options: Options, listeners: Supervisor, interval: int | None, beg
 
 
 def _free_places(options: Options) -> list[locks.Lock]:
-    """That of the daemon and that of the runner, as far as they are free. Raise OSError."""
+    """That of the daemon and that of the runner, as far as they are free. Raise OSError, with its path."""
     held: list[locks.Lock] = []
     queue = options.queue_directory
     for path in (locks.of_daemon(queue), locks.beside(queue)):
-        if (lock := locks.resident(path)) is None:
+        try:
+            lock = locks.resident(path)
+        except OSError as error:  # flock(2) names no file
+            raise OSError(error.errno, error.strerror, path) from error
+        if lock is None:
             break  # its end is waited for when clients are answered
         held.append(lock)
     return held

@@ -217,6 +217,18 @@ def test_a_lock_that_cannot_be_made_now_does_not_keep_a_unit_from_starting_again
     assert done.returncode not in (0, 64, 78)
 
 
+def test_a_lock_that_the_kernel_does_not_give_is_told_with_its_file(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lock(path: str) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(locks, "resident", lock)
+    with pytest.raises(OSError, match="No locks available") as told:
+        listener._free_places(daemon.host.options)
+    assert told.value.filename == locks.of_daemon(daemon.host.options.queue_directory)
+
+
 def test_sigterm_ends_it_at_once_when_nobody_is_there(daemon: Daemon) -> None:
     daemon.start("-bD")
     assert daemon.process is not None
