@@ -122,17 +122,28 @@ class Host(PrivateRoot):
 
     def processes(self) -> list[int]:
         """All that run here, the children of the daemon included, oldest first."""
-        return sorted({*processes_of(self.cf), *descendants(self.pid)}, key=_started)
+        below = descendants(self._listener.pid) if self._listener is not None else []
+        return sorted({*processes_of(self.cf), *below}, key=_started)
 
     def listeners(self) -> list[int]:
         """Children of the daemon that accept connections at its port."""
-        socket = f"socket:[{_listening_inode(self.port)}]"
-        return [pid for pid in children(self.pid) if socket in descriptors(pid).values()]
+        return self._listening(children(self.pid))
 
     def listeners_left(self) -> list[int]:
         """The same when its first process is gone, for whoever's child they are."""
-        inode = f"socket:[{_listening_inode(self.port)}]"
-        return [pid for pid in processes_of(self.cf) if inode in descriptors(pid).values()]
+        return self._listening(processes_of(self.cf))
+
+    def is_port_taken(self) -> bool:
+        """Does anybody listen there?"""
+        return bool(_listening_inode(self.port))
+
+    def _listening(self, pids: Iterable[int]) -> list[int]:
+        """Those that have the socket which accepts connections at its port; none if nobody does."""
+        inode = _listening_inode(self.port)
+        socket = f"socket:[{inode}]"
+        return [
+            pid for pid in pids if inode and (socket in descriptors(pid).values() or _hides(pid))
+        ]
 
     def kill(self, pids: Iterable[int]) -> None:
         """SIGKILL, and return when they are gone; who has ended meanwhile is left out."""
@@ -258,6 +269,15 @@ def descriptors(pid: int) -> dict[int, str]:
             with contextlib.suppress(OSError):
                 found[int(name)] = os.readlink(f"/proc/{pid}/fd/{name}")
     return found
+
+
+def _hides(pid: int) -> bool:
+    """Is it a listener that shows its descriptors to nobody but root? No other of a daemon has threads."""
+    try:
+        is_closed = not os.access(f"/proc/{pid}/fd", os.R_OK)
+        return is_closed and len(os.listdir(f"/proc/{pid}/task")) > 1
+    except OSError:
+        return False  # it is gone
 
 
 def _listening_inode(port: int) -> str:

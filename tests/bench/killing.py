@@ -68,9 +68,9 @@ class Killer:
         host = self._host
         if wait_for(lambda: host.listeners() or not host.is_up(), _LEAVING) and host.is_up():
             return
-        wait_for(lambda: not host.listeners_left(), _LEAVING)
+        wait_for(lambda: not host.is_port_taken(), _LEAVING)
         host.kill([host.pid, *host.listeners_left()])
-        wait_for(lambda: not host.listeners_left(), _LEAVING)
+        wait_for(lambda: not host.is_port_taken(), _LEAVING)
         host.up()
 
     def _held(self) -> dict[Path, int]:
