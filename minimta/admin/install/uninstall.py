@@ -13,8 +13,10 @@ from functools import partial
 from pathlib import Path
 
 from minimta.admin.checkout import AdminError, is_packaged, need_checkout
+from minimta.admin.install.accounts import Account
 from minimta.admin.install.install import need_root, parse, perform, steps
-from minimta.admin.install.services import CLIENT_QUEUE, QUEUE
+from minimta.admin.install.running import need_nothing_running
+from minimta.admin.install.services import CLIENT_QUEUE, QUEUE, Service
 from minimta.admin.install.steps import Step, below
 from minimta.system import terminal
 
@@ -30,6 +32,8 @@ def run(arguments: list[str]) -> int:
         rows = [row for row in reversed(steps(root)) if row.is_ours()]
     except PermissionError as error:  # only root sees whether a queue is empty
         raise AdminError(f"only root can tell: {error.filename} is closed", os.EX_NOPERM) from error
+    if rows and not any(isinstance(row, Service) for row in rows):  # which systemd would end
+        need_nothing_running(root, [row.name for row in rows if isinstance(row, Account)])
     perform([(f"take back: {row}", partial(take_back, row)) for row in rows], is_dry=is_dry)
     # A directory that has become empty by that, and then the one that it was in.
     while not is_dry:
