@@ -17,8 +17,9 @@ def record(usage: int, matching: int = 1, octets: int = 32) -> TlsaRecord:
 
 
 def of(usage: int, certificate: bytes, matching: int = 1) -> TlsaRecord:
-    digest = {1: hashlib.sha256, 2: hashlib.sha512}[matching]
-    return TlsaRecord(usage, 0, matching, digest(certificate).digest())
+    digests = {1: hashlib.sha256, 2: hashlib.sha512}
+    data = digests[matching](certificate).digest() if matching else certificate
+    return TlsaRecord(usage, 0, matching, data)
 
 
 @pytest.mark.parametrize(
@@ -54,17 +55,22 @@ def test_of_two_digests_only_the_stronger_counts() -> None:
     assert tlsa.usable([whole, weak, strong]) == (whole, strong)
 
 
-def test_usage_3_is_for_the_hosts_own_certificate_alone() -> None:
-    assert tlsa.is_pinned([of(3, OWN)], [OWN, AUTHORITY])
-    assert not tlsa.is_pinned([of(3, AUTHORITY)], [OWN, AUTHORITY])
-    assert not tlsa.is_pinned([of(2, OWN)], [OWN, AUTHORITY])
-    assert not tlsa.is_pinned([of(3, OWN)], [])
+@pytest.mark.parametrize("matching", [0, 1, 2])
+def test_usage_3_is_for_the_hosts_own_certificate_alone(matching: int) -> None:
+    assert tlsa.is_pinned([of(3, OWN, matching)], [OWN, AUTHORITY])
+    assert not tlsa.is_pinned([of(3, AUTHORITY, matching)], [OWN, AUTHORITY])
+    assert not tlsa.is_pinned([of(2, OWN, matching)], [OWN, AUTHORITY])
+    assert not tlsa.is_pinned([of(3, OWN, matching)], [])
 
 
-def test_usage_2_is_for_what_stands_behind_it() -> None:
-    assert list(tlsa.anchors([of(2, AUTHORITY)], [OWN, AUTHORITY])) == [AUTHORITY]
-    assert not list(tlsa.anchors([of(2, OWN)], [OWN, AUTHORITY]))
-    assert not list(tlsa.anchors([of(3, AUTHORITY)], [OWN, AUTHORITY]))
+@pytest.mark.parametrize("matching", [1, 2])
+def test_usage_2_is_for_what_stands_behind_it(matching: int) -> None:
+    assert list(tlsa.anchors([of(2, AUTHORITY, matching)], [OWN, AUTHORITY])) == [AUTHORITY]
+    assert not list(tlsa.anchors([of(2, OWN, matching)], [OWN, AUTHORITY]))
+    assert not list(tlsa.anchors([of(3, AUTHORITY, matching)], [OWN, AUTHORITY]))
+
+
+def test_an_authority_that_the_record_itself_is_need_not_be_sent() -> None:
     assert list(tlsa.anchors([TlsaRecord(2, 0, 0, AUTHORITY)], [OWN])) == [AUTHORITY]
 
 
