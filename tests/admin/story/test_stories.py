@@ -150,14 +150,16 @@ def test_3_a_program_that_ends_with_an_exit_code(teller: Teller) -> None:
 def test_4_a_mailbox_that_is_none(teller: Teller) -> None:
     box = Path(teller.options.mailbox_directory, "carol")
     box.mkdir()
+    qid = teller.fail(b"<carol>")
     has(
-        teller.story(teller.fail(b"<carol>")),
+        teller.story(qid),
         f"why      <carol>: Deferred: mailbox {box} is no regular file",
         "move away what is not a mailbox",
         "waits in",
         "1 attempt",
     )
     assert teller.code == os.EX_TEMPFAIL
+    assert "\nway " not in teller.story(qid)  # that carol is a user explains nothing
 
 
 def test_5_no_such_user_at_another_host(teller: Teller) -> None:
