@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 USAGE = "usage: rmail [-T] [-D domain] user ..."
 _PIECE = 65536
-#: octets of a From_ line
+#: octets of a From_ line, in however many pieces it comes
 _LONGEST = 4096
 
 
@@ -108,7 +108,7 @@ def _copy(way: _Way, text: IO[bytes]) -> None:
         rest += piece
         while not is_begun and (b"\n" in rest or len(rest) > _LONGEST):
             line, _, after = rest.partition(b"\n")
-            if way.take(line):
+            if len(line) <= _LONGEST and way.take(line):
                 rest = after
             else:
                 files.write_all(out, rest)

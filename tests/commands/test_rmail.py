@@ -62,6 +62,18 @@ def test_a_last_line_without_an_end_is_text(host: Host) -> None:
     assert host.only()[1] == b"just a word\n"
 
 
+@pytest.mark.parametrize(("octets", "code"), [(4096, 0), (4097, 65)])
+def test_a_line_that_is_too_long_is_no_from_line_though_it_comes_at_once(
+    host: Host, octets: int, code: int
+) -> None:
+    begin, end = b"From ", b"emma Sat Nov 16 00:19:13 2019"
+    path = b"lab1!" * 1000
+    line = begin + path[len(begin + end) - octets :] + end
+    assert len(line) == octets
+    assert run(host.root / "cf", "rmail", "dave", stdin=line + b"\n" + LETTER).code == code
+    assert len(host.queued()) == (code == 0)
+
+
 def test_d_names_another_way(host: Host) -> None:
     line = b"From emma Sat Nov 16 00:19:13 2019 remote from lab1\n"
     assert run(host.root / "cf", "rmail", "-D", "BSMTP", "dave", stdin=line + LETTER).code == 0
