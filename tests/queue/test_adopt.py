@@ -443,6 +443,17 @@ def test_too_long_a_control_file_stays(house: House, logged: list[str]) -> None:
     stays(house, logged, "qf of")
 
 
+def test_the_longest_control_file_that_is_submitted_is_taken(
+    house: House, logged: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = encode(submitted())
+    house.write(text)
+    monkeypatch.setattr(room, "MAX_CONTROL", len(text) - 1)
+    stays(house, logged, f"qf of {len(text)} octets, {len(text) - 1} max")
+    monkeypatch.setattr(room, "MAX_CONTROL", len(text))
+    assert len(house.adopt()) == 1
+
+
 def test_too_long_a_header_stays(house: House, logged: list[str]) -> None:
     given = submitted()
     given.headers.append((b"", b"X: " + b"y" * 330_000))
