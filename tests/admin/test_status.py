@@ -94,6 +94,22 @@ def test_a_log_that_cannot_be_read_is_no_empty_one(
     assert "_last_day" not in target.read_text()
 
 
+def test_what_is_older_than_24_hours_counts_no_more(place: Place) -> None:
+    now = 1764590400.0  # 2025-12-01 12:00
+    text = ""
+    for day, done in (
+        ("2025-11-30T11:59:59", "done; delay=00:00:01, ntries=1"),
+        ("2025-11-30T11:59:59", "ruleset=check_rcpt, arg1=<y@y>, reject=451 4.7.1 later"),
+        ("2025-11-30T12:00:00", "done; delay=00:00:02, ntries=1"),
+        ("2025-11-30T12:00:00", "ruleset=check_rcpt, arg1=<y@y>, reject=550 5.7.1 no"),
+    ):
+        text += f"{day}+00:00 lab1 sm-mta[9]: 6AU9aaaa000001: {done}\n"
+    place.log.write_text(text)
+    found = mail_status.Status(now)
+    mail_status.read_log(found, place.host.options)
+    assert (found.deliveries, found.refusals) == (1, {"550": 1})
+
+
 @pytest.mark.parametrize(
     ("words", "code", "word"),
     [
