@@ -8,11 +8,15 @@ import signal
 
 from minimta.admin.checkout import AdminError
 
-#: errno -> what to do; {where} is the path
-_REMEDIES = {
+#: errno -> what to do, wherever it is
+_ROOM = {
     errno.ENOSPC: "make room there",
     errno.EDQUOT: "make room there: your share of that file system is used up",
     errno.EFBIG: "raise the limit of file sizes (ulimit -f)",
+}
+#: the same in the checkout
+_REMEDIES = {
+    **_ROOM,
     errno.EACCES: "clone the project into a directory of your own, or remove what others made there",
     errno.EPERM: "clone the project into a directory of your own, or remove what others made there",
 }
@@ -43,8 +47,16 @@ def _silence() -> None:
 
 
 def unwritable(error: OSError, path: object) -> AdminError:
-    """What to raise when *path*, or something in it, cannot be written."""
-    remedy = _REMEDIES.get(error.errno or 0, _ELSEWHERE)
+    """What to raise when *path* in the checkout, or something in it, cannot be written."""
+    return _unwritable(error, path, _REMEDIES.get(error.errno or 0, _ELSEWHERE))
+
+
+def unwritable_file(error: OSError, path: object) -> AdminError:
+    """What to raise when *path*, which the caller has named, cannot be written."""
+    return _unwritable(error, path, _ROOM.get(error.errno or 0, "name another place"))
+
+
+def _unwritable(error: OSError, path: object, remedy: str) -> AdminError:
     return AdminError(f"cannot write {path} ({error.strerror}): {remedy}", os.EX_CANTCREAT)
 
 

@@ -14,7 +14,7 @@ from collections import Counter
 
 from minimta.admin import ledger, report_html
 from minimta.admin.ledger import Ledger
-from minimta.admin.output import say, unwritable
+from minimta.admin.output import say, unwritable_file
 from minimta.admin.report_figures import DELAYS, Figures, top
 
 #: rows of a table
@@ -35,7 +35,7 @@ def run(arguments: list[str]) -> int:
         try:
             write(given.html, report_html.page(sums, figures, name, ROWS))
         except OSError as error:
-            raise unwritable(error, given.html) from error
+            raise unwritable_file(error, given.html) from error
     else:
         for line in told(sums, figures, name):
             say(line)

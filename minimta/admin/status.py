@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from minimta.admin import ledger, prometheus
 from minimta.admin.checkout import AdminError
 from minimta.admin.mail_status import STATES, Status, look, read_log
-from minimta.admin.output import say, unwritable
+from minimta.admin.output import say, unwritable_file
 from minimta.config import quantities
 from minimta.message import dates
 
@@ -115,9 +115,16 @@ def _due(found: Status) -> str:
 
 
 def run(arguments: list[str]) -> int:
-    """A Nagios plugin's exit code. Raise AdminError for arguments, a configuration, a file."""
+    """A Nagios plugin's exit code. Raise AdminError for arguments, a file; for its writer, a configuration."""
     given, warn, crit = _parse(arguments)
-    options = ledger.load(given.C)
+    try:
+        options = ledger.load(given.C)
+    except AdminError as error:
+        if given.prometheus:
+            raise
+        # A plugin is heard on standard output, and a sysexits code would be none of its four.
+        say(f"UNKNOWN: {error}")
+        return UNKNOWN
     try:
         found = look(options, time.time())
     except OSError as error:
@@ -130,7 +137,7 @@ def run(arguments: list[str]) -> int:
         try:
             prometheus.write(given.prometheus, prometheus.text(found))
         except OSError as error:
-            raise unwritable(error, given.prometheus) from error
+            raise unwritable_file(error, given.prometheus) from error
     else:
         for line in told(found, warn, crit):
             say(line)

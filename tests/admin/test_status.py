@@ -142,6 +142,18 @@ def test_a_queue_that_cannot_be_read_is_unknown(
     assert capsys.readouterr().out.startswith("UNKNOWN: /nonexistent/q: No such file")
 
 
+def test_a_wrong_configuration_is_unknown_to_a_plugin(
+    place: Place, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Nagios takes a code beyond 3 for CRITICAL, and reads standard output alone."""
+    place.cf.write_text("NoSuchOption = 1\n")
+    assert place.run("--no-log") == status.UNKNOWN
+    assert capfd.readouterr().out.startswith(f"UNKNOWN: {place.cf}: line 1: ")
+    assert place.run("--no-log", "--prometheus", "/nonexistent/m.prom") == os.EX_CONFIG
+    place.cf.unlink()
+    assert place.run("--no-log") == status.UNKNOWN
+
+
 def test_wrong_arguments_are_unknown(place: Place, capfd: pytest.CaptureFixture[str]) -> None:
     for words in (("--warn", "soon"), ("--nonsense",)):
         assert place.run(*words) == status.UNKNOWN
@@ -191,7 +203,8 @@ def test_promtool_finds_nothing(place: Place) -> None:
 
 def test_an_unwritable_place_is_told(place: Place, capfd: pytest.CaptureFixture[str]) -> None:
     assert place.run("--no-log", "--prometheus", "/nonexistent/m.prom") == os.EX_CANTCREAT
-    assert "cannot write /nonexistent/m.prom" in capfd.readouterr().err
+    said = "cannot write /nonexistent/m.prom (No such file or directory): name another place\n"
+    assert capfd.readouterr().err.endswith(said)
 
 
 def test_a_limit_is_a_number_or_an_age() -> None:
