@@ -39,7 +39,9 @@ def send(draft: Draft, sendmail: str, home: str, *, is_verbose: bool = False) ->
         code = os.EX_UNAVAILABLE
         keep(message, home)
     if code:
-        complain(f"mail: the message was not sent (sendmail's exit code is {code})")
+        # Recipients that are good get it, though others are refused.
+        what = "not sent" if len(recipients) == 1 else "not sent, or not to all"
+        complain(f"mail: the message was {what} (sendmail's exit code is {code})")
     return code
 
 

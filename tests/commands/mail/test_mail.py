@@ -148,7 +148,14 @@ def test_what_cannot_be_meant(words: list[str], code: int, says: str, desk: Desk
 
 def test_what_sendmail_says_is_what_mail_says(desk: Desk) -> None:
     done = desk.run("dave", stdin="text\n", CODE="75")
-    assert (done.returncode, "exit code is 75" in done.stderr) == (75, True)
+    assert done.returncode == 75
+    assert "the message was not sent (sendmail's exit code is 75)" in done.stderr
+
+
+def test_mail_that_some_did_not_get_is_not_called_unsent(desk: Desk) -> None:
+    """sendmail takes it for the others: who believes that it was not sent sends it twice."""
+    done = desk.run("dave", "nobody-here", stdin="text\n", CODE="67")
+    assert "the message was not sent, or not to all (sendmail's exit code is 67)" in done.stderr
 
 
 def test_nothing_is_appended_to_a_file_that_has_another_name(
