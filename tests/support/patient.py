@@ -91,6 +91,7 @@ class Machine:
         self.write("/etc/cron.d/minimta", "*/5 * * * * root /usr/sbin/sendmail -q\n")
         self.write("/proc/17/comm", "cron\n")
         self.write("/etc/group", "")
+        self.write("/dev/log", "")
         (self.root / "tmp").mkdir()
         self.listen(
             "127.0.0.1", 25, 42, "/usr/bin/python3.11", "python3", "/usr/sbin/sendmail", "-bD"
