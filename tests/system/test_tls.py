@@ -369,6 +369,23 @@ def test_versions_and_ciphers_are_as_they_are_chosen(tmp_path: Path, is_client: 
     assert facts.version == "TLSv1.2" and facts.cipher in suite.split(":")
 
 
+@pytest.mark.parametrize("turn", [1, -1])
+def test_a_version_that_is_not_chosen_is_not_spoken(tmp_path: Path, turn: int) -> None:
+    new, old = Choices("", ("OP_NO_TLSv1_2",)), Choices("", ("OP_NO_TLSv1_3",))
+    assert agreed(tmp_path, *(new, Choices())[::turn]).version == "TLSv1.3"
+    with pytest.raises(TlsError, match=r"version|older|protocol"):
+        agreed(tmp_path, *(new, old)[::turn])
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_who_wants_no_tickets_speaks_all_versions(tmp_path: Path, turn: int) -> None:
+    chosen, old = Choices("", ("OP_NO_TICKET",)), Choices("", ("OP_NO_TLSv1_3",))
+    assert agreed(tmp_path, *(chosen, old)[::turn]).version == "TLSv1.2"
+    own = self_signed(tmp_path, "mx.campus")
+    assert not server_context(own).options & ssl.OP_NO_TICKET
+    assert server_context(own, choices=chosen).options & ssl.OP_NO_TICKET
+
+
 def test_ciphers_that_do_not_exist_stop_the_listener_and_no_mail(tmp_path: Path) -> None:
     bad = Choices("NO-SUCH-CIPHER")
     with pytest.raises(TlsError, match="CipherList: NO-SUCH-CIPHER: no such cipher"):
