@@ -123,47 +123,81 @@ import sys
 from minimta.system import progress
 progress._SOON = progress._BETWEEN = 0.0
 """
-RUN = (
+#: with the options of a host
+OPTIONS = (
     AT_ONCE
     + """
 from minimta.config.options import Options
-from minimta.runner import queue_run
 options = Options()
 for name, value in {values!r}.items():
     setattr(options, name, value)
+"""
+)
+RUN = (
+    OPTIONS
+    + """
+from minimta.runner import queue_run
 queue_run.run(options)
+"""
+)
+QUEUE = (
+    OPTIONS
+    + """
+from minimta.admin.queue import command
+command._options = lambda path: options
+command.run([{verb!r}, "all"])
 """
 )
 
 
-def on_terminal(script: str) -> tuple[str, str]:
-    """What a *script* writes to a terminal that is its standard error, and to its standard output."""
+def on_terminal(script: str, *, both: bool = False) -> tuple[str, str]:
+    """What a *script* writes to a terminal that is its standard error, and to its standard output.
+
+    With *both* that is the terminal, too.
+    """
     ours, theirs = pty.openpty()
     command = [sys.executable, "-c", script]
     home = Path(minimta.__file__).parent.parent
     environment = {**os.environ, "TERM": "xterm"}
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=theirs, cwd=home, env=environment, check=True
-    )
+    out = theirs if both else subprocess.PIPE
+    done = subprocess.run(command, stdout=out, stderr=theirs, cwd=home, env=environment, check=True)
     os.set_blocking(ours, False)
     text = shown(ours)
     os.close(ours)
     os.close(theirs)
-    return text, done.stdout.decode()
+    return text, (done.stdout or b"").decode()
 
 
-def test_a_queue_run_on_a_terminal_shows_how_far_it_is(tmp_path: Path) -> None:
-    host = PrivateHost(tmp_path)
-    host.options.log_to = "none"
+@pytest.fixture
+def host(tmp_path: Path) -> PrivateHost:
+    made = PrivateHost(tmp_path)
+    made.options.log_to = "none"
     for _ in range(3):
-        host.submit(b"<emma@lab1.campus>", b"<dave@lab1.campus>")
+        made.submit(b"<emma@lab1.campus>", b"<dave@lab1.campus>")
+    return made
+
+
+def values_of(host: PrivateHost) -> dict[str, object]:
     values = {
         name: getattr(host.options, name)
         for name in vars(type(host.options))
         if name.endswith(("_directory", "_file", "_files", "_table", "_names", "host_name"))
     }
-    values |= {"run_as_user": "", "queue_la": 10000, "log_to": "none"}
-    text, printed = on_terminal(RUN.format(values=values))
+    return values | {"run_as_user": "", "queue_la": 10000, "log_to": "none"}
+
+
+def test_a_queue_run_on_a_terminal_shows_how_far_it_is(host: PrivateHost) -> None:
+    text, printed = on_terminal(RUN.format(values=values_of(host)))
     assert "queue run  2 of 3 (66 %)" in text and printed == ""
     assert text.endswith("\r\x1b[K"), "nothing is left behind"
     assert len(host.letters("dave")) == 3
+
+
+@pytest.mark.parametrize("verb", ["hold", "retry"])
+def test_what_is_said_meanwhile_has_a_line_of_its_own(host: PrivateHost, verb: str) -> None:
+    qids = sorted(name[2:] for name in host.files() if name.startswith("qf"))
+    text, _ = on_terminal(QUEUE.format(values=values_of(host), verb=verb), both=True)
+    assert f"{verb}  " in text
+    left = [line.rpartition("\x1b[K")[2] for line in text.split("\r\n")]
+    told = sorted(line for line in left if any(qid in line for qid in qids))
+    assert [line.partition(":")[0] for line in told] == qids
