@@ -15,6 +15,10 @@ from minimta.message import headers
 #: a message longer than this is shown as it is, not decoded
 _DECODED = 16 << 20
 _DEFAULT_WIDTH = 80
+#: the field of a header by which there is more to do than to print the body
+_ENCODED = re.compile(
+    rb"(?im)^content-(?:type:\s*multipart|transfer-encoding:\s*(?:base64|quoted))"
+)
 
 
 def row(
@@ -66,7 +70,7 @@ def message(folder: Folder, letter: FolderMessage, settings: Settings, *, is_who
         return letter.separator + raw
     fields, body_start = headers.split_message(raw)
     shown = [field for field in fields if settings.shows(_name(field))]
-    text = raw[body_start:] if len(raw) > _DECODED else _plain(raw, raw[body_start:])
+    text = raw[body_start:] if len(raw) > _DECODED else _plain(raw, body_start)
     return letter.separator + b"".join(_decoded(field) + b"\n" for field in shown) + b"\n" + text
 
 
@@ -84,11 +88,11 @@ def _decoded(field: bytes) -> bytes:
         return field
 
 
-def _plain(raw: bytes, body: bytes) -> bytes:
-    """The text of a message that is in MIME parts or encoded; *body* if there is none to be had."""
-    if not re.search(
-        rb"(?im)^content-(?:type:\s*multipart|transfer-encoding:\s*(?:base64|quoted))", raw
-    ):
+def _plain(raw: bytes, body_start: int) -> bytes:
+    """The text of a message that is in MIME parts or encoded; its body if there is none to be had."""
+    body = raw[body_start:]
+    # Not in the text: what it quotes does not tell how it is written itself.
+    if not _ENCODED.search(raw, 0, body_start):
         return body
     try:
         parsed = message_from_bytes(raw, policy=policy.default)
