@@ -337,9 +337,12 @@ def test_mixed_answers_are_kept_apart(keywords: tuple[str, ...]) -> None:
     [
         ("MAIL", "550 5.7.1 not you", Fate.FAILED, "5.7.1"),
         ("MAIL", "451 later", Fate.DEFERRED, "4.3.0"),
+        ("MAIL", "300 what?", Fate.DEFERRED, "4.5.0"),
+        ("RCPT", "300 what?", Fate.DEFERRED, "4.5.0"),
         ("DATA", "554 5.7.1 no", Fate.FAILED, "5.7.1"),
         ("DATA", "451 4.3.0 later", Fate.DEFERRED, "4.3.0"),
         ("DATA", "250 what?", Fate.DEFERRED, "4.5.0"),
+        ("DATA", "400 later", Fate.DEFERRED, "4.0.0"),
         (".", "554 5.7.1 Message looks like spam", Fate.FAILED, "5.7.1"),
         (".", "452 4.3.1 disk full", Fate.DEFERRED, "4.3.1"),
         (".", "354 go on?", Fate.DEFERRED, "4.5.0"),
@@ -348,10 +351,12 @@ def test_mixed_answers_are_kept_apart(keywords: tuple[str, ...]) -> None:
 def test_a_refused_message_is_decided_and_the_next_one_goes(
     keywords: tuple[str, ...], verb: str, reply: str, fate: Fate, status: str
 ) -> None:
-    good = {"MAIL": "250 ok", "DATA": "354 go", ".": "250 ok"}[verb]
+    good = {"MAIL": "250 ok", "RCPT": "250 ok", "DATA": "354 go", ".": "250 ok"}[verb]
     answers = {verb: [reply, good]}
     if verb == "MAIL" and keywords is ALL:
-        answers |= {"RCPT": ["503 no", "250 ok"], "DATA": ["503 no", "354 go"]}
+        answers["RCPT"] = ["503 no", "250 ok"]
+    if verb in ("MAIL", "RCPT") and keywords is ALL:
+        answers["DATA"] = ["503 no", "354 go"]
     with FakeSmtp(keywords=keywords, answers=answers) as server:
         fates = deliver(job(server.host), job(server.host))
     outcome = only(fates[:1])
