@@ -53,6 +53,7 @@ def obey(session: ReadingSession, *commands: str) -> None:
     [
         ([], "abc", ""),
         (["type 1"], "bc", "a"),
+        (["top 1"], "bc", "a"),
         (["type 1 2", "hold 1"], "ac", "b"),
         (["mbox 3"], "ab", "c"),
         (["delete 2"], "ac", ""),
