@@ -270,6 +270,24 @@ def test_what_no_place_remembers_is_told_to_the_runner(
     assert watcher.events == ["trouble"]
 
 
+def test_what_can_neither_be_told_nor_remembered_is_both_in_the_log(
+    watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(log, "line", lambda qid, text, **_: said.append(text))
+
+    def no_room(file: int, octets: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "write_all", no_room)
+    watcher.fails = True
+    assert not watcher.look(QUEUE)
+    assert said == [
+        "alert (trouble) not sent: the server answers 500",
+        "alerts are not remembered: No space left on device",
+    ]
+
+
 def test_nothing_secret_is_in_the_file(watcher: Watcher) -> None:
     watcher.look(AGE)
     path = Path(alert_state.beside(watcher.options.queue_directory))
