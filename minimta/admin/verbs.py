@@ -23,6 +23,7 @@ VERBS = {
         "minimta.admin.install.install",
         "put sendmail in its place on this machine [--dry-run]",
     ),
+    "uninstall": ("minimta.admin.install.uninstall", "take that back, leave all mail [--dry-run]"),
     "import": (
         "minimta.admin.migrate.import_verb",
         "the configuration of Sendmail, Postfix, ssmtp, msmtp, dma, nullmailer in our words [--write] FILE...",
@@ -79,7 +80,6 @@ VERBS = {
         "minimta.admin.token",
         "access to providers that want OAuth: get, renew, list, check, remove [-C FILE]",
     ),
-    "uninstall": ("minimta.admin.install.uninstall", "take that back, leave all mail [--dry-run]"),
 }
 
 

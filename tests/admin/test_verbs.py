@@ -93,3 +93,5 @@ def test_the_verbs_are_listed(
     assert verbs.main(words) == code
     told = "".join(capfd.readouterr())
     assert all(f"\n  {verb} " in told for verb in verbs.VERBS)
+    verb_of = [line.split()[0] for line in told.splitlines() if line.startswith("  ")]
+    assert verb_of.index("uninstall") == verb_of.index("install") + 1  # "take that back"

@@ -263,7 +263,9 @@ def _secret_files(options: Options) -> Iterator[tuple[str, int, str]]:
 def program(patient: Patient) -> Iterator[Diagnosis]:
     """What is run as root: only root may change it, and all must be able to read it."""
     home = Path(HOME)
-    if home.stat().st_uid not in (0, os.geteuid()) or (not patient.is_root and home.stat().st_uid):
+    owner = home.stat().st_uid
+    is_users_own = owner not in (0, os.geteuid()) or (not patient.is_root and owner)
+    if is_users_own and not _is_installed(patient):
         yield unknown(HOME, "is a user's own checkout")
         return
     tree = [home, *home.parents, *_tree(home)]
@@ -282,6 +284,16 @@ def program(patient: Patient) -> Iterator[Diagnosis]:
     if sendmail is not None and sendmail.st_mode & (stat.S_ISUID | stat.S_ISGID):
         text = f"mode {_mode(sendmail)}: no program of minimta is set-user-id"
         yield warning("/usr/sbin/sendmail", text, "chmod ug-s /usr/sbin/sendmail")
+
+
+def _is_installed(patient: Patient) -> bool:
+    """Does root run this checkout as the sendmail of the machine?"""
+    if patient.options.one_user:
+        return False
+    try:
+        return patient.below("/usr/sbin/sendmail").samefile(Path(HOME, "bin/sendmail"))
+    except OSError:
+        return False
 
 
 def _tree(home: Path) -> Iterable[Path]:

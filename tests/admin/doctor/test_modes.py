@@ -164,6 +164,24 @@ def test_code_that_others_may_write(machine: Machine, program: Path) -> None:
     )
 
 
+def test_a_checkout_of_a_user_is_judged_if_it_is_the_sendmail_of_the_machine(
+    machine: Machine, program: Path
+) -> None:
+    """root runs it, so its owner is root."""
+    machine.changes["is_root"] = False
+    if not os.geteuid():
+        os.chown(program, 1000, 1000)
+    (program / "minimta/file").chmod(0o646)
+    (program / "bin/sendmail").touch(0o755)
+    assert machine.told(modes.program) == [f"{program}: unknown: is a user's own checkout"]
+    (machine.root / "usr/sbin").mkdir(parents=True)
+    (machine.root / "usr/sbin/sendmail").symlink_to(program / "bin/sendmail")
+    [line] = machine.told(modes.program)
+    assert "others than root can write it, and so become root here" in line
+    machine.options.one_user = True
+    assert machine.told(modes.program) == [f"{program}: unknown: is a user's own checkout"]
+
+
 def test_code_that_users_cannot_read(machine: Machine, program: Path) -> None:
     (program / "bin/file").chmod(0o640)
     [line] = machine.told(modes.program)
