@@ -20,7 +20,11 @@ from pathlib import Path
 
 from minimta.admin.checkout import HOME
 from minimta.admin.doctor.patient import Diagnosis, Patient, fault, ok, unknown, warning
-from minimta.admin.install.modes import is_readable_by_others, is_writable_by_others
+from minimta.admin.install.modes import (
+    against_writers,
+    is_readable_by_others,
+    is_writable_by_others,
+)
 from minimta.config.options import Options
 from minimta.maps.table import SUFFIX
 from minimta.queue import pattern
@@ -268,12 +272,12 @@ def program(patient: Patient) -> Iterator[Diagnosis]:
     if is_users_own and not _is_installed(patient):
         yield unknown(HOME, "is a user's own checkout")
         return
-    tree = [home, *home.parents, *_tree(home)]
+    tree = [*reversed(home.parents), home, *_tree(home)]
     weak = next((path for path in tree if is_writable_by_others(path)), None)
     closed = next((path for path in tree if not _is_open(path)), None)
     if weak is not None:
-        remedy = f"chown -R root:root {HOME} && chmod -R go-w {HOME}"
-        yield fault(str(weak), "others than root can write it, and so become root here", remedy)
+        text = "others than root can write it, and so become root here"
+        yield fault(str(weak), text, against_writers(weak, HOME))
     if closed is not None:
         yield fault(
             str(closed), "users cannot read it, and so have no sendmail", f"chmod -R a+rX {HOME}"

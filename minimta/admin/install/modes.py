@@ -10,6 +10,8 @@ from pathlib import Path
 from minimta.admin.checkout import HOME, AdminError
 from minimta.system.terminal import complain
 
+_MOVE = "clone the project into /opt, and install from there"
+
 
 def need_readable(home: str = HOME) -> None:
     """Raise AdminError, with the remedy, if an ordinary user could not run what lies in *home*.
@@ -19,8 +21,7 @@ def need_readable(home: str = HOME) -> None:
     closed = [path for path in Path(home).parents if not path.stat().st_mode & stat.S_IXOTH]
     if closed:
         raise AdminError(
-            f"users cannot pass {closed[-1]}, and so would have no sendmail:"
-            " clone the project into /opt, and install from there",
+            f"users cannot pass {closed[-1]}, and so would have no sendmail: {_MOVE}",
             os.EX_NOPERM,
         )
     for path in (Path(home), *_tree(home)):
@@ -34,13 +35,22 @@ def need_readable(home: str = HOME) -> None:
 
 def warn_of_writers(home: str = HOME) -> None:
     """Who can write in the checkout, or replace it, can run anything as root."""
-    tree = [Path(home), *Path(home).parents, *_tree(home)]
+    tree = [*reversed(Path(home).parents), Path(home), *_tree(home)]
     weak = [path for path in tree if is_writable_by_others(path)]
     if weak:
         complain(
             f"warning: others than root can write {weak[0]} and so become root here:"
-            f" chown -R root:root {home} && chmod -R go-w {home}"
+            f" {against_writers(weak[0], home)}"
         )
+
+
+def against_writers(weak: Path, home: str) -> str:
+    """What to do when others can write *weak*, which is in or above the checkout *home*."""
+    if weak not in Path(home).parents:
+        return f"chown -R root:root {home} && chmod -R go-w {home}"
+    if weak.lstat().st_uid:  # a user's home stays theirs
+        return _MOVE
+    return f"chmod go-w {weak}"
 
 
 def _tree(home: str) -> Iterable[Path]:

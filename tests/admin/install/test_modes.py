@@ -69,3 +69,31 @@ def test_a_checkout_that_others_can_write_is_seen(
     as_root = os.stat_result((found.st_mode, *found[1:4], 0, 0, *found[6:]))
     monkeypatch.setattr("minimta.admin.install.modes.Path.lstat", lambda path: as_root)
     assert modes.is_writable_by_others(tmp_path / "x") is weak
+
+
+def test_what_helps_against_writers_depends_on_what_they_can_write(tmp_path: Path) -> None:
+    """Nobody's home is given to root, and a checkout in it is not made safe by its own modes."""
+    home = tmp_path / "emma/minimta"
+    home.mkdir(parents=True)
+    if not os.geteuid():
+        os.chown(home.parent, 1000, 1000)
+    for path in home, home / "bin":
+        remedy = f"chown -R root:root {home} && chmod -R go-w {home}"
+        assert modes.against_writers(path, str(home)) == remedy
+    assert modes.against_writers(home.parent, str(home)).startswith("clone the project into /opt")
+    assert modes.against_writers(Path("/"), str(home)) == "chmod go-w /"
+
+
+def test_what_is_above_a_checkout_is_told_first(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    home = tmp_path / "emma/minimta"
+    for name in "bin", "minimta":
+        (home / name).mkdir(parents=True)
+    if not os.geteuid():
+        os.chown(home.parent, 1000, 1000)
+        os.chown(home, 1000, 1000)
+    modes.warn_of_writers(str(home))
+    told = capfd.readouterr().err
+    assert f"write {home} " not in told
+    assert "so become root here: clone the project into /opt" in told
