@@ -85,6 +85,16 @@ class QueueDirectory:
 
     # --- what is there ----------------------------------------------------------------------------
 
+    def has_room(self, octets: int) -> bool:
+        """Can a file of so many octets be made now? True if the file system does not tell. Raise OSError."""
+        found = os.fstatvfs(self.descriptor)
+        is_root = os.geteuid() == 0  # for whom some of it may be reserved
+        blocks, inodes = (
+            (found.f_bfree, found.f_ffree) if is_root else (found.f_bavail, found.f_favail)
+        )
+        needed = octets // (found.f_frsize or 1) + 1
+        return (blocks >= needed or not found.f_blocks) and (inodes > 0 or not found.f_files)
+
     def names(self, kind: str = "qf") -> list[str]:
         """Queue ids of all that is queued ("hf": in quarantine), in no order. Raise OSError."""
         return [name[2:] for name in self.files() if name.startswith(kind) and valid(name[2:])]

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 #: a qf of a thousand recipients and the longest header is a fifth of this
 MAX_CONTROL = 16 << 20
+#: octets of a recipient and what belongs to it, nearly always
+_RECIPIENT = 256
 
 
 class Unusable(Exception):
@@ -194,6 +196,10 @@ class LockedMessage:
     def postpone(self, due: float) -> None:
         """Let it rest until *due* although nothing can be written: only the time of the qf."""
         os.utime(self._lock, (due, due))
+
+    def has_room(self, recipients: int) -> bool:
+        """Is there room for a rewrite() with so many? Raise OSError."""
+        return self._directory.has_room(os.fstat(self._lock).st_size + recipients * _RECIPIENT)
 
     def retire(self) -> None:
         """The message is done: its qf goes now, its df with the next ``QueueDirectory.flush``.

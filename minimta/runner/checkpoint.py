@@ -12,7 +12,8 @@ aliases is written with the first checkpoint: until then nothing was done, and e
 repeats nothing.
 
 What cannot be written down is Unrecorded: the message is stopped for this run and rests, else a
-full disk would let everybody have it again and again.
+full disk would let everybody have it again and again. Where it is known before that there is no room
+nobody gets it who is not the only one: for that a message only goes away, which needs none.
 """
 
 from __future__ import annotations
@@ -118,6 +119,18 @@ class MessageProgress:
         self._settled_before = int(settled) if settled.isdigit() else 0
         #: what goes beside the message if it has to wait
         self._failures: list[FailedAttempt] = []
+
+    def need_room(self) -> None:
+        """Before the first of several acts: could be written down who has it? Raise Unrecorded if not.
+
+        Else, as long as the disk is full, the first would get it anew in every run.
+        """
+        acts = len(self.destinations) + any("S" in one.recipient.flags for one in self.destinations)
+        if acts > 1 and not self.message.has_room(len(self.destinations)):
+            self._rest()
+            text = "SYSERR(root): no room to record who gets it: nobody does before there is"
+            log.line(self.qid, text, level=1, error=True)
+            raise Unrecorded("no room")
 
     def settle(self, positions: Iterable[int], outcome: Outcome) -> None:
         """These recipients have their answer."""
@@ -356,11 +369,14 @@ class MessageProgress:
             self._stop(error)
 
     def _stop(self, error: Exception) -> NoReturn:
-        self.stopped = True
         reason = log.clean(str(error))
         text = f"SYSERR(root): cannot record what was delivered: {reason}; it may come twice"
         log.line(self.qid, text, level=1, error=True)
-        # utime(2) needs no space: on a full disk the message rests all the same.
+        self._rest()
+        raise Unrecorded(reason) from error
+
+    def _rest(self) -> None:
+        """No more of it in this run. utime(2) needs no space: on a full disk it rests all the same."""
+        self.stopped = True
         with contextlib.suppress(OSError):
             self.message.postpone(self._begun + BACK_OFF)
-        raise Unrecorded(reason) from error

@@ -88,8 +88,9 @@ class Deliverer:
     ) -> None:
         """*spool* is the queue, if the caller has it open already; *slots* bound what is slow.
 
-        If it *is_run*, it asks hosts that were not reached before it began. *say* gets what -v shows, *tell* what expansions refuse; *stop* is asked between acts, and
-        *clock* gives epoch seconds; *kept* has connections to busy next hops. Raise OSError (no queue).
+        If it *is_run*, it asks hosts that were not reached before it began. *say* gets what -v shows,
+        *tell* what expansions refuse; *stop* is asked between acts, and *clock* gives epoch seconds;
+        *kept* has connections to busy next hops. Raise OSError (no queue).
         """
         self.spool = spool or open_spool(here.options)
         self.mailers = Mailers(here.options, here.users, slots, say=say, is_run=is_run, kept=kept)
@@ -203,9 +204,7 @@ class Deliverer:
             is_held = bool(message.control.quarantine) and kind == "qf"
             if not is_held and not (self._fresh and waits_for_full_run(message.control)):
                 found, now = self._expand(message), self._clock()
-                progress = MessageProgress(message, found, now, self._deferrals)
-                progress.note_came()
-                return progress
+                return MessageProgress(message, found, now, self._deferrals)
         if message is not None:
             message.release()
         return None
@@ -253,7 +252,9 @@ class Deliverer:
         self._rounds.deliver(made, go_on)
 
     def _prepare(self, progress: MessageProgress) -> list[Task]:
-        """Settle what needs no mailer, and make tasks of the rest."""
+        """Settle what needs no mailer, and make tasks of the rest. Raise Unrecorded."""
+        progress.need_room()
+        progress.note_came()
         now = self._clock()
         made, why = self._tasks(progress)
         served = {n for task in made for positions in task.users.values() for n in positions}

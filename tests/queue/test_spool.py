@@ -829,3 +829,32 @@ def test_of_a_very_long_queue_few_names_are_in_memory(
         tracemalloc.stop()
     assert most < 3 << 20
     assert {name[:2] for name in looked} == {"qf"}, "no df of a message is touched"
+
+
+@pytest.mark.parametrize(
+    ("uid", "change", "octets", "is_room"),
+    [
+        (0, {}, 3 * 4096 - 1, True),
+        (0, {}, 3 * 4096, False),
+        (9, {}, 4095, True),  # what is reserved is root's
+        (9, {}, 4096, False),
+        (0, {"f_ffree": 0}, 1, False),
+        (0, {"f_ffree": 0, "f_files": 0}, 1, True),  # Btrfs has no table of inodes
+        (9, {"f_favail": 0}, 1, False),
+        (0, {"f_bfree": 0}, 0, False),
+        (0, {"f_bfree": 0, "f_blocks": 0}, 1 << 40, True),  # it does not tell
+    ],
+)
+def test_room_for_a_file(
+    spool: Spool,
+    monkeypatch: pytest.MonkeyPatch,
+    uid: int,
+    change: dict[str, int],
+    octets: int,
+    is_room: bool,
+) -> None:
+    told = {"f_frsize": 4096, "f_blocks": 9, "f_bfree": 3, "f_bavail": 1}
+    told |= {"f_files": 9, "f_ffree": 2, "f_favail": 1, **change}
+    monkeypatch.setattr(os, "fstatvfs", lambda descriptor: SimpleNamespace(**told))
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    assert spool.has_room(octets) is is_room

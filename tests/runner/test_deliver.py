@@ -893,6 +893,32 @@ def test_a_message_that_cannot_be_recorded_is_stopped_and_rests(
     assert mtime == NOW + 300
 
 
+def test_on_a_full_disk_nobody_has_it_again_and_again(
+    host: PrivateHost, monkeypatch: pytest.MonkeyPatch, lines: list[str]
+) -> None:
+    """Only what needs no record is done: a message for one, which goes away, and makes room."""
+    qid, other = host.submit(EMMA, DAVE, CAROL), host.submit(EMMA, DAVE)
+    receipt = host.submit(EMMA, Recipient(CAROL, "PSFD"))
+    asked: list[int] = []
+
+    def is_full(queue: QueueDirectory, octets: int) -> bool:
+        asked.append(octets)
+        return False
+
+    with monkeypatch.context() as patch:
+        patch.setattr(QueueDirectory, "has_room", is_full)
+        host.deliverer().attempt([qid, other, receipt])
+    assert len(asked) == 2 and min(asked) > 256
+    assert (len(host.letters("dave")), host.letters("carol")) == (1, [])
+    assert sorted(host.queued()) == sorted([qid, receipt])
+    text = "SYSERR(root): no room to record who gets it: nobody does before there is"
+    assert [line for line in lines if "room" in line] == [f"{q}: {text}" for q in (qid, receipt)]
+    mtime = Path(host.options.queue_directory, "qf" + qid).stat().st_mtime
+    assert mtime == NOW + 300
+    host.deliverer().attempt([qid])
+    assert (len(host.letters("dave")), len(host.letters("carol"))) == (2, 1)
+
+
 def test_a_record_that_failed_is_tried_again_after_the_next_act(
     host: PrivateHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
