@@ -28,7 +28,8 @@ def need_nothing_running(root: Path, users: Iterable[str]) -> None:
             raise AdminError(text, os.EX_TEMPFAIL)
     for name in users if root == Path("/") else ():  # the numbers of another tree are not ours
         if pid := min(_processes_of(name), default=0):
-            text = f"process {pid} runs as the user {name}: end the daemon, and try again"
+            which = _named_by(below(root, options.pid_file))
+            text = f"process {pid} runs as the user {name}: end the daemon{which}, and try again"
             raise AdminError(text, os.EX_TEMPFAIL)
 
 
