@@ -333,8 +333,8 @@ def _serve(command: Command, options: Options) -> int:
     from minimta.system import processes
 
     runs, is_foreground = command.queue_runs, command.mode == "D"
-    if is_foreground and log.is_mute():
-        complain("sendmail: there is no /dev/log, and so no log; see LogTo (LogTo = stderr)")
+    if is_foreground and (where := log.missing()):
+        complain(f"sendmail: cannot log to {where}: there is no log; see LogTo (LogTo = stderr)")
 
     def serve() -> int:
         return daemon.run(

@@ -45,9 +45,11 @@ def settings() -> tuple[str, str, int]:
     return _tag, ",".join(_sinks), _level
 
 
-def is_mute() -> bool:
-    """Does the log go nowhere although somebody wants it: to a syslog that is not there (containers)?"""
-    return _sinks == ("syslog",) and not os.path.exists("/dev/log")
+def missing() -> str:
+    """Where the log should go and cannot, if it goes nowhere: a syslog is not there in containers; else ""."""
+    paths = [sink for sink in _sinks if sink.startswith("/")]
+    goes = {"stderr", "none"} & set(_sinks) or any(_file(path).is_open for path in paths)
+    return "" if goes or os.path.exists("/dev/log") else " or ".join([*paths, "/dev/log"])
 
 
 def forget_connection() -> None:

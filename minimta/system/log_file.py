@@ -27,6 +27,11 @@ class LogFile:
         #: (device, inode) of it
         self._identity = (-1, -1)
 
+    @property
+    def is_open(self) -> bool:
+        """Is there a file that lines go to?"""
+        return self._file >= 0
+
     def open(self) -> bool:
         """Have the file that is under that name now, if that can be. Can anything be written?"""
         try:

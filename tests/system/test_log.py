@@ -134,3 +134,32 @@ def test_what_no_file_takes_is_told_to_syslog(tmp_path: Path, syslog_lines: list
 
 def test_a_name_with_an_underscore_is_a_fact_too() -> None:
     assert log.fact("a, auth_id=root, x y=z") == "a,?auth_id=root, x y=z"
+
+
+@pytest.mark.parametrize(
+    ("to", "has_syslog", "missing"),
+    [
+        ("syslog", True, ""),
+        ("syslog", False, "/dev/log"),
+        ("stderr", False, ""),
+        ("none", False, ""),
+        ("{0}/log", False, ""),
+        ("{0}/no/log", True, ""),
+        ("{0}/no/log", False, "{0}/no/log or /dev/log"),
+        ("{0},{0}/no/log", False, "{0} or {0}/no/log or /dev/log"),
+        ("{0}/no/log,{0}/log", False, ""),
+        ("{0}/no/log,stderr", False, ""),
+    ],
+)
+def test_a_log_that_goes_nowhere_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str, has_syslog: bool, missing: str
+) -> None:
+    exists = os.path.exists
+    monkeypatch.setattr(
+        os.path, "exists", lambda path: has_syslog if path == "/dev/log" else exists(path)
+    )
+    log.configure("sm-mta", to.format(tmp_path), 9)
+    try:
+        assert log.missing() == missing.format(tmp_path)
+    finally:
+        log.configure("sendmail", "none", 9)
