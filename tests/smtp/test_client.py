@@ -42,9 +42,11 @@ def test_nothing_is_said_before_the_greeting() -> None:
 
 
 def test_ehlo_gives_name_and_extensions() -> None:
-    client = greeted(b"250-Lab2.campus hi\r\n250-size=5\r\n250-Auth=PLAIN X\r\n250 pipelining\r\n")
+    client = greeted(
+        b"250-Lab2.campus hi\r\n250-size=5\r\n250-Auth=PLAIN X=Y\r\n250 pipelining\r\n"
+    )
     assert client.peer_name == "Lab2.campus"
-    assert client.extensions == {"SIZE": "5", "AUTH": "PLAIN X", "PIPELINING": ""}
+    assert client.extensions == {"SIZE": "5", "AUTH": "PLAIN X=Y", "PIPELINING": ""}
 
 
 @pytest.mark.parametrize(
@@ -74,12 +76,21 @@ def test_helo_follows_a_refused_ehlo(code: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "greeting", [b"554 go away\r\n", b"421 busy\r\n", b"450 x\r\n", b"354 x\r\n"]
+    "greeting",
+    [b"554 go away\r\n", b"421 busy\r\n", b"450 x\r\n", b"354 x\r\n", b"300 x\r\n"],
 )
 def test_a_greeting_that_is_no_welcome_ends_it(greeting: bytes) -> None:
     with pytest.raises(PeerClosed) as closed:
         Client("lab1.campus").receive(greeting)
     assert closed.value.command == "greeting"
+
+
+@pytest.mark.parametrize("answers", [[b"300 x\r\n"], [b"499 x\r\n"], [b"500 x\r\n", b"300 x\r\n"]])
+def test_an_answer_to_ehlo_that_is_no_welcome_ends_it(answers: list[bytes]) -> None:
+    client = Client("lab1.campus")
+    with pytest.raises(PeerClosed) as closed:
+        play(client, [b"220 lab2.campus\r\n", *answers])
+    assert closed.value.command == ("EHLO", "HELO")[len(answers) - 1]
 
 
 def test_a_second_ehlo_forgets_what_the_first_one_said() -> None:
@@ -200,14 +211,65 @@ def test_a_refused_mail_needs_no_reset(ehlo: bytes) -> None:
     assert client.take().startswith(b"MAIL")
 
 
-def test_a_refused_reset_is_a_broken_conversation() -> None:
+@pytest.mark.parametrize("answer", [b"500 what?\r\n", b"300 go on\r\n"])
+def test_a_refused_reset_is_a_broken_conversation(answer: bytes) -> None:
     client = greeted()
     client.begin(transaction())
     play(client, [b"250 ok\r\n550 no\r\n503 no\r\n"])
     client.begin(transaction())
     client.take()
     with pytest.raises(ReplyError):
-        client.receive(b"500 what?\r\n")
+        client.receive(answer)
+
+
+# -- the first code of a class, and the last -------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", [b"300", b"399"])
+def test_all_codes_with_a_3_ask_for_the_content(code: bytes) -> None:
+    client = greeted()
+    client.begin(transaction())
+    play(client, [b"250 ok\r\n250 ok\r\n%b go\r\n" % code])
+    assert client.wants_content
+
+
+@pytest.mark.parametrize("code", [b"299", b"400"])
+def test_no_other_code_asks_for_the_content(code: bytes) -> None:
+    client = greeted()
+    client.begin(transaction())
+    play(client, [b"250 ok\r\n250 ok\r\n%b what?\r\n" % code])
+    assert not client.wants_content
+    client.begin(transaction())
+    assert client.take().startswith(b"RSET\r\nMAIL From:")
+
+
+def test_an_intermediate_answer_takes_no_recipient() -> None:
+    client = greeted(PLAIN_EHLO)
+    sent = transaction()
+    client.begin(sent)
+    play(client, [b"299 ok\r\n", b"300 what?\r\n"])  # and no DATA
+    assert not sent.has_recipient
+    client.begin(transaction())
+    assert client.take() == b"RSET\r\n"
+
+
+@pytest.mark.parametrize("ehlo", [EHLO, PLAIN_EHLO])
+@pytest.mark.parametrize("chunk", [b"", b"x\r\n"])
+def test_an_intermediate_answer_to_mail_begins_nothing(ehlo: bytes, chunk: bytes) -> None:
+    client = greeted(ehlo)
+    client.begin(Transaction(b"MAIL From:<a@b>", [b"RCPT To:<x@lab2.campus>"], chunk))
+    play(client, [b"300 what?\r\n" + (b"503 no\r\n503 no\r\n" if ehlo is EHLO else b"")])
+    client.begin(transaction())
+    assert client.take().startswith(b"MAIL")
+
+
+@pytest.mark.parametrize(("code", "is_over"), [(b"299", True), (b"300", False)])
+def test_a_chunk_that_is_not_taken_leaves_a_transaction(code: bytes, is_over: bool) -> None:
+    client = greeted()
+    client.begin(Transaction(b"MAIL From:<a@b>", [b"RCPT To:<x@lab2.campus>"], b"x\r\n"))
+    play(client, [b"250 ok\r\n250 ok\r\n%b x\r\n" % code])
+    client.begin(transaction())
+    assert client.take().startswith(b"MAIL" if is_over else b"RSET\r\nMAIL")
 
 
 @pytest.mark.parametrize("replies", [b"421 bye\r\n", b"250 ok\r\n421 bye\r\n"])
@@ -302,7 +364,7 @@ def test_after_the_handshake_ehlo_is_said_again_and_all_is_forgotten() -> None:
     assert (client.extensions, client.peer_name) == ({"DSN": ""}, "other.campus")
 
 
-@pytest.mark.parametrize("answer", [b"454 4.7.0 later", b"501 no", b"554 no"])
+@pytest.mark.parametrize("answer", [b"454 4.7.0 later", b"501 no", b"554 no", b"300 x"])
 def test_a_refused_starttls_leaves_all_as_it_was(answer: bytes) -> None:
     client = greeted()
     before = dict(client.extensions)
