@@ -128,6 +128,18 @@ def test_a_device_code_that_nobody_types_expires(pair: KeyPair, client: OAuthCli
     assert user.slept == [20, 20]
 
 
+def test_a_device_code_of_which_nothing_is_told_is_good_for_a_quarter_of_an_hour(
+    pair: KeyPair, client: OAuthClient
+) -> None:
+    user = User()
+    device = {"device_code": "d", "user_code": "U", "verification_url": "https://v.example"}
+    with FakeAuthorization(server_context(pair), polls=["authorization_pending"] * 10) as server:
+        server.answer((200, {**device, "interval": 225}))
+        with pytest.raises(TokenTrouble, match="nobody typed it in"):
+            go(server, client, user, "device")
+    assert user.slept == [225] * 3  # the fourth question would come when it is over
+
+
 def test_a_server_that_is_away_for_a_while_is_asked_less_often(
     pair: KeyPair, client: OAuthClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

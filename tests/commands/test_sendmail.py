@@ -631,9 +631,10 @@ def test_what_is_queued_is_not_refused_if_it_cannot_be_tried(
     assert len(host.queued()) == 1
 
 
-def test_no_space_is_temporary(host: Host) -> None:
-    host.configure(MinFreeBlocks=str(1 << 60))
+def test_no_space_is_temporary_and_logged(host: Host) -> None:
+    host.configure(MinFreeBlocks=str(1 << 60), LogTo="stderr")
     ran = host.run("dave")
+    assert ": low on space (" in ran.err and f" blocks free) in {host.root}/mqueue\n" in ran.err
     first, second = ran.out.splitlines()
     assert ran.code == 75
     assert first == f"Insufficient disk space in {host.root}/mqueue; try again later"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +56,24 @@ def test_jobs_at_the_same_time_have_a_thread_each(pool: ThreadPool) -> None:
         pool.start(job)
     together.wait(PATIENCE)  # broken, if they came one after the other
     wait_until_idle(pool, 5)
+
+
+def test_threads_have_small_stacks(pool: ThreadPool) -> None:
+    """A thousand clients are a thousand threads: with 8 MiB each a limit of memory ends it early."""
+    below = list[int]()
+    done = threading.Event()
+
+    def job() -> None:
+        here = threading.get_ident()  # where glibc keeps what it knows of a thread: above its stack
+        for line in Path("/proc/self/maps").read_text().splitlines():
+            start, end = (int(place, 16) for place in line.partition(" ")[0].split("-"))
+            if start <= here < end:
+                below.append(here - start)
+        done.set()
+
+    pool.start(job)
+    assert done.wait(PATIENCE)
+    assert below and below[0] <= threads.STACK
 
 
 def test_an_idle_thread_ends_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,3 +57,8 @@ def test_the_next_hop_has_what_is_left() -> None:
     assert wish.parameter(500) == b"500;RT"
     assert wish.parameter(-5) == b"1;RT"  # it is not returned in the middle of a transaction
     assert parse(b"60;N").parameter(-40) == b"-40;N"
+
+
+def test_a_wish_of_decades_ago_still_has_nine_digits() -> None:
+    """RFC 2852 section 4: the next hop would refuse more."""
+    assert parse(b"60;N").parameter(-(10**10)) == b"-999999999;N"

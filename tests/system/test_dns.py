@@ -612,6 +612,27 @@ def test_the_word_of_the_servers_counts_if_all_are_here_or_trusted(
         assert bool(resolver.tlsa("mx.campus", 25)) is counts
 
 
+@pytest.mark.parametrize(
+    ("signed", "names"),
+    [
+        (["campus", "hoster.example"], ["real.hoster.example", "mx.campus"]),
+        (["campus"], ["mx.campus"]),
+        (["hoster.example"], []),
+    ],
+)
+def test_records_of_an_alias_may_stand_where_dnssec_vouches(
+    signed: list[str], names: list[str]
+) -> None:
+    """RFC 7672 section 2.2.2: at the end of the alias, or at the host itself."""
+    zone: Zone = {
+        "mx.campus": {"CNAME": ["real.hoster.example."]},
+        "real.hoster.example": {"A": ["10.0.3.135"]},
+    }
+    with FakeDns(zone, signed=signed) as server:
+        resolver = Resolver(config=ResolvConf(servers=(server.address,)), hosts=NO_HOSTS)
+        assert resolver.vouched_names("mx.campus") == names
+
+
 class Vouching(FakeDns):
     """It says that it has validated everything, whether it was asked or not."""
 

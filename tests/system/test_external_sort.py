@@ -45,6 +45,13 @@ def test_what_is_too_much_goes_into_a_file_without_a_name(places: Path) -> None:
     assert len(list(texts)) == 95
 
 
+@pytest.mark.usefixtures("places")
+def test_when_all_are_out_the_file_is_gone() -> None:
+    before = os.listdir("/proc/self/fd")
+    assert len(sorted_by(10, list(range(95)))) == 95
+    assert os.listdir("/proc/self/fd") == before
+
+
 @pytest.fixture(params=["open", "write"])
 def no_disk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No file can be made, or the third write finds the disk full."""

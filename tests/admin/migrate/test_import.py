@@ -582,6 +582,17 @@ def test_a_password_in_an_unusual_place_is_not_shown(
     assert found.named and "hunter2" not in found.out + found.err
 
 
+def test_alias_files_of_postfix_are_carried_and_other_tables_named(machine: OldMachine) -> None:
+    value = "hash:/etc/aliases, /etc/more nis:mail.aliases"
+    found = machine.of(
+        {"/etc/postfix/main.cf": f"myhostname = a.example.org\nalias_maps = {value}\n"}
+    )
+    assert "AliasFile = /etc/aliases, /etc/more" in found.config
+    assert found.named == [
+        "/etc/postfix/main.cf: line 2: not carried: alias_maps: nis:mail.aliases: aliases are files here"
+    ]
+
+
 def test_a_login_that_stands_in_main_cf_is_carried(machine: OldMachine) -> None:
     text = "relayhost = [h.example]:587\nsmtp_sasl_password_maps = static:emma:hunter2\n"
     found = machine.of({"/etc/postfix/main.cf": text}, "--write")

@@ -365,6 +365,25 @@ def test_a_message_that_waited_and_is_gone_is_unknown(teller: Teller) -> None:
     assert teller.code == os.EX_TEMPFAIL
 
 
+def test_a_message_that_nobody_has_tried_waits(teller: Teller) -> None:
+    qid = teller.host.submit(EMMA, X)
+    has(teller.story(qid), "now      waits in ", "due at the next queue run")
+    assert teller.code == os.EX_TEMPFAIL
+
+
+def test_what_went_wrong_is_told_without_a_log(teller: Teller) -> None:
+    """It is kept beside the message, for as long as that waits."""
+    with FakeSmtp(answers={"RCPT": ["451 4.7.1 Greylisted, please come back"]}) as peer:
+        teller.smart_host(peer.host)
+        qid = teller.fail(X)
+    os.truncate(teller.log, 0)
+    has(
+        teller.story(qid),
+        "why      <x@lab2.campus>: Deferred: 451 4.7.1 Greylisted, please come back (at ",
+        "the host makes strangers wait",
+    )
+
+
 def test_a_log_that_cannot_be_read_is_told(teller: Teller) -> None:
     qid = teller.fail(b"<dave>")
     teller.log.rename(teller.log.with_name("elsewhere"))

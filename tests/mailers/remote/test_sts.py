@@ -19,6 +19,7 @@ from minimta.mailers.remote.lines import ResultLine, StsLine
 from minimta.mailers.remote.mailer import RemoteMailer
 from minimta.mailers.remote.sts_cache import StsCache, forget_old
 from minimta.mailers.remote.sts_policy import MAX_AGE, StsPolicy
+from minimta.mailers.remote.tls_policy import TlsPolicies
 from minimta.message.outcome import Fate
 from minimta.system import log
 from minimta.system.dns import Resolver
@@ -447,6 +448,18 @@ def test_a_worker_without_rights_fetches_and_its_parent_keeps(
     known = world.cache.known(DOMAIN)
     assert known is not None and known.policy.mx == ("mx.other.example",)
     assert f"MTA-STS: domain={DOMAIN}, id={ID}, mode=enforce, max_age=86400" in lines
+
+
+def test_authorities_that_cannot_be_read_are_logged(
+    tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(log, "line", lambda qid, text, **_: lines.append(text))
+    (tmp_path / "ca.pem").write_text("nobody\n")
+    configured = options(mta_sts=True, ca_cert_file=str(tmp_path / "ca.pem"))
+    assert Findings(configured, None, world.cache).https([DOMAIN], TlsPolicies({})) is None
+    [line] = lines
+    assert line.startswith("MTA-STS: no policy can be fetched: ") and "ca.pem" in line
 
 
 # -- with DANE -------------------------------------------------------------------------------------------
