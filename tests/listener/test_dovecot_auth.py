@@ -82,7 +82,8 @@ def test_fail_is_a_wrong_password(tmp_path: Path, answer: bytes) -> None:
 
 def test_lines_about_others_and_unknown_ones_are_left_out(tmp_path: Path) -> None:
     answer = b"OK\t2\tuser=x\nNEWS\t1\nFAIL\t1\tuser=emma\nOK\t1\tuser=emma\n"
-    assert check(tmp_path, Dovecot(answer)) is PasswordVerdict.WRONG
+    greeting = b"VERSION\t1\t9\nMECH\nNEWS\t2\nMECH\tPLAIN\nDONE\n"
+    assert check(tmp_path, Dovecot(answer, greeting=greeting)) is PasswordVerdict.WRONG
 
 
 @pytest.mark.parametrize(
@@ -94,8 +95,8 @@ def test_lines_about_others_and_unknown_ones_are_left_out(tmp_path: Path) -> Non
         Dovecot(b"OK\t1"),
         Dovecot(b"x" * 20000),
         Dovecot(),
-        Dovecot(greeting=b"VERSION\t2\t0\nDONE\n"),
-        Dovecot(greeting=b"VERSION\t1\t2\n"),
+        Dovecot(b"OK\t1\tuser=emma\n", greeting=b"VERSION\t2\t0\nDONE\n"),
+        Dovecot(b"OK\t1\tuser=emma\n", greeting=b"VERSION\t1\t2\n"),
     ],
     ids=["temp", "temp_fail", "cont", "cut", "long", "gone", "version", "no done"],
 )

@@ -263,6 +263,25 @@ def test_who_is_told_to_stop_waits_for_no_lock_and_leaves_no_child(tmp_path: Pat
         os.waitpid(holder, 0)
 
 
+def test_one_child_waits_however_often_its_parent_is_woken(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    holder = holds_for(path, 60.0)
+    children: list[set[int]] = []
+
+    def stop() -> bool:
+        found = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+        children.append({int(pid) for pid in found} - {holder})
+        return len(children) > 5
+
+    try:
+        assert locks.wait_long_for(str(path), stop, lambda: Wait((), 0.01)) is None
+        assert [len(found) for found in children] == [0, 1, 1, 1, 1, 1]
+        assert len(set().union(*children)) == 1
+    finally:
+        os.kill(holder, signal.SIGKILL)
+        os.waitpid(holder, 0)
+
+
 def test_the_child_that_waits_holds_nothing_of_its_parent(tmp_path: Path) -> None:
     """Else a daemon that is killed would leave its ports and its other lock in it."""
     path, other = tmp_path / "lock", tmp_path / "other"

@@ -14,6 +14,7 @@ import pytest
 
 from minimta.admin.checkout import HOME, AdminError
 from minimta.admin.install import install, machine_files, other_mta, services, uninstall
+from minimta.admin.install.accounts import Account
 from minimta.admin.install.files import CountsFile, Directory, Link, TextFile
 from minimta.aliases import text
 from minimta.aliases.rebuild_report import RebuildReport
@@ -474,6 +475,26 @@ def test_what_an_alias_file_has_wrong_stops_no_package(
     monkeypatch.setattr(install, "state_steps", lambda root: rows)
     assert install.run_packaged(tmp_path, is_dry=False) == 0
     assert "warning: /bin/false -OAliasFile=" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("is_dry", [False, True])
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_package_that_is_new_tells_how_to_go_on(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    is_new: bool,
+    is_dry: bool,
+) -> None:
+    (tmp_path / "etc").mkdir()
+    known = "" if is_new else "minimta:x:998:998::/var/spool/mqueue:/usr/sbin/nologin\n"
+    (tmp_path / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\n" + known)
+    rows = [Account(tmp_path, "minimta", "/var/spool/mqueue")]
+    monkeypatch.setattr(install, "state_steps", lambda root: rows)
+    monkeypatch.setattr(Account, "do", lambda row: None)
+    assert install.run_packaged(tmp_path, is_dry=is_dry) == 0
+    is_told = "\nNext:\n" in capfd.readouterr().out
+    assert is_told is (is_new and not is_dry)
 
 
 def test_uninstall_tells_what_it_would_take_back(
