@@ -631,11 +631,9 @@ def test_one_who_only_listens_leaves_the_pid_file_to_the_runner(
     assert daemon.pid() == runner
     if mode == "-bd":
         assert daemon.process is not None and daemon.process.wait(PATIENCE) == 0
-        found = [
-            int(path.parent.name)
-            for path in Path("/proc").glob("[0-9]*/cmdline")
-            if b"-bd" in read_quietly(path) and str(daemon.cf).encode() in read_quietly(path)
-        ]
+        # The port answers before there is a listener.
+        wait_for(lambda: any(map(children, in_the_background(daemon))))
+        found = in_the_background(daemon)
         [pid] = [one for one in found if children(one)]  # the other is the listener
         os.kill(pid, signal.SIGTERM)
         for one in found:
@@ -643,6 +641,14 @@ def test_one_who_only_listens_leaves_the_pid_file_to_the_runner(
     else:
         daemon.stop()
     assert daemon.pid() == runner
+
+
+def in_the_background(daemon: Daemon) -> list[int]:
+    return [
+        int(path.parent.name)
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if b"-bd" in read_quietly(path) and str(daemon.cf).encode() in read_quietly(path)
+    ]
 
 
 def read_quietly(path: Path) -> bytes:
