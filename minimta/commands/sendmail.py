@@ -21,7 +21,7 @@ from minimta.config.option import OptionError
 from minimta.config.options import Options
 from minimta.queue import permission
 from minimta.system import log, safefile, startup_code
-from minimta.system.terminal import complain, occupy_standard_descriptors, printed, say
+from minimta.system.terminal import complain, interrupted, occupy_standard_descriptors, printed, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,6 +58,8 @@ def main(argv: list[str]) -> int:
     except OSError as error:  # a look that failed: who calls, whom RunAsUser names; no /dev/null
         complain(f"sendmail: {error}")
         return os.EX_TEMPFAIL
+    except KeyboardInterrupt:
+        return interrupted()
 
 
 def _prints(command: Command) -> bool:

@@ -99,3 +99,12 @@ def occupy_standard_descriptors() -> None:
     while null <= 2:
         null = os.open(os.devnull, os.O_RDWR)
     os.close(null)
+
+
+def interrupted() -> int:
+    """End as any program that is interrupted at a terminal, by SIGINT: Python would say where it stood."""
+    import signal  # few are
+
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGINT)
+    return 128 + signal.SIGINT

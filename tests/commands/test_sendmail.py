@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from minimta.admin.checkout import HOME
 from minimta.commands import sendmail
 from minimta.config import commandline
 from minimta.config import file as config_file
@@ -1060,3 +1064,20 @@ def test_a_user_without_rights_may_name_addresses_beyond_ascii(host: Host, stran
     assert host.run("söhne@käse.example").code == 0
     control, _ = host.only("clientmqueue")
     assert addresses(control) == ["<söhne@käse.example>".encode()]
+
+
+def test_who_interrupts_a_letter_reads_nothing_of_python(host: Host) -> None:
+    """It ends by the signal, as a shell that asks whether to go on wants to see."""
+    command = [sys.executable, f"{HOME}/bin/sendmail", "-C", str(host.root / "cf"), "-i", "dave"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT) as typed:
+        assert typed.stdin and typed.stdout
+        typed.stdin.write(
+            b"Subject: s\n\n" + b"y\n" * 500_000
+        )  # more than a pipe has room for: it reads
+        typed.stdin.flush()
+        typed.send_signal(signal.SIGINT)
+        said = typed.stdout.read()
+        typed.stdin.close()
+    assert (said, typed.returncode) == (b"", -signal.SIGINT)
+    assert host.queued() == []
