@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -218,3 +219,21 @@ def test_a_new_map_may_be_read_by_who_may_read_its_text(
     (place / "m").chmod(text_mode)
     assert run(place, "a 1\n", "cdb", "m") == (0, "", "")
     assert stat.S_IMODE((place / "m.cdb").stat().st_mode) == map_mode
+
+
+def test_who_interrupts_it_has_the_old_map_and_reads_nothing_of_python(place: Path) -> None:
+    assert run(place, "a old\n", "cdb", "m")[0] == 0
+    before = sorted(os.listdir(place))
+    command = [sys.executable, "-IS", f"{HOME}/bin/makemap", "cdb", "m"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, cwd=place
+    ) as typed:
+        assert typed.stdin and typed.stdout
+        typed.stdin.write(b"# a comment\n" * 90_000)  # more than a pipe has room for: it reads
+        typed.stdin.flush()
+        typed.send_signal(signal.SIGINT)
+        said = typed.stdout.read()
+        typed.stdin.close()
+    assert (said, typed.returncode) == (b"", -signal.SIGINT)
+    assert (dump(place), sorted(os.listdir(place))) == ("a\told\n", before)
