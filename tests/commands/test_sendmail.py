@@ -861,10 +861,20 @@ def test_unsafe_options_of_a_stranger_are_refused(host: Host, arguments: list[st
 
 
 @pytest.mark.usefixtures("stranger")
-@pytest.mark.parametrize("arguments", [["-bi"], ["-I"], ["-bd"], ["-bD"]])
-def test_what_a_stranger_may_not_start(host: Host, arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "logged"),
+    [
+        (["-bi"], "rebuild the alias map"),
+        (["-I"], "rebuild the alias map"),
+        (["-bd"], "run daemon"),
+        (["-bD"], "run daemon"),
+    ],
+)
+def test_what_a_stranger_may_not_start(host: Host, arguments: list[str], logged: str) -> None:
+    host.configure(LogTo="stderr")
     ran = host.run(*arguments)
     assert ran.code == 64
+    assert f" attempted to {logged}\n" in ran.err
     assert ran.out.endswith("Permission denied (real uid not trusted)\n")
 
 

@@ -96,6 +96,15 @@ def test_auth_mechanisms_say_which_and_in_which_order(host: SmtpHost, users: Pat
     assert client.says("AUTH SCRAM-SHA-256")[0].startswith("504 5.3.3 ")
 
 
+@pytest.mark.parametrize("chosen", [("SCRAM-SHA-256", "PLAIN", "LOGIN"), ("PLAIN", "LOGIN")])
+def test_who_wants_the_password_is_offered_no_proof_of_it(
+    host: SmtpHost, chosen: tuple[str, ...]
+) -> None:
+    host.options.auth_backend = "saslauthd:/run/saslauthd/mux"
+    host.options.auth_mechanisms = chosen
+    assert offered(over_tls(host)) == "250-AUTH PLAIN LOGIN"
+
+
 def test_auth_options_m_leaves_scram(host: SmtpHost, users: Path) -> None:
     host.options.auth_options = "m"
     assert offered(over_tls(host)) == "250-AUTH SCRAM-SHA-256"

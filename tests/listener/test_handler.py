@@ -371,10 +371,12 @@ def test_a_size_beyond_the_disk_is_452(host: SmtpHost) -> None:
     assert answer == ["452 4.4.5 Insufficient disk space; try again later"]
 
 
-def test_a_full_disk_is_452_at_mail(host: SmtpHost) -> None:
+def test_a_full_disk_is_452_at_mail_and_logged(host: SmtpHost, lines: list[str]) -> None:
     host.options.min_free_blocks = 1 << 60
     answer = host.connect(*STRANGER).says("MAIL FROM:<a@lab1.campus>")
     assert answer == ["452 4.3.1 Insufficient disk space; try again later"]
+    [line] = [line for line in lines if line.startswith("low on space (")]
+    assert line.endswith(f" blocks free) in {host.options.queue_directory}")
 
 
 def test_a_queue_that_was_moved_away_takes_nothing(host: SmtpHost) -> None:

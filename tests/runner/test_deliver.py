@@ -1315,7 +1315,12 @@ def test_a_bounce_begins_with_what_error_header_says(
     assert "The original message was received" in str(first).split("\n")[len(lines)]
 
 
-def test_without_the_file_of_error_header_a_bounce_goes_all_the_same(host: PrivateHost) -> None:
-    host.options.error_header = "/nonexistent/header"
+@pytest.mark.parametrize("name", ["nonexistent", ""])
+def test_without_the_file_of_error_header_a_bounce_goes_all_the_same(
+    host: PrivateHost, tmp_path: Path, lines: list[str], name: str
+) -> None:
+    host.options.error_header = str(tmp_path / name)
     host.deliverer().attempt([host.submit(EMMA, b"<nosuch@lab1.campus>")])
     assert len(host.letters("emma")) == 1
+    told = [line for line in lines if "SYSERR(root): ErrorHeader: " in line]
+    assert len(told) == (not name), "a directory cannot be read, and what is not there is empty"

@@ -260,9 +260,11 @@ def test_a_browser_is_cut_off_before_its_body(line: bytes) -> None:
 
 
 def test_a_tls_hello_is_cut_off() -> None:
-    smtp = session(FakeReceiver())
+    receiver = FakeReceiver()
+    smtp = session(receiver)
     assert codes(smtp.receive(b"\x16\x03\x01\x02\x00\x01")) == ["421 4.7.0"]
     assert smtp.is_closed
+    assert any("TLS handshake on a plain port" in note for note in receiver.notes)
 
 
 def test_who_talks_before_the_greeting_may_only_leave() -> None:
@@ -293,12 +295,14 @@ def test_behind_a_line_that_is_too_long_the_session_is_in_step(size: int) -> Non
 
 
 @pytest.mark.parametrize("size", [1000, 20000])
-def test_a_line_without_end_ends_the_session(size: int) -> None:
-    smtp = session(FakeReceiver())
+def test_a_line_without_end_ends_the_session_and_is_noted(size: int) -> None:
+    receiver = FakeReceiver()
+    smtp = session(receiver)
     replies = b""
     for _ in range(13000 // size + 1):
         replies += smtp.receive(b"x" * size)
     assert codes(replies) == ["421 4.7.0"]
+    assert any("SMTP violation, input too long" in note for note in receiver.notes)
 
 
 def test_bad_commands_cost_time_and_at_last_the_session() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from minimta.system import pidfile
+from minimta.system import log, pidfile
 
 
 @pytest.fixture
@@ -27,6 +27,16 @@ def test_it_names_the_process_and_its_command(path: Path) -> None:
     pidfile.write(str(path), ["/usr/sbin/sendmail", "-bd", "-q15m"])
     assert path.read_text() == f"{os.getpid()}\n/usr/sbin/sendmail -bd -q15m\n"
     assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_where_it_cannot_be_written_the_log_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(log, "line", lambda qid, text, **_: lines.append(text))
+    path = tmp_path / "nowhere" / "pid"
+    pidfile.write(str(path), ["sendmail"])
+    assert lines == [f"unable to write pid to {path}: No such file or directory"]
 
 
 def test_only_a_living_process_is_another(path: Path) -> None:

@@ -582,6 +582,38 @@ def test_a_password_in_an_unusual_place_is_not_shown(
     assert found.named and "hunter2" not in found.out + found.err
 
 
+@pytest.mark.parametrize(
+    ("path", "text", "reason"),
+    [
+        ("/etc/postfix/main.cf", "mynetworks = 2001:db8::/33", "mynetworks: 2001:db8::/33: relay-domains has networks of whole octets"),
+        ("/etc/postfix/main.cf", "mynetworks = 10.8.0.0/13", "mynetworks: 10.8.0.0/13: relay-domains has networks of whole octets"),
+        ("/etc/postfix/main.cf", "relay_domains = hash:/etc/relay", "relay_domains: hash:/etc/relay: a table of names"),
+        ("/etc/postfix/main.cf", "home_mailbox = Mailbox", "home_mailbox: mailboxes are in MailboxDirectory"),
+        ("/etc/postfix/main.cf", "mailbox_command = /usr/bin/maildrop -d", "mailbox_command: /usr/bin/maildrop -d: LocalMailer = |/PROGRAM, with $u, $h and $f"),
+        ("/etc/postfix/main.cf", "local_transport = lmtp:unix:x", "local_transport: lmtp:unix:x"),
+        ("/etc/postfix/main.cf", "smtp_tls_security_level = fingerprint\nrelayhost = h.example", "smtp_tls_security_level = fingerprint: a row for each next hop in tls-policy"),
+        ("/etc/msmtprc", "account default\nhost h.example\ntls on\ntls_starttls off\nport 2465", "TLS from the first octet at port 2465: only port 465 has it here"),
+        ("/etc/msmtprc", "account default\nhost h.example\ntls on\nport 587\nauth oauthbearer\nuser emma", "auth: an access token: minimta token get, or minimta setup"),
+        ("/etc/msmtprc", "account default\nhost h.example\nfrom %F@x.example", "from %F@x.example: only %U@DOMAIN"),
+        ("/etc/msmtprc", "account default\nhost h.example\nset_from_header on", "set_from_header on: senders of this host are rewritten, those of others stay"),
+        ("/etc/nullmailer/remotes", "h.example smtp --ssl --port=2465", "TLS from the first octet at port 2465: only port 465 has it here"),
+        ("/etc/nullmailer/remotes", "h.example qmqp", "h.example: QMQP is not spoken here"),
+        ("/etc/dma/dma.conf", "SMARTHOST h.example\nINSECURE", "INSECURE: a login is sent only inside of TLS"),
+        ("/etc/dma/dma.conf", "SMARTHOST h.example\nFINGERPRINT abcd", "a fingerprint is that of SHA-256, 64 digits"),
+        ("/etc/mail/x.mc", "define(`RELAY_MAILER_FLAGS', `k')", "RELAY_MAILER_FLAGS: mailers are built in"),
+        ("/etc/mail/x.mc", "define(`confNO_SUCH', `k')", "confNO_SUCH: nothing here is called so"),
+        ("/etc/mail/x.mc", "define(`confSMTP_LOGIN_MSG', `$j ${load_avg}')", "SmtpGreetingMessage: of macros only $j, $v, $Z and $b can be had"),
+        ("/etc/mail/x.mc", "define(`RELAY_MAILER_ARGS', `TCP $h $x')", "RELAY_MAILER_ARGS: TCP $h $x: only a port can be carried"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_carried_is_named_with_its_reason(
+    machine: OldMachine, path: str, text: str, reason: str
+) -> None:
+    found = machine.of({path: f"{text}\n"})
+    assert reason in [line.partition(": not carried: ")[2] for line in found.named]
+    assert found.code == os.EX_UNAVAILABLE
+
+
 def test_alias_files_of_postfix_are_carried_and_other_tables_named(machine: OldMachine) -> None:
     value = "hash:/etc/aliases, /etc/more nis:mail.aliases"
     found = machine.of(
