@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,3 +92,14 @@ def test_it_tells_what_was_told(place: Path, capfd: pytest.CaptureFixture[str]) 
     Path(alert_state.aside(f"{place}/mqueue")).unlink(missing_ok=True)
     assert verbs.main(["alert", "-C", path]) == 0
     assert capfd.readouterr().out.endswith(": a login is refused\n")
+
+
+def test_it_tells_when_it_is_tried_again(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path, now = configured(place, "AlertCommand = /bin/false"), time.time()
+    for seconds in (3600, -3600):
+        with alert_state.locked(f"{place}/mqueue") as state:
+            assert state is not None
+            state.write(AlertRecord(Trouble.NONE, 0.0, 2, now + seconds), now)
+        assert verbs.main(["alert", "-C", path]) == 0
+        told = "2 tries to tell were in vain; the next one is not before "
+        assert (told in capfd.readouterr().out) is (seconds > 0)

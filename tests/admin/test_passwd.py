@@ -88,10 +88,13 @@ def test_names_are_listed_and_deleted(
     assert run("--delete", "emma") == 67
 
 
-def test_a_password_can_be_checked(run: Run) -> None:
+def test_a_password_can_be_checked(run: Run, capfd: pytest.CaptureFixture[str]) -> None:
     run("emma", typed=b"secret\n")
+    capfd.readouterr()
     assert run("--check", "emma", typed=b"secret\n") == 0
+    assert capfd.readouterr().out == "that is the password\n"
     assert run("--check", "emma", typed=b"wrong\n") == 1
+    assert capfd.readouterr().out == "that is another password\n"
     assert run("--check", "dave", typed=b"secret\n") == 67
 
 

@@ -107,6 +107,14 @@ def test_messages_are_chosen_by_what_they_have_in_common(
     assert "".join(sorted(found)) == expected
 
 
+def test_a_choice_that_nothing_meets_is_told(desk: QueueDesk) -> None:
+    qid = desk.waiting(X)
+    code, printed = desk.say("hold", "--recipient", "nobody@")
+    assert (code, printed) == (os.EX_NOINPUT, "no message is meant\n")
+    assert desk.say("hold", "--recipient", "x@")[1] != printed
+    assert desk.kinds(qid) != []
+
+
 def test_an_id_that_is_not_there_is_told_and_the_others_are_done(desk: QueueDesk) -> None:
     qid = desk.waiting()
     code, printed = desk.say("delete", "6AM9CfOn000096", qid)

@@ -399,6 +399,27 @@ def test_what_sendmail_has_kept_is_not_kept_twice(desk: Desk) -> None:
     assert (desk.home / "dead.letter").read_text().count("Subject: x") == 1
 
 
+def test_where_there_is_no_mail_that_is_told(desk: Desk) -> None:
+    done = desk.run()
+    assert (done.stdout, done.stderr) == (f"{desk.box}: no messages\n", "")
+    (desk.home / "empty").touch()
+    assert desk.run("-f", str(desk.home / "empty")).stdout == f"{desk.home}/empty: no messages\n"
+
+
+def test_there_is_no_window_before_the_first_and_behind_the_last(desk: Desk) -> None:
+    desk.box.write_bytes(LETTER + SECOND)
+    assert "On last screenful of messages\n" in desk.run(stdin="z\nexit\n").stdout
+    assert "On first screenful of messages\n" in desk.run(stdin="z-\nexit\n").stdout
+
+
+def test_mail_that_comes_during_a_session_is_told_at_its_end(desk: Desk) -> None:
+    desk.box.write_bytes(LETTER)
+    (desk.home / "second").write_bytes(SECOND)
+    done = desk.run(stdin=f"inc\n!cat {desk.home}/second >> {desk.box}\ndelete 1\nquit\n")
+    assert "No new mail.\n" in done.stdout and "New mail has arrived.\n" in done.stdout
+    assert desk.subjects(desk.box) == ["Second fail"]
+
+
 def test_a_session_outlives_a_pager_and_a_sendmail_that_read_nothing(desk: Desk) -> None:
     (desk.home / "sendmail").write_text("#!/bin/sh\nexit 0\n")
     desk.box.write_bytes(LETTER + SECOND)
