@@ -480,6 +480,41 @@ def test_octets_beyond_ascii_in_a_new_body_are_noted(host: SmtpHost, use: Filter
     assert "8" in host.queued()[0][0].flags
 
 
+@pytest.mark.parametrize("above", [0, -1])
+@pytest.mark.parametrize(
+    ("answers", "level", "logged"),
+    [
+        ({}, 10, "Milter (filter0): init success to negotiate"),
+        ({"H": b"r"}, 4, "Milter: helo=lab1.campus, reject=550 5.0.0 Command rejected"),
+        (
+            {"M": b"r"},
+            4,
+            "Milter: from=<emma@lab1.campus>, reject=550 5.7.1 <emma@lab1.campus>... Command rejected",
+        ),
+        ({"R": b"r"}, 4, "Milter: to=<dave>, reject=550 5.7.1 <dave>... Command rejected"),
+        ({"T": b"r"}, 4, "Milter: cmd=data, reject=550 5.7.1 Command rejected"),
+        ({"E": b"r"}, 4, "Milter: data, reject=554 5.7.1 Command rejected"),
+        ({"E": b"d"}, 4, "Milter: data, discard"),
+        ({"E": [b"bnew\r\n", b"c"]}, 8, "Milter message: body replaced"),
+        ({"M": b"x"}, 1, "Milter (filter0): to error state"),
+        ({"M": b"x"}, 1, "Milter (filter0): bogus response 'x'"),
+    ],
+)
+def test_what_a_filter_does_is_logged_from_its_level_on(
+    host: SmtpHost,
+    use: Filter,
+    lines: list[str],
+    answers: dict[str, Answer],
+    level: int,
+    logged: str,
+    above: int,
+) -> None:
+    host.options.milter_log_level = level + above
+    use(answers)
+    greeted(host).writes("emma@lab1.campus", "dave")
+    assert any(logged in line for line in lines) is (above == 0)
+
+
 def test_quarantine_holds_the_message(host: SmtpHost, use: Filter) -> None:
     use({"E": [reply(b"q", b"looks\nodd"), b"c"]})
     assert greeted(host).writes("emma@lab1.campus", "dave").startswith("250")

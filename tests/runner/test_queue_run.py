@@ -35,6 +35,14 @@ def host(tmp_path: Path) -> PrivateHost:
     return PrivateHost(tmp_path)
 
 
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is logged, without the queue id."""
+    found: list[str] = []
+    monkeypatch.setattr(log, "line", lambda qid, text, **unused: found.append(text))
+    return found
+
+
 def listed(qid: str, priority: int, created: int, recipient: bytes) -> Listed:
     one = Listed(qid)
     one.priority, one.created, one.recipients = priority, created, [(recipient, b"", b"")]
@@ -306,23 +314,27 @@ def test_v_says_what_is_wrong_with_a_queue_file(host: PrivateHost) -> None:
     assert f"{qid}: locked" not in said
 
 
-def test_above_queue_la_a_run_delivers_nothing_and_says_so(host: PrivateHost) -> None:
+def test_above_queue_la_a_run_delivers_nothing_and_says_so(
+    host: PrivateHost, lines: list[str]
+) -> None:
     host.options.queue_la = 0
     qid = host.submit(EMMA, DAVE)
     said: list[str] = []
     assert run(host.options, say=said.append, verbose=True) == 0
     assert said == ["Skipping queue run -- load average too high"]
+    assert lines[-1] == f"runqueue: {said[0]}"
     assert host.queued() == [qid]
 
 
 def test_without_a_queue_it_is_78_with_the_recorded_words(
-    host: PrivateHost, capfd: pytest.CaptureFixture[str]
+    host: PrivateHost, capfd: pytest.CaptureFixture[str], lines: list[str]
 ) -> None:
     host.options.queue_directory = str(host.root / "nowhere")
     assert run(host.options) == os.EX_CONFIG
     out, err = capfd.readouterr()
     assert out == f"can not chdir({host.root}/nowhere/): No such file or directory\n"
     assert err == "Program mode requires special privileges, e.g., root or TrustedUser.\n"
+    assert f"SYSERR: {out.rstrip()}" in lines
 
 
 def test_a_run_adopts_what_a_user_left_in_clientmqueue(host: PrivateHost) -> None:

@@ -12,6 +12,7 @@ from minimta.mailers.files import dotlock
 from minimta.mailers.files.dotlock import STALE_AGE, WATCHED, DotLock
 from minimta.mailers.files.locked_file import PAUSES, Busy, LockedFile
 from minimta.mailers.files.mbox import Mailbox
+from minimta.system import log
 from minimta.system.users import User
 
 
@@ -167,6 +168,16 @@ def test_a_link_as_lock_file_is_not_followed(spool: Path, dave: User) -> None:
     with pytest.raises(Busy):
         append(spool, dave)
     assert (spool.parent / "victim").exists()
+
+
+def test_a_lock_that_somebody_removes_is_logged(
+    spool: Path, dave: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(log, "line", lambda qid, text, **_: lines.append(text))
+    with opened(spool, dave):
+        (spool / "dave.lock").unlink()
+    assert lines == ["somebody removed the lock file dave.lock"]
 
 
 def test_a_stale_lock_is_put_back_if_another_took_its_place(
