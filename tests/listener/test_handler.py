@@ -99,7 +99,7 @@ def test_a_from_that_is_there_stays_as_it_is(host: SmtpHost) -> None:
 
 
 def test_a_sender_who_cannot_be_looked_up_gets_no_name_and_is_taken(
-    host: SmtpHost, monkeypatch: pytest.MonkeyPatch
+    host: SmtpHost, monkeypatch: pytest.MonkeyPatch, lines: list[str]
 ) -> None:
     peer = host.connect(*STRANGER)
     peer.says("MAIL FROM:<dave@lab2.campus>", "RCPT TO:<carol>", "DATA")
@@ -111,6 +111,7 @@ def test_a_sender_who_cannot_be_looked_up_gets_no_name_and_is_taken(
     assert peer.sends(b"Subject: x\r\n\r\nHi\r\n.\r\n")[-1][:3] == "250"
     [(control, _)] = host.queued()
     assert (b"F", b"From: dave@lab2.campus") in control.headers
+    assert "cannot look up the sender's full name: Input/output error" in lines
 
 
 @pytest.mark.parametrize("client", [STRANGER, ("127.0.0.1", "localhost")])

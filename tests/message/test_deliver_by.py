@@ -48,6 +48,7 @@ def test_the_control_file_says_it_as_sendmail_does(value: bytes) -> None:
 
 def test_the_line_is_sendmails() -> None:
     assert parse(b"600;NT").line() == b"!\x11 600"  # recorded
+    assert parse(b"600;R").line() == b"!\x02 600"
     assert of_lines([]) is None and of_lines([b"!x"]) is None
 
 
@@ -57,6 +58,28 @@ def test_the_next_hop_has_what_is_left() -> None:
     assert wish.parameter(500) == b"500;RT"
     assert wish.parameter(-5) == b"1;RT"  # it is not returned in the middle of a transaction
     assert parse(b"60;N").parameter(-40) == b"-40;N"
+
+
+@pytest.mark.parametrize(
+    ("value", "now", "attempts", "last_attempt", "is_over"),
+    [
+        (b"600;R", 1599.0, 1, 1500.0, False),
+        (b"600;R", 1600.0, 1, 1500.0, True),
+        (b"600;N", 9999.0, 1, 1500.0, False),  # its sender is told, and it is tried on
+        (b"600;R", 1600.0, 0, 0.0, False),  # nobody has tried it
+        # A day without an attempt: the machine was off.
+        (b"600;R", 100_000.0, 1, 13_600.0, True),
+        (b"600;R", 100_000.0, 1, 13_599.0, False),
+        (b"600;R", 100_000.0, 1, 0.0, False),
+        (b"200000;R", 300_000.0, 1, 100_000.0, True),
+        (b"200000;R", 300_000.0, 1, 99_999.0, False),
+    ],
+)
+def test_what_is_over_goes_back_if_it_was_tried_lately(
+    value: bytes, now: float, attempts: int, last_attempt: float, is_over: bool
+) -> None:
+    wish = parse(value)
+    assert wish.is_over(1000.0, now, attempts=attempts, last_attempt=last_attempt) is is_over
 
 
 def test_a_wish_of_decades_ago_still_has_nine_digits() -> None:

@@ -665,7 +665,7 @@ def test_a_message_near_the_size_limit_still_bounces(host: PrivateHost) -> None:
 
 
 def test_failed_recipients_wait_while_the_bounce_cannot_be_queued(
-    host: PrivateHost, monkeypatch: pytest.MonkeyPatch
+    host: PrivateHost, monkeypatch: pytest.MonkeyPatch, lines: list[str]
 ) -> None:
     qid = host.submit(EMMA, b"<nosuch@lab1.campus>", DAVE)
     with monkeypatch.context() as patch:
@@ -677,6 +677,8 @@ def test_failed_recipients_wait_while_the_bounce_cannot_be_queued(
         host.deliverer().attempt([qid])
     assert [r.address for r in host.control(qid).recipients] == [b"<nosuch@lab1.campus>"]
     assert host.control(qid).message.startswith("Deferred: ")
+    said = "SYSERR(root): cannot queue a report: "
+    assert any(line.startswith(f"{qid}: {said}") for line in lines)
     host.deliverer().attempt([qid])
     assert len(host.letters("emma")) == len(host.letters("dave")) == 1
     assert host.files() == []
