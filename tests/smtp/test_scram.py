@@ -180,6 +180,23 @@ def test_a_server_with_another_password_is_refused() -> None:
         ours.step(SIGNED)
 
 
+@pytest.mark.parametrize(
+    ("octets", "rounds", "is_taken"),
+    [(4096, 4096, True), (4097, 4096, False), (0, 1_000_000, True), (0, 1_000_001, False)],
+)
+def test_so_much_a_client_puts_up_with(octets: int, rounds: int, is_taken: bool) -> None:
+    challenge = CHALLENGE.replace(b"i=4096", b"i=%d" % rounds)
+    if octets:
+        challenge += b",x=" + b"y" * (octets - len(challenge) - 3)
+    ours = client()
+    ours.initial()
+    if is_taken:
+        assert ours.step(challenge).startswith(FINAL[: FINAL.index(b",p=")])
+        return
+    with pytest.raises(SaslError):
+        ours.step(challenge)
+
+
 # --- what a server must not believe ---------------------------------------------------------------
 
 
@@ -219,6 +236,7 @@ def test_a_server_refuses_a_first_message_that_is_none(first: bytes) -> None:
         FINAL[: FINAL.index(b",p=")],
         FINAL + b",x=more",
         b"m=new," + FINAL,
+        *(FINAL.partition(b",p=")[0] + b",p=" + base64.b64encode(bytes(size)) for size in (31, 33)),
     ],
 )
 def test_a_server_refuses_a_final_message_that_is_none(final: bytes) -> None:
@@ -240,6 +258,11 @@ def test_an_unknown_user_gets_an_answer_of_the_same_form_each_time_and_no_login(
     assert challenge == again
     assert [part[:2] for part in challenge.split(b",")] == [b"r=", b"s=", b"i="]
     assert len(challenge) == len(CHALLENGE)
+    salts = [
+        base64.b64decode(one.partition(b",s=")[2].partition(b",")[0])
+        for one in (challenge, CHALLENGE)
+    ]
+    assert len(salts[0]) == len(salts[1])
     assert scram.last(state, ours.step(challenge)) is None
     other = ScramServer("SCRAM-SHA-256", lambda user: None, b"another secret", SERVERS)
     assert other.first(ours.initial())[0] != challenge
