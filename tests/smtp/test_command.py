@@ -145,6 +145,13 @@ def test_hostile_nesting_is_refused_in_no_time(mark: bytes) -> None:
         (b"ENVID=a+3Db", "envid", b"a+3Db"),
         (b"AUTH=<>", "auth", b"<>"),
         (b"AUTH=emma@lab1.campus", "auth", b"emma@lab1.campus"),
+        (b"SMTPUTF8 SIZE=1", "utf8", True),
+        (b"SIZE=1", "utf8", False),
+        (b"smtputf8 REQUIRETLS", "requires_tls", True),
+        (b"ENVID=" + b"x" * 100, "envid", b"x" * 100),
+        (b"AUTH=" + b"x" * 500, "auth", b"x" * 500),
+        (b"SIZE=" + b"1" * 20, "size", int("1" * 20)),
+        (b"", "size", -1),
     ],
 )
 def test_parameters_of_mail(text: bytes, field: str, value: object) -> None:
@@ -177,6 +184,9 @@ def test_parameters_of_mail(text: bytes, field: str, value: object) -> None:
         ("SIZE=１２".encode(), '501 5.5.4 Bad argument "??????" to SIZE'),
         (b"SIZE=" + b"1" * 21, f'501 5.5.4 Bad argument "{"1" * 21}" to SIZE'),
         (b"AUTH=a+b", "501 5.5.4 Syntax error in AUTH parameter value"),
+        (b"AUTH=" + b"x" * 501, "501 5.5.4 Syntax error in AUTH parameter value"),
+        (b"SMTPUTF8 smtputf8", "501 5.5.0 Duplicate SMTPUTF8 parameter"),
+        (b"REQUIRETLS REQUIRETLS", "501 5.5.0 Duplicate REQUIRETLS parameter"),
     ],
 )
 def test_bad_parameters_of_mail(text: bytes, answer: str) -> None:
@@ -192,6 +202,7 @@ def test_bad_parameters_of_mail(text: bytes, answer: str) -> None:
         (b"NOTIFY=delay,success", "NSD", b""),
         (b"NOTIFY=SUCCESS NOTIFY=FAILURE", "NSF", b""),
         (b"ORCPT=rfc822;a+2Bb@c", "", b"rfc822;a+2Bb@c"),
+        (b"ORCPT=rfc822;" + b"a" * 493, "", b"rfc822;" + b"a" * 493),
     ],
 )
 def test_parameters_of_rcpt(text: bytes, notify: str, original: bytes) -> None:
@@ -210,7 +221,7 @@ def test_parameters_of_rcpt(text: bytes, notify: str, original: bytes) -> None:
         (b"ORCPT=foo", "501 5.5.4 Syntax error in ORCPT parameter value"),
         (b"ORCPT=", "501 5.5.4 Syntax error in ORCPT parameter value"),
         (b"ORCPT=rfc822;a+b", "501 5.5.4 Syntax error in ORCPT parameter value"),
-        (b"ORCPT=rfc822;" + b"a" * 500, "501 5.5.4 Syntax error in ORCPT parameter value"),
+        (b"ORCPT=rfc822;" + b"a" * 494, "501 5.5.4 Syntax error in ORCPT parameter value"),
         (b"ORCPT=rfc822;a ORCPT=rfc822;b", "501 5.5.0 Duplicate ORCPT parameter"),
         (b"SIZE=1", "555 5.5.4 SIZE parameter unrecognized"),
     ],
