@@ -10,6 +10,7 @@ from minimta.smtp.reply import (
     ReplyReader,
     quoted,
     reply,
+    temporary,
     verbatim,
 )
 
@@ -30,6 +31,43 @@ def test_every_line_but_the_last_has_a_hyphen_and_all_have_the_status() -> None:
 
 def test_without_a_status_only_code_and_text() -> None:
     assert bytes(reply(220, "", "lab2.campus ESMTP")) == b"220 lab2.campus ESMTP\r\n"
+
+
+def test_the_log_has_it_in_one_line() -> None:
+    assert str(Reply(550, "5.7.1", ("one", "two"))) == "550 5.7.1 one two"
+    assert str(reply(354, "", "go")) == "354 go"
+
+
+@pytest.mark.parametrize(
+    ("given", "made"),
+    [
+        (reply(500, "5.5.1", "x"), reply(400, "4.5.1", "x")),
+        (reply(554, "", "x"), reply(454, "", "x")),
+        (reply(499, "4.5.1", "x"), reply(499, "4.5.1", "x")),
+        (reply(250, "2.0.0", "x"), reply(250, "2.0.0", "x")),
+    ],
+)
+def test_only_a_refusal_for_good_becomes_one_for_now(given: Reply, made: Reply) -> None:
+    assert temporary(given) == made
+
+
+def test_a_line_that_is_cut_ends_in_no_half_character() -> None:
+    wire = bytes(Reply(250, "2.0.0", ("\u00e9" * 600,), utf8=True))
+    assert len(wire) <= 512
+    assert wire == b"250 2.0.0 " + "\u00e9".encode() * 250 + b"\r\n"
+
+
+@pytest.mark.parametrize("end", [b"", b"\n"])
+def test_a_line_of_4096_octets_is_read(end: bytes) -> None:
+    whole = b"250 " + b"x" * 4092
+    assert len(list(ReplyReader().feed(whole + end))) == len(end)
+    with pytest.raises(ReplyError, match="too long"):
+        list(ReplyReader().feed(whole + b"x" + end))
+
+
+def test_another_status_than_that_of_the_last_line_is_text() -> None:
+    wire = b"550-5.1.2 a\r\n550-b\r\n550-5.1.1 c\r\n550 5.1.1 d\r\n"
+    assert list(ReplyReader().feed(wire)) == [Reply(550, "5.1.1", ("5.1.2 a", "b", "c", "d"))]
 
 
 @pytest.mark.parametrize("text", ["a\r\n250 ok", "a\nb", "a\0", "\x1b[2J", "a\x7f"])

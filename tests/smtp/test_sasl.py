@@ -125,6 +125,11 @@ def test_xoauth2_says_user_and_token() -> None:
         ours.step(b"more")
 
 
+def test_a_token_may_hold_all_that_can_be_seen() -> None:
+    token = bytes(range(0x21, 0x7F))
+    assert token in (begin("XOAUTH2", Login("emma", token)).initial() or b"")
+
+
 def test_oauthbearer_says_what_rfc_7628_says() -> None:
     login = Login("user@example.com", b"vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg==")
     ours = sasl.client("OAUTHBEARER", login, Surroundings("", host="server.example.com", port=143))
@@ -136,7 +141,7 @@ def test_oauthbearer_says_what_rfc_7628_says() -> None:
     assert ours.step(b'{"status":"invalid_token"}') == b"\x01"
 
 
-@pytest.mark.parametrize("token", [b"", b"a\x01b", b"a\nb", b"\xff"])
+@pytest.mark.parametrize("token", [b"", b"a b", b"a\x01b", b"a\nb", b"a\x7f", b"\xff"])
 def test_what_cannot_be_a_token_is_not_sent(token: bytes) -> None:
     for mechanism in sasl.TOKEN_MECHANISMS:
         with pytest.raises(SaslError):
