@@ -50,6 +50,8 @@ Reread = Callable[[], Options]
 PATIENCE = 10.0
 #: seconds for a new listener to read what it needs: a certificate may be on a server that does not answer
 _BEGINNING = 60.0
+#: seconds for an old one to accept no more: after that nobody waits for its word
+_CLOSING = 30.0
 #: seconds between listeners that are replaced because they say so: who took one over would say it always
 _RENEWAL = 30.0
 #: listeners that retire at the same time; the oldest are ended
@@ -91,6 +93,8 @@ class Supervisor:
         self._next: tuple[ListenerChild, Options, list[Server]] | None = None
         #: the last one, until it accepts no more
         self._closing: ListenerChild | None = None
+        #: when it was told to (monotonic seconds)
+        self._told_to_close = 0.0
         self._is_wanted = False
         self._news: Options | None = None
         self._forks_listener = False
@@ -172,9 +176,11 @@ class Supervisor:
         due = math.inf
         if self._next is not None:
             due = _BEGINNING - self._next[0].age
-        elif self._closing is None and self._is_wanted:
+        elif self._closing is not None:
+            due = self._told_to_close + _CLOSING - time.monotonic()
+        elif self._is_wanted:
             due = 0.0
-        elif self._closing is None and self._current is not None and self._current.says_stale:
+        elif self._current is not None and self._current.says_stale:
             due = self._renewed + _RENEWAL - time.monotonic()
         heard = [child.descriptor for child in self._children()]
         return Wait(
@@ -294,7 +300,7 @@ class Supervisor:
             self._restarts.note_start()  # the old one may be dead
             close_all_but(self._servers, servers)
             self._options, self._servers, self._news = options, servers, options
-            self._closing = old
+            self._closing, self._told_to_close = old, time.monotonic()
             for one in self._retired[:-_MOST_RETIRED]:
                 one.tell()
             self._await_closing(old)  # or nothing may happen for long: the dead say nothing
@@ -314,6 +320,11 @@ class Supervisor:
     def _await_closing(self, old: ListenerChild) -> None:
         if old.has_closed() or old.has_ended():
             log.line("", "reload: done, the old listener ends its sessions", level=1)
+            self._closing = None
+        elif time.monotonic() - self._told_to_close > _CLOSING:
+            # It is stopped, or waits for a disk. What comes next is not for it to hold up.
+            text = f"reload: done, but the old listener still accepts after {_CLOSING:g} seconds"
+            log.line("", text, level=1, error=True)
             self._closing = None
 
     # --- the end ----------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import signal
 import smtplib
@@ -18,6 +19,7 @@ import pytest
 
 from minimta.listener import supervisor
 from minimta.listener.listener_child import ListenerChild
+from minimta.listener.orders import READY
 from minimta.listener.supervisor import Supervisor
 from minimta.queue.spool import Spool
 from minimta.system import log
@@ -247,6 +249,53 @@ def test_it_is_done_when_the_old_listener_accepts_no_more(daemon: Daemon) -> Non
     finally:
         os.kill(old, signal.SIGCONT)
     wait_for(lambda: "reload: done" in daemon.log.read_text())
+
+
+def test_an_old_listener_that_hangs_does_not_hold_up_what_comes_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(log, "_sinks", ("stderr",))
+    monkeypatch.setattr(log, "_level", 9)
+    before = signal.getsignal(signal.SIGHUP)
+    options = SmtpHost(tmp_path).options
+    options.daemon_ports = ()
+    listeners = Supervisor(options, [], Spool(options.queue_directory), lambda: options)
+    seen: list[str] = []
+
+    def logged(text: str) -> bool:
+        listeners.look()
+        seen.append(capsys.readouterr().err)
+        return text in "".join(seen)
+
+    hanging = subprocess.Popen(["/bin/sleep", "60"])
+    following = subprocess.Popen(["/bin/sleep", "60"])
+    pairs = [socket.socketpair() for _ in range(2)]
+    children = [
+        ListenerChild(one.pid, ours)
+        for one, (ours, _) in zip((hanging, following), pairs, strict=True)
+    ]
+    try:
+        listeners._current = children[0]
+        monkeypatch.setattr(listeners, "_fork", lambda *_: children[1])
+        os.kill(os.getpid(), signal.SIGHUP)
+        wait_for(lambda: logged("reading the configuration anew"))
+        pairs[1][1].send(READY)
+        wait_for(lambda: logged("") and listeners._current is children[1])
+        assert not listeners.awaited().is_over(())
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert not logged("done") and not logged("still accepts")
+        monkeypatch.setattr(supervisor, "_CLOSING", 0.0)
+        assert listeners.awaited().is_over(())
+        assert logged("reload: done, but the old listener still accepts after 0 seconds")
+        seen.clear()
+        wait_for(lambda: logged("reading the configuration anew"))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+        for child in (hanging, following):
+            child.kill()
+            child.wait()
+        for one in itertools.chain(*pairs):
+            one.close()
 
 
 def free_port() -> int:
