@@ -104,6 +104,8 @@ def _played(scene: Scene, fault: CallFault | None) -> tuple[list[str], Calls]:
             os.close(int(name.split()[0]))
         assert not [line for line in calls.log if "Traceback" in line], "an exception"
         scene.judge(fault, calls.log)
+        left = descriptors() - before
+        assert scene.is_process or not left, f"open, now that the rest was done: {left}"
     except AssertionError as error:
         what = str(error).partition("\n")[0]
         return [f"{fault}: {what[:200]} | {' | '.join(calls.log[-4:])[:300]}"], calls

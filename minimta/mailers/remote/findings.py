@@ -48,6 +48,12 @@ class Findings:
             if directory is not None:
                 directory.open()
 
+    def close(self) -> None:
+        """Let go of them until the next open(); a process that keeps connections has many attempts."""
+        for directory in (self.hosts, self.sts, self._results):
+            if directory is not None:
+                directory.close()
+
     def https(self, hosts: Sequence[str], policies: TlsPolicies) -> HttpsClient | None:
         """How policies of MTA-STS are fetched, if one of the next hops *hosts* could have one."""
         options = self._options

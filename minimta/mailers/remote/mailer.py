@@ -163,6 +163,8 @@ class RemoteMailer:
             self._busy = [others for others in self._busy if others is not workers]
             for left in workers.values():
                 left.end()
+            if not self._busy:
+                self._findings.close()
 
     def _start_all(
         self,

@@ -11,14 +11,15 @@ from pathlib import Path
 import pytest
 
 from minimta.config.options import Options
+from minimta.mailers.by_name import Mailers
 from minimta.mailers.job import Job
 from minimta.mailers.remote import connection, mailer
 from minimta.mailers.remote.channel import MAX_HANDED, WorkerProcess
 from minimta.mailers.remote.kept_workers import KeptWorkers
-from minimta.mailers.remote.mailer import RemoteMailer
 from minimta.message.outcome import Fate, Outcome
 from minimta.system.slots import Slots
 from minimta.system.tls import server_context
+from minimta.system.users import Users
 from minimta.system.waiting import Wait, alone, readable
 from tests.support.certificates import Authority
 from tests.support.fakesmtp import DROP, HANG, SECURED, FakeSmtp
@@ -37,6 +38,7 @@ class Runner:
         self.path = str(directory / "slots")
         self.slots = Slots(self.path, number)
         self.options: Options = options(**chosen)
+        self.options.queue_directory = str(directory / "mqueue")
         self.options.auth_info_file = str(directory / "authinfo")
         self.options.tls_policy = str(directory / "tls-policy")
         self.options.access_file = str(directory / "access")
@@ -46,7 +48,8 @@ class Runner:
 
     def steps(self, *jobs: Job) -> Iterator[tuple[Job, object] | Wait]:
         assert self.slots.enter()
-        return RemoteMailer(self.options, self.slots, kept=self.kept).steps(jobs)
+        mailer = Mailers(self.options, Users(self.options.passwd_file), self.slots, kept=self.kept)
+        return mailer["esmtp"].steps(jobs)  # type: ignore[attr-defined, no-any-return]
 
     def deliver(self, *jobs: Job) -> list[Outcome]:
         outcomes = [found for _, users in alone(self.steps(*jobs)) for found in users.values()]  # type: ignore[attr-defined]
