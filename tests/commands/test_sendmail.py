@@ -1078,7 +1078,9 @@ def test_a_user_without_rights_may_name_addresses_beyond_ascii(host: Host, stran
 
 def test_who_interrupts_a_letter_reads_nothing_of_python(host: Host) -> None:
     """It ends by the signal, as a shell that asks whether to go on wants to see."""
-    command = [sys.executable, f"{HOME}/bin/sendmail", "-C", str(host.root / "cf"), "-i", "dave"]
+    # A shell that starts the tests in the background lets them ignore SIGINT.
+    command = ["env", "--default-signal=INT", sys.executable, f"{HOME}/bin/sendmail"]
+    command += ["-C", str(host.root / "cf"), "-i", "dave"]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT) as typed:
         assert typed.stdin and typed.stdout

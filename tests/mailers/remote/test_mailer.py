@@ -534,6 +534,7 @@ def test_a_worker_tells_of_policies_of_its_own_next_hops_alone(
     assert only(outcomes).text.startswith(
         "remote worker exit status 0" if is_kept else "remote worker said nonsense"
     )
+    cache.open()
     assert (cache.known(domain) is not None) is is_kept
     cache.close()
 
@@ -572,6 +573,7 @@ def test_a_worker_tells_of_a_few_policies(monkeypatch: pytest.MonkeyPatch, tmp_p
     misbehave(monkeypatch, lambda channel: raw(channel, said))
     cache = StsCache(str(tmp_path / "mqueue.sts"))
     deliver(job("lab2.example"), sts=cache)
+    cache.open()
     known = cache.known("lab2.example")
     assert known is not None
     assert known.id == str(MAX_POLICIES - 1)

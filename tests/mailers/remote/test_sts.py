@@ -445,6 +445,7 @@ def test_a_worker_without_rights_fetches_and_its_parent_keeps(
             assert outcome.text.startswith("MTA-STS: ")
     assert len(host.asked()) == 1, "the second worker reads what the first has told"
     assert server.commands == []
+    world.cache.open()
     known = world.cache.known(DOMAIN)
     assert known is not None and known.policy.mx == ("mx.other.example",)
     assert f"MTA-STS: domain={DOMAIN}, id={ID}, mode=enforce, max_age=86400" in lines
