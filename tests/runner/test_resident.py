@@ -772,17 +772,23 @@ def test_its_name_goes_before_another_can_be_the_runner(host: PrivateHost) -> No
     assert not locks.is_resident(lock_of(host))
 
 
+def with_a_child_that_waits(host: PrivateHost, server: FakeSmtp) -> tuple[int, int]:
+    """A runner, and its only child, which has a letter for *server*."""
+    host.options.smart_host = server.host
+    pid = start(host)
+    host.submit(EMMA, X)
+    wait_for(lambda: len(server.commands) == 1)
+    wait_for(lambda: len(children_of(pid)) == 1)  # another may just have adopted
+    (left,) = children_of(pid)
+    return pid, left
+
+
 def test_one_that_waits_for_its_children_is_in_nobodys_way(
     host: PrivateHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(looping, "PATIENCE", 60)
     with FakeSmtp(answers={"greeting": [HANG]}) as server:
-        host.options.smart_host = server.host
-        pid = start(host)
-        host.submit(EMMA, X)
-        wait_for(lambda: len(server.commands) == 1)
-        wait_for(lambda: len(children_of(pid)) == 1)  # another may just have adopted
-        (left,) = children_of(pid)
+        pid, left = with_a_child_that_waits(host, server)
         try:
             os.kill(pid, signal.SIGTERM)
             wait_for(lambda: not locks.is_resident(lock_of(host)), seconds=30)
@@ -794,12 +800,7 @@ def test_one_that_waits_for_its_children_is_in_nobodys_way(
 
 def test_a_child_that_outlives_the_runner_does_not_pass_for_it(host: PrivateHost) -> None:
     with FakeSmtp(answers={"greeting": [HANG]}) as server:
-        host.options.smart_host = server.host
-        pid = start(host)
-        host.submit(EMMA, X)
-        wait_for(lambda: len(server.commands) == 1)
-        wait_for(lambda: len(children_of(pid)) == 1)  # another may just have adopted
-        (left,) = children_of(pid)
+        pid, left = with_a_child_that_waits(host, server)
         end(pid, signal.SIGKILL)
         try:
             os.kill(left, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from minimta.admin.doctor.patient import Diagnosis, Patient, ok, warning
+from minimta.admin.doctor.patient import Diagnosis, Patient, ok, unknown, warning
 
 _SUBJECT = "LogTo"
 _SYSLOG = "/dev/log"
@@ -20,9 +20,16 @@ def log_place(patient: Patient) -> Iterator[Diagnosis]:
     is_well = True
     for path in places:
         directory = os.path.dirname(path)
-        if path.startswith("/") and not os.path.isdir(directory):
+        if not path.startswith("/"):
+            continue
+        try:
+            os.stat(os.path.join(directory, ""))
+        except (FileNotFoundError, NotADirectoryError):
             is_well = False
             yield warning(_SUBJECT, f"{directory} is not there", f"mkdir {directory}")
+        except OSError as error:  # it may be there
+            is_well = False
+            yield unknown(_SUBJECT, f"{directory}: {error.strerror}")
     if "syslog" in places and not patient.below(_SYSLOG).exists():
         is_well = False
         yield warning(

@@ -47,7 +47,10 @@ def _named_by(pid_file: Path) -> str:
     """The process that a PidFile names, if it lives."""
     if not pidfile.names_another(str(pid_file)):
         return ""
-    return f" (process {pid_file.read_text('utf-8', 'replace').split()[0]})"
+    try:
+        return f" (process {pid_file.read_text('utf-8', 'replace').split()[0]})"
+    except (OSError, IndexError):
+        return ""  # it is just ending
 
 
 def _processes_of(name: str) -> Iterator[int]:

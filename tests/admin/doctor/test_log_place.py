@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from typing import Any
+
+import pytest
+
 from minimta.admin.doctor import log_place
 from tests.support.patient import Machine
 
@@ -27,6 +33,23 @@ def test_the_directory_of_a_file_must_be_there(machine: Machine) -> None:
     assert line == f"LogTo: Warning: {directory} is not there: mkdir {directory}"
     directory.mkdir(parents=True)
     assert not machine.told(log_place.log_place)
+
+
+def test_a_directory_that_cannot_be_looked_at_may_be_there(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = os.stat
+
+    def is_closed(path: Any, **how: Any) -> os.stat_result:
+        if str(path).startswith("/closed"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return look(path, **how)
+
+    machine.options.log_to = "/closed/minimta/mail.log"
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", is_closed)
+        told = machine.told(log_place.log_place)
+    assert told == ["LogTo: unknown: /closed/minimta: Permission denied"]
 
 
 def test_in_a_chroot_nobody_has_started_one(machine: Machine) -> None:
