@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -28,6 +29,7 @@ from tests.support.smtphost import PASSWD, SmtpHost
 
 SENDMAIL = Path(minimta.__file__).parent.parent / "bin" / "sendmail"
 PATIENCE = 20.0
+Found = TypeVar("Found")
 
 
 class Daemon:
@@ -96,8 +98,7 @@ class Daemon:
 
     def listener(self) -> int:
         """Pid of the runner's first child; ports answer before it is there."""
-        wait_for(lambda: self.pid_file.exists() and children(self.pid()))
-        return children(self.pid())[0]
+        return wait_for(lambda: children(self.pid()) if self.pid_file.exists() else [])[0]
 
     def pid(self) -> int:
         return int(self.pid_file.read_text().split("\n")[0])
@@ -116,11 +117,13 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
     one.stop()
 
 
-def wait_for(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
+def wait_for(condition: Callable[[], Found], seconds: float = PATIENCE) -> Found:
+    """What *condition* answers, as soon as that counts as true: asked again, it may have changed."""
     end = time.monotonic() + seconds
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < end
         time.sleep(0.02)
+    return found
 
 
 def is_gone(pid: int) -> bool:
@@ -632,9 +635,8 @@ def test_one_who_only_listens_leaves_the_pid_file_to_the_runner(
     if mode == "-bd":
         assert daemon.process is not None and daemon.process.wait(PATIENCE) == 0
         # The port answers before there is a listener.
-        wait_for(lambda: any(map(children, in_the_background(daemon))))
-        found = in_the_background(daemon)
-        [pid] = [one for one in found if children(one)]  # the other is the listener
+        [pid] = wait_for(lambda: [one for one in in_the_background(daemon) if children(one)])
+        found = in_the_background(daemon)  # the other is the listener
         os.kill(pid, signal.SIGTERM)
         for one in found:
             wait_for(lambda one=one: is_gone(one))  # type: ignore[misc]

@@ -51,8 +51,7 @@ def listens(daemon: Daemon) -> int:
     """Pid of the listener: the first child."""
     assert daemon.process is not None
     pid = daemon.process.pid
-    wait_for(lambda: children(pid))
-    return children(pid)[0]
+    return wait_for(lambda: children(pid))[0]
 
 
 def has_stopped(pid: int) -> bool:
@@ -376,8 +375,9 @@ def test_a_delivery_that_outlives_the_daemon_does_not_keep_its_ports(daemon: Dae
     send(daemon, "slow")
     listener = listens(daemon)
     # The one that waits for the program.
-    wait_for(lambda: [pid for pid in children(runner) if pid != listener and children_of(pid)])
-    [slow] = [pid for pid in children(runner) if pid != listener and children_of(pid)]
+    [slow] = wait_for(
+        lambda: [pid for pid in children(runner) if pid != listener and children_of(pid)]
+    )
     assert not listening(daemon) & sockets_of(slow)
     assert listening(daemon) <= sockets_of(runner)
 
