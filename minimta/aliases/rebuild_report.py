@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
 
 class RebuildReport:
     """Counts, warnings and errors of a rebuild."""
@@ -25,6 +29,12 @@ class RebuildReport:
         #: why nothing was rebuilt, a line each; () if it was
         self.refusal: tuple[str, ...] = ()
         self.exit_code = os.EX_OK
+
+    def add(self, names: Collection[bytes], values: Collection[bytes]) -> None:
+        """Count entries: their names and right-hand sides."""
+        self.count += len(names)
+        self.longest = max(self.longest, max(map(len, values), default=0))
+        self.total += sum(map(len, names)) + sum(map(len, values))
 
     def refuse_text(self, reason: str) -> None:
         """The text cannot be read. That is no failure (recorded in Sendmail 8.17)."""

@@ -13,23 +13,25 @@ from minimta.system import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from minimta.aliases.rebuild_report import RebuildReport
 
 #: a name of these alone needs no second look
 _PLAIN = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._+*"
+#: octets of a text that is worth more than to go through its lines
+_LARGE = 1 << 17
 
 
-def logical_lines(text: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """(first number, last number, line) with continuation lines joined.
+def logical_lines(text: bytes, before: int = 0) -> Iterator[tuple[int, int, bytes]]:
+    """(first number, last number, line) with continuation lines joined; *before* lines stand above.
 
     A comment or an empty line ends what came before; the line end before a continuation goes,
     its white space stays. One that continues nothing is a line of its own.
     """
-    held, first, number = b"", 0, 0
+    held, first, number = b"", 0, before
     # Not split(): a million lines at once are 90 MB.
-    for number, line in enumerate(io.BytesIO(text), 1):
+    for number, line in enumerate(io.BytesIO(text), before + 1):
         if line[0] in b" \t":
             if held:
                 held = held.removesuffix(b"\n") + line
@@ -48,8 +50,26 @@ def compile_text(
 ) -> dict[bytes, bytes]:
     """Name -> right-hand side; the later of two equal names wins. Fills in *report*."""
     found: dict[bytes, bytes] = {}
-    longest = total = 0
-    for _, number, line in logical_lines(text):
+    if len(text) <= _LARGE:
+        _take_lines(logical_lines(text), found, report, is_local)
+    else:
+        from minimta.aliases import large_text
+
+        for before, piece in large_text.pieces(text):
+            if not large_text.take_plain(piece, found, report):
+                _take_lines(logical_lines(piece, before), found, report, is_local)
+    report.exit_code = os.EX_SOFTWARE if report.errors else os.EX_OK
+    return found
+
+
+def _take_lines(
+    lines: Iterable[tuple[int, int, bytes]],
+    found: dict[bytes, bytes],
+    report: RebuildReport,
+    is_local: Callable[[bytes], bool] | None,
+) -> None:
+    names, values = list[bytes](), list[bytes]()
+    for _, number, line in lines:
         name, _, value = line.partition(b":")
         value = value.lstrip()
         if not value or not name or name.translate(None, _PLAIN):
@@ -61,13 +81,9 @@ def compile_text(
         if key in found:
             report.warnings.append(_duplicate(report.path, number, name))
         found[key] = value
-        report.count += 1
-        length = len(value)
-        longest = length if length > longest else longest
-        total += len(key) + length
-    report.longest, report.total = longest, total
-    report.exit_code = os.EX_SOFTWARE if report.errors else os.EX_OK
-    return found
+        names.append(key)
+        values.append(value)
+    report.add(names, values)
 
 
 def _duplicate(path: str, number: int, name: bytes) -> str:

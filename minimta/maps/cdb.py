@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 HEADER = 2048
 #: of a number in the file
 LIMIT = 0xFFFFFFFF
+#: the hash of an empty key
+FIRST_HASH = 5381
 _CHUNK = 1 << 16
 
 
@@ -37,7 +39,7 @@ class CorruptMap(OSError):
 
 def key_hash(key: bytes) -> int:
     """The hash of the format: h = (h * 33) ^ c from 5381, modulo 2**32."""
-    value = 5381
+    value = FIRST_HASH
     for octet in key:
         value = value * 33 ^ octet  # cut once at the end: the low 32 bits are the same
     return value & LIMIT

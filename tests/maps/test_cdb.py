@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import random
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,14 @@ def test_the_hash_is_that_of_the_format() -> None:
         value = ((value << 5) + value) & 0xFFFFFFFF ^ octet
     assert key_hash(b"postmaster" * 9) == value
     assert key_hash(b"") == 5381
+
+
+def test_many_keys_are_hashed_as_one_is() -> None:
+    seeded = random.Random(5)
+    keys = [seeded.randbytes(seeded.randrange(40)) for _ in range(3000)]
+    keys += [b"", b"\xff" * 5000, b"\0" * 300, b"\xff" * 5000]
+    assert cdbwriter.key_hashes(keys) == [key_hash(key) for key in keys]
+    assert cdbwriter.key_hashes([]) == []
 
 
 def test_what_was_written_is_found_and_nothing_else(tmp_path: Path) -> None:
@@ -241,10 +250,25 @@ def test_the_line_of_a_row_is_that_which_counts(tmp_path: Path) -> None:
     assert line_of(str(tmp_path / "none"), b"a.campus") == 0
 
 
-def test_more_than_four_gib_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+# 2048 + 50 x 110 octets of records, 16 for each in the tables.
+@pytest.mark.parametrize("limit", [3000, 8000], ids=["records", "tables"])
+def test_more_than_four_gib_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    items = [(b"%d" % n, b"x" * 100) for n in range(50)]
+    monkeypatch.setattr(cdbwriter, "LIMIT", limit)
+    with pytest.raises(ValueError, match="4 GiB"):
+        write_cdb(str(tmp_path / "a.cdb"), items)
+
+
+def test_what_does_not_fit_is_not_read_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = ((b"%d" % n, b"x" * 100) for n in range(10**4))
     monkeypatch.setattr(cdbwriter, "LIMIT", 3000)
     with pytest.raises(ValueError, match="4 GiB"):
-        write_cdb(str(tmp_path / "a.cdb"), ((b"%d" % n, b"x" * 100) for n in range(50)))
+        write_cdb(str(tmp_path / "a.cdb"), items)
+    assert sum(1 for _ in items) > 8000
 
 
 @pytest.mark.parametrize("size", [2048, 4096])
