@@ -90,10 +90,6 @@ class ListenerChild:
         found, self._orders = self._orders, []
         return found
 
-    def let_go(self) -> None:
-        """In another child of its parent: it is not for us to speak with it."""
-        self._control.close()
-
     def retire(self) -> None:
         """Let it end its sessions, and then itself."""
         with contextlib.suppress(OSError):  # it has ended

@@ -16,7 +16,6 @@ first thread is started, so that none can be left with root's rights.
 from __future__ import annotations
 
 import contextlib
-import gc
 import importlib
 import os
 import resource
@@ -37,13 +36,11 @@ from minimta.listener.shared_state import SharedState
 from minimta.listener.sockets import Server
 from minimta.milter import input_filters
 from minimta.system import (
-    locks,
     log,
     privileges,
     processes,
     sandbox,
     service_credentials,
-    slots,
     statistics,
     waiting,
 )
@@ -271,12 +268,7 @@ def be_listener(
 
     Only the first one gets a *spool*. For *has_to_listen* see Listener.
     """
-    gc.freeze()  # what the parent left is not ours to collect: it would copy every page
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    # What the runner has locked must not outlive it in us.
-    queue = options.queue_directory
-    for path in (locks.beside(queue), locks.of_daemon(queue), slots.beside(queue)):
-        locks.forget(path)
     try:
         spool = spool or open_spool(options)
         listener = Listener(options, servers, spool, has_to_listen=has_to_listen)

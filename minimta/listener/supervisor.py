@@ -147,10 +147,12 @@ class Supervisor:
 
         def be_child() -> int:
             self._inherits()
-            ours.close()
-            for other in self._children():
-                other.let_go()  # strangers talk with this one: it has no say in what others do
-            close_all_but(self._all_servers(), servers)
+            for server in servers:
+                server.forget()
+            # Strangers talk with this one: it has no say in what others do, and no door to the runner's places.
+            opened = [one.descriptor for one in spool.spools] if spool else []
+            processes.keep_only({theirs.fileno(), *map(Server.fileno, servers), *opened})
+            log.configure(*log.settings())  # while it may open a file that others may not
             # What serves clients is not for the parent to keep, who does not.
             from minimta.listener import process
 

@@ -138,18 +138,24 @@ def isolate(kept: Collection[int]) -> None:
     Of the descriptors only *kept* stay open: a lock of the queue or a listening socket that a
     user's program inherits would outlive us in it. 0, 1 and 2 become /dev/null.
     """
-    import gc
     import signal
-
-    # What the parent has dropped, and not collected yet, would be collected here at some time, and close
-    # descriptors by their numbers: those of files and pipes by now that are opened later.
-    gc.freeze()
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, *_strays()):
         signal.signal(number, signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     _stand_in([standard for standard in (0, 1, 2) if standard not in kept])
+    keep_only(kept)
+
+
+def keep_only(kept: Collection[int]) -> None:
+    """In a forked child: close all descriptors but 0, 1, 2 and *kept*. The log opens its own anew."""
+    import gc
+
+    # What the parent has dropped, and not collected yet, would be collected here at some time, and close
+    # descriptors by their numbers: those of files and pipes by now that are opened later. It would also copy
+    # every page.
+    gc.freeze()
     low = 3
     for descriptor in sorted(fd for fd in kept if fd > 2):
         os.closerange(low, descriptor)

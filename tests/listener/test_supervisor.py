@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import os
+import re
 import signal
 import smtplib
 import socket
@@ -231,6 +233,48 @@ def test_a_new_listener_cannot_speak_with_the_old_one(daemon: Daemon) -> None:
     # Nor with the parent in its name: the port is all that they share.
     assert len(sockets_of(new) & sockets_of(daemon.process.pid)) == 1
     sock.close()
+
+
+def begun(daemon: Daemon) -> list[int]:
+    """The pids of all listeners so far."""
+    text = daemon.log.read_text()
+    return [int(pid) for pid in re.findall(r"\[(\d+)\]: starting daemon: sandbox: ", text)]
+
+
+def files_of(pid: int) -> list[str]:
+    """What the descriptors of a process lead to."""
+    found = []
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):  # just closed
+            found.append(os.readlink(path))
+    return found
+
+
+@BOTH
+@pytest.mark.parametrize("how", ["first", "reload", "death"])
+def test_a_listener_has_nothing_of_its_parents_but_the_ports_and_its_own_queue(
+    daemon: Daemon, words: tuple[str, ...], how: str
+) -> None:
+    """The runner has places of its own by then: mqueue again, clientmqueue, locks, pipes of children."""
+    options = daemon.host.options
+    daemon.start(*words)
+    assert daemon.process is not None
+    send(daemon)
+    wait_for(lambda: len(words) == 1 or (daemon.cf.parent / "mail" / "dave").exists())
+    (first,) = begun(daemon)
+    if how == "reload":
+        reload(daemon)
+    elif how == "death":
+        os.kill(first, signal.SIGKILL)
+    wait_for(lambda: how == "first" or (begun(daemon)[1:] and is_gone(first)))
+    pid = begun(daemon)[-1]
+    send(daemon)  # it has opened all that it needs
+    theirs, ours = files_of(daemon.process.pid), files_of(pid)
+    assert ours.count(options.queue_directory) == 1
+    assert options.client_queue_directory not in ours
+    assert not [path for path in ours if path.endswith((".runner", ".daemon", ".slots"))]
+    shared = {path for path in ours if path in theirs and path.startswith(("pipe:", "socket:"))}
+    assert shared == {f"socket:[{inode}]" for inode in listening(daemon)}
 
 
 def test_it_is_done_when_the_old_listener_accepts_no_more(daemon: Daemon) -> None:
