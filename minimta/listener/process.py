@@ -16,6 +16,7 @@ first thread is started, so that none can be left with root's rights.
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import os
 import resource
@@ -109,6 +110,7 @@ class Listener:
         self._statistics = _statistics(options)
         self._processor = cpu_affinity.one_processor()
         privileges.become(options.run_as_user, with_groups=True)
+        _need_queue(options, spool, has_to_listen=has_to_listen)
         _confine(options, spool)
         self._servers = servers
         self._limits = ConnectionLimits(shared)
@@ -300,6 +302,22 @@ def _read_tables(shared: SharedState) -> None:
     except OSError as error:
         where = log.clean(f"{error.filename}: {error.strerror or error}")
         log.line("", f"SYSERR(root): {where}; mail is refused for now", level=1, error=True)
+
+
+def _need_queue(options: Options, spool: Queue, *, has_to_listen: bool) -> None:
+    """Can we, who are RunAsUser now, put mail into the queue? One directory of several is enough.
+
+    Else all of it is refused for now; who *has to listen* only tells, others leave it to the one before them:
+    raise OSError.
+    """
+    if any(one.may_be_filled() for one in spool.spools):
+        return
+    why = f"uid {os.geteuid()} may make no files there: see RunAsUser"
+    trouble = OSError(errno.EACCES, why, spool.directory)
+    if not has_to_listen:
+        raise trouble
+    where = f"SYSERR(root): {log.clean(spool.directory)}: {trouble.strerror}"
+    log.line("", f"{where}; mail is refused for now", level=1, error=True)
 
 
 def _statistics(options: Options) -> int:

@@ -79,6 +79,10 @@ class QueueDirectory:
         except OSError:
             return True
 
+    def may_be_filled(self) -> bool:
+        """May this process, as the user that it is now, make files in it?"""
+        return os.access(".", os.W_OK | os.X_OK, dir_fd=self.descriptor, effective_ids=True)
+
     def free_blocks(self) -> int:
         """Blocks of the file system that are free for us (option MinFreeBlocks)."""
         return os.fstatvfs(self.descriptor).f_bavail

@@ -149,6 +149,21 @@ def send(daemon: Daemon, recipient: str = "dave") -> None:
     sock.close()
 
 
+def let_others_through(directory: Path) -> None:
+    """To what lies in it, as far as that may be read."""
+    for path in (directory, *directory.parents):
+        if path.stat().st_uid == os.geteuid() and not path.stat().st_mode & 0o001:
+            path.chmod(0o711)
+
+
+def serve_as_nobody(daemon: Daemon) -> None:
+    """Let the listener be that user, who may not fill the queue yet."""
+    daemon.cf.write_text(daemon.cf.read_text().replace("RunAsUser = ", "RunAsUser = nobody"))
+    let_others_through(daemon.cf.parent)
+    for name in ("aliases", "passwd", "names"):
+        (daemon.cf.parent / name).chmod(0o644)
+
+
 def test_in_the_foreground_it_is_the_process_that_was_started(daemon: Daemon) -> None:
     daemon.start("-bD")
     assert daemon.process is not None
@@ -530,12 +545,7 @@ def test_run_as_root_is_refused_with_a_sentence(daemon: Daemon) -> None:
 
 @pytest.mark.root
 def test_started_as_root_the_listener_has_no_way_back(daemon: Daemon) -> None:
-    daemon.cf.write_text(daemon.cf.read_text().replace("RunAsUser = ", "RunAsUser = nobody"))
-    for path in (daemon.cf.parent, *daemon.cf.parent.parents):
-        if path.stat().st_uid == os.geteuid() and not path.stat().st_mode & 0o001:
-            path.chmod(0o711)
-    for name in ("aliases", "passwd", "names"):
-        (daemon.cf.parent / name).chmod(0o644)
+    serve_as_nobody(daemon)
     os.chmod(daemon.host.mqueue, 0o1733)
     # What only root may read the listener has read before it became somebody else.
     (daemon.cf.parent / "names").write_text("list.campus\n")
@@ -572,9 +582,7 @@ def test_started_as_root_the_listener_reads_users_that_only_its_group_may_read(
     os.chown(users, 0, 65534)
     text = daemon.cf.read_text().replace("RunAsUser = ", "RunAsUser = nobody")
     daemon.cf.write_text(f"{text}AuthBackend = {users}\nClearAuth = loopback\n")
-    for path in (daemon.cf.parent, *daemon.cf.parent.parents):
-        if path.stat().st_uid == os.geteuid() and not path.stat().st_mode & 0o001:
-            path.chmod(0o711)
+    let_others_through(daemon.cf.parent)
     daemon.start("-bD", "-q15m")
     listener = daemon.listener()
     wait_for(lambda: status_of(listener)["Uid"].split()[0] != "0")
