@@ -199,7 +199,20 @@ class LockedMessage:
 
     def has_room(self, recipients: int) -> bool:
         """Is there room for a rewrite() with so many? Raise OSError."""
-        return self._directory.has_room(os.fstat(self._lock).st_size + recipients * _RECIPIENT)
+        octets = os.fstat(self._lock).st_size + recipients * _RECIPIENT
+        return self._directory.has_room(octets) and (not os.geteuid() or self._may_use(octets))
+
+    def _may_use(self, octets: int) -> bool:
+        """Does a quota leave us so many? Nobody tells of those but who makes a file; root has none."""
+        try:
+            new = self._create("tf" + self.qid)
+            try:
+                os.posix_fallocate(new, 0, octets)
+            finally:
+                self._discard(new)
+        except OSError as error:
+            return error.errno not in (errno.EDQUOT, errno.ENOSPC)
+        return True
 
     def retire(self) -> None:
         """The message is done: its qf goes now, its df with the next ``QueueDirectory.flush``.

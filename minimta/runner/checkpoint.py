@@ -124,7 +124,14 @@ class MessageProgress:
         """Before the first of several acts: could be written down who has it? Raise Unrecorded if not.
 
         Else, as long as the disk is full, the first would get it anew in every run.
+
+        A disk that only messages for several have filled (MinFreeBlocks=0) waits for room from elsewhere. To
+        give it to all and then remove it needs none, but if one has to wait the others get it in every run; a
+        qf that is changed in place is torn by a crash, needs room on Btrfs all the same, and has none for what
+        an alias stands for; and room that is kept back in a file is taken by who fills the disk when it is let
+        go. MinFreeBlocks is the room that is kept back: with its default the runner has what it needs.
         """
+        # DIFFERS: Sendmail delivers, cannot write the qf anew, and delivers again in the next run.
         acts = len(self.destinations) + any("S" in one.recipient.flags for one in self.destinations)
         if acts > 1 and not self.message.has_room(len(self.destinations)):
             self._rest()

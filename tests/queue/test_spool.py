@@ -858,3 +858,34 @@ def test_room_for_a_file(
     monkeypatch.setattr(os, "fstatvfs", lambda descriptor: SimpleNamespace(**told))
     monkeypatch.setattr(os, "geteuid", lambda: uid)
     assert spool.has_room(octets) is is_room
+
+
+@pytest.mark.parametrize(
+    ("uid", "error", "is_room"),
+    [
+        (9, None, True),
+        (9, errno.EDQUOT, False),
+        (9, errno.ENOSPC, False),
+        (9, errno.EOPNOTSUPP, True),  # nothing is known of it
+        (0, errno.EDQUOT, True),  # root has no quota
+    ],
+)
+def test_a_quota_is_found_before_anybody_has_the_message(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, uid: int, error: int | None, is_room: bool
+) -> None:
+    """statvfs(2) does not know it."""
+    put(spool, QID)
+    asked: list[int] = []
+
+    def allocate(file: int, begin: int, octets: int) -> None:
+        asked.append(octets)
+        if error is not None:
+            raise OSError(error, os.strerror(error))
+
+    with spool.lock(QID) or pytest.fail() as message:
+        monkeypatch.setattr(os, "geteuid", lambda: uid)
+        monkeypatch.setattr(os, "posix_fallocate", allocate)
+        assert message.has_room(2) is is_room
+    qf = Path(spool.directory, "qf" + QID).stat().st_size
+    assert asked == ([qf + 2 * 256] if uid else [])
+    assert sorted(spool.files()) == ["df" + QID, "qf" + QID]
