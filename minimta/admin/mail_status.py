@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from minimta.admin import mail_log
 from minimta.config.options import Options
 from minimta.queue import listing, pattern
-from minimta.system import locks, statistics
+from minimta.system import locks, pidfile, statistics
 
 _DAY = 86400
 #: what a message in the queue may be, in the order of the screen
@@ -59,7 +59,7 @@ def look(options: Options, now: float) -> Status:
     found = Status(now)
     _look_at_queue(found, options)
     found.has_runner = locks.is_resident(locks.beside(options.queue_directory))
-    found.daemon = _daemon(options.pid_file)
+    found.daemon = pidfile.daemon(options.pid_file)
     # One that has room is enough.
     disk = max(map(os.statvfs, pattern.paths(options)), key=lambda one: one.f_bavail * one.f_frsize)
     found.free_octets, found.free_inodes = disk.f_bavail * disk.f_frsize, disk.f_favail
@@ -104,15 +104,6 @@ def _note_due(found: Status, path: str) -> None:
         return  # delivered meanwhile
     if not found.next_due or due < found.next_due:
         found.next_due = due
-
-
-def _daemon(path: str) -> int:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            pid = int(file.readline())
-    except (OSError, ValueError):
-        return 0
-    return pid if os.path.exists(f"/proc/{pid}") else 0
 
 
 def read_log(found: Status, options: Options) -> None:

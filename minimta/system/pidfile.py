@@ -3,7 +3,8 @@
     4711                             the process id
     /usr/sbin/sendmail -bd -q15m     the command line, words separated by one blank
 
-Init scripts read it. A daemon runs without it too: what goes wrong is logged, and nothing is raised.
+Init scripts read it. The number may be another process's by now, as when the machine went down: it is the
+daemon whose command line is that one. A daemon runs without it too: what goes wrong is logged, and nothing is raised.
 """
 
 from __future__ import annotations
@@ -29,14 +30,23 @@ def write(path: str, argv: list[str]) -> None:
         log.line("", f"unable to write pid to {path}: {error.strerror}", error=True)
 
 
-def names_another(path: str) -> bool:
-    """Does it name a process that lives, and is not this one?"""
+def daemon(path: str, proc: str = "/proc") -> int:
+    """The pid of the daemon that it names, 0 if that does not live; *proc* is proc(5)."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            pid = int(file.readline())
+        with open(path, encoding="utf-8", errors="replace", newline="\n") as file:
+            pid, command = int(file.readline()), file.read().removesuffix("\n")
+        with open(f"{proc}/{pid}/cmdline", "rb") as there:
+            words = os.fsdecode(there.read()).removesuffix("\0").split("\0")
     except (OSError, ValueError):
-        return False
-    return pid != os.getpid() and os.path.exists(f"/proc/{pid}")
+        return 0
+    # Before it stands the interpreter.
+    text = " ".join(["", *words]).encode("utf-8", "replace").decode()
+    return pid if command and text.endswith(f" {command}") else 0
+
+
+def names_another(path: str) -> bool:
+    """Does it name a daemon that lives, and is not this process?"""
+    return daemon(path) not in (0, os.getpid())
 
 
 def remove(path: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from minimta.admin import mail_log, mail_status, prometheus, report, status, verbs
 from minimta.admin.status import Threshold
-from minimta.system import locks, statistics
+from minimta.system import locks, pidfile, statistics
 from tests.support.privatehost import BUSY, Elsewhere, PrivateHost
 
 #: exposition format 0.0.4: a comment, or a sample
@@ -161,7 +161,8 @@ def test_wrong_arguments_are_unknown(place: Place, capfd: pytest.CaptureFixture[
 
 
 def test_who_runs_is_seen(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
-    (place.host.root / "pid").write_text(f"{os.getpid()}\nsendmail -bd\n")
+    words = Path("/proc/self/cmdline").read_bytes().split(b"\0")[1:-1]
+    pidfile.write(str(place.host.root / "pid"), [os.fsdecode(word) for word in words])
     lock = locks.resident(locks.beside(place.host.options.queue_directory))
     assert lock
     with lock:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,17 +40,58 @@ def test_where_it_cannot_be_written_the_log_says_so(
     assert lines == [f"unable to write pid to {path}: No such file or directory"]
 
 
-def test_only_a_living_process_is_another(path: Path) -> None:
+def test_only_a_daemon_that_lives_is_another(path: Path) -> None:
     def names_another(text: str) -> bool:
         path.write_text(text)
         return pidfile.names_another(str(path))
 
     assert not pidfile.names_another(str(path))
-    assert names_another(f"{os.getppid()}\nsendmail -q15m\n")
-    assert not names_another(f"{os.getpid()}\nsendmail -bd\n")
+    words = [sys.executable, "-c", "input()", "/x/sendmail", "-bd", "-q15m"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE) as other:
+        assert names_another(f"{other.pid}\n/x/sendmail -bd -q15m\n")
+        assert pidfile.daemon(str(path)) == other.pid
+        for command in (
+            "sendmail -bd -q15m",
+            "/x/sendmail -bd",
+            "/x/sendmail -bd -q15m -v",
+            "",
+            "\n",
+        ):
+            assert not names_another(f"{other.pid}\n{command}\n")
+        other.communicate(b"\n")
+    assert not names_another(f"{other.pid}\n/x/sendmail -bd -q15m\n")
     assert not names_another(f"{dead()}\nsendmail -q15m\n")
     assert not names_another("")
     assert not names_another("sendmail\n")
+
+
+def test_a_process_without_a_command_line_is_no_daemon(path: Path, tmp_path: Path) -> None:
+    """One that has ended and was not waited for, or a thread of the kernel."""
+    (tmp_path / "17").mkdir()
+    (tmp_path / "17/cmdline").touch()
+    for text in ("17\n", "17\n\n", "17\nsendmail -bd\n"):
+        path.write_text(text)
+        assert pidfile.daemon(str(path), str(tmp_path)) == 0
+
+
+def test_this_process_is_a_daemon_and_not_another(path: Path) -> None:
+    words = Path("/proc/self/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+    pidfile.write(str(path), [os.fsdecode(word) for word in words[1:]])
+    assert pidfile.daemon(str(path)) == os.getpid()
+    assert not pidfile.names_another(str(path))
+
+
+def test_words_of_the_command_that_are_no_text_are_compared_as_they_are_written(
+    path: Path, tmp_path: Path
+) -> None:
+    word = os.fsdecode(b"-C/x/\xff\xc3\xa4 b\n")
+    (tmp_path / "17").mkdir()
+    (tmp_path / "17/cmdline").write_bytes(
+        b"/usr/bin/python3\0-I\0sendmail\0" + os.fsencode(word) + b"\0"
+    )
+    pidfile.write(str(path), ["sendmail", word])
+    path.write_text(path.read_text().replace(str(os.getpid()), "17", 1))
+    assert pidfile.daemon(str(path), str(tmp_path)) == 17
 
 
 def test_only_ones_own_is_removed(path: Path) -> None:

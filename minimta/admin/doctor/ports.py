@@ -16,7 +16,7 @@ from minimta.admin.checkout import HOME
 from minimta.admin.doctor.patient import Diagnosis, Patient, fault, ok, unknown
 from minimta.admin.install import other_mta
 from minimta.config.ports import Port
-from minimta.system import log
+from minimta.system import log, pidfile
 
 _LISTEN = "0A"
 _ANY = ("0.0.0.0", "::")
@@ -106,7 +106,8 @@ def _closed(patient: Patient, subject: str, port: Port) -> Diagnosis:
         pid = ""
     if not pid.isdigit():
         return ok(subject, "nobody listens there, and no daemon was started")
-    if patient.below(f"/proc/{pid}").exists():
+    pid_file, proc = map(str, map(patient.below, (patient.options.pid_file, "/proc")))
+    if pidfile.daemon(pid_file, proc):
         text = f"nobody listens there ({port.name}), though the daemon runs (pid {pid})"
         return fault(
             subject,

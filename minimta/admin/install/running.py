@@ -44,13 +44,9 @@ def _options(root: Path) -> Options:
 
 
 def _named_by(pid_file: Path) -> str:
-    """The process that a PidFile names, if it lives."""
-    if not pidfile.names_another(str(pid_file)):
-        return ""
-    try:
-        return f" (process {pid_file.read_text('utf-8', 'replace').split()[0]})"
-    except (OSError, IndexError):
-        return ""  # it is just ending
+    """The daemon that a PidFile names, if it lives."""
+    pid = pidfile.daemon(str(pid_file))
+    return f" (process {pid})" if pid else ""
 
 
 def _processes_of(name: str) -> Iterator[int]:

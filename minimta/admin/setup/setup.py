@@ -215,13 +215,13 @@ def _reload(options: Options) -> None:
         )
     if active:
         return
-    if not pidfile.names_another(options.pid_file):
+    pid = pidfile.daemon(options.pid_file)
+    if not pid:
         return
     try:
-        with open(options.pid_file, encoding="ascii") as file:
-            os.kill(int(file.readline()), signal.SIGHUP)
+        os.kill(pid, signal.SIGHUP)
         say("the daemon is told to read its configuration again")
-    except (OSError, ValueError) as error:
+    except OSError as error:
         say(f"{options.pid_file}: the daemon was not told ({error}): kill -HUP it")
 
 

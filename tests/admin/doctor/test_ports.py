@@ -64,7 +64,10 @@ def test_a_port_where_nobody_listens_any_more(machine: Machine) -> None:
     assert (
         "the daemon (pid 42) has died; mail by SMTP is not taken: systemctl start minimta" in line
     )
-    machine.write("/proc/42/comm", "python3\n")
+    machine.write("/proc/42/cmdline", "/usr/sbin/cron\0-f\0")
+    [line] = machine.told(ports.ports)
+    assert "has died" in line, "the number is another's by now"
+    machine.write("/proc/42/cmdline", "/usr/bin/python3\0-I\0/usr/sbin/sendmail\0-bd\0-q15m\0")
     [line] = machine.told(ports.ports)
     assert "though the daemon runs (pid 42): the log says why" in line
 
