@@ -178,7 +178,7 @@ def test_who_comes_first_or_after_a_dead_one_listens_all_the_same(daemon: Daemon
     serve_as_nobody(daemon)
     daemon.start("-bD")
     wait_for(lambda: "see RunAsUser; mail is refused for now" in daemon.log.read_text())
-    (first,) = begun(daemon)
+    (first,) = wait_for(lambda: begun(daemon))
     os.kill(first, signal.SIGKILL)
     told = "see RunAsUser; mail is refused for now"
     wait_for(lambda: daemon.log.read_text().count(told) == 2)
@@ -297,7 +297,7 @@ def test_a_listener_has_nothing_of_its_parents_but_the_ports_and_its_own_queue(
     assert daemon.process is not None
     send(daemon)
     wait_for(lambda: len(words) == 1 or (daemon.cf.parent / "mail" / "dave").exists())
-    (first,) = begun(daemon)
+    (first,) = wait_for(lambda: begun(daemon))
     if how == "reload":
         reload(daemon)
     elif how == "death":
