@@ -46,8 +46,9 @@ def test_only_a_daemon_that_lives_is_another(path: Path) -> None:
         return pidfile.names_another(str(path))
 
     assert not pidfile.names_another(str(path))
-    words = [sys.executable, "-c", "input()", "/x/sendmail", "-bd", "-q15m"]
-    with subprocess.Popen(words, stdin=subprocess.PIPE) as other:
+    words = [sys.executable, "-c", "print(flush=True); input()", "/x/sendmail", "-bd", "-q15m"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout and other.stdout.readline()  # it is no other program any more
         assert names_another(f"{other.pid}\n/x/sendmail -bd -q15m\n")
         assert pidfile.daemon(str(path)) == other.pid
         for command in (
