@@ -12,7 +12,14 @@ import time
 from itertools import islice
 
 from minimta.message import dates
-from minimta.queue import directories, listing, own_letters, pattern, permission
+from minimta.queue import (
+    directories,
+    listing,
+    own_letters,
+    pattern,
+    permission,
+    subdirectories,
+)
 from minimta.queue.qid import valid
 from minimta.queue.rest import rest_after
 from minimta.system import load, log
@@ -77,6 +84,7 @@ def show(
         aside = sum(map(_count_put_aside, {*wanted, options.client_queue_directory}))
         # DIFFERS: Sendmail's ends with the total; what it lost is seen by who knows -qL.
         lines += [f"{aside} put aside: mailq -qL"] if aside else []
+        lines += [f"{one}: minimta check" for one in map(subdirectories.unseen, wanted) if one]
     say("\n".join([*lines, *_redirected(options)]))
     return code
 

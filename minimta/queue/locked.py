@@ -320,7 +320,7 @@ def _look(
             "bogus file uid/gid in mqueue",
         )
     owners = _owners(directory) if may_command else {found.st_uid}
-    data, size = _open_data(directory, qid, control.size, owners)
+    data, size = _open_data(directory, qid, control, owners)
     return LockedMessage(directory, qid, lock, control, data, kind, size=size, owner=found.st_uid)
 
 
@@ -374,14 +374,20 @@ def _read(qid: str, file: int) -> Control:
         raise Unusable(f"{where}{error}", error.reason) from error
 
 
-def _open_data(directory: QueueDirectory, qid: str, size: int, owners: set[int]) -> tuple[int, int]:
+def _open_data(
+    directory: QueueDirectory, qid: str, control: Control, owners: set[int]
+) -> tuple[int, int]:
     """The df, and its octets. Raise Unusable if it is missing, another's, or not as long as was recorded."""
     name = "df" + qid
     try:
         data = open_file(directory, name)
     except FileNotFoundError as error:
         # DIFFERS: Sendmail delivers "<<< No Message Collected >>>".
-        raise Unusable(f"readqf: cannot open ./{name}: {error.strerror}", "no data file") from error
+        # Of several directories Sendmail may have had it in another one.
+        had = b"".join(line[1:] for line in control.carried if line[:1] == b"d")
+        where = f"; Sendmail had it in {log.clean(had)}" if had else ""
+        text = f"readqf: cannot open ./{name}: {error.strerror}{where}"
+        raise Unusable(text, "no data file") from error
     try:
         found, several = os.fstat(data), False
         if found.st_nlink > 1 and found.st_uid in (0, os.geteuid()):
@@ -389,9 +395,9 @@ def _open_data(directory: QueueDirectory, qid: str, size: int, owners: set[int])
             found = os.fstat(data)  # now: the other message may be done meanwhile
         if improper(found, several=several) or found.st_uid not in owners:
             raise Unusable(_bogus(found).replace("queue file", "data file"), "bogus data file")
-        if size not in (-1, found.st_size):
+        if control.size not in (-1, found.st_size):
             # A longer one is refused too: it is not what was accepted.
-            text = f"readqf: ./{name}: {found.st_size} octets, {size} recorded"
+            text = f"readqf: ./{name}: {found.st_size} octets, {control.size} recorded"
             raise Unusable(text, "data file torn")
     except BaseException:
         os.close(data)

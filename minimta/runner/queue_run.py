@@ -17,7 +17,7 @@ from itertools import islice
 
 from minimta.config.options import Options
 from minimta.mailers.remote import host_status, sts_cache, tls_results
-from minimta.queue import directories, permission
+from minimta.queue import directories, pattern, permission, subdirectories
 from minimta.queue.listing import Listed
 from minimta.queue.rest import longest_rest, rest_after
 from minimta.queue.selectors import (
@@ -141,6 +141,7 @@ class _Run:
         tls_results.forget_old(tls_results.beside(self._options.queue_directory))
         take_in(self._options, self._deliverer.spool, time.time())
         give_back(self._options, self._deliverer.spool, time.time())
+        _tell_unseen(self._options)
         if load.average() >= self._options.queue_la:
             log.line("", f"runqueue: {_TOO_BUSY}")
             if self._say:
@@ -223,6 +224,13 @@ class _Run:
         rested = now - one.last_attempt
         rest = rest_after(self._options, one.created, one.last_attempt)
         return bool(one.attempts) and 0 <= rested < rest
+
+
+def _tell_unseen(options: Options) -> None:
+    """Log what Sendmail has left where no run looks. Raise OSError."""
+    for path in pattern.paths(options):
+        if unseen := subdirectories.unseen(path):
+            log.line("", f"{log.clean(unseen)}: minimta check", level=1, error=True)
 
 
 def batch_size() -> int:

@@ -101,6 +101,18 @@ def test_what_was_put_aside_is_told_and_can_be_listed(options: Options, show: Li
     assert show(options, client=True).endswith("1 put aside: mailq -qL\n")
 
 
+def test_mail_in_subdirectories_of_sendmail_is_told(options: Options, show: Listing) -> None:
+    """No run sees it."""
+    inner = os.path.join(options.queue_directory, "qf")
+    os.mkdir(inner)
+    assert show(options) == "MQ is empty\n\t\tTotal requests: 0\n"
+    put(options, "6AM9b6r3001915", queue=inner)
+    put(options, "6AM9b6r4001915", kind="hf", queue=inner)
+    told = "2 messages in MQ/qf, as Sendmail may have it, that no run sees: minimta check\n"
+    assert show(options) == "MQ is empty\n\t\tTotal requests: 0\n" + told
+    assert "no run" not in show(options, client=True) + show(options, parse_selection("R@x"))
+
+
 def test_redirect_all_is_told_at_the_end(options: Options, show: Listing) -> None:
     options.redirect_all = "tester@staging.example"
     told = "RedirectAll: all mail for other hosts goes to tester@staging.example\n"

@@ -481,6 +481,18 @@ def test_a_qf_without_df_is_put_aside(spool: Spool, queue: Path, logged: list[st
     assert logged[0] == f"{QID}: SYSERR(root): {text}"
 
 
+def test_where_sendmail_had_the_df_of_a_qf_without_one_is_told(
+    spool: Spool, queue: Path, logged: list[str]
+) -> None:
+    """Of several queue directories it may be in another one (the d line)."""
+    put(spool)
+    os.unlink(queue / ("df" + QID))
+    qf = queue / ("qf" + QID)
+    qf.write_bytes(qf.read_bytes().replace(b"\nS", b"\nd/var/spool/mqueue/q2\nS", 1))
+    is_put_aside(spool, queue, "no data file")
+    assert logged[0].endswith("No such file or directory; Sendmail had it in /var/spool/mqueue/q2")
+
+
 @pytest.mark.parametrize("body", [b"", b"bod", BODY + b"more\n"])
 def test_a_df_of_another_length_than_recorded_is_never_delivered(
     spool: Spool, queue: Path, body: bytes

@@ -142,6 +142,21 @@ def test_a_run_delivers_all_that_is_due(host: PrivateHost) -> None:
     assert host.files() == []
 
 
+def test_a_run_tells_of_mail_that_sendmail_has_left_where_it_does_not_look(
+    host: PrivateHost, lines: list[str]
+) -> None:
+    queue = Path(host.options.queue_directory)
+    (queue / "qf").mkdir()
+    run(host.options)
+    assert not [line for line in lines if "no run" in line]
+    qid = host.submit(EMMA, DAVE)
+    (queue / f"qf{qid}").rename(queue / "qf" / f"qf{qid}")
+    run(host.options)
+    told = f"1 message in {queue}/qf, as Sendmail may have it, that no run sees: minimta check"
+    assert [line for line in lines if "no run" in line] == [told]
+    assert host.letters("dave") == []
+
+
 def test_a_selection_leaves_the_others(host: PrivateHost) -> None:
     host.submit(EMMA, DAVE)
     other = host.submit(EMMA, CAROL)

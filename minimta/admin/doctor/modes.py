@@ -27,15 +27,12 @@ from minimta.admin.install.modes import (
 )
 from minimta.config.options import Options
 from minimta.maps.table import SUFFIX
-from minimta.queue import pattern
-from minimta.queue.qid import valid
+from minimta.queue import pattern, subdirectories
 from minimta.system import log, safefile
 from minimta.system.users import Users
 
 #: mailboxes whose owners are looked up
 _MOST_MAILBOXES = 2000
-#: the directories in a queue directory that Sendmail may have for its files
-_SPLIT = ("qf", "df", "xf")
 #: what stands in the directory and is nobody's mailbox
 _NO_MAILBOX = (".lock", ".tmp", ".bak")
 
@@ -56,6 +53,8 @@ def queues(patient: Patient) -> Iterator[Diagnosis]:
     for path in paths:
         quoted = shlex.quote(path)
         yield from _queue(path, f"chown root:{group} {quoted} && chmod 1730 {quoted}")
+    for path in (*paths, options.client_queue_directory):
+        yield from _split(path)
     if options.has_queue_group:
         yield from _base(options, group)
     if paths:
@@ -80,12 +79,17 @@ def _queue(path: str, remedy: str) -> Iterator[Diagnosis]:
     elif found.st_mode & stat.S_IWGRP and not found.st_mode & stat.S_ISVTX:
         text = f"mode {_mode(found)}: without the sticky bit the listener could remove others' mail"
         yield fault(path, text, remedy)
-    elif inner := [name for name in _SPLIT if os.path.isdir(os.path.join(path, name))]:
-        text = f"has subdirectories ({', '.join(inner)}), as Sendmail may: mail there is not seen"
-        where = shlex.quote(f"{path}/")
-        yield fault(path, text, f"with both stopped: mv {where}[dqx]f/* {where}, then rmdir them")
     else:
         yield ok(path, f"mode {_mode(found)}")
+
+
+def _split(path: str) -> Iterator[Diagnosis]:
+    """Subdirectories, in which mail may be, or would be were Sendmail back."""
+    if unseen := subdirectories.unseen(path):
+        yield fault(path, unseen, subdirectories.remedy(path))
+    elif found := subdirectories.found(path):
+        text = f"has subdirectories ({', '.join(found)}), as Sendmail may: mail there is not seen"
+        yield warning(path, text, subdirectories.remedy(path))
 
 
 def _base(options: Options, group: str) -> Iterator[Diagnosis]:
@@ -114,24 +118,16 @@ def _left_elsewhere(options: Options, paths: Sequence[str]) -> Iterator[Diagnosi
     for place in (base, *inner):
         found = _stat(place)
         is_seen = found is None or any(os.path.samestat(found, one) for one in seen)
-        if not is_seen and (number := _messages_in(place)):
+        if not is_seen and (number := subdirectories.messages(place)):
             text = f"{number} message{'s'[: number > 1]} in it, which is no queue directory: no run sees them"
             yield fault(place, text, f"minimta stopped: {_moved(place, paths[0])}")
 
 
 def _may_be_queue(entry: os.DirEntry[str]) -> bool:
     try:
-        return entry.name not in _SPLIT and entry.is_dir()
+        return entry.name not in subdirectories.NAMES and entry.is_dir()
     except OSError:
         return False  # a link in a circle
-
-
-def _messages_in(directory: str) -> int:
-    try:
-        names = os.listdir(directory)
-    except OSError:
-        return 0
-    return sum(name[:2] in ("qf", "hf", "Qf") and valid(name[2:]) for name in names)
 
 
 def _moved(source: str, target: str) -> str:

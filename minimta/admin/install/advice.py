@@ -9,6 +9,7 @@ from minimta.admin.install.steps import below
 from minimta.admin.output import say
 from minimta.config import file as config_file
 from minimta.config.options import Options
+from minimta.queue import pattern, subdirectories
 from minimta.system import hostnames, log, safefile
 from minimta.system.terminal import complain
 
@@ -36,9 +37,19 @@ def warn_of_configuration(root: Path) -> None:
     except config_file.ConfigError as error:
         told = error.sentences
     else:
-        told = [*options.warnings, *_about_host_name(options)]
+        told = [*options.warnings, *_about_host_name(options), *about_queue(options)]
     for sentence in told:
         complain(f"warning: {sentence}")
+
+
+def about_queue(options: Options) -> list[str]:
+    """What Sendmail has left where no run looks, and how it is moved."""
+    try:
+        paths = pattern.paths(options)
+    except OSError:
+        return []  # none was made yet
+    told = [(subdirectories.unseen(path), subdirectories.remedy(path)) for path in paths]
+    return [f"{unseen}: {remedy}" for unseen, remedy in told if unseen]
 
 
 def _about_host_name(options: Options) -> list[str]:

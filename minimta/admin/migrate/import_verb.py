@@ -22,7 +22,7 @@ from pathlib import Path
 
 from minimta.admin import alias_database
 from minimta.admin.checkout import AdminError
-from minimta.admin.install.advice import how_to_start
+from minimta.admin.install.advice import about_queue, how_to_start
 from minimta.admin.install.sendmail_cf import SendmailCf
 from minimta.admin.install.steps import below
 from minimta.admin.migrate import foreign_files, written
@@ -55,6 +55,7 @@ def run(arguments: list[str]) -> int:
         sources.append(_carry(name, root, migration, around))
     for note in migration.notes:
         complain(log.clean(str(note), 1000))
+    _tell_of_queue(migration, root)
     if given.write:
         _write(migration, given, root, sources)
     else:
@@ -62,6 +63,14 @@ def run(arguments: list[str]) -> int:
     if migration.has(NoteKind.WRONG):
         return os.EX_DATAERR
     return os.EX_UNAVAILABLE if migration.has(NoteKind.NOT_CARRIED) else os.EX_OK
+
+
+def _tell_of_queue(migration: Migration, root: Path) -> None:
+    """Of Sendmail's queue, which becomes ours as it is, but for some of it."""
+    options = Options()
+    options.queue_directory = str(below(root, migration.last("QueueDirectory")))
+    for sentence in about_queue(options):
+        complain(log.clean(f"warning: {sentence}", 1000))
 
 
 def _surroundings(root: Path) -> OldSurroundings:

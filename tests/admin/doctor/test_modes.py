@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -277,4 +278,19 @@ def test_a_directory_whose_name_nothing_can_mean_is_told(machine: Machine, base:
 def test_subdirectories_as_sendmail_may_have_are_told(machine: Machine, base: Path) -> None:
     (base / "q2" / "df").mkdir()
     [line] = machine.told(modes.queues)
-    assert f"{base}/q2: has subdirectories (df), as Sendmail may" in line
+    assert f"{base}/q2: Warning: has subdirectories (df), as Sendmail may" in line
+    (base / "q2" / "qf").mkdir()
+    for name in ("qf/qf6AM9CfOn000096", "df/df6AM9CfOn000096", "qf/qfno", "qf/tf6AM9CfOn000097"):
+        (base / "q2" / name).touch()
+    (base / "q2").chmod(0o777)
+    wrong, line = machine.told(modes.queues)
+    assert "others may" in wrong
+    assert (
+        f"{base}/q2: 1 message in {base}/q2/qf, as Sendmail may have it, that no run sees" in line
+    )
+    remedy = line.partition("with both stopped: ")[2].partition(", then")[0]
+    subprocess.run(["/bin/sh", "-c", remedy], check=True)
+    assert {"qf6AM9CfOn000096", "df6AM9CfOn000096"} < set(os.listdir(base / "q2"))
+    machine.options.queue_pattern = str(base / "q2")
+    mode, line = machine.told(modes.queues)
+    assert "has subdirectories (qf, df)" in line

@@ -39,6 +39,19 @@ def test_a_full_name_is_nothing_to_tell(
     assert warning("box1", monkeypatch, capfd) == ""
 
 
+def test_mail_that_no_run_would_see_is_told(
+    configuration: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    queue = configuration.parent / "mqueue"
+    (queue / "qf").mkdir(parents=True)
+    (queue / "qf/qf6AM9CfOn000096").touch()
+    configuration.write_text(f"QueueDirectory = {queue}\n")
+    configuration.chmod(0o644)
+    told = warning("box1.campus", monkeypatch, capfd)
+    assert told.startswith(f"warning: 1 message in {queue}/qf, as Sendmail may have it, that no")
+    assert f"mv {queue}/[dqx]f/* {queue}/" in told
+
+
 @pytest.mark.parametrize(
     ("text", "mode", "warning"),
     [

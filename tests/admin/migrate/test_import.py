@@ -71,6 +71,17 @@ def machine(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> OldMachine:
     return OldMachine(tmp_path, capfd)
 
 
+def test_mail_of_sendmail_that_no_run_would_see_is_told(machine: OldMachine) -> None:
+    machine.write("/var/q/q1/qf/qf6AM9CfOn000096", "V8\n")
+    machine.write("/var/q/q1/df/df6AM9CfOn000096", "Hi\n")
+    name = machine.write("/etc/mail/sendmail.mc", "define(`QUEUE_DIR', `/var/q/q*')dnl\n")
+    done = machine.imports(name)
+    place = machine.root / "var/q/q1"
+    assert f"warning: 1 message in {place}/qf, as Sendmail may have it, that no run" in done.err
+    assert f"mv {place}/[dqx]f/* {place}/" in done.err
+    assert "no run" not in machine.imports(machine.write("/etc/mail/submit.mc", "")).err
+
+
 # --- ten sendmail.mc ----------------------------------------------------------------------------------
 
 
