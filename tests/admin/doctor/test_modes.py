@@ -292,5 +292,5 @@ def test_subdirectories_as_sendmail_may_have_are_told(machine: Machine, base: Pa
     subprocess.run(["/bin/sh", "-c", remedy], check=True)
     assert {"qf6AM9CfOn000096", "df6AM9CfOn000096"} < set(os.listdir(base / "q2"))
     machine.options.queue_pattern = str(base / "q2")
-    mode, line = machine.told(modes.queues)
+    _, line = machine.told(modes.queues)
     assert "has subdirectories (qf, df)" in line
