@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -149,17 +152,22 @@ def send(daemon: Daemon, recipient: str = "dave") -> None:
     sock.close()
 
 
-def let_others_through(directory: Path) -> None:
-    """To what lies in it, as far as that may be read."""
-    for path in (directory, *directory.parents):
-        if path.stat().st_uid == os.geteuid() and not path.stat().st_mode & 0o001:
-            path.chmod(0o711)
+@contextmanager
+def open_to_others() -> Iterator[Daemon]:
+    """One of root's to whose files others have a way: tmp_path each pytest that begins closes again."""
+    directory = Path(tempfile.mkdtemp(prefix="minimta-"))
+    one = Daemon(directory)
+    directory.chmod(0o711)
+    try:
+        yield one
+    finally:
+        one.stop()
+        shutil.rmtree(directory)
 
 
 def serve_as_nobody(daemon: Daemon) -> None:
     """Let the listener be that user, who may not fill the queue yet."""
     daemon.cf.write_text(daemon.cf.read_text().replace("RunAsUser = ", "RunAsUser = nobody"))
-    let_others_through(daemon.cf.parent)
     for name in ("aliases", "passwd", "names"):
         (daemon.cf.parent / name).chmod(0o644)
 
@@ -544,59 +552,58 @@ def test_run_as_root_is_refused_with_a_sentence(daemon: Daemon) -> None:
 
 
 @pytest.mark.root
-def test_started_as_root_the_listener_has_no_way_back(daemon: Daemon) -> None:
-    serve_as_nobody(daemon)
-    os.chmod(daemon.host.mqueue, 0o1733)
-    # What only root may read the listener has read before it became somebody else.
-    (daemon.cf.parent / "names").write_text("list.campus\n")
-    (daemon.cf.parent / "names").chmod(0o600)
-    (daemon.cf.parent / "mailertable").write_text("bad.campus error:5.7.1:550 No\n")
-    (daemon.cf.parent / "mailertable").chmod(0o600)
-    access = daemon.cf.parent / "access"
-    access.write_text("To:held@lab2.campus ERROR:5.2.1:550 As root\n")
-    access.chmod(0o600)
-    daemon.start("-bD", "-q15m")
-    listener = daemon.listener()
-    wait_for(lambda: status_of(listener)["Uid"].split()[0] != "0")
-    fields = status_of(listener)
-    assert len(set(fields["Uid"].split())) == 1
-    assert fields["Uid"].split()[0] != "0"
-    assert fields["Groups"].strip() == ""
-    assert ask(daemon, "dave@list.campus").startswith("250 2.1.5")
-    assert ask(daemon, "x@bad.campus").startswith("550 5.7.1")
-    assert ask(daemon, "held@lab2.campus").endswith("As root\r\n")
-    # A change is seen, if it may be read; else nobody knows what it says.
-    access.write_text("To:held@lab2.campus ERROR:5.2.1:550 Changed\n")
-    wait_for(lambda: ask(daemon, "held@lab2.campus").startswith("503"))  # MAIL got 451
-    access.chmod(0o644)
-    wait_for(lambda: ask(daemon, "held@lab2.campus").endswith("Changed\r\n"))
-    send(daemon, "carol")
-    wait_for((daemon.cf.parent / "mail" / "carol").exists)
+def test_started_as_root_the_listener_has_no_way_back() -> None:
+    with open_to_others() as daemon:
+        serve_as_nobody(daemon)
+        os.chmod(daemon.host.mqueue, 0o1733)
+        # What only root may read the listener has read before it became somebody else.
+        (daemon.cf.parent / "names").write_text("list.campus\n")
+        (daemon.cf.parent / "names").chmod(0o600)
+        (daemon.cf.parent / "mailertable").write_text("bad.campus error:5.7.1:550 No\n")
+        (daemon.cf.parent / "mailertable").chmod(0o600)
+        access = daemon.cf.parent / "access"
+        access.write_text("To:held@lab2.campus ERROR:5.2.1:550 As root\n")
+        access.chmod(0o600)
+        daemon.start("-bD", "-q15m")
+        listener = daemon.listener()
+        wait_for(lambda: status_of(listener)["Uid"].split()[0] != "0")
+        fields = status_of(listener)
+        assert len(set(fields["Uid"].split())) == 1
+        assert fields["Uid"].split()[0] != "0"
+        assert fields["Groups"].strip() == ""
+        assert ask(daemon, "dave@list.campus").startswith("250 2.1.5")
+        assert ask(daemon, "x@bad.campus").startswith("550 5.7.1")
+        assert ask(daemon, "held@lab2.campus").endswith("As root\r\n")
+        # A change is seen, if it may be read; else nobody knows what it says.
+        access.write_text("To:held@lab2.campus ERROR:5.2.1:550 Changed\n")
+        wait_for(lambda: ask(daemon, "held@lab2.campus").startswith("503"))  # MAIL got 451
+        access.chmod(0o644)
+        wait_for(lambda: ask(daemon, "held@lab2.campus").endswith("Changed\r\n"))
+        send(daemon, "carol")
+        wait_for((daemon.cf.parent / "mail" / "carol").exists)
 
 
 @pytest.mark.root
-def test_started_as_root_the_listener_reads_users_that_only_its_group_may_read(
-    daemon: Daemon,
-) -> None:
-    users = write_users(daemon.cf.parent / "smtp-users", {"emma": "secret"})
-    os.chown(users, 0, 65534)
-    text = daemon.cf.read_text().replace("RunAsUser = ", "RunAsUser = nobody")
-    daemon.cf.write_text(f"{text}AuthBackend = {users}\nClearAuth = loopback\n")
-    let_others_through(daemon.cf.parent)
-    daemon.start("-bD", "-q15m")
-    listener = daemon.listener()
-    wait_for(lambda: status_of(listener)["Uid"].split()[0] != "0")
-    sock, answer = daemon.connect()
-    with sock:
-        for line, code in (
-            ("AUTH PLAIN AGVtbWEAd3Jvbmc=", "535"),
-            ("AUTH PLAIN AGVtbWEAc2VjcmV0", "235"),
-        ):
-            sock.sendall(line.encode() + b"\r\n")
-            assert answer()[:3] == code
-        for line in ("AUTH SCRAM-SHA-256", "MAIL FROM:<>"):
-            sock.sendall(line.encode() + b"\r\n")
-            assert answer()[:3] in ("503", "250")
+def test_started_as_root_the_listener_reads_users_that_only_its_group_may_read() -> None:
+    with open_to_others() as daemon:
+        users = write_users(daemon.cf.parent / "smtp-users", {"emma": "secret"})
+        os.chown(users, 0, 65534)
+        text = daemon.cf.read_text().replace("RunAsUser = ", "RunAsUser = nobody")
+        daemon.cf.write_text(f"{text}AuthBackend = {users}\nClearAuth = loopback\n")
+        daemon.start("-bD", "-q15m")
+        listener = daemon.listener()
+        wait_for(lambda: status_of(listener)["Uid"].split()[0] != "0")
+        sock, answer = daemon.connect()
+        with sock:
+            for line, code in (
+                ("AUTH PLAIN AGVtbWEAd3Jvbmc=", "535"),
+                ("AUTH PLAIN AGVtbWEAc2VjcmV0", "235"),
+            ):
+                sock.sendall(line.encode() + b"\r\n")
+                assert answer()[:3] == code
+            for line in ("AUTH SCRAM-SHA-256", "MAIL FROM:<>"):
+                sock.sendall(line.encode() + b"\r\n")
+                assert answer()[:3] in ("503", "250")
 
 
 # --- one runner, and who else is there -------------------------------------------------------------

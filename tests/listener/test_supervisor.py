@@ -32,6 +32,7 @@ from tests.listener.test_daemon import (
     ask,
     children,
     is_gone,
+    open_to_others,
     send,
     serve_as_nobody,
     status_of,
@@ -155,36 +156,36 @@ def test_what_is_wrong_keeps_the_old_listener_and_is_logged(
 
 @pytest.mark.root  # only root becomes another user
 @BOTH
-def test_a_user_who_may_not_fill_the_queue_is_refused(
-    daemon: Daemon, words: tuple[str, ...]
-) -> None:
-    daemon.start(*words)
-    queue = Path(daemon.host.options.queue_directory)
-    serve_as_nobody(daemon)
-    reload(daemon, "reload: nothing is changed")
-    uid = pwd.getpwnam("nobody").pw_uid
-    why = f"cannot listen: {queue}: uid {uid} may make no files there: see RunAsUser"
-    assert why in daemon.log.read_text()
-    send(daemon)
-    queue.chmod(0o1733)
-    reload(daemon)
-    send(daemon)
+def test_a_user_who_may_not_fill_the_queue_is_refused(words: tuple[str, ...]) -> None:
+    with open_to_others() as daemon:
+        daemon.start(*words)
+        queue = Path(daemon.host.options.queue_directory)
+        serve_as_nobody(daemon)
+        reload(daemon, "reload: nothing is changed")
+        uid = pwd.getpwnam("nobody").pw_uid
+        why = f"cannot listen: {queue}: uid {uid} may make no files there: see RunAsUser"
+        assert why in daemon.log.read_text()
+        send(daemon)
+        queue.chmod(0o1733)
+        reload(daemon)
+        send(daemon)
 
 
 @pytest.mark.root
-def test_who_comes_first_or_after_a_dead_one_listens_all_the_same(daemon: Daemon) -> None:
+def test_who_comes_first_or_after_a_dead_one_listens_all_the_same() -> None:
     """The mode may be mended any time; until then clients are told to come again."""
-    queue = Path(daemon.host.options.queue_directory)
-    serve_as_nobody(daemon)
-    daemon.start("-bD")
-    wait_for(lambda: "see RunAsUser; mail is refused for now" in daemon.log.read_text())
-    (first,) = wait_for(lambda: begun(daemon))
-    os.kill(first, signal.SIGKILL)
-    told = "see RunAsUser; mail is refused for now"
-    wait_for(lambda: daemon.log.read_text().count(told) == 2)
-    queue.chmod(0o1733)
-    wait_for(daemon.answers)
-    send(daemon)
+    with open_to_others() as daemon:
+        queue = Path(daemon.host.options.queue_directory)
+        serve_as_nobody(daemon)
+        daemon.start("-bD")
+        wait_for(lambda: "see RunAsUser; mail is refused for now" in daemon.log.read_text())
+        (first,) = wait_for(lambda: begun(daemon))
+        os.kill(first, signal.SIGKILL)
+        told = "see RunAsUser; mail is refused for now"
+        wait_for(lambda: daemon.log.read_text().count(told) == 2)
+        queue.chmod(0o1733)
+        wait_for(daemon.answers)
+        send(daemon)
 
 
 def test_a_refused_configuration_has_no_say_in_the_log(daemon: Daemon) -> None:
