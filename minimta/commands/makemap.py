@@ -16,7 +16,7 @@ from codecs import BOM_UTF8
 from getopt import GetoptError, gnu_getopt
 
 from minimta.commands.map_file import MapFile, RefusedMap, kinds
-from minimta.system.terminal import complain, interrupted, print_octets, printed, say, wrong_option
+from minimta.system.terminal import complain, print_octets, printed, say, wrong_option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,8 +90,6 @@ def main(argv: list[str]) -> int:
     except RefusedMap as error:
         complain(f"makemap: {error}")
         return error.exit_code
-    except KeyboardInterrupt:
-        return interrupted()
 
 
 def _run(flags: dict[str, str], words: Sequence[str]) -> int:

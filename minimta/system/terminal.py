@@ -12,7 +12,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from getopt import GetoptError
 
 #: octets that are written at a time
@@ -99,6 +99,14 @@ def occupy_standard_descriptors() -> None:
     while null <= 2:
         null = os.open(os.devnull, os.O_RDWR)
     os.close(null)
+
+
+def until_interrupted(main: Callable[[list[str]], int], argv: list[str]) -> int:
+    """The exit code of a command, when what it had begun is taken back if SIGINT interrupts it."""
+    try:
+        return main(argv)
+    except KeyboardInterrupt:
+        return interrupted()
 
 
 def interrupted() -> int:

@@ -89,8 +89,6 @@ def _send(given: Arguments, own: Settings, user: User, sendmail: str) -> int:
     except ValueError as error:
         complain(f"mail: {error}")
         return os.EX_DATAERR
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
 
 
 def _record(draft: Draft, own: Settings, user: User) -> None:
