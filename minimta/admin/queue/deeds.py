@@ -54,6 +54,10 @@ class Deed:
 
 _DELIVERING = Deed("is being delivered now: left alone", os.EX_TEMPFAIL)
 _GONE = Deed("is gone: delivered, returned or removed meanwhile", os.EX_TEMPFAIL)
+_EMPTY = Deed(
+    "is empty: it is being written, or was never; a queue run puts it aside when it is an hour old",
+    os.EX_TEMPFAIL,
+)
 _CHANGED = Deed("has changed meanwhile and is not meant any more: left alone", os.EX_TEMPFAIL)
 
 
@@ -227,9 +231,10 @@ class Administration:
         complaints, self.spool.complaints[:] = list(self.spool.complaints), []
         if complaints:
             return Deed(f"was put aside: {log.clean(complaints[0])}", os.EX_UNAVAILABLE)
-        if (directory or self._directory_of(one)).find(one.kind + one.qid) is None:
+        there = (directory or self._directory_of(one)).find(one.kind + one.qid)
+        if there is None:
             return _GONE
-        return _DELIVERING
+        return _DELIVERING if there.st_size else _EMPTY
 
 
 def _instead(control: Control, to: bytes) -> Recipient:

@@ -28,7 +28,7 @@ def lines(found: Sequence[QueuedMessage], options: Options, now: float) -> Itera
     """The listing, *now* (epoch seconds)."""
     for one in found:
         sender = log.clean(one.sender or b"(no control file)", _LONG)
-        head = f"{one.qid}  {one.state:<10} {wording.age(now - one.created):>7}"
+        head = f"{one.qid}  {one.state:<10} {_passed(one.created, now):>7}"
         yield f"{head} {wording.size(one.size):>7}  {sender}"
         for recipient, status in one.recipients[:_NAMED]:
             yield f"    to {log.clean(recipient, _LONG)}" + (f": {status}" if status else "")
@@ -38,6 +38,11 @@ def lines(found: Sequence[QueuedMessage], options: Options, now: float) -> Itera
         if why:
             yield f"    {why}"
     yield total(found)
+
+
+def _passed(created: int, now: float) -> str:
+    """How old it is; "-" for a file that does not say when it came."""
+    return wording.age(now - created) if created > 0 else "-"
 
 
 def why_here(one: QueuedMessage, options: Options, now: float) -> str:
@@ -64,6 +69,8 @@ _AGES = ((300, "up to 5m"), (3600, "up to 1h"), (21600, "up to 6h"), (86400, "up
 
 
 def _age(one: QueuedMessage, now: float) -> list[str]:
+    if one.created <= 0:
+        return ["unknown"]
     passed = now - one.created
     return [next((name for limit, name in _AGES if passed <= limit), "more than 1d")]
 
@@ -92,7 +99,7 @@ def grouped(found: Sequence[QueuedMessage], key: str, now: float) -> Iterator[st
     yield f"{'messages':>8} {'oldest':>8}  {key}"
     order = sorted(groups.items(), key=lambda pair: (-len(pair[1]), pair[0]))
     for value, members in order:
-        oldest = wording.age(now - min(one.created for one in members))
+        oldest = _passed(min(filter(None, (one.created for one in members)), default=0), now)
         name = log.clean(value, _LONG) or ("(this host)" if key == "host" else "(none yet)")
         yield f"{len(members):>8} {oldest:>8}  {name}"
     yield total(found)

@@ -62,8 +62,9 @@ class Criteria:
             and (not self.recipient or _contains([to for to, _ in one.recipients], self.recipient))
             and (not self.host or any(_is_below(host, self.host) for host in one.hosts))
             and (not self.reason or _has_reason(one, self.reason))
-            and (self.older is None or age > self.older)
-            and (self.younger is None or age < self.younger)
+            # Of a file that cannot be read nobody knows when it came: it is neither.
+            and (self.older is None or (one.created > 0 and age > self.older))
+            and (self.younger is None or (one.created > 0 and age < self.younger))
             and self.state in ("", one.state)
         )
 

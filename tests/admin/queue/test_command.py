@@ -679,3 +679,31 @@ def test_retry_tries_both_of_one_id(desk: QueueDesk, twins: dict[str, str]) -> N
     assert code == 0, text
     assert len(desk.host.letters("dave")) == 2
     assert listed(desk) == {}
+
+
+# --- what does not say when it came -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [("hold",), ("delete",), ("bounce",)])
+def test_an_empty_control_file_is_not_being_delivered(
+    desk: QueueDesk, words: tuple[str, ...]
+) -> None:
+    path = Path(desk.host.options.queue_directory, "qf6AM9CfOn000096")
+    path.touch(0o600)
+    code, printed = desk.say(*words, "6AM9CfOn000096")
+    assert code == os.EX_TEMPFAIL
+    assert printed.startswith("6AM9CfOn000096: is empty: ")
+    assert path.exists()
+
+
+def test_who_does_not_know_when_it_came_calls_it_neither_old_nor_young(desk: QueueDesk) -> None:
+    qid = "6AM9CfOn000096"
+    path = Path(desk.host.options.queue_directory, f"Qf{qid}")
+    path.write_bytes(b"V8\ngarbled\n")
+    path.chmod(0o600)
+    for limit in ("--older", "--younger"):
+        assert desk.say("delete", limit, "5d", "--state", "aside")[1] == "no message is meant\n"
+    assert path.exists()
+    assert desk.say("list")[1].startswith(f"{qid}  aside            -       -  (no control file)\n")
+    assert desk.say("list", "--by", "age")[1].splitlines()[1] == "       1        -  unknown"
+    assert desk.say("list", "--by", "sender")[1].splitlines()[1].startswith("       1        -  ")
