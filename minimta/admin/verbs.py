@@ -9,6 +9,7 @@ from importlib import import_module
 from minimta import __version__
 from minimta.admin.checkout import AdminError
 from minimta.admin.output import say
+from minimta.config.values import nearest
 from minimta.system import log
 from minimta.system.terminal import complain
 
@@ -82,12 +83,16 @@ VERBS = {
     ),
 }
 
+_HELP = ("--help", "-h", "help")
+
 
 def main(arguments: list[str]) -> int:
     """Run the verb and give its exit code; trouble is one sentence on stderr."""
     verb, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
     try:
-        if verb in ("--help", "-h", "help"):
+        if verb == "help" and rest and rest[0] not in _HELP:
+            return _run(rest[0], ["--help"])
+        if verb in _HELP:
             say(usage())
             return os.EX_OK if arguments else os.EX_USAGE
         if verb == "--version":
@@ -108,7 +113,8 @@ def main(arguments: list[str]) -> int:
 
 def _run(verb: str, arguments: list[str]) -> int:
     if verb not in VERBS:
-        complain(f"minimta: unknown verb {verb!r}\n{usage()}")
+        known = {name: name for name in VERBS}
+        complain(f"minimta: unknown verb {verb!r}{nearest(verb.lower(), known)}\n{usage()}")
         return os.EX_USAGE
     return int(import_module(VERBS[verb][0]).run(arguments))
 

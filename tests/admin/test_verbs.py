@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -86,7 +87,23 @@ def test_an_interrupt_ends_it_quietly(
     assert capfd.readouterr().err == ""
 
 
-@pytest.mark.parametrize(("words", "code"), [([], 64), (["--help"], 0), (["nonsense"], 64)])
+@pytest.mark.parametrize("verb", sorted(verbs.VERBS.keys() - {"test"}))
+def test_help_of_a_verb_is_its_own(verb: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with suppress(SystemExit):
+        assert verbs.main(["help", verb]) == 0
+    assert capfd.readouterr().out.startswith(f"usage: minimta {verb} ")
+
+
+def test_help_of_what_is_no_verb_names_the_nearest(capfd: pytest.CaptureFixture[str]) -> None:
+    assert verbs.main(["help", "qeue"]) == 64
+    assert capfd.readouterr().err.startswith("minimta: unknown verb 'qeue' (did you mean queue?)\n")
+    assert verbs.main(["help", "nosuch"]) == 64
+    assert capfd.readouterr().err.startswith("minimta: unknown verb 'nosuch'\nusage: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "code"), [([], 64), (["--help"], 0), (["help", "help"], 0), (["nonsense"], 64)]
+)
 def test_the_verbs_are_listed(
     words: list[str], code: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
