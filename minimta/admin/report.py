@@ -23,7 +23,12 @@ ROWS = 20
 
 def run(arguments: list[str]) -> int:
     """The exit codes of ``minimta ledger``. Raise AdminError."""
-    more = {"html": {"metavar": "FILE", "help": "write a page for browsers instead"}}
+    more = {
+        "html": {
+            "metavar": "FILE",
+            "help": "write a page for browsers instead, - for standard output",
+        }
+    }
     given = ledger.parse("report", arguments, **more)
     options = ledger.load(given.C)
     figures, now = Figures(), time.time()
@@ -31,6 +36,8 @@ def run(arguments: list[str]) -> int:
     name = options.host_name or os.uname().nodename
     if given.json:
         say(json.dumps(ledger.as_json(sums) | as_json(figures), indent=1))
+    elif given.html == "-":
+        say(report_html.page(sums, figures, name, ROWS).removesuffix("\n"))
     elif given.html:
         try:
             write(given.html, report_html.page(sums, figures, name, ROWS))

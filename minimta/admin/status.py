@@ -9,6 +9,7 @@ The first line is for Nagios and its kin (0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN
 
 from __future__ import annotations
 
+import os
 import time
 from argparse import ArgumentError, ArgumentParser, Namespace
 from dataclasses import dataclass
@@ -128,12 +129,16 @@ def run(arguments: list[str]) -> int:
     try:
         found = look(options, time.time())
     except OSError as error:
-        where = error.filename or options.queue_directory
-        say(f"UNKNOWN: {where}: {error.strerror}: root sees it; mailq shows what is yours")
+        trouble = _unreadable(error, options.queue_directory)
+        if given.prometheus:
+            raise trouble from error
+        say(f"UNKNOWN: {trouble}")
         return UNKNOWN
     if not given.no_log:
         read_log(found, options)
-    if given.prometheus:
+    if given.prometheus == "-":
+        say(prometheus.text(found).removesuffix("\n"))
+    elif given.prometheus:
         try:
             prometheus.write(given.prometheus, prometheus.text(found))
         except OSError as error:
@@ -142,6 +147,13 @@ def run(arguments: list[str]) -> int:
         for line in told(found, warn, crit):
             say(line)
     return verdict(found, warn, crit)
+
+
+def _unreadable(error: OSError, queue: str) -> AdminError:
+    is_forbidden = isinstance(error, PermissionError)
+    remedy = "root sees it; mailq shows what is yours" if is_forbidden else "see minimta check"
+    text = f"{error.filename or queue}: {error.strerror}: {remedy}"
+    return AdminError(text, os.EX_NOPERM if is_forbidden else os.EX_OSFILE)
 
 
 def _parse(arguments: list[str]) -> tuple[Namespace, Threshold, Threshold]:
@@ -154,7 +166,12 @@ def _parse(arguments: list[str]) -> tuple[Namespace, Threshold, Threshold]:
             help='more messages than "100", or an oldest of more than "4h"; both may be given',
         )  # fmt: skip
     parser.add_argument("--no-log", action="store_true", help="do not read the log")
-    parser.add_argument("--prometheus", default="", metavar="FILE", help="write metrics there")
+    parser.add_argument(
+        "--prometheus",
+        default="",
+        metavar="FILE",
+        help="write metrics there, - for standard output",
+    )
     try:
         given, unknown = parser.parse_known_args(arguments)
         if unknown:

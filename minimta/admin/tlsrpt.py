@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import time
 from argparse import ArgumentError, ArgumentParser
 from collections.abc import Iterator, Sequence
+from datetime import date
 from itertools import groupby
 
 from minimta.admin.checkout import AdminError
@@ -56,11 +56,22 @@ def _parse(arguments: list[str]) -> tuple[str | None, str]:
         given, unknown = parser.parse_known_args(arguments)
     except ArgumentError as error:
         raise AdminError(str(error), os.EX_USAGE) from error
-    day = given.day or time.strftime("%Y-%m-%d", time.gmtime(time.time() - 86400))
-    if unknown or not re.fullmatch(r"\d{4}-\d\d-\d\d", day, re.ASCII):
-        wrong = " ".join(unknown) or day
-        raise AdminError(f"cannot make sense of {log.clean(wrong)}; see --help", os.EX_USAGE)
+    yesterday = time.strftime("%Y-%m-%d", time.gmtime(time.time() - 86400))
+    day = yesterday if given.day is None else given.day
+    if unknown:
+        wrong = log.clean(" ".join(unknown))
+        raise AdminError(f"cannot make sense of {wrong}; see --help", os.EX_USAGE)
+    if not _is_day(day):
+        raise AdminError(f"{day!r} is no day; write it as 2026-11-30", os.EX_USAGE)
     return given.C, day
+
+
+def _is_day(text: str) -> bool:
+    """Is it one of the calendar, in the form of the files' names? (date.fromisoformat takes others too.)"""
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 def reports(found: Sequence[PolicyCounts], day: str, host: str) -> Iterator[dict[str, object]]:

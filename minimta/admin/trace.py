@@ -91,6 +91,9 @@ def _parse(arguments: list[str]) -> Namespace:
             f"cannot make sense of {' '.join(unknown)}" if unknown else "no address and no queue id"
         )
         raise AdminError(f"{why}; see --help", os.EX_USAGE)
+    for word in given.what:
+        if not is_id(word) and not addresslist.parse(os.fsencode(word)):
+            raise AdminError(f"{word!r} names no address; see --help", os.EX_USAGE)
     return given
 
 

@@ -147,6 +147,21 @@ def test_an_unwritable_place_is_told(
     assert capfd.readouterr().err.endswith(said)
 
 
+def test_the_page_goes_to_standard_output_for_a_dash(
+    arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = sorted(os.listdir())
+    verbs.main(["report", *arguments, "--html", "-"])
+    out = capfd.readouterr().out
+    assert out.startswith("<!DOCTYPE html>\n")
+    assert out.endswith("</html>\n")
+    assert sorted(os.listdir()) == before
+
+
 @pytest.mark.debian("chromium")
 @pytest.mark.long
 @pytest.mark.parametrize("width", [420, 1000])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -139,7 +141,24 @@ def test_a_queue_that_cannot_be_read_is_unknown(
 ) -> None:
     place.configure(QueueDirectory="/nonexistent/q")
     assert place.run("--no-log") == status.UNKNOWN
-    assert capsys.readouterr().out.startswith("UNKNOWN: /nonexistent/q: No such file")
+    said = "/nonexistent/q: No such file or directory: see minimta check\n"
+    assert capsys.readouterr().out == f"UNKNOWN: {said}"
+    # What a collector gets is metrics, or nothing.
+    assert place.run("--no-log", "--prometheus", "-") == os.EX_OSFILE
+    assert capsys.readouterr().out == ""
+
+
+def test_who_may_not_read_the_queue_is_told_who_may(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def look(options: object, now: float) -> NoReturn:
+        raise PermissionError(errno.EACCES, "Permission denied", "/var/spool/mqueue")
+
+    monkeypatch.setattr(status, "look", look)
+    assert place.run() == status.UNKNOWN
+    said = "/var/spool/mqueue: Permission denied: root sees it; mailq shows what is yours"
+    assert capsys.readouterr().out == f"UNKNOWN: {said}\n"
+    assert place.run("--prometheus", "-") == os.EX_NOPERM
 
 
 def test_a_wrong_configuration_is_unknown_to_a_plugin(
@@ -206,6 +225,18 @@ def test_an_unwritable_place_is_told(place: Place, capfd: pytest.CaptureFixture[
     assert place.run("--no-log", "--prometheus", "/nonexistent/m.prom") == os.EX_CANTCREAT
     said = "cannot write /nonexistent/m.prom (No such file or directory): name another place\n"
     assert capfd.readouterr().err.endswith(said)
+
+
+def test_metrics_go_to_standard_output_for_a_dash(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(place.host.root)
+    before = sorted(os.listdir())
+    assert place.run("--no-log", "--prometheus", "-") == status.OK
+    out = capfd.readouterr().out
+    assert out.startswith("# HELP ")
+    assert re.search(r"\nminimta_discarded_total 0\n\Z", out)
+    assert sorted(os.listdir()) == before
 
 
 def test_a_limit_is_a_number_or_an_age() -> None:

@@ -87,7 +87,11 @@ def test_without_a_day_it_is_yesterday(run: Run, capfd: pytest.CaptureFixture[st
     ("words", "code", "why"),
     [
         (["2016-04-02"], os.EX_NOINPUT, "nothing was counted on 2016-04-02"),
-        (["../passwd"], os.EX_USAGE, "cannot make sense of ../passwd"),
+        (["../passwd"], os.EX_USAGE, "'../passwd' is no day"),
+        (["2026-13-01"], os.EX_USAGE, "'2026-13-01' is no day; write it as 2026-11-30"),
+        (["2026-02-29"], os.EX_USAGE, "'2026-02-29' is no day"),
+        (["20160402"], os.EX_USAGE, "'20160402' is no day"),
+        ([""], os.EX_USAGE, "'' is no day"),
         (["2016-04-01", "x"], os.EX_USAGE, "cannot make sense of x"),
     ],
 )

@@ -578,6 +578,8 @@ def test_the_verb_prints_lines_and_ends_with_the_code(
     ("arguments", "code", "text"),
     [
         ([], 64, "no address"),
+        (["dave", ""], 64, "'' names no address"),
+        ([" , "], 64, "' , ' names no address"),
         (["--nonsense", "dave"], 64, "--nonsense"),
         (["-C", "/nonexistent", "dave"], 72, "/nonexistent"),
     ],
