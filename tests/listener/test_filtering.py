@@ -515,6 +515,17 @@ def test_what_a_filter_does_is_logged_from_its_level_on(
     assert any(logged in line for line in lines) is (above == 0)
 
 
+def test_a_filter_that_fails_is_logged_with_its_fault_before_its_state(
+    host: SmtpHost, use: Filter, lines: list[str]
+) -> None:
+    """As Sendmail has them: who reads the log finds the reason above."""
+    host.options.milter_log_level = 1
+    use({"M": b"x"})
+    greeted(host).writes("emma@lab1.campus", "dave")
+    first, second = (line.partition("Milter (filter0): ")[2] for line in lines if "filter0" in line)
+    assert (first, second) == ("bogus response 'x'", "to error state")
+
+
 def test_quarantine_holds_the_message(host: SmtpHost, use: Filter) -> None:
     use({"E": [reply(b"q", b"looks\nodd"), b"c"]})
     assert greeted(host).writes("emma@lab1.campus", "dave").startswith("250")

@@ -41,6 +41,25 @@ def test_over_max_daemon_children_is_421(
     assert listening.connect().answer().startswith("220")
 
 
+def test_without_a_thread_it_is_421_and_told(
+    start: Callable[[], Listening], lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system has no more processes (pids.max, RLIMIT_NPROC)."""
+    listening = start()
+
+    def fails(job: Callable[[], None]) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(listening.limits._threads, "start", fails)
+        peer = listening.connect()
+        assert peer.answer() == "421 4.3.2 lab2.campus Too busy"
+        assert peer.answer() == ""
+    assert lines == ["SYSERR(root): cannot start thread: can't start new thread"]
+    assert listening.limits.is_empty()
+    assert listening.connect().answer().startswith("220")
+
+
 def test_over_refuse_la_is_421(
     host: SmtpHost,
     start: Callable[[], Listening],

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import smtplib
 import socket
 import subprocess
@@ -23,6 +24,7 @@ from minimta.config import filters, ports
 from minimta.config.options import Options
 from minimta.listener import process, refusals
 from minimta.listener.incoming_queue import open_spool
+from minimta.listener.orders import ENDING
 from minimta.listener.process import Listener
 from minimta.message.envelope import Envelope, Recipient
 from minimta.queue import collect
@@ -285,6 +287,41 @@ def test_what_cannot_be_counted_is_told(
     text = f"statistics: {place.directory}/nowhere/st cannot be written; "
     assert any(line.startswith(text) for line in lines) is is_told
     assert not [line for line in lines if "/dev/null" in line]
+
+
+def logged_at_the_end(place: Place, parent: int, *, in_time: bool = True) -> list[str]:
+    """What a listener says that is told to end as soon as it has begun, and how it ended.
+
+    It is to be the child of *parent*, 0: it is; all sessions end *in time*.
+    """
+
+    def serve() -> bytes:
+        listener = Listener(place.options, [], open_spool(place.options), has_to_listen=True)
+        listener._limits.close = lambda seconds: in_time  # type: ignore[method-assign]
+        told: list[str] = []
+        log.line = lambda qid, text, **how: told.append(f"{text} {how}")  # type: ignore[assignment]
+        control, far = socket.socketpair()
+        with control, far:
+            signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+            os.kill(os.getpid(), signal.SIGTERM)
+            ended = listener.serve(control, parent or os.getppid())
+        return "\n".join([*told, str(ended)]).encode()
+
+    return privileges.in_child(serve, 20).decode().split("\n")
+
+
+def test_who_is_told_to_end_says_so_if_it_has_to_cut_sessions_off(place: Place) -> None:
+    assert logged_at_the_end(place, 0) == ["True"]
+    told = "some connections did not end in time {'level': 1}"
+    assert logged_at_the_end(place, 0, in_time=False) == [told, "True"]
+
+
+def test_who_has_lost_its_parent_says_so_once_and_ends(place: Place) -> None:
+    """What it has accepted it still brings to its end."""
+    with subprocess.Popen(["true"]) as dead:
+        dead.wait()
+    told = "the process that owns the ports is gone {'level': 1, 'error': True}"
+    assert logged_at_the_end(place, dead.pid) == [told, "False"]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 from minimta.message.envelope import Recipient
+from minimta.queue import directory
 from minimta.queue import qid as ids
 from minimta.queue.control import Control, encode
 from minimta.queue.directory import UNKNOWN_UID
@@ -479,6 +480,26 @@ def test_a_qf_without_df_is_put_aside(spool: Spool, queue: Path, logged: list[st
     is_put_aside(spool, queue, "no data file")
     text = f"readqf: cannot open ./df{QID}: No such file or directory"
     assert logged[0] == f"{QID}: SYSERR(root): {text}"
+
+
+def test_what_cannot_be_removed_of_a_message_that_was_not_accepted_is_told(
+    spool: Spool, queue: Path, logged: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be delivered, although the client was told no."""
+    put(spool)
+
+    def fails(name: str) -> bool:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), name)
+
+    monkeypatch.setattr(spool, "unlink", fails)
+    spool.withdraw(QID)
+    assert logged == [f"{QID}: SYSERR: cannot remove queue files: Input/output error"]
+    assert files(queue) == {"df" + QID, "qf" + QID}
+
+
+def test_a_descriptor_that_cannot_be_closed_is_told_and_no_trouble(logged: list[str]) -> None:
+    directory.close(-1)
+    assert logged == [": close: Bad file descriptor"]
 
 
 def test_where_sendmail_had_the_df_of_a_qf_without_one_is_told(
