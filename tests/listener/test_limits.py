@@ -281,11 +281,41 @@ def test_that_connections_are_still_refused_is_told_again(
     monkeypatch.setattr("minimta.system.load.average", lambda: 30.0)
     listening = start()
     host.options.refuse_la = 12
-    for seconds in (0, 60, 3 * 3600, 60, 3 * 3600):
+    for seconds in (0, 3 * 3600 - 1, 1, 60, 3 * 3600):
         now[0] += seconds
         assert listening.connect().answer().startswith("421 4.3.2")
     assert lines == [
         "rejecting connections on daemon MTA: load average: 30",
-        "have been refusing connections for 03:01:00 on daemon MTA: load average: 30",
-        "have been refusing connections for 06:02:00 on daemon MTA: load average: 30",
+        "have been refusing connections for 03:00:00 on daemon MTA: load average: 30",
+        "have been refusing connections for 06:01:00 on daemon MTA: load average: 30",
     ]
+
+
+def test_with_a_rejectloginterval_of_0_it_is_told_once(
+    host: SmtpHost,
+    start: Callable[..., Listening],
+    lines: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("minimta.system.load.average", lambda: 30.0)
+    listening = start()
+    host.options.refuse_la, host.options.reject_log_interval = 12, 0
+    for _ in range(3):
+        assert listening.connect().answer().startswith("421 4.3.2")
+    assert lines == ["rejecting connections on daemon MTA: load average: 30"]
+
+
+def test_a_refusal_after_one_was_let_in_is_told_anew(
+    host: SmtpHost, start: Callable[[], Listening], lines: list[str]
+) -> None:
+    host.options.max_daemon_children = 1
+    listening = start()
+    for _ in range(2):
+        inside = listening.connect()
+        assert inside.answer().startswith("220")
+        for _ in range(2):
+            assert listening.connect().answer().startswith("421")
+        inside.says("QUIT")
+        wait_for(lambda: not listening.limits._inside)
+    told = [line for line in lines if "rejecting" in line]
+    assert told == ["rejecting connections on daemon MTA: 1 children, max 1"] * 2

@@ -159,6 +159,12 @@ def test_a_key_that_can_be_guessed_is_none(path: Path, text: str) -> None:
         srs_key.read(str(path))
 
 
+def test_a_key_of_8_characters_is_one(path: Path) -> None:
+    path.write_text("8letters\n")
+    path.chmod(0o600)
+    assert srs_key.read(str(path)) == (b"8letters",)
+
+
 # --- at RCPT -----------------------------------------------------------------------------------------------
 
 

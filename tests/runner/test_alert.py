@@ -259,6 +259,20 @@ def test_beside_a_queue_that_has_become_read_only_run_remembers(
     assert watcher.events == ["trouble", "over"]
 
 
+def test_without_a_place_for_what_was_told_nothing_is_told_and_the_log_says_why(
+    watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[tuple[str, bool]] = []
+    monkeypatch.setattr(log, "line", lambda qid, text, *, level, error: said.append((text, error)))
+    queue = watcher.options.queue_directory
+    places = (alert_state.beside(queue), alert_state.aside(queue, watcher.run))
+    for path in places:
+        os.mkdir(path)
+    assert watcher.look(QUEUE)
+    assert not watcher.told
+    assert said == [(f"no alert: {places[-1]}: Is a directory", True)]
+
+
 def test_what_no_place_remembers_is_told_to_the_runner(
     watcher: Watcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,14 @@ def test_a_message_that_is_younger_than_alertage_is_none(host: PrivateHost) -> N
     assert look(host).trouble is Trouble.NONE
 
 
+def test_alertage_itself_is_not_longer_than_alertage(host: PrivateHost) -> None:
+    submit(host, 0)
+    assert host.now is not None
+    created, age = float(int(host.now)), host.options.alert_age
+    assert outage.age_trouble(host.options, names(host), created + age) == ""
+    assert "(4 h 0 min)" in outage.age_trouble(host.options, names(host), created + age + 1)
+
+
 def test_the_oldest_message_is_told_with_its_id_and_nobodys_address(host: PrivateHost) -> None:
     old = submit(host, 4.5)
     submit(host, 0.1)

@@ -133,6 +133,7 @@ def test_the_order_of_the_lines_does_not_matter(machine: OldMachine) -> None:
         ("define(`confMAX_HOP', `25')\ndefine(`confMAX_HOP', defn(`confMAX_HOP')`0')", ["MaxHopCount = 250"]),
         ("ifdef(`confMAX_HOP', `dnl', `define(`confMAX_HOP', `7')')", ["MaxHopCount = 7"]),
         ("ifelse(`a', `b', `', `a', `a', `define(`confMAX_HOP', `8')', `x')", ["MaxHopCount = 8"]),
+        ("define(`X', f(a, (b, c), d))define(`confMAX_HOP', `25')", ["MaxHopCount = 25"]),
         ("FEATURE(`access_db', `hash -T<TMPF> -o /etc/mail/tables/access.db')", ["AccessFile = /etc/mail/tables/access"]),
         ("MASQUERADE_DOMAIN(`a.example b.example')", ["MasqueradeDomain = a.example", "MasqueradeDomain = b.example"]),
         ("LOCAL_CONFIG\nDSsmart.example\nO MaxHopCount=9", ["SmartHost = smart.example", "MaxHopCount = 9"]),
@@ -633,6 +634,19 @@ def test_alias_files_of_postfix_are_carried_and_other_tables_named(machine: OldM
     assert "AliasFile = /etc/aliases, /etc/more" in found.config
     assert found.named == [
         "/etc/postfix/main.cf: line 2: not carried: alias_maps: nis:mail.aliases: aliases are files here"
+    ]
+
+
+def test_whoever_is_local_is_no_relay_domain_by_that(machine: OldMachine) -> None:
+    text = (
+        "myhostname = a.example.org\nmydestination = $myhostname, local.example\n"
+        "relay_domains = $mydestination, hash:/etc/postfix/relay, sub.example\n"
+    )
+    found = machine.of({"/etc/postfix/main.cf": text}, "--write")
+    assert machine.read("/etc/mail/relay-domains") == "sub.example\n"
+    assert machine.read("/etc/mail/local-host-names") == "local.example\n"
+    assert [line.partition(": not carried: ")[2] for line in found.named] == [
+        "relay_domains: hash:/etc/postfix/relay: a table of names"
     ]
 
 
