@@ -117,7 +117,7 @@ def _hours(figures: Figures) -> str:
                 f' width="{max(step * 0.8, 1):.1f}" height="{max(tall, 1):.1f}">'
                 f"<title>{escape(label)}: {count:,}</title></rect>"
             )
-        if number % max(1, -(-len(bars) // 4)) == 0:
+        if number % -(-len(bars) // 4) == 0:
             end = ' text-anchor="end"' if x > width - 120 else ""
             drawn.append(f'<text x="{x:.1f}" y="{height - 5}"{end}>{escape(label[5:])}</text>')
     base = height - bottom

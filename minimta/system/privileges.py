@@ -279,7 +279,7 @@ def _read_answer(receiving: int, seconds: float) -> Generator[Wait, None, bytes]
     poll = select.poll()
     poll.register(receiving, select.POLLIN)
     answer = bytearray()
-    while len(answer) < 8 or len(answer) < 8 + int.from_bytes(answer[:8], "big"):
+    while len(answer) < 8 + int.from_bytes(answer[:8], "big"):
         yield Wait([receiving], end - time.monotonic())
         if not poll.poll(0):
             if time.monotonic() < end:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import shutil
 import signal
@@ -14,8 +15,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from types import SimpleNamespace
+from typing import Any, TypeVar
 
 import pytest
 
@@ -23,8 +26,9 @@ import minimta
 from minimta.config.options import Options
 from minimta.listener import daemon as listener
 from minimta.listener.sockets import Server
-from minimta.system import locks
+from minimta.system import locks, pidfile
 from minimta.system.tls_values import KeyPair
+from minimta.system.waiting import Wait
 from tests.support.certificates import self_signed
 from tests.support.fakefilter import FakeFilter, reply
 from tests.support.smtp_users import write_users
@@ -284,6 +288,21 @@ def test_sigterm_lets_the_message_at_hand_come_to_its_end(daemon: Daemon) -> Non
     busy.close()
     assert daemon.process.wait(PATIENCE) == 0
     assert len(daemon.host.queued()) == 1
+
+
+def test_its_name_goes_while_it_still_has_the_ports(daemon: Daemon) -> None:
+    """Else it would remove the PidFile of the one that gets them next."""
+    daemon.start("-bD")
+    assert daemon.process is not None
+    busy, answer = daemon.connect()
+    for line in ("MAIL FROM:<emma@lab1.campus>", "RCPT TO:<dave>", "DATA"):
+        busy.sendall(line.encode() + b"\r\n")
+        answer()
+    daemon.process.send_signal(signal.SIGTERM)
+    wait_for(lambda: not daemon.pid_file.exists())
+    assert daemon.process.poll() is None
+    busy.shutdown(socket.SHUT_RDWR)
+    assert daemon.process.wait(PATIENCE) == 0
 
 
 def test_sighup_does_not_end_it(daemon: Daemon) -> None:
@@ -639,6 +658,27 @@ def test_beside_a_runner_it_ends_when_told(daemon: Daemon, runner: int) -> None:
     daemon.process.terminate()
     assert daemon.process.wait(PATIENCE) == 0
     assert daemon.pid() == runner
+
+
+def test_its_name_goes_before_another_daemon_can_be_the_runner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = SmtpHost(tmp_path).options
+    options.pid_file = str(tmp_path / "pid")
+    path = locks.of_daemon(options.queue_directory)
+    looks, held, remove = iter([False, False, True]), list[tuple[bool, bool]](), pidfile.remove
+
+    def removed(place: str) -> None:
+        held.append((locks.is_resident(path), os.path.exists(place)))
+        remove(place)
+
+    monkeypatch.setattr(pidfile, "remove", removed)
+    listeners: Any = SimpleNamespace(renewed=lambda: None, awaited=lambda: Wait((), math.inf))
+    begun = listener._Begun(options, ["sendmail"], lambda: None)
+    stop = partial(next, looks, True)
+    assert listener._run_queue(options, None, stop, begun, listeners, []) == os.EX_OK
+    assert held == [(True, True)]
+    assert not locks.is_resident(path) and not os.path.exists(options.pid_file)
 
 
 @pytest.mark.parametrize("mode", ["-bd", "-bD"])

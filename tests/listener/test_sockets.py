@@ -133,6 +133,22 @@ def test_a_connection_that_cannot_be_served_does_not_close_the_port(
     assert "Invalid argument" in lines[0]
 
 
+def test_a_port_is_asked_only_when_somebody_has_come(
+    start: Callable[..., Listening], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, asked = Server.get_request, list[Server]()
+
+    def counted(self: Server) -> tuple[socket.socket, object]:
+        asked.append(self)
+        return real(self)
+
+    monkeypatch.setattr(Server, "get_request", counted)
+    listening = start()
+    for number in (1, 2):
+        assert listening.connect().answer().startswith("220")
+        assert len(asked) == number
+
+
 def test_sizes_of_buffers_are_those_of_the_port(start: Callable[..., Listening]) -> None:
     listening = start(Port(address="127.0.0.1", port=0, receive_size=5000, send_size=6000))
     assert listening.connect().answer().startswith("220")

@@ -15,11 +15,14 @@ import pytest
 
 from minimta.config import filters
 from minimta.milter import input_filters
+from minimta.queue.control import decode
 from minimta.queue.spool import Spool
 from minimta.runner import filter_letters, take_in
+from minimta.runner.filter_letters import LetterFilters
 from minimta.runner.queue_run import run
 from minimta.submission import caller
 from minimta.system import landlock, log, privileges, processes
+from minimta.system.users import Users
 from tests.support.fakefilter import Answer, FilterProcess, reply
 from tests.support.hostile import connect, make, outcomes, read, tried
 from tests.support.privatehost import PrivateHost
@@ -260,6 +263,23 @@ def test_until_the_bounce_is_sent_a_refused_letter_is_held(
     assert (b"dave@" in text.partition(b"\nH")[0], b"carol@" in text) == (False, True)
 
 
+def test_who_looks_for_bounces_lets_go_of_what_is_held_for_another_reason(
+    host: PrivateHost, use: Use
+) -> None:
+    use({"E": [reply(b"q", b"odd"), b"c"]})
+    leave(host)
+    taken(host)
+    [held] = [name for name in host.files() if name.startswith("hf")]
+    ours, others = (Spool(host.options.queue_directory) for _ in range(2))
+    users = Users(host.options.passwd_file)
+    LetterFilters(host.options, ours, users, time.time()).give_all_back()
+    message = others.lock(held[2:], kind="hf")
+    assert message is not None and message.control.quarantine == "odd"
+    message.release()
+    ours.close()
+    others.close()
+
+
 @pytest.mark.parametrize("letter", "MRTLNBE")
 def test_discard_takes_a_letter_and_nobody_gets_it(
     host: PrivateHost, use: Use, letter: str
@@ -412,6 +432,22 @@ def test_what_the_child_says_is_not_believed(
         assert left(host) == ["df", "qf"]
         for name in os.listdir(host.options.client_queue_directory):
             Path(host.options.client_queue_directory, name).unlink()
+
+
+def test_a_reason_is_one_line_and_no_long_one(
+    host: PrivateHost, use: Use, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from minimta.milter.submitted import Submitted
+
+    whole, reason = Submitted.answer, "odd\nRPFD:|x\n" + "y" * 400
+    use()
+    monkeypatch.setattr(Submitted, "answer", lambda *given: whole(*given) | {"quarantine": reason})
+    leave(host)
+    assert taken(host) == ["df", "hf"]
+    [held] = [name for name in host.files() if name.startswith("hf")]
+    control = decode(Path(host.options.queue_directory, held).read_bytes())
+    assert [one.address for one in control.recipients] == [DAVE]
+    assert control.quarantine.startswith("odd?RPFD:|x?yyy") and len(control.quarantine) == 200
 
 
 @pytest.mark.parametrize("octet", [b"\r", b"\0"])

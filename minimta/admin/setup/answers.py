@@ -193,7 +193,7 @@ def _host(where: str, provider: MailProvider | None, given: Namespace) -> tuple[
     except ValueError as error:
         known = ", ".join([*PROVIDERS, *_PLACES])
         raise AdminError(f"{where!r} is neither of {known} nor a host", os.EX_USAGE) from error
-    if "," in where or (":" in where and where.count(":") > 1 and where[:1] != "["):
+    if "," in where or (where.count(":") > 1 and where[:1] != "["):
         raise AdminError(f"{where!r}: one HOST, HOST:PORT or [ADDRESS]:PORT", os.EX_USAGE)
     bare, _, port = where.lstrip("[").partition("]:" if "[" in where else ":")
     bare = bare.rstrip("]").lower()

@@ -7,6 +7,7 @@ import os
 import pwd
 import resource
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -248,6 +249,26 @@ def test_one_that_closes_its_output_early_gets_all_the_same(place: Place) -> Non
     assert place.text("got").endswith("\n\n" + body.decode())
 
 
+def test_an_output_that_is_closed_is_not_read_again_and_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read, asked = os.read, list[int]()
+
+    def counted(file: int, octets: int) -> bytes:
+        asked.append(file)
+        return read(file, octets)
+
+    command = ["/bin/sh", "-c", "exec >&- 2>&-; cat; sleep 0.5"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
+        assert program.stdout
+        monkeypatch.setattr(os, "read", counted)
+        end = time.monotonic() + 20
+        assert process._converse(program, iter([b"x\n"]), end) == (b"", True)
+        monkeypatch.undo()
+        # That it is closed, and whether there is a rest.
+        assert asked.count(program.stdout.fileno()) <= 2
+
+
 def test_one_that_does_not_read_is_no_error(place: Place) -> None:
     assert place.run(b"exit 0", b"x" * 3_000_000).fate is Fate.SENT
 
@@ -330,6 +351,15 @@ def test_what_works_on_after_success_has_the_rest_of_the_time(place: Place) -> N
 def test_what_a_failure_leaves_behind_ends_at_once(place: Place) -> None:
     assert place.run(b"sleep 987 & echo $! > pid; exit 75").fate is Fate.DEFERRED
     assert comes_true(lambda: is_gone(int(place.text("pid"))))
+
+
+def test_what_works_on_keeps_the_message_for_nobody_else(place: Place) -> None:
+    assert place.run(b"sleep 987 & echo $! > pid").fate is Fate.SENT
+    pid = int(place.text("pid"))
+    with open(place.path / "df", "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert not is_gone(pid)
+    os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize(

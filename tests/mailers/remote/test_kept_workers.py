@@ -184,6 +184,15 @@ def test_a_connection_that_the_peer_has_closed_is_forgotten(runner: Runner) -> N
     assert not runner.kept
 
 
+def test_a_worker_that_has_ended_is_taken_by_nobody(runner: Runner) -> None:
+    with FakeSmtp() as peer:
+        assert runner.sends(job(peer.host))
+        (worker,) = runner.idle
+    assert has_ended(worker)
+    assert runner.kept.take(worker.way) is None
+    assert not runner.kept
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 @pytest.mark.parametrize("is_seen", [True, False])
 def test_a_kept_worker_that_dies_costs_a_new_connection(

@@ -463,6 +463,20 @@ def test_authorities_that_cannot_be_read_are_logged(
     assert line.startswith("MTA-STS: no policy can be fetched: ") and "ca.pem" in line
 
 
+def test_where_nothing_can_be_fetched_what_is_known_holds(world: World) -> None:
+    world.send(world.mail_host(MX), world.policy_host(text(mx=[MX], max_age=600)))
+    world.age(310)
+    other: Mapping[str, Any] = {"_mta-sts.other.example": {"TXT": ['"v=STSv1; id=1;"']}}
+    said: list[StsLine] = []
+    with FakeDns({**ANNOUNCED, **other}) as names:
+        resolver = Resolver(nameserver=names.address, hosts="/nonexistent")
+        lookup = sts_lookup.StsLookup(world.cache, None, resolver, said.append)
+        known = lookup.policy(DOMAIN)
+        assert known is not None and known.mx == (MX,)
+        assert lookup.policy("other.example") is None
+    assert not said
+
+
 # -- with DANE -------------------------------------------------------------------------------------------
 
 
