@@ -111,11 +111,14 @@ class Spool(QueueDirectory):
         """End a message whose df is written: durable on return, and *data* is closed.
 
         With *keep_lock* nobody else can have it before our lock() takes it up, or we exit.
-        Raise OSError (ENOSPC, EIO ...), or ValueError if a field would forge a line. Then it was not
+        Raise OSError (ENOSPC, EIO, ESTALE: what comes into a directory that was moved away since it was begun
+        would be looked for by nobody), or ValueError if a field would forge a line. Then it was not
         accepted and its names are gone again, as far as the disk obeys; *data* is still open, for
         who wants to save the text elsewhere.
         """
         try:
+            if not self.is_in_place():
+                raise OSError(errno.ESTALE, "the queue directory was moved", self.directory)
             control.size = os.fstat(data).st_size
             text = encode(control)
             committer = KeepingCommitter(self._kept) if keep_lock else self._committer

@@ -429,6 +429,20 @@ def test_a_queue_that_was_moved_away_gets_no_more_mail(
         wait_for((daemon.cf.parent / "mail" / "carol").exists)
 
 
+def test_a_message_that_was_begun_before_the_queue_was_moved_comes_again(daemon: Daemon) -> None:
+    daemon.start("-bD")
+    queue = Path(daemon.host.options.queue_directory)
+    sock, answer = daemon.connect()
+    with sock:
+        sock.sendall(b"MAIL FROM:<>\r\nRCPT TO:<dave>\r\nDATA\r\n")
+        assert [answer()[:3] for _ in range(3)] == ["250", "250", "354"]
+        queue.rename(queue.with_name("away"))
+        queue.mkdir(mode=0o700)
+        sock.sendall(b"Subject: x\r\n\r\nHi\r\n.\r\n")
+        assert answer().startswith("451 4.3.0")
+    assert not [*queue.iterdir(), *queue.with_name("away").iterdir()]
+
+
 @BOTH
 def test_one_signal_ends_all_of_them(daemon: Daemon, words: tuple[str, ...]) -> None:
     daemon.start(*words)

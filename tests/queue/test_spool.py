@@ -112,6 +112,26 @@ def test_a_symbolic_link_in_the_place_of_the_df_is_not_followed(spool: Spool, qu
     assert not (queue / "elsewhere").exists()
 
 
+@pytest.mark.parametrize("is_new_there", [True, False])
+def test_what_was_begun_before_the_queue_was_moved_does_not_go_where_nobody_looks(
+    spool: Spool, queue: Path, is_new_there: bool
+) -> None:
+    """It may have come for minutes. One that is only away for a moment is still the queue."""
+    data = spool.create(QID)
+    os.write(data, BODY)
+    queue.rename(queue.with_name("away"))
+    if is_new_there:
+        queue.mkdir(mode=0o700)
+        with pytest.raises(OSError, match="the queue directory was moved") as error:
+            spool.accept(QID, data, control())
+        assert error.value.errno == errno.ESTALE
+        os.close(data)
+    else:
+        spool.accept(QID, data, control())
+    left = {"qf" + QID, "df" + QID} if not is_new_there else set()
+    assert files(queue.with_name("away")) == left
+
+
 def test_a_discarded_message_leaves_nothing(spool: Spool, queue: Path) -> None:
     data = spool.create(QID)
     spool.discard(QID, data)
