@@ -16,6 +16,7 @@ from minimta.config.file import ConfigError
 from minimta.config.option import OptionError
 from minimta.config.options import Options
 from minimta.config.reload import refuse_changes
+from minimta.milter import input_filters
 from minimta.system import log
 
 
@@ -42,6 +43,8 @@ class Reload:
         try:
             options = self._reread()
             refuse_changes(self._options, options)
+            if why_not := input_filters.why_not(options):
+                raise OptionError(why_not)
         except (ConfigError, OptionError, UsageError, OSError) as error:
             log.configure(*before)
             for text in str(error).split("\n"):

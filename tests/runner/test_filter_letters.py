@@ -159,28 +159,40 @@ def age(host: PrivateHost, seconds: float) -> None:
     path.write_bytes(re.sub(rb"\nT\d+\n", then, path.read_bytes()))
 
 
+@pytest.fixture
+def logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What is logged, also in children."""
+    path = tmp_path / "log"
+
+    def line(qid: str, text: str, **_: bool) -> None:
+        with path.open("a") as file:
+            file.write(f"{qid}: {text}\n")
+
+    monkeypatch.setattr(log, "line", line)
+    return path
+
+
 @pytest.mark.parametrize(
     ("answer", "told"),
     [(b"t", "a filter says 451 4.3.2"), (b"x", "filter one: ")],
 )
 def test_the_log_says_whether_a_filter_wants_to_wait_or_has_failed(
-    host: PrivateHost,
-    use: Use,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    answer: bytes,
-    told: str,
+    host: PrivateHost, use: Use, logged: Path, answer: bytes, told: str
 ) -> None:
     use({"M": answer})
-    qid, logged = leave(host), tmp_path / "log"
-
-    def line(qid: str, text: str, **_: bool) -> None:  # in a child
-        with logged.open("a") as file:
-            file.write(f"{qid}: {text}\n")
-
-    monkeypatch.setattr(log, "line", line)
+    qid = leave(host)
     taken(host)
     assert f"\n{qid}: not adopted: {told}" in "\n" + logged.read_text()
+
+
+def test_a_letter_waits_for_a_filter_that_nobody_has_defined(
+    host: PrivateHost, logged: Path
+) -> None:
+    host.options.input_mail_filters = ("one",)
+    qid = leave(host)
+    assert (taken(host), left(host)) == ([], ["df", "qf"])
+    why = "InputMailFilters: no MailFilter is named one, there is none at all"
+    assert f"\n{qid}: not adopted: {why}\n" in "\n" + logged.read_text()
 
 
 def test_a_letter_that_a_filter_puts_off_for_days_comes_back(

@@ -48,6 +48,16 @@ def test_a_wrong_file_changes_nothing_and_is_told(told: list[str]) -> None:
     ]
 
 
+def test_a_filter_that_nobody_has_defined_changes_nothing(told: list[str]) -> None:
+    new = Options()
+    new.input_mail_filters = ("scan",)
+    reload = Reload(Options(), lambda: new)
+    os.kill(os.getpid(), signal.SIGHUP)
+    assert reload.renewed() is None
+    text = "InputMailFilters: no MailFilter is named scan, there is none at all"
+    assert told[1:] == [f"reload: nothing is changed: {text}"]
+
+
 @pytest.mark.parametrize("attribute", ["queue_directory", "pid_file"])
 def test_what_a_running_runner_cannot_change_needs_a_restart(
     attribute: str, told: list[str]
