@@ -14,12 +14,12 @@ def hidden(left: Sequence[Node], expanded: Mapping[bytes, Node]) -> Iterator[lis
     """The local members of each circle from which nothing leads anywhere.
 
     *left* are the nodes that were left to one of *expanded* (key -> node). What the caller makes of
-    one circle counts for the next: a member that has an end by then leads somewhere.
+    one circle counts for the next: a member that has arrived by then leads somewhere.
     """
     for node in left:
         reached, ends = [expanded.get(node.key, node)], False
         for member in reached:  # grows while it is walked
-            ends = any(child.end for child in [member, *member.children])
+            ends = any(child.has_arrived for child in [member, *member.children])
             if ends:
                 break
             into = [expanded.get(child.key, child) for child in member.children]

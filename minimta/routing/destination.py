@@ -61,6 +61,7 @@ class Node:
         "depth",
         "end",
         "followed",
+        "has_arrived",
         "is_sticky",
         "key",
         "local_part",
@@ -114,6 +115,8 @@ class Node:
         self.notes: list[str] = []
         #: where it ends, None if it expands or was dropped
         self.end: Destination | None = None
+        #: does it end, itself or in another of its key that came before?
+        self.has_arrived = False
         if parent:
             parent.children.append(self)
 
@@ -156,6 +159,7 @@ class Destinations:
         acting: User | None = None,
     ) -> None:
         """*node* ends here, unless its key is known or it is the sender's own copy of a list."""
+        node.has_arrived = True
         if node.key in self._found:
             self.drop(node)
         elif not self._here.options.me_too and self._is_sender(node):
@@ -194,6 +198,7 @@ class Destinations:
 
     def postpone(self, node: Node, error: OSError) -> None:
         """*node* could not be looked up, read or routed now: it waits, and no other does."""
+        node.has_arrived = True
         reason = error.strerror or str(error)
         where = f"{error.filename}: " if error.filename else ""
         unexpanded = node.target.kind == "user" and not node.target.final

@@ -8,12 +8,13 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
-from minimta.admin import report_figures, verbs
+from minimta.admin import report_figures, report_html, verbs
 from minimta.admin.report_figures import Figures, delay_class, destination, refusal, top
 from minimta.system import log
 from tests.support.privatehost import BUSY, Elsewhere, PrivateHost
@@ -137,6 +138,30 @@ def test_what_strangers_wrote_stays_text(host: PrivateHost, arguments: list[str]
     assert "default-src 'none'" in path.read_text()
     assert path.stat().st_mode & 0o777 == 0o640
     assert [name for name in os.listdir(host.root) if "new" in name] == []
+
+
+@pytest.mark.parametrize(
+    ("bars", "labels"), [(1, 1), (2, 2), (4, 4), (5, 3), (8, 4), (9, 3), (24 * 14, 4)]
+)
+def test_a_chart_has_a_bar_for_each_hour_with_mail_and_at_most_four_labels(
+    bars: int, labels: int
+) -> None:
+    figures = Figures()
+    first = datetime(2026, 11, 1)
+    for number in {0, bars - 1}:
+        figures.hours[(first + timedelta(hours=number)).strftime("%Y-%m-%d %H")] = 3
+    chart = report_html._hours(figures).partition("</svg>")[0]
+    assert chart.count("<rect") == len({0, bars - 1})
+    assert len(re.findall(r">11-\d\d \d\d:00</text>", chart)) == labels
+    assert report_html.by_time(figures)[-1][1] == 3
+
+
+def test_more_hours_than_a_chart_has_bars_are_days() -> None:
+    figures = Figures()
+    figures.hours.update({"2026-11-01 00": 1, "2026-11-01 23": 2, "2026-11-15 00": 4})
+    found = report_html.by_time(figures)
+    assert [name for name, _ in found] == [f"2026-11-{day:02}" for day in range(1, 16)]
+    assert [count for _, count in found] == [3, *[0] * 13, 4]
 
 
 def test_an_unwritable_place_is_told(

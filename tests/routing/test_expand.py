@@ -15,6 +15,7 @@ from minimta.routing import controlling_user, forward
 from minimta.routing.destination import Destination
 from minimta.routing.expand import expand
 from minimta.routing.local_host import LocalHost
+from minimta.routing.route import Route, Router
 from minimta.system import log
 
 NAMES = ("dave", "carol", "henry", "list")
@@ -366,6 +367,18 @@ def test_a_list_is_read_and_a_missing_one_comes_back(house: House) -> None:
     assert gone.outcome.text == f"Cannot open {lists}: No such file or directory"
 
 
+def test_a_list_that_cannot_be_opened_is_in_the_log(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[tuple[str, str]] = []
+    monkeypatch.setattr(log, "line", lambda qid, text, **_: lines.append((qid, text)))
+    house.alias(b"list: :include:%b/gone" % os.fsencode(house.root))
+    house.expand(b"list")
+    path = house.root / "gone"
+    why = f":include:{path}... Cannot open {path}: No such file or directory"
+    assert lines == [("id1", why)]
+
+
 def test_an_empty_list_waits(house: House) -> None:
     lists = house.root / "l"
     lists.write_bytes(b"")
@@ -579,3 +592,89 @@ def test_no_input_recipient_vanishes(house: House) -> None:
     house.alias(b"list: dave, list\nempty: (nothing)\nteam: team2\nteam2: team\n")
     for name in (b"list", b"empty", b"team", b"dave", b"x@y", b"nosuch", b"", b"<>", b"@", b"a@"):
         assert house.expand(name), name
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "x@lab3.campus",
+        "\\dave",
+        "dave",
+        "|prog",
+        "/dev/null",
+        "/var/log/mail-copy",
+        "error:5.7.1:550 No",
+        ":include:/nonexistent",
+        "x@odd.example",
+    ],
+)
+def test_an_alias_whose_members_have_all_been_met_is_no_unknown_user(
+    house: House, target: str
+) -> None:
+    Path(house.options.mailer_table).write_text("odd.example uucp:x\n")
+    house.alias(f"list: {target}, team\nteam: {target}\n".encode())
+    (alone,) = house.expand(b"team")
+    (both,) = house.expand(b"list", b"team")
+    assert both.route == alone.route
+    assert (both.outcome and both.outcome.status) == (alone.outcome and alone.outcome.status)
+
+
+def test_an_alias_that_leads_to_its_sender_is_no_unknown_user(house: House) -> None:
+    house.options.me_too = False
+    house.alias(b"list: team, carol@lab3.campus\nteam: emma@lab1.campus, list\n")
+    found = house.expand(b"list", b"team")
+    assert targets_of(found) == ["esmtp lab3.campus carol@lab3.campus"]
+
+
+def test_an_alias_to_what_cannot_be_routed_now_waits_with_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    route = Router.route
+
+    def fails(self: Router, bare: bytes) -> Route:
+        if b"lab3" in bare:
+            raise OSError(errno.EIO, "Input/output error", "mailertable")
+        return route(self, bare)
+
+    monkeypatch.setattr(Router, "route", fails)
+    house.alias(b"list: dave, x@lab3.campus, team\nteam: x@lab3.campus\n")
+    assert targets_of(house.expand(b"list", b"team")) == ["local dave", "4.3.0 x@lab3.campus"]
+
+
+def test_v_shows_what_an_alias_and_a_forward_make_of_a_recipient(house: House) -> None:
+    house.alias(b"list: dave, Carol <carol@lab3.campus>\n")
+    house.forward("dave", b"\\dave, |prog\n")
+    said: list[str] = []
+    expand(
+        [Recipient(b"<list@lab2.campus>")],
+        b"<>",
+        LocalHost(house.options),
+        qid="1",
+        say=said.append,
+    )
+    assert said == [
+        "<list@lab2.campus>... aliased to dave, carol@lab3.campus",
+        "dave... forwarding to \\dave, |prog",
+    ]
+
+
+def test_an_address_is_one_in_whatever_case_it_is_written(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.alias(b"list: DAVE, Team\nteam: Dave\n")
+    asked: list[str] = []
+    monkeypatch.setattr(forward, "read", lambda user, *_, **unused: asked.append(user.name))
+    assert targets_of(house.expand(b"LIST", b"list", b"dave")) == ["local dave"]
+    assert asked == ["dave"]
+
+
+def test_each_detail_is_a_mailbox_of_its_own(house: House) -> None:
+    house.alias(b"list: dave+a, dave\n")
+    found = house.expand(b"list", b"dave+b", b"DAVE+a")
+    assert sorted(targets_of(found)) == ["local a dave", "local b dave", "local dave"]
+
+
+def test_who_is_refused_by_the_mailer_table_is_told_of_each_recipient(house: House) -> None:
+    Path(house.options.mailer_table).write_text("bad.example error:5.7.1:550 Go away\n")
+    found = house.expand(b"x@bad.example", b"y@bad.example", b"x@BAD.example")
+    assert targets_of(found) == ["5.7.1 x@bad.example", "5.7.1 y@bad.example"]

@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from minimta.admin.authorize import Provider as Microsoft
 from minimta.admin.checkout import HOME
 from minimta.admin.install.sendmail_cf import SendmailCf
 from minimta.admin.placing import alone
-from minimta.admin.setup import letter, setup
+from minimta.admin.setup import answers, letter, setup
 from minimta.config.options import Options
 from minimta.system.tls import server_context
 from minimta.system.tls_values import KeyPair
@@ -402,6 +403,8 @@ def test_of_two_at_the_same_time_the_second_changes_nothing(
         ([], "a provider is missing"),
         (["gmial", "--user", "x"], "none of gmail, office365"),
         (["h_st!.x", "--user", "x"], "neither of gmail"),
+        (["a.example,b.example", "--user", "x"], "one HOST, HOST:PORT or [ADDRESS]:PORT"),
+        (["esmtp:a.example:25", "--user", "x"], "one HOST, HOST:PORT or [ADDRESS]:PORT"),
         (["gmail", SECRET], "1 word(s) too many"),
         (["gmail", "--user", "e@gmail.com", "--port", "99999"], "no port 99999"),
         (["fastmail", "--user", "e@fastmail.com", "--client-id", "x"], "no OAuth"),
@@ -421,6 +424,24 @@ def test_without_a_terminal_what_is_missing_is_named(
     told = capfd.readouterr().err
     assert reason in told and SECRET not in told
     assert machine.state() == before
+
+
+@pytest.mark.parametrize(
+    ("where", "place"),
+    [
+        ("Smtp.example.org", ("smtp.example.org", 0)),
+        ("smtp.example.org:2525", ("smtp.example.org", 2525)),
+        ("localhost", ("localhost", 0)),
+        ("[192.0.2.1]", ("192.0.2.1", 0)),
+        ("[2001:db8::1]:2525", ("2001:db8::1", 2525)),
+        ("[2001:db8::1]", ("2001:db8::1", 0)),
+    ],
+)
+def test_a_host_is_a_name_or_an_address_with_or_without_a_port(
+    where: str, place: tuple[str, int]
+) -> None:
+    assert answers._host(where, None, Namespace(port=None)) == place
+    assert answers._host(where, None, Namespace(port=25)) == (place[0], 25)
 
 
 def wait_for_greeting(server: FakeSmtp) -> None:
