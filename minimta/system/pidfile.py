@@ -9,6 +9,7 @@ daemon whose command line is that one. A daemon runs without it too: what goes w
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from minimta.system import files, log
@@ -18,6 +19,8 @@ def write(path: str, argv: list[str]) -> None:
     """Name this process. A new file is renamed into place: a link planted there is not followed."""
     temporary = f"{path}.{os.getpid()}"
     try:
+        # Of a process of our number that died here: in a container it is always the same.
+        _unlink(temporary)
         file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
         try:
             os.fchmod(file, 0o644)
@@ -27,7 +30,13 @@ def write(path: str, argv: list[str]) -> None:
             os.close(file)
         os.rename(temporary, path)
     except OSError as error:
+        _unlink(temporary)
         log.line("", f"unable to write pid to {path}: {error.strerror}", error=True)
+
+
+def _unlink(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)
 
 
 def daemon(path: str, proc: str = "/proc") -> int:

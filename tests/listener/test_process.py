@@ -299,7 +299,7 @@ def logged_at_the_end(place: Place, parent: int, *, in_time: bool = True) -> lis
         listener = Listener(place.options, [], open_spool(place.options), has_to_listen=True)
         listener._limits.close = lambda seconds: in_time  # type: ignore[method-assign]
         told: list[str] = []
-        log.line = lambda qid, text, **how: told.append(f"{text} {how}")  # type: ignore[assignment]
+        log.line = lambda qid, text, **how: told.append(f"{text} {how}")
         control, far = socket.socketpair()
         with control, far:
             signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)

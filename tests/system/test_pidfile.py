@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from minimta.system import log, pidfile
+from minimta.system import files, log, pidfile
 
 
 @pytest.fixture
@@ -38,6 +39,35 @@ def test_where_it_cannot_be_written_the_log_says_so(
     path = tmp_path / "nowhere" / "pid"
     pidfile.write(str(path), ["sendmail"])
     assert lines == [f"unable to write pid to {path}: No such file or directory"]
+
+
+def test_what_a_process_of_the_same_number_has_left_is_in_nobodys_way(path: Path) -> None:
+    """In a container the daemon has the same one after each start."""
+    victim = path.with_name("victim")
+    victim.write_text("x")
+    half = path.with_name(f"pid.{os.getpid()}")
+    for leave in (half.touch, lambda: half.symlink_to(victim)):
+        leave()
+        pidfile.write(str(path), ["sendmail"])
+        assert path.read_text() == f"{os.getpid()}\nsendmail\n"
+        assert sorted(os.listdir(path.parent)) == ["pid", "victim"]
+    assert victim.read_text() == "x"
+
+
+def test_of_one_that_cannot_be_written_nothing_is_left(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.write_text("of the last one")
+    lines: list[str] = []
+    monkeypatch.setattr(log, "line", lambda qid, text, **_: lines.append(text))
+
+    def is_full(file: int, text: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files, "write_all", is_full)
+    pidfile.write(str(path), ["sendmail"])
+    assert lines == [f"unable to write pid to {path}: No space left on device"]
+    assert os.listdir(path.parent) == ["pid"]
 
 
 def test_only_a_daemon_that_lives_is_another(path: Path) -> None:
