@@ -287,6 +287,7 @@ def files_of(pid: int) -> list[str]:
     return found
 
 
+@pytest.mark.root  # a listener shows /proc/PID/fd to nobody else
 @BOTH
 @pytest.mark.parametrize("how", ["first", "reload", "death"])
 def test_a_listener_has_nothing_of_its_parents_but_the_ports_and_its_own_queue(
