@@ -17,7 +17,7 @@ _DECODED = 16 << 20
 _DEFAULT_WIDTH = 80
 #: the field of a header by which there is more to do than to print the body
 _ENCODED = re.compile(
-    rb"(?im)^content-(?:type:\s*multipart|transfer-encoding:\s*(?:base64|quoted))"
+    rb"(?im)^content-(?:type:\s*multipart|transfer-encoding:(?:\s|\([^()]*\))*(?:base64|quoted))"
 )
 
 
@@ -100,6 +100,9 @@ def _plain(raw: bytes, body_start: int) -> bytes:
         part = parsed.get_body(("plain", "html"))
         if part is None:
             return body
+        encoding = part["Content-Transfer-Encoding"]
+        if encoding is not None:  # get_content() knows no folded one, and no comments (RFC 2045)
+            part.replace_header("Content-Transfer-Encoding", encoding.cte)
         text = part.get_content()
     except Exception:  # the library stumbles over what some programs write
         return body

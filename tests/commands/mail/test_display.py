@@ -48,6 +48,14 @@ def shown(tmp_path: Path, letter: bytes, *, is_whole: bool = False) -> bytes:
             b"Content-Transfer-Encoding: quoted-printable\n\nGr=C3=BC=C3=9Fe,\nEm=\nma\n\n",
             TEXT + b"\n",
         ),
+        (IN_BASE64.replace(b": base64", b":\n base64") + b"\n", TEXT + b"\n"),
+        (IN_BASE64.replace(b"base64", b"(RFC 2045)\n\tBASE64 ()", 1) + b"\n", TEXT + b"\n"),
+        (
+            b'Content-Type:\n multipart/mixed;\n boundary="x"\n\n--x\n'
+            + IN_BASE64.replace(b": base64", b":\n base64")
+            + b"--x--\n\n",
+            TEXT + b"\n",
+        ),
         (
             b"Content-Type: multipart/alternative; boundary=x\n\n"
             + part(b"html", b"<b>hello</b>")
