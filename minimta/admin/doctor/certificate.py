@@ -6,6 +6,7 @@ import os
 from binascii import a2b_base64
 from collections.abc import Iterator
 
+from minimta.admin.doctor import service_commands
 from minimta.admin.doctor.patient import Diagnosis, Patient, fault, ok, unknown, warning
 from minimta.listener import starttls
 from minimta.system import hostnames, log, x509
@@ -15,7 +16,6 @@ from minimta.system.tls_values import TlsError
 #: seconds before its end in which it is told: acme clients renew thirty days before
 _SOON = 14 * 86400.0
 _DAY = 86400.0
-_RENEW = "renew it (certbot renew), then systemctl reload minimta"
 
 
 def own_certificate(patient: Patient) -> Iterator[Diagnosis]:
@@ -40,12 +40,16 @@ def own_certificate(patient: Patient) -> Iterator[Diagnosis]:
             )
 
 
+def _renewal(patient: Patient) -> str:
+    return f"renew it (certbot renew), then {service_commands.reload(patient)}"
+
+
 def _of_file(patient: Patient, path: str) -> Iterator[Diagnosis]:
     certificate = first_of(path)
     begins, ends = x509.validity(certificate)
     days = int(abs(ends - patient.now) // _DAY)
     is_own = patient.options.server_cert_file == type(patient.options)().server_cert_file
-    renew = f"rm {path}, then minimta install" if is_own else _RENEW
+    renew = f"rm {path}, then minimta install" if is_own else _renewal(patient)
     if ends <= patient.now:
         yield fault(path, f"the certificate has expired {days} days ago", renew)
     elif begins > patient.now:

@@ -125,6 +125,11 @@ class Patient:
             return ""
 
     @property
+    def has_systemd(self) -> bool:
+        """sd_booted(3)."""
+        return self.below("/run/systemd/system").is_dir()
+
+    @property
     def is_chroot(self) -> bool:
         """Is this a root of its own, in which nothing was started? False if nobody can tell."""
         try:

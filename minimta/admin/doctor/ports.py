@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from minimta.admin.checkout import HOME
+from minimta.admin.doctor import service_commands
 from minimta.admin.doctor.patient import Diagnosis, Patient, fault, ok, unknown
 from minimta.admin.install import other_mta
 from minimta.config.ports import Port
@@ -75,10 +76,11 @@ def _held(patient: Patient, subject: str, one: Holder) -> Diagnosis:
     whose = f" of the package {package}" if package else ""
     name = os.path.basename(what) or log.clean(one.words[0] if one.words else "?")
     text = f"is held by {log.clean(name)} (pid {one.pid}){whose}, not by minimta"
+    restart = service_commands.restart(patient)
     if package and is_mail_system(patient, package):
-        return fault(subject, text, f"apt remove {package}, then systemctl restart minimta")
-    stop = f"stop it (systemctl status {one.pid} names its service), or kill {one.pid}"
-    return fault(subject, text, f"{stop}, then systemctl restart minimta")
+        return fault(subject, text, f"apt remove {package}, then {restart}")
+    named = f" (systemctl status {one.pid} names its service)" if patient.has_systemd else ""
+    return fault(subject, text, f"stop it{named}, or kill {one.pid}, then {restart}")
 
 
 def _is_interpreter(program: str) -> bool:
@@ -99,7 +101,6 @@ def _is_interpreter(program: str) -> bool:
 
 def _closed(patient: Patient, subject: str, port: Port) -> Diagnosis:
     """A host that only sends need not listen: it matters if there was a daemon."""
-    start = "systemctl start minimta, or sendmail -bd -q15m"
     try:
         pid = patient.text(patient.options.pid_file).partition("\n")[0].strip()
     except OSError:
@@ -112,10 +113,10 @@ def _closed(patient: Patient, subject: str, port: Port) -> Diagnosis:
         return fault(
             subject,
             text,
-            "the log says why: grep sm-mta /var/log/mail.log, or journalctl -u minimta",
+            f"the log says why: {service_commands.log_of_daemon(patient)}",
         )
     text = f"nobody listens there ({port.name}): the daemon (pid {pid}) has died; mail by SMTP is not taken"
-    return fault(subject, text, start)
+    return fault(subject, text, service_commands.start(patient))
 
 
 def listening(patient: Patient) -> list[Listening]:

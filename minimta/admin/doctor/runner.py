@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from minimta.admin.doctor import service_commands
 from minimta.admin.doctor.patient import Diagnosis, Patient, fault, ok, unknown, warning
 from minimta.queue import directories, pattern
 from minimta.runner import outage
@@ -15,7 +16,6 @@ _CRON = "/etc/cron.d/minimta"
 _UNITS = ("minimta.service", "minimta-runner.service")
 #: seconds after which something is wrong with what waits
 _OLD = 4 * 3600.0
-_START = "systemctl enable --now minimta, or sendmail -bd -q15m"
 
 
 def runner(patient: Patient) -> Iterator[Diagnosis]:
@@ -38,14 +38,14 @@ def runner(patient: Patient) -> Iterator[Diagnosis]:
         yield fault(
             "queue runner",
             "there is none, and no cron entry: what waits is never tried again",
-            _START,
+            service_commands.start(patient),
         )
         return
     if not _cron_runs(patient):
         yield fault(
             "queue runner",
             f"{_CRON} is there, and no cron daemon runs it",
-            "apt install cron, or " + _START,
+            f"apt install cron, or {service_commands.start(patient)}",
         )
         return
     yield ok("queue runner", "is cron's")
@@ -78,7 +78,7 @@ def _cron_runs(patient: Patient) -> bool:
 
 def service(patient: Patient) -> Iterator[Diagnosis]:
     """What systemd says of our units, where it runs."""
-    if not patient.below("/run/systemd/system").is_dir():
+    if not patient.has_systemd:
         return
     for unit in (*_UNITS, "minimta-listener.service"):
         try:

@@ -22,7 +22,8 @@ _START_BY_HAND = "sendmail -bd -q15m (there is no systemd; after changes: kill -
 _ROOT = "  /etc/aliases: root's mail to somebody who reads it (root: emma), then newaliases"
 _TEST = """\
   a test letter: echo hello | sendmail -v root; what waits, and why: mailq; the log: facility mail of
-  syslog (journalctl SYSLOG_FACILITY=2)"""
+  syslog"""
+_JOURNAL = " (journalctl SYSLOG_FACILITY=2)"
 
 
 def warn_of_configuration(root: Path) -> None:
@@ -69,12 +70,17 @@ def tell_next(root: Path) -> None:
     say(f"  {how_to_start(root)}")
     if not has_alias(root, b"root"):
         say(_ROOT)
-    say(_TEST)
+    say(_TEST + (_JOURNAL if _runs_systemd(root) else ""))
 
 
 def how_to_start(root: Path) -> str:
     """What makes a new configuration count on the machine of which *root* is the tree."""
-    return _START if root != Path("/") or has_systemd() else _START_BY_HAND
+    return _START if _runs_systemd(root) else _START_BY_HAND
+
+
+def _runs_systemd(root: Path) -> bool:
+    """A tree for another machine is taken for one that does."""
+    return root != Path("/") or has_systemd()
 
 
 def has_alias(root: Path, name: bytes) -> bool:

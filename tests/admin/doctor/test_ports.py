@@ -10,7 +10,14 @@ from minimta.admin.doctor import ports
 from tests.support.patient import Machine
 
 
-def test_a_port_that_another_mail_system_holds(machine: Machine) -> None:
+@pytest.fixture(params=[True, False], ids=["systemd", "by-hand"])
+def has_systemd(machine: Machine, request: pytest.FixtureRequest) -> bool:
+    if request.param:
+        (machine.root / "run/systemd/system").mkdir(parents=True)
+    return bool(request.param)
+
+
+def test_a_port_that_another_mail_system_holds(machine: Machine, has_systemd: bool) -> None:
     shutil.rmtree(machine.root / "proc")
     machine.listen(
         "0.0.0.0", 25, 812, "/usr/lib/postfix/sbin/master", "/usr/lib/postfix/sbin/master", "-w"
@@ -22,16 +29,26 @@ def test_a_port_that_another_mail_system_holds(machine: Machine) -> None:
     [line] = machine.told(ports.ports)
     assert line == (
         "port 25: is held by master (pid 812) of the package postfix, not by minimta:"
-        " apt remove postfix, then systemctl restart minimta"
+        " apt remove postfix, then "
+        + (
+            "systemctl restart minimta"
+            if has_systemd
+            else "start the daemon anew (sendmail -bd -q15m)"
+        )
     )
 
 
-def test_a_port_of_a_program_that_no_package_has(machine: Machine) -> None:
+def test_a_port_of_a_program_that_no_package_has(machine: Machine, has_systemd: bool) -> None:
     shutil.rmtree(machine.root / "proc")
     machine.listen("0.0.0.0", 25, 99, "/opt/bin/smtpd", "smtpd")
     [line] = machine.told(ports.ports)
     assert line.startswith(
-        "port 25: is held by smtpd (pid 99), not by minimta: stop it (systemctl status"
+        "port 25: is held by smtpd (pid 99), not by minimta: stop it"
+        + (
+            " (systemctl status 99 names its service), "
+            if has_systemd
+            else ", or kill 99, then start"
+        )
     )
 
 
@@ -54,22 +71,22 @@ def test_nobody_is_told_to_remove_python(machine: Machine, script: str) -> None:
     assert f"is held by {name}, not by minimta: stop it" in line
 
 
-def test_a_port_where_nobody_listens_any_more(machine: Machine) -> None:
+def test_a_port_where_nobody_listens_any_more(machine: Machine, has_systemd: bool) -> None:
     shutil.rmtree(machine.root / "proc")
     machine.write("/proc/net/tcp", "  sl  local_address ...\n")
     machine.options.pid_file = "/run/sendmail.pid"
     assert not machine.told(ports.ports), "a host that only sends need not listen"
     machine.write("/run/sendmail.pid", "42\n/usr/sbin/sendmail -bd -q15m\n")
     [line] = machine.told(ports.ports)
-    assert (
-        "the daemon (pid 42) has died; mail by SMTP is not taken: systemctl start minimta" in line
-    )
+    start = "systemctl enable --now minimta" if has_systemd else "sendmail -bd -q15m"
+    assert line.endswith(f"the daemon (pid 42) has died; mail by SMTP is not taken: {start}")
     machine.write("/proc/42/cmdline", "/usr/sbin/cron\0-f\0")
     [line] = machine.told(ports.ports)
     assert "has died" in line, "the number is another's by now"
     machine.write("/proc/42/cmdline", "/usr/bin/python3\0-I\0/usr/sbin/sendmail\0-bd\0-q15m\0")
     [line] = machine.told(ports.ports)
     assert "though the daemon runs (pid 42): the log says why" in line
+    assert ("journalctl" in line) is has_systemd
 
 
 def test_ours_is_known_and_so_is_systemd_that_keeps_the_port_for_us(machine: Machine) -> None:

@@ -89,6 +89,7 @@ def test_how_it_is_started_is_told(
     advice.tell_next(Path("/"))
     told = capfd.readouterr().out
     assert ("systemctl restart minimta" in told) is has_systemd
+    assert ("journalctl" in told) is has_systemd
     assert ("sendmail -bd -q15m" in told) is not has_systemd
     assert f"\n  {advice.how_to_start(Path('/'))}\n" in told
     assert advice.how_to_start(Path("/tree")) == "systemctl restart minimta"
