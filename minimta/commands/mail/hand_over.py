@@ -52,6 +52,17 @@ def _size_of_kept(home: str) -> int:
         return -1
 
 
+def keep_draft(draft: Draft, home: str) -> None:
+    """keep() what was written; without its header if no header can be made of what was said."""
+    if not draft.text:
+        return
+    try:
+        header = draft.header()
+    except ValueError:
+        header = b""
+    keep(header + b"\n" + draft.text, home)
+
+
 def keep(message: bytes, home: str) -> None:
     """Append *message* to dead.letter, and tell; what goes wrong is told, too."""
     path = os.path.join(home, "dead.letter")

@@ -83,11 +83,12 @@ def _send(given: Arguments, own: Settings, user: User, sendmail: str) -> int:
         _record(draft, own, user)
         return hand_over.send(draft, sendmail, user.home, is_verbose=given.is_verbose)
     except compose.Aborted as aborted:
-        if aborted.keeps and draft.text:
-            hand_over.keep(draft.header() + b"\n" + draft.text, user.home)
+        if aborted.keeps:
+            hand_over.keep_draft(draft, user.home)
         return 1
     except ValueError as error:
         complain(f"mail: {error}")
+        hand_over.keep_draft(draft, user.home)
         return os.EX_DATAERR
 
 

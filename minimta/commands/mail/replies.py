@@ -72,10 +72,14 @@ def _finish(session: ReadingSession, draft: Draft, *, asks_subject: bool) -> Non
     try:
         composer.run(asks_subject=asks_subject)
     except compose.Aborted as aborted:
-        if aborted.keeps and draft.text:
-            hand_over.keep(draft.header() + b"\n" + draft.text, session.user.home)
+        if aborted.keeps:
+            hand_over.keep_draft(draft, session.user.home)
         return
-    hand_over.send(draft, session.sendmail, session.user.home)
+    try:
+        hand_over.send(draft, session.sendmail, session.user.home)
+    except ValueError:
+        hand_over.keep_draft(draft, session.user.home)
+        raise
 
 
 def _quoter(session: ReadingSession) -> Callable[[str, str], bytes]:

@@ -251,6 +251,23 @@ def test_a_message_that_is_given_up_is_kept(desk: Desk) -> None:
     assert desk.subjects(desk.home / "dead.letter") == ["x"]
 
 
+@pytest.mark.parametrize(
+    ("subject", "escape"), [("x", "~c carol <"), ("a line\nend", "~c carol"), ("a line\nend", "~q")]
+)
+def test_what_was_typed_is_kept_if_it_cannot_be_sent(desk: Desk, subject: str, escape: str) -> None:
+    typed(desk, ["-s", subject, "dave"], f"text\n{escape}\n.\n")
+    assert not desk.sent.exists()
+    assert "\ntext\n" in (desk.home / "dead.letter").read_text()
+
+
+def test_an_answer_is_kept_if_it_cannot_be_sent(desk: Desk) -> None:
+    desk.box.write_bytes(LETTER)
+    done = desk.run(stdin="reply\nmy answer\n~c carol <\n~.\nx\n")
+    assert "carol <>: " in done.stderr
+    assert not desk.sent.exists()
+    assert "\nmy answer\n" in (desk.home / "dead.letter").read_text()
+
+
 # --- reading --------------------------------------------------------------------------------------
 
 
