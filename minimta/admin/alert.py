@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from argparse import ArgumentError, ArgumentParser
+from argparse import ArgumentParser
 
+from minimta.admin.arguments import parsed
 from minimta.admin.checkout import AdminError
 from minimta.admin.output import say
 from minimta.config import file as config_file
@@ -48,12 +49,7 @@ def _parse(arguments: list[str]) -> tuple[str | None, bool]:
     parser = ArgumentParser(prog="minimta alert", exit_on_error=False)
     parser.add_argument("-C", metavar="FILE", help="configuration, instead of /etc/mail/minimta.cf")
     parser.add_argument("--test", action="store_true", help="tell somebody now")
-    try:
-        given, unknown = parser.parse_known_args(arguments)
-    except ArgumentError as error:
-        raise AdminError(str(error), os.EX_USAGE) from error
-    if unknown:
-        raise AdminError(f"cannot make sense of {' '.join(unknown)}; see --help", os.EX_USAGE)
+    given = parsed(parser, arguments)
     return given.C, given.test
 
 

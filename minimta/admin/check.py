@@ -24,11 +24,11 @@ from __future__ import annotations
 
 import json
 import os
-from argparse import ArgumentError, ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 
 from minimta.admin import check_tables
-from minimta.admin.checkout import AdminError
+from minimta.admin.arguments import parsed
 from minimta.admin.doctor import examinations
 from minimta.admin.doctor.examine import examine
 from minimta.admin.doctor.patient import (
@@ -291,11 +291,5 @@ def _parse(arguments: list[str]) -> Namespace:
         "--offline", action="store_true", help="ask neither name servers nor other hosts"
     )
     parser.add_argument("--test-alert", action="store_true", help="call AlertCommand, too")
-    try:
-        given, unknown_words = parser.parse_known_args(arguments)
-    except ArgumentError as error:
-        raise AdminError(str(error), os.EX_USAGE) from error
-    if unknown_words:
-        text = f"cannot make sense of {' '.join(unknown_words)}; see --help"
-        raise AdminError(text, os.EX_USAGE)
+    given = parsed(parser, arguments)
     return given

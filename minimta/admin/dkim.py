@@ -13,10 +13,11 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from argparse import ArgumentError, ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace
 from base64 import b64encode
 from pathlib import Path
 
+from minimta.admin.arguments import parsed
 from minimta.admin.checkout import AdminError
 from minimta.admin.install.services import call
 from minimta.admin.output import say
@@ -64,11 +65,8 @@ def _parse(arguments: list[str]) -> Namespace:
     parser.add_argument("--selector", default="minimta", help="name of the key (minimta)")
     parser.add_argument("--directory", help="where the key is (dkim, beside the table)")
     parser.add_argument("domain", nargs="?", metavar="DOMAIN", help="of the From field of mail")
-    try:
-        given, unknown = parser.parse_known_args(arguments)
-    except ArgumentError as error:
-        raise AdminError(str(error), os.EX_USAGE) from error
-    if unknown or given.domain is None:
+    given = parsed(parser, arguments)
+    if given.domain is None:
         raise AdminError("one DOMAIN; see --help", os.EX_USAGE)
     return given
 
@@ -80,10 +78,14 @@ def _options(path: str | None) -> Options:
         raise AdminError(str(error), error.exit_code) from error
 
 
+def _is_label(text: str) -> bool:
+    return text.isascii() and text.replace("-", "a").isalnum() and text.strip("-") == text
+
+
 def _name(text: str) -> str:
     """A name of DNS, which becomes a path. Raise AdminError."""
     labels = text.lower().removesuffix(".").split(".")
-    if not all(label.isascii() and label.replace("-", "a").isalnum() for label in labels):
+    if not all(map(_is_label, labels)):
         raise AdminError(f"{text!r} is no name of DNS", os.EX_DATAERR)
     return ".".join(labels)
 

@@ -11,12 +11,13 @@ import calendar
 import json
 import os
 import time
-from argparse import ArgumentError, ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from minimta.admin import mail_log, when
+from minimta.admin.arguments import parsed
 from minimta.admin.checkout import AdminError
 from minimta.admin.ledger_accounts import Ending, LedgerEntries, LedgerEntry, ending
 from minimta.admin.log_line import LoggedLine
@@ -276,12 +277,7 @@ def parse(verb: str, arguments: list[str], **more: dict[str, str]) -> Namespace:
     parser.add_argument("--json", action="store_true", help="for programs")
     for name, settings in more.items():
         parser.add_argument(f"--{name}", default="", **settings)  # type: ignore[arg-type]
-    try:
-        given, unknown = parser.parse_known_args(arguments)
-    except ArgumentError as error:
-        raise AdminError(str(error), os.EX_USAGE) from error
-    if unknown:
-        raise AdminError(f"cannot make sense of {' '.join(unknown)}; see --help", os.EX_USAGE)
+    given = parsed(parser, arguments)
     return given
 
 

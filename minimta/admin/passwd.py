@@ -15,11 +15,12 @@ from __future__ import annotations
 import getpass
 import os
 import sys
-from argparse import ArgumentError, ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
+from minimta.admin.arguments import known
 from minimta.admin.checkout import AdminError
 from minimta.admin.output import say
 from minimta.config import file as config_file
@@ -63,10 +64,7 @@ def _parse(arguments: list[str]) -> Namespace:
     verbs.add_argument("--list", action="store_true", help="the names, one a line")
     verbs.add_argument("--check", action="store_true", help="is that the password?")
     parser.add_argument("name", nargs="?", metavar="NAME")
-    try:
-        given, unknown = parser.parse_known_args(arguments)
-    except ArgumentError as error:
-        raise AdminError(str(error), os.EX_USAGE) from error
+    given, unknown = known(parser, arguments)
     if unknown or given.list is (given.name is not None):
         raise AdminError("one NAME, or --list; see --help", os.EX_USAGE)
     return given

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import os
 import time
-from argparse import ArgumentError, ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass
 
 from minimta.admin import ledger, prometheus
+from minimta.admin.arguments import parsed
 from minimta.admin.checkout import AdminError
 from minimta.admin.mail_status import STATES, Status, look, read_log
 from minimta.admin.output import say, unwritable_file
@@ -173,9 +174,9 @@ def _parse(arguments: list[str]) -> tuple[Namespace, Threshold, Threshold]:
         help="write metrics there, - for standard output",
     )
     try:
-        given, unknown = parser.parse_known_args(arguments)
-        if unknown:
-            raise ValueError(f"cannot make sense of {' '.join(unknown)}")
+        given = parsed(parser, arguments)
         return given, threshold(given.warn), threshold(given.crit)
-    except (ArgumentError, ValueError) as error:
+    except AdminError as error:
+        raise AdminError(str(error), UNKNOWN if error.exit_code else os.EX_OK) from error
+    except ValueError as error:
         raise AdminError(f"{error}; see --help", UNKNOWN) from error

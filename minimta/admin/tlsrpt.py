@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import os
 import time
-from argparse import ArgumentError, ArgumentParser
+from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
 from datetime import date
 from itertools import groupby
 
+from minimta.admin.arguments import parsed
 from minimta.admin.checkout import AdminError
 from minimta.admin.output import say
 from minimta.config import file as config_file
@@ -52,15 +53,9 @@ def _parse(arguments: list[str]) -> tuple[str | None, str]:
     parser.add_argument(
         "day", nargs="?", metavar="YYYY-MM-DD", help="the day (UTC; without it yesterday)"
     )
-    try:
-        given, unknown = parser.parse_known_args(arguments)
-    except ArgumentError as error:
-        raise AdminError(str(error), os.EX_USAGE) from error
+    given = parsed(parser, arguments)
     yesterday = time.strftime("%Y-%m-%d", time.gmtime(time.time() - 86400))
     day = yesterday if given.day is None else given.day
-    if unknown:
-        wrong = log.clean(" ".join(unknown))
-        raise AdminError(f"cannot make sense of {wrong}; see --help", os.EX_USAGE)
     if not _is_day(day):
         raise AdminError(f"{day!r} is no day; write it as 2026-11-30", os.EX_USAGE)
     return given.C, day

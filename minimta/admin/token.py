@@ -15,10 +15,11 @@ import getpass
 import os
 import secrets
 import time
-from argparse import ArgumentError, ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace
 from dataclasses import replace
 
 from minimta.admin import authorize
+from minimta.admin.arguments import parsed
 from minimta.admin.authorize import PROVIDERS, Dialogue
 from minimta.admin.checkout import AdminError
 from minimta.admin.output import say
@@ -265,15 +266,9 @@ def _parse(arguments: list[str]) -> Namespace:
     for act in (get, renew):
         act.add_argument("--secret-file", metavar="FILE", help="client secret: its first line")
     _add_client(get)
-    try:
-        given, unknown = parser.parse_known_args(arguments)
-    except ArgumentError as error:
-        raise AdminError(str(error), os.EX_USAGE) from error
-    except SystemExit as end:  # --help, or an argument is missing, which was told
-        raise AdminError("", os.EX_USAGE if end.code else os.EX_OK) from end
-    if unknown or not given.act:
-        why = f"cannot make sense of {' '.join(unknown)}" if unknown else "nothing to do"
-        raise AdminError(f"{why}; see --help", os.EX_USAGE)
+    given = parsed(parser, arguments)
+    if not given.act:
+        raise AdminError("nothing to do; see --help", os.EX_USAGE)
     return given
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import time
-from argparse import ArgumentError, ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 
 from minimta.admin import mail_log
 from minimta.admin.address_rules import AddressRules
+from minimta.admin.arguments import parsed
 from minimta.admin.checkout import AdminError
 from minimta.admin.output import say
 from minimta.admin.queue import messages
@@ -82,15 +83,9 @@ def _parse(arguments: list[str]) -> Namespace:
         help="a log file, or journal, instead of the usual",
     )
     parser.add_argument("what", nargs="*", metavar="ID|ADDRESS")
-    try:
-        given, unknown = parser.parse_known_args(arguments)
-    except ArgumentError as error:
-        raise AdminError(str(error), os.EX_USAGE) from error
-    if unknown or not given.what:
-        why = (
-            f"cannot make sense of {' '.join(unknown)}" if unknown else "no address and no queue id"
-        )
-        raise AdminError(f"{why}; see --help", os.EX_USAGE)
+    given = parsed(parser, arguments)
+    if not given.what:
+        raise AdminError("no address and no queue id; see --help", os.EX_USAGE)
     for word in given.what:
         if not is_id(word) and not addresslist.parse(os.fsencode(word)):
             raise AdminError(f"{word!r} names no address; see --help", os.EX_USAGE)

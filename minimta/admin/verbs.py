@@ -106,7 +106,7 @@ def main(arguments: list[str]) -> int:
     except OSError as error:
         where = f"{log.clean(str(error.filename))}: " if error.filename else ""
         complain(f"minimta {verb}: {where}{error.strerror or error}")
-        return os.EX_OSERR
+        return os.EX_NOPERM if isinstance(error, PermissionError) else os.EX_OSERR
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
 

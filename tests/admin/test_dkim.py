@@ -71,9 +71,10 @@ def test_a_key_that_exists_stays(
     ("words", "code", "reason"),
     [
         ((), 64, "one DOMAIN"),
-        (("a.example", "b.example"), 64, "one DOMAIN"),
-        (("--nonsense", "a.example"), 64, "one DOMAIN"),
+        (("a.example", "b.example"), 64, "cannot make sense of b.example"),
+        (("--nonsense", "a.example"), 64, "cannot make sense of --nonsense"),
         (("../etc",), 65, "is no name of DNS"),
+        (("-",), 65, "is no name of DNS"),
         (("a b",), 65, "is no name of DNS"),
         (("--selector", "a/b", "a.example"), 65, "is no name of DNS"),
     ],

@@ -6,7 +6,6 @@ import errno
 import os
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -61,6 +60,7 @@ def broken(error: BaseException) -> SimpleNamespace:
     ("error", "code", "told"),
     [
         (OSError(errno.EIO, "Input/output error", "/x"), os.EX_OSERR, "/x: Input/output error"),
+        (OSError(errno.EACCES, "Permission denied", "/x"), os.EX_NOPERM, "/x: Permission denied"),
         (OSError(errno.EAGAIN, "Try again"), os.EX_OSERR, "Try again"),
         (OSError("odd"), os.EX_OSERR, "odd"),
         (output.unwritable(OSError(errno.ENOSPC, "Full"), "/x"), os.EX_CANTCREAT,
@@ -89,9 +89,36 @@ def test_an_interrupt_ends_it_quietly(
 
 @pytest.mark.parametrize("verb", sorted(verbs.VERBS.keys() - {"test"}))
 def test_help_of_a_verb_is_its_own(verb: str, capfd: pytest.CaptureFixture[str]) -> None:
-    with suppress(SystemExit):
-        assert verbs.main(["help", verb]) == 0
+    assert verbs.main(["help", verb]) == 0
     assert capfd.readouterr().out.startswith(f"usage: minimta {verb} ")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["alert", ""], "minimta alert: cannot make sense of ''; see --help\n"),
+        (
+            ["report", "a b", "\x1b[2J"],
+            "minimta report: cannot make sense of 'a b' '?[2J'; see --help\n",
+        ),
+        (
+            ["queue", "list", "--nosuch"],
+            "minimta queue: cannot make sense of --nosuch; see --help\n",
+        ),
+        (["dkim", "--nosuch"], "minimta dkim: cannot make sense of --nosuch; see --help\n"),
+        (["demo", "--port", "65536"], "minimta demo: --port: there is no port 65536\n"),
+        # argparse tells this one itself, below its usage.
+        (
+            ["queue", "list", "--re", "x"],
+            "ambiguous option: --re could match --recipient, --reason\n",
+        ),
+    ],
+)
+def test_words_that_mean_nothing_are_a_wrong_use(
+    words: list[str], told: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert verbs.main(words) == os.EX_USAGE
+    assert capfd.readouterr().err.endswith(told)
 
 
 def test_help_of_what_is_no_verb_names_the_nearest(capfd: pytest.CaptureFixture[str]) -> None:

@@ -7,9 +7,10 @@ program with a directory of its own. Nothing is left running.
 from __future__ import annotations
 
 import os
-from argparse import ArgumentError, ArgumentParser
+from argparse import ArgumentParser
 from pathlib import Path
 
+from minimta.admin.arguments import parsed
 from minimta.admin.checkout import HOME, AdminError, need_checkout
 from minimta.admin.demo import dialogue
 from minimta.admin.demo.privateroot import (
@@ -204,12 +205,9 @@ def parse(arguments: list[str]) -> int:
     """The port to use: --port, or one that is free. Raise AdminError for other words."""
     parser = ArgumentParser(prog="minimta demo", exit_on_error=False)
     parser.add_argument("--port", type=int, default=0, help="default: a free one")
-    try:
-        given, unknown = parser.parse_known_args(arguments)
-    except ArgumentError as error:
-        raise AdminError(str(error), os.EX_USAGE) from error
-    if unknown or not 0 <= given.port < 65536:
-        raise AdminError(f"cannot make sense of {' '.join(arguments)}; see --help", os.EX_USAGE)
+    given = parsed(parser, arguments)
+    if not 0 <= given.port < 65536:
+        raise AdminError(f"--port: there is no port {given.port}", os.EX_USAGE)
     return given.port or free_port()
 
 

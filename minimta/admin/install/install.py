@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-from argparse import ArgumentError, ArgumentParser
+from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
 
+from minimta.admin.arguments import parsed
 from minimta.admin.checkout import (
     HOME,
     SENDMAIL,
@@ -275,12 +276,7 @@ def parse(verb: str, arguments: list[str]) -> tuple[Path, bool]:
     parser = ArgumentParser(prog=f"minimta {verb}", exit_on_error=False)
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
     parser.add_argument("--root", default="/", metavar="DIR", help="work on the tree below DIR")
-    try:
-        given, unknown = parser.parse_known_args(arguments)
-    except ArgumentError as error:
-        raise AdminError(str(error), os.EX_USAGE) from error
-    if unknown:
-        raise AdminError(f"cannot make sense of {' '.join(unknown)}; see --help", os.EX_USAGE)
+    given = parsed(parser, arguments)
     return Path(given.root).resolve(), given.dry_run
 
 

@@ -17,10 +17,11 @@ from __future__ import annotations
 
 import os
 import stat
-from argparse import ArgumentError, ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from minimta.admin import alias_database
+from minimta.admin.arguments import parsed
 from minimta.admin.checkout import AdminError
 from minimta.admin.install.advice import about_queue, how_to_start
 from minimta.admin.install.sendmail_cf import SendmailCf
@@ -176,14 +177,7 @@ def _parse(arguments: list[str]) -> Namespace:
         action="store_true",
         help="a minimta.cf that is there is replaced, and kept as .bak; wrong lines are left out",
     )
-    try:
-        given, unknown = parser.parse_known_args(arguments)
-    except ArgumentError as error:
-        raise AdminError(str(error), os.EX_USAGE) from error
-    except SystemExit as end:  # --help
-        raise AdminError("", os.EX_USAGE if end.code else os.EX_OK) from end
-    if unknown:
-        raise AdminError(f"cannot make sense of {' '.join(unknown)}; see --help", os.EX_USAGE)
+    given = parsed(parser, arguments)
     if not given.files:
         there = [path for path in _USUAL if below(Path(given.root), path).exists()]
         found = f" (here there is {', '.join(there)})" if there else ""

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-from argparse import ArgumentError, ArgumentParser
+from argparse import ArgumentParser
 from pathlib import Path
 
+from minimta.admin.arguments import parsed
 from minimta.admin.checkout import HOME, AdminError, need_checkout
 from minimta.admin.install.services import call
 from minimta.admin.output import say
@@ -37,12 +38,7 @@ def _parse(arguments: list[str]) -> str:
         metavar="DIR",
         help="where to write it, a directory or FILE.deb (here)",
     )
-    try:
-        given, unknown = parser.parse_known_args(arguments)
-    except ArgumentError as error:
-        raise AdminError(str(error), os.EX_USAGE) from error
-    if unknown:
-        raise AdminError(f"cannot make sense of {' '.join(unknown)}; see --help", os.EX_USAGE)
+    given = parsed(parser, arguments)
     return str(given.output)
 
 

@@ -22,9 +22,10 @@ from __future__ import annotations
 import os
 import sys
 import time
-from argparse import ArgumentError, ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 
+from minimta.admin.arguments import parsed
 from minimta.admin.checkout import AdminError
 from minimta.admin.output import say
 from minimta.admin.queue import messages, overview, selection, wording
@@ -86,14 +87,9 @@ def _parse(arguments: list[str]) -> Namespace:
     parser.add_argument("--body", action="store_true", help="show: the body, too")
     parser.add_argument("--why", metavar="TEXT", help="hold, bounce: the reason")
     parser.add_argument("--to", metavar="ADDRESS", help="redirect: where it goes instead")
-    try:
-        given, unknown = parser.parse_known_intermixed_args(arguments)
-    except ArgumentError as error:
-        raise AdminError(str(error), os.EX_USAGE) from error
+    given = parsed(parser, arguments, is_mixed=True)
     if given.verb is None:
         raise AdminError(f"one of {', '.join(VERBS)}; see --help", os.EX_USAGE)
-    if unknown:
-        raise AdminError(f"cannot make sense of {' '.join(unknown)}; see --help", os.EX_USAGE)
     for name, verbs in _ONLY_WITH.items():
         if getattr(given, name) and given.verb not in verbs:
             raise AdminError(f"--{name} goes with {' and '.join(verbs)}", os.EX_USAGE)

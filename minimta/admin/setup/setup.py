@@ -18,11 +18,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from argparse import ArgumentError, ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from types import FrameType
 
 from minimta.admin import alias_database, token
+from minimta.admin.arguments import known
 from minimta.admin.checkout import AdminError
 from minimta.admin.install.machine_files import ENABLED_UNITS
 from minimta.admin.install.sendmail_cf import SendmailCf
@@ -235,12 +236,7 @@ def _is_active(unit: str) -> bool:
 def _parse(arguments: list[str]) -> Namespace:
     """Raise AdminError."""
     parser = _parser()
-    try:
-        given, unknown = parser.parse_known_args(arguments)
-    except ArgumentError as error:
-        raise AdminError(str(error), os.EX_USAGE) from error
-    except SystemExit as end:  # --help
-        raise AdminError("", os.EX_USAGE if end.code else os.EX_OK) from end
+    given, unknown = known(parser, arguments)
     if unknown:
         # Not shown: it may be a password that somebody put there.
         raise AdminError(f"{len(unknown)} word(s) too many; see --help", os.EX_USAGE)
