@@ -151,8 +151,9 @@ class Supervisor:
                 server.forget()
             # Strangers talk with this one: it has no say in what others do, and no door to the runner's places.
             opened = [one.descriptor for one in spool.spools] if spool else []
-            processes.keep_only({theirs.fileno(), *map(Server.fileno, servers), *opened})
-            log.configure(*log.settings())  # while it may open a file that others may not
+            ports = map(Server.fileno, servers)
+            processes.keep_only({theirs.fileno(), *ports, *opened, *log.descriptors()})
+            log.configure(*log.settings())  # a new file of that name, as long as it may open that
             # What serves clients is not for the parent to keep, who does not.
             from minimta.listener import process
 

@@ -17,6 +17,8 @@ from minimta.message.printable import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from minimta.system.log_file import LogFile
 
 _sinks: tuple[str, ...] = ("none",)
@@ -52,9 +54,15 @@ def missing() -> str:
     return "" if goes or os.path.exists("/dev/log") else " or ".join([*paths, "/dev/log"])
 
 
-def forget_connection() -> None:
-    """In a child whose descriptors were closed: the numbers that we had may soon be other files'."""
-    _files.clear()
+def descriptors() -> list[int]:
+    """Those of the files that lines go to."""
+    return [file.descriptor for file in _files.values() if file.is_open]
+
+
+def forget_connection(kept: Collection[int] = ()) -> None:
+    """In a child whose descriptors were closed, but *kept*: the numbers that we had may soon be other files'."""
+    for path in [path for path, file in _files.items() if file.descriptor not in kept]:
+        del _files[path]
     if _sinks != ("none",):
         syslog.closelog()
         syslog.openlog(_tag, syslog.LOG_PID, syslog.LOG_MAIL)

@@ -32,6 +32,11 @@ class LogFile:
         """Is there a file that lines go to?"""
         return self._file >= 0
 
+    @property
+    def descriptor(self) -> int:
+        """Of the file that lines go to, -1 if there is none."""
+        return self._file
+
     def open(self) -> bool:
         """Have the file that is under that name now, if that can be. Can anything be written?"""
         try:

@@ -149,7 +149,7 @@ def isolate(kept: Collection[int]) -> None:
 
 
 def keep_only(kept: Collection[int]) -> None:
-    """In a forked child: close all descriptors but 0, 1, 2 and *kept*. The log opens its own anew."""
+    """In a forked child: close all descriptors but 0, 1, 2 and *kept*. The log opens anew what it lacks then."""
     import gc
 
     # What the parent has dropped, and not collected yet, would be collected here at some time, and close
@@ -164,7 +164,7 @@ def keep_only(kept: Collection[int]) -> None:
     if "minimta.system.log" in sys.modules:
         from minimta.system import log
 
-        log.forget_connection()
+        log.forget_connection(kept)
 
 
 def silence() -> None:

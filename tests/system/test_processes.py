@@ -133,6 +133,29 @@ def test_an_isolated_child_has_standard_descriptors_to_nowhere_and_what_it_keeps
     assert not numbers & (set(descriptors) - set(kept))
 
 
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_child_goes_on_with_a_log_file_only_if_it_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keeps: bool
+) -> None:
+    """A listener that is no root may not open the new one (logrotate): it still has the old one."""
+    path = tmp_path / "log"
+    monkeypatch.setattr(log, "_files", {})
+    monkeypatch.setattr(log, "_sinks", (str(path),))
+    log.line("", "before")
+    (descriptor,) = log.descriptors()
+    path.rename(tmp_path / "log.1")
+    path.mkdir()  # nobody can open it for writing
+
+    def child() -> int:
+        processes.keep_only(log.descriptors() if keeps else ())
+        log.line("", "after")
+        return 0
+
+    assert exit_code(processes.fork("test", child)) == 0
+    os.close(descriptor)
+    assert (tmp_path / "log.1").read_text().count("after") == keeps
+
+
 def test_what_its_parent_has_dropped_closes_nothing_in_an_isolated_child(tmp_path: Path) -> None:
     (tmp_path / "aliases.cdb").write_bytes(bytes(4096))
 
