@@ -46,8 +46,11 @@ def test_what_a_process_of_the_same_number_has_left_is_in_nobodys_way(path: Path
     victim = path.with_name("victim")
     victim.write_text("x")
     half = path.with_name(f"pid.{os.getpid()}")
-    for leave in (half.touch, lambda: half.symlink_to(victim)):
-        leave()
+    for is_link in (False, True):
+        if is_link:
+            half.symlink_to(victim)
+        else:
+            half.touch()
         pidfile.write(str(path), ["sendmail"])
         assert path.read_text() == f"{os.getpid()}\nsendmail\n"
         assert sorted(os.listdir(path.parent)) == ["pid", "victim"]
