@@ -185,6 +185,13 @@ def test_addresses_in_the_header_are_completed(host: Host) -> None:
     assert (got[b"Cc"], got[b"Subject"]) == (b"a@b", b"dave")
 
 
+def test_with_G_addresses_in_the_header_stay_as_they_are(host: Host) -> None:
+    host.run("-G", "-f", "x@ex.org", "dave", stdin=b"From: x\nTo: Carol X <carol>\n\nx\n")
+    control, _ = host.only()
+    assert addresses(control) == [b"<dave@lab1.campus>"]
+    assert (fields(control)[b"From"], fields(control)[b"To"]) == (b"x", b"Carol X <carol>")
+
+
 def test_verbose_says_that_it_waits(host: Host) -> None:
     assert host.run("-v", "dave").out == "<dave@lab1.campus>... queued\n"
 

@@ -73,6 +73,35 @@ def test_over_refuse_la_is_421(
     assert lines == ["rejecting connections on daemon MTA: load average: 30"]
 
 
+def test_without_a_thread_for_it_a_client_is_turned_away_and_forgotten(
+    start: Callable[[], Listening], lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(job: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    listening = start()
+    with monkeypatch.context() as context:
+        context.setattr(listening.limits._threads, "start", fails)
+        peer = listening.connect()
+        assert peer.answer() == "421 4.3.2 lab2.campus Too busy"
+        assert peer.answer() == ""
+    assert listening.limits.is_empty()
+    assert lines == ["SYSERR(root): cannot start thread: can't start new thread"]
+    assert listening.connect().answer().startswith("220")
+
+
+def test_connections_are_counted_and_so_are_those_that_are_refused(
+    host: SmtpHost, start: Callable[[], Listening], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[tuple[str, str]] = []
+    monkeypatch.setattr("minimta.system.statistics.count", lambda *what: counted.append(what))
+    host.options.max_daemon_children = 1
+    listening = start()
+    answers = [listening.connect().answer()[:3] for _ in range(3)]
+    assert answers == ["220", "421", "421"]
+    assert counted == [("", "from"), ("", "rejected"), ("", "rejected")]
+
+
 def test_one_client_may_not_take_all(
     host: SmtpHost,
     start: Callable[[], Listening],
@@ -220,12 +249,16 @@ def test_a_row_of_its_own_counts_before_the_options(
     assert ConnectionLimits(host.shared_state())._limits_of("10.0.3.4") == limits
 
 
-def test_a_network_of_ipv6_is_one_client(host: SmtpHost) -> None:
+def test_a_network_of_ipv6_is_one_client(host: SmtpHost, lines: list[str]) -> None:
     table(host, "ClientRate: 1\n")
     found = ConnectionLimits(host.shared_state())
     assert found._too_much_of("2001:db8::1") == ""
     assert found._too_much_of("2001:db8::2").startswith("421 4.3.2 Connection rate")
     assert found._too_much_of("2001:db8:0:1::1") == ""
+    assert lines == [
+        "ruleset=check_relay, arg1=[IPv6:2001:db8::2], arg2=2001:db8::2, relay=[IPv6:2001:db8::2],"
+        " reject=421 4.3.2 Connection rate limit exceeded."
+    ]
 
 
 def test_a_table_that_cannot_be_read_sets_no_limits(host: SmtpHost) -> None:
@@ -250,6 +283,17 @@ def test_over_connection_rate_throttle_they_wait(
         found._delay(one)
     assert slept == [0.75, 1.0]
     assert lines == ["deferring connections on daemon MTA: 2 per second"]
+
+
+def test_that_connections_wait_is_told_again_after_a_while(
+    host: SmtpHost, lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    found = ConnectionLimits(host.shared_state())
+    for clock[0] in (1000.0, 1030.0, 1089.0, 1091.0, 1092.0):
+        found._note_delay(f"waiting at {clock[0]:.0f}")
+    assert lines == ["waiting at 1000", "waiting at 1091"]
 
 
 @pytest.mark.parametrize(("port", "option", "waits"), [(0, 5, 1), (0, 6, 0), (6, 5, 0), (5, 0, 1)])

@@ -292,6 +292,21 @@ def test_who_looks_for_bounces_lets_go_of_what_is_held_for_another_reason(
     others.close()
 
 
+def test_the_log_tells_what_a_filter_did_and_who_was_refused(
+    host: PrivateHost, use: Use, logged: Path
+) -> None:
+    use({"R": lambda data: OWN if b"dave" in data else b"c", "E": [reply(b"q", b"odd"), b"c"]})
+    leave(host, DAVE, CAROL)
+    taken(host)
+    lines = [line.partition(": ")[2] for line in logged.read_text().splitlines()]
+    assert "quarantine=odd" in lines
+    facts = "delay=00:00:00, xdelay=00:00:00, mailer=relay, dsn=5.7.9"
+    why = "reply=550 5.7.9 No such thing, stat=Service unavailable"
+    assert [line for line in lines if "dave" in line and "5.7.9" in line] == [
+        f"to=<dave@lab1.campus>, {facts}, {why}"
+    ]
+
+
 @pytest.mark.parametrize("letter", "MRTLNBE")
 def test_discard_takes_a_letter_and_nobody_gets_it(
     host: PrivateHost, use: Use, letter: str
@@ -428,6 +443,9 @@ def test_what_the_child_says_is_not_believed(
     for bad in (
         {"fields": ["X: y\nR</etc/passwd>"]},
         {"above": ["no field"]},
+        {"above": ["X: a\nb"]},
+        {"fields": ["X: a\rb"]},
+        {"fields": ["X: a\0b"]},
         {"recipients": [("|/bin/sh", "PFD", "")]},
         {"sender": "<a\nRPFD:|x>"},
         {"recipients": [("<x\ny>", "PFD", "")]},
@@ -462,16 +480,18 @@ def test_a_reason_is_one_line_and_no_long_one(
     assert control.quarantine.startswith("odd?RPFD:|x?yyy") and len(control.quarantine) == 200
 
 
+@pytest.mark.parametrize("block", [4, 1 << 18])
 @pytest.mark.parametrize("octet", [b"\r", b"\0"])
 def test_a_body_that_is_no_text_is_not_believed(
-    host: PrivateHost, use: Use, monkeypatch: pytest.MonkeyPatch, octet: bytes
+    host: PrivateHost, use: Use, monkeypatch: pytest.MonkeyPatch, octet: bytes, block: int
 ) -> None:
     from minimta.milter.submitted import Submitted
 
     whole = Submitted.answer
+    monkeypatch.setattr(filter_letters, "_BLOCK", block)
 
     def spoil(letter: Submitted, routes: list[tuple[str, str, bytes]]) -> dict[str, object]:
-        os.pwrite(letter._data, octet, 2)
+        os.pwrite(letter._data, octet, 6)
         return whole(letter, routes)
 
     use()

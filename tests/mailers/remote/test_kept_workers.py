@@ -308,6 +308,11 @@ def test_one_message_alone_keeps_nothing(runner: Runner) -> None:
         assert runner.kept.lately.keys() == runner.kept.served == {peer.host}
 
 
+def test_a_next_hop_of_any_name_fits_into_a_line(runner: Runner) -> None:
+    runner.kept.note("m\u00e9l.example\n@x", 1)
+    assert runner.kept.served == {"m\\xe9l.example\\n@x"}
+
+
 def test_messages_that_come_together_make_a_hop_busy(runner: Runner) -> None:
     runner.kept.lately = {}
     with FakeSmtp() as peer:
