@@ -83,6 +83,8 @@ def test_success_is_silent_and_the_message_is_queued(host: Host) -> None:
         b"hello\n",
     )
     assert control.macros[b"_"] == b"emma@localhost"
+    assert control.macros[b"{daemon_flags}"] == b"c u"
+    assert control.auth == b"emma@lab1.campus"
     assert fields(control)[b"From"] == b"Emma Example <emma@lab1.campus>"
     assert fields(control)[b"Received"].startswith(
         b"(from emma@localhost)\n\tby lab1.campus (minimta"
@@ -370,6 +372,23 @@ def test_exit_codes_and_texts_on_standard_output(
     ran = host.run(*arguments, stdin=text)
     assert (ran.code, ran.out) == (code, out)
     assert not host.queued()
+
+
+@pytest.mark.parametrize(
+    ("recipients", "code"),
+    [(["team"], os.EX_NOUSER), (["henry@", "team"], os.EX_USAGE), (["dave"], os.EX_OK)],
+)
+def test_who_waits_for_the_attempt_gets_the_code_of_the_first_trouble(
+    host: Host, recipients: list[str], code: int
+) -> None:
+    (host.root / "aliases").write_text("postmaster: emma\nteam: nosuch\n")
+    host.configure(DeliveryMode="interactive")
+    assert host.run(*recipients).code == code
+
+
+def test_an_envid_may_have_100_characters(host: Host) -> None:
+    assert host.run("-V", "x" * 100, "dave").code == 0
+    assert host.only()[0].envid == b"x" * 100
 
 
 def test_a_from_line_may_be_kept(host: Host) -> None:

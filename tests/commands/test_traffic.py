@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from minimta.system import traffic
+from minimta.system import locks, traffic
 from tests.support.commandhost import Host
 from tests.support.fakesmtp import FakeSmtp
 
@@ -63,6 +63,22 @@ def test_the_dialogue_with_another_host_is_in_it(host: Host) -> None:
     assert ">>> EHLO lab1.campus" in told
     assert any(line.startswith("<<< 250 ") for line in told)
     assert not any("[127.0.0.1]" in line for line in host.run("-bp").out.splitlines())
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_though_a_runner_lives_the_attempt_is_waited_for_and_shown_to_who_wants_it(
+    host: Host, verbose: bool
+) -> None:
+    held = locks.resident(locks.beside(str(host.root / "mqueue")))
+    assert held is not None
+    with held, FakeSmtp() as server:
+        host.configure(
+            SmartHost=f"[127.0.0.1]:{server.port}", DeliveryMode="background", RunAsUser=""
+        )
+        words = [f"-C{host.root}/cf", f"-X{host.root}/log", *["-v"] * verbose]
+        ran = host.run(*words, "x@lab2.campus")
+    assert ran.code == 0 and ">>> EHLO lab1.campus" in lines(host)
+    assert (">>> EHLO lab1.campus" in ran.out.splitlines()) is verbose
 
 
 def test_a_queue_run_is_in_it(host: Host) -> None:
