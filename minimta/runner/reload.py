@@ -17,7 +17,7 @@ from minimta.config.option import OptionError
 from minimta.config.options import Options
 from minimta.config.reload import refuse_changes
 from minimta.milter import input_filters
-from minimta.system import log
+from minimta.system import log, privileges
 
 
 class Reload:
@@ -33,6 +33,14 @@ class Reload:
     def _note(self, *unused: object) -> None:
         self._is_wanted = True
 
+    def _need_user(self, name: str) -> None:
+        """Who talks with other hosts is to be begun as that user. Raise OptionError.
+
+        One that was wrong before is no reason to refuse the rest.
+        """
+        if name != self._options.run_as_user and (why_not := privileges.why_not_become(name)):
+            raise OptionError(f"RunAsUser {name}: {why_not}")
+
     def renewed(self) -> Options | None:
         """New options, once, if they were asked for and are good. Raises nothing."""
         if not self._is_wanted:
@@ -45,6 +53,7 @@ class Reload:
             refuse_changes(self._options, options)
             if why_not := input_filters.why_not(options):
                 raise OptionError(why_not)
+            self._need_user(options.run_as_user)
         except (ConfigError, OptionError, UsageError, OSError) as error:
             log.configure(*before)
             for text in str(error).split("\n"):

@@ -63,6 +63,16 @@ def become(name: str, *, with_groups: bool = False) -> None:
     drop(user.uid, user.gid, [group for group in groups if group != user.gid])
 
 
+def why_not_become(name: str) -> str:
+    """Why become() could not, or should not, be called with *name* (RunAsUser); "" if it could."""
+    if os.geteuid() != 0 or not name:
+        return ""
+    user = Users().find(os.fsencode(name))
+    if user is None:
+        return "no such user"
+    return "" if user.uid else "is root; leave the option empty to keep root"
+
+
 def drop(uid: int, gid: int, groups: list[int]) -> None:
     """Give up root for *uid*, *gid* and the supplementary *groups*.
 

@@ -48,6 +48,23 @@ def test_a_wrong_file_changes_nothing_and_is_told(told: list[str]) -> None:
     ]
 
 
+@pytest.mark.root  # only root becomes another user
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("nosuchuser", "no such user"), ("root", "is root; leave the option empty to keep root")],
+)
+def test_a_run_as_user_who_cannot_be_changes_nothing(told: list[str], name: str, why: str) -> None:
+    new = Options()
+    new.run_as_user = name
+    reload = Reload(Options(), lambda: new)
+    os.kill(os.getpid(), signal.SIGHUP)
+    assert reload.renewed() is None
+    assert told[1:] == [f"reload: nothing is changed: RunAsUser {name}: {why}"]
+    new.run_as_user = "nobody"
+    os.kill(os.getpid(), signal.SIGHUP)
+    assert reload.renewed() is new
+
+
 def test_a_filter_that_nobody_has_defined_changes_nothing(told: list[str]) -> None:
     new = Options()
     new.input_mail_filters = ("scan",)
