@@ -227,8 +227,11 @@ class _Run:
 
 
 def _tell_unseen(options: Options) -> None:
-    """Log what Sendmail has left where no run looks. Raise OSError."""
-    for path in pattern.paths(options):
+    """Log what Sendmail has left where no run looks."""
+    paths: list[str] = []
+    with suppress(OSError):  # the run goes on with those that are open
+        paths = pattern.paths(options)
+    for path in paths:
         if unseen := subdirectories.unseen(path):
             log.line("", f"{log.clean(unseen)}: minimta check", level=1, error=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import resource
@@ -155,6 +156,19 @@ def test_a_run_tells_of_mail_that_sendmail_has_left_where_it_does_not_look(
     told = f"1 message in {queue}/qf, as Sendmail may have it, that no run sees: minimta check"
     assert [line for line in lines if "no run" in line] == [told]
     assert host.letters("dave") == []
+
+
+def test_which_directories_there_are_need_not_be_known_again_in_a_run(
+    host: PrivateHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.submit(EMMA, DAVE)
+
+    def fails(options: Options) -> list[str]:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(queue_run.pattern, "paths", fails)
+    run(host.options)
+    assert len(host.letters("dave")) == 1
 
 
 def test_a_selection_leaves_the_others(host: PrivateHost) -> None:
