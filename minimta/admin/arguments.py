@@ -8,6 +8,7 @@ from argparse import ArgumentError, ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from minimta.admin.checkout import AdminError
+from minimta.admin.output import end_of_help
 from minimta.system import log
 
 
@@ -16,7 +17,7 @@ def parsed(
 ) -> Namespace:
     """What *arguments* say; *is_mixed*: options may stand between the words.
 
-    Raise AdminError: 64 for wrong ones, 0 when --help has been printed.
+    Raise AdminError: 64 for wrong ones, 0 when --help has been printed, as say() if it could not be.
     """
     given, unknown = known(parser, arguments, is_mixed=is_mixed)
     if unknown:
@@ -36,7 +37,10 @@ def known(
     except (
         SystemExit
     ) as end:  # --help; or it has told itself: an option that may be two, or one too few
-        raise AdminError("", os.EX_USAGE if end.code else os.EX_OK) from end
+        if end.code:
+            raise AdminError("", os.EX_USAGE) from end
+        end_of_help()
+        raise AdminError("", os.EX_OK) from end
 
 
 def not_understood(words: Sequence[str]) -> AdminError:

@@ -29,8 +29,17 @@ def say(text: str = "") -> None:
     Raise AdminError if standard output cannot take it (74), without words if nobody reads it any
     more (141, as a shell tells of who was ended by SIGPIPE).
     """
+    _print(text + "\n")
+
+
+def end_of_help() -> None:
+    """argparse has printed: is all of it out? Raise AdminError as say()."""
+    _print("")
+
+
+def _print(text: str) -> None:
     try:
-        print(text, flush=True)
+        print(text, end="", flush=True)
     except BrokenPipeError as error:
         _silence()
         raise AdminError("", 128 + signal.SIGPIPE) from error

@@ -177,6 +177,8 @@ def _parse(arguments: list[str]) -> tuple[Namespace, Threshold, Threshold]:
         given = parsed(parser, arguments)
         return given, threshold(given.warn), threshold(given.crit)
     except AdminError as error:
-        raise AdminError(str(error), UNKNOWN if error.exit_code else os.EX_OK) from error
+        raise AdminError(
+            str(error), UNKNOWN if error.exit_code == os.EX_USAGE else error.exit_code
+        ) from error
     except ValueError as error:
         raise AdminError(f"{error}; see --help", UNKNOWN) from error

@@ -56,7 +56,8 @@ def main(argv: list[str]) -> int:
         say(f"readcf: {error}")
         return os.EX_SOFTWARE
     except OSError as error:  # a look that failed: who calls, whom RunAsUser names; no /dev/null
-        complain(f"sendmail: {error}")
+        where = f"{error.filename}: " if error.filename else ""
+        complain(f"sendmail: {where}{error.strerror or error}")
         return os.EX_TEMPFAIL
     except KeyboardInterrupt:
         return interrupted()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,9 +102,24 @@ def occupy_standard_descriptors() -> None:
     os.close(null)
 
 
+def _guard_standard_descriptors() -> None:
+    """Keep 0, 1 and 2, if the caller left them closed, from files, into which a complaint would go.
+
+    Standard input has nothing then, and what is printed fails as on a closed one. Raise OSError.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY)  # it gets the lowest number that is free: this one
+    if sys.stdin is None:
+        sys.stdin = os.fdopen(0, encoding="utf-8", errors="surrogateescape", closefd=False)
+
+
 def until_interrupted(main: Callable[[list[str]], int], argv: list[str]) -> int:
     """The exit code of a command, when what it had begun is taken back if SIGINT interrupts it."""
     try:
+        _guard_standard_descriptors()
         return main(argv)
     except KeyboardInterrupt:
         return interrupted()

@@ -37,6 +37,8 @@ COMMANDS = (
     "editmap -q cdb {place}/m key",
     "minimta queue list -C {cf}",
     "minimta --help",
+    "minimta queue --help",
+    "minimta help status",
 )
 
 
@@ -95,6 +97,16 @@ def test_who_has_closed_a_pipe_is_told_nothing(place: Place, words: str) -> None
     # 141: as a shell tells of who was ended by SIGPIPE
     assert code == (141 if words.startswith("minimta") else 0)
     assert "tandard output" not in told and "Broken" not in told
+
+
+def test_the_list_of_a_mailbox_that_finds_no_room_is_an_error(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "box").write_text("From a@b Sat Nov 16 00:19:13 2019\nSubject: x\n\nx\n\n")
+    with open("/dev/full", "wb") as full:
+        code, told = place.run(f"mail -n -H -f {tmp_path}/box", full.fileno())
+    assert (code, told) == (
+        os.EX_IOERR,
+        "mail: standard output: No space left on device\n",
+    )
 
 
 def test_a_letter_that_was_taken_is_no_error(place: Place) -> None:

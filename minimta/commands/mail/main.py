@@ -15,7 +15,7 @@ from minimta.commands.mail.settings import Settings
 from minimta.config import file as config_file
 from minimta.config.options import Options
 from minimta.system import safefile
-from minimta.system.terminal import complain, say, wrong_option
+from minimta.system.terminal import complain, printed, say, wrong_option
 from minimta.system.users import User, Users
 
 
@@ -129,7 +129,7 @@ def _read(
     if given.only_headers:
         for number in range(1, len(session.letters) + 1):
             say(display.row(number, session.letter(number), is_current=number == 1))
-        return os.EX_OK
+        return printed("mail", os.EX_OK)
     return reading.run(session, skips_headers=given.skips_headers)
 
 
