@@ -584,6 +584,12 @@ def test_programs_files_and_lists_are_no_addresses(host: Host, evil: str) -> Non
     assert not host.queued()
 
 
+def test_of_a_list_in_one_argument_only_the_program_is_refused(host: Host) -> None:
+    ran = host.run("dave, |/bin/cat, emma")
+    assert (ran.code, ran.err) == (67, "|/bin/cat... Cannot mail directly to programs\n")
+    assert addresses(host.only()[0]) == [b"<dave@lab1.campus>", b"<emma@lab1.campus>"]
+
+
 def test_the_dead_letter_is_appended_to(host: Host) -> None:
     host.run("nosuch")
     host.run("nosuch")
@@ -847,10 +853,13 @@ def test_who_has_no_address_states_one(host: Host, login: str) -> None:
 def test_a_sender_that_the_caller_is_not_is_kept_with_a_warning(
     host: Host, sender: str, shown: str | None
 ) -> None:
-    host.run("-f", sender, "dave")
+    host.configure(LogTo="stderr")
+    ran = host.run("-f", sender, "dave")
     control, _ = host.only("clientmqueue")
-    warning = f"lab1.campus: henry set sender to {shown} using -f".encode()
-    assert fields(control).get(b"X-Authentication-Warning") == (warning if shown else None)
+    warning = f"lab1.campus: henry set sender to {shown} using -f"
+    given = fields(control).get(b"X-Authentication-Warning")
+    assert given == (warning.encode() if shown else None)
+    assert (f": Authentication-Warning: {warning}\n" in ran.err) is bool(shown)
     if shown == "<>":
         assert control.reverse_path == b"<>"
         assert b"From" not in fields(control)
