@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -202,6 +203,30 @@ def test_no_aliases_means_the_user_himself(host: Host) -> None:
     host.run("-n", "-Am", "dave")
     [recipient] = host.only()[0].recipients
     assert (recipient.address, recipient.flags) == (b"\\dave", "PFDA")
+
+
+def test_no_aliases_means_another_hosts_user_all_the_same(host: Host) -> None:
+    host.run("-n", "henry@lab3.campus")
+    [recipient] = host.only()[0].recipients
+    assert (recipient.address, recipient.flags) == (b"<henry@lab3.campus>", "PFD")
+
+
+@pytest.mark.usefixtures("stranger")
+def test_no_aliases_is_nothing_that_a_stranger_can_ask_of_the_mta(host: Host) -> None:
+    host.run("-n", "dave")
+    [recipient] = host.only("clientmqueue")[0].recipients
+    assert (recipient.address, recipient.flags) == (b"<dave@lab1.campus>", "PFD")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "tag"),
+    [(["dave"], "sendmail"), (["-L", "cron-mail", "dave"], "cron-mail"), (["-qf"], "sm-mta")],
+)
+def test_the_log_names_who_writes_it(host: Host, arguments: list[str], tag: str) -> None:
+    host.run("dave")
+    host.configure(LogTo="stderr", RunAsUser="")
+    said = host.run(*arguments).err
+    assert said and {line.partition("[")[0] for line in said.splitlines()} == {tag}
 
 
 @pytest.mark.usefixtures("stranger")
@@ -1080,6 +1105,16 @@ def test_q_with_a_reason_holds_messages_and_without_lets_them_go(host: Host) -> 
     assert "QUARANTINE" not in host.run("-bp").out
     assert host.run("-qQ", "-Q").code == 0
     assert [path.name for path in (host.root / "mqueue").glob("[qh]f*")] == ["qf" + qid]
+
+
+def test_a_message_that_another_process_has_is_told_and_not_held(host: Host) -> None:
+    host.run("dave")
+    (qf,) = (host.root / "mqueue").glob("qf*")
+    with qf.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        ran = host.run("-Qlooks bad", "-qI" + qf.name[2:])
+    assert (ran.code, ran.out, ran.err) == (os.EX_TEMPFAIL, f"{qf.name[2:]}: locked\n", "")
+    assert qf.exists()
 
 
 def test_q_wants_to_know_which_messages(host: Host) -> None:
