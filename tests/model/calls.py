@@ -69,7 +69,8 @@ def look(world: World, process: Process, step: Step) -> Process | None:
 def _way_to(mailbox: Mailbox) -> str:
     if not mailbox.exists:
         return "to a new mailbox"
-    return "to a mailbox" if mailbox.copies or mailbox.torn else "to an empty mailbox"
+    has_text = mailbox.copies or mailbox.torn or mailbox.has_others
+    return "to a mailbox" if has_text else "to an empty mailbox"
 
 
 def read(world: World, process: Process, step: Step) -> Process | None:
@@ -109,6 +110,8 @@ def tear(world: World, process: Process, step: Step) -> Process | None:
         world.write(_open_file(process, step.files[0]), TORN)
         return process
     _may_deliver(world, process)
+    if not world.mailbox.exists:
+        raise Violation("there is no mailbox to write to")
     if world.mailbox.torn:
         raise Violation("appended behind a torn piece")
     world.fly(process.taken, process.recipient, process.recipient)

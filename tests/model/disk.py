@@ -38,7 +38,10 @@ Names = tuple[tuple[str, int], ...]
 
 
 class Mailbox(NamedTuple):
-    """An mbox file: how many whole copies, seen and durable; is a piece at its end, seen and durable?"""
+    """An mbox file: how many whole copies, seen and durable; is a piece at its end, seen and durable?
+
+    Of the letters of others it is enough that there are some, durable.
+    """
 
     exists: bool = True
     is_named: bool = True  # durably
@@ -46,6 +49,7 @@ class Mailbox(NamedTuple):
     durable: int = 0
     torn: bool = False
     torn_durable: bool = False
+    has_others: bool = False
 
     def survivors(self) -> Iterator[Mailbox]:
         """What a power cut may leave."""
@@ -54,7 +58,7 @@ class Mailbox(NamedTuple):
         if not self.exists:
             return
         for copies in range(self.durable, self.copies + 1):
-            whole = Mailbox(copies=copies, durable=copies)
+            whole = Mailbox(copies=copies, durable=copies, has_others=self.has_others)
             piece = whole._replace(torn=True, torn_durable=True)
             is_less = copies < self.copies or self.torn
             if copies > self.durable or not self.torn_durable or not self.torn:

@@ -11,12 +11,14 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tests.model.disk import WHOLE, Control
+from tests.model.disk import WHOLE, Control, Mailbox
 from tests.model.machine import DEFERRED, FAILED, SENT, Machine, Scenario
 from tests.model.programs import PROGRAMS, Programs
 from tests.model.world import SENDER, State, Violation
 
 _ANY = (SENT, DEFERRED)
+#: the names of a control file
+_CONTROLS = ("qf", "hf", "Qf")
 SCENARIOS = (
     Scenario("a mailbox", "accept", {"mailbox": _ANY}, runners=2),
     Scenario("a mailbox, another host", "accept", {"mailbox": (SENT,), "remote": _ANY}, runners=2),
@@ -25,7 +27,7 @@ SCENARIOS = (
         "several at once",
         "accept together",
         {"mailbox": (SENT,)},
-        has_mailbox=False,
+        mailbox=Mailbox(exists=False, is_named=False),
         runners=2,
         crashes=2,
     ),
@@ -35,6 +37,21 @@ SCENARIOS = (
     Scenario("adopted", "submit", {"mailbox": (SENT,)}),
     Scenario("held, let go", "accept", {"remote": (SENT,)}, deeds=("hold", "let go"), runners=2),
     Scenario("removed", "accept", {"mailbox": _ANY}, deeds=("remove",)),
+    Scenario(
+        "a mailbox with letters",
+        "accept",
+        {"mailbox": (SENT,)},
+        mailbox=Mailbox(has_others=True),
+        runners=2,
+        crashes=2,
+    ),
+    Scenario(
+        "put aside, removed",
+        "accept",
+        {"remote": (FAILED,)},
+        report=(FAILED,),
+        deeds=("remove what was put aside",),
+    ),
     Scenario(
         "nobody takes the report",
         "accept",
@@ -146,7 +163,7 @@ def queued(state: State) -> set[str]:
     names, seen = dict(state.names), {number: content for number, content, _ in state.inodes}
     found: set[str] = set()
     for name, inode in state.names:
-        if name[2:4] in ("qf", "hf", "Qf"):
+        if name[2:4] in _CONTROLS:
             control = seen[inode]
             data = names.get(f"{name[:2]}df{name[4:]}", 0)
             if isinstance(control, Control) and data and seen[data] == WHOLE:
@@ -169,6 +186,8 @@ def check(state: State, scenario: Scenario) -> None:
     is_owed = state.acknowledged and not state.removed
     if is_owed and state.mailbox.torn and "mailbox" not in there:
         raise Violation("a piece stays in the mailbox")
+    if any(name[0] + name[4:] == state.gone and name[2:4] in _CONTROLS for name, _ in state.names):
+        raise Violation("what a person has removed is there again")
     _check_files(state)
 
 

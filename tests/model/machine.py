@@ -15,6 +15,14 @@ from tests.model.programs import PROGRAMS, Programs, Step
 from tests.model.world import SENDER, Process, State, World
 
 SENT, DEFERRED, FAILED = "sent", "deferred", "failed"
+#: what a person does -> of which files, and the program that it begins with
+DEEDS = {
+    "hold": ("qf", "take"),
+    "let go": ("hf", "take from quarantine"),
+    "remove": ("qf", "take"),
+    "take back": ("Qf", "take back"),
+    "remove what was put aside": ("Qf", "remove"),
+}
 
 
 @dataclass(frozen=True)
@@ -31,9 +39,9 @@ class Scenario:
     runners: int = 1
     #: attempts that leave somebody for later
     delays: int = 1
-    #: what a person does, each once and in this order: "hold", "let go", "remove", "take back"
+    #: what a person does, each once and in this order: the keys of DEEDS
     deeds: tuple[str, ...] = ()
-    has_mailbox: bool = True
+    mailbox: Mailbox = Mailbox()
     #: messages of which the removals may be made durable together
     batch: int = 1
     #: what becomes of reports
@@ -95,18 +103,18 @@ class Machine:
 
     def initial(self) -> State:
         """Nothing has come yet."""
-        box = Mailbox() if self.scenario.has_mailbox else Mailbox(exists=False, is_named=False)
         return State(
             names=(),
             disk=(),
             pending=(),
             inodes=(),
-            mailbox=box,
+            mailbox=self.scenario.mailbox,
             processes=(),
             entered=False,
             acknowledged=False,
             removed=False,
             held=False,
+            gone="",
             durable=(),
             copies=(),
             excused=(),
@@ -162,9 +170,8 @@ class Machine:
         program = self._programs[process.program]
         if just_locked and program[process.at - 1].call == "lock" and world.mailbox.torn:
             torn = self._programs["to a torn mailbox"]
-            return process._replace(
-                program="to a torn mailbox", at=[s.call for s in torn].index("lock") + 1
-            )
+            behind = next(n for n, s in enumerate(torn) if s.call not in ("look", "open", "lock"))
+            return process._replace(program="to a torn mailbox", at=behind)
         return process
 
     def _answer_lost(self, world: World, process: Process) -> Move:
@@ -202,6 +209,8 @@ class Machine:
             return self._recorded(world, process)
         if name == "retire":
             return self._batch_goes_on(world, process)
+        if process.who == "person" and name in ("finish", "remove"):
+            world.gone = process.taken
         return [(True, self._batch_over(process))]
 
     def _batch_goes_on(self, world: World, process: Process) -> list[tuple[bool, Process | None]]:
@@ -378,12 +387,10 @@ class Machine:
 
     def _deeds(self, state: State) -> Iterator[Move]:
         deed, later = state.deeds[0], state.deeds[1:]
-        kind = {"let go": "hf", "take back": "Qf"}.get(deed, "qf")
+        kind, program = DEEDS[deed]
         for name, _ in state.names:
             if name.startswith("m/" + kind):
-                taken = "m" + name[4:]
-                program = {"hf": "take from quarantine", "Qf": deed}.get(kind, "take")
-                person = Process("person", program, taken=taken, then=deed)
+                person = Process("person", program, taken="m" + name[4:], then=deed)
                 yield Move(f"person: {deed}", _with(state._replace(deeds=later), person))
 
     # --- crashes ----------------------------------------------------------------------------------

@@ -108,6 +108,8 @@ class State(NamedTuple):
     acknowledged: bool
     removed: bool
     held: bool
+    #: the message that a person was told is removed
+    gone: str
     #: messages of which a commit is complete
     durable: tuple[str, ...]
     #: copies that other hosts, programs and the sender (of reports) have, by recipient
@@ -138,7 +140,7 @@ class World:
         self.copies = dict(state.copies)
         self.excused = dict(state.excused)
         self.entered, self.acknowledged = state.entered, state.acknowledged
-        self.removed, self.held = state.removed, state.held
+        self.removed, self.held, self.gone = state.removed, state.held, state.gone
         self.durable = set(state.durable)
         self.crashes, self.deeds, self.delays = state.crashes, state.deeds, state.delays
 
@@ -158,6 +160,7 @@ class World:
             self.acknowledged,
             self.removed,
             self.held,
+            self.gone,
             tuple(sorted(self.durable & (here | {name[0] + name[4:] for name in self.disk}))),
             tuple(sorted(self.copies.items())),
             tuple(sorted(self.excused.items())),
@@ -237,6 +240,7 @@ class World:
         used = {name[0] + name[4:] for name in (*self.names, *self.disk)}
         used |= {name[0] + name[4:] for change in self.pending for name, _ in change}
         used |= {one for process in self.others for one in (process.taken, process.made)}
+        used.add(self.gone)
         number = 0
         while f"{directory}{number}" in used:
             number += 1
