@@ -18,7 +18,7 @@ LINES = [
 
 def both(octets: bytes, monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
     """What is found in pieces, and line by line: entries in their order, and all of the report."""
-    found = []
+    found: list[tuple[object, ...]] = []
     for large in (0, len(octets)):
         monkeypatch.setattr(text, "_LARGE", large)
         report = RebuildReport("aliases")

@@ -15,6 +15,7 @@ import pytest
 
 from minimta.config import ports
 from minimta.config.options import Options
+from minimta.queue import pattern
 from minimta.queue.control import Control
 from minimta.queue.listing import Listed
 from minimta.queue.rest import rest_after
@@ -166,7 +167,7 @@ def test_which_directories_there_are_need_not_be_known_again_in_a_run(
     def fails(options: Options) -> list[str]:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    monkeypatch.setattr(queue_run.pattern, "paths", fails)
+    monkeypatch.setattr(pattern, "paths", fails)
     run(host.options)
     assert len(host.letters("dave")) == 1
 
