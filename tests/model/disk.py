@@ -67,6 +67,10 @@ class Mailbox(NamedTuple):
                 yield piece
 
 
+#: it is there, and its name is durable
+EMPTY_MAILBOX = Mailbox()
+
+
 def after_power_cut(
     disk: Names, pending: tuple[Change, ...], inodes: tuple[Inode, ...]
 ) -> Iterator[tuple[Names, tuple[Inode, ...]]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tests.model.calls import CALLS, TEAR, Wait
-from tests.model.disk import Control, Mailbox, after_power_cut
+from tests.model.disk import EMPTY_MAILBOX, Control, Mailbox, after_power_cut
 from tests.model.programs import PROGRAMS, Programs, Step
 from tests.model.world import SENDER, Process, State, World
 
@@ -41,7 +41,7 @@ class Scenario:
     delays: int = 1
     #: what a person does, each once and in this order: the keys of DEEDS
     deeds: tuple[str, ...] = ()
-    mailbox: Mailbox = Mailbox()
+    mailbox: Mailbox = EMPTY_MAILBOX
     #: messages of which the removals may be made durable together
     batch: int = 1
     #: what becomes of reports
