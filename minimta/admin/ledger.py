@@ -276,8 +276,11 @@ def parse(verb: str, arguments: list[str], **more: dict[str, str]) -> Namespace:
     parser.add_argument("--host", default="", metavar="NAME", help="of a log of many machines")
     parser.add_argument("--json", action="store_true", help="for programs")
     for name, settings in more.items():
-        parser.add_argument(f"--{name}", default="", **settings)  # type: ignore[arg-type]
+        parser.add_argument(f"--{name}", **settings)  # type: ignore[arg-type]
     given = parsed(parser, arguments)
+    for name in more:
+        if getattr(given, name) == "":
+            raise AdminError(f"--{name} names nothing", os.EX_USAGE)
     return given
 
 

@@ -169,12 +169,13 @@ def _parse(arguments: list[str]) -> tuple[Namespace, Threshold, Threshold]:
     parser.add_argument("--no-log", action="store_true", help="do not read the log")
     parser.add_argument(
         "--prometheus",
-        default="",
         metavar="FILE",
         help="write metrics there, - for standard output",
     )
     try:
         given = parsed(parser, arguments)
+        if given.prometheus == "":
+            raise ValueError("--prometheus names nothing")
         return given, threshold(given.warn), threshold(given.crit)
     except AdminError as error:
         raise AdminError(

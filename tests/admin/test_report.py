@@ -167,6 +167,7 @@ def test_more_hours_than_a_chart_has_bars_are_days() -> None:
 def test_an_unwritable_place_is_told(
     arguments: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
+    assert verbs.main(["report", *arguments, "--html", ""]) == os.EX_USAGE
     assert verbs.main(["report", *arguments, "--html", "/nonexistent/r.html"]) == os.EX_CANTCREAT
     said = "cannot write /nonexistent/r.html (No such file or directory): name another place\n"
     assert capfd.readouterr().err.endswith(said)

@@ -174,9 +174,11 @@ def test_a_wrong_configuration_is_unknown_to_a_plugin(
 
 
 def test_wrong_arguments_are_unknown(place: Place, capfd: pytest.CaptureFixture[str]) -> None:
-    for words in (("--warn", "soon"), ("--nonsense",)):
+    for words in (("--prometheus", ""), ("--warn", "soon"), ("--nonsense",)):
         assert place.run(*words) == status.UNKNOWN
-    assert "soon" in capfd.readouterr().err
+    told = capfd.readouterr().err
+    assert "soon" in told
+    assert "--prometheus names nothing; see --help" in told
 
 
 def test_who_runs_is_seen(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
