@@ -199,8 +199,9 @@ def test_verbose_says_that_it_waits(host: Host) -> None:
     assert host.run("-v", "dave").out == "<dave@lab1.campus>... queued\n"
 
 
-def test_no_aliases_means_the_user_himself(host: Host) -> None:
-    host.run("-n", "-Am", "dave")
+@pytest.mark.parametrize("flags", [["-n"], ["-n", "-Am"]])
+def test_no_aliases_means_the_user_himself(host: Host, flags: list[str]) -> None:
+    host.run(*flags, "dave")
     [recipient] = host.only()[0].recipients
     assert (recipient.address, recipient.flags) == (b"\\dave", "PFDA")
 
@@ -607,6 +608,12 @@ def test_programs_files_and_lists_are_no_addresses(host: Host, evil: str) -> Non
     assert ran.code == 67
     assert f"{evil}... Cannot mail directly to " in ran.out
     assert not host.queued()
+
+
+def test_what_did_not_go_to_a_wrong_address_is_kept_though_others_get_it(host: Host) -> None:
+    ran = host.run("henry@", "dave")
+    assert (ran.code, len(host.queued())) == (os.EX_USAGE, 1)
+    assert host.dead_letter().count(b"Subject: t") == 1
 
 
 def test_of_a_list_in_one_argument_only_the_program_is_refused(host: Host) -> None:
