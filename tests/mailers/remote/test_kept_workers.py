@@ -193,6 +193,21 @@ def test_a_worker_that_has_ended_is_taken_by_nobody(runner: Runner) -> None:
     assert not runner.kept
 
 
+def test_a_worker_that_may_just_be_ending_is_taken_by_nobody(runner: Runner) -> None:
+    with FakeSmtp() as peer:
+        assert runner.sends(job(peer.host))
+        (worker,) = runner.idle
+        since, timeout = worker.idle_since, runner.options.connection_cache_timeout
+        worker.idle_since = time.monotonic() - timeout + 0.05
+        assert runner.kept.take(worker.way) is None
+        worker.idle_since = since
+        assert runner.kept.take(object()) is None
+        assert runner.kept.take(worker.way) is worker
+        assert runner.kept.take(worker.way) is None, "who has it has it alone"
+        runner.kept.keep(worker)
+        runner.kept.close()
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 @pytest.mark.parametrize("is_seen", [True, False])
 def test_a_kept_worker_that_dies_costs_a_new_connection(
