@@ -21,6 +21,7 @@ from minimta.config.options import Options
 from minimta.message import address
 from minimta.queue import permission
 from minimta.queue.control import Control
+from minimta.queue.spool import Spool
 from minimta.routing.route import Route, Router
 from minimta.system.users import Users
 from tests.support.commandhost import MESSAGE, Host
@@ -710,6 +711,16 @@ def test_no_space_is_temporary_and_logged(host: Host) -> None:
     assert first == f"Insufficient disk space in {host.root}/mqueue; try again later"
     assert second.endswith("/dead.letter")
     assert host.dead_letter().endswith(b"\nSubject: t\n\nhello\n\n")
+
+
+@pytest.mark.parametrize(("wanted", "code"), [(100, os.EX_OK), (101, os.EX_TEMPFAIL)])
+def test_as_many_free_blocks_as_minfreeblocks_are_enough(
+    host: Host, monkeypatch: pytest.MonkeyPatch, wanted: int, code: int
+) -> None:
+    monkeypatch.setattr(Spool, "free_blocks", lambda self: 100)
+    host.configure(MinFreeBlocks=str(wanted))
+    assert host.run("dave").code == code
+    assert len(host.queued()) == (code == os.EX_OK)
 
 
 @pytest.mark.parametrize("octets", [10, 64 << 10, 200_000, 1_000_000])
