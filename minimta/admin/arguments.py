@@ -34,10 +34,8 @@ def known(
         return parse(arguments)
     except ArgumentError as error:
         raise AdminError(log.clean(str(error), 1000), os.EX_USAGE) from error
-    except (
-        SystemExit
-    ) as end:  # --help; or it has told itself: an option that may be two, or one too few
-        if end.code:
+    except SystemExit as end:
+        if end.code:  # it has told itself: an option that may be two, or a word too few
             raise AdminError("", os.EX_USAGE) from end
         end_of_help()
         raise AdminError("", os.EX_OK) from end

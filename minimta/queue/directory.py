@@ -60,6 +60,7 @@ class QueueDirectory:
         self.reads_back = True
         #: may we read, and so fsync, the directory?
         self.may_list = True
+        self._itself: os.stat_result | None = None
         flags = os.O_DIRECTORY | os.O_CLOEXEC
         try:
             self.descriptor = os.open(directory, os.O_RDONLY | flags)
@@ -75,7 +76,8 @@ class QueueDirectory:
     def is_in_place(self) -> bool:
         """Is it still what its path leads to? As far as can be seen: one that was moved away may come back."""
         try:
-            return os.path.samestat(os.stat(self.directory), os.fstat(self.descriptor))
+            self._itself = self._itself or os.fstat(self.descriptor)
+            return os.path.samestat(os.stat(self.directory), self._itself)
         except OSError:
             return True
 
