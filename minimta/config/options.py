@@ -226,7 +226,7 @@ class Options:
     me_too = _option("MeToo", "True", boolean, "the sender gets a copy too when an alias names them", "m", anybody=True)
     no_recipient_action = _option("NoRecipientAction", "none", choice("none", "add-to", "add-apparently-to", "add-bcc", "add-to-undisclosed"), "what to do with a message without To, Cc, Bcc", anybody=True)
     privacy_options = _option("PrivacyOptions", "authwarnings", privacy, "what strangers and users are not told or allowed: authwarnings, needmailhelo, novrfy, noexpn, noreceipts, nobodyreturn, goaway, public and others", "p")
-    run_as_user = _option("RunAsUser", "minimta", str.strip, "user that listener and remote worker become when started as root")
+    run_as_user = _option("RunAsUser", "minimta", str.strip, "user that listener and remote worker become when started as root; before a change empty the queue: what the user before has made is put aside")
     one_user = _option("OneUser", "False", boolean, "everything is done as the user who runs it, who is not root: for containers; programs and files of other users' .forward are neither run nor written, and that mail waits (ours)")
     sandbox = _option("Sandbox", "True", boolean, "listener and remote worker give up, by Landlock where the kernel has it, what they do not need (ours)")
     status_file = _option("StatusFile", "", directory, "statistics for mailstats(8), written once a second at most; empty: beside QueueDirectory, with .statistics at its end; /dev/null: none")
