@@ -49,6 +49,10 @@ _LEFT_OUT = steps(
 )
 
 
+#: who is not root asks the quota so, before several acts: nothing depends on that file
+_ASKED = ["create tf", "close tf", "unlink tf"]
+
+
 class Traced:
     """A host, and what was done on it."""
 
@@ -75,10 +79,18 @@ class Traced:
         """Were the calls those of these *programs*, one after the other?"""
         wanted = [str(step) for name in programs for step in PROGRAMS[name]]
         left_out = {*map(str, _LEFT_OUT), "answer remote", "reply", without}
-        found = [line for line in self.lines if line not in left_out]
+        found = [line for line in _without_question(self.lines) if line not in left_out]
         wanted = [line for line in wanted if line not in left_out]
         difference = "\n".join(difflib.ndiff(wanted, found))
         assert found == wanted, f"the model's calls (-) and the code's (+):\n{difference}"
+
+
+def _without_question(lines: list[str]) -> list[str]:
+    if os.geteuid():
+        for number in range(len(lines)):
+            if lines[number : number + 3] == _ASKED:
+                return lines[:number] + lines[number + 3 :]
+    return lines
 
 
 @pytest.fixture
