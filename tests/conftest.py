@@ -31,6 +31,7 @@ _umask = 0o022
 _libc = ctypes.CDLL(None)
 _PR_SET_DUMPABLE = 4
 _real_fork = os.fork
+_real_sleep = time.sleep
 _real_enter, _our_pid = sandbox.enter, os.getpid()
 #: characters of a value that stand in the name of a test
 _LONGEST_NAME = 500
@@ -71,6 +72,10 @@ def _fork() -> int:
 
     Python 3.12 and later warn of it, but an error made of this warning is dropped in os.fork().
     """
+    for _ in range(500):
+        if threads() == 1:
+            break
+        _real_sleep(0.01)  # one that was joined, or waits in a pool of a test before, ends soon
     assert threads() == 1, "fork in a process with threads"
     return _real_fork()
 

@@ -239,6 +239,8 @@ def spoken(page: Path) -> set[str]:
 def parse(command: str) -> None:
     """Read *command* as its program would. Raise what it raises, AssertionError for no such verb or flag."""
     words = shlex.split(command)
+    if words[:2] == ["minimta", "help"]:
+        words = [words[0], *words[2:], "--help"]
     if words[0] in SENDMAILS:
         commandline.parse(words)
     elif words[0] == "minimta" and len(words) > 1 and words[1] not in (*PLAIN, "--help"):
