@@ -20,6 +20,7 @@ from minimta.listener.dovecot_auth import DovecotAuth
 from minimta.smtp import sasl
 from minimta.smtp.sasl_server import Accepted, Challenge, Refused, Step
 from tests.support.fakeunix import FakeUnix
+from tests.support.unix_servers import wait_until_it_listens
 
 PLACE = LoginPlace("192.0.2.1", "10.0.3.135", True)
 GREETING = (
@@ -220,10 +221,7 @@ def real() -> Iterator[Path]:
         start_new_session=True,
     )
     try:
-        end = time.monotonic() + 15
-        while not (directory / "auth-minimta").exists():
-            assert daemon.poll() is None and time.monotonic() < end
-            time.sleep(0.02)
+        wait_until_it_listens(directory / "auth-minimta", daemon)
         yield directory
     finally:
         daemon.terminate()

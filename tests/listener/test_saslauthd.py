@@ -14,6 +14,7 @@ from minimta.listener import saslauthd
 from minimta.listener.auth_backend import LoginPlace, PasswordVerdict
 from minimta.listener.saslauthd import Saslauthd
 from tests.support.fakeunix import FakeUnix
+from tests.support.unix_servers import wait_until_it_listens
 
 PLACE = LoginPlace("192.0.2.1", "", True)
 
@@ -121,10 +122,7 @@ def test_the_real_saslauthd_knows_the_users_of_this_host(tmp_path: Path) -> None
         start_new_session=True,  # it ends its whole process group
     )
     try:
-        end = time.monotonic() + 10
-        while not (run / "mux").exists():
-            assert daemon.poll() is None and time.monotonic() < end
-            time.sleep(0.02)
+        wait_until_it_listens(run / "mux", daemon)
         backend = Saslauthd(str(run / "mux"))
         assert backend.check("emma", "secret", PLACE) is PasswordVerdict.RIGHT
         assert backend.check("emma", "wrong", PLACE) is PasswordVerdict.WRONG

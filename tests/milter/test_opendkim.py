@@ -6,7 +6,6 @@ import base64
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from minimta.message import headers
 from minimta.runner import queue_run
 from tests.support.privatehost import PrivateHost
 from tests.support.smtphost import STRANGER, SmtpHost
+from tests.support.unix_servers import wait_until_it_listens
 
 pytestmark = pytest.mark.debian("opendkim", "openssl")
 
@@ -69,10 +69,7 @@ def opendkim(tmp_path: Path, keys: Path) -> Iterator[Start]:
         configuration.write_text("\n".join(lines) + "\n")
         program = shutil.which("opendkim", path=f"{os.environ['PATH']}:/usr/sbin") or "opendkim"
         running.append(subprocess.Popen([program, "-f", "-x", str(configuration)]))
-        end = time.monotonic() + 10
-        while not path.exists():
-            assert time.monotonic() < end and running[-1].poll() is None
-            time.sleep(0.02)
+        wait_until_it_listens(path, running[-1])
         return f"opendkim{mode}, S=local:{path}, F=T, T=R:20s"
 
     yield start

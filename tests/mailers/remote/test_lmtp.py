@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -23,6 +22,7 @@ from tests.support.fakelmtp import DOVECOT, FakeLmtp
 from tests.support.fakesmtp import DROP, HANG, FakeSmtp, Refusing
 from tests.support.jobs import job, options
 from tests.support.slots import slots
+from tests.support.unix_servers import wait_until_it_listens
 
 
 @pytest.fixture(autouse=True)
@@ -441,21 +441,11 @@ def dovecot(ground: Path, dave: User, carol: User) -> Iterator[Path]:
     )
     server = subprocess.Popen(["dovecot", "-F", "-c", str(ground / "conf")])
     try:
-        wait_for(run / "lmtp", server)
+        wait_until_it_listens(run / "lmtp", server)
         yield run / "lmtp"
     finally:
         server.terminate()
         server.wait(10)
-
-
-def wait_for(path: Path, server: subprocess.Popen[bytes]) -> None:
-    for _ in range(1000):
-        assert server.poll() is None
-        with socket.socket(socket.AF_UNIX) as probe, suppress(OSError):
-            probe.connect(str(path))
-            return
-        time.sleep(0.01)
-    raise AssertionError("Dovecot does not listen")
 
 
 @pytest.mark.root
