@@ -291,5 +291,4 @@ def _parse(arguments: list[str]) -> Namespace:
         "--offline", action="store_true", help="ask neither name servers nor other hosts"
     )
     parser.add_argument("--test-alert", action="store_true", help="call AlertCommand, too")
-    given = parsed(parser, arguments)
-    return given
+    return parsed(parser, arguments)

@@ -84,7 +84,7 @@ def show(
         aside = sum(map(_count_put_aside, {*wanted, options.client_queue_directory}))
         # DIFFERS: Sendmail's ends with the total; what it lost is seen by who knows -qL.
         lines += [f"{aside} put aside: mailq -qL"] if aside else []
-        lines += [f"{one}: minimta check" for one in map(subdirectories.unseen, wanted) if one]
+        lines += [f"{one}: minimta check" for one in map(subdirectories.told, wanted) if one]
     say("\n".join([*lines, *_redirected(options)]))
     return code
 

@@ -26,18 +26,21 @@ def found(directory: str) -> list[str]:
 
 
 def messages(directory: str) -> int:
-    """How many control files, of any kind, lie in *directory*; 0 if it is none, or not for us to read."""
+    """How many control files, of any kind, lie in *directory*; 0 if there is none. Raise OSError."""
     try:
         with os.scandir(directory) as entries:
             return sum(
                 one.name[:2] in ("qf", "hf", "Qf") and valid(one.name[2:]) for one in entries
             )
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return 0
 
 
 def unseen(directory: str) -> str:
-    """What to tell of messages in the subdirectories of a queue directory, "" if there are none."""
+    """What to tell of messages in the subdirectories of a queue directory, "" if there are none.
+
+    Raise OSError if that cannot be known now.
+    """
     where = os.path.join(directory, "qf")
     number = messages(where)
     if not number:
@@ -45,6 +48,16 @@ def unseen(directory: str) -> str:
     return (
         f"{number} message{'s'[: number > 1]} in {where}, as Sendmail may have it, that no run sees"
     )
+
+
+def told(directory: str) -> str:
+    """unseen(), or that it cannot be known; "" for a user who may not look there."""
+    try:
+        return unseen(directory)
+    except OSError as error:
+        if isinstance(error, PermissionError) and os.geteuid():
+            return ""
+        return f"{directory}/qf, where Sendmail may have mail, cannot be read: {error.strerror}"
 
 
 def remedy(directory: str) -> str:

@@ -232,8 +232,8 @@ def _tell_unseen(options: Options) -> None:
     with suppress(OSError):  # the run goes on with those that are open
         paths = pattern.paths(options)
     for path in paths:
-        if unseen := subdirectories.unseen(path):
-            log.line("", f"{log.clean(unseen)}: minimta check", level=1, error=True)
+        if told := subdirectories.told(path):
+            log.line("", f"{log.clean(told)}: minimta check", level=1, error=True)
 
 
 def batch_size() -> int:

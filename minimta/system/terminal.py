@@ -90,28 +90,21 @@ def _write_all(descriptor: int, octets: bytes | bytearray) -> bool:
     return True
 
 
-def occupy_standard_descriptors() -> None:
+def occupy_standard_descriptors(flags: int = os.O_RDWR) -> None:
     """Open /dev/null as each of the descriptors 0, 1 and 2 that the caller left closed. Raise OSError.
 
     Otherwise the next file that is opened, perhaps a df, would get that number, and with it all that
-    is printed.
+    is printed. With O_RDONLY as *flags* what is printed there fails, as on a closed one.
     """
-    null = os.open(os.devnull, os.O_RDWR)
+    null = os.open(os.devnull, flags)
     while null <= 2:
-        null = os.open(os.devnull, os.O_RDWR)
+        null = os.open(os.devnull, flags)
     os.close(null)
 
 
 def _guard_standard_descriptors() -> None:
-    """Keep 0, 1 and 2, if the caller left them closed, from files, into which a complaint would go.
-
-    Standard input has nothing then, and what is printed fails as on a closed one. Raise OSError.
-    """
-    for descriptor in (0, 1, 2):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDONLY)  # it gets the lowest number that is free: this one
+    """For small programs: standard input that was closed has nothing. Raise OSError."""
+    occupy_standard_descriptors(os.O_RDONLY)
     if sys.stdin is None:
         sys.stdin = os.fdopen(0, encoding="utf-8", errors="surrogateescape", closefd=False)
 

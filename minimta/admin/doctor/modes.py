@@ -85,7 +85,12 @@ def _queue(path: str, remedy: str) -> Iterator[Diagnosis]:
 
 def _split(path: str) -> Iterator[Diagnosis]:
     """Subdirectories, in which mail may be, or would be were Sendmail back."""
-    if unseen := subdirectories.unseen(path):
+    try:
+        unseen = subdirectories.unseen(path)
+    except OSError as error:
+        yield unknown(f"{path}/qf", error.strerror or str(error))
+        return
+    if unseen:
         yield fault(path, unseen, subdirectories.remedy(path))
     elif found := subdirectories.found(path):
         text = f"has subdirectories ({', '.join(found)}), as Sendmail may: mail there is not seen"
@@ -118,7 +123,14 @@ def _left_elsewhere(options: Options, paths: Sequence[str]) -> Iterator[Diagnosi
     for place in (base, *inner):
         found = _stat(place)
         is_seen = found is None or any(os.path.samestat(found, one) for one in seen)
-        if not is_seen and (number := subdirectories.messages(place)):
+        if is_seen:
+            continue
+        try:
+            number = subdirectories.messages(place)
+        except OSError as error:
+            yield unknown(place, error.strerror or str(error))
+            continue
+        if number:
             text = f"{number} message{'s'[: number > 1]} in it, which is no queue directory: no run sees them"
             yield fault(place, text, f"minimta stopped: {_moved(place, paths[0])}")
 

@@ -49,8 +49,8 @@ def about_queue(options: Options) -> list[str]:
         paths = pattern.paths(options)
     except OSError:
         return []  # none was made yet
-    told = [(subdirectories.unseen(path), subdirectories.remedy(path)) for path in paths]
-    return [f"{unseen}: {remedy}" for unseen, remedy in told if unseen]
+    told = [(subdirectories.told(path), subdirectories.remedy(path)) for path in paths]
+    return [f"{what}: {remedy}" for what, remedy in told if what]
 
 
 def _about_host_name(options: Options) -> list[str]:

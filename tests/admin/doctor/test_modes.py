@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from minimta.admin.doctor import modes
+from minimta.queue import subdirectories
 from tests.support.patient import Machine
 
 
@@ -294,3 +296,18 @@ def test_subdirectories_as_sendmail_may_have_are_told(machine: Machine, base: Pa
     machine.options.queue_pattern = str(base / "q2")
     _, line = machine.told(modes.queues)
     assert "has subdirectories (qf, df)" in line
+
+
+@pytest.mark.parametrize("place", ["q1", "q2/qf"], ids=["another queue", "a subdirectory"])
+def test_where_mail_may_lie_and_cannot_be_looked_for_is_unknown(
+    machine: Machine, base: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    def fails(directory: str) -> int:
+        if directory == f"{base}/{place}":
+            raise OSError(errno.EIO, os.strerror(errno.EIO), directory)
+        return 0
+
+    monkeypatch.setattr(subdirectories, "messages", fails)
+    machine.options.queue_pattern = f"{base}/q2*"
+    [line] = machine.told(modes.queues)
+    assert f"{base}/{place}: " in line and "Input/output error" in line
