@@ -21,7 +21,7 @@ from minimta.system.privileges import as_user, read_as
 from minimta.system.safefile import Untrusted
 from minimta.system.users import User, Users
 from tests.support.fakedns import FakeDns, Zone
-from tests.support.homes import SPOILED, put
+from tests.support.homes import SPOILED, let_others_in, put
 
 HOME = Path(__file__).parent.parent.parent
 ZONE: Zone = {
@@ -98,9 +98,7 @@ class Host:
 
 @pytest.fixture
 def host(tmp_path: Path) -> Iterator[Host]:
-    for path in (tmp_path, *tmp_path.parents):
-        if path.stat().st_uid == os.geteuid() and path.name.startswith(("pytest", "test")):
-            path.chmod(0o755)
+    let_others_in(tmp_path)
     with FakeDns(ZONE) as server:
         yield Host(tmp_path, server.address)
 

@@ -15,6 +15,7 @@ from minimta.commands import mail_local
 from tests.support import configured
 from tests.support.commandhost import Host
 from tests.support.configured import Ended
+from tests.support.homes import let_others_in
 
 LETTER = b"Subject: t\nFrom: a@b\n\nhello\nFrom here\n.\n"
 
@@ -82,8 +83,7 @@ def test_h_is_a_file_of_the_users_home(host: Host) -> None:
     if not os.getuid():
         (host.root / "passwd").write_text(f"emma:x:65534:65534:e:{host.root}/home:/bin/sh\n")
         os.chown(host.root / "home", 65534, 65534)
-        for directory in (host.root, *host.root.parents[:3]):
-            directory.chmod(directory.stat().st_mode | 0o011)
+        let_others_in(host.root)
     assert run(host, "-h", "Mailbox", "emma") == Ended(0, "", "")
     assert b"\nhello\n" in (host.root / "home" / "Mailbox").read_bytes()
 

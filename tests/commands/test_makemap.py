@@ -14,6 +14,7 @@ import pytest
 from minimta.admin.checkout import HOME
 from minimta.commands import makemap
 from minimta.maps.cdb import Cdb
+from tests.commands.test_interrupts import interrupted
 
 USAGE = makemap.USAGE + "\n"
 
@@ -224,25 +225,5 @@ def test_a_new_map_may_be_read_by_who_may_read_its_text(
 def test_who_interrupts_it_has_the_old_map_and_reads_nothing_of_python(place: Path) -> None:
     assert run(place, "a old\n", "cdb", "m")[0] == 0
     before = sorted(os.listdir(place))
-    # A shell that starts the tests in the background lets them ignore SIGINT.
-    command = [
-        "env",
-        "--default-signal=INT",
-        sys.executable,
-        "-IS",
-        f"{HOME}/bin/makemap",
-        "cdb",
-        "m",
-    ]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(
-        command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, cwd=place
-    ) as typed:
-        assert typed.stdin and typed.stdout
-        typed.stdin.write(b"# a comment\n" * 90_000)  # more than a pipe has room for: it reads
-        typed.stdin.flush()
-        typed.send_signal(signal.SIGINT)
-        typed.stdin.close()  # Python may have heard of it just before a read that would wait
-        said = typed.stdout.read()
-    assert (said, typed.returncode) == (b"", -signal.SIGINT)
+    assert interrupted(place, "makemap", "cdb", "m") == (b"", -signal.SIGINT)
     assert (dump(place), sorted(os.listdir(place))) == ("a\told\n", before)

@@ -24,6 +24,7 @@ from minimta.queue.spool import Spool
 from minimta.system import hostnames, log
 from minimta.system.users import Users
 from tests.support.faults import Faults
+from tests.support.homes import let_others_in
 from tests.support.powercut import Disk, playground
 
 QID = "6AM9CfOn000096"
@@ -782,9 +783,7 @@ def test_a_user_without_rights_leaves_a_message_and_root_takes_it(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The whole way: he may neither list nor fsync the directory, and the message is his."""
-    for above in house.client.parents:
-        if above.stat().st_mode & 0o001 == 0:
-            above.chmod(above.stat().st_mode | 0o001)
+    let_others_in(house.client.parent)
     child = os.fork()
     if child == 0:
         status = 1

@@ -23,6 +23,7 @@ from minimta.queue.directory import UNKNOWN_UID
 from minimta.queue.spool import Spool
 from minimta.system import log
 from tests.support.faults import Faults
+from tests.support.homes import let_others_in
 
 QID = "6AM9CfOn000096"
 BODY = b"body\n"
@@ -665,9 +666,7 @@ def test_a_listener_needs_no_more_than_mode_1730_if_it_opened_the_queue_as_root(
     os.chown(queue, 0, LISTENER)
     queue.chmod(0o1730)
     os.chmod(queue.parent, 0o755)
-    for above in queue.parents:
-        if above.stat().st_mode & 0o001 == 0:
-            above.chmod(above.stat().st_mode | 0o001)
+    let_others_in(queue.parent)
     spool = Spool(str(queue))
     put(spool, "6AM9CfOm000096")
     child = os.fork()

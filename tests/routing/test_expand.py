@@ -17,6 +17,7 @@ from minimta.routing.expand import expand
 from minimta.routing.local_host import LocalHost
 from minimta.routing.route import Route, Router
 from minimta.system import log
+from tests.support.homes import let_others_in
 
 NAMES = ("dave", "carol", "henry", "list")
 
@@ -63,9 +64,7 @@ class House:
 
 @pytest.fixture
 def house(tmp_path: Path) -> House:
-    for path in tmp_path.parents:  # the default user has to get there
-        if path.stat().st_uid == os.geteuid() and path.name.startswith("pytest"):
-            path.chmod(0o755)
+    let_others_in(tmp_path)  # the default user has to get there
     return House(tmp_path)
 
 

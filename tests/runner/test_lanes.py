@@ -18,6 +18,7 @@ from minimta.runner.queue_run import run
 from minimta.system.slots import Slots
 from minimta.system.waiting import Wait, alone
 from tests.support.fakesmtp import FakeSmtp
+from tests.support.homes import let_others_in
 from tests.support.privatehost import DOWN, SENT, Elsewhere, PrivateHost
 
 EMMA, X = b"<emma@lab1.campus>", b"<x@lab2.campus>"
@@ -28,9 +29,7 @@ def host(tmp_path: Path) -> PrivateHost:
     made = PrivateHost(tmp_path)
     made.options.timeout_program = 5
     made.options.smrsh_directory = ""
-    for parent in (tmp_path, *tmp_path.parents):
-        if parent.name.startswith("pytest") or parent == tmp_path:
-            parent.chmod(0o755)
+    let_others_in(tmp_path)
     return made
 
 

@@ -17,6 +17,7 @@ from minimta.queue import listing
 from minimta.queue.spool import Spool
 from minimta.runner import outage
 from minimta.runner.alert_state import Trouble
+from tests.support.homes import let_others_in
 from tests.support.privatehost import PrivateHost
 
 EMMA, DAVE = b"<emma@lab1.campus>", b"<dave@lab1.campus>"
@@ -131,8 +132,7 @@ def test_too_little_space_is_one_that_cannot_be_written(host: PrivateHost) -> No
 def test_a_queue_that_the_listener_may_not_write_is_told_though_root_may(
     host: PrivateHost,
 ) -> None:
-    for path in (host.root, *host.root.parents):
-        path.chmod(path.stat().st_mode | 0o111)
+    let_others_in(host.root)
     host.options.run_as_user = "daemon"
     found = look(host)
     assert found.trouble is Trouble.QUEUE

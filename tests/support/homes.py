@@ -25,11 +25,17 @@ def own_home(tmp_path: Path) -> User:
     return User("dave", os.getuid(), os.getgid(), home=str(home))
 
 
+def let_others_in(path: Path) -> None:
+    """Let other users reach *path*: pytest's directories are closed to them."""
+    for one in (path, *path.parents):
+        found = one.stat()
+        if not found.st_mode & 0o001 and found.st_uid == os.geteuid():
+            one.chmod(found.st_mode & 0o7777 | (0o055 if one == path else 0o011))
+
+
 def foreign_home(tmp_path: Path) -> User:
     """As root: "nobody", with a home that he can reach."""
-    for path in (tmp_path, *tmp_path.parents):
-        if path.stat().st_uid == os.geteuid() and path != Path("/") and path.name != "tmp":
-            path.chmod(0o755)
+    let_others_in(tmp_path)
     home = tmp_path / "nobody"
     home.mkdir()
     home.chmod(0o755)

@@ -23,6 +23,7 @@ import pytest
 from minimta.admin.checkout import HOME
 from minimta.listener import smtp_users
 from tests.support.certificates import self_signed
+from tests.support.homes import let_others_in
 
 EXAMPLE = Path(HOME, "minimta/admin/install/container")
 pytestmark = [
@@ -137,9 +138,7 @@ class Container:
         self.directory = directory
         for name in ("upper", "work", "root", "volume", "secrets"):
             (directory / name).mkdir()
-        # pytest's directories are closed to others, and so to the user in there.
-        for path in (directory, *directory.parents[:3]):
-            path.chmod(path.stat().st_mode | 0o011)
+        let_others_in(directory)  # the user in there is another one
         self.user, self.volume, self.command = "", "", list[str]()
         self.log = directory / "log"
         self._process: subprocess.Popen[bytes] | None = None

@@ -23,6 +23,7 @@ from minimta.queue.spool import Spool
 from minimta.runner import queue_run
 from minimta.system.privileges import as_user
 from minimta.system.users import Users
+from tests.support.homes import let_others_in
 from tests.support.privatehost import Elsewhere
 from tests.support.queuedesk import DAVE, EMMA, QueueDesk, X, Y
 
@@ -515,8 +516,7 @@ def test_a_real_user_deletes_their_own_letter_and_no_other(
     nobody = Users().find(b"nobody")
     assert nobody is not None
     desk.client.chmod(0o1733)
-    for path in (desk.host.root, *desk.host.root.parents[:2]):
-        path.chmod(path.stat().st_mode | 0o711)
+    let_others_in(desk.host.root)
     others = letter(desk)
 
     def act() -> bytes:

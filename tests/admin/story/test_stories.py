@@ -28,6 +28,7 @@ from tests.support.certificates import Authority
 from tests.support.fakedns import FakeDns
 from tests.support.fakeprovider import PROVIDERS, FakeProvider
 from tests.support.fakesmtp import HANG, FakeSmtp
+from tests.support.homes import let_others_in
 from tests.support.privatehost import PrivateHost
 
 EMMA, X = b"<emma@lab1.campus>", b"<x@lab2.campus>"
@@ -96,8 +97,7 @@ class Teller:
 def teller(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Teller:
-    for path in (tmp_path, *tmp_path.parents[:2]):
-        path.chmod(0o755)
+    let_others_in(tmp_path)
     return Teller(tmp_path, monkeypatch, capsys)
 
 

@@ -22,6 +22,7 @@ from minimta.message.outcome import Fate, Outcome
 from minimta.system import log
 from minimta.system.users import User as SystemUser
 from minimta.system.waiting import returned
+from tests.support.homes import let_others_in
 
 
 class Place:
@@ -31,9 +32,7 @@ class Place:
         self.path = path
         entry = pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.getuid())
         self.user = SystemUser(entry.pw_name, entry.pw_uid, entry.pw_gid, home=str(path))
-        for parent in (path, *path.parents):
-            if parent.name.startswith("pytest") or parent == path:
-                parent.chmod(0o755)
+        let_others_in(path)
         os.chown(path, entry.pw_uid, entry.pw_gid)
         self.options = Options()
         self.options.smrsh_directory = str(path / "none")
