@@ -67,3 +67,11 @@ def test_standard_descriptors_are_there_before_anything_is_opened(tmp_path: Path
         cwd=tmp_path, check=False,
     )  # fmt: skip
     assert done.returncode > 2
+
+
+def test_what_a_closed_standard_output_does_not_take_is_no_success(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("a 1\n")
+    assert run(tmp_path, "< text", "makemap", "cdb", "m")[0] == 0
+    code, said = run(tmp_path, "2>&1 >&-", "makemap", "-u", "cdb", "m")
+    assert code == os.EX_IOERR
+    assert "Bad file descriptor" in said
