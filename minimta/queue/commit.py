@@ -26,7 +26,7 @@ import os
 from _thread import allocate_lock
 
 from minimta.queue.directory import close
-from minimta.system import files
+from minimta.system import files, log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -139,6 +139,9 @@ class GroupCommitter:
         self._mutex = allocate_lock()
         self._waiting: list[_Waiting] = []
         self._led = False
+        #: has syncfs(2) failed? An error is reported once: those who were still writing then, and come
+        #: later, would not hear that it was about their files. So each file is asked from then on.
+        self._has_failed = False
 
     def commit(self, directory: QueueDirectory, qid: str, data: int, text: bytes) -> None:
         """Durable on return. Raise OSError: the caller removes what is there."""
@@ -183,18 +186,27 @@ class GroupCommitter:
     def _make_durable(self, directory: QueueDirectory, batch: list[_Waiting]) -> int:
         """One failure is everybody's: what is on disk is not known. Returns an errno, 0 if well."""
         try:
-            if len(batch) == 1 or not directory.may_list:
+            if len(batch) == 1 or self._has_failed or not directory.may_list:
                 for waiting in batch:
                     _finish(directory, waiting.qid, waiting.data, waiting.control)
                 return 0
-            # Of the directory, open since the start: it is told of all errors since then.
-            self._sync(directory.descriptor)
+            self._sync_all(directory)
             for waiting in batch:
                 rename(directory, waiting.qid)
             directory.sync_names(batch[-1].control)
         except OSError as error:
             return error.errno or errno.EIO
         return 0
+
+    def _sync_all(self, directory: QueueDirectory) -> None:
+        try:
+            # Of the directory, open since the start: it is told of all errors since then.
+            self._sync(directory.descriptor)
+        except OSError as error:
+            self._has_failed = True
+            why = f"syncfs: {error.strerror}; each message is made durable by itself from now on"
+            log.line("", f"{log.clean(directory.directory)}: {why}", level=1, error=True)
+            raise
 
 
 def committer(group: bool, directory: str) -> Committer:

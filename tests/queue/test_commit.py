@@ -19,6 +19,7 @@ from minimta.queue.commit import GroupCommitter, PlainCommitter, committer
 from minimta.queue.control import Control
 from minimta.queue.directory import QueueDirectory
 from minimta.queue.spool import Spool
+from minimta.system import log
 from tests.support.faults import Faults
 
 QID = "6AM9CfOn000096"
@@ -59,6 +60,13 @@ def open_spool(queue: Path) -> Iterator[Callable[[commit.Committer], Spool]]:
     yield opened
     for spool in spools:
         spool.close()
+
+
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    lines: list[str] = []
+    monkeypatch.setattr(log, "line", lambda qid, text, **how: lines.append(text))
+    return lines
 
 
 def submit(spool: Spool, qid: str, *, keep_lock: bool = False) -> None:
@@ -150,6 +158,37 @@ def test_an_error_is_everybodys_and_leaves_nothing(
     assert len(accepted) == 1, "the first was alone, and fsynced"
     assert errors == [errno.EIO] * 9
     assert sorted(path.name for path in queue.iterdir()) == [f"df{accepted[0]}", f"qf{accepted[0]}"]
+
+
+def test_after_an_error_of_syncfs_each_file_is_asked_by_itself(
+    open_spool: Callable[[Gate], Spool],
+    monkeypatch: pytest.MonkeyPatch,
+    logged: list[str],
+) -> None:
+    """Linux reports it once: it may have been about files of those who come later, still being written."""
+    asked: list[str] = []
+
+    def fails(directory: int) -> None:
+        asked.append("syncfs")
+        raise OSError(errno.EIO, "Input/output error")
+
+    gate = Gate(4, fails)
+    spool = open_spool(gate)
+    submit_many(spool, 5)
+    fsync = os.fsync
+
+    def noted(file: int) -> None:
+        asked.append(os.path.basename(os.readlink(f"/proc/self/fd/{file}"))[:2])
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    gate.sizes.clear()
+    accepted, errors = submit_many(spool, 5)
+    assert (len(accepted), errors, gate.sizes) == (5, [], [1, 4])
+    assert asked == ["syncfs", *["df", "tf", "mq"] * 5]
+    assert logged == [
+        f"{spool.directory}: syncfs: Input/output error; each message is made durable by itself from now on"
+    ]
 
 
 def test_an_error_after_some_renames_leaves_nothing_either(
