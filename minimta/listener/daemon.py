@@ -185,6 +185,7 @@ def _run_both(options: Options, listeners: Supervisor, interval: int | None, beg
     except OSError as error:
         complain(f"sendmail: cannot lock {error.filename}: {error.strerror or error}")
         return os.EX_OSERR
+    _load_for_both()
     listeners.start(begun.is_inherited)
     told = processes.signal_flag(*_ENDING)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
@@ -201,6 +202,14 @@ def _run_both(options: Options, listeners: Supervisor, interval: int | None, beg
     finally:
         listeners.end()
     return code or _ended(listeners, was_told=told())
+
+
+def _load_for_both() -> None:
+    """Import once what runner and listener would else import each for itself: a fork shares it, 2 MB."""
+    import minimta.listener.process  # noqa: F401
+    from minimta.system import tls
+
+    tls.load()
 
 
 def _free_places(options: Options) -> list[locks.Lock]:
