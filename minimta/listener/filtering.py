@@ -290,7 +290,8 @@ def _take_over(letter: Letter, incoming: Incoming, envelope: Envelope) -> None:
         envelope.ret, envelope.envid = letter.ret or b"", letter.envid
     incoming.change_header(letter.above, letter.fields)
     if letter.body.is_replaced:
-        incoming.body_was_replaced(letter.body.size, eight_bit=letter.body.eight_bit)
+        body = letter.body
+        incoming.body_was_replaced(body.size, checksum=body.checksum, eight_bit=body.eight_bit)
 
 
 def _message_id(incoming: Incoming) -> bytes:

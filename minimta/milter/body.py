@@ -10,6 +10,7 @@ the pieces move down and the file is cut. Nobody but us has the file yet.
 from __future__ import annotations
 
 import os
+from binascii import crc32
 from collections.abc import Iterator
 
 from minimta.milter.protocol import FilterFailed
@@ -27,8 +28,11 @@ class MessageBody:
         self.is_replaced = False
         #: with is_replaced: has it octets beyond ASCII?
         self.eight_bit = False
+        #: with is_replaced: CRC-32 of it, as it came
+        self.checksum = 0
         self._limit = limit
         self._new = 0
+        self._sum = 0
         self._has_new = False
         self._held = b""
 
@@ -58,6 +62,7 @@ class MessageBody:
         if self._limit and self._new + len(text) > self._limit:
             raise FilterFailed(f"the new body exceeds MaxMessageSize ({self._limit})")
         self.eight_bit = self.eight_bit or not text.isascii()
+        self._sum = crc32(text, self._sum)
         view = memoryview(text)
         while view:
             written = os.pwrite(self.descriptor, view, self.size + self._new)
@@ -80,14 +85,14 @@ class MessageBody:
             block = self._block(_BLOCK, self.size + position)
             position += os.pwrite(self.descriptor, block, position)
         os.ftruncate(self.descriptor, self._new)
-        self.size, self.is_replaced = self._new, True
-        self._new, self._has_new = 0, False
+        self.size, self.checksum, self.is_replaced = self._new, self._sum, True
+        self._new, self._sum, self._has_new = 0, 0, False
 
     def drop(self) -> None:
         """Forget what was added. Raise OSError."""
         if self._has_new:
             os.ftruncate(self.descriptor, self.size)
-        self._new, self._has_new, self._held = 0, False, b""
+        self._new, self._sum, self._has_new, self._held = 0, 0, False, b""
 
     def _block(self, octets: int, position: int) -> bytes:
         block = os.pread(self.descriptor, octets, position)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import os
+from binascii import crc32
 
 from minimta.message import headers
 from minimta.queue.directory import close
@@ -90,6 +91,7 @@ class Incoming:
         self._body: list[bytes] = []
         self._held = 0
         self._stored = 0  # octets of the body in the df
+        self._sum = 0  # checksum of those
         self._is_apart = False
         self._eight_bit = False
         self._complete_line = True
@@ -155,10 +157,12 @@ class Incoming:
         self._store()
         return self._data, self._stored
 
-    def body_was_replaced(self, size: int, *, eight_bit: bool) -> None:
-        """The file holds another body of *size* octets; *eight_bit*: with octets beyond ASCII."""
+    def body_was_replaced(self, size: int, *, checksum: int, eight_bit: bool) -> None:
+        """The file holds another body of *size* octets with this *checksum* (CRC-32); *eight_bit*: with
+        octets beyond ASCII.
+        """
         self.size += size - self._stored
-        self._stored = size
+        self._stored, self._sum = size, checksum
         self._eight_bit = self._eight_bit or eight_bit
 
     def change_header(self, above: list[bytes], fields: list[bytes]) -> None:
@@ -251,14 +255,17 @@ class Incoming:
         files.write_all(file, b"".join(self._body))
 
     def _copy_stored(self, file: int) -> None:
-        position = 0
+        position, checksum = 0, 0
         # What a failed write has left in the df is still in memory, too.
         while position < self._stored:
             piece = os.pread(self._data, min(_IN_MEMORY, self._stored - position), position)
             if not piece:
-                raise OSError(errno.EIO, os.strerror(errno.EIO))
+                break
             files.write_all(file, piece)
-            position += len(piece)
+            position, checksum = position + len(piece), crc32(piece, checksum)
+        # What the disk did not take Linux calls clean, and forgets: then zeros are read in its place.
+        if (position, checksum) != (self._stored, self._sum):
+            raise OSError(errno.EIO, "what was written of the message is gone")
 
     # --- header -----------------------------------------------------------------------------------
 
@@ -305,14 +312,16 @@ class Incoming:
         """Put what is held of the body into the df."""
         if self._data < 0:
             self._data = self._create()
+        text = b"".join(self._body)
         while True:
             try:
-                files.write_all(self._data, b"".join(self._body))
+                files.write_all(self._data, text)
                 break
             except OSError:
                 if not self._goes_elsewhere():
                     raise
         self._body.clear()
+        self._sum = crc32(text, self._sum)
         self._stored += self._held
         self._held = 0
 

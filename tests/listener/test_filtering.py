@@ -13,6 +13,7 @@ from minimta.config import filters, ports
 from minimta.listener import connection, rights
 from minimta.listener.starttls import Secured
 from minimta.milter.protocol import Action, Stage, Wish
+from minimta.queue.collect import Incoming
 from minimta.system.certificates import PeerCertificate
 from minimta.system.tls_values import TlsFacts
 from tests.support.fakefilter import ALL, Answer, FakeFilter, reply
@@ -466,6 +467,23 @@ def test_the_body_may_be_replaced_by_a_longer_or_shorter_one(
     [(control, body)] = host.queued()
     assert body == text.replace(b"\r\n", b"\n") + b"\n"
     assert control.size == len(body)
+
+
+def test_what_has_replaced_it_is_known_when_another_disk_is_to_have_it(
+    host: SmtpHost, use: Filter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is read of it there is compared with what was written."""
+    real = Incoming.commit
+
+    def commit(incoming: Incoming) -> str:
+        with open(tmp_path / "there", "wb") as file:
+            incoming.copy_body(file.fileno())
+        return real(incoming)
+
+    monkeypatch.setattr(Incoming, "commit", commit)
+    use({"E": [b"bnew\r\n", b"c"]})
+    assert greeted(host).writes("emma@lab1.campus", "dave").startswith("250")
+    assert (tmp_path / "there").read_bytes() == b"new\n"
 
 
 def test_a_crlf_may_be_cut_between_two_pieces(host: SmtpHost, use: Filter) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from binascii import crc32
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -39,14 +40,20 @@ def test_what_replaces_it_is_all_that_there_is(
     body: MessageBody, monkeypatch: pytest.MonkeyPatch, new: bytes, cut: int
 ) -> None:
     monkeypatch.setattr(room, "_BLOCK", 8)
+    body.add(b"dropped\r\n")
+    body.drop()
+    earlier = b"of an earlier filter\n"
+    body.add(earlier.replace(b"\n", b"\r\n"))
+    body.finish()
+    assert body.checksum == crc32(earlier)
     for at in range(0, len(new), cut):
         body.add(new[at : at + cut])
-    assert stored(body) == OLD + new.replace(b"\r\n", b"\n"), "the old one stands"
+    assert stored(body) == earlier + new.replace(b"\r\n", b"\n"), "the old one stands"
     body.complete()
     body.finish()
     expected = new.replace(b"\r\n", b"\n").rstrip(b"\n") + b"\n"
     assert stored(body) == expected
-    assert (body.size, body.is_replaced) == (len(expected), True)
+    assert (body.size, body.checksum, body.is_replaced) == (len(expected), crc32(expected), True)
 
 
 def test_what_is_dropped_leaves_nothing(body: MessageBody) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from binascii import crc32
 from pathlib import Path
 
 import pytest
@@ -450,6 +451,32 @@ def test_what_the_disk_refused_can_still_be_saved_elsewhere(
     incoming.abort()
 
 
+def forgets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk does not take what is written: fsync(2) says so once, and the pages are zeros from then on."""
+
+    def fsync(file: int) -> None:
+        if size := os.fstat(file).st_size:
+            os.ftruncate(file, 0)
+            os.ftruncate(file, size)
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+
+@pytest.mark.parametrize("size", [5, 200_000])
+def test_what_the_disk_has_forgotten_is_not_saved_as_the_message(
+    spool: Spool, options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    incoming = Incoming(spool, options, over_smtp(), qid=QID, now=NOW, host="lab1.campus")
+    incoming.write(b"Subject: x\n\n" + b"x" * size + b"\n")
+    forgets(monkeypatch)
+    with pytest.raises(OSError, match="Input/output"):
+        incoming.commit()
+    with open(tmp_path / "saved", "wb") as file, pytest.raises(OSError, match="is gone"):
+        incoming.copy_body(file.fileno())
+    incoming.abort()
+
+
 def test_an_id_that_is_taken_gives_another(spool: Spool, options: Options) -> None:
     (Path(spool.directory) / f"qf{QID}").touch()
     queued = Queued(spool, options, over_smtp(), b"Subject: x\n\nx\n")
@@ -555,7 +582,7 @@ def test_between_finish_and_commit_body_and_header_may_be_replaced(
     assert size == 100_010
     os.pwrite(file, b"new \xe9\n", 0)
     os.ftruncate(file, 6)
-    incoming.body_was_replaced(6, eight_bit=True)
+    incoming.body_was_replaced(6, checksum=crc32(b"new \xe9\n"), eight_bit=True)
     incoming.change_header([b"X-Top: t"], [b"Subject: new"])
     assert incoming.size == len(b"X-Top: t\nSubject: new\n\nnew \xe9\n")
     with open(tmp_path / "copy", "w+b") as copy:

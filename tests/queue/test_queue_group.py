@@ -215,6 +215,28 @@ def test_a_disk_that_is_full_in_the_middle_of_a_long_message_gives_all_of_it_to_
         assert os.pread(message.data, 300_000, 0) == b"a" * 99_999 + b"\n" + b"b" * 99_999 + b"\n"
 
 
+def test_what_a_failing_disk_has_forgotten_is_given_to_no_other(
+    group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a failing fsync(2) Linux calls the pages clean, and may forget them: zeros would be accepted."""
+    incoming = group.incoming()
+    real, failed = os.fsync, list[int]()
+
+    def fsync(file: int) -> None:
+        if failed:
+            return real(file)
+        failed.append(file)
+        os.ftruncate(file, 0)
+        os.ftruncate(file, len(BODY))
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        incoming.commit()
+    incoming.abort()
+    assert not any(group.files().values())
+
+
 def test_if_all_fail_at_the_end_it_is_refused_once_and_can_still_be_saved(
     group: Group, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
