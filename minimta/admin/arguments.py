@@ -6,6 +6,7 @@ import os
 import shlex
 from argparse import ArgumentError, ArgumentParser, Namespace
 from collections.abc import Sequence
+from pathlib import Path
 
 from minimta.admin.checkout import AdminError
 from minimta.admin.output import end_of_help
@@ -45,3 +46,11 @@ def not_understood(words: Sequence[str]) -> AdminError:
     """What to raise for *words* that mean nothing here."""
     told = log.clean(shlex.join(words), 1000)
     return AdminError(f"cannot make sense of {told}; see --help", os.EX_USAGE)
+
+
+def tree(root: str) -> Path:
+    """The directory that --root names, absolute. Raise AdminError (66): a slip of the pen makes no new one."""
+    path = Path(root).resolve()
+    if not path.is_dir():
+        raise AdminError(f"--root: {log.clean(str(path))} is no directory", os.EX_NOINPUT)
+    return path

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 
 from minimta.admin import ledger, report_html
+from minimta.admin.checkout import AdminError
 from minimta.admin.ledger import Ledger
 from minimta.admin.output import say, unwritable_file
 from minimta.admin.report_figures import DELAYS, Figures, top
@@ -30,6 +31,8 @@ def run(arguments: list[str]) -> int:
         }
     }
     given = ledger.parse("report", arguments, **more)
+    if given.html and given.json:
+        raise AdminError("either --html or --json, not both", os.EX_USAGE)
     options = ledger.load(given.C)
     figures, now = Figures(), time.time()
     sums = ledger.made(options, given, now, figures.watch, figures.counted)

@@ -103,10 +103,15 @@ def occupy_standard_descriptors(flags: int = os.O_RDWR) -> None:
 
 
 def _guard_standard_descriptors() -> None:
-    """For small programs: standard input that was closed has nothing. Raise OSError."""
+    """For small programs: closed standard input has nothing, what a closed standard error gets is lost.
+
+    Raise OSError.
+    """
     occupy_standard_descriptors(os.O_RDONLY)
     if sys.stdin is None:
         sys.stdin = os.fdopen(0, encoding="utf-8", errors="surrogateescape", closefd=False)
+    if sys.stderr is None:  # argparse writes its help there when standard output is closed
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
 
 
 def until_interrupted(main: Callable[[list[str]], int], argv: list[str]) -> int:

@@ -173,6 +173,16 @@ def test_an_unwritable_place_is_told(
     assert capfd.readouterr().err.endswith(said)
 
 
+def test_a_report_has_one_form(
+    arguments: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "r.html"
+    assert verbs.main(["report", *arguments, "--html", str(page), "--json"]) == os.EX_USAGE
+    told = capfd.readouterr()
+    assert (told.out, told.err) == ("", "minimta report: either --html or --json, not both\n")
+    assert not page.exists()
+
+
 def test_the_page_goes_to_standard_output_for_a_dash(
     arguments: list[str],
     tmp_path: Path,

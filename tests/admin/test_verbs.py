@@ -121,6 +121,21 @@ def test_words_that_mean_nothing_are_a_wrong_use(
     assert capfd.readouterr().err.endswith(told)
 
 
+@pytest.mark.parametrize("name", ["nosuch", "file"])
+@pytest.mark.parametrize(
+    "words", [["install"], ["uninstall"], ["setup", "local"], ["import", "--write"]], ids=str
+)
+def test_a_tree_that_is_not_there_is_not_made(
+    words: list[str], name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("relayhost = a.example\n")
+    more = [str(tmp_path / "file")] if words[0] == "import" else []
+    assert verbs.main([*words, *more, "--root", str(tmp_path / name)]) == os.EX_NOINPUT
+    told = f"minimta {words[0]}: --root: {tmp_path / name} is no directory\n"
+    assert capfd.readouterr().err == told
+    assert os.listdir(tmp_path) == ["file"]
+
+
 def test_help_of_what_is_no_verb_names_the_nearest(capfd: pytest.CaptureFixture[str]) -> None:
     assert verbs.main(["help", "qeue"]) == 64
     assert capfd.readouterr().err.startswith("minimta: unknown verb 'qeue' (did you mean queue?)\n")

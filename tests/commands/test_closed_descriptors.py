@@ -75,3 +75,9 @@ def test_what_a_closed_standard_output_does_not_take_is_no_success(tmp_path: Pat
     code, said = run(tmp_path, "2>&1 >&-", "makemap", "-u", "cdb", "m")
     assert code == os.EX_IOERR
     assert "Bad file descriptor" in said
+
+
+@pytest.mark.parametrize(("words", "code"), [("help check", 0), ("token get emma", os.EX_USAGE)])
+def test_what_nobody_can_read_changes_no_exit_code(tmp_path: Path, words: str, code: int) -> None:
+    """argparse writes to standard error what standard output is not there for."""
+    assert run(tmp_path, ">&- 2>&-", "minimta", *words.split()) == (code, "")

@@ -16,7 +16,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
 
-from minimta.admin.arguments import parsed
+from minimta.admin.arguments import parsed, tree
 from minimta.admin.checkout import (
     HOME,
     SENDMAIL,
@@ -272,12 +272,12 @@ def packaged_cron(root: Path) -> Step:
 
 
 def parse(verb: str, arguments: list[str]) -> tuple[Path, bool]:
-    """The tree to work on, and whether only to tell. Raise AdminError (64) for other words."""
+    """The tree to work on, and whether only to tell. Raise AdminError."""
     parser = ArgumentParser(prog=f"minimta {verb}", exit_on_error=False)
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
     parser.add_argument("--root", default="/", metavar="DIR", help="work on the tree below DIR")
     given = parsed(parser, arguments)
-    return Path(given.root).resolve(), given.dry_run
+    return tree(given.root), given.dry_run
 
 
 def need_root(*, is_dry: bool) -> None:

@@ -21,7 +21,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from minimta.admin import alias_database
-from minimta.admin.arguments import parsed
+from minimta.admin.arguments import parsed, tree
 from minimta.admin.checkout import AdminError
 from minimta.admin.install.advice import about_queue, how_to_start
 from minimta.admin.install.sendmail_cf import SendmailCf
@@ -49,7 +49,7 @@ def run(arguments: list[str]) -> int:
     """See the module. Raise AdminError, with the codes that stand there."""
     given = _parse(arguments)
     memory.hide()
-    root = Path(given.root).resolve()
+    root = tree(given.root)
     migration, sources = Migration(), []
     around = _surroundings(root)
     for name in given.files:

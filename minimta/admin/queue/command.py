@@ -93,6 +93,8 @@ def _parse(arguments: list[str]) -> Namespace:
     for name, verbs in _ONLY_WITH.items():
         if getattr(given, name) and given.verb not in verbs:
             raise AdminError(f"--{name} goes with {' and '.join(verbs)}", os.EX_USAGE)
+    if given.by and given.json:
+        raise AdminError("either --by or --json, not both", os.EX_USAGE)
     if given.verb == "redirect" and not given.to:
         raise AdminError("redirect needs --to ADDRESS", os.EX_USAGE)
     return given

@@ -33,6 +33,11 @@ from minimta.config.values import host_name, mail_address, smart_host
 #: octets of a secret
 _MAX_SECRET = 4096
 _PLACES = ("mx", "local")
+#: flags that say by whom mail goes out, or who logs in there
+_OF_PROVIDERS = (
+    *("user", "password_file", "host", "port", "region"),
+    *("token", "client_id", "client_secret_file", "tenant", "app"),
+)
 SAME = "as it is"
 
 
@@ -156,9 +161,19 @@ def _where(given: Namespace, asker: Asker) -> tuple[str, str]:
     return found.name, said
 
 
+def _check_alone(place: str, given: Namespace) -> None:
+    """Raise AdminError if there is a flag of providers: mail would not go where it says."""
+    for name in _OF_PROVIDERS:
+        if getattr(given, name, None):
+            why = "and none is named" if place == SAME else f"and {place} is none"
+            flag = name.replace("_", "-")
+            raise AdminError(f"--{flag} goes with a provider, {why}", os.EX_USAGE)
+
+
 def _without_provider(
     place: str, given: Namespace, asker: Asker, own_name: str, has_root_alias: bool
 ) -> Answers:
+    _check_alone(place, given)
     name = _name(given)
     if place == "mx" and not name and "." not in own_name:
         name = _name(

@@ -8,9 +8,9 @@ The new files are written beside the old ones, a letter is sent by them, and onl
 has taken it do they take their places; whatever else happens, an interrupt too, all is as it was. What
 the files say beside what was asked stays, to the comment and the blank.
 
-    exit code    0 done; 64 words that make no sense, 65 a password that can be none, 69 the provider
-                 cannot be reached, 73 a file cannot be written, 75 it wants the letter later, or another setup is at work, 77 login or sender is refused,
-                 78 minimta.cf is wrong, or a certificate; 130 interrupted
+    exit code    0 done; 64 words that make no sense, 65 a password that can be none, 66 --root is no directory, 69
+                 the provider cannot be reached, 73 a file cannot be written, 75 it wants the letter later,
+                 or another setup is at work, 77 login or sender is refused, 78 minimta.cf is wrong, or a certificate; 130 interrupted
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 from types import FrameType
 
 from minimta.admin import alias_database, token
-from minimta.admin.arguments import known
+from minimta.admin.arguments import known, tree
 from minimta.admin.checkout import AdminError
 from minimta.admin.install.machine_files import ENABLED_UNITS
 from minimta.admin.install.sendmail_cf import SendmailCf
@@ -65,7 +65,7 @@ def run(arguments: list[str]) -> int:
     given = _parse(arguments)
     _end_by_signals()
     memory.hide()
-    root = Path(given.root).resolve()
+    root = tree(given.root)
     config = changes.default_config(given.C)
     options = _options(config, root, is_named=given.C is not None)
     name = hostnames.own_name(options)

@@ -409,6 +409,9 @@ def test_of_two_at_the_same_time_the_second_changes_nothing(
         (["gmail", "--user", "e@gmail.com", "--port", "99999"], "no port 99999"),
         (["fastmail", "--user", "e@fastmail.com", "--client-id", "x"], "no OAuth"),
         (["mx", "--root-address", "a b@c"], "--root-address: 'a b@c' is no address"),
+        (["mx", "--host", "a.example"], "--host goes with a provider, and mx is none"),
+        (["local", "--password-file", "x"], "--password-file goes with a provider, and local is"),
+        (["--from", "e@a.example", "--port", "25"], "--port goes with a provider, and none is n"),
     ],
 )
 def test_without_a_terminal_what_is_missing_is_named(
