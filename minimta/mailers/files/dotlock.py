@@ -45,8 +45,8 @@ class DotLock:
                 return True
             raise
         try:
-            self._taken = self._link(temporary) or (
-                self._is_stale(os.fstat(file).st_mtime) and self._link(temporary)
+            self._taken = self._made(file, temporary) or (
+                self._is_stale(os.fstat(file).st_mtime) and self._made(file, temporary)
             )
         finally:
             os.close(file)
@@ -75,6 +75,10 @@ class DotLock:
             pid = os.getpid()
             os.write(file, f"{_host()}:{pid}:{_boot()}:{_start(pid)}\n".encode())
         return file
+
+    def _made(self, file: int, temporary: str) -> bool:
+        # NFS may do it and lose the answer; asked again, the server says that there is one already.
+        return self._link(temporary) or os.fstat(file).st_nlink > 1
 
     def _link(self, temporary: str) -> bool:
         try:

@@ -199,6 +199,22 @@ def test_a_stale_lock_is_put_back_if_another_took_its_place(
     assert sorted(os.listdir(spool)) == ["dave", "dave.lock"]
 
 
+def test_a_lock_that_nfs_made_and_says_was_there_already_is_ours(
+    spool: Path, dave: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """link(2) was asked twice: the answer to the first question was lost."""
+    real = os.link
+
+    def link(source: str, target: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        real(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+
+    monkeypatch.setattr(os, "link", link)
+    append(spool, dave, b"text")
+    assert (spool / "dave").read_bytes() == b"text"
+    assert os.listdir(spool) == ["dave"]
+
+
 def test_a_spool_that_is_closed_to_us_is_locked_by_the_kernel_alone(
     spool: Path, dave: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
