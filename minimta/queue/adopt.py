@@ -175,6 +175,10 @@ class _Adoption:
         if self.spool.free_blocks() < self.options.min_free_blocks:
             self._say("", "too little space in the queue (MinFreeBlocks)")
             return adopted
+        if not self.client.may_be_filled():
+            # What was copied would stay, and each run is a new process, which would copy it again.
+            self._say("", f"{self.client.directory}: what was taken could not be removed")
+            return adopted
         try:
             names = sorted(only or self.client.names())
             for name in counted("taking over", names, len(names)):

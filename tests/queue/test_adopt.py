@@ -902,6 +902,28 @@ def test_an_original_that_cannot_be_removed_is_copied_once(
     assert len(house.spool.names()) == 1
 
 
+def test_where_nothing_can_be_removed_nothing_is_copied(
+    house: House, logged: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a file system that is read-only by now; each run of the queue is a process of its own."""
+    house.put(submitted())
+    asked = os.access
+
+    def access(path: str, mode: int, *, dir_fd: int, effective_ids: bool) -> bool:
+        assert (path, mode, effective_ids) == (".", os.W_OK | os.X_OK, True)
+        assert os.path.samestat(os.fstat(dir_fd), os.stat(house.client))
+        return False
+
+    monkeypatch.setattr(os, "access", access)
+    for _ in range(3):
+        room._copied.clear()
+        assert house.adopt() == []
+    assert house.spool.names() == []
+    assert logged == [f": not adopted: {house.client}: what was taken could not be removed"]
+    monkeypatch.setattr(os, "access", asked)
+    assert len(house.adopt()) == 1
+
+
 def test_whatever_fails_the_message_is_in_one_of_the_queues(
     house: House, logged: list[str]
 ) -> None:
