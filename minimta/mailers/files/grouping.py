@@ -1,7 +1,8 @@
 """What the mailers of files share: jobs for one place are done together, with its owner's rights.
 
-One opening, one lock, one fsync for all messages of a queue run that go to the same place. Where a
-child has to become the owner it answers with an error number for each job, 0 for what is durable.
+One opening, one lock, one fsync for the messages of a queue run that go to the same place, as many as a
+slow disk takes in the time that there is. Where a child has to become the owner it answers with an error
+number for each job, 0 for what is durable.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ from minimta.message.outcome import Outcome, deferred, from_exit_code
 from minimta.system.privileges import as_user
 from minimta.system.users import User
 
-#: seconds that a child may take for all messages of one place, waiting for locks included
+#: seconds that a child may take for messages that go to one place together, waiting for locks included
 TIME = 300
+#: octets of those, if it is not a single one, and how many a message counts at least: of what is killed
+#: when its time is over nobody knows who has it, and all would come again, in every run
+TOGETHER, _EACH = 64 << 20, 1 << 20
 #: the disk or the quota is full: RFC 3463 has 4.2.2 for that
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SENT = from_exit_code(os.EX_OK)
@@ -43,10 +47,28 @@ def by_place(
             places.setdefault(place(job, name), (name, []))[1].append(job)
     outcomes: dict[Job, dict[bytes, Outcome]] = {job: {} for job in jobs}
     for name, theirs in places.values():
-        for job, outcome in act(name, theirs).items():
-            outcomes[job][name] = outcome
-            if outcomes[job].keys() == open_users[job]:
-                yield job, outcomes[job]
+        busy = None
+        for some in _portions(theirs):
+            # What is locked is waited for once.
+            settled = dict.fromkeys(some, busy) if busy else act(name, some)
+            for job, outcome in settled.items():
+                busy = outcome if outcome.is_busy else busy
+                outcomes[job][name] = outcome
+                if outcomes[job].keys() == open_users[job]:
+                    yield job, outcomes[job]
+
+
+def _portions(jobs: Sequence[Job]) -> Iterator[list[Job]]:
+    some, octets = list[Job](), 0
+    for job in jobs:
+        size = max(job.size, _EACH)
+        if some and octets + size > TOGETHER:
+            yield some
+            some, octets = [], 0
+        some.append(job)
+        octets += size
+    if some:
+        yield some
 
 
 def as_owner(owner: User, jobs: Sequence[Job], act: Callable[[], bytes], where: str) -> bytes:
