@@ -2,8 +2,9 @@
 
 No file at all is a good configuration. A file that somebody else could have written is refused:
 its writer decides where mail goes. The rule for that stands in system/safefile; this room imports
-nothing, so it comes as an argument. All wrong lines are told at once, and what the good ones say
-goes with the error: a letter need not be refused for a line that does not concern it.
+nothing, so it comes as an argument. All wrong lines are told at once (of those that are about no
+option, as in a file of another kind, the first few), and what the good ones say goes with the error: a
+letter need not be refused for a line that does not concern it.
 """
 
 from __future__ import annotations
@@ -127,6 +128,8 @@ class _Lines:
         self._seen: dict[str, int] = {}
         self._faults: list[tuple[int, str]] = []
         self._unknown: set[str] = set()
+        #: numbers of wrong lines that are about no option
+        self._strays: set[int] = set()
 
     def read(self, text: str) -> None:
         """Set what they say. Raise ConfigError for all that are wrong."""
@@ -140,10 +143,14 @@ class _Lines:
                 self._faults.append((number, str(error)))
                 from minimta.config import unknown_names  # hardly ever
 
-                self._unknown.add(unknown_names.meant(line, TABLE))
+                name = unknown_names.meant(line, TABLE)
+                self._unknown.add(name)
+                if not name and not unknown_names.is_setting(line):
+                    self._strays.add(number)
         if self._faults:
+            faults = unknown_names.told(text, self._faults, self._strays)
             unknown = frozenset(self._unknown)
-            raise ConfigError(self._path, self._faults, options=self._options, unknown=unknown)
+            raise ConfigError(self._path, faults, options=self._options, unknown=unknown)
 
     def _apply(self, number: int, line: str) -> None:
         name, equals, value = line.partition("=")

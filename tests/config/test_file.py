@@ -128,6 +128,41 @@ def test_all_errors_of_a_file_are_told_at_once(file: Path) -> None:
     assert caught.value.options.max_hop_count == 7
 
 
+def test_of_a_binary_file_the_first_lines_and_every_option_are_told(file: Path) -> None:
+    file.write_bytes(
+        b"\x7fELF\0\xff\n" * 30 + b"SmartHost = h # x\nnosuch_thing = 1\nMaxHopCount 9\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        load(file)
+    assert caught.value.sentences == [
+        f"{file}: is no text",
+        *(f"{file}: line {number}: is not UTF-8" for number in range(1, 11)),
+        f"{file}: line 31: option SmartHost: 'h # x' is no host; wanted: HOST, HOST:PORT, [HOST],"
+        " [HOST]:PORT, several with commas between them",
+        f"{file}: line 32: unknown option name nosuch_thing",
+        f'{file}: line 33: unknown configuration line "MaxHopCount 9"; wanted: Name = value',
+        f"{file}: 20 more lines are no options",
+    ]
+    assert caught.value.unknown == {"", "SmartHost", "MaxHopCount"}
+
+
+def test_of_a_sendmail_cf_the_first_lines_are_told_and_what_it_is(file: Path) -> None:
+    options = [f"O Timeout.queuereturn={number}d" for number in range(30)]
+    file.write_text("\n".join(["# made by m4", "V10/Berkeley", "Cwlocalhost", *options, ""]))
+    with pytest.raises(ConfigError) as caught:
+        load(file)
+    first, *lines, last = caught.value.sentences
+    assert first == (
+        f"{file}: is a sendmail.cf, which minimta does not read;"
+        " minimta import reads the sendmail.mc that it was made from"
+    )
+    assert [line.partition(": line ")[2].partition(":")[0] for line in lines] == [
+        str(number) for number in range(2, 12)
+    ]
+    assert last == f"{file}: 22 more lines are no options"
+    assert "Timeout.queuereturn" in caught.value.unknown
+
+
 def test_a_comment_may_have_any_octets(file: Path) -> None:
     file.write_bytes(b"# Gr\xfc\xdfe\nMaxHopCount = 7\n")
     assert load(file).max_hop_count == 7
