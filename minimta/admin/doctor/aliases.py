@@ -6,17 +6,23 @@ import os
 from collections.abc import Iterator
 
 from minimta.admin.doctor.patient import Diagnosis, Patient, fault, ok, unknown, warning
+from minimta.aliases.rebuild_report import RebuildReport
+from minimta.aliases.source import Source, read_text
+from minimta.aliases.text import compile_text
 from minimta.message.envelope import Recipient
 from minimta.message.outcome import Fate
 from minimta.routing.destination import Node
 from minimta.routing.expand import explain
 from minimta.routing.local_host import LocalHost
 from minimta.system import log
+from minimta.system.safefile import Untrusted
 
 #: every mail system has these (RFC 5321 section 4.5.1); programs write to root
 _NAMES = (b"root", b"postmaster")
 #: octets of root's mailbox from which on nobody seems to read it
 _MUCH = 1
+#: wrong lines of a file that are told one by one
+_SHOWN = 5
 
 
 def aliases(patient: Patient) -> Iterator[Diagnosis]:
@@ -27,6 +33,7 @@ def aliases(patient: Patient) -> Iterator[Diagnosis]:
             if source.is_stale():
                 text = "has changed since newaliases; the change does not count yet"
                 yield warning(log.clean(source.path), text, "newaliases")
+            yield from _of_lines(source, here)
         for name in _NAMES:
             yield from _of_name(patient, here, name)
     except OSError as error:
@@ -34,6 +41,21 @@ def aliases(patient: Patient) -> Iterator[Diagnosis]:
         yield fault(
             log.clean(where), f"{error.strerror or error}; mail waits", "see minimta trace root"
         )
+
+
+def _of_lines(source: Source, here: LocalHost) -> Iterator[Diagnosis]:
+    """Those that newaliases leaves out: it told somebody, perhaps long ago."""
+    report = RebuildReport(source.path)
+    try:
+        compile_text(read_text(source.path, source.forgiven), report, here.router.is_local)
+    except (OSError, Untrusted):
+        return  # what asks it says so
+    for told in report.errors[:_SHOWN]:
+        line, _, text = told.removeprefix(f"{source.path}: ").partition(": ")
+        subject = f"{log.clean(source.path)}: {line}"
+        yield fault(subject, f"{text}; it is left out", "correct it, then newaliases")
+    if (more := len(report.errors) - _SHOWN) > 0:
+        yield fault(log.clean(source.path), f"{more} more lines are left out", "newaliases")
 
 
 def _of_name(patient: Patient, here: LocalHost, name: bytes) -> Iterator[Diagnosis]:

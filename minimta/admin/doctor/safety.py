@@ -18,8 +18,16 @@ _GRAVE = ("world", "unsafe", "runwritable")
 def safety(patient: Patient) -> Iterator[Diagnosis]:
     """One line for each."""
     options, path = patient.options, patient.path
-    found = [*_options(options, path), *_relay_words(options)]
+    found = [*_run_as_user(patient), *_options(options, path), *_relay_words(options)]
     yield from found or [ok(path, "no option is dangerous")]
+
+
+def _run_as_user(patient: Patient) -> Iterator[Diagnosis]:
+    """Is there such a user? Who is not root becomes nobody else."""
+    name = patient.options.run_as_user
+    if patient.is_root and name and Users().find(os.fsencode(name)) is None:
+        text = f"there is no user {name}: no daemon starts, and mail for other hosts waits"
+        yield fault("RunAsUser", text, f"RunAsUser = minimta in {patient.path}; minimta install")
 
 
 def _options(options: Options, path: str) -> Iterator[Diagnosis]:

@@ -43,6 +43,18 @@ def test_a_change_that_does_not_count_yet_is_told(machine: Machine) -> None:
     )
 
 
+def test_lines_that_newaliases_leaves_out_are_faults(machine: Machine) -> None:
+    machine.aliases("postmaster: emma", "root dave", "info@elsewhere.example: dave", *":" * 9)
+    path = machine.options.alias_files[0]
+    found = [one for one in machine.found(aliases.aliases) if path in one.subject]
+    first, second, *_, last = map(str, found)
+    remedy = "it is left out: correct it, then newaliases"
+    assert first == f"{path}: line 2: missing colon; {remedy}"
+    assert second.startswith(f"{path}: line 3: info@elsewhere.example... ")
+    assert last == f"{path}: 6 more lines are left out: newaliases"
+    assert [one.exit_code for one in found] == [os.EX_CONFIG] * 6
+
+
 def test_mail_that_nobody_reads_in_roots_mailbox_is_told(machine: Machine) -> None:
     machine.aliases("postmaster: root")
     assert not machine.told(aliases.aliases)

@@ -99,6 +99,7 @@ def test_a_machine_that_is_well_is_left_in_peace(
 ) -> None:
     monkeypatch.setattr(other_mta, "installed", lambda root: [])
     monkeypatch.setattr(install, "taken_away", lambda root: [])
+    machine.options.run_as_user = "daemon"
     rows = [row for row in examinations.TABLE if row.name not in ("program", "returned")]
     found = examine(machine.patient, rows)
     assert [str(one) for _, several in found for one in several if one.state is not Health.OK] == []

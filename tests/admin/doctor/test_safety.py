@@ -12,11 +12,17 @@ from minimta.config import ports
 from tests.support.patient import Machine
 
 
+@pytest.fixture(autouse=True)
+def _user_who_is_there(machine: Machine) -> None:
+    machine.options.run_as_user = "daemon"
+
+
 @pytest.mark.parametrize(
     ("option", "value", "text"),
     [
         ("run_as_user", "", "RunAsUser: is root"),
         ("run_as_user", "root", "RunAsUser: is root"),
+        ("run_as_user", "nosuchuser", "RunAsUser: there is no user nosuchuser: no daemon starts"),
         ("sandbox", False, "Sandbox: Warning: is off"),
         ("dont_blame", frozenset({"worldwritableforwardfile"}), "allows worldwritableforwardfile"),
         ("dont_blame", frozenset({"forwardfileinunsafedirpath"}), "allows forwardfileinunsafe"),
@@ -30,6 +36,12 @@ def test_each_is_told(machine: Machine, option: str, value: object, text: str) -
     setattr(machine.options, option, value)
     [line] = machine.told(safety.safety)
     assert text in line
+
+
+def test_who_is_not_root_needs_no_other_user(machine: Machine) -> None:
+    machine.options.run_as_user = "nosuchuser"
+    machine.changes["is_root"] = False
+    assert not machine.told(safety.safety)
 
 
 def test_one_user_is_nobody_for_root(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
