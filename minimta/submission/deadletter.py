@@ -60,7 +60,7 @@ def _append(incoming: Incoming, path: str, now: float) -> None:
 def opened(path: str) -> Iterator[int]:
     """A file of the caller's that letters are appended to, open for one; on disk when it is left.
 
-    Raise OSError, too if it is not what the head of this module asks for.
+    Raise OSError, too if it is not what the head of this module asks for; then nothing of a letter stays.
     """
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     file = os.open(path, flags, 0o600)
@@ -70,9 +70,17 @@ def opened(path: str) -> Iterator[int]:
             raise OSError(errno.EINVAL, "is not a plain file with one name", path)
         if status.st_uid != os.geteuid():
             raise OSError(errno.EPERM, "belongs to somebody else", path)
-        _wait_for_others(file)
-        yield file
-        os.fsync(file)
+        is_locked = _wait_for_others(file)
+        start = os.fstat(file).st_size
+        try:
+            yield file
+            os.fsync(file)
+        except BaseException:
+            # A piece would swallow the letter that is appended next. Unlocked it may be behind us already.
+            if is_locked:
+                with suppress(OSError):
+                    os.ftruncate(file, start)
+            raise
         if not status.st_size:
             with suppress(PermissionError):  # no right to list it: then the journal has the name
                 files.sync_directory(os.path.dirname(path) or ".")
@@ -80,16 +88,18 @@ def opened(path: str) -> Iterator[int]:
         os.close(file)
 
 
-def _wait_for_others(file: int) -> None:
-    """A letter is written in pieces, and another's must not come between them.
+def _wait_for_others(file: int) -> bool:
+    """A letter is written in pieces, and another's must not come between them: False if it may.
 
     But for a lock that somebody keeps, or that there cannot be, no letter is lost.
     """
     for _ in range(_LOOKS):
         try:
-            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             time.sleep(_PAUSE)
         except OSError:
-            return None
-    return None
+            return False
+        else:
+            return True
+    return False

@@ -76,6 +76,56 @@ def test_no_other_letter_comes_between(
     assert len(waited) == 1
 
 
+@pytest.mark.parametrize("fails", ["write", "fsync"])
+@pytest.mark.parametrize("there", [b"", b"From dave Sun Nov 22 09:37:57 2026\n\nearlier\n\n"])
+def test_nothing_stays_of_a_letter_that_could_not_be_written_whole(
+    incoming: Incoming,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fails: str,
+    there: bytes,
+) -> None:
+    """The next one's first line would stand behind a line without end, and be none."""
+    path = tmp_path / "dead.letter"
+    path.write_bytes(there)
+    real, written = os.write, list[int]()
+
+    def write(file: int, octets: bytes) -> int:
+        if len(written) == 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written.append(real(file, bytes(octets)[:40]))
+        return written[-1]
+
+    def fsync(file: int) -> None:
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr(os, fails, write if fails == "write" else fsync)
+    with pytest.raises(OSError, match=r"No space left|quota exceeded"):
+        save(incoming, tmp_path)
+    assert path.read_bytes() == there
+
+
+def test_what_others_may_have_appended_meanwhile_is_not_cut_off(
+    incoming: Incoming, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who keeps the lock keeps no letter from being saved; then nobody knows whose the end is."""
+    path = tmp_path / "dead.letter"
+    path.touch()
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+
+    def fsync(file: int) -> None:
+        with path.open("ab") as other:
+            other.write(b"another's")
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with path.open("rb") as holder:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        with pytest.raises(OSError, match="Input/output"):
+            save(incoming, tmp_path)
+    assert path.read_bytes().endswith(b"\n\nanother's")
+
+
 def test_where_there_is_no_room_the_next_place_is_taken(incoming: Incoming, tmp_path: Path) -> None:
     (tmp_path / "dead.letter").mkdir()
     drop = str(tmp_path / "drop")
