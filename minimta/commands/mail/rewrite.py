@@ -110,6 +110,7 @@ def finish(path: str, tail: Tail, home: str) -> bool:
         whole = _plan_of(path, tail, plan.first, plan.text + arrived)
         _keep(whole, f"{copy}.new")
         os.rename(f"{copy}.new", copy)
+        files.sync_directory(home)  # or a power cut brings back the copy that knows nothing of it
         _carry_out(whole, tail)
     os.unlink(copy)
     return True

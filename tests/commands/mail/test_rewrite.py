@@ -125,6 +125,40 @@ def test_whenever_the_plug_is_pulled_no_message_is_lost_or_torn(
     assert states > 3
 
 
+def test_who_finishes_it_may_meet_a_power_cut_too(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "box").write_bytes(contents("abc"))
+    read = folder.read(str(home / "box"))
+    with Disk(home) as disk:
+        rewritten(read, home, [1, 2])
+    read.close()
+    states = 0
+    for cut in disk.cuts():
+        for number, state in enumerate(disk.survivors(after=cut)):
+            fresh = tmp_path / f"{cut}.{number}"
+            fresh.mkdir()
+            state.write(fresh)
+            for copy in fresh.glob(".mail-rewrite.*"):
+                renamed(copy, home, fresh)
+            deliver(fresh / "box", "new")
+            with Disk(fresh) as second:
+                finish(fresh / "box", fresh)
+            for again in second.cuts():
+                for other, left in enumerate(second.survivors(after=again)):
+                    last = fresh / f"{again}.{other}"
+                    last.mkdir()
+                    left.write(last)
+                    for copy in last.glob(".mail-rewrite.????????"):
+                        renamed(copy, fresh, last)
+                    finish(last / "box", last)
+                    found = Counter(subjects(last / "box"))
+                    assert found.keys() >= {"b", "c", "new"}, (cut, number, again, other)
+                    assert set(found.values()) == {1}, (cut, number, again, other)
+                    states += 1
+    assert states > 3
+
+
 def renamed(copy: Path, home: Path, fresh: Path) -> None:
     """The copy names its mailbox by its path, which is another one in the directory of a survivor."""
     head, newline, rest = copy.read_bytes().partition(b"\n")
