@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import closing
 from typing import Protocol
 
 from minimta.config.options import Options
@@ -89,9 +90,13 @@ class QueueWork:
     ) -> dict[str, float]:
         """See Work."""
         here = LocalHost(self._options)
-        deliverer = deliver.Deliverer(here, slots=self._slots, is_run=False, stop=stop, kept=kept)
-        deliverer.attempt(qids, go_on=go_on, fresh=True)
-        return deliverer.held
+        # Closed: a child that keeps connections gets one batch after the other, for days.
+        with closing(deliver.open_spool(self._options)) as spool:
+            deliverer = deliver.Deliverer(
+                here, spool, slots=self._slots, is_run=False, stop=stop, kept=kept
+            )
+            deliverer.attempt(qids, go_on=go_on, fresh=True)
+            return deliverer.held
 
     def take_in(self) -> None:
         """See Work."""

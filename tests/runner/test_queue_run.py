@@ -461,6 +461,24 @@ def test_new_messages_are_tried_if_any_port_wants_it(
     assert queue_work.QueueWork(options, of_queue(options)).wants_new() is wants
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_a_child_that_has_many_batches_has_no_more_files_open_for_it(
+    host: PrivateHost, several: bool
+) -> None:
+    if several:
+        host.spread("q1", "q2")
+    slots = of_queue(host.options)
+    work = queue_work.QueueWork(host.options, slots)
+    kept, counts = work.kept({}), list[int]()
+    for _ in range(4):
+        qid = host.submit(EMMA, DAVE)
+        assert work.attempt([qid], lambda: True, lambda: False, kept) == {}
+        assert host.queued() == []
+        counts.append(len(os.listdir("/proc/self/fd")))
+    slots.leave()
+    assert counts == counts[:1] * 4
+
+
 @pytest.mark.parametrize("nice", [0, 7])
 def test_a_run_gives_way_as_nice_queue_run_says(
     host: PrivateHost, monkeypatch: pytest.MonkeyPatch, nice: int
