@@ -5,6 +5,7 @@ mqueue, each directory of it root's, group RunAsUser's, sticky, others nothing (
 clientmqueue                 sticky, everybody may put in, nobody may list (1733)
 mailbox directory            root's; sticky if others may write
 mailboxes                    their users', nothing for others
+socket of LocalMailer        somebody listens
 configuration, tables        nobody but root may write
 secrets                      nobody but root (the listener's: and its group) may read
 our code                     nobody but root may write, all may read
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import socket
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -33,6 +35,8 @@ from minimta.system.users import Users
 
 #: mailboxes whose owners are looked up
 _MOST_MAILBOXES = 2000
+#: that a server of this host is waited for
+_SECONDS = 5.0
 #: what stands in the directory and is nobody's mailbox
 _NO_MAILBOX = (".lock", ".tmp", ".bak")
 
@@ -166,6 +170,8 @@ def _client_queue(path: str) -> Iterator[Diagnosis]:
 def mailboxes(patient: Patient) -> Iterator[Diagnosis]:
     """Their directory, and whose they are."""
     options, path = patient.options, patient.options.mailbox_directory
+    if options.local_mailer.startswith("lmtp:/"):
+        yield _of_server(patient, options.local_mailer.removeprefix("lmtp:"))
     if options.local_mailer != "mbox":
         return
     found = _stat(path)
@@ -182,6 +188,21 @@ def mailboxes(patient: Patient) -> Iterator[Diagnosis]:
     else:
         yield ok(path, f"mode {_mode(found)}")
     yield from _each_mailbox(path, Users(options.passwd_file), is_alone=options.one_user)
+
+
+def _of_server(patient: Patient, path: str) -> Diagnosis:
+    """Does whoever keeps the mailboxes listen at the socket?"""
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(_SECONDS)
+            connection.connect(path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if isinstance(error, BlockingIOError) or not patient.is_root:
+            return unknown(path, reason)
+        text = f"{reason}: mail for users of this host waits"
+        return fault(path, text, "start the server that LocalMailer means, or correct the path")
+    return ok(path, "the server of LocalMailer listens")
 
 
 def _each_mailbox(path: str, users: Users, *, is_alone: bool) -> Iterator[Diagnosis]:

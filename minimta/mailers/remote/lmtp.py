@@ -88,6 +88,8 @@ class LmtpMailer(RemoteMailer):
                 transport = self._transport(stack, ourselves)
             except OSError as error:
                 target = _socket_target(self._place)
+                if not isinstance(error, ConnectionError | TimeoutError):
+                    error = OSError(f"{self._place}: {error.strerror or error}")
                 outcome = reply_outcomes.unconnected(error, target.name, target.relay)
                 for job in jobs:
                     yield job, {user.name: outcome for user in job.users}

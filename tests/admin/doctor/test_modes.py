@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import subprocess
 from pathlib import Path
 
@@ -125,6 +126,24 @@ def test_what_a_container_is_given_may_be_read_by_the_only_user(machine: Machine
     assert not machine.told(modes.secrets)
     path.chmod(0o466)
     assert "others than root may write passwords: chmod 600" in machine.told(modes.secrets)[0]
+
+
+def test_the_server_of_the_mailboxes_listens(
+    machine: Machine, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = str(tmp_path_factory.mktemp("s") / "lmtp")
+    machine.options.local_mailer = f"lmtp:{path}"
+    then = "mail for users of this host waits: start the server that LocalMailer means, or correct"
+    [line] = machine.told(modes.mailboxes)
+    assert line == f"{path}: No such file or directory: {then} the path"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        [line] = machine.told(modes.mailboxes)
+        assert line == f"{path}: Connection refused: {then} the path"
+        server.listen()
+        assert not machine.told(modes.mailboxes)
+    machine.changes["is_root"] = False
+    assert machine.told(modes.mailboxes) == [f"{path}: unknown: Connection refused"]
 
 
 def test_with_one_user_all_mailboxes_are_theirs(machine: Machine) -> None:

@@ -352,7 +352,7 @@ def test_a_host_without_an_address_delays(monkeypatch: pytest.MonkeyPatch) -> No
 def test_no_socket_delays(path: str) -> None:
     (outcomes,) = deliver(f"lmtp:{path}", job("", "dave"))
     assert outcomes[b"dave"].fate is Fate.DEFERRED
-    assert outcomes[b"dave"].text == "localhost: No such file or directory"
+    assert outcomes[b"dave"].text == f"localhost: {path}: No such file or directory"
 
 
 def test_a_socket_that_nobody_listens_at_delays(path: str) -> None:
