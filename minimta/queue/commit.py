@@ -38,9 +38,12 @@ if TYPE_CHECKING:
     class Committer(Protocol):
         """A way to make messages durable."""
 
-        def commit(self, directory: QueueDirectory, qid: str, data: int, text: bytes) -> None:
+        def commit(
+            self, directory: QueueDirectory, qid: str, data: int, text: bytes, kind: str = "qf"
+        ) -> None:
             """Put the df *data* and the qf *text* on disk under their names; durable on return.
 
+            *kind* "hf" is the name of a qf that begins in quarantine, and so on below.
             Raise OSError: nobody knows what is on disk, and the caller removes qf, then df.
             """
 
@@ -57,20 +60,22 @@ _OTHERS_DISKS = {
 }
 
 
-def rename(directory: QueueDirectory, qid: str) -> None:
+def rename(directory: QueueDirectory, qid: str, kind: str = "qf") -> None:
     """The commit: the whole tf becomes the qf, at once. Raise OSError."""
-    directory.rename("tf" + qid, "qf" + qid)
+    directory.rename("tf" + qid, kind + qid)
 
 
 class PlainCommitter:
     """Each message by itself: three fsyncs."""
 
-    def commit(self, directory: QueueDirectory, qid: str, data: int, text: bytes) -> None:
+    def commit(
+        self, directory: QueueDirectory, qid: str, data: int, text: bytes, kind: str = "qf"
+    ) -> None:
         """Durable on return. Raise OSError: the caller removes what is there."""
         control = directory.create_file("tf" + qid)
         try:
             files.write_all(control, text)
-            _finish(directory, qid, data, control)
+            _finish(directory, qid, data, control, kind)
         finally:
             close(control)
 
@@ -85,20 +90,22 @@ class KeepingCommitter:
         """*kept* gets the lock of each message, a descriptor, by queue id."""
         self._kept = kept
 
-    def commit(self, directory: QueueDirectory, qid: str, data: int, text: bytes) -> None:
+    def commit(
+        self, directory: QueueDirectory, qid: str, data: int, text: bytes, kind: str = "qf"
+    ) -> None:
         """Durable and locked on return. Raise OSError: the caller removes what is there."""
         control = directory.create_file("tf" + qid)
         try:
             fcntl.flock(control, fcntl.LOCK_EX | fcntl.LOCK_NB)
             files.write_all(control, text)
-            _finish(directory, qid, data, control)
+            _finish(directory, qid, data, control, kind)
         except BaseException:
             close(control)
             raise
         self._kept[qid] = control
 
 
-def _finish(directory: QueueDirectory, qid: str, data: int, control: int) -> None:
+def _finish(directory: QueueDirectory, qid: str, data: int, control: int, kind: str) -> None:
     """Both files are written: make them durable, then the name."""
     try:
         os.posix_fadvise(control, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -106,17 +113,18 @@ def _finish(directory: QueueDirectory, qid: str, data: int, control: int) -> Non
         pass  # it is only faster
     os.fsync(data)
     os.fsync(control)
-    rename(directory, qid)
+    rename(directory, qid, kind)
     directory.sync_names(control)
 
 
 class _Waiting:
     """A session that waits until its message is durable."""
 
-    __slots__ = ("control", "data", "error", "gate", "leads", "qid")
+    __slots__ = ("control", "data", "error", "gate", "kind", "leads", "qid")
 
-    def __init__(self, qid: str, data: int, control: int) -> None:
+    def __init__(self, qid: str, data: int, control: int, kind: str) -> None:
         self.qid = qid
+        self.kind = kind
         self.data = data
         self.control = control
         self.error = 0
@@ -143,12 +151,14 @@ class GroupCommitter:
         #: later, would not hear that it was about their files. So each file is asked from then on.
         self._has_failed = False
 
-    def commit(self, directory: QueueDirectory, qid: str, data: int, text: bytes) -> None:
+    def commit(
+        self, directory: QueueDirectory, qid: str, data: int, text: bytes, kind: str = "qf"
+    ) -> None:
         """Durable on return. Raise OSError: the caller removes what is there."""
         control = directory.create_file("tf" + qid)
         try:
             files.write_all(control, text)
-            error = self._wait(directory, _Waiting(qid, data, control))
+            error = self._wait(directory, _Waiting(qid, data, control, kind))
         finally:
             close(control)
         if error:
@@ -187,12 +197,12 @@ class GroupCommitter:
         """One failure is everybody's: what is on disk is not known. Returns an errno, 0 if well."""
         try:
             if len(batch) == 1 or self._has_failed or not directory.may_list:
-                for waiting in batch:
-                    _finish(directory, waiting.qid, waiting.data, waiting.control)
+                for one in batch:
+                    _finish(directory, one.qid, one.data, one.control, one.kind)
                 return 0
             self._sync_all(directory)
-            for waiting in batch:
-                rename(directory, waiting.qid)
+            for one in batch:
+                rename(directory, one.qid, one.kind)
             directory.sync_names(batch[-1].control)
         except OSError as error:
             return error.errno or errno.EIO

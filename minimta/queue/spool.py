@@ -122,9 +122,7 @@ class Spool(QueueDirectory):
             control.size = os.fstat(data).st_size
             text = encode(control)
             committer = KeepingCommitter(self._kept) if keep_lock else self._committer
-            committer.commit(self, qid, data, text)
-            if control.quarantine:  # which keeps runs away from it also until it has its name
-                self.rename("qf" + qid, "hf" + qid)
+            committer.commit(self, qid, data, text, "hf" if control.quarantine else "qf")
         except BaseException:
             self.withdraw(qid)
             raise

@@ -21,6 +21,7 @@ from minimta.queue.directory import QueueDirectory
 from minimta.queue.spool import Spool
 from minimta.system import log
 from tests.support.faults import Faults
+from tests.support.powercut import Disk, playground
 
 QID = "6AM9CfOn000096"
 
@@ -69,17 +70,19 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return lines
 
 
-def submit(spool: Spool, qid: str, *, keep_lock: bool = False) -> None:
+def submit(spool: Spool, qid: str, *, keep_lock: bool = False, quarantine: str = "") -> None:
+    control = Control(1, b"<>", [Recipient(b"dave")])
+    control.quarantine = quarantine
     data = spool.create(qid)
     try:
         os.write(data, b"body\n")
     except OSError:
         spool.discard(qid, data)
         raise
-    spool.accept(qid, data, Control(1, b"<>", [Recipient(b"dave")]), keep_lock=keep_lock)
+    spool.accept(qid, data, control, keep_lock=keep_lock)
 
 
-def submit_many(spool: Spool, count: int) -> tuple[list[str], list[int]]:
+def submit_many(spool: Spool, count: int, *, quarantine: str = "") -> tuple[list[str], list[int]]:
     """From so many threads at once; what was accepted, and the errors of the others."""
     accepted: list[str] = []
     errors: list[int] = []
@@ -87,7 +90,7 @@ def submit_many(spool: Spool, count: int) -> tuple[list[str], list[int]]:
     def session() -> None:
         qid = ids.new(1e9)
         try:
-            submit(spool, qid)
+            submit(spool, qid, quarantine=quarantine)
             accepted.append(qid)
         except OSError as error:
             errors.append(error.errno or 0)
@@ -198,11 +201,11 @@ def test_an_error_after_some_renames_leaves_nothing_either(
     spool = open_spool(gate)
     real, renamed = commit.rename, []
 
-    def rename(directory: QueueDirectory, qid: str) -> None:
+    def rename(directory: QueueDirectory, qid: str, kind: str) -> None:
         renamed.append(qid)
         if len(renamed) == 3:  # the second of the batch
             raise OSError(errno.ENOSPC, "No space left on device")
-        real(directory, qid)
+        real(directory, qid, kind)
 
     monkeypatch.setattr(commit, "rename", rename)
     accepted, errors = submit_many(spool, 5)
@@ -307,6 +310,36 @@ def test_syncfs_is_not_relied_upon_where_it_is_not_known_to_reach_the_disk(
     )
     monkeypatch.setitem(commit._OTHERS_DISKS, int(words.stdout, 16), "this one")
     assert isinstance(committer(True, str(queue)), PlainCommitter)
+
+
+@pytest.mark.parametrize("how", ["plain", "kept", "group"])
+def test_what_begins_in_quarantine_never_has_another_name(
+    queue: Path, tmp_path: Path, how: str
+) -> None:
+    """Who gives back what filters refused looks for hf, and no run takes a qf that is held."""
+    spool = Spool(str(queue), commit=GroupCommitter() if how == "group" else PlainCommitter())
+    with Disk(queue) as disk:
+        submit(spool, QID, keep_lock=how == "kept", quarantine="judged")
+        disk.mark("accepted")
+    seen = set()
+    for cut in disk.cuts():
+        for state in disk.survivors(after=cut):
+            with playground(tmp_path) as fresh:
+                state.write(fresh)
+                kinds = {path.name[:2] for path in fresh.iterdir()}
+            seen |= kinds
+            assert not disk.marks(cut) or kinds == {"df", "hf"}
+    assert seen == {"df", "tf", "hf"}
+    spool.close()
+
+
+def test_nor_if_it_becomes_durable_together_with_others(
+    open_spool: Callable[[Gate], Spool], queue: Path
+) -> None:
+    spool = open_spool(Gate(4, lambda directory: None))
+    accepted, errors = submit_many(spool, 5, quarantine="judged")
+    assert (len(accepted), errors) == (5, [])
+    assert sorted(path.name[:2] for path in queue.iterdir()) == [*["df"] * 5, *["hf"] * 5]
 
 
 # --- every call may fail --------------------------------------------------------------------------
