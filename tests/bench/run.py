@@ -49,7 +49,16 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     given = parser.parse_args(arguments)
     if unknown := [work for work in given.works if work not in WORKS]:
         parser.error(f"no such work: {' '.join(unknown)}")
+    if min(given.n, given.r) < 1 or not all(_is_count(word) for word in given.c.split(",")):
+        parser.error("-n, -r and each of -c are 1 at least")
+    for place in (given.directory, os.path.dirname(given.json) or "."):
+        if not os.access(place, os.W_OK | os.X_OK):
+            parser.error(f"cannot write in {place}")
     return given
+
+
+def _is_count(word: str) -> bool:
+    return word.isdecimal() and int(word) > 0
 
 
 def main(arguments: list[str]) -> int:

@@ -105,3 +105,20 @@ def test_what_did_not_come_is_lost_and_what_came_again_is_a_duplicate() -> None:
 def test_without_a_promise_a_copy_is_whole_that_is_as_long_as_most() -> None:
     found = [Copy("a", None, 9), Copy("b", None, 9), Copy("c", None, 4)]
     assert tally(["a", "b", "c"], found) == Tally(3, ("c",), 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["-n", "0"], "-n, -r and each of -c are 1 at least"),
+        (["-c", "1,0"], "-n, -r and each of -c are 1 at least"),
+        (["--directory", "/nonexistent"], "cannot write in /nonexistent"),
+        (["--json", "/nonexistent/x"], "cannot write in /nonexistent"),
+    ],
+)
+def test_what_cannot_be_measured_or_kept_is_told_before(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run.parse(words)
+    assert capsys.readouterr().err.endswith(f"run.py: error: {told}\n")

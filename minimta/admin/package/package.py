@@ -53,6 +53,8 @@ def build(home: str, output: str) -> Path:
         if not output.endswith(".deb"):
             raise AdminError(f"{output} is no directory, and no FILE.deb", os.EX_CANTCREAT)
         path = Path(output)
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise AdminError(f"cannot write {path}: --output names another place", os.EX_CANTCREAT)
     with tempfile.TemporaryDirectory(prefix="minimta-package-") as scratch:
         tree = Path(scratch, "tree")
         write_tree(tree, home, version)

@@ -264,6 +264,7 @@ def test_the_verb_writes_it_and_says_how_it_is_installed(
         (["--nonsense"], os.EX_USAGE),
         (["--output"], os.EX_USAGE),
         (["--output", "/nowhere/x"], os.EX_CANTCREAT),
+        (["--output", "/nowhere/x.deb"], os.EX_CANTCREAT),
     ],
 )
 def test_words_that_mean_nothing_are_told(words: list[str], code: int) -> None:
