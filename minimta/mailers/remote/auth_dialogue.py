@@ -156,7 +156,8 @@ def _log_in(connection: OutgoingConnection, hop: NextHop, got: HopLogin, login: 
     if reasons:
         text = f"no mechanism of {target.name} works: {'; '.join(reasons)}"
     else:
-        wanted = " ".join(login.mechanisms or sasl.PASSWORD_MECHANISMS)
+        known = " ".join(login.mechanisms or sasl.PASSWORD_MECHANISMS)
+        wanted = " ".join(sasl.usable(known, login, binding=False)) or "none"
         text = f"no mechanism for the login of {got.origin}: {target.name} offers {offered or 'none'}; we can {wanted}"
     raise LoginFailed("4.7.0", text, target)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -209,6 +210,35 @@ def test_a_challenge_that_makes_no_sense_is_cancelled_and_gives_way_to_the_next(
         assert sent.outcome.fate is Fate.SENT
         assert "*" in server.commands[0]
         assert server.logins == [("emma", "PLAIN", True, False)]
+
+
+def test_where_no_mechanism_works_the_reason_of_each_is_told() -> None:
+    answers = ["504 5.5.4 not now", "334 !!!"]
+    with FakeProvider(PROVIDERS["ses"], USERS, auth_answers=answers) as server:
+        sent = Sent(server.host)
+        told = r"no mechanism of \S+ works: PLAIN: 504 5\.5\.4 not now; LOGIN: \S.*"
+        assert re.fullmatch(told, sent.deferred)
+        assert (sent.outcome.status, sent.told) == ("4.7.0", [])
+        assert "MAIL" not in verbs(server)
+
+
+@pytest.mark.parametrize(
+    ("offered", "mechanisms", "told"),
+    [
+        ("GSSAPI NTLM", (), "offers GSSAPI NTLM; we can SCRAM-SHA-256 SCRAM-SHA-1 PLAIN LOGIN CRAM-MD5"),
+        ("", (), "offers none; we can SCRAM-SHA-256 SCRAM-SHA-1 PLAIN LOGIN CRAM-MD5"),
+        ("PLAIN", ("LOGIN", "XOAUTH2"), "offers PLAIN; we can XOAUTH2 LOGIN"),
+        ("SCRAM-SHA-256-PLUS", ("SCRAM-SHA-256-PLUS",), "offers SCRAM-SHA-256-PLUS; we can none"),
+    ],
+)  # fmt: skip
+def test_where_none_is_for_the_login_both_lists_are_told(
+    offered: str, mechanisms: tuple[str, ...], told: str
+) -> None:
+    with FakeSmtp(keywords=[f"AUTH {offered}".rstrip()]) as server:
+        sent = Sent(server.host, Login("emma", b"x", mechanisms=mechanisms))
+        assert sent.deferred.startswith(f"no mechanism for the login of {FILE} line 3: ")
+        assert sent.deferred.endswith(told)
+        assert verbs(server) == ["EHLO", "QUIT"]
 
 
 def test_questions_of_login_may_be_plain_text() -> None:
