@@ -128,7 +128,7 @@ class Notifier:
         if not (to := self.options.postmaster_copy.encode("utf-8", "surrogateescape")):
             return []
         report = self._report(ReportKind.POSTMASTER, to, control, qid, failed)
-        return [replace(report, copy=b"", header_only=True)]
+        return [replace(report, header_only=True)]
 
     def to_postmaster(self, report: Report) -> list[Report]:
         """*report* for DoubleBounceAddress, because its own reader cannot be told; none if that is empty."""

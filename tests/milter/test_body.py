@@ -11,6 +11,7 @@ import pytest
 
 from minimta.milter import body as room
 from minimta.milter.body import MessageBody
+from minimta.milter.protocol import FilterFailed
 
 OLD = b"old body\nof two lines\n"
 
@@ -63,6 +64,39 @@ def test_what_is_dropped_leaves_nothing(body: MessageBody) -> None:
     body.finish()
     assert stored(body) == OLD
     assert (body.size, body.is_replaced) == (len(OLD), False)
+
+
+@pytest.mark.parametrize(
+    "pieces", [[b"a\rb"], [b"a\r", b"b\r\n"], [b"a\r", b"\r\n"], [b"a\0"], [b"a\r\n\r"]]
+)
+def test_octets_that_no_message_has_are_refused(body: MessageBody, pieces: list[bytes]) -> None:
+    with pytest.raises(FilterFailed, match="the new body has a bare carriage return"):
+        for piece in pieces:
+            body.add(piece)
+        body.complete()
+    body.drop()
+    body.complete()
+    assert stored(body) == OLD
+
+
+def test_what_is_as_large_as_maxmessagesize_is_taken_and_nothing_larger(body: MessageBody) -> None:
+    limited = MessageBody(body.descriptor, len(OLD), 10)
+    limited.add(b"1234\r\n")
+    limited.add(b"678\r\n\r\n")
+    with pytest.raises(FilterFailed, match=r"the new body exceeds MaxMessageSize \(10\)$"):
+        limited.add(b"x")
+    limited.complete()
+    limited.finish()
+    assert stored(body) == b"1234\n678\n\n"
+
+
+@pytest.mark.parametrize("pieces", [["a", "b"], ["é", "b"], ["a", "é"]])
+def test_whether_it_is_ascii_is_known_of_all_its_pieces(
+    body: MessageBody, pieces: list[str]
+) -> None:
+    for piece in pieces:
+        body.add(piece.encode())
+    assert body.eight_bit is not "".join(pieces).isascii()
 
 
 def test_a_short_write_is_gone_on_with(body: MessageBody, monkeypatch: pytest.MonkeyPatch) -> None:
