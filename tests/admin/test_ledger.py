@@ -149,6 +149,39 @@ def test_only_who_runs_the_queue_says_what_became_of_mail(tmp_path: Path) -> Non
     assert found.endings == {Ending.UNKNOWN: 1}
 
 
+def test_what_is_not_as_it_should_be_is_told_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "_NAMED", 2)
+    lines = [f"{A}: {SENT}", f"{A}: {SENT}", f"{A}: {DONE}1"]
+    lines += [f"{B}: {FROM}", f"{B}: {SENT}", f"{B}: {DONE}2"]
+    lines += [f"{qid}: {FROM}" for qid in (C, C[:-1] + "3")]
+    found = of_lines(tmp_path, *lines)
+    found.complaints = ["/var/log/mail.log.1: Permission denied"]
+    named = [f"{one.qid}: unknown: accepted {ledger.date(one.time)} from" for one in found.unknown]
+    assert ledger.told(found) == [
+        "accepted             4  (4 by SMTP)",
+        "delivered            1",
+        "returned             0",
+        "dead-lettered        0",
+        "discarded            0",
+        "waiting              0",
+        "unknown              3",
+        "recipients: 2 delivered, 3 unknown",
+        "1 recipients got a message once more, as after a crash",
+        "1 messages have no from= line: it is older, or was lost",
+        f"{named[0]} <e@x>: 1 of 2 recipients have no line",
+        f"{named[1]} <e@x>: no line says that it is done, and it is in no queue",
+        "and 1 more",
+        "not read: /var/log/mail.log.1: Permission denied",
+        "NOT balanced: 3 of 4 messages in the log and in the queue are unknown",
+    ]
+    found.since = NOW
+    assert ledger.verdict(found) == (
+        f"NOT balanced: 3 of 4 messages since {ledger.date(NOW)} are unknown"
+    )
+
+
 def test_addresses_with_commas_are_one_recipient() -> None:
     assert recipients('<a@x>,"|prog a,b",<"c,d"@x>,plain') == [
         *("<a@x>", '"|prog a,b"', '<"c,d"@x>', "plain"),
@@ -245,7 +278,17 @@ def test_all_that_can_become_of_mail_is_balanced(host: PrivateHost, logged: Logg
     assert found.waiting == {"qf": 3, "hf": 1}
     assert found.origins["report"] == 3
     assert found.recipients["returned"] == 62  # two, and sixty in lines of their own
-    assert "balanced: all 12 messages" in told(found)
+    assert ledger.told(found) == [
+        "accepted            12  (9 by SMTP, 3 from minimta itself)",
+        "delivered            5",
+        "returned             2",
+        "dead-lettered        0",
+        "discarded            1",
+        "waiting              4  (3 queued, 1 held)",
+        "unknown              0",
+        "recipients: 9 delivered, 2 discarded, 62 returned, 4 waiting",
+        "balanced: all 12 messages in the log and in the queue are accounted for",
+    ]
 
 
 def test_a_partial_delivery_is_counted_to_its_end(host: PrivateHost, logged: Logged) -> None:

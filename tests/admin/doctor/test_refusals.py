@@ -35,12 +35,16 @@ def test_a_login_that_was_refused(machine: Machine) -> None:
     assert "only root can tell" in machine.told(refusals.logins)[0]
 
 
-def waits(machine: Machine, message: str) -> str:
-    qid = machine.host.submit(b"<emma@vm1.example.org>", b"<x@far.example>")
+def waits(machine: Machine, message: str, *statuses: str) -> str:
+    """*statuses*: what is said of each recipient."""
+    rcpts = [b"<x%d@far.example>" % number for number in range(max(1, len(statuses)))]
+    qid = machine.host.submit(b"<emma@vm1.example.org>", *rcpts)
     spool = Spool(machine.options.queue_directory)
     locked = spool.lock(qid)
     assert locked is not None
     locked.control.message = message
+    for recipient, status in zip(locked.control.recipients, statuses, strict=False):
+        recipient.message = status
     locked.rewrite(0)
     locked.release()
     spool.close()
@@ -56,6 +60,14 @@ def test_what_waits_for_a_refusal_is_told_with_the_providers_meaning(machine: Ma
     assert found.subject == f"2 wait, {first}"
     assert found.text.startswith("Amazon SES sends only from addresses that were verified there")
     assert "production access" in found.remedy
+
+
+def test_a_message_counts_once_for_each_reason(machine: Machine) -> None:
+    full = "452 4.2.2 Mailbox full"
+    qid = waits(machine, f"Deferred: {SES}", SES, full, full)
+    found = machine.found(refusals.waiting)
+    assert [one.subject for one in found] == [f"1 wait, {qid}"] * 2
+    assert [one.exit_code for one in found] == [69, 0]
 
 
 def test_a_full_mailbox_is_the_affair_of_its_owner(machine: Machine) -> None:

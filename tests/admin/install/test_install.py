@@ -460,9 +460,10 @@ def test_the_packages_copy_leaves_programs_to_dpkg(
 def test_the_cron_entry_of_the_package_is_for_machines_without_systemd(tmp_path: Path) -> None:
     for is_wanted in (True, False):
         row = install.packaged_cron(tmp_path)
-        assert not row.is_done()
+        assert str(row) == f"{'write' if is_wanted else 'remove'} /etc/cron.d/minimta"
+        assert (row.is_done(), row.is_ours()) == (False, not is_wanted)
         row.do()
-        assert row.is_done()
+        assert (row.is_done(), row.is_ours()) == (True, is_wanted)
         assert (tmp_path / "etc/cron.d/minimta").exists() is is_wanted
         (tmp_path / "usr/lib/systemd").mkdir(parents=True, exist_ok=True)
         (tmp_path / "usr/lib/systemd/systemd").touch()

@@ -217,7 +217,13 @@ def test_the_package_says_what_it_is(deb: Path) -> None:
 def test_everything_in_it_is_roots_and_writable_by_nobody_else(deb: Path) -> None:
     lines = said("dpkg-deb", "--contents", str(deb)).splitlines()
     assert len(lines) > 300
-    for line in lines:
+    script = 'dpkg-deb --ctrl-tarfile "$1" | tar --list --verbose'
+    told = said("sh", "-c", script, "sh", str(deb)).splitlines()
+    modes = {os.path.basename(line.split()[-1]): line.split()[0] for line in told}
+    assert {name for name, mode in modes.items() if mode == "-rwxr-xr-x"} == set(SCRIPTS)
+    plain = {name for name, mode in modes.items() if mode == "-rw-r--r--"}
+    assert plain == {"control", "conffiles", "md5sums"}
+    for line in [*lines, *told]:
         mode, owner = line.split()[:2]
         assert owner == "root/root", line
         assert mode in ("drwxr-xr-x", "-rw-r--r--", "-rwxr-xr-x", "lrwxrwxrwx"), line
