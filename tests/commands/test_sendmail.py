@@ -23,6 +23,7 @@ from minimta.queue import permission
 from minimta.queue.control import Control
 from minimta.queue.spool import Spool
 from minimta.routing.route import Route, Router
+from minimta.system import safefile
 from minimta.system.users import Users
 from tests.support.commandhost import MESSAGE, Host
 
@@ -917,6 +918,24 @@ def test_trusted_users_and_privacy_options_spare_the_warning(host: Host) -> None
     host.run("-f", "x@ex.org", "dave")
     for control, _ in host.queued("clientmqueue"):
         assert b"X-Authentication-Warning" not in fields(control)
+
+
+def test_on_a_system_with_one_user_nothing_runs_as_root(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readable = os.stat_result((0o100444, *[0] * 9))
+    monkeypatch.setattr(safefile, "_readers", safefile._readers)
+    monkeypatch.setattr(config_file, "_why_refused", lambda *about: "")  # whose file it is
+    host.configure(OneUser="True", RunAsUser="")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    ran = host.run("dave")
+    assert (ran.code, ran.out, host.queued()) == (os.EX_CONFIG, "", [])
+    assert ran.err.startswith("sendmail: with OneUser = True nothing runs as root: ")
+    assert safefile.readers(readable)
+    monkeypatch.setattr(os, "geteuid", lambda: 4242)
+    assert host.run("dave").code == 0
+    assert len(host.queued() + host.queued("clientmqueue")) == 1
+    assert not safefile.readers(readable)
 
 
 @pytest.mark.usefixtures("stranger")

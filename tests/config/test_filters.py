@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from unittest.mock import ANY
+
 import pytest
 
 from minimta.config import filters
@@ -55,6 +57,7 @@ def test_a_row_is_a_value() -> None:
     assert one == same
     assert hash(one) == hash(same)
     assert one != filters.read("x, S=/x, F=T")[0]
+    assert one == ANY, "of another kind: that is asked"
     with pytest.raises(AttributeError):
         one.name = "y"
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -147,3 +148,30 @@ def test_the_port_of_lmtp_is_24() -> None:
     assert host_and_port("localhost") == ("localhost", 24)
     assert host_and_port("[::1]") == ("::1", 24)
     assert host_and_port("[::1]:25") == ("::1", 25)
+
+
+@pytest.mark.parametrize("port", [1, 65535])
+def test_every_port_that_there_is_may_be_that_of_lmtp(port: int) -> None:
+    assert host_and_port(f"localhost:{port}") == ("localhost", port)
+    assert host_and_port(f"[::1]:{port}") == ("::1", port)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "",
+        ":24",
+        "[]:24",
+        "h:0",
+        "h:65536",
+        "[::1]:0",
+        "[::1]:65536",
+        "[::1",
+        "[::1]24",
+        "/h:24",
+        "a b:24",
+    ],
+)
+def test_what_is_no_host_and_port_is_told(place: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"no host and port: {place!r}")):
+        host_and_port(place)

@@ -160,6 +160,24 @@ def crafted(path: Path, table: int, slots: int, rest: bytes) -> Cdb:
     return Cdb(str(path))
 
 
+def test_a_record_may_end_with_the_file_and_not_behind_it(tmp_path: Path) -> None:
+    for missing in (0, 1):
+        slot = struct.pack("<II", key_hash(b"x"), 2056)
+        record = struct.pack("<II", 1, 1 + missing) + b"xy"
+        database = crafted(tmp_path / "a.cdb", 2048, 1, slot + record)
+        if missing:
+            with pytest.raises(CorruptMap, match="record outside of the file"):
+                database.get(b"x")
+        else:
+            assert database.get(b"x") == b"y"
+
+
+def test_a_shorter_key_of_the_same_hash_and_its_data_are_no_key(tmp_path: Path) -> None:
+    slot = struct.pack("<II", key_hash(b"xy"), 2056)
+    record = struct.pack("<II", 1, 2) + b"xyz"
+    assert crafted(tmp_path / "a.cdb", 2048, 1, slot + record).get(b"xy") is None
+
+
 def test_a_table_without_an_empty_slot_ends_the_search(tmp_path: Path) -> None:
     full = struct.pack("<II", key_hash(b"x") ^ 1, 2048) * 3
     assert crafted(tmp_path / "a.cdb", 2048, 3, full).get(b"x") is None

@@ -4,7 +4,12 @@ import re
 
 import pytest
 
-from minimta.message.xtext import decode_xtext, is_xtext
+from minimta.message.xtext import (
+    decode_utf8_address,
+    decode_xtext,
+    is_xtext,
+    utf8_address,
+)
 
 #: RFC 3461 section 4: xchar is printable ASCII but "+" and "=", hexchar is "+" and two digits
 GRAMMAR = re.compile(rb"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+")
@@ -45,3 +50,31 @@ def test_every_octet_alone_and_behind_a_plus_is_as_the_grammar_has_it() -> None:
 )
 def test_xtext_is_decoded_and_what_is_none_stays(text: bytes, meaning: bytes) -> None:
     assert decode_xtext(text) == meaning
+
+
+@pytest.mark.parametrize(
+    "text, coded",
+    [
+        ("döner@käse.example", b"d\\x{F6}ner@k\\x{E4}se.example"),
+        ("a+b=c\\d", b"a\\x{2B}b\\x{3D}c\\x{5C}d"),
+        (" \x7f!~", b"\\x{20}\\x{7F}!~"),
+        ("\ud7ff\ue000\U0010ffff", b"\\x{D7FF}\\x{E000}\\x{10FFFF}"),
+    ],
+)
+def test_what_is_no_ascii_and_what_xtext_codes_is_a_code_of_a_utf8_address(
+    text: str, coded: bytes
+) -> None:
+    assert utf8_address(text.encode()) == coded
+    assert decode_utf8_address(coded) == text.encode()
+
+
+@pytest.mark.parametrize(
+    "digits", ["", "0", "000000", "D800", "DFFF", "110000", "00000F6", "f6", "+F6", " F6"]
+)
+def test_a_code_that_stands_for_no_character_stays(digits: str) -> None:
+    code = b"\\x{%b}" % digits.encode()
+    assert decode_utf8_address(b"a" + code + b"b\\x{0000F6}") == b"a" + code + "bö".encode()
+
+
+def test_a_code_without_its_end_stays() -> None:
+    assert decode_utf8_address(b"\\x{F6\\x{F6}\\x{F6") == b"\\x{F6" + "ö".encode() + b"\\x{F6"

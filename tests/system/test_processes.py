@@ -82,6 +82,23 @@ def test_what_a_child_dies_of_is_logged_with_its_name(
     assert (tmp_path / "log").read_text() == "queue child"
 
 
+def test_what_the_machine_refuses_a_child_is_logged_with_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    why = "no space\nfor it"
+
+    def line(qid: str, text: str, **how: object) -> None:
+        (tmp_path / "log").write_text(f"{qid}|{text}|{how}")
+
+    def act() -> int:
+        raise OSError(why)
+
+    monkeypatch.setattr(log, "line", line)
+    assert exit_code(processes.fork("queue child", act)) == os.EX_OSERR
+    told = f"|SYSERR(root): queue child: {log.clean(why)}|"
+    assert (tmp_path / "log").read_text() == told + "{'level': 1, 'error': True}"
+
+
 def test_a_background_child_has_no_terminal_no_directory_and_no_streams(tmp_path: Path) -> None:
     receiving, sending = os.pipe()
     null = os.stat(os.devnull)

@@ -272,6 +272,23 @@ def test_for_an_unknown_name_service_nothing_is_forbidden_that_it_may_need(
         assert told.endswith(what if strange else "signals" if kernel() >= 6 else "")
 
 
+@pytest.mark.parametrize(
+    ("stamp", "code", "is_told"),
+    [
+        ((1, 1), errno.EACCES, True),
+        ((1, 1), errno.ENOENT, False),
+        (None, errno.EACCES, False),
+        (None, errno.ENOENT, False),
+    ],
+)
+def test_only_what_a_rule_may_forbid_has_its_remedy(
+    monkeypatch: pytest.MonkeyPatch, stamp: tuple[int, int] | None, code: int, is_told: bool
+) -> None:
+    monkeypatch.setattr(sandbox, "_services", stamp)
+    told = " (if a link or directory there is new, it counts in a moment)"
+    assert sandbox.remedy(OSError(code, os.strerror(code))) == (told if is_told else "")
+
+
 def test_no_user_is_unknown_once_the_name_services_have_changed(
     places: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
