@@ -53,14 +53,10 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
 
 
 def listens(daemon: Daemon) -> int:
-    """Pid of the listener, the first child that has the port: a delivery may be an older one."""
+    """Pid of the listener, the first child that has begun to listen: a delivery may be an older one."""
     assert daemon.process is not None
     pid = daemon.process.pid
-
-    def have_port() -> list[int]:
-        return [child for child in children(pid) if listening(daemon) & sockets_of(child)]
-
-    return wait_for(have_port)[0]
+    return wait_for(lambda: [child for child in children(pid) if child in begun(daemon)])[0]
 
 
 def has_stopped(pid: int) -> bool:
@@ -493,12 +489,11 @@ def children_of(pid: int) -> list[int]:
 def sockets_of(pid: int) -> set[str]:
     """Inodes of the sockets that a process has."""
     found = set()
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
-        for path in Path(f"/proc/{pid}/fd").iterdir():
-            try:
-                found.add(os.readlink(path))
-            except OSError:
-                continue
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            found.add(os.readlink(path))
+        except OSError:
+            continue
     return {name[8:-1] for name in found if name.startswith("socket:")}
 
 
