@@ -48,8 +48,8 @@ _USUAL = (
 def run(arguments: list[str]) -> int:
     """See the module. Raise AdminError, with the codes that stand there."""
     given = _parse(arguments)
-    memory.hide()
     root = tree(given.root)
+    memory.hide()
     migration, sources = Migration(), []
     around = _surroundings(root)
     for name in given.files:

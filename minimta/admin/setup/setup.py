@@ -63,9 +63,9 @@ _UNCHANGED = "Nothing was changed; --no-test writes it without a letter."
 def run(arguments: list[str]) -> int:
     """See the module. Raise AdminError, with the codes that stand there."""
     given = _parse(arguments)
+    root = tree(given.root)
     _end_by_signals()
     memory.hide()
-    root = tree(given.root)
     config = changes.default_config(given.C)
     options = _options(config, root, is_named=given.C is not None)
     name = hostnames.own_name(options)
