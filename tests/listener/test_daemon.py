@@ -104,10 +104,12 @@ class Daemon:
         return sock, file.readline
 
     def listener(self) -> int:
-        """Pid of the runner's first child; ports answer before it is there."""
-        return wait_for(lambda: children(self.pid()) if self.pid_file.exists() else [])[0]
+        """Pid of the runner's first child."""
+        return wait_for(lambda: children(self.pid()))[0]
 
     def pid(self) -> int:
+        """The first line of the PidFile; ports answer before it is there."""
+        wait_for(self.pid_file.exists)
         return int(self.pid_file.read_text().split("\n")[0])
 
     def stop(self) -> None:
