@@ -198,7 +198,10 @@ def _of_server(patient: Patient, path: str) -> Diagnosis:
             connection.connect(path)
     except OSError as error:
         reason = error.strerror or str(error)
-        if isinstance(error, BlockingIOError) or not patient.is_root:
+        is_known = isinstance(
+            error, FileNotFoundError | NotADirectoryError | ConnectionRefusedError
+        )
+        if not (is_known and patient.is_root):
             return unknown(path, reason)
         text = f"{reason}: mail for users of this host waits"
         return fault(path, text, "start the server that LocalMailer means, or correct the path")

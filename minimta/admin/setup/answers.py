@@ -120,6 +120,7 @@ def collect(given: Namespace, asker: Asker, *, own_name: str, has_root_alias: bo
     if provider and user.rpartition("@")[2].lower() in providers.CONSUMER_DOMAINS:
         host = given.host or providers.CONSUMER_HOST
     token, client_id = _token(given, asker, provider, user)
+    _check_login(given, user, client_id)
     secret = "" if token or not user else _secret(given, asker, provider)
     sender = _sender(given, asker, provider, user)
     return Answers(
@@ -166,8 +167,12 @@ def _check_alone(place: str, given: Namespace) -> None:
     for name in _OF_PROVIDERS:
         if getattr(given, name, None):
             why = "and none is named" if place == SAME else f"and {place} is none"
-            flag = name.replace("_", "-")
-            raise AdminError(f"--{flag} goes with a provider, {why}", os.EX_USAGE)
+            raise AdminError(f"{_flag(name)} goes with a provider, {why}", os.EX_USAGE)
+
+
+def _flag(name: str) -> str:
+    """That of an attribute: "--client-id" of "client_id"."""
+    return "--" + name.replace("_", "-")
 
 
 def _without_provider(
@@ -198,6 +203,8 @@ def _without_provider(
 def _host(where: str, provider: MailProvider | None, given: Namespace) -> tuple[str, int]:
     """Name and port of the next hop; 0: as the provider has it. Raise AdminError."""
     if provider and where.lower() == provider.name:
+        if given.region and (given.host or "{region}" not in provider.host):
+            raise AdminError("--region goes with ses, and not with --host", os.EX_USAGE)
         region = (
             given.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
         )
@@ -215,6 +222,10 @@ def _host(where: str, provider: MailProvider | None, given: Namespace) -> tuple[
     if "." not in bare and bare != "localhost" and ":" not in bare:
         known = ", ".join([*PROVIDERS, *_PLACES])
         raise AdminError(f"{where!r} is none of {known}, and no full name of a host", os.EX_USAGE)
+    for name in ("host", "region"):
+        if getattr(given, name, None):
+            text = f"{_flag(name)} goes with the name of a provider, and {where} is none"
+            raise AdminError(text, os.EX_USAGE)
     return bare, given.port or (int(port) if port.isdigit() else 0)
 
 
@@ -242,6 +253,18 @@ def _token(
             "--client-id: there is no OAuth for mail there; minimta token get", os.EX_USAGE
         )
     return provider.name, client
+
+
+def _check_login(given: Namespace, user: str, client_id: str) -> None:
+    """Raise AdminError for two ways to log in, and for a flag of a way that is not gone."""
+    ways = [_flag(name) for name in ("token", "client_id", "password_file") if getattr(given, name)]
+    if len(ways) > 1:
+        raise AdminError(f"either {' or '.join(ways)}: a login has one way", os.EX_USAGE)
+    if ways and not user:
+        raise AdminError(f"{ways[0]} goes with --user", os.EX_USAGE)
+    for name in ("client_secret_file", "tenant", "app"):
+        if getattr(given, name) and not client_id:
+            raise AdminError(f"{_flag(name)} goes with --client-id", os.EX_USAGE)
 
 
 def _tenant(given: Namespace, user: str) -> str:

@@ -77,8 +77,14 @@ class DotLock:
         return file
 
     def _made(self, file: int, temporary: str) -> bool:
+        if self._link(temporary):
+            return True
         # NFS may do it and lose the answer; asked again, the server says that there is one already.
-        return self._link(temporary) or os.fstat(file).st_nlink > 1
+        try:
+            found = os.stat(self._name, dir_fd=self._spool, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(found, os.fstat(file))
 
     def _link(self, temporary: str) -> bool:
         try:

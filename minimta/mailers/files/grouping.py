@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
 from minimta.mailers.job import Job
 from minimta.message.outcome import Outcome, deferred, from_exit_code
+from minimta.system import log
 from minimta.system.privileges import as_user
 from minimta.system.users import User
 
@@ -47,15 +49,17 @@ def by_place(
             places.setdefault(place(job, name), (name, []))[1].append(job)
     outcomes: dict[Job, dict[bytes, Outcome]] = {job: {} for job in jobs}
     for name, theirs in places.values():
-        busy = None
+        busy, end = None, time.monotonic() + TIME
         for some in _portions(theirs):
-            # What is locked is waited for once.
+            # What is locked is waited for once; what is slow holds others up no longer than one portion may.
             settled = dict.fromkeys(some, busy) if busy else act(name, some)
             for job, outcome in settled.items():
                 busy = outcome if outcome.is_busy else busy
                 outcomes[job][name] = outcome
                 if outcomes[job].keys() == open_users[job]:
                     yield job, outcomes[job]
+            if busy is None and time.monotonic() >= end:
+                busy = deferred("4.2.0", f"{log.clean(name)} is slow: others first", is_busy=True)
 
 
 def _portions(jobs: Sequence[Job]) -> Iterator[list[Job]]:

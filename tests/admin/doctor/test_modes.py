@@ -146,6 +146,17 @@ def test_the_server_of_the_mailboxes_listens(
     assert machine.told(modes.mailboxes) == [f"{path}: unknown: Connection refused"]
 
 
+def test_a_server_that_cannot_be_asked_now_is_not_said_to_be_away(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(family: int) -> socket.socket:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    machine.options.local_mailer = "lmtp:/run/lmtp"
+    monkeypatch.setattr(socket, "socket", none_left)
+    assert machine.told(modes.mailboxes) == ["/run/lmtp: unknown: Too many open files"]
+
+
 def test_with_one_user_all_mailboxes_are_theirs(machine: Machine) -> None:
     users = Path(machine.options.passwd_file)
     users.write_text(users.read_text() + "frank:x:54321:54321:frank:/home/frank:/bin/sh\n")

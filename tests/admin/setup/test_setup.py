@@ -412,6 +412,19 @@ def test_of_two_at_the_same_time_the_second_changes_nothing(
         (["mx", "--host", "a.example"], "--host goes with a provider, and mx is none"),
         (["local", "--password-file", "x"], "--password-file goes with a provider, and local is"),
         (["--from", "e@a.example", "--port", "25"], "--port goes with a provider, and none is n"),
+        (["a.example", "--host", "b.example"], "--host goes with the name of a provider, and a."),
+        (["a.example", "--region", "x"], "--region goes with the name of a provider, and a.ex"),
+        (["fastmail", "--region", "x"], "--region goes with ses, and not with --host"),
+        (["ses", "--region", "x", "--host", "a.example"], "--region goes with ses, and not with"),
+        (["a.example", "--user", "", "--password-file", "x"], "--password-file goes with --user"),
+        (
+            ["gmail", "--user", "e@gmail.com", "--client-id", "x", "--password-file", "x"],
+            "either --client-id or --password-file: a login has one way",
+        ),
+        (
+            ["gmail", "--user", "e@gmail.com", "--password-file", "x", "--tenant", "t"],
+            "--tenant goes with --client-id",
+        ),
     ],
 )
 def test_without_a_terminal_what_is_missing_is_named(

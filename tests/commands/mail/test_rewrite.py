@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -86,13 +87,13 @@ def contents(names: str) -> bytes:
     return b"".join(text(name, 400 if name == "L" else 3) for name in names)
 
 
-@pytest.mark.parametrize("plan", PLANS)
-@pytest.mark.parametrize("arrivals", [0, 1, 2])
-def test_whenever_the_plug_is_pulled_no_message_is_lost_or_torn(
-    plan: str, arrivals: int, tmp_path: Path
-) -> None:
-    names, stays = PLANS[plan]
-    home = tmp_path / "home"
+def interrupted_rewrites(
+    home: Path, names: str, stays: list[int]
+) -> Iterator[tuple[int, Path, bool]]:
+    """(cut, directory beside *home*, was it done): all that a power cut may leave of the rewriting.
+
+    The mailbox *home*/box has the letters *names*, of which those of the numbers *stays* stay.
+    """
     home.mkdir()
     (home / "box").write_bytes(contents(names))
     read = folder.read(str(home / "box"))
@@ -100,62 +101,59 @@ def test_whenever_the_plug_is_pulled_no_message_is_lost_or_torn(
         rewritten(read, home, stays)
         disk.mark("rewritten")
     read.close()
-    kept, states = {names[index] for index in stays}, 0
+    for cut, left in laid_out(disk, home):
+        yield cut, left, bool(disk.marks(cut))
+
+
+def laid_out(disk: Disk, home: Path) -> Iterator[tuple[int, Path]]:
+    """(cut, directory in *home*'s own directory): each state that may be left of *disk*, which was *home*."""
     for cut in disk.cuts():
         for number, state in enumerate(disk.survivors(after=cut)):
-            fresh = tmp_path / f"{cut}.{number}"
-            fresh.mkdir()
-            state.write(fresh)
-            for copy in fresh.glob(".mail-rewrite.*"):
-                renamed(copy, home, fresh)
-            for arrival in range(arrivals):
-                deliver(fresh / "box", f"new{arrival}")
-            finish(fresh / "box", fresh)
-            found = Counter(subjects(fresh / "box"))
-            assert found.pop("new0", 0) == min(arrivals, 1), (cut, state)
-            assert found.pop("new1", 0) == max(arrivals - 1, 0), (cut, state)
-            assert kept <= found.keys() <= set(names), (cut, state)
-            assert max(found.values(), default=1) == (
-                2 if names.count("L") == 2 and "L" in found else 1
-            )
-            if disk.marks(cut):
-                assert found.keys() == kept
-            assert not list(fresh.glob(".mail-rewrite.*"))
-            states += 1
+            left = home.parent / f"{home.name}.{cut}.{number}"
+            left.mkdir()
+            state.write(left)
+            for copy in left.glob(".mail-rewrite.????????"):
+                renamed(copy, home, left)
+            yield cut, left
+
+
+@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("arrivals", [0, 1, 2])
+def test_whenever_the_plug_is_pulled_no_message_is_lost_or_torn(
+    plan: str, arrivals: int, tmp_path: Path
+) -> None:
+    names, stays = PLANS[plan]
+    kept, states = {names[index] for index in stays}, 0
+    for cut, left, is_done in interrupted_rewrites(tmp_path / "home", names, stays):
+        for arrival in range(arrivals):
+            deliver(left / "box", f"new{arrival}")
+        finish(left / "box", left)
+        found = Counter(subjects(left / "box"))
+        assert found.pop("new0", 0) == min(arrivals, 1), (cut, left)
+        assert found.pop("new1", 0) == max(arrivals - 1, 0), (cut, left)
+        assert kept <= found.keys() <= set(names), (cut, left)
+        assert max(found.values(), default=1) == (
+            2 if names.count("L") == 2 and "L" in found else 1
+        )
+        if is_done:
+            assert found.keys() == kept
+        assert not list(left.glob(".mail-rewrite.*"))
+        states += 1
     assert states > 3
 
 
 def test_who_finishes_it_may_meet_a_power_cut_too(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    home.mkdir()
-    (home / "box").write_bytes(contents("abc"))
-    read = folder.read(str(home / "box"))
-    with Disk(home) as disk:
-        rewritten(read, home, [1, 2])
-    read.close()
     states = 0
-    for cut in disk.cuts():
-        for number, state in enumerate(disk.survivors(after=cut)):
-            fresh = tmp_path / f"{cut}.{number}"
-            fresh.mkdir()
-            state.write(fresh)
-            for copy in fresh.glob(".mail-rewrite.*"):
-                renamed(copy, home, fresh)
-            deliver(fresh / "box", "new")
-            with Disk(fresh) as second:
-                finish(fresh / "box", fresh)
-            for again in second.cuts():
-                for other, left in enumerate(second.survivors(after=again)):
-                    last = fresh / f"{again}.{other}"
-                    last.mkdir()
-                    left.write(last)
-                    for copy in last.glob(".mail-rewrite.????????"):
-                        renamed(copy, fresh, last)
-                    finish(last / "box", last)
-                    found = Counter(subjects(last / "box"))
-                    assert found.keys() >= {"b", "c", "new"}, (cut, number, again, other)
-                    assert set(found.values()) == {1}, (cut, number, again, other)
-                    states += 1
+    for _, left, _ in interrupted_rewrites(tmp_path / "home", "abc", [1, 2]):
+        deliver(left / "box", "new")
+        with Disk(left) as second:
+            finish(left / "box", left)
+        for _, last in laid_out(second, left):
+            finish(last / "box", last)
+            found = Counter(subjects(last / "box"))
+            assert found.keys() >= {"b", "c", "new"}, last
+            assert set(found.values()) == {1}, last
+            states += 1
     assert states > 3
 
 

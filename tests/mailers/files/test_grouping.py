@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from minimta.mailers.files import grouping
 from minimta.mailers.files.grouping import SENT, by_place
 from minimta.mailers.job import Job
 from minimta.message.outcome import Outcome, deferred
@@ -56,3 +59,24 @@ def test_what_is_locked_is_waited_for_once() -> None:
     settled = list(by_place(jobs, lambda _, name: name, act))
     assert asked == [b"dave", *[b"emma"] * 3]
     assert settled == [(one, {b"dave": busy, b"emma": SENT}) for one in jobs]
+
+
+def test_what_is_slow_lets_others_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backlog that takes hours would hold up every mailbox of the run."""
+    jobs = [job("", name, size=40 * MIB) for name in ("dave", "dave", "dave", "emma")]
+    monkeypatch.setattr(grouping, "TIME", 0)
+    asked: list[Job] = []
+
+    def act(name: bytes, some: list[Job]) -> dict[Job, Outcome]:
+        asked.extend(some)
+        return dict.fromkeys(some, SENT)
+
+    slow = deferred("4.2.0", "dave is slow: others first", is_busy=True)
+    settled = dict(by_place(jobs, lambda _, name: name, act))
+    assert asked == [jobs[0], jobs[3]]
+    assert [settled[one] for one in jobs] == [
+        {b"dave": SENT},
+        {b"dave": slow},
+        {b"dave": slow},
+        {b"emma": SENT},
+    ]
